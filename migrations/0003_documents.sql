@@ -1,0 +1,119 @@
+-- Documents: a snapshot plus an append-only tail of Loro updates. A keystroke is one small INSERT into the tail and one
+-- in-place update of the document's row; the snapshot is a row of its own, rewritten only when the tail is folded.
+
+-- Up Migration
+
+create table perch.document_tables (
+  app_id     text collate "C" not null,
+  table_name text collate "C" not null,
+  fields     jsonb not null,
+  created_at timestamptz not null default clock_timestamp(),
+  updated_at timestamptz not null default clock_timestamp(),
+  primary key (app_id, table_name)
+);
+comment on table perch.document_tables is
+  'Which tables hold documents, and the kind of each field: made with perch.declare_table.';
+
+-- Room on the page keeps the update of every keystroke on it (HOT): no index entry is written.
+create table perch.documents (
+  space_id         text collate "C" not null,
+  app_id           text collate "C" not null,
+  table_name       text collate "C" not null,
+  record_id        text collate "C" not null,
+  head_seq         bigint not null default 0,
+  merged_seq       bigint not null default 0 check (merged_seq <= head_seq),
+  projected_seq    bigint not null default 0,
+  snapshot_seq     bigint not null default 0 check (snapshot_seq <= merged_seq),
+  tail_count       bigint not null default 0,
+  tail_bytes       bigint not null default 0,
+  projection_bytes bigint not null default 0,
+  created_by       text collate "C" not null,
+  created_at       timestamptz not null default clock_timestamp(),
+  primary key (space_id, app_id, table_name, record_id)
+) with (fillfactor = 50);
+comment on table perch.documents is 'The positions of each document. Its content is in its snapshot and its tail.';
+comment on column perch.documents.head_seq is 'The last position given out.';
+comment on column perch.documents.merged_seq is 'The last position readers see: everything up to it is decoded and merged.';
+comment on column perch.documents.projected_seq is 'The position that its record shows.';
+comment on column perch.documents.snapshot_seq is 'The position that its snapshot covers; 0: none.';
+comment on column perch.documents.tail_count is 'Updates behind the snapshot.';
+comment on column perch.documents.tail_bytes is 'Bytes of the updates behind the snapshot.';
+comment on column perch.documents.projection_bytes is 'Size of the last projection as JSON text; decides how long the next may wait.';
+
+create table perch.document_snapshots (
+  space_id   text collate "C" not null,
+  app_id     text collate "C" not null,
+  table_name text collate "C" not null,
+  record_id  text collate "C" not null,
+  seq        bigint not null,
+  snapshot   bytea not null,
+  created_at timestamptz not null default clock_timestamp(),
+  primary key (space_id, app_id, table_name, record_id)
+);
+comment on table perch.document_snapshots is 'The Loro snapshot of a document, with its full history, covering the tail up to seq.';
+-- Loro snapshots are compressed already.
+alter table perch.document_snapshots alter column snapshot set storage external;
+
+create table perch.document_updates (
+  space_id   text collate "C" not null,
+  app_id     text collate "C" not null,
+  table_name text collate "C" not null,
+  record_id  text collate "C" not null,
+  seq        bigint not null,
+  pushed_seq bigint,
+  payload    bytea not null,
+  user_id    text collate "C" not null,
+  client_id  text collate "C",
+  created_at timestamptz not null default clock_timestamp(),
+  primary key (space_id, app_id, table_name, record_id, seq)
+);
+comment on table perch.document_updates is
+  'The tail: decoded and merged Loro updates, in commit order within a document.';
+comment on column perch.document_updates.pushed_seq is
+  'The position that perch.push_update or perch.patch_document returned to its caller, when the update came that way.';
+alter table perch.document_updates alter column payload set storage external;
+
+create table perch.document_inbox (
+  space_id   text collate "C" not null,
+  app_id     text collate "C" not null,
+  table_name text collate "C" not null,
+  record_id  text collate "C" not null,
+  seq        bigint not null,
+  kind       text not null check (kind in ('update', 'patch')),
+  payload    bytea,
+  patch      jsonb,
+  base_seq   bigint,
+  user_id    text collate "C" not null,
+  client_id  text collate "C",
+  op_id      text collate "C",
+  status     text not null default 'pending' check (status in ('pending', 'rejected')),
+  error      jsonb,
+  created_at timestamptz not null default clock_timestamp(),
+  primary key (space_id, app_id, table_name, record_id, seq),
+  check ((kind = 'update') = (payload is not null)),
+  check ((kind = 'patch') = (patch is not null)),
+  check ((status = 'rejected') = (error is not null))
+);
+comment on table perch.document_inbox is
+  'What SQL callers appended and no worker has merged yet (pending), and what was set aside because it could not be merged (rejected, with its error).';
+create index document_inbox_pending on perch.document_inbox (created_at) where status = 'pending';
+
+create table perch.document_queue (
+  space_id   text collate "C" not null,
+  app_id     text collate "C" not null,
+  table_name text collate "C" not null,
+  record_id  text collate "C" not null,
+  due_at     timestamptz not null,
+  primary key (space_id, app_id, table_name, record_id)
+);
+comment on table perch.document_queue is 'Documents whose record does not show their latest position yet, and when it is due.';
+create index document_queue_by_due on perch.document_queue (due_at);
+
+-- Down Migration
+
+drop table perch.document_queue;
+drop table perch.document_inbox;
+drop table perch.document_updates;
+drop table perch.document_snapshots;
+drop table perch.documents;
+drop table perch.document_tables;
