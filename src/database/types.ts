@@ -1,0 +1,47 @@
+/**
+ * What perch needs of a database, the same over a Postgres server and over PGlite.
+ *
+ * Rows have the same types from both: int8 is a number, bytea a Uint8Array with an ArrayBuffer of its own, json parsed,
+ * timestamptz a Date, arrays are arrays of these. Parameters may be null, string, number, bigint, boolean, Date, Uint8Array and
+ * arrays of these; JSON is passed as a string (`JSON.stringify(value)` with `$1::jsonb`).
+ */
+export interface Queryable {
+  /**
+   * Runs one statement and returns its rows. Throws a PerchError when the database raised one of perch's codes, otherwise the
+   * driver's error with its SQLSTATE in `code`.
+   */
+  query<Row = Record<string, unknown>>(sql: string, params?: readonly unknown[]): Promise<Row[]>;
+}
+
+/** A transaction in progress; use it only inside the `work` it was handed to. */
+export interface Transaction extends Queryable {
+  /** Runs a script of several statements without parameters. Throws like `query`. */
+  script(sql: string): Promise<void>;
+}
+
+export interface ListenHandlers {
+  /** A notification arrived. */
+  notify(channel: string, payload: string): void;
+  /** LISTEN is in force, at first and after every reconnect. What was sent before is lost: read your tables now. */
+  ready(): void;
+  /** The connection broke; it is being made again, without end and with back-off. */
+  lost?(error: Error): void;
+}
+
+export interface Subscription {
+  close(): Promise<void>;
+}
+
+export interface Database extends Queryable {
+  readonly kind: "postgres" | "pglite";
+  /**
+   * BEGIN, work, COMMIT; ROLLBACK when work throws, and the error is thrown on.
+   * PGlite is one session: a transaction excludes every other query on the same database until it ends, so inside `work` use
+   * only `tx`; waiting for the database itself would wait for ever.
+   */
+  transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
+  /** Listens on channels until closed; resolves once LISTEN is in force, after the first `ready()`. */
+  listen(channels: readonly string[], on: ListenHandlers): Promise<Subscription>;
+  /** Ends subscriptions and connections; safe to call twice. */
+  close(): Promise<void>;
+}
