@@ -1,0 +1,129 @@
+import { mkdir } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { PGlite, type Transaction as PGliteTransaction, types } from "@electric-sql/pglite";
+import { toPerchError } from "../errors.js";
+import { lockFolder } from "./folder-lock.js";
+import type { Database, Subscription, Transaction } from "./types.js";
+
+export interface PgliteOptions {
+  /** The folder that keeps the database; made when missing. Without it the database lives in memory. */
+  dataDir?: string | undefined;
+  /** A dump to start from, when the folder is empty or there is none. */
+  loadDataDir?: Blob | undefined;
+  /** Told when a handler of a notification threw. */
+  onError?: ((error: Error) => void) | undefined;
+}
+
+export interface PgliteDatabase extends Database {
+  /** A copy of the whole database, for `loadDataDir`. */
+  dump(): Promise<Blob>;
+}
+
+async function run<Row>(client: PGlite | PGliteTransaction, sql: string, params: readonly unknown[] = []) {
+  try {
+    const result = await client.query<Row>(sql, params as unknown[]);
+    return result.rows;
+  } catch (error) {
+    throw toPerchError(error) ?? error;
+  }
+}
+
+/**
+ * Opens PGlite, in memory or in a folder of its own, which it locks.
+ * Throws when another process has the folder open: PGlite itself would let both write, and lose rows.
+ */
+export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDatabase> {
+  const onError = options.onError ?? ((error: Error) => process.emitWarning(error));
+  let unlock: () => Promise<void> = async () => undefined;
+  let dataDir: string | undefined;
+  if (options.dataDir !== undefined) {
+    const folder = resolve(options.dataDir);
+    await mkdir(folder, { recursive: true });
+    unlock = await lockFolder(folder);
+    dataDir = join(folder, "postgres");
+  }
+
+  let client: PGlite;
+  try {
+    client = await PGlite.create({
+      ...(dataDir === undefined ? {} : { dataDir }),
+      ...(options.loadDataDir === undefined ? {} : { loadDataDir: options.loadDataDir }),
+      parsers: { [types.INT8]: Number },
+    });
+  } catch (error) {
+    await unlock();
+    throw error;
+  }
+
+  async function transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+    try {
+      return await client.transaction(async (inner) => {
+        let failed = false;
+        const noting = async <R>(result: Promise<R>): Promise<R> => {
+          try {
+            return await result;
+          } catch (error) {
+            failed = true;
+            throw toPerchError(error) ?? error;
+          }
+        };
+        const tx: Transaction = {
+          query: <Row>(sql: string, params?: readonly unknown[]) => noting(run<Row>(inner, sql, params)),
+          script: async (sql) => {
+            await noting(inner.exec(sql));
+          },
+        };
+        const result = await work(tx);
+        // COMMIT of a failed transaction rolls back without an error; this statement fails in one.
+        if (failed) await inner.query("select 1");
+        return result;
+      });
+    } catch (error) {
+      throw toPerchError(error) ?? error;
+    }
+  }
+
+  const subscriptions = new Set<Subscription>();
+  let closing: Promise<void> | undefined;
+
+  return {
+    kind: "pglite",
+    query: (sql, params) => run(client, sql, params),
+    transaction,
+    async listen(channels, on) {
+      let closed = false;
+      const guarded = (call: () => void) => {
+        if (closed) return;
+        try {
+          call();
+        } catch (error) {
+          onError(error instanceof Error ? error : new Error(String(error)));
+        }
+      };
+      const stops: (() => Promise<void>)[] = [];
+      for (const channel of channels) {
+        stops.push(await client.listen(`"${channel}"`, (payload) => guarded(() => on.notify(channel, payload))));
+      }
+      guarded(on.ready);
+      const subscription: Subscription = {
+        async close() {
+          if (closed) return;
+          closed = true;
+          subscriptions.delete(subscription);
+          for (const stop of stops) await stop();
+        },
+      };
+      subscriptions.add(subscription);
+      return subscription;
+    },
+    dump: () => client.dumpDataDir("none"),
+    close() {
+      closing ??= (async () => {
+        await Promise.all([...subscriptions].map((subscription) => subscription.close()));
+        await client.close();
+        await unlock();
+      })();
+      return closing;
+    },
+  };
+}

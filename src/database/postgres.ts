@@ -1,0 +1,113 @@
+import pg from "pg";
+import { toPerchError } from "../errors.js";
+import { listenPostgres } from "./postgres-listen.js";
+import { rowTypes } from "./postgres-types.js";
+import type { Database, Subscription, Transaction } from "./types.js";
+
+export interface PostgresOptions {
+  url: string;
+  /** Where to LISTEN, when `url` goes through a transaction-pooling proxy, behind which LISTEN is silently useless. */
+  listenUrl?: string | undefined;
+  poolSize?: number | undefined;
+  applicationName?: string | undefined;
+  /** Told of errors nobody waits for: an idle connection that broke, a handler of a notification that threw. */
+  onError?: ((error: Error) => void) | undefined;
+}
+
+/** How long a connection attempt may take before it counts as failed. */
+export const connectTimeoutMs = 10_000;
+
+async function run<Row>(client: pg.ClientBase | pg.Pool, sql: string, params: readonly unknown[] = []): Promise<Row[]> {
+  try {
+    const result = await client.query(sql, params as unknown[]);
+    return result.rows as Row[];
+  } catch (error) {
+    throw toPerchError(error) ?? error;
+  }
+}
+
+async function runScript(client: pg.ClientBase, sql: string): Promise<void> {
+  try {
+    await client.query(sql);
+  } catch (error) {
+    throw toPerchError(error) ?? error;
+  }
+}
+
+/** Opens a pool; it connects on first use, so a wrong URL shows with the first query. */
+export function openPostgres(options: PostgresOptions): Database {
+  const onError = options.onError ?? ((error: Error) => process.emitWarning(error));
+  const connection = {
+    application_name: options.applicationName ?? "perch",
+    connectionTimeoutMillis: connectTimeoutMs,
+    keepAlive: true,
+  };
+  const pool = new pg.Pool({
+    ...connection,
+    connectionString: options.url,
+    max: options.poolSize ?? 10,
+    types: rowTypes,
+  });
+  pool.on("error", onError);
+  const subscriptions = new Set<Subscription>();
+  let closing: Promise<void> | undefined;
+
+  async function transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+    const client = await pool.connect();
+    // A connection that breaks while it is checked out fails the query in flight; its event must still have a listener.
+    let broken: Error | undefined;
+    const breaks = (error: Error) => {
+      broken = error;
+    };
+    client.on("error", breaks);
+    const tx: Transaction = {
+      query: (sql, params) => run(client, sql, params),
+      script: (sql) => runScript(client, sql),
+    };
+    try {
+      await client.query("begin");
+      const result = await work(tx);
+      const committed = await client.query("commit");
+      // Postgres answers the COMMIT of a failed transaction with success and the tag ROLLBACK.
+      if (committed.command !== "COMMIT") {
+        throw new Error(
+          "the transaction was rolled back: one of its statements failed and the error was not passed on",
+        );
+      }
+      return result;
+    } catch (error) {
+      await client.query("rollback").catch((failure: Error) => {
+        broken ??= failure;
+      });
+      throw toPerchError(error) ?? error;
+    } finally {
+      client.off("error", breaks);
+      client.release(broken);
+    }
+  }
+
+  return {
+    kind: "postgres",
+    query: (sql, params) => run(pool, sql, params),
+    transaction,
+    async listen(channels, on) {
+      const config = { ...connection, connectionString: options.listenUrl ?? options.url };
+      const subscription = await listenPostgres(config, channels, on, onError);
+      const tracked: Subscription = {
+        close: () => {
+          subscriptions.delete(tracked);
+          return subscription.close();
+        },
+      };
+      subscriptions.add(tracked);
+      return tracked;
+    },
+    close() {
+      closing ??= (async () => {
+        await Promise.all([...subscriptions].map((subscription) => subscription.close()));
+        await pool.end();
+      })();
+      return closing;
+    },
+  };
+}
