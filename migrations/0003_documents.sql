@@ -24,6 +24,8 @@ create table perch.documents (
   merged_seq       bigint not null default 0 check (merged_seq <= head_seq),
   projected_seq    bigint not null default 0,
   snapshot_seq     bigint not null default 0 check (snapshot_seq <= merged_seq),
+  tail_from        bigint not null default 0 check (tail_from <= snapshot_seq),
+  life_seq         bigint not null default 0,
   tail_count       bigint not null default 0,
   tail_bytes       bigint not null default 0,
   projection_bytes bigint not null default 0,
@@ -36,9 +38,24 @@ comment on column perch.documents.head_seq is 'The last position given out.';
 comment on column perch.documents.merged_seq is 'The last position readers see: everything up to it is decoded and merged.';
 comment on column perch.documents.projected_seq is 'The position that its record shows.';
 comment on column perch.documents.snapshot_seq is 'The position that its snapshot covers; 0: none.';
+comment on column perch.documents.tail_from is 'Updates up to here are forgotten: only the snapshot has them.';
+comment on column perch.documents.life_seq is 'Where this life of the document began: the position of its last deletion, or 0.';
 comment on column perch.documents.tail_count is 'Updates behind the snapshot.';
 comment on column perch.documents.tail_bytes is 'Bytes of the updates behind the snapshot.';
 comment on column perch.documents.projection_bytes is 'Size of the last projection as JSON text; decides how long the next may wait.';
+
+create table perch.document_tombstones (
+  space_id   text collate "C" not null,
+  app_id     text collate "C" not null,
+  table_name text collate "C" not null,
+  record_id  text collate "C" not null,
+  seq        bigint not null,
+  deleted_by text collate "C" not null,
+  deleted_at timestamptz not null default clock_timestamp(),
+  primary key (space_id, app_id, table_name, record_id)
+);
+comment on table perch.document_tombstones is
+  'The position at which a document was deleted: one created again under its id goes on counting from there, so that no reader or writer of the old life takes the new one for it.';
 
 create table perch.document_snapshots (
   space_id   text collate "C" not null,
@@ -115,5 +132,6 @@ drop table perch.document_queue;
 drop table perch.document_inbox;
 drop table perch.document_updates;
 drop table perch.document_snapshots;
+drop table perch.document_tombstones;
 drop table perch.documents;
 drop table perch.document_tables;

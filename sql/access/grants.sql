@@ -1,0 +1,45 @@
+-- Who may execute and read what. Nothing for PUBLIC: what is not named here is for perch_owner alone.
+revoke all on schema perch from public;
+revoke all on all tables in schema perch from public, perch_app, perch_worker;
+revoke all on all functions in schema perch from public, perch_app, perch_worker;
+-- In every schema: a default of one schema can only add to the global one, which lets PUBLIC execute.
+alter default privileges for role perch_owner revoke execute on functions from public;
+grant usage on schema perch to perch_app, perch_worker;
+
+-- The API of CONTRACT: by name, so that a new function is granted to nobody until it is named here.
+do $grants$
+declare
+  granted record;
+begin
+  for granted in
+    select p.oid::regprocedure as signature, g.role
+      from (values
+        ('perch_app', array[
+          'set_context', 'set_tenant', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
+          'create_space', 'set_space_member', 'remove_space_member',
+          'push_update', 'patch_document', 'document_state', 'delete_document', 'lock_document',
+          -- called by the policies, with the rights of whoever reads
+          'owns_space', 'is_unowned_space_of_mine']),
+        ('perch_worker', array[
+          'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
+          'setting', 'lock_key', 'check_id', 'fail', 'error_word', 'document_fields',
+          'load_document', 'read_document', 'append_updates', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
+          'due_projections', 'project_document', 'projection_delay', 'enqueue_document', 'fold_document', 'next_seq',
+          'owns_space', 'is_unowned_space_of_mine'])
+      ) as g (role, functions)
+      cross join unnest(g.functions) as f (name)
+      join pg_proc p on p.proname = f.name and p.pronamespace = 'perch'::regnamespace
+  loop
+    execute format('grant execute on function %s to %I', granted.signature, granted.role);
+  end loop;
+end
+$grants$;
+
+grant select on perch.spaces, perch.space_members, perch.sync_changes, perch.records, perch.stored_records, perch.documents, perch.document_tables
+  to perch_app;
+
+grant select on all tables in schema perch to perch_worker;
+grant insert, update, delete on
+  perch.documents, perch.document_tombstones, perch.document_snapshots, perch.document_updates, perch.document_inbox, perch.document_queue,
+  perch.stored_records, perch.sync_changes, perch.space_heads
+  to perch_worker;

@@ -1,0 +1,72 @@
+-- Every policy, in one place. Default deny: a table without a line here shows nothing and takes nothing.
+--
+-- Three readers: whoever the context names (the first two columns; in a SECURITY DEFINER function that is perch_owner, which
+-- FORCE ROW LEVEL SECURITY binds); perch_worker, which serves everybody and sees everything; and perch_owner in the
+-- bookkeeping that no user has a grant on.
+--
+-- Each function is wrapped in a sub-select so that it is evaluated once a statement, and each comparison has the form that an
+-- index led by space_id serves. (With Citus sub-selects must go: replace "(select f())" by "f()" here and nowhere else.)
+do $policies$
+declare
+  readable constant text := 'space_id = any ((select perch.current_space_ids())::text[])';
+  writable constant text := 'space_id = any ((select perch.writable_space_ids())::text[])';
+  mine     constant text := 'user_id = (select perch.current_user_id())';
+  rule record;
+begin
+  for rule in
+    select * from (values
+      -- table                 may read                                may write
+      ('spaces',               readable || ' or created_by = (select perch.current_user_id())',
+                                                                       'perch.owns_space(space_id) or created_by = (select perch.current_user_id())'),
+      ('space_members',        readable || ' or ' || mine,             null),
+      ('sync_changes',         readable || ' or ' || mine,             writable || ' and ' || mine),
+      ('stored_records',       readable || ' or ' || mine,             writable),
+      ('push_receipts',        'space_id = perch.personal_space_id((select perch.current_user_id()))',
+                                                                       'space_id = perch.personal_space_id((select perch.current_user_id()))'),
+      ('documents',            readable,                               writable),
+      ('document_tombstones',  readable,                               writable),
+      ('document_snapshots',   readable,                               writable),
+      ('document_updates',     readable,                               writable),
+      ('document_inbox',       readable,                               writable || ' and ' || mine),
+      ('document_queue',       writable,                               writable),
+      ('document_tables',      'true',                                 null),
+      ('log_epoch',            'true',                                 null),
+      ('space_heads',          readable,                               writable)
+    ) as r (table_name, may_read, may_write)
+  loop
+    execute format('alter table perch.%I enable row level security', rule.table_name);
+    execute format('alter table perch.%I force row level security', rule.table_name);
+    execute format('drop policy if exists may_read on perch.%I', rule.table_name);
+    execute format('drop policy if exists may_insert on perch.%I', rule.table_name);
+    execute format('drop policy if exists may_update on perch.%I', rule.table_name);
+    execute format('drop policy if exists may_delete on perch.%I', rule.table_name);
+    execute format('drop policy if exists worker on perch.%I', rule.table_name);
+    execute format('create policy may_read on perch.%I for select using (%s)', rule.table_name, rule.may_read);
+    if rule.may_write is not null then
+      execute format('create policy may_insert on perch.%I for insert with check (%s)', rule.table_name, rule.may_write);
+      execute format('create policy may_update on perch.%I for update using (%s) with check (%s)', rule.table_name, rule.may_write, rule.may_write);
+      execute format('create policy may_delete on perch.%I for delete using (%s)', rule.table_name, rule.may_write);
+    end if;
+    execute format('create policy worker on perch.%I to perch_worker using (true) with check (true)', rule.table_name);
+  end loop;
+end
+$policies$;
+
+-- Members are managed by owners; the creator of a space becomes its first.
+create policy may_insert on perch.space_members for insert
+  with check (perch.owns_space(space_id) or (
+    user_id = (select perch.current_user_id()) and role = 'owner' and perch.is_unowned_space_of_mine(space_id)));
+create policy may_update on perch.space_members for update
+  using (perch.owns_space(space_id)) with check (perch.owns_space(space_id));
+create policy may_delete on perch.space_members for delete
+  using (perch.owns_space(space_id) or user_id = (select perch.current_user_id()));
+
+-- A document that somebody else wrote is deleted, or its inbox emptied, by whoever may write its space.
+drop policy may_delete on perch.document_inbox;
+create policy may_delete on perch.document_inbox for delete
+  using (space_id = any ((select perch.writable_space_ids())::text[]));
+
+-- Declarations and the epoch are the DBA's, through functions that only members of perch_owner may execute.
+create policy may_insert on perch.document_tables for insert to perch_owner with check (true);
+create policy may_update on perch.document_tables for update to perch_owner using (true) with check (true);
+create policy may_update on perch.log_epoch for update to perch_owner using (true) with check (true);

@@ -1,0 +1,7 @@
+create or replace view perch.records with (security_invoker = true) as
+  select r.space_id, r.app_id, r.table_name, r.record_id, r.data, r.field_meta, r.seq, r.user_id, r.created_at, r.updated_at
+    from perch.stored_records r
+   where not r.deleted;
+
+comment on view perch.records is
+  'The live records that the current user may read: data is the folded state, for documents their projection; seq the log entry it shows.';

@@ -1,0 +1,22 @@
+create or replace function perch.require_space(space_id text, to_write boolean)
+returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  wanted constant text := coalesce(space_id, perch.personal_space_id(perch.require_user()));
+  allowed constant text[] := case when to_write then perch.writable_space_ids() else perch.current_space_ids() end;
+begin
+  perform perch.require_user();
+  perform perch.check_id(wanted, 'space_id');
+  if wanted <> all (allowed) then
+    perform perch.fail('PE403', format('this user may not %s this space', case when to_write then 'write' else 'read' end),
+      jsonb_build_object('space_id', wanted),
+      'A space is readable for its members, and writable for its editors and owners; see perch.set_context.');
+  end if;
+  return wanted;
+end
+$$;
+
+comment on function perch.require_space(text, boolean) is
+  'Private. The space meant (null: the personal one of the current user) when the user may read, or write, it. Errors: PE401, PE403, PE422.';

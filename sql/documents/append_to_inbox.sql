@@ -1,0 +1,41 @@
+create or replace function perch.append_to_inbox(
+  app_id text, table_name text, record_id text, space_id text,
+  kind text, payload bytea, patch jsonb, base_seq bigint, client_id text, op_id text
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  author constant text := perch.current_user_id();
+  replayed jsonb;
+  taken bigint;
+begin
+  if append_to_inbox.op_id is not null then
+    replayed := perch.claim_receipt(append_to_inbox.op_id, sha256(convert_to(
+      jsonb_build_array(append_to_inbox.kind, space_id, app_id, table_name, record_id, encode(payload, 'base64'), patch, base_seq)::text, 'UTF8')));
+    if replayed is not null then
+      return (replayed ->> 'seq')::bigint;
+    end if;
+  end if;
+
+  taken := perch.next_position(append_to_inbox.space_id, append_to_inbox.app_id, append_to_inbox.table_name, append_to_inbox.record_id, author);
+  if append_to_inbox.base_seq not between 0 and taken - 1 then
+    perform perch.fail('PE422', 'base_seq is not a position of this document',
+      jsonb_build_object('argument', 'base_seq', 'expected', format('0 to %s', taken - 1), 'got', append_to_inbox.base_seq));
+  end if;
+  insert into perch.document_inbox (space_id, app_id, table_name, record_id, seq, kind, payload, patch, base_seq, user_id, client_id, op_id)
+  values (append_to_inbox.space_id, append_to_inbox.app_id, append_to_inbox.table_name, append_to_inbox.record_id, taken,
+          append_to_inbox.kind, append_to_inbox.payload, append_to_inbox.patch, append_to_inbox.base_seq, author,
+          append_to_inbox.client_id, append_to_inbox.op_id);
+
+  if append_to_inbox.op_id is not null then
+    update perch.push_receipts r set result = jsonb_build_object('seq', taken)
+     where r.space_id = perch.personal_space_id(author) and r.op_id = append_to_inbox.op_id;
+  end if;
+  return taken;
+end
+$$;
+
+comment on function perch.append_to_inbox(text, text, text, text, text, bytea, jsonb, bigint, text, text) is
+  'Private. Appends a checked update or patch of the current user to a document, for the worker to merge; returns its position.';

@@ -1,0 +1,44 @@
+create or replace function perch.check_patch(table_name text, fields jsonb, patch jsonb)
+returns void
+language plpgsql immutable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  field record;
+begin
+  if jsonb_typeof(patch) is distinct from 'object' then
+    perform perch.fail('PE422', 'the patch is not an object', jsonb_build_object('table', check_patch.table_name,
+      'argument', 'patch', 'expected', 'object', 'got', coalesce(jsonb_typeof(patch), 'null')));
+  end if;
+  -- All fields are looked at before anything is written.
+  for field in
+    select p.key as name, p.value, jsonb_typeof(p.value) as got, f.kind,
+           case
+             when f.kind in ('string', 'text', 'datetime') then 'string'
+             when f.kind in ('number', 'counter') then 'number'
+             when f.kind in ('list', 'movable_list', 'tree') then 'array'
+             when f.kind = 'map' then 'object'
+             when f.kind = 'boolean' then 'boolean'
+             when f.kind = 'integer' and jsonb_typeof(p.value) in ('number', 'string') then jsonb_typeof(p.value)
+             when f.kind = 'json' then jsonb_typeof(p.value)
+           end as json_type
+      from jsonb_each(patch) p cross join lateral (select check_patch.fields ->> p.key as kind) f
+  loop
+    if field.kind is null then
+      perform perch.fail('PE422', format('table %s has no field %s', check_patch.table_name, field.name),
+        jsonb_build_object('table', check_patch.table_name, 'field', field.name, 'expected', check_patch.fields),
+        'Declare it with perch.declare_table, or leave it out.');
+    elsif field.got = 'null' and field.kind <> 'counter' then
+      continue;
+    elsif field.got is distinct from field.json_type
+       or field.kind = 'integer' and field.value #>> '{}' !~ '^-?\d{1,19}$' then
+      perform perch.fail('PE422',
+        format('field %s of table %s takes %s, not %s', field.name, check_patch.table_name, field.kind, field.got),
+        jsonb_build_object('table', check_patch.table_name, 'field', field.name, 'expected', field.kind, 'got', field.got));
+    end if;
+  end loop;
+end
+$$;
+
+comment on function perch.check_patch(text, jsonb, jsonb) is
+  'Private. PE422 naming table, field, expected and got, unless every field of the patch is declared and has its JSON type. What is inside a tree or a list is checked by the worker.';

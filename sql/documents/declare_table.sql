@@ -1,0 +1,59 @@
+create or replace function perch.declare_table(app_id text, table_name text, fields jsonb)
+returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  field record;
+  declared jsonb;
+begin
+  perform perch.check_id(declare_table.app_id, 'app_id', 64);
+  perform perch.check_id(declare_table.table_name, 'table_name', 128);
+  if jsonb_typeof(declare_table.fields) is distinct from 'object' or declare_table.fields = '{}' then
+    perform perch.fail('PE422', 'fields is not an object with a kind for each field',
+      jsonb_build_object('argument', 'fields', 'expected', 'object', 'got', coalesce(jsonb_typeof(declare_table.fields), 'null')),
+      'Example: {"title": "string", "body": "text"}');
+  end if;
+
+  for field in select f.key as name, f.value as kind from jsonb_each(declare_table.fields) f loop
+    perform perch.check_id(field.name, 'field', 128);
+    if jsonb_typeof(field.kind) <> 'string' or (field.kind #>> '{}') <> all (perch.field_kinds()) then
+      perform perch.fail('PE422', format('field %s of table %s has an unknown kind', field.name, declare_table.table_name),
+        jsonb_build_object('table', declare_table.table_name, 'field', field.name, 'expected', perch.field_kinds(), 'got', field.kind));
+    end if;
+    -- Scalars live together in the root map "fields"; the root container of a field has the field's own name.
+    if field.name = 'fields' and (field.kind #>> '{}') in ('text', 'list', 'movable_list', 'tree', 'counter', 'map') then
+      perform perch.fail('PE422', 'a field of this kind cannot be named fields: the map of the scalar fields has that name',
+        jsonb_build_object('table', declare_table.table_name, 'field', field.name));
+    end if;
+  end loop;
+
+  insert into perch.document_tables as t (app_id, table_name, fields)
+  values (declare_table.app_id, declare_table.table_name, declare_table.fields)
+  on conflict on constraint document_tables_pkey do nothing;
+  if found then
+    return;
+  end if;
+
+  select t.fields into declared
+    from perch.document_tables t
+   where t.app_id = declare_table.app_id and t.table_name = declare_table.table_name
+     for update;
+  for field in
+    select n.key as name, n.value as kind, o.value as declared_kind
+      from jsonb_each(declare_table.fields) n join jsonb_each(declared) o on o.key = n.key
+     where n.value <> o.value
+  loop
+    perform perch.fail('PE422', format('field %s of table %s is declared as %s already', field.name, declare_table.table_name, field.declared_kind #>> '{}'),
+      jsonb_build_object('table', declare_table.table_name, 'field', field.name, 'expected', field.declared_kind, 'got', field.kind),
+      'The kind of a field cannot be changed. Add a field of another name.');
+  end loop;
+  update perch.document_tables t
+     set fields = t.fields || declare_table.fields, updated_at = clock_timestamp()
+   where t.app_id = declare_table.app_id and t.table_name = declare_table.table_name
+     and t.fields <> t.fields || declare_table.fields;
+end
+$$;
+
+comment on function perch.declare_table(text, text, jsonb) is
+  'For the DBA, in a migration: makes it a document table, with the kind of each field (string, number, integer, boolean, datetime, json, text, list, movable_list, tree, counter, map). Declaring again may add fields; fields left out stay; changing a kind is refused. Errors: PE422. Example: select perch.declare_table(app_id => ''notes'', table_name => ''pages'', fields => ''{"title": "string", "body": "text"}'');';

@@ -1,0 +1,61 @@
+create or replace function perch.delete_document(app_id text, table_name text, record_id text, space_id text default null)
+returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  space constant text := perch.require_space(delete_document.space_id, to_write => true);
+  author constant text := perch.current_user_id();
+  ended bigint;
+  logged bigint;
+begin
+  perform perch.check_id(delete_document.record_id, 'record_id');
+  perform perch.document_fields(delete_document.app_id, delete_document.table_name);
+
+  delete from perch.documents d
+   where d.space_id = space and d.app_id = delete_document.app_id
+     and d.table_name = delete_document.table_name and d.record_id = delete_document.record_id
+  returning d.head_seq + 1 into ended;
+  if ended is null then
+    return;
+  end if;
+  insert into perch.document_tombstones as t (space_id, app_id, table_name, record_id, seq, deleted_by)
+  values (space, delete_document.app_id, delete_document.table_name, delete_document.record_id, ended, author)
+  on conflict on constraint document_tombstones_pkey do update
+    set seq = excluded.seq, deleted_by = excluded.deleted_by, deleted_at = clock_timestamp();
+  delete from perch.document_snapshots x
+   where x.space_id = space and x.app_id = delete_document.app_id
+     and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
+  delete from perch.document_updates x
+   where x.space_id = space and x.app_id = delete_document.app_id
+     and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
+  delete from perch.document_inbox x
+   where x.space_id = space and x.app_id = delete_document.app_id
+     and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
+  delete from perch.document_queue x
+   where x.space_id = space and x.app_id = delete_document.app_id
+     and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
+
+  -- The record goes with it, and those who sync hear of it. A document that was never projected has no record.
+  perform from perch.stored_records r
+    where r.space_id = space and r.app_id = delete_document.app_id
+      and r.table_name = delete_document.table_name and r.record_id = delete_document.record_id
+      and not r.deleted
+      for no key update;
+  if found then
+    logged := perch.next_seq(space);
+    update perch.stored_records r
+       set deleted = true, deleted_at = clock_timestamp(), latest_at = clock_timestamp(), data = '{}', field_meta = '{}',
+           seq = logged, updated_at = clock_timestamp()
+     where r.space_id = space and r.app_id = delete_document.app_id
+       and r.table_name = delete_document.table_name and r.record_id = delete_document.record_id;
+    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, at, user_id, origin)
+    values (space, logged, delete_document.app_id, delete_document.table_name, delete_document.record_id, 'delete', clock_timestamp(), author, 'document');
+  end if;
+  perform pg_notify('perch_documents', jsonb_build_object('v', 1, 'space_id', space, 'app_id', delete_document.app_id,
+    'table', delete_document.table_name, 'id', delete_document.record_id, 'seq', ended)::text);
+end
+$$;
+
+comment on function perch.delete_document(text, text, text, text) is
+  'Deletes a document: its record, its snapshot and its updates, in the caller''s transaction; the deletion is logged. A document that does not exist: nothing happens. A document made again under the id starts empty. Errors: PE401, PE403, PE404 when the table is not declared, PE422.';

@@ -1,0 +1,47 @@
+create or replace function perch.finish_inbox(space_id text, app_id text, table_name text, record_id text, seq bigint, update bytea, error jsonb)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  item perch.document_inbox;
+  placed bigint;
+  bytes bigint;
+begin
+  if finish_inbox.error is not null then
+    update perch.document_inbox i set status = 'rejected', error = finish_inbox.error
+     where i.space_id = finish_inbox.space_id and i.app_id = finish_inbox.app_id
+       and i.table_name = finish_inbox.table_name and i.record_id = finish_inbox.record_id
+       and i.seq = finish_inbox.seq and i.status = 'pending';
+    return null;
+  end if;
+
+  -- First the row of the document, as every writer does.
+  perform from perch.documents d
+    where d.space_id = finish_inbox.space_id and d.app_id = finish_inbox.app_id
+      and d.table_name = finish_inbox.table_name and d.record_id = finish_inbox.record_id
+      for no key update;
+  delete from perch.document_inbox i
+   where i.space_id = finish_inbox.space_id and i.app_id = finish_inbox.app_id
+     and i.table_name = finish_inbox.table_name and i.record_id = finish_inbox.record_id
+     and i.seq = finish_inbox.seq and i.status = 'pending'
+  returning i.* into item;
+  if not found or finish_inbox.update is null then
+    return null;
+  end if;
+
+  update perch.documents d
+     set head_seq = d.head_seq + 1, merged_seq = d.head_seq + 1,
+         tail_count = d.tail_count + 1, tail_bytes = d.tail_bytes + octet_length(finish_inbox.update)
+   where d.space_id = finish_inbox.space_id and d.app_id = finish_inbox.app_id
+     and d.table_name = finish_inbox.table_name and d.record_id = finish_inbox.record_id
+  returning d.head_seq, d.projection_bytes into placed, bytes;
+  insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, pushed_seq, payload, user_id, client_id)
+  values (item.space_id, item.app_id, item.table_name, item.record_id, placed, item.seq, finish_inbox.update, item.user_id, item.client_id);
+  perform perch.enqueue_document(item.space_id, item.app_id, item.table_name, item.record_id, perch.projection_delay(bytes));
+  return placed;
+end
+$$;
+
+comment on function perch.finish_inbox(text, text, text, text, bigint, bytea, jsonb) is
+  'For perch_worker: ends one claimed item. With an update: it goes to the tail, at the position returned. With an error: it is set aside. With neither: there was nothing new in it.';

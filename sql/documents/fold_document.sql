@@ -1,0 +1,54 @@
+-- Writers go on meanwhile: until the last statement only a key-share lock is held on the row of the document, which keeps a
+-- deletion out and nobody else. Readers are served by one statement each, so they see the old snapshot and tail or the new.
+-- The tail behind the previous snapshot stays for one more folding: readers a little behind need no snapshot, and patches
+-- based on a recent position can be merged.
+create or replace function perch.fold_document(space_id text, app_id text, table_name text, record_id text, snapshot bytea, seq bigint)
+returns boolean
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  document perch.documents;
+  folded record;
+begin
+  select d.* into document from perch.documents d
+   where d.space_id = fold_document.space_id and d.app_id = fold_document.app_id
+     and d.table_name = fold_document.table_name and d.record_id = fold_document.record_id
+     for key share;
+  if not found or fold_document.seq <= document.snapshot_seq or fold_document.seq > document.merged_seq then
+    return false;
+  end if;
+
+  insert into perch.document_snapshots as s (space_id, app_id, table_name, record_id, seq, snapshot)
+  values (document.space_id, document.app_id, document.table_name, document.record_id, fold_document.seq, fold_document.snapshot)
+  on conflict on constraint document_snapshots_pkey do update
+    set seq = excluded.seq, snapshot = excluded.snapshot, created_at = clock_timestamp()
+    where s.seq < excluded.seq;
+  if not found then
+    return false;
+  end if;
+
+  -- Another worker may have folded while we waited for its snapshot's row.
+  select d.* into document from perch.documents d
+   where d.space_id = fold_document.space_id and d.app_id = fold_document.app_id
+     and d.table_name = fold_document.table_name and d.record_id = fold_document.record_id;
+  select count(*) as updates, coalesce(sum(octet_length(u.payload)), 0) as bytes into folded
+    from perch.document_updates u
+   where u.space_id = document.space_id and u.app_id = document.app_id
+     and u.table_name = document.table_name and u.record_id = document.record_id
+     and u.seq > document.snapshot_seq and u.seq <= fold_document.seq;
+  delete from perch.document_updates u
+   where u.space_id = document.space_id and u.app_id = document.app_id
+     and u.table_name = document.table_name and u.record_id = document.record_id
+     and u.seq <= document.snapshot_seq;
+  update perch.documents d
+     set snapshot_seq = fold_document.seq, tail_from = document.snapshot_seq,
+         tail_count = d.tail_count - folded.updates, tail_bytes = d.tail_bytes - folded.bytes
+   where d.space_id = document.space_id and d.app_id = document.app_id
+     and d.table_name = document.table_name and d.record_id = document.record_id;
+  return true;
+end
+$$;
+
+comment on function perch.fold_document(text, text, text, text, bytea, bigint) is
+  'For perch_worker: stores a snapshot that covers the tail up to position seq, and forgets the tail up to the previous snapshot. False when there is a newer snapshot already.';

@@ -1,0 +1,17 @@
+create or replace function perch.lock_document(app_id text, table_name text, record_id text, space_id text default null)
+returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  space constant text := perch.require_space(lock_document.space_id, to_write => true);
+begin
+  perform perch.check_id(lock_document.app_id, 'app_id', 64);
+  perform perch.check_id(lock_document.table_name, 'table_name', 128);
+  perform perch.check_id(lock_document.record_id, 'record_id');
+  perform pg_advisory_xact_lock(perch.lock_key(array['document', space, lock_document.app_id, lock_document.table_name, lock_document.record_id]));
+end
+$$;
+
+comment on function perch.lock_document(text, text, text, text) is
+  'Takes an advisory lock on a document until the end of the transaction; also on one that does not exist yet. Whoever else asks for it waits; updates of Loro clients, which merge anyway, do not. Errors: PE401, PE403, PE422.';

@@ -1,0 +1,28 @@
+create or replace function perch.patch_document(
+  app_id text, table_name text, record_id text, patch jsonb,
+  space_id text default null, base_seq bigint default null, client_id text default null, op_id text default null
+)
+returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  space constant text := perch.require_space(patch_document.space_id, to_write => true);
+  max_bytes constant bigint := perch.setting('max_patch_bytes', 4194304);
+begin
+  if octet_length(patch_document.patch::text) > max_bytes then
+    perform perch.fail('PE413', format('the patch is longer than %s bytes', max_bytes),
+      jsonb_build_object('limit', 'max_patch_bytes', 'max', max_bytes, 'got', octet_length(patch_document.patch::text)));
+  end if;
+  perform perch.check_id(patch_document.record_id, 'record_id');
+  if patch_document.client_id is not null then
+    perform perch.check_id(patch_document.client_id, 'client_id');
+  end if;
+  perform perch.check_patch(patch_document.table_name, perch.document_fields(patch_document.app_id, patch_document.table_name), patch_document.patch);
+  return perch.append_to_inbox(patch_document.app_id, patch_document.table_name, patch_document.record_id, space, 'patch',
+    null, patch_document.patch, patch_document.base_seq, patch_document.client_id, patch_document.op_id);
+end
+$$;
+
+comment on function perch.patch_document(text, text, text, jsonb, text, bigint, text, text) is
+  'Appends a JSON patch to a document, in the caller''s transaction; returns the document''s seq. A field that is absent is kept; null clears it; a text is the wanted text, merged by diff; a counter takes a delta; list, movable_list, map and tree take the wanted value. base_seq is the position the patch was based on (default: whatever is merged when its turn comes): it is applied there and merged, so that it undoes no concurrent edit. Errors: as perch.push_update, and PE422 naming table, field, expected and got. Example: select perch.patch_document(app_id => ''notes'', table_name => ''pages'', record_id => ''p1'', patch => ''{"title": "Plans"}'');';

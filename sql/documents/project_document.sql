@@ -1,0 +1,77 @@
+-- Locks, in the order of every writer: the document, its record, and last the counter of the space.
+create or replace function perch.project_document(
+  space_id text, app_id text, table_name text, record_id text, seq bigint, data jsonb, size bigint
+)
+returns table (logged_seq bigint, tail_count bigint, tail_bytes bigint)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  document perch.documents;
+  record perch.stored_records;
+  author record;
+  changed text[];
+  logged bigint;
+begin
+  select d.* into document from perch.documents d
+   where d.space_id = project_document.space_id and d.app_id = project_document.app_id
+     and d.table_name = project_document.table_name and d.record_id = project_document.record_id
+     for no key update;
+  -- Deleted meanwhile, or the caller has an older life or an older state than was projected already.
+  if not found or project_document.seq <= document.life_seq or project_document.seq > document.merged_seq then
+    return;
+  end if;
+
+  if project_document.seq > document.projected_seq then
+    select r.* into record from perch.stored_records r
+     where r.space_id = document.space_id and r.app_id = document.app_id
+       and r.table_name = document.table_name and r.record_id = document.record_id
+       for no key update;
+    select coalesce(array_agg(n.key order by n.key), '{}') into changed
+      from jsonb_each(project_document.data) n
+     where record.space_id is null or record.deleted or n.value is distinct from record.data -> n.key;
+
+    if changed <> '{}' then
+      select u.user_id, u.client_id into author from perch.document_updates u
+       where u.space_id = document.space_id and u.app_id = document.app_id
+         and u.table_name = document.table_name and u.record_id = document.record_id
+         and u.seq <= project_document.seq
+       order by u.seq desc limit 1;
+
+      logged := perch.next_seq(document.space_id);
+      insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, changed_fields, at, user_id, client_id, origin)
+      values (document.space_id, logged, document.app_id, document.table_name, document.record_id,
+              case when record.space_id is null or record.deleted then 'insert' else 'update' end,
+              changed, clock_timestamp(), coalesce(author.user_id, document.created_by), author.client_id, 'document');
+      insert into perch.stored_records as r
+        (space_id, app_id, table_name, record_id, data, latest_at, inserted_at, seq, user_id)
+      values (document.space_id, document.app_id, document.table_name, document.record_id,
+              project_document.data, clock_timestamp(), clock_timestamp(), logged, document.created_by)
+      on conflict on constraint stored_records_pkey do update
+        set data = excluded.data, latest_at = excluded.latest_at, seq = excluded.seq, updated_at = clock_timestamp(),
+            inserted_at = case when r.deleted then excluded.inserted_at else r.inserted_at end,
+            user_id = case when r.deleted then excluded.user_id else r.user_id end,
+            deleted = false;
+    end if;
+  end if;
+
+  update perch.documents d
+     set projected_seq = greatest(d.projected_seq, project_document.seq), projection_bytes = project_document.size
+   where d.space_id = document.space_id and d.app_id = document.app_id
+     and d.table_name = document.table_name and d.record_id = document.record_id;
+  if greatest(document.projected_seq, project_document.seq) = document.merged_seq then
+    delete from perch.document_queue q
+     where q.space_id = document.space_id and q.app_id = document.app_id
+       and q.table_name = document.table_name and q.record_id = document.record_id;
+  else
+    update perch.document_queue q set due_at = clock_timestamp() + perch.projection_delay(project_document.size)
+     where q.space_id = document.space_id and q.app_id = document.app_id
+       and q.table_name = document.table_name and q.record_id = document.record_id;
+  end if;
+
+  return query select logged, document.tail_count, document.tail_bytes;
+end
+$$;
+
+comment on function perch.project_document(text, text, text, text, bigint, jsonb, bigint) is
+  'For perch_worker: writes the JSON that a document has at position seq (size: its bytes as text) into its record, and names the fields that changed in the log. Returns the log''s seq (null: nothing changed) and how much tail there is behind the snapshot; no row when the document is gone.';

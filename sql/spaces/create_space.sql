@@ -1,0 +1,40 @@
+create or replace function perch.create_space(space_id text)
+returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  me constant text := perch.require_user();
+begin
+  perform perch.check_id(create_space.space_id, 'space_id');
+  if create_space.space_id like '~%' then
+    perform perch.fail('PE422', 'a space id that starts with ~ names a personal space, which needs no creating',
+      jsonb_build_object('space_id', create_space.space_id));
+  end if;
+
+  if perch.owns_space(create_space.space_id) then
+    return;
+  end if;
+
+  -- A space that is in use without a row here is managed by the app (its ids came in set_context's lists): whoever creates
+  -- it would become the owner of what is in it, so only somebody whom the app already lets write may.
+  if exists (select from perch.space_heads h where h.space_id = create_space.space_id)
+     and create_space.space_id <> all (perch.writable_space_ids()) then
+    perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id));
+  end if;
+
+  insert into perch.spaces (space_id, created_by) values (create_space.space_id, me) on conflict do nothing;
+  if not found then
+    perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id));
+  end if;
+  insert into perch.space_members (space_id, user_id, role) values (create_space.space_id, me, 'owner');
+
+  perform set_config('app.current_user_space_ids',
+    (array_remove(perch.current_space_ids(), create_space.space_id) || create_space.space_id)::text, true);
+  perform set_config('app.current_user_writable_space_ids',
+    (array_remove(perch.writable_space_ids(), create_space.space_id) || create_space.space_id)::text, true);
+end
+$$;
+
+comment on function perch.create_space(text) is
+  'Makes a shared space; the caller becomes its owner, and may use it in the same transaction. Again by an owner: nothing happens. Errors: PE401, PE409 when the id is taken, PE422 for an unusable id or one that starts with ~. Example: select perch.create_space(space_id => ''team'');';

@@ -1,0 +1,14 @@
+create or replace function perch.is_unowned_space_of_mine(space_id text)
+returns boolean
+language sql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  select exists (
+           select from perch.spaces s
+            where s.space_id = is_unowned_space_of_mine.space_id and s.created_by = perch.current_user_id())
+     and not exists (
+           select from perch.space_members m where m.space_id = is_unowned_space_of_mine.space_id)
+$$;
+
+comment on function perch.is_unowned_space_of_mine(text) is
+  'Private. Whether the current user has just created this space: nobody is in it yet.';

@@ -1,0 +1,23 @@
+create or replace function perch.set_space_member(space_id text, user_id text, role text)
+returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform perch.require_owner(set_space_member.space_id);
+  perform perch.check_id(set_space_member.user_id, 'user_id', 255);
+  if set_space_member.role is null or set_space_member.role not in ('viewer', 'editor', 'owner') then
+    perform perch.fail('PE422', 'the role is not one of viewer, editor, owner',
+      jsonb_build_object('argument', 'role', 'got', set_space_member.role));
+  end if;
+  if set_space_member.role <> 'owner' then
+    perform perch.require_another_owner(set_space_member.space_id, set_space_member.user_id);
+  end if;
+  insert into perch.space_members as m (space_id, user_id, role)
+  values (set_space_member.space_id, set_space_member.user_id, set_space_member.role)
+  on conflict on constraint space_members_pkey do update set role = excluded.role;
+end
+$$;
+
+comment on function perch.set_space_member(text, text, text) is
+  'Adds a user to a space or changes the role: viewer (reads), editor (reads and writes), owner (also manages members). For owners of the space. Errors: PE401, PE403, PE409 when the last owner would go, PE422. Example: select perch.set_space_member(space_id => ''team'', user_id => ''bob'', role => ''editor'');';
