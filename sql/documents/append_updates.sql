@@ -1,4 +1,5 @@
--- One call for everything that waits, over all documents: one statement, one commit, one ring a document.
+-- One call for everything that waits, over all documents: one statement, one commit, one ring a document; seven statements
+-- inside, however many documents and updates there are.
 --
 -- Locks: the rows of the documents, in the order of their keys, so that two calls cannot deadlock; held until commit, so that
 -- positions are in commit order. Hence "missed" is complete: it is read while the row is locked, so no update below our
@@ -15,102 +16,142 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  entry record;
-  accepted integer[];
-  accepted_bytes bigint;
-  position record;
-  deleted_at bigint;
+  entry_count constant integer := cardinality(space_ids);
   max_bytes constant bigint := perch.setting('max_update_bytes', 16777216);
+  verdicts text[];                                          -- of each update; null: accepted
+  counts bigint[] := array_fill(0::bigint, array[entry_count]);   -- of each document: its accepted updates, and their bytes
+  bytes bigint[] := array_fill(0::bigint, array[entry_count]);
+  previous bigint[] := array_fill(null::bigint, array[entry_count]); -- its last position before ours; null: refused as PE410
+  tail_from bigint[] := array_fill(0::bigint, array[entry_count]);
+  projection_bytes bigint[] := array_fill(0::bigint, array[entry_count]);
+  found_entries integer[] := '{}';
+  row record;
+  made record;
+  entry integer;
 begin
-  for entry in
-    select e.space_id, e.app_id, e.table_name, e.record_id, e.after_seq, e.ordinal::integer
-      from unnest(space_ids, app_ids, table_names, record_ids, after_seqs) with ordinality
-        as e (space_id, app_id, table_name, record_id, after_seq, ordinal)
-     order by e.space_id collate "C", e.app_id collate "C", e.table_name collate "C", e.record_id collate "C"
-  loop
-    select coalesce(array_agg(c.ordinal order by c.ordinal) filter (where c.verdict is null), '{}'),
-           coalesce(sum(octet_length(c.payload)) filter (where c.verdict is null), 0)
-      into accepted, accepted_bytes
-      from (
-        select u.ordinal::integer, u.payload,
-               case
-                 when coalesce(u.user_id, '') = '' then 'PE401'
-                 when octet_length(u.payload) > max_bytes then 'PE413'
-                 when entry.space_id = '~' || u.user_id then null
-                 when u.writable then null
-                 when u.writable is null and exists (
-                   select from perch.space_members m
-                    where m.space_id = entry.space_id and m.user_id = u.user_id and m.role in ('editor', 'owner')) then null
-                 else 'PE403'
-               end as verdict
-          from unnest(update_entries, updates, user_ids, writable) with ordinality as u (entry, payload, user_id, writable, ordinal)
-         where u.entry = entry.ordinal
-      ) c;
-
-    -- Refused ones first: they need no lock.
-    return query
-      select 'appended', u.ordinal::integer, null::bigint,
-             case when coalesce(u.user_id, '') = '' then 'PE401' when octet_length(u.payload) > max_bytes then 'PE413' else 'PE403' end,
-             null::bytea
-        from unnest(update_entries, updates, user_ids) with ordinality as u (entry, payload, user_id, ordinal)
-       where u.entry = entry.ordinal and u.ordinal <> all (accepted);
-    continue when accepted = '{}';
-
-    update perch.documents d
-       set head_seq = d.head_seq + cardinality(accepted),
-           merged_seq = d.head_seq + cardinality(accepted),
-           tail_count = d.tail_count + cardinality(accepted),
-           tail_bytes = d.tail_bytes + accepted_bytes
-     where d.space_id = entry.space_id and d.app_id = entry.app_id and d.table_name = entry.table_name and d.record_id = entry.record_id
-       and d.life_seq <= entry.after_seq
-    returning d.head_seq - cardinality(accepted) as previous, d.projection_bytes, d.tail_from into position;
-
-    if not found then
-      -- A document that is new, or that was deleted (and perhaps made again) behind the back of a writer who has it open.
-      select coalesce(max(t.seq), 0) into deleted_at from perch.document_tombstones t
-       where t.space_id = entry.space_id and t.app_id = entry.app_id and t.table_name = entry.table_name and t.record_id = entry.record_id;
-      if entry.after_seq = deleted_at then
-        insert into perch.documents as d
-          (space_id, app_id, table_name, record_id, head_seq, merged_seq, projected_seq, snapshot_seq, tail_from, life_seq, tail_count, tail_bytes, created_by)
-        values (entry.space_id, entry.app_id, entry.table_name, entry.record_id,
-                deleted_at + cardinality(accepted), deleted_at + cardinality(accepted), deleted_at, deleted_at, deleted_at, deleted_at,
-                cardinality(accepted), accepted_bytes, user_ids[accepted[1]])
-        on conflict on constraint documents_pkey do update
-          set head_seq = d.head_seq + cardinality(accepted),
-              merged_seq = d.head_seq + cardinality(accepted),
-              tail_count = d.tail_count + cardinality(accepted),
-              tail_bytes = d.tail_bytes + accepted_bytes
-          where d.life_seq <= entry.after_seq
-        returning d.head_seq - cardinality(accepted) as previous, d.projection_bytes, d.tail_from into position;
-      end if;
-      if position.previous is null then
-        return query select 'appended', o, null::bigint, 'PE410', null::bytea from unnest(accepted) o;
-        continue;
-      end if;
+  verdicts := array(
+    select case
+             when coalesce(u.user_id, '') = '' then 'PE401'
+             when octet_length(u.payload) > max_bytes then 'PE413'
+             when space_ids[u.entry] = '~' || u.user_id or u.writable then null
+             when u.writable is null and exists (
+               select from perch.space_members m
+                where m.space_id = space_ids[u.entry] and m.user_id = u.user_id and m.role in ('editor', 'owner')) then null
+             else 'PE403'
+           end
+      from unnest(update_entries, updates, user_ids, writable) with ordinality as u (entry, payload, user_id, writable, ordinal)
+     order by u.ordinal);
+  for ordinal in 1 .. cardinality(verdicts) loop
+    if verdicts[ordinal] is null then
+      entry := update_entries[ordinal];
+      counts[entry] := counts[entry] + 1;
+      bytes[entry] := bytes[entry] + octet_length(updates[ordinal]);
     end if;
-    if entry.after_seq < position.tail_from then
-      -- Some of what the writer missed is in the snapshot only. Our update is safe; the writer reads the document anew.
-      return query select 'missed', entry.ordinal, null::bigint, 'PE410', null::bytea;
-    else
-      return query
-        select 'missed', entry.ordinal, t.seq, null, t.payload
-          from perch.document_updates t
-         where t.space_id = entry.space_id and t.app_id = entry.app_id and t.table_name = entry.table_name and t.record_id = entry.record_id
-           and t.seq > entry.after_seq and t.seq <= position.previous
-         order by t.seq;
-    end if;
-
-    insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, user_id, client_id)
-    select entry.space_id, entry.app_id, entry.table_name, entry.record_id, position.previous + o.n, updates[o.ordinal], user_ids[o.ordinal], client_ids[o.ordinal]
-      from unnest(accepted) with ordinality as o (ordinal, n);
-    perform perch.enqueue_document(entry.space_id, entry.app_id, entry.table_name, entry.record_id, perch.projection_delay(position.projection_bytes));
-
-    return query select 'appended', o.ordinal, position.previous + o.n, null, null::bytea
-                   from unnest(accepted) with ordinality as o (ordinal, n);
-    position := null;
   end loop;
+
+  for row in
+    select e.ordinal::integer as entry, d.head_seq, d.life_seq, d.tail_from, d.projection_bytes
+      from unnest(space_ids, app_ids, table_names, record_ids, counts) with ordinality
+             as e (space_id, app_id, table_name, record_id, updates, ordinal)
+      join perch.documents d
+        on d.space_id = e.space_id and d.app_id = e.app_id and d.table_name = e.table_name and d.record_id = e.record_id
+     where e.updates > 0
+     order by d.space_id, d.app_id, d.table_name, d.record_id
+       for no key update of d
+  loop
+    tail_from[row.entry] := row.tail_from;
+    projection_bytes[row.entry] := row.projection_bytes;
+    -- A document that was deleted and made again behind the back of a writer who has the old life open takes nothing of it.
+    if after_seqs[row.entry] >= row.life_seq then
+      previous[row.entry] := row.head_seq;
+    else
+      counts[row.entry] := 0;
+    end if;
+    found_entries := found_entries || row.entry;
+  end loop;
+
+  -- What the loop did not find is new, or deleted. New ones are made, again in the order of their keys.
+  if cardinality(found_entries) < entry_count then
+    for row in
+      select e.ordinal::integer as entry, coalesce(t.seq, 0) as deleted_at
+        from unnest(space_ids, app_ids, table_names, record_ids, counts) with ordinality
+               as e (space_id, app_id, table_name, record_id, updates, ordinal)
+        left join perch.document_tombstones t
+          on t.space_id = e.space_id and t.app_id = e.app_id and t.table_name = e.table_name and t.record_id = e.record_id
+       where e.updates > 0 and e.ordinal <> all (found_entries)
+       order by e.space_id collate "C", e.app_id collate "C", e.table_name collate "C", e.record_id collate "C"
+    loop
+      entry := row.entry;
+      if after_seqs[entry] = row.deleted_at then
+        -- Made with no position taken yet; somebody else may be making it at the same time, then this waits for their commit.
+        insert into perch.documents as d
+          (space_id, app_id, table_name, record_id, head_seq, merged_seq, projected_seq, snapshot_seq, tail_from, life_seq, created_by)
+        values (space_ids[entry], app_ids[entry], table_names[entry], record_ids[entry],
+                row.deleted_at, row.deleted_at, row.deleted_at, row.deleted_at, row.deleted_at, row.deleted_at,
+                user_ids[array_position(update_entries, entry)])
+        on conflict on constraint documents_pkey do update set head_seq = d.head_seq where d.life_seq <= excluded.life_seq
+        returning d.head_seq, d.tail_from into made;
+        if found then
+          previous[entry] := made.head_seq;
+          tail_from[entry] := made.tail_from;
+        end if;
+      end if;
+      if previous[entry] is null then
+        counts[entry] := 0;
+      end if;
+    end loop;
+  end if;
+
+  update perch.documents d
+     set head_seq = d.head_seq + e.updates, merged_seq = d.head_seq + e.updates,
+         tail_count = d.tail_count + e.updates, tail_bytes = d.tail_bytes + e.bytes
+    from unnest(space_ids, app_ids, table_names, record_ids, counts, bytes) as e (space_id, app_id, table_name, record_id, updates, bytes)
+   where d.space_id = e.space_id and d.app_id = e.app_id and d.table_name = e.table_name and d.record_id = e.record_id
+     and e.updates > 0;
+
+  return query
+    select 'missed', e.ordinal::integer, t.seq, null::text, t.payload
+      from unnest(space_ids, app_ids, table_names, record_ids, after_seqs, previous, tail_from) with ordinality
+             as e (space_id, app_id, table_name, record_id, after_seq, previous, tail_from, ordinal)
+      join perch.document_updates t
+        on t.space_id = e.space_id and t.app_id = e.app_id and t.table_name = e.table_name and t.record_id = e.record_id
+       and t.seq > e.after_seq and t.seq <= e.previous
+     where e.after_seq < e.previous and e.after_seq >= e.tail_from
+    union all
+    -- Some of what the writer missed is in the snapshot only. Our updates are safe; the writer reads the document anew.
+    select 'missed', e.ordinal::integer, null, 'PE410', null
+      from unnest(after_seqs, previous, tail_from) with ordinality as e (after_seq, previous, tail_from, ordinal)
+     where e.previous is not null and e.after_seq < e.tail_from
+     order by 2, 3;
+
+  return query
+    with placed as (
+      select u.ordinal::integer, u.entry, u.payload, u.user_id, u.client_id,
+             coalesce(u.verdict, case when previous[u.entry] is null then 'PE410' end) as verdict,
+             previous[u.entry] + row_number() over (partition by u.entry, u.verdict is null order by u.ordinal) as seq
+        from unnest(update_entries, updates, user_ids, client_ids, verdicts) with ordinality
+               as u (entry, payload, user_id, client_id, verdict, ordinal)
+    ), stored as (
+      insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, user_id, client_id)
+      select space_ids[p.entry], app_ids[p.entry], table_names[p.entry], record_ids[p.entry], p.seq, p.payload, p.user_id, p.client_id
+        from placed p
+       where p.verdict is null
+       order by p.ordinal
+    ), queued as (
+      -- As in perch.enqueue_document: we hold the rows of the documents.
+      insert into perch.document_queue (space_id, app_id, table_name, record_id, due_at)
+      select e.space_id, e.app_id, e.table_name, e.record_id, clock_timestamp() + perch.projection_delay(e.projection_bytes)
+        from unnest(space_ids, app_ids, table_names, record_ids, counts, projection_bytes)
+               as e (space_id, app_id, table_name, record_id, updates, projection_bytes)
+       where e.updates > 0
+       order by e.space_id collate "C", e.app_id collate "C", e.table_name collate "C", e.record_id collate "C"
+      on conflict do nothing
+    )
+    select 'appended', p.ordinal, case when p.verdict is null then p.seq end, p.verdict, null::bytea
+      from placed p
+     order by p.ordinal;
 end
 $$;
 
 comment on function perch.append_updates(text[], text[], text[], text[], bigint[], integer[], bytea[], text[], boolean[], text[]) is
-  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs: the position that the caller has), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides). Returns for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document was deleted meanwhile), and for each update of others that the caller lacks a row missed (ordinal: the document''s; seq null and PE410: read the document anew).';
+  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs: the position that the caller has), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides). Returns for each update of others that the caller lacks a row missed (ordinal: the document''s; seq null and PE410: read the document anew), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document was deleted meanwhile).';
