@@ -14,6 +14,8 @@ create or replace function perch.append_updates(
 returns table (kind text, ordinal integer, seq bigint, error text, payload bytea)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+-- Planning anew for each call would cost as much as the call.
+set plan_cache_mode = force_generic_plan
 as $$
 declare
   entry_count constant integer := cardinality(space_ids);
