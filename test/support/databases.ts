@@ -1,0 +1,202 @@
+/**
+ * Migrated databases for tests, on every engine perch supports.
+ *
+ *   describeEachEngine("push", (open) => {
+ *     it("takes one change", async () => {
+ *       const t = await open();                                  // a fresh migrated database, closed after the suite
+ *       await t.asUser("ada", (tx) => tx.query("select perch.push(…)"));
+ *     });
+ *   });
+ *
+ * `describeEachEngine`    a suite on PGlite, on Postgres 18 and, where it is installed, on Postgres 15
+ * `describeEachPostgres`  the same without PGlite: for what needs several connections
+ * `postgres()`            opens databases on Postgres 18 inside any suite; `pglite()` the same on PGlite
+ * `emptyDatabase()`       a database nobody has migrated, on Postgres
+ *
+ * Of a TestDatabase, `db` is the superuser (who under perch's policies sees no more than others do through the API). Servers
+ * start when the first test asks for one, once a run. To kill or restart a server, make your own with postgres-server.ts.
+ */
+import { randomBytes } from "node:crypto";
+import { openAsBlob } from "node:fs";
+import { afterAll, describe, inject } from "vitest";
+import { openPglite } from "../../src/database/pglite.js";
+import { openPostgres } from "../../src/database/postgres.js";
+import type { Database, Transaction } from "../../src/database/types.js";
+import { type PostgresVersion, postgresBinaries } from "./postgres-server.js";
+import { templateName } from "./templates.js";
+
+export type EngineName = "PGlite" | "Postgres 18" | "Postgres 15";
+
+/** A role that a login can be made a member of; "stranger" is a member of none. */
+export type LoginRole = "perch_owner" | "perch_app" | "perch_worker" | "stranger";
+
+export interface TestDatabase {
+  readonly engine: EngineName;
+  /** As superuser. */
+  readonly db: Database;
+  /** The superuser's URL; undefined on PGlite. */
+  readonly url: string | undefined;
+  /** A transaction with the rights of perch_app, as that user: `set local role` and `perch.set_context`. */
+  asUser<T>(userId: string, work: (tx: Transaction) => Promise<T>): Promise<T>;
+  /** A transaction with the rights of perch_worker. */
+  asWorker<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
+  /** A new login with a role granted, connected. On PGlite the one session takes its identity for each query. */
+  login(role: LoginRole): Promise<Database>;
+  /** Another pool on the same database, as superuser. PGlite has but one session, which is what it hands out. */
+  connect(): Promise<Database>;
+  /** Called for you after the suite. */
+  close(): Promise<void>;
+}
+
+export type Open = () => Promise<TestDatabase>;
+
+const postgresVersions: PostgresVersion[] = [18, 15];
+const installed = postgresVersions.filter((version) => postgresBinaries(version) !== undefined);
+
+/** Runs a suite once for every engine. Every database that `open` made is closed after the suite. */
+export function describeEachEngine(name: string, suite: (open: Open, engine: EngineName) => void): void {
+  describe(`${name} on PGlite`, () => suite(pglite(), "PGlite"));
+  describeEachPostgres(name, suite);
+}
+
+/** Runs a suite once for every version of Postgres on this machine. */
+export function describeEachPostgres(name: string, suite: (open: Open, engine: EngineName) => void): void {
+  for (const version of installed) {
+    describe(`${name} on Postgres ${version}`, () => suite(postgres(version), `Postgres ${version}` as EngineName));
+  }
+}
+
+/** Opens databases on Postgres; call it in a `describe` or at the top of a file, which then closes them. */
+export function postgres(version: PostgresVersion = 18): Open {
+  return closing(() => openOnPostgres(version));
+}
+
+/** Opens databases on PGlite; call it in a `describe` or at the top of a file, which then closes them. */
+export function pglite(): Open {
+  return closing(openOnPglite);
+}
+
+/** Makes a database without anything in it. Out: its superuser's URL. It goes with the server. */
+export async function emptyDatabase(version: PostgresVersion = 18): Promise<string> {
+  return createDatabase(await template(String(version)), "template0");
+}
+
+function closing(open: Open): Open {
+  const opened: TestDatabase[] = [];
+  afterAll(async () => {
+    await Promise.all(opened.map((database) => database.close()));
+  });
+  return async () => {
+    const database = await open();
+    opened.push(database);
+    return database;
+  };
+}
+
+async function template(what: string): Promise<string> {
+  const response = await fetch(inject("templatesUrl") + what);
+  const answer = await response.text();
+  if (!response.ok) throw new Error(`cannot prepare ${what}: ${answer}`);
+  return answer;
+}
+
+const freshName = (prefix: string) => `${prefix}_${randomBytes(6).toString("hex")}`;
+
+async function createDatabase(serverUrl: string, from: string): Promise<string> {
+  const name = freshName("test");
+  const admin = openPostgres({ url: serverUrl, poolSize: 1 });
+  try {
+    await admin.query(`create database ${name} template ${from}`);
+  } finally {
+    await admin.close();
+  }
+  return withPath(serverUrl, name);
+}
+
+function withPath(url: string, database: string): string {
+  const changed = new URL(url);
+  changed.pathname = `/${database}`;
+  return changed.href;
+}
+
+const createLogin = async (db: Database, role: LoginRole): Promise<string> => {
+  const name = freshName(role);
+  await db.query(`create role ${name} login`);
+  if (role !== "stranger") await db.query(`grant ${role} to ${name}`);
+  return name;
+};
+
+/** Transactions of `db` that begin by taking a role. */
+const inRole = (db: Database, role: string) => ({
+  run: <T>(work: (tx: Transaction) => Promise<T>, context?: string): Promise<T> =>
+    db.transaction(async (tx) => {
+      await tx.query(`set local role ${role}`);
+      if (context !== undefined) await tx.query("select perch.set_context(user_id => $1)", [context]);
+      return work(tx);
+    }),
+});
+
+const shared = (db: Database) => ({
+  asUser: <T>(userId: string, work: (tx: Transaction) => Promise<T>) => inRole(db, "perch_app").run(work, userId),
+  asWorker: <T>(work: (tx: Transaction) => Promise<T>) => inRole(db, "perch_worker").run(work),
+});
+
+async function openOnPostgres(version: PostgresVersion): Promise<TestDatabase> {
+  const serverUrl = await template(String(version));
+  const url = await createDatabase(serverUrl, templateName);
+  const pools: Database[] = [];
+  const pool = (as?: string) => {
+    const address = new URL(url);
+    if (as !== undefined) address.username = as;
+    const opened = openPostgres({ url: address.href });
+    pools.push(opened);
+    return opened;
+  };
+  const db = pool();
+  return {
+    engine: `Postgres ${version}` as EngineName,
+    db,
+    url,
+    ...shared(db),
+    login: async (role) => pool(await createLogin(db, role)),
+    connect: async () => pool(),
+    async close() {
+      await Promise.all(pools.map((opened) => opened.close()));
+      const admin = openPostgres({ url: serverUrl, poolSize: 1 });
+      await admin.query(`drop database if exists ${new URL(url).pathname.slice(1)} with (force)`);
+      await admin.close();
+    },
+  };
+}
+
+/** The one session of PGlite, going by another login's name in each transaction. */
+function goingBy(db: Database, login: string): Database {
+  const transaction = <T>(work: (tx: Transaction) => Promise<T>) =>
+    db.transaction(async (tx) => {
+      await tx.query(`set local session authorization ${login}`);
+      return work(tx);
+    });
+  return {
+    ...db,
+    query: (sql, params) => transaction((tx) => tx.query(sql, params)),
+    transaction,
+    close: async () => undefined,
+  };
+}
+
+async function openOnPglite(): Promise<TestDatabase> {
+  const db = await openPglite({ loadDataDir: await openAsBlob(await template("pglite")) });
+  return {
+    engine: "PGlite",
+    db,
+    url: undefined,
+    ...shared(db),
+    async login(role) {
+      // PGlite starts without this setting having a value, so there would be none to return to after a transaction.
+      await db.query("set session authorization postgres");
+      return goingBy(db, await createLogin(db, role));
+    },
+    connect: async () => ({ ...db, close: async () => undefined }),
+    close: () => db.close(),
+  };
+}

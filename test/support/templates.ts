@@ -1,0 +1,67 @@
+import { mkdtempSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { migrate } from "../../src/database/migrate.js";
+import { openPglite } from "../../src/database/pglite.js";
+import { openPostgres } from "../../src/database/postgres.js";
+import { type PostgresServer, type PostgresVersion, startPostgresServer } from "./postgres-server.js";
+
+/** The database of each server that is migrated once and copied for every test. */
+export const templateName = "perch_template";
+
+export interface Templates {
+  readonly folder: string;
+  /** In: "pglite" or a version of Postgres. Out: the path of a dump, or the superuser's URL of the server. Made once. */
+  get(what: string): Promise<string>;
+  close(): Promise<void>;
+}
+
+async function makePgliteDump(folder: string): Promise<string> {
+  const db = await openPglite();
+  try {
+    await migrate(db);
+    const path = join(folder, "pglite.tar");
+    await writeFile(path, Buffer.from(await (await db.dump()).arrayBuffer()));
+    return path;
+  } finally {
+    await db.close();
+  }
+}
+
+async function makeServer(version: PostgresVersion): Promise<PostgresServer> {
+  const server = await startPostgresServer({ version });
+  const admin = openPostgres({ url: server.url() });
+  await admin.query(`create database ${templateName}`);
+  await admin.close();
+  const template = openPostgres({ url: server.url(templateName) });
+  await migrate(template);
+  await template.close();
+  return server;
+}
+
+export function createTemplates(): Templates {
+  const folder = mkdtempSync(join(tmpdir(), "perch-templates-"));
+  const made = new Map<string, Promise<string>>();
+  const servers: PostgresServer[] = [];
+
+  async function make(what: string): Promise<string> {
+    if (what === "pglite") return makePgliteDump(folder);
+    const server = await makeServer(Number(what) as PostgresVersion);
+    servers.push(server);
+    return server.url();
+  }
+
+  return {
+    folder,
+    get(what) {
+      const known = made.get(what) ?? make(what);
+      made.set(what, known);
+      return known;
+    },
+    async close() {
+      await Promise.allSettled(made.values());
+      await Promise.all(servers.map((server) => server.close()));
+    },
+  };
+}
