@@ -1,0 +1,93 @@
+#!/usr/bin/env node
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { packageRoot } from "../database/package-root.js";
+import { toPerchError } from "../errors.js";
+import { type Command, UsageError } from "./command.js";
+
+/** Every command: one line for `perch --help`, and the module that has the rest, loaded only when it is called. */
+const commands: Record<string, { summary: string; load: () => Promise<{ command: Command }> }> = {
+  migrate: {
+    summary: "bring a database up to date, take migrations back, show what is missing, print the SQL",
+    load: () => import("./migrate.js"),
+  },
+};
+
+function overview(): string {
+  const width = Math.max(...Object.keys(commands).map((name) => name.length)) + 3;
+  const lines = Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(width)}${summary}`);
+  return [
+    "Usage: perch COMMAND [options]",
+    "",
+    "Turns a Postgres database into the sync server of local-first and collaborative apps.",
+    "",
+    "Commands:",
+    ...lines,
+    "",
+    "  perch COMMAND --help   more about a command",
+    "  perch --version        the version",
+    "",
+    "Exit codes: 0 done, 1 failed, 2 wrong use.",
+    "",
+  ].join("\n");
+}
+
+async function version(): Promise<string> {
+  const { version } = JSON.parse(await readFile(join(packageRoot, "package.json"), "utf8")) as { version: string };
+  return `${version}\n`;
+}
+
+async function main(args: string[]): Promise<number> {
+  const [name, ...rest] = args;
+  if (name === "--help" || name === "-h" || name === "help") {
+    process.stdout.write(overview());
+    return 0;
+  }
+  if (name === "--version" || name === "-v") {
+    process.stdout.write(await version());
+    return 0;
+  }
+  if (name === undefined) {
+    process.stderr.write(overview());
+    return 2;
+  }
+  const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
+  if (entry === undefined) throw new UsageError(`unknown command "${name}"`);
+  const { command } = await entry.load();
+  if (rest.includes("--help") || rest.includes("-h")) {
+    process.stdout.write(command.help);
+    return 0;
+  }
+  return (await command.run(rest)) ?? 0;
+}
+
+function report(error: unknown, args: string[]): number {
+  if (error instanceof UsageError) {
+    const about =
+      args[0] !== undefined && Object.hasOwn(commands, args[0]) ? `perch ${args[0]} --help` : "perch --help";
+    process.stderr.write(`perch: ${error.message}\nSee: ${about}\n`);
+    return 2;
+  }
+  const detail = toPerchError(error)?.detail;
+  process.stderr.write(`perch: ${messageOf(error)}${detail ? `\n${JSON.stringify(detail)}` : ""}\n`);
+  return 1;
+}
+
+/** Refused connections come as an AggregateError, whose own message is empty. */
+function messageOf(error: unknown): string {
+  if (error instanceof AggregateError && error.message === "") return error.errors.map(messageOf).join("; ");
+  return error instanceof Error ? error.message : String(error);
+}
+
+// A reader that has seen enough (`perch migrate sql | head`) is no failure.
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  if (error.code !== "EPIPE") throw error;
+  process.exit();
+});
+
+const args = process.argv.slice(2);
+main(args)
+  .catch((error: unknown) => report(error, args))
+  .then((code) => {
+    process.exitCode = code;
+  });

@@ -1,0 +1,79 @@
+import { type MigrateResult, type MigrationStatus, migrate, migrationStatus } from "../database/migrate.js";
+import { migrationScript } from "../database/migration-script.js";
+import { openDatabase } from "../database/open.js";
+import type { Database } from "../database/types.js";
+import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
+
+const help = `Usage: perch migrate [up|down|status|sql] [options]
+
+  up       apply what is missing (the default)
+  down     take back the newest migration, and with it its tables and their data
+  status   say what is applied and what is missing; exit code 1 when something is
+  sql      print all that "up" does as one script for psql; needs no database
+
+Options:
+${databaseOptionHelp}
+  --count N            how many migrations "down" takes back; default 1
+
+The login needs CREATEROLE and CREATE on the database, but need not be superuser.
+Any number of processes may migrate one database at the same time.
+`;
+
+const print = (line: string) => process.stdout.write(`${line}\n`);
+
+async function withDatabase<T>(url: string | undefined, work: (db: Database) => Promise<T>): Promise<T> {
+  const db = await openDatabase(url === undefined ? {} : { url });
+  try {
+    return await work(db);
+  } finally {
+    await db.close();
+  }
+}
+
+function reportUp({ migrations, changedFiles }: MigrateResult): void {
+  for (const name of migrations) print(`applied ${name}`);
+  if (changedFiles.length > 0) print(`applied sql/, ${changedFiles.length} files new or changed`);
+  if (migrations.length + changedFiles.length === 0) print("up to date, nothing to do");
+}
+
+function reportStatus({ applied, pending, unknown, changedFiles }: MigrationStatus): number {
+  for (const name of applied)
+    print(`applied  ${name}${unknown.includes(name) ? "  (unknown to this version of perch)" : ""}`);
+  for (const name of pending) print(`missing  ${name}`);
+  for (const path of changedFiles) print(`changed  ${path}`);
+  if (unknown.length > 0) print("the database is newer than this version of perch");
+  else if (pending.length + changedFiles.length === 0) print("up to date");
+  else print("run: perch migrate up");
+  return pending.length + changedFiles.length + unknown.length === 0 ? 0 : 1;
+}
+
+async function run(args: string[]): Promise<number | undefined> {
+  const { values, positionals } = parseCommandLine(args, { ...databaseOption, count: { type: "string" } });
+  const [action = "up", ...rest] = positionals;
+  if (rest.length > 0) throw new UsageError(`unexpected argument "${rest[0]}"`);
+  const url = values["database-url"];
+  const count = Number(values.count ?? 1);
+  if (values.count !== undefined && action !== "down") throw new UsageError("--count goes with down");
+  if (!Number.isSafeInteger(count) || count < 1) throw new UsageError("--count must be a whole number from 1");
+
+  switch (action) {
+    case "up":
+      reportUp(await withDatabase(url, (db) => migrate(db)));
+      return 0;
+    case "down": {
+      const { migrations } = await withDatabase(url, (db) => migrate(db, { direction: "down", count }));
+      for (const name of migrations) print(`took back ${name}`);
+      if (migrations.length === 0) print("nothing to take back");
+      return 0;
+    }
+    case "status":
+      return reportStatus(await withDatabase(url, migrationStatus));
+    case "sql":
+      process.stdout.write(await migrationScript());
+      return 0;
+    default:
+      throw new UsageError(`unknown action "${action}": expected up, down, status or sql`);
+  }
+}
+
+export const command: Command = { help, run };
