@@ -1,0 +1,136 @@
+import type { Queryable } from "../../database/types.js";
+import type { DocumentKey } from "../key.js";
+import type { PatchBase } from "../loro/api.js";
+
+/** On whose behalf an update is appended. Without lists, memberships are read from `space_members` in the append itself. */
+export interface Author {
+  readonly userId: string;
+  /** The spaces a token lets its user read. One of the two lists given: the lists are the memberships. */
+  readonly spaceIds?: readonly string[] | undefined;
+  readonly writableSpaceIds?: readonly string[] | undefined;
+  readonly clientId?: string | undefined;
+}
+
+/** Updates that are now committed, in the order of their commit within the document. */
+export interface CommittedUpdates {
+  readonly updates: readonly Uint8Array[];
+  /** The position of the last of them. */
+  readonly seq: number;
+  /** What the writer on this node passed to `append`; undefined for updates of other nodes, SQL callers and reloads. */
+  readonly origin: unknown;
+}
+
+/**
+ * Called after COMMIT, synchronously and in commit order. It must not throw; what it throws is logged and dropped. After a
+ * reload an update may come a second time, which changes nothing in a Loro document.
+ */
+export type UpdateListener = (committed: CommittedUpdates) => void;
+
+/** What a joining reader gets; from then on the listener gets everything that is not in it. */
+export interface Joined {
+  /** The encoded Loro version vector of the document with `updates` applied: at least one byte. */
+  readonly version: Uint8Array;
+  /** What a reader at the version it named lacks; empty when nothing. */
+  readonly updates: readonly Uint8Array[];
+  /** The position that `version` stands for. */
+  readonly seq: number;
+  /** Ends the subscription; safe to call twice. */
+  leave(): void;
+}
+
+/** A document held open on this node. Every `open` and `retain` is matched by one `release`. */
+export interface LiveDocument {
+  readonly id: string;
+  readonly key: DocumentKey;
+  /** The last committed position that this node has given to its listeners. */
+  readonly position: number;
+  /** Size of the last known projection, as JSON text. */
+  readonly projectionBytes: number;
+  /** Size of the last known snapshot. */
+  readonly snapshotBytes: number;
+  /**
+   * Exports what a reader at `version` (an encoded version vector; empty: knows nothing) lacks and subscribes it, as one step:
+   * only committed updates are exported, and none committed later is missed. `onEnded` is called, once, when the document was
+   * deleted: the reader's copy belongs to a life that is over, and it gets nothing more; it has to join again, from nothing.
+   * Errors: PE422 for a version that does not decode.
+   */
+  join(version: Uint8Array, listener: UpdateListener, onEnded?: () => void): Promise<Joined>;
+  /**
+   * Decodes and merges the updates of one client batch, then stores them; resolves after COMMIT.
+   * Errors: PE401, PE403 (may not write this space), PE410 (the document was deleted meanwhile), PE413 (over a limit), PE422 (does
+   * not decode, lacks its dependencies, breaks the declared fields): nothing of the batch counts, and nobody else is affected. Any
+   * other error: the database or the engine is away, and the outcome may be unknown; the client has to join again.
+   */
+  append(updates: readonly Uint8Array[], author: Author, origin: unknown): Promise<{ seq: number }>;
+  /** Everything that was committed before the call has been given to the listeners when it resolves. */
+  refresh(): Promise<void>;
+  /** Runs `work` while nothing of this document is under way; what comes meanwhile waits. Do not nest. */
+  exclusive<T>(work: (held: HeldDocument) => Promise<T>): Promise<T>;
+  /** Another reference to the same document. */
+  retain(): void;
+  /** Gives a reference back; without any the document is kept for a while, then forgotten. */
+  release(): void;
+}
+
+/** A document inside an exclusive section. Its engine copy holds committed updates only, until `merge` adds others. */
+export interface HeldDocument {
+  readonly position: number;
+  /** The plain JSON at `position`. */
+  project(): Promise<Record<string, unknown>>;
+  /** The whole history at `position`, in one blob. Its size becomes the document's `snapshotBytes`. */
+  snapshot(): Promise<Uint8Array>;
+  /** Takes what `work` merges into the engine's copy; see `MergeSession`. */
+  merge<T>(tx: Queryable, work: (session: MergeSession) => Promise<T>): Promise<T>;
+  /** Call after the transaction of `merge` ended: gives the listeners what it committed, or forgets what it did not. */
+  merged(committed: boolean): Promise<void>;
+}
+
+/**
+ * Merges inside a transaction that is not committed yet. The copy in the engine is then ahead of the database, which nobody sees:
+ * the section is exclusive until `merged` has either caught up with the database or dropped the copy.
+ */
+export interface MergeSession {
+  /** Merges an update. Out: whether there was anything new in it. Errors: PE413, PE422. */
+  importUpdate(update: Uint8Array): Promise<boolean>;
+  /** Applies a patch. Out: the update to store; null when it changes nothing. Errors: PE413, PE422. */
+  applyPatch(patch: string, base: PatchBase): Promise<Uint8Array | null>;
+}
+
+export interface LiveStats {
+  /** Documents known on this node, with or without a reader. */
+  readonly documents: number;
+  /** Of these, the ones whose content is in an engine thread, as far as is known here. */
+  readonly warm: number;
+  /** Appends that are neither committed nor refused yet. */
+  readonly appending: number;
+}
+
+/** What was committed on this node or reached it, for whoever keeps projections. */
+export interface CommitNotice {
+  /** Whether any of it was committed by this node. */
+  readonly own: boolean;
+  readonly seq: number;
+}
+
+/** The documents of this node: each is loaded once, however many rooms and workers use it. */
+export interface LiveDocuments {
+  /** Opens a document, also one that was never written. Errors: PE404 when its table is not declared. */
+  open(key: DocumentKey): Promise<LiveDocument>;
+  /** The document, when it is open here; without a reference of its own. */
+  peek(key: DocumentKey): LiveDocument | undefined;
+  /**
+   * A doorbell said that `seq` is taken in the document. Reads what is new, unless it is known already. Out, by `onUnexplained`:
+   * rings that no update in the tail accounts for, so that something may be waiting to be merged.
+   */
+  ring(key: DocumentKey, seq: number): void;
+  onUnexplained(listener: (key: DocumentKey) => void): () => void;
+  /** Tells of updates after they were given to the readers of their document. */
+  onCommitted(listener: (document: LiveDocument, notice: CommitNotice) => void): () => void;
+  /** Refreshes every document that has readers, in few statements; errors are thrown after all were tried. */
+  refreshAll(): Promise<void>;
+  /** The declared fields of a table changed: its documents are loaded again before their next use. */
+  redeclared(appId: string, tableName: string): void;
+  stats(): LiveStats;
+  /** Takes no more appends, waits for what is under way, forgets everything. */
+  close(): Promise<void>;
+}
