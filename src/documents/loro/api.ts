@@ -1,0 +1,62 @@
+import type { DocumentSchema } from "./fields.js";
+
+export interface Version {
+  /** Encoded version vector, at least one byte. */
+  version: Uint8Array;
+}
+
+/** The version a patch was made against. */
+export type PatchBase =
+  /** Whatever the document is now. */
+  | "head"
+  /** An encoded version vector, as load, import and the others give it. */
+  | Version
+  /** What the document consisted of then: its version is read off the blobs' headers, none is decoded. */
+  | { snapshot: Uint8Array | null; updates: readonly Uint8Array[] };
+
+/**
+ * What an engine thread can do with documents. `id` names one document; the caller uses the same string as the shard key.
+ *
+ * Every method but load, has and drop fails with `not_loaded` (see `isNotLoaded`) when the thread does not hold the document: never loaded,
+ * evicted, dropped, or the thread was replaced. Load it, then call again.
+ * A refusal after which the thread no longer trusts its copy says `dropped: true` in the error's detail.
+ */
+export interface DocumentThreadApi {
+  /**
+   * Builds the document from what is stored, replacing a copy held before. Out: its version.
+   * Errors: PE422 when the stored bytes do not make a whole document.
+   */
+  load(id: string, schema: DocumentSchema, snapshot: Uint8Array | null, updates: readonly Uint8Array[]): Version;
+  has(id: string): boolean;
+  /**
+   * Merges updates or snapshots of strangers: all or none. Out: whether anything was new, and the version afterwards.
+   * Errors: PE413 over a limit, PE422 when one does not decode, lacks its dependencies, or writes outside the declared fields.
+   */
+  import(id: string, updates: readonly Uint8Array[]): Version & { changed: boolean };
+  /** What a reader with `version` lacks; no updates when nothing. Errors: PE422 for a version that does not decode. */
+  exportFrom(id: string, version: Uint8Array): Version & { updates: Uint8Array[] };
+  /** The whole history in one blob. */
+  snapshot(id: string): Version & { snapshot: Uint8Array };
+  /** The plain JSON of the document: every declared field, null when never set. */
+  project(id: string): { data: Record<string, unknown> };
+  /**
+   * Applies a JSON patch at `base` and merges the result. `patch` is the object, or its JSON text (which keeps integers beyond 2^53).
+   * Out: the update to store, null when the patch changes nothing. The copy held already contains it: drop the document if
+   * it is not stored after all. Errors: PE422 naming table, field, expected and got; nothing was applied then.
+   */
+  patch(id: string, patch: string | object, base: PatchBase): Version & { update: Uint8Array | null };
+  drop(id: string): void;
+  /** Documents held, and their estimated size. */
+  stats(): { documents: number; estimatedBytes: number };
+}
+
+const notLoadedCode = "not_loaded";
+
+export function notLoaded(id: string): Error {
+  return Object.assign(new Error(`the engine does not hold document ${id}`), { code: notLoadedCode });
+}
+
+/** Whether a call failed only because the thread does not hold the document: load it and call again. */
+export function isNotLoaded(error: unknown): boolean {
+  return error instanceof Error && (error as { code?: unknown }).code === notLoadedCode;
+}

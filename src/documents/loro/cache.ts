@@ -1,0 +1,78 @@
+import type { LoroDoc } from "loro-crdt";
+import { notLoaded } from "./api.js";
+import type { DocumentSchema } from "./fields.js";
+import type { DocumentLimits } from "./limits.js";
+
+export interface HeldDocument {
+  doc: LoroDoc;
+  schema: DocumentSchema;
+  /** The root containers the schema allows. */
+  roots: ReadonlySet<string>;
+  estimatedBytes: number;
+}
+
+export interface DocumentCache {
+  has(id: string): boolean;
+  /** The document, now the most recently used. Errors: `not_loaded`. */
+  get(id: string): HeldDocument;
+  put(id: string, held: HeldDocument): void;
+  /** More bytes went into the document. */
+  grow(id: string, blobBytes: number): void;
+  drop(id: string): void;
+  stats(): { documents: number; estimatedBytes: number };
+}
+
+/** Measured: an empty document takes some tens of kB, and one byte of a blob about ten once it is decoded. */
+export const estimateBytes = (blobBytes: number) => 32 * 1024 + 10 * blobBytes;
+
+/**
+ * Least recently used documents go first, and are freed at once: left to the garbage collector, WASM memory, of which it sees
+ * nothing, would grow without end.
+ */
+export function createCache(limits: Pick<DocumentLimits, "cachedDocuments" | "cachedBytes">): DocumentCache {
+  const held = new Map<string, HeldDocument>();
+  let bytes = 0;
+
+  function drop(id: string): void {
+    const entry = held.get(id);
+    if (!entry) return;
+    held.delete(id);
+    bytes -= entry.estimatedBytes;
+    entry.doc.free();
+  }
+
+  /** The newest entry stays whatever its size: somebody is about to use it. */
+  function evict(): void {
+    for (const id of held.keys()) {
+      if (held.size <= 1 || (held.size <= limits.cachedDocuments && bytes <= limits.cachedBytes)) break;
+      drop(id);
+    }
+  }
+
+  function get(id: string): HeldDocument {
+    const entry = held.get(id);
+    if (!entry) throw notLoaded(id);
+    held.delete(id);
+    held.set(id, entry);
+    return entry;
+  }
+
+  return {
+    has: (id) => held.has(id),
+    get,
+    put(id, entry) {
+      drop(id);
+      held.set(id, entry);
+      bytes += entry.estimatedBytes;
+      evict();
+    },
+    grow(id, blobBytes) {
+      const entry = get(id);
+      entry.estimatedBytes += 10 * blobBytes;
+      bytes += 10 * blobBytes;
+      evict();
+    },
+    drop,
+    stats: () => ({ documents: held.size, estimatedBytes: bytes }),
+  };
+}

@@ -1,0 +1,50 @@
+import type { ContainerID, ContainerType } from "loro-crdt";
+import { type ContainerKind, type FieldKind, type Fields, isScalar, scalarRoot } from "./fields.js";
+
+const containerTypes = {
+  text: "Text",
+  list: "List",
+  movable_list: "MovableList",
+  tree: "Tree",
+  counter: "Counter",
+  map: "Map",
+} as const satisfies Record<ContainerKind, ContainerType>;
+
+export const scalarRootId: ContainerID = `cid:root-${scalarRoot}:Map`;
+
+/** The fixed id of a container field's root: the same in every replica, so that two offline creations merge. */
+export function rootId(name: string, kind: ContainerKind): ContainerID {
+  return `cid:root-${name}:${containerTypes[kind]}`;
+}
+
+/** Where a field's value lives. */
+export function containerOf(name: string, kind: FieldKind): ContainerID {
+  return isScalar(kind) ? scalarRootId : rootId(name, kind);
+}
+
+export interface RootName {
+  name: string;
+  type: string;
+}
+
+/** In: any container id. Out: name and type of a root container, undefined for one that was created inside another. */
+export function parseRootId(id: string): RootName | undefined {
+  if (!id.startsWith("cid:root-")) return undefined;
+  const end = id.lastIndexOf(":");
+  return { name: id.slice("cid:root-".length, end), type: id.slice(end + 1) };
+}
+
+/** The root containers a document of this table may have. */
+export function declaredRoots(fields: Fields): Set<string> {
+  const roots = new Set<string>([scalarRootId]);
+  for (const [name, kind] of Object.entries(fields)) {
+    if (!isScalar(kind)) roots.add(rootId(name, kind));
+  }
+  return roots;
+}
+
+/** How a container type is called in error messages, in the words of a declaration where there is one. */
+export function kindOfType(type: string): string {
+  for (const [kind, name] of Object.entries(containerTypes)) if (name === type) return kind;
+  return type;
+}

@@ -1,0 +1,27 @@
+/** The limits an engine thread enforces. */
+export interface DocumentLimits {
+  /** One update, in bytes. */
+  updateBytes: number;
+  /** How deep values, containers and tree nodes may be nested inside a field. */
+  depth: number;
+  /** Single operations (characters, items, deletions) one update may hold, however few bytes they were packed into. */
+  updateOps: number;
+  /** Documents one thread keeps in memory. */
+  cachedDocuments: number;
+  /** Their estimated size together. */
+  cachedBytes: number;
+  /** How long a text may be compared character by character, before it is compared by line. */
+  textDiffMs: number;
+  /** WASM memory of one thread: a decoder that asks for more traps. */
+  wasmBytes: number;
+}
+
+export const defaultLimits: Readonly<DocumentLimits> = {
+  updateBytes: 2 ** 20,
+  depth: 100,
+  updateOps: 4_000_000,
+  cachedDocuments: 500,
+  cachedBytes: 256 * 2 ** 20,
+  textDiffMs: 200,
+  wasmBytes: 2 ** 30,
+};

@@ -1,0 +1,70 @@
+import { LoroDoc } from "loro-crdt";
+import { afterAll, describe, expect, test } from "vitest";
+import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
+import { type ConcurrentTrace, concurrentTrace } from "../../support/traces.js";
+
+const engine = createDocumentEngine({ threads: 1 });
+afterAll(() => engine.close());
+
+/** The updates of every transaction, each made on a document that holds exactly the transaction's parents. */
+function* replay(trace: ConcurrentTrace): Generator<Uint8Array> {
+  const docs = Array.from({ length: trace.numAgents }, (_, agent) => {
+    const doc = new LoroDoc();
+    doc.setPeerId(String(agent + 1) as `${number}`);
+    return doc;
+  });
+  const made: { agent: number; update: Uint8Array }[] = [];
+  /** Per author, how many transactions of the other are in their document. */
+  const has = docs.map(() => new Set<number>());
+  for (const [index, { parents, agent, patches }] of trace.txns.entries()) {
+    const doc = docs[agent];
+    const mine = has[agent];
+    if (!doc || !mine) throw new Error("no such author");
+    const missing: number[] = [];
+    const look = [...parents];
+    for (let parent = look.pop(); parent !== undefined; parent = look.pop()) {
+      if (mine.has(parent)) continue;
+      mine.add(parent);
+      missing.push(parent);
+      look.push(...(trace.txns[parent]?.parents ?? []));
+    }
+    for (const parent of missing.sort((a, b) => a - b)) doc.import(made[parent]?.update ?? new Uint8Array());
+    const text = doc.getText("body");
+    const from = doc.oplogVersion();
+    for (const [position, deleted, inserted] of patches) {
+      const start = text.convertPos(position, "unicode", "utf16") as number;
+      const end = text.convertPos(position + deleted, "unicode", "utf16") as number;
+      text.splice(start, end - start, inserted);
+    }
+    doc.commit();
+    const update = doc.export({ mode: "update", from });
+    from.free();
+    mine.add(index);
+    made.push({ agent, update });
+    yield update;
+  }
+}
+
+describe("a recorded session of two authors", () => {
+  test("typed through the engine update by update gives the text that must result", async () => {
+    const trace = concurrentTrace();
+    await engine.call("a", "load", ["a", { table: "notes", fields: { title: "string", body: "text" } }, null, []]);
+    const calls: Promise<unknown>[] = [];
+    for (const update of replay(trace)) {
+      calls.push(engine.call("a", "import", ["a", [update]]));
+      if (calls.length % 1_000 === 0) await Promise.all(calls.splice(0));
+    }
+    await Promise.all(calls);
+    const { data } = await engine.call("a", "project", ["a"]);
+    expect(data).toEqual({ title: null, body: trace.endContent });
+
+    const { snapshot, version } = await engine.call("a", "snapshot", ["a"]);
+    const copy = LoroDoc.fromSnapshot(snapshot);
+    expect(copy.getText("body").toString()).toBe(trace.endContent);
+    expect(await engine.call("a", "exportFrom", ["a", version])).toMatchObject({ updates: [] });
+    const { updates } = await engine.call("a", "exportFrom", ["a", new Uint8Array([0])]);
+    const reader = new LoroDoc();
+    reader.importBatch(updates);
+    expect(reader.getText("body").toString()).toBe(trace.endContent);
+  });
+});
