@@ -1,0 +1,135 @@
+import { beforeAll, expect, it } from "vitest";
+import { describeEachEngine, type TestDatabase } from "../../support/databases.js";
+import { append, blob, declarePages, key, state } from "./support.js";
+
+describeEachEngine("A document's record, snapshot and end", (open) => {
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+    await declarePages(t);
+  });
+
+  const write = (id: string, after: number, content = "x") =>
+    t.asWorker((tx) => append(tx, [{ id, after, updates: [{ content, user: "ada" }] }]));
+  const project = (id: string, seq: number, data: object) =>
+    t.asWorker((tx) =>
+      tx.query<{ logged_seq: number | null; tail_count: number; tail_bytes: number }>(
+        "select * from perch.project_document($1, $2, $3, $4, $5, $6::jsonb, $7)",
+        [...key(id), seq, JSON.stringify(data), JSON.stringify(data).length],
+      ),
+    );
+  const fold = (id: string, content: string, seq: number) =>
+    t.asWorker(async (tx) => {
+      const rows = await tx.query<{ folded: boolean }>("select perch.fold_document($1, $2, $3, $4, $5, $6) as folded", [
+        ...key(id),
+        blob(content),
+        seq,
+      ]);
+      return rows[0]?.folded;
+    });
+  const log = (id: string) =>
+    t.asUser("ada", (tx) =>
+      tx.query("select op, changed_fields, user_id from perch.sync_changes where record_id = $1 order by seq", [id]),
+    );
+  const record = (id: string) =>
+    t.asUser("ada", (tx) => tx.query("select data from perch.records where record_id = $1", [id]));
+
+  it("shows what was projected, and logs which fields changed without copying their values", async () => {
+    await write("a", 0);
+    const [first] = await project("a", 1, { title: "Plan", body: null });
+    expect(first).toMatchObject({ tail_count: 1, tail_bytes: 23 });
+    expect(first?.logged_seq).toBeGreaterThan(0);
+    await write("a", 1);
+    await project("a", 2, { title: "Plan", body: "text" });
+    await write("a", 2);
+    expect((await project("a", 3, { title: "Plan", body: "text" }))[0]?.logged_seq).toBeNull();
+    expect(await record("a")).toEqual([{ data: { title: "Plan", body: "text" } }]);
+    expect(await log("a")).toEqual([
+      { op: "insert", changed_fields: ["body", "title"], user_id: "ada" },
+      { op: "update", changed_fields: ["body"], user_id: "ada" },
+    ]);
+  });
+
+  it("never goes back to an older position", async () => {
+    await write("b", 0);
+    await write("b", 1);
+    await project("b", 2, { title: "new" });
+    await project("b", 1, { title: "old" });
+    expect(await record("b")).toEqual([{ data: { title: "new" } }]);
+    expect(await project("b", 3, { title: "of a position that is not there" })).toEqual([]);
+  });
+
+  it("keeps the tail behind the previous snapshot for one more folding, trap 29", async () => {
+    for (let after = 0; after < 5; after++) await write("c", after, String(after + 1));
+    expect(await fold("c", "1-2", 2)).toBe(true);
+    const read = (after: number) => t.asUser("ada", (tx) => state(tx, "c", after));
+    expect(await read(0)).toEqual({ snapshot: "1-2", updates: ["3", "4", "5"], head: 5 });
+    expect(await read(1)).toEqual({ snapshot: null, updates: ["2", "3", "4", "5"], head: 5 });
+    expect(await fold("c", "1-4", 4)).toBe(true);
+    expect(await read(1)).toEqual({ snapshot: "1-4", updates: ["5"], head: 5 });
+    expect(await read(2)).toEqual({ snapshot: null, updates: ["3", "4", "5"], head: 5 });
+    expect(await read(5)).toEqual({ snapshot: null, updates: [], head: 5 });
+    expect(await read(99)).toEqual({ snapshot: "1-4", updates: ["5"], head: 5 });
+    expect(
+      await t.db.query("select tail_count, tail_bytes, tail_from from perch.documents where record_id = 'c'"),
+    ).toEqual([{ tail_count: 1, tail_bytes: 23, tail_from: 2 }]);
+  });
+
+  it("takes no snapshot that is older than the one it has, or newer than the document", async () => {
+    await write("d", 0);
+    await write("d", 1);
+    expect(await fold("d", "1-2", 2)).toBe(true);
+    expect(await fold("d", "1", 1)).toBe(false);
+    expect(await fold("d", "1-2 again", 2)).toBe(false);
+    expect(await fold("d", "the future", 3)).toBe(false);
+    expect(await t.asUser("ada", (tx) => state(tx, "d"))).toEqual({ snapshot: "1-2", updates: [], head: 2 });
+  });
+
+  it("ends whole in one transaction, is logged, and starts empty when made again, trap 33", async () => {
+    await write("e", 0, "old");
+    await project("e", 1, { title: "old" });
+    await fold("e", "old", 1);
+    await write("e", 1, "older");
+    await t.asUser("ada", (tx) =>
+      tx.query("select perch.patch_document('notes', 'pages', 'e', '{\"title\": \"pending\"}')"),
+    );
+    await t.asUser("ada", (tx) => tx.query("select perch.delete_document('notes', 'pages', 'e')"));
+    for (const table of [
+      "documents",
+      "document_snapshots",
+      "document_updates",
+      "document_inbox",
+      "document_queue",
+      "records",
+    ]) {
+      expect(await t.db.query(`select 1 from perch.${table} where record_id = 'e'`), table).toEqual([]);
+    }
+    expect((await log("e")).map((entry) => (entry as { op: string }).op)).toEqual(["insert", "delete"]);
+    expect(await project("e", 2, { title: "late projection" })).toEqual([]);
+
+    const { head } = await t.asUser("ada", (tx) => state(tx, "e"));
+    await write("e", head, "new");
+    await project("e", head + 1, { title: "new" });
+    expect(await t.asUser("ada", (tx) => state(tx, "e"))).toEqual({ snapshot: null, updates: ["new"], head: head + 1 });
+    expect(await record("e")).toEqual([{ data: { title: "new" } }]);
+    expect((await log("e")).map((entry) => (entry as { op: string }).op)).toEqual(["insert", "delete", "insert"]);
+  });
+
+  it("is a matter of those who may write: a viewer cannot end it", async () => {
+    await t.asUser("ada", async (tx) => {
+      await tx.query("select perch.create_space('team')");
+      await tx.query("select perch.set_space_member('team', 'eve', 'viewer')");
+    });
+    await expect(
+      t.asUser("eve", (tx) => tx.query("select perch.delete_document('notes', 'pages', 'z', 'team')")),
+    ).rejects.toMatchObject({ code: "PE403" });
+  });
+
+  it("follows sooner the smaller it is: 150 ms up to 16 kB, 5 s at most", async () => {
+    const delays = await t.db.query<{ bytes: number; ms: number }>(
+      `select bytes, (extract(epoch from perch.projection_delay(bytes)) * 1000)::float8 as ms
+         from unnest(array[0, 16384, 32768, 1048576]::bigint[]) bytes`,
+    );
+    expect(delays.map((row) => row.ms)).toEqual([150, 150, 300, 5000]);
+  });
+});
