@@ -19,8 +19,11 @@ begin
   perform perch.check_id(set_context.user_id, 'user_id', 255);
   personal := perch.personal_space_id(set_context.user_id);
 
-  -- First of all, the user: the policy of space_members shows each user their own memberships.
+  -- First of all, the user: the policy of space_members shows each user their own memberships. That policy also reads the
+  -- lists, and what the connection was left with may not even be an array.
   perform set_config('app.current_user_id', set_context.user_id, true);
+  perform set_config('app.current_user_space_ids', '', true);
+  perform set_config('app.current_user_writable_space_ids', '', true);
 
   if readable is null and writable is null then
     select coalesce(array_agg(m.space_id), '{}'),

@@ -5,6 +5,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   me constant text := perch.require_user();
+  could_write constant boolean := coalesce(create_space.space_id = any (perch.writable_space_ids()), false);
 begin
   perform perch.check_id(create_space.space_id, 'space_id');
   if create_space.space_id like '~%' then
@@ -16,10 +17,15 @@ begin
     return;
   end if;
 
+  -- From here on the policies show us the space as to somebody in it. When this fails, so does the setting.
+  perform set_config('app.current_user_space_ids',
+    (array_remove(perch.current_space_ids(), create_space.space_id) || create_space.space_id)::text, true);
+
   -- A space that is in use without a row here is managed by the app (its ids came in set_context's lists): whoever creates
   -- it would become the owner of what is in it, so only somebody whom the app already lets write may.
-  if exists (select from perch.space_heads h where h.space_id = create_space.space_id)
-     and create_space.space_id <> all (perch.writable_space_ids()) then
+  if not could_write and (
+       exists (select from perch.space_heads h where h.space_id = create_space.space_id)
+       or exists (select from perch.documents d where d.space_id = create_space.space_id)) then
     perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id));
   end if;
 
@@ -29,8 +35,6 @@ begin
   end if;
   insert into perch.space_members (space_id, user_id, role) values (create_space.space_id, me, 'owner');
 
-  perform set_config('app.current_user_space_ids',
-    (array_remove(perch.current_space_ids(), create_space.space_id) || create_space.space_id)::text, true);
   perform set_config('app.current_user_writable_space_ids',
     (array_remove(perch.writable_space_ids(), create_space.space_id) || create_space.space_id)::text, true);
 end

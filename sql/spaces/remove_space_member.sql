@@ -3,19 +3,31 @@ returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  leaving constant boolean := coalesce(remove_space_member.user_id = perch.require_user(), false);
 begin
   -- Anybody may leave; removing somebody else is for owners.
-  if remove_space_member.user_id = perch.require_user() then
+  if leaving then
     perform perch.require_space(remove_space_member.space_id, false);
-    perform from perch.spaces s where s.space_id = remove_space_member.space_id for update;
+    perform perch.lock_members(remove_space_member.space_id);
   else
     perform perch.require_owner(remove_space_member.space_id);
   end if;
-  perform perch.require_another_owner(remove_space_member.space_id, remove_space_member.user_id);
   delete from perch.space_members m
    where m.space_id = remove_space_member.space_id and m.user_id = remove_space_member.user_id;
+  if not found then
+    return;
+  end if;
+  perform perch.require_some_owner(remove_space_member.space_id);
+
+  if leaving then
+    perform set_config('app.current_user_space_ids',
+      array_remove(perch.current_space_ids(), remove_space_member.space_id)::text, true);
+    perform set_config('app.current_user_writable_space_ids',
+      array_remove(perch.writable_space_ids(), remove_space_member.space_id)::text, true);
+  end if;
 end
 $$;
 
 comment on function perch.remove_space_member(text, text) is
-  'Removes a user from a space; a user who is not in it: nothing happens. For owners, and for users who leave. Errors: PE401, PE403, PE409 when it is the last owner, PE422.';
+  'Removes a user from a space; a user who is not in it: nothing happens. For owners, and for users who leave. Errors: PE401, PE403, PE409 when it is the last owner, PE422. Example: select perch.remove_space_member(space_id => ''team'', user_id => ''bob'');';

@@ -5,13 +5,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   perform perch.require_space(require_owner.space_id, false);
-  if not perch.owns_space(require_owner.space_id) then
-    perform perch.fail('PE403', 'only an owner of this space may manage its members',
-      jsonb_build_object('space_id', require_owner.space_id));
+  if perch.owns_space(require_owner.space_id) then
+    perform perch.lock_members(require_owner.space_id);
   end if;
-  -- Serialises changes of membership within a space, so that two owners cannot remove each other at once and leave none.
-  -- Somebody else may have taken the caller's role away while we waited: ask again.
-  perform from perch.spaces s where s.space_id = require_owner.space_id for update;
+  -- Asked again: somebody else may have taken the caller's role away while we waited.
   if not perch.owns_space(require_owner.space_id) then
     perform perch.fail('PE403', 'only an owner of this space may manage its members',
       jsonb_build_object('space_id', require_owner.space_id));

@@ -10,12 +10,15 @@ begin
     perform perch.fail('PE422', 'the role is not one of viewer, editor, owner',
       jsonb_build_object('argument', 'role', 'got', set_space_member.role));
   end if;
-  if set_space_member.role <> 'owner' then
-    perform perch.require_another_owner(set_space_member.space_id, set_space_member.user_id);
-  end if;
   insert into perch.space_members as m (space_id, user_id, role)
   values (set_space_member.space_id, set_space_member.user_id, set_space_member.role)
   on conflict on constraint space_members_pkey do update set role = excluded.role;
+  perform perch.require_some_owner(set_space_member.space_id);
+
+  if set_space_member.user_id = perch.current_user_id() and set_space_member.role = 'viewer' then
+    perform set_config('app.current_user_writable_space_ids',
+      array_remove(perch.writable_space_ids(), set_space_member.space_id)::text, true);
+  end if;
 end
 $$;
 

@@ -1,0 +1,65 @@
+import type { Database, Queryable, Transaction } from "../database/types.js";
+import { PerchError } from "../errors.js";
+
+/** On whose behalf a transaction runs: a user, a tenant (of checkpoints), or both. */
+export type Context = UserContext | TenantContext;
+
+interface UserContext {
+  readonly userId: string;
+  /**
+   * The spaces this user may read, where the app knows the memberships itself (from a token, say); the personal space is always
+   * included. With neither list the memberships are read from `perch.space_members`.
+   */
+  readonly spaceIds?: readonly string[] | undefined;
+  /** Those that may be written, which may then also be read. With `spaceIds` alone only the personal space is writable. */
+  readonly writableSpaceIds?: readonly string[] | undefined;
+  readonly tenantId?: string | undefined;
+}
+
+interface TenantContext {
+  readonly userId?: undefined;
+  readonly spaceIds?: undefined;
+  readonly writableSpaceIds?: undefined;
+  readonly tenantId: string;
+}
+
+// From version 16 on a membership says for itself whether it may be switched to; before, every membership may.
+const takeRole = `
+select set_config('role', 'perch_app', true)
+ where pg_has_role('perch_app', case when current_setting('server_version_num')::int >= 160000 then 'SET' else 'MEMBER' end)`;
+
+// What a transaction does not name must not be left over from the connection, whoever used it before.
+const forget = (setting: string) => `set_config('${setting}', '', true)`;
+const forgetUser = ["user_id", "user_space_ids", "user_writable_space_ids"].map((name) => forget(`app.current_${name}`));
+const forgetTenant = forget("app.current_tenant_id");
+
+/**
+ * One transaction on behalf of a user (or tenant): takes the role perch_app where the login may, so that row level security binds
+ * also when the login is a superuser; names the user with `perch.set_context` and the tenant with `perch.set_tenant`, for this
+ * transaction only; runs `work`; commits. When `work` throws, rolls back and throws on.
+ *
+ * Out: what `work` returned. Errors: PE401 when user and tenant are empty or missing, PE422 and PE413 for an unusable id.
+ */
+export function withContext<T>(db: Database, context: Context, work: (tx: Transaction) => Promise<T>): Promise<T> {
+  return db.transaction(async (tx) => {
+    await enterContext(tx, context);
+    return work(tx);
+  });
+}
+
+/** What `withContext` does first, for a transaction that is open already. It lasts until the transaction ends. */
+export async function enterContext(tx: Queryable, context: Context): Promise<void> {
+  const { userId, spaceIds, writableSpaceIds, tenantId } = context;
+  if (userId === undefined && tenantId === undefined) throw new PerchError("PE401", "no user is named");
+  await tx.query(takeRole);
+  const params: unknown[] = [];
+  const calls: string[] = [];
+  if (userId === undefined) calls.push(...forgetUser);
+  else {
+    params.push(userId, spaceIds ?? null, writableSpaceIds ?? null);
+    calls.push("perch.set_context(user_id => $1, space_ids => $2::text[], writable_space_ids => $3::text[])");
+  }
+  if (tenantId === undefined) calls.push(forgetTenant);
+  else calls.push(`perch.set_tenant(tenant_id => $${params.push(tenantId)})`);
+  await tx.query(`select ${calls.join(", ")}`, params);
+}
