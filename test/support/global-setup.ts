@@ -24,6 +24,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
   build();
   const templates = createTemplates();
   const server = createServer((request, response) => {
+    // A kept connection could time out just as the next question is on its way.
+    response.setHeader("connection", "close");
     templates.get(request.url?.slice(1) ?? "").then(
       (answer) => response.end(answer),
       (error: unknown) => {

@@ -1,0 +1,137 @@
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { migrate, migrationStatus } from "../../src/database/migrate.js";
+import { packageRoot } from "../../src/database/package-root.js";
+import { describeEachEngine } from "../support/databases.js";
+import { schemaLines, schemaVersions } from "../support/schema.js";
+
+let folder: string;
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), "perch-migrations-"));
+});
+
+afterAll(() => rm(folder, { recursive: true }));
+
+/** A later version of perch: what there is, and more files. */
+async function laterVersion(name: string, files: Record<string, string>): Promise<string> {
+  const root = join(folder, name);
+  await cp(join(packageRoot, "migrations"), join(root, "migrations"), { recursive: true });
+  await cp(join(packageRoot, "sql"), join(root, "sql"), { recursive: true });
+  for (const [path, text] of Object.entries(files)) await writeFile(join(root, path), text);
+  return root;
+}
+
+describeEachEngine("migrate", (open, engine) => {
+  const name = (what: string) => `${what}-${engine.replace(" ", "-")}`;
+
+  it("changes nothing when run again", async () => {
+    const { db } = await open();
+    const before = await schemaVersions(db);
+    expect(await migrate(db)).toEqual({ migrations: [], changedFiles: [] });
+    expect(await schemaVersions(db)).toEqual(before);
+  });
+
+  it("down to nothing and up again gives the same schema", async () => {
+    const { db } = await open();
+    const before = await schemaLines(db);
+    const { applied } = await migrationStatus(db);
+    expect((await migrate(db, { direction: "down", count: 1000 })).migrations).toEqual([...applied].reverse());
+    const left =
+      "select relname from pg_class where relnamespace = 'perch'::regnamespace and relkind in ('r', 'v') order by 1";
+    expect(await db.query(left)).toEqual([{ relname: "applied_sql" }, { relname: "migrations" }]);
+    expect((await migrate(db)).migrations).toEqual(applied);
+    expect(await schemaLines(db)).toEqual(before);
+  });
+
+  it("down takes back the newest migration only", async () => {
+    const { db } = await open();
+    const { applied } = await migrationStatus(db);
+    expect((await migrate(db, { direction: "down" })).migrations).toEqual(applied.slice(-1));
+    expect((await migrationStatus(db)).pending).toEqual(applied.slice(-1));
+    expect((await migrate(db)).migrations).toEqual(applied.slice(-1));
+  });
+
+  it("says what a database lacks and applies just that", async () => {
+    const { db } = await open();
+    const root = await laterVersion(name("later"), {
+      "migrations/9001_later.sql":
+        "-- Up Migration\ncreate table perch.later ();\n-- Down Migration\ndrop table perch.later;\n",
+      "sql/context/later.sql": "create or replace function perch.later() returns int language sql as 'select 7';\n",
+    });
+    const status = await migrationStatus(db, { root });
+    expect(status).toMatchObject({ pending: ["9001_later"], unknown: [], changedFiles: ["sql/context/later.sql"] });
+    expect(await migrate(db, { root })).toEqual({
+      migrations: ["9001_later"],
+      changedFiles: ["sql/context/later.sql"],
+    });
+    expect(await db.query("select perch.later() as value")).toEqual([{ value: 7 }]);
+    expect(await migrate(db, { root, direction: "down" })).toEqual({ migrations: ["9001_later"], changedFiles: [] });
+  });
+
+  it("refuses a database that is newer than the code", async () => {
+    const { db } = await open();
+    const root = await laterVersion(name("newer"), {
+      "migrations/9001_newer.sql":
+        "-- Up Migration\ncreate table perch.newer ();\n-- Down Migration\ndrop table perch.newer;\n",
+    });
+    await migrate(db, { root });
+    const before = await schemaVersions(db);
+    await expect(migrate(db)).rejects.toThrow(/database is newer.*9001_newer.*upgrade perch/);
+    await expect(migrate(db, { direction: "down" })).rejects.toThrow(/database is newer/);
+    expect((await migrationStatus(db)).unknown).toEqual(["9001_newer"]);
+    expect(await schemaVersions(db)).toEqual(before);
+  });
+
+  it("leaves the database as it was when a file fails, and names the file and the line", async () => {
+    const { db } = await open();
+    const before = await schemaVersions(db);
+    const migration = await laterVersion(name("bad-migration"), {
+      "migrations/9001_good.sql":
+        "-- Up Migration\ncreate table perch.good ();\n-- Down Migration\ndrop table perch.good;\n",
+      "migrations/9002_bad.sql": "-- Up Migration\n\ncreate tabel perch.bad ();\n-- Down Migration\nselect 1;\n",
+    });
+    await expect(migrate(db, { root: migration })).rejects.toThrow(/^migrations\/9002_bad\.sql line 3: .*tabel/);
+    const file = await laterVersion(name("bad-file"), {
+      "sql/context/bad.sql": "select 1;\nselect perch.nothing();\n",
+    });
+    await expect(migrate(db, { root: file })).rejects.toThrow(/^sql\/context\/bad\.sql line 2: .*nothing/);
+    expect(await schemaVersions(db)).toEqual(before);
+  });
+
+  it("refuses a folder of sql/ whose place in the order nobody stated", async () => {
+    const { db } = await open();
+    const root = await laterVersion(name("unordered"), {});
+    await cp(join(root, "sql", "context"), join(root, "sql", "misplaced"), { recursive: true });
+    await expect(migrate(db, { root })).rejects.toThrow("sql/ORDER does not name sql/misplaced");
+  });
+
+  it("sees what another migration committed, under any default isolation", async () => {
+    const { db } = await open();
+    await db.query("set default_transaction_isolation = 'serializable'");
+    expect(await migrate(db)).toEqual({ migrations: [], changedFiles: [] });
+  });
+
+  it("gives PUBLIC no right to anything in the schema", async () => {
+    const { db } = await open();
+    const rights = await db.query(`
+      select p.oid::regprocedure::text as thing from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+       where p.pronamespace = 'perch'::regnamespace and a.grantee = 0
+      union all
+      select c.oid::regclass::text from pg_class c, aclexplode(c.relacl) a
+       where c.relnamespace = 'perch'::regnamespace and a.grantee = 0
+      union all
+      select 'schema' from pg_namespace n, aclexplode(n.nspacl) a where n.nspname = 'perch' and a.grantee = 0`);
+    expect(rights).toEqual([]);
+  });
+
+  it("trap 15: forces row level security on every table, also on its own", async () => {
+    const { db } = await open();
+    const lax = await db.query(`
+      select relname from pg_class
+       where relnamespace = 'perch'::regnamespace and relkind in ('r', 'p') and not (relrowsecurity and relforcerowsecurity)`);
+    expect(lax).toEqual([]);
+  });
+});

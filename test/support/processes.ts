@@ -1,0 +1,42 @@
+/** Runs commands as processes of their own. */
+import { spawn } from "node:child_process";
+import { join } from "node:path";
+import { packageRoot } from "../../src/database/package-root.js";
+
+export interface Finished {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  env?: NodeJS.ProcessEnv;
+  cwd?: string;
+  input?: string;
+}
+
+/** Runs a program to its end. */
+export function runProgram(program: string, args: readonly string[], options: RunOptions = {}): Promise<Finished> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { cwd: options.cwd ?? packageRoot, env: { ...process.env, ...options.env } });
+    let stdout = "";
+    let stderr = "";
+    child.stdout.setEncoding("utf8").on("data", (text: string) => {
+      stdout += text;
+    });
+    child.stderr.setEncoding("utf8").on("data", (text: string) => {
+      stderr += text;
+    });
+    child.on("error", reject);
+    child.on("close", (code) => resolve({ code, stdout, stderr }));
+    child.stdin.end(options.input ?? "");
+  });
+}
+
+/** The built command line's entry, for `node`. */
+export const perchMain: string = join(packageRoot, "dist", "cli", "main.js");
+
+/** Runs `perch …` as built into dist/. Without a DATABASE_URL of the developer's own. */
+export function runPerch(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
+  return runProgram(process.execPath, [perchMain, ...args], { ...options, env: { DATABASE_URL: "", ...options.env } });
+}
