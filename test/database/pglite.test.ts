@@ -1,0 +1,134 @@
+import { spawn } from "node:child_process";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { hostname, tmpdir } from "node:os";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { lockFolder } from "../../src/database/folder-lock.js";
+import { openDatabase } from "../../src/database/open.js";
+import { packageRoot } from "../../src/database/package-root.js";
+import { runProgram } from "../support/processes.js";
+
+let root: string;
+let count = 0;
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), "perch-folders-"));
+});
+
+afterAll(() => rm(root, { recursive: true }));
+
+const newFolder = () => {
+  count += 1;
+  return join(root, String(count));
+};
+
+const distFile = (path: string) => pathToFileURL(join(packageRoot, "dist", path)).href;
+
+/** A process that opens a folder, inserts rows without end and says each number once it is committed. */
+function writer(folder: string) {
+  const program = `
+    const { openDatabase } = await import(${JSON.stringify(distFile("database/open.js"))});
+    const db = await openDatabase({ dataDir: process.argv[1] });
+    await db.query("create table if not exists things (n int)");
+    for (let n = 1; ; n += 1) {
+      await db.query("insert into things values ($1)", [n]);
+      console.log(n);
+    }`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", program, folder], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  let written = 0;
+  child.stdout.setEncoding("utf8").on("data", (text: string) => {
+    written = Number(text.trim().split("\n").at(-1));
+  });
+  const ended = new Promise((done) => child.once("close", done));
+  return {
+    pid: child.pid,
+    written: () => written,
+    async kill() {
+      child.kill("SIGKILL");
+      await ended;
+    },
+  };
+}
+
+const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
+
+describe("an embedded database in a folder", () => {
+  it("keeps its rows from one opening to the next", async () => {
+    const folder = newFolder();
+    for (let n = 1; n <= 2; n += 1) {
+      const db = await openDatabase(`pglite:${folder}`);
+      await db.query("create table if not exists things (n int)");
+      await db.query("insert into things values ($1)", [n]);
+      expect(await db.query("select count(*) as count from things")).toEqual([{ count: n }]);
+      await db.close();
+    }
+    expect(await readdir(folder)).toEqual(["postgres"]);
+  });
+
+  it("belongs to one process at a time: a second is refused, and told which has it", async () => {
+    const folder = newFolder();
+    const first = writer(folder);
+    while (first.written() === 0) await pause(20);
+    await expect(openDatabase({ dataDir: folder })).rejects.toThrow(
+      `${folder} is in use by process ${first.pid}; stop it first`,
+    );
+
+    await first.kill();
+    const acknowledged = first.written();
+    const db = await openDatabase({ dataDir: folder });
+    const [rows] = await db.query<{ count: number }>("select count(*) as count from things");
+    expect(rows?.count).toBeGreaterThanOrEqual(acknowledged);
+    await db.close();
+  });
+
+  it("cannot be opened twice in one process", async () => {
+    const folder = newFolder();
+    const db = await openDatabase({ dataDir: folder });
+    await expect(openDatabase({ dataDir: folder })).rejects.toThrow("already open in this process");
+    await db.close();
+    await (await openDatabase({ dataDir: folder })).close();
+  });
+});
+
+describe("the lock of a folder", () => {
+  it("is not taken from a process on another machine, of which nothing can be known", async () => {
+    const folder = await mkdtemp(join(root, "far-"));
+    const name = "lock.elsewhere.1.0";
+    await writeFile(join(folder, name), "");
+    await expect(lockFolder(folder)).rejects.toThrow(
+      `${folder} is in use by process 1 on elsewhere; stop it first, or, if it is gone for certain, remove ${join(folder, name)}`,
+    );
+  });
+
+  it("passes on when its process is gone, also when a new process got its number", async () => {
+    const folder = await mkdtemp(join(root, "stale-"));
+    const host = encodeURIComponent(hostname()).replaceAll(".", "%2E");
+    await writeFile(join(folder, `lock.${host}.${process.ppid}.an-earlier-start`), "");
+    const unlock = await lockFolder(folder);
+    expect(await readdir(folder)).toHaveLength(1);
+    await unlock();
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("goes to one of many processes that start at once on a folder whose last owner was killed", async () => {
+    const folder = await mkdtemp(join(root, "race-"));
+    const host = encodeURIComponent(hostname()).replaceAll(".", "%2E");
+    for (let round = 0; round < 3; round += 1) {
+      await writeFile(join(folder, `lock.${host}.4194305.0`), "");
+      const program = `
+        const { lockFolder } = await import(${JSON.stringify(distFile("database/folder-lock.js"))});
+        const unlock = await lockFolder(process.argv[1]).catch(() => undefined);
+        process.stdout.write(unlock ? "mine" : "");
+        setTimeout(() => unlock?.(), 1500);`;
+      const runs = await Promise.all(
+        Array.from({ length: 8 }, () => runProgram(process.execPath, ["--input-type=module", "-e", program, folder])),
+      );
+      expect(runs.map(({ stderr }) => stderr).join("")).toBe("");
+      expect(runs.filter(({ stdout }) => stdout === "mine").length).toBeLessThanOrEqual(1);
+      expect(await readdir(folder)).toEqual([]);
+    }
+  });
+});

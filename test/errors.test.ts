@@ -1,0 +1,35 @@
+import { describe, expect, it } from "vitest";
+import { PerchError, toPerchError } from "../src/errors.js";
+
+describe("PerchError", () => {
+  it("starts its message with the word of its code, once", () => {
+    expect(new PerchError("PE410", "too old").message).toBe("resync_required: too old");
+    expect(new PerchError("PE410", "resync_required: too old").message).toBe("resync_required: too old");
+  });
+
+  it("is made from a database's error with one of perch's codes", () => {
+    const raised = Object.assign(new Error("too_large: 3 MB"), { code: "PE413", detail: '{"limit":"update_bytes"}' });
+    const error = toPerchError(raised);
+    expect(error).toMatchObject({ code: "PE413", word: "too_large", detail: { limit: "update_bytes" }, cause: raised });
+    expect(toPerchError(error)).toBe(error);
+  });
+
+  it("keeps a detail that is not JSON, and has null for none", () => {
+    expect(toPerchError({ code: "PE422", message: "invalid: x", detail: "not json" })?.detail).toBe("not json");
+    expect(toPerchError({ code: "PE422", message: "invalid: x" })?.detail).toBe(null);
+  });
+
+  it("is not made from anything else", () => {
+    for (const other of [
+      new Error("x"),
+      { code: "23505" },
+      { code: "toString" },
+      { code: "PE999" },
+      "PE422",
+      null,
+      undefined,
+    ]) {
+      expect(toPerchError(other)).toBe(undefined);
+    }
+  });
+});
