@@ -1,6 +1,6 @@
 create or replace function perch.set_tenant(tenant_id text)
 returns void
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin

@@ -30,7 +30,9 @@ select set_config('role', 'perch_app', true)
 
 // What a transaction does not name must not be left over from the connection, whoever used it before.
 const forget = (setting: string) => `set_config('${setting}', '', true)`;
-const forgetUser = ["user_id", "user_space_ids", "user_writable_space_ids"].map((name) => forget(`app.current_${name}`));
+const forgetUser = ["user_id", "user_space_ids", "user_writable_space_ids"].map((name) =>
+  forget(`app.current_${name}`),
+);
 const forgetTenant = forget("app.current_tenant_id");
 
 /**

@@ -1,0 +1,271 @@
+import { expect, it } from "vitest";
+import type { Transaction } from "../../src/database/types.js";
+import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { failureOf } from "./failure.js";
+
+const create = (tx: Transaction, space: string) => tx.query("select perch.create_space(space_id => $1)", [space]);
+const set = (tx: Transaction, space: string, user: string, role: string | null) =>
+  tx.query("select perch.set_space_member(space_id => $1, user_id => $2, role => $3)", [space, user, role]);
+const remove = (tx: Transaction, space: string, user: string) =>
+  tx.query("select perch.remove_space_member(space_id => $1, user_id => $2)", [space, user]);
+const members = async (t: TestDatabase, space: string) => {
+  const rows = await t.db.query<{ user_id: string; role: string }>(
+    "select user_id, role from perch.space_members where space_id = $1 order by user_id",
+    [space],
+  );
+  return Object.fromEntries(rows.map(({ user_id, role }) => [user_id, role]));
+};
+/** A shared space of olga (owner), eddy (editor) and vera (viewer). */
+const team = async (t: TestDatabase, space: string) => {
+  await t.asUser("olga", async (tx) => {
+    await create(tx, space);
+    await set(tx, space, "eddy", "editor");
+    await set(tx, space, "vera", "viewer");
+  });
+};
+const mayWrite = (tx: Transaction, space: string) =>
+  tx.query("select perch.lock_document(app_id => 'a', table_name => 't', record_id => 'r', space_id => $1)", [space]);
+
+describeEachEngine("spaces", (open) => {
+  let opened: Promise<TestDatabase> | undefined;
+  const database = () => {
+    opened ??= open();
+    return opened;
+  };
+
+  it("belong to whoever creates them, who may use them at once", async () => {
+    const t = await database();
+    await t.asUser("olga", async (tx) => {
+      await create(tx, "fresh");
+      await mayWrite(tx, "fresh");
+      await create(tx, "fresh");
+    });
+    expect(await members(t, "fresh")).toEqual({ olga: "owner" });
+  });
+
+  it("are refused to a second creator, and to one who names a personal space or an unusable id", async () => {
+    const t = await database();
+    await team(t, "taken");
+    for (const user of ["otto", "eddy", "vera"]) {
+      await expect(t.asUser(user, (tx) => create(tx, "taken"))).rejects.toMatchObject({ code: "PE409" });
+    }
+    await expect(t.asUser("otto", (tx) => create(tx, "~olga"))).rejects.toMatchObject({ code: "PE422" });
+    await expect(t.asUser("otto", (tx) => create(tx, "~otto"))).rejects.toMatchObject({ code: "PE422" });
+    await expect(t.asUser("otto", (tx) => create(tx, ""))).rejects.toMatchObject({ code: "PE422" });
+    await expect(t.asUser("otto", (tx) => create(tx, "x".repeat(257)))).rejects.toMatchObject({ code: "PE413" });
+  });
+
+  it("that an app manages through lists cannot be taken over by creating them, only be created by one who may write", async () => {
+    const t = await database();
+    await t.db.query(
+      "select perch.declare_table(app_id => 'notes', table_name => 'pages', fields => '{\"title\": \"string\"}')",
+    );
+    const listed = <T>(user: string, lists: string, work: (tx: Transaction) => Promise<T>) =>
+      t.asUser(user, async (tx) => {
+        await tx.query(`select perch.set_context(user_id => $1, ${lists})`, [user]);
+        return work(tx);
+      });
+    await listed("ada", "writable_space_ids => '{project}'", (tx) =>
+      tx.query(
+        `select perch.patch_document(app_id => 'notes', table_name => 'pages', record_id => 'p', patch => '{"title": "x"}', space_id => 'project')`,
+      ),
+    );
+    await expect(t.asUser("mallory", (tx) => create(tx, "project"))).rejects.toMatchObject({ code: "PE409" });
+    await expect(listed("vic", "space_ids => '{project}'", (tx) => create(tx, "project"))).rejects.toMatchObject({
+      code: "PE409",
+    });
+    await listed("ada", "writable_space_ids => '{project}'", (tx) => create(tx, "project"));
+    expect(await members(t, "project")).toEqual({ ada: "owner" });
+  });
+
+  it("show their members to the members only", async () => {
+    const t = await database();
+    await team(t, "shown");
+    const seen = (user: string) =>
+      t.asUser(user, (tx) => tx.query("select user_id from perch.space_members where space_id = 'shown'"));
+    expect(await seen("vera")).toHaveLength(3);
+    expect(await seen("otto")).toEqual([]);
+  });
+
+  it("let owners manage members, and nobody else", async () => {
+    const t = await database();
+    await team(t, "managed");
+    for (const user of ["eddy", "vera", "otto"]) {
+      await expect(t.asUser(user, (tx) => set(tx, "managed", user, "owner"))).rejects.toMatchObject({ code: "PE403" });
+      await expect(t.asUser(user, (tx) => remove(tx, "managed", "olga"))).rejects.toMatchObject({ code: "PE403" });
+    }
+    await t.asUser("olga", (tx) => set(tx, "managed", "eddy", "owner"));
+    await t.asUser("eddy", (tx) => set(tx, "managed", "otto", "viewer"));
+    await t.asUser("eddy", (tx) => remove(tx, "managed", "olga"));
+    expect(await members(t, "managed")).toEqual({ eddy: "owner", otto: "viewer", vera: "viewer" });
+  });
+
+  it("that a token lists do not make their user an owner", async () => {
+    const t = await database();
+    await team(t, "vouched");
+    const attempt = t.asUser("otto", async (tx) => {
+      await tx.query("select perch.set_context(user_id => 'otto', writable_space_ids => '{vouched}')");
+      await set(tx, "vouched", "otto", "owner");
+    });
+    await expect(attempt).rejects.toMatchObject({ code: "PE403" });
+  });
+
+  it("refuse an unknown role and an unusable user", async () => {
+    const t = await database();
+    await team(t, "strict");
+    for (const role of ["admin", "", "OWNER", null]) {
+      const attempt = t.asUser("olga", (tx) => set(tx, "strict", "ann", role));
+      await expect(attempt).rejects.toMatchObject({ code: "PE422" });
+    }
+    await expect(t.asUser("olga", (tx) => set(tx, "strict", "", "editor"))).rejects.toMatchObject({ code: "PE422" });
+  });
+
+  it("keep their last owner, who can neither leave, nor be removed, nor become less", async () => {
+    const t = await database();
+    await team(t, "owned");
+    await expect(t.asUser("olga", (tx) => remove(tx, "owned", "olga"))).rejects.toMatchObject({ code: "PE409" });
+    await expect(t.asUser("olga", (tx) => set(tx, "owned", "olga", "editor"))).rejects.toMatchObject({ code: "PE409" });
+    await t.asUser("olga", (tx) => set(tx, "owned", "eddy", "owner"));
+    await t.asUser("olga", (tx) => remove(tx, "owned", "olga"));
+    await expect(t.asUser("eddy", (tx) => remove(tx, "owned", "eddy"))).rejects.toMatchObject({ code: "PE409" });
+    expect(await members(t, "owned")).toEqual({ eddy: "owner", vera: "viewer" });
+  });
+
+  it("trap 20: shut a removed member out at once, also in the transaction in which it left", async () => {
+    const t = await database();
+    await team(t, "left");
+    await t.asUser("eddy", async (tx) => {
+      await mayWrite(tx, "left");
+      await remove(tx, "left", "eddy");
+      expect(await failureOf(tx, (tx) => mayWrite(tx, "left"))).toMatchObject({ code: "PE403" });
+    });
+    await expect(t.asUser("eddy", (tx) => mayWrite(tx, "left"))).rejects.toMatchObject({ code: "PE403" });
+    const demoted = t.asUser("olga", async (tx) => {
+      await set(tx, "left", "ann", "owner");
+      await set(tx, "left", "olga", "viewer");
+      await mayWrite(tx, "left");
+    });
+    await expect(demoted).rejects.toMatchObject({ code: "PE403" });
+  });
+
+  it("do not let a creator who was removed make itself an owner again", async () => {
+    const t = await database();
+    await team(t, "founded");
+    await t.asUser("olga", (tx) => set(tx, "founded", "eddy", "owner"));
+    await t.asUser("eddy", (tx) => remove(tx, "founded", "olga"));
+    await expect(t.asUser("olga", (tx) => create(tx, "founded"))).rejects.toMatchObject({ code: "PE409" });
+    const owner = await t.login("perch_owner");
+    const attempt = owner.transaction(async (tx) => {
+      await tx.query("set local role perch_owner");
+      await tx.query("select perch.set_context(user_id => 'olga')");
+      await tx.query("insert into perch.space_members (space_id, user_id, role) values ('founded', 'olga', 'owner')");
+    });
+    await expect(attempt).rejects.toMatchObject({ code: "42501" });
+    expect(await members(t, "founded")).toEqual({ eddy: "owner", vera: "viewer" });
+  });
+
+  it("ring when their members change", async () => {
+    const t = await database();
+    const rung: string[] = [];
+    const subscription = await t.db.listen(["perch_changes"], {
+      notify: (_, payload) => rung.push(payload),
+      ready() {},
+    });
+    await team(t, "rung");
+    await expect.poll(() => rung.map((payload) => JSON.parse(payload))).toEqual([{ v: 1, space_id: "rung", seq: 0 }]);
+    await subscription.close();
+  });
+});
+
+describeEachPostgres("spaces under concurrency", (open) => {
+  it("have one creator of twenty at once", async () => {
+    const t = await open();
+    const attempts = await Promise.allSettled(
+      Array.from({ length: 20 }, (_, n) => t.asUser(`user${n}`, (tx) => create(tx, "contested"))),
+    );
+    expect(attempts.filter(({ status }) => status === "fulfilled")).toHaveLength(1);
+    expect(Object.values(await members(t, "contested"))).toEqual(["owner"]);
+  });
+
+  /** Runs `first` up to its commit, starts `second`, lets the first commit. Out: how both ended. */
+  const overlapping = async (first: () => Promise<unknown>, commit: () => void, second: () => Promise<unknown>) => {
+    const one = first();
+    await new Promise((done) => setTimeout(done, 100));
+    const two = second();
+    await new Promise((done) => setTimeout(done, 200));
+    commit();
+    return Promise.allSettled([one, two]);
+  };
+  const gate = () => {
+    let open = () => {};
+    const opened = new Promise<void>((done) => {
+      open = done;
+    });
+    return { opened, open };
+  };
+
+  for (const isolation of ["read committed", "repeatable read"]) {
+    it(`keep an owner when two owners remove each other at once (${isolation})`, async () => {
+      const t = await open();
+      await team(t, "pair");
+      await t.asUser("olga", (tx) => set(tx, "pair", "eddy", "owner"));
+      const hold = gate();
+      const as = async (me: string, other: string, wait: Promise<void>) =>
+        t.db.transaction(async (tx) => {
+          await tx.query(`set transaction isolation level ${isolation}`);
+          await tx.query("set local role perch_app");
+          await tx.query("select perch.set_context(user_id => $1)", [me]);
+          await remove(tx, "pair", other);
+          await wait;
+        });
+      const ended = await overlapping(
+        () => as("olga", "eddy", hold.opened),
+        hold.open,
+        () => as("eddy", "olga", Promise.resolve()),
+      );
+      expect(ended.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
+      expect(await members(t, "pair")).toEqual({ olga: "owner", vera: "viewer" });
+    });
+
+    it(`keep an owner when both of two owners leave at once (${isolation})`, async () => {
+      const t = await open();
+      await team(t, "exodus");
+      await t.asUser("olga", (tx) => set(tx, "exodus", "eddy", "owner"));
+      const hold = gate();
+      const leave = async (me: string, wait: Promise<void>) =>
+        t.db.transaction(async (tx) => {
+          await tx.query(`set transaction isolation level ${isolation}`);
+          await tx.query("set local role perch_app");
+          await tx.query("select perch.set_context(user_id => $1)", [me]);
+          await remove(tx, "exodus", me);
+          await wait;
+        });
+      const ended = await overlapping(
+        () => leave("olga", hold.opened),
+        hold.open,
+        () => leave("eddy", Promise.resolve()),
+      );
+      expect(ended.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
+      expect(Object.values(await members(t, "exodus"))).toContain("owner");
+    });
+  }
+
+  it("keep an owner when a member leaves while it is made the owner in place of another", async () => {
+    const t = await open();
+    await team(t, "handover");
+    const hold = gate();
+    const ended = await overlapping(
+      () =>
+        t.asUser("olga", async (tx) => {
+          await set(tx, "handover", "eddy", "owner");
+          await remove(tx, "handover", "olga");
+          await hold.opened;
+        }),
+      hold.open,
+      () => t.asUser("eddy", (tx) => remove(tx, "handover", "eddy")),
+    );
+    expect(ended[0]?.status).toBe("fulfilled");
+    expect(ended[1]).toMatchObject({ status: "rejected", reason: { code: "PE409" } });
+    expect(await members(t, "handover")).toEqual({ eddy: "owner", vera: "viewer" });
+  });
+});

@@ -1,0 +1,105 @@
+import { expect, it } from "vitest";
+import { withContext } from "../../src/context/index.js";
+import type { Transaction } from "../../src/database/types.js";
+import { describeEachEngine } from "../support/databases.js";
+
+const spacesSeen = async (tx: Transaction) =>
+  (await tx.query<{ space_id: string }>("select space_id from perch.spaces order by space_id")).map((s) => s.space_id);
+
+describeEachEngine("withContext", (open) => {
+  it("runs work as the user, commits it, and returns what it returned", async () => {
+    const t = await open();
+    const me = await withContext(t.db, { userId: "ada" }, async (tx) => {
+      await tx.query("select perch.create_space(space_id => 'lab')");
+      const [row] = await tx.query<{ me: string }>("select perch.current_user_id() as me");
+      return row?.me;
+    });
+    expect(me).toBe("ada");
+    expect(await withContext(t.db, { userId: "ada" }, spacesSeen)).toEqual(["lab"]);
+  });
+
+  it("rolls back and throws on what work throws", async () => {
+    const t = await open();
+    const attempt = withContext(t.db, { userId: "ada" }, async (tx) => {
+      await tx.query("select perch.create_space(space_id => 'lab')");
+      throw new Error("changed my mind");
+    });
+    await expect(attempt).rejects.toThrow("changed my mind");
+    expect(await withContext(t.db, { userId: "ada" }, spacesSeen)).toEqual([]);
+  });
+
+  it("trap 15: takes the role perch_app, so that the policies bind a superuser's login", async () => {
+    const t = await open();
+    await withContext(t.db, { userId: "ada" }, (tx) => tx.query("select perch.create_space(space_id => 'lab')"));
+    expect(await t.db.query("select space_id from perch.spaces")).toHaveLength(1);
+    expect(await withContext(t.db, { userId: "eve" }, spacesSeen)).toEqual([]);
+    const [role] = await withContext(t.db, { userId: "eve" }, (tx) => tx.query("select current_user as role"));
+    expect(role).toEqual({ role: "perch_app" });
+    expect(await t.db.query("select current_user = session_user as same")).toEqual([{ same: true }]);
+  });
+
+  it("goes with its own rights where the login may not switch to perch_app", async () => {
+    const t = await open();
+    const worker = await t.login("perch_worker");
+    const [role] = await worker.transaction((tx) => tx.query<{ role: string }>("select current_user as role"));
+    const context = withContext(worker, { userId: "eve" }, (tx) => tx.query("select current_user as role"));
+    // A worker serves everybody: it may name a user, and is not perch_app.
+    await expect(context).resolves.toEqual([role]);
+    const stranger = await t.login("stranger");
+    await expect(withContext(stranger, { userId: "eve" }, spacesSeen)).rejects.toMatchObject({ code: "42501" });
+  });
+
+  it("works for a login whose membership in perch_app gives it no rights of its own", async () => {
+    const t = await open();
+    const app = await t.login("perch_app");
+    const [login] = await app.query<{ name: string }>("select session_user as name");
+    await t.db.query(`alter role ${login?.name} noinherit`);
+    if (t.engine !== "Postgres 15") await t.db.query(`grant perch_app to ${login?.name} with inherit false, set true`);
+    await expect(app.query("select perch.current_user_id()")).rejects.toMatchObject({ code: "42501" });
+    expect(await withContext(app, { userId: "ada" }, spacesSeen)).toEqual([]);
+  });
+
+  it("passes lists and tenant on", async () => {
+    const t = await open();
+    const context = { userId: "ada", spaceIds: ["a,b"], writableSpaceIds: ["c"], tenantId: "acme" };
+    const [row] = await withContext(t.db, context, (tx) =>
+      tx.query(
+        "select perch.current_space_ids() as readable, perch.writable_space_ids() as writable, perch.current_tenant_id() as tenant",
+      ),
+    );
+    expect(row).toEqual({ readable: ["a,b", "c", "~ada"], writable: ["c", "~ada"], tenant: "acme" });
+  });
+
+  it("trap 17: leaves nothing of an earlier user of the connection, and nothing for a later one", async () => {
+    const t = await open();
+    const app = await t.login("perch_app");
+    const who = (tx: Transaction) =>
+      tx.query(
+        "select perch.current_user_id() as me, perch.current_tenant_id() as tenant, perch.current_space_ids() as readable",
+      );
+    await app.transaction(async (tx) => {
+      // What a careless app does: for the session, on a connection that others will get.
+      await tx.query(
+        "select set_config('app.current_user_id', 'olga', false), set_config('app.current_tenant_id', 'old', false)",
+      );
+      await tx.query("select set_config('app.current_user_space_ids', '{secret}', false)");
+    });
+    expect(await withContext(app, { userId: "ada" }, who)).toEqual([{ me: "ada", tenant: null, readable: ["~ada"] }]);
+    expect(await withContext(app, { tenantId: "acme" }, who)).toEqual([{ me: null, tenant: "acme", readable: [] }]);
+    // The fresh login below may be given the same session (PGlite has only one): end what the careless app began.
+    for (const name of ["user_id", "tenant_id", "user_space_ids"]) await app.query(`reset app.current_${name}`);
+    const fresh = await t.login("perch_app");
+    await withContext(fresh, { userId: "ada", tenantId: "acme" }, who);
+    expect(await fresh.transaction(who)).toEqual([{ me: null, tenant: null, readable: [] }]);
+  });
+
+  it("refuses to run for nobody", async () => {
+    const t = await open();
+    const never = async () => {
+      throw new Error("must not run");
+    };
+    await expect(withContext(t.db, { userId: "" }, never)).rejects.toMatchObject({ code: "PE401" });
+    await expect(withContext(t.db, { tenantId: "" }, never)).rejects.toMatchObject({ code: "PE401" });
+    await expect(withContext(t.db, {} as { userId: string }, never)).rejects.toMatchObject({ code: "PE401" });
+  });
+});
