@@ -7,6 +7,5 @@ export default defineConfig({
     testTimeout: 60_000,
     hookTimeout: 120_000,
     maxWorkers: 2,
-    reporters: process.env.CI ? ["default", ["json", { outputFile: ".tsbuild/test-results.json" }]] : ["default"],
   },
 });

@@ -1,0 +1,83 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { emptyDatabase } from "../support/databases.js";
+import { runPerch } from "../support/processes.js";
+
+describe("perch", () => {
+  it("lists its commands on --help, and on nothing, which is wrong use", async () => {
+    const help = await runPerch(["--help"]);
+    expect(help).toMatchObject({ code: 0, stderr: "" });
+    expect(help.stdout).toMatch(/^Usage: perch COMMAND.*^ {2}migrate /ms);
+    expect(await runPerch([])).toEqual({ code: 2, stdout: "", stderr: help.stdout });
+  });
+
+  it("says its version", async () => {
+    expect((await runPerch(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+  });
+
+  it("explains every command it lists", async () => {
+    const { stdout } = await runPerch(["--help"]);
+    const names = [...stdout.matchAll(/^ {2}([a-z]+) /gm)]
+      .map(([, name]) => name ?? "")
+      .filter((name) => name !== "perch");
+    expect(names).toContain("migrate");
+    for (const name of names) {
+      const help = await runPerch([name, "--help"]);
+      expect(help).toMatchObject({ code: 0, stderr: "" });
+      expect(help.stdout).toMatch(new RegExp(`^Usage: perch ${name}`));
+    }
+  });
+
+  it.each([
+    [["frobnicate"], 'unknown command "frobnicate"', "perch --help"],
+    [["constructor"], 'unknown command "constructor"', "perch --help"],
+    [["migrate", "sideways"], 'unknown action "sideways"', "perch migrate --help"],
+    [["migrate", "up", "now"], 'unexpected argument "now"', "perch migrate --help"],
+    [["migrate", "--nonsense"], "'--nonsense'", "perch migrate --help"],
+    [["migrate", "down", "--count", "0"], "--count must be", "perch migrate --help"],
+  ])("takes %j for wrong use: exit code 2 and where to read", async (args, message, see) => {
+    const result = await runPerch(args);
+    expect(result).toMatchObject({ code: 2, stdout: "" });
+    expect(result.stderr).toContain(message);
+    expect(result.stderr).toContain(`See: ${see}\n`);
+  });
+
+  it("fails with exit code 1 and a reason when the database cannot be reached", async () => {
+    const result = await runPerch(["migrate"], { env: { DATABASE_URL: "postgres://nobody@localhost:1/none" } });
+    expect(result).toMatchObject({ code: 1, stdout: "" });
+    expect(result.stderr).toMatch(/^perch: .*ECONNREFUSED/);
+  });
+});
+
+describe("perch migrate", () => {
+  let folder: string;
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), "perch-cli-"));
+  });
+
+  afterAll(() => rm(folder, { recursive: true }));
+
+  it.each(["the embedded database", "Postgres"])("goes up, reports and goes down on %s", async (kind) => {
+    const url = kind === "Postgres" ? await emptyDatabase() : `pglite:${join(folder, "perch")}`;
+    const perch = (...args: string[]) => runPerch([...args, "--database-url", url]);
+
+    expect(await perch("migrate", "status")).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/^missing {2}0001_spaces$/m),
+    });
+    expect(await perch("migrate")).toMatchObject({ code: 0, stdout: expect.stringMatching(/^applied 0001_spaces$/m) });
+    expect(await perch("migrate", "up")).toEqual({ code: 0, stdout: "up to date, nothing to do\n", stderr: "" });
+    expect(await perch("migrate", "status")).toMatchObject({ code: 0, stdout: expect.stringMatching(/^up to date$/m) });
+    expect(await perch("migrate", "down")).toMatchObject({
+      code: 0,
+      stdout: expect.stringMatching(/^took back \d{4}_\w+\n$/),
+    });
+    expect(await perch("migrate", "status")).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/run: perch migrate up\n$/),
+    });
+  });
+});
