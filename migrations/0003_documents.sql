@@ -50,12 +50,15 @@ create table perch.document_tombstones (
   table_name text collate "C" not null,
   record_id  text collate "C" not null,
   seq        bigint not null,
+  version    jsonb not null default '{}',
   deleted_by text collate "C" not null,
   deleted_at timestamptz not null default clock_timestamp(),
   primary key (space_id, app_id, table_name, record_id)
 );
 comment on table perch.document_tombstones is
   'The position at which a document was deleted: one created again under its id goes on counting from there, so that no reader or writer of the old life takes the new one for it.';
+comment on column perch.document_tombstones.version is
+  'What the ended lives had in them, for each Loro peer the counter behind its last operation: these operations are refused in a later life.';
 
 create table perch.document_snapshots (
   space_id   text collate "C" not null,
@@ -79,8 +82,10 @@ create table perch.document_updates (
   seq        bigint not null,
   pushed_seq bigint,
   payload    bytea not null,
+  ends       jsonb,
   user_id    text collate "C" not null,
   client_id  text collate "C",
+  actor      jsonb,
   created_at timestamptz not null default clock_timestamp(),
   primary key (space_id, app_id, table_name, record_id, seq)
 );
@@ -88,7 +93,30 @@ comment on table perch.document_updates is
   'The tail: decoded and merged Loro updates, in commit order within a document.';
 comment on column perch.document_updates.pushed_seq is
   'The position that perch.push_update or perch.patch_document returned to its caller, when the update came that way.';
+comment on column perch.document_updates.ends is
+  'For each Loro peer in the update, the counter behind its last operation: {"<peer>": 42}. What the updates up to a position have in common with a version vector.';
 alter table perch.document_updates alter column payload set storage external;
+
+create table perch.document_history (
+  space_id   text collate "C" not null,
+  app_id     text collate "C" not null,
+  table_name text collate "C" not null,
+  record_id  text collate "C" not null,
+  seq        bigint not null,
+  first_seq  bigint not null check (first_seq <= seq),
+  updates    bigint not null,
+  bytes      bigint not null,
+  ends       jsonb,
+  user_id    text collate "C" not null,
+  client_id  text collate "C",
+  actor      jsonb,
+  first_at   timestamptz not null,
+  last_at    timestamptz not null,
+  primary key (space_id, app_id, table_name, record_id, seq)
+);
+comment on table perch.document_history is
+  'Who wrote the part of a document whose updates are forgotten (the snapshot has them): one row for a stretch of updates of one author without a pause, from first_seq to seq.';
+comment on column perch.document_history.ends is 'As in perch.document_updates, after the whole stretch.';
 
 create table perch.document_inbox (
   space_id   text collate "C" not null,
@@ -102,6 +130,7 @@ create table perch.document_inbox (
   base_seq   bigint,
   user_id    text collate "C" not null,
   client_id  text collate "C",
+  actor      jsonb,
   op_id      text collate "C",
   status     text not null default 'pending' check (status in ('pending', 'rejected')),
   error      jsonb,
@@ -130,6 +159,7 @@ create index document_queue_by_due on perch.document_queue (due_at);
 
 drop table perch.document_queue;
 drop table perch.document_inbox;
+drop table perch.document_history;
 drop table perch.document_updates;
 drop table perch.document_snapshots;
 drop table perch.document_tombstones;

@@ -17,14 +17,14 @@ begin
         ('perch_app', array[
           'set_context', 'set_tenant', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
           'create_space', 'set_space_member', 'remove_space_member',
-          'push_update', 'patch_document', 'document_state', 'delete_document', 'lock_document',
+          'push_update', 'patch_document', 'document_state', 'document_versions', 'delete_document', 'lock_document',
           -- called by the policies, with the rights of whoever reads
           'owns_space', 'is_unowned_space_of_mine']),
         ('perch_worker', array[
           'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
           'setting', 'lock_key', 'check_id', 'fail', 'error_word', 'document_fields',
           'load_document', 'read_document', 'append_updates', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
-          'due_projections', 'project_document', 'projection_delay', 'enqueue_document', 'fold_document', 'next_seq',
+          'due_projections', 'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'projection_delay', 'enqueue_document', 'fold_document', 'next_seq',
           'owns_space', 'is_unowned_space_of_mine'])
       ) as g (role, functions)
       cross join unnest(g.functions) as f (name)
@@ -40,6 +40,6 @@ grant select on perch.spaces, perch.space_members, perch.sync_changes, perch.rec
 
 grant select on all tables in schema perch to perch_worker;
 grant insert, update, delete on
-  perch.documents, perch.document_tombstones, perch.document_snapshots, perch.document_updates, perch.document_inbox, perch.document_queue,
+  perch.documents, perch.document_tombstones, perch.document_snapshots, perch.document_updates, perch.document_history, perch.document_inbox, perch.document_queue,
   perch.stored_records, perch.sync_changes, perch.space_heads
   to perch_worker;

@@ -27,6 +27,7 @@ begin
       ('document_tombstones',  readable,                               writable),
       ('document_snapshots',   readable,                               writable),
       ('document_updates',     readable,                               writable),
+      ('document_history',     readable,                               writable),
       ('document_inbox',       readable,                               writable || ' and ' || mine),
       ('document_queue',       writable,                               writable),
       ('document_tables',      'true',                                 null),

@@ -9,7 +9,8 @@
 -- same rules as perch.set_context, in the transaction that appends.
 create or replace function perch.append_updates(
   space_ids text[], app_ids text[], table_names text[], record_ids text[], after_seqs bigint[],
-  update_entries integer[], updates bytea[], user_ids text[], writable boolean[], client_ids text[]
+  update_entries integer[], updates bytea[], user_ids text[], writable boolean[], client_ids text[],
+  ends jsonb[] default null
 )
 returns table (kind text, ordinal integer, seq bigint, error text, payload bytea)
 language plpgsql volatile
@@ -134,8 +135,8 @@ begin
         from unnest(update_entries, updates, user_ids, client_ids, verdicts) with ordinality
                as u (entry, payload, user_id, client_id, verdict, ordinal)
     ), stored as (
-      insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, user_id, client_id)
-      select space_ids[p.entry], app_ids[p.entry], table_names[p.entry], record_ids[p.entry], p.seq, p.payload, p.user_id, p.client_id
+      insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, ends, user_id, client_id)
+      select space_ids[p.entry], app_ids[p.entry], table_names[p.entry], record_ids[p.entry], p.seq, p.payload, ends[p.ordinal], p.user_id, p.client_id
         from placed p
        where p.verdict is null
        order by p.ordinal
@@ -155,5 +156,5 @@ begin
 end
 $$;
 
-comment on function perch.append_updates(text[], text[], text[], text[], bigint[], integer[], bytea[], text[], boolean[], text[]) is
-  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs: the position that the caller has), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides). Returns for each update of others that the caller lacks a row missed (ordinal: the document''s; seq null and PE410: read the document anew), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document was deleted meanwhile).';
+comment on function perch.append_updates(text[], text[], text[], text[], bigint[], integer[], bytea[], text[], boolean[], text[], jsonb[]) is
+  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs: the position that the caller has), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s; seq null and PE410: read the document anew), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document was deleted meanwhile).';

@@ -6,12 +6,19 @@ as $$
 declare
   space constant text := perch.require_space(delete_document.space_id, to_write => true);
   author constant text := perch.current_user_id();
+  version jsonb;
   ended bigint;
   logged bigint;
 begin
   perform perch.check_id(delete_document.record_id, 'record_id');
   perform perch.document_fields(delete_document.app_id, delete_document.table_name);
 
+  -- From here nobody appends: what version names is all there was.
+  perform from perch.documents d
+    where d.space_id = space and d.app_id = delete_document.app_id
+      and d.table_name = delete_document.table_name and d.record_id = delete_document.record_id
+      for update;
+  version := perch.document_version(space, delete_document.app_id, delete_document.table_name, delete_document.record_id);
   delete from perch.documents d
    where d.space_id = space and d.app_id = delete_document.app_id
      and d.table_name = delete_document.table_name and d.record_id = delete_document.record_id
@@ -19,14 +26,17 @@ begin
   if ended is null then
     return;
   end if;
-  insert into perch.document_tombstones as t (space_id, app_id, table_name, record_id, seq, deleted_by)
-  values (space, delete_document.app_id, delete_document.table_name, delete_document.record_id, ended, author)
+  insert into perch.document_tombstones as t (space_id, app_id, table_name, record_id, seq, version, deleted_by)
+  values (space, delete_document.app_id, delete_document.table_name, delete_document.record_id, ended, version, author)
   on conflict on constraint document_tombstones_pkey do update
-    set seq = excluded.seq, deleted_by = excluded.deleted_by, deleted_at = clock_timestamp();
+    set seq = excluded.seq, version = perch.merge_ends(t.version, excluded.version), deleted_by = excluded.deleted_by, deleted_at = clock_timestamp();
   delete from perch.document_snapshots x
    where x.space_id = space and x.app_id = delete_document.app_id
      and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
   delete from perch.document_updates x
+   where x.space_id = space and x.app_id = delete_document.app_id
+     and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
+  delete from perch.document_history x
    where x.space_id = space and x.app_id = delete_document.app_id
      and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
   delete from perch.document_inbox x

@@ -1,4 +1,4 @@
-create or replace function perch.finish_inbox(space_id text, app_id text, table_name text, record_id text, seq bigint, update bytea, error jsonb)
+create or replace function perch.finish_inbox(space_id text, app_id text, table_name text, record_id text, seq bigint, update bytea, error jsonb, ends jsonb default null)
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -36,12 +36,13 @@ begin
    where d.space_id = finish_inbox.space_id and d.app_id = finish_inbox.app_id
      and d.table_name = finish_inbox.table_name and d.record_id = finish_inbox.record_id
   returning d.head_seq, d.projection_bytes into placed, bytes;
-  insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, pushed_seq, payload, user_id, client_id)
-  values (item.space_id, item.app_id, item.table_name, item.record_id, placed, item.seq, finish_inbox.update, item.user_id, item.client_id);
+  insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, pushed_seq, payload, ends, user_id, client_id, actor)
+  values (item.space_id, item.app_id, item.table_name, item.record_id, placed, item.seq, finish_inbox.update, finish_inbox.ends,
+          item.user_id, item.client_id, item.actor);
   perform perch.enqueue_document(item.space_id, item.app_id, item.table_name, item.record_id, perch.projection_delay(bytes));
   return placed;
 end
 $$;
 
-comment on function perch.finish_inbox(text, text, text, text, bigint, bytea, jsonb) is
-  'For perch_worker: ends one claimed item. With an update: it goes to the tail, at the position returned. With an error: it is set aside. With neither: there was nothing new in it.';
+comment on function perch.finish_inbox(text, text, text, text, bigint, bytea, jsonb, jsonb) is
+  'For perch_worker: ends one claimed item. With an update: it goes to the tail, at the position returned (ends as in perch.document_updates). With an error: it is set aside. With neither: there was nothing new in it.';

@@ -37,10 +37,18 @@ begin
    where u.space_id = document.space_id and u.app_id = document.app_id
      and u.table_name = document.table_name and u.record_id = document.record_id
      and u.seq > document.snapshot_seq and u.seq <= fold_document.seq;
-  delete from perch.document_updates u
-   where u.space_id = document.space_id and u.app_id = document.app_id
-     and u.table_name = document.table_name and u.record_id = document.record_id
-     and u.seq <= document.snapshot_seq;
+  with forgotten as (
+    delete from perch.document_updates u
+     where u.space_id = document.space_id and u.app_id = document.app_id
+       and u.table_name = document.table_name and u.record_id = document.record_id
+       and u.seq <= document.snapshot_seq
+    returning u.*
+  )
+  insert into perch.document_history
+    (space_id, app_id, table_name, record_id, seq, first_seq, updates, bytes, ends, user_id, client_id, actor, first_at, last_at)
+  select document.space_id, document.app_id, document.table_name, document.record_id,
+         h.seq, h.first_seq, h.updates, h.bytes, h.ends, h.user_id, h.client_id, h.actor, h.first_at, h.last_at
+    from perch.stretches(array(select f::perch.document_updates from forgotten f)) h;
   update perch.documents d
      set snapshot_seq = fold_document.seq, tail_from = document.snapshot_seq,
          tail_count = d.tail_count - folded.updates, tail_bytes = d.tail_bytes - folded.bytes

@@ -1,0 +1,21 @@
+create or replace function perch.retry_update(space_id text, app_id text, table_name text, record_id text, seq bigint)
+returns boolean
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  with retried as (
+    update perch.document_inbox i set status = 'pending', error = null
+     where i.space_id = retry_update.space_id and i.app_id = retry_update.app_id
+       and i.table_name = retry_update.table_name and i.record_id = retry_update.record_id
+       and i.seq = retry_update.seq and i.status = 'rejected'
+    returning i.*
+  ), rung as (
+    select pg_notify('perch_documents', jsonb_build_object('v', 1, 'space_id', r.space_id, 'app_id', r.app_id,
+             'table', r.table_name, 'id', r.record_id, 'seq', r.seq)::text)
+      from retried r
+  )
+  select exists (select from rung)
+$$;
+
+comment on function perch.retry_update(text, text, text, text, bigint) is
+  'For perch_worker and superusers: gives an update that was set aside (see perch doctor, or perch.document_inbox where status is rejected) to the workers once more. False when there is none at this seq.';
