@@ -1,0 +1,158 @@
+import { expect, it } from "vitest";
+import { describeEachEngine, type TestDatabase } from "../support/databases.js";
+
+/** Unique indexes that neither space_id nor tenant_id leads, and why none of them tells that somebody else's row exists. */
+const unledIndexes: Record<string, string> = {
+  log_epoch_pkey: "one row, the same for everybody",
+  document_tables_pkey: "declarations, which everybody may read; a reference table when distributed",
+  migrations_pkey: "the ledger of migrations, which no user touches",
+  applied_sql_pkey: "the ledger of sql/, which no user touches",
+};
+
+describeEachEngine("the catalog", (open) => {
+  let opened: Promise<TestDatabase> | undefined;
+  const names = async (sql: string): Promise<string[]> => {
+    opened ??= open();
+    const rows = await (await opened).db.query<{ name: string }>(sql);
+    return rows.map(({ name }) => name).sort();
+  };
+  const functions = "pg_proc p where p.pronamespace = 'perch'::regnamespace";
+
+  it("trap 21: has no function without a pinned search_path that runs with other rights or that anybody may call", async () => {
+    // A pinned path keeps Postgres from inlining; small SQL functions that only pinned ones call go without.
+    expect(
+      await names(
+        `select p.proname as name from ${functions}
+            and not coalesce(p.proconfig, '{}') && array['search_path=pg_catalog, pg_temp']
+            and (p.prosecdef or p.prolang <> (select oid from pg_language where lanname = 'sql')
+                 or has_function_privilege('perch_app', p.oid, 'execute'))`,
+      ),
+    ).toEqual([]);
+  });
+
+  it("trap 15: belongs to perch_owner whole, who is neither superuser nor BYPASSRLS and cannot log in", async () => {
+    expect(await names(`select p.proname as name from ${functions} and p.proowner <> 'perch_owner'::regrole`)).toEqual(
+      [],
+    );
+    expect(
+      await names(
+        "select relname as name from pg_class where relnamespace = 'perch'::regnamespace and relowner <> 'perch_owner'::regrole",
+      ),
+    ).toEqual([]);
+    expect(
+      await names(
+        `select rolname as name from pg_roles where rolname in ('perch_owner', 'perch_app', 'perch_worker')
+            and not rolsuper and not rolbypassrls and not rolcanlogin and not rolcreaterole and not rolcreatedb`,
+      ),
+    ).toEqual(["perch_app", "perch_owner", "perch_worker"]);
+  });
+
+  it("trap 21: grants nothing to PUBLIC, now or by default", async () => {
+    expect(
+      await names(
+        `select p.proname as name from ${functions}
+            and exists (select from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a where a.grantee = 0)`,
+      ),
+    ).toEqual([]);
+    expect(
+      await names(
+        `select c.relname as name from pg_class c where c.relnamespace = 'perch'::regnamespace
+            and exists (select from aclexplode(c.relacl) a where a.grantee = 0)`,
+      ),
+    ).toEqual([]);
+    expect(
+      await names(
+        `select c.relname || '.' || a.attname as name from pg_attribute a join pg_class c on c.oid = a.attrelid
+          where c.relnamespace = 'perch'::regnamespace and exists (select from aclexplode(a.attacl) x where x.grantee = 0)`,
+      ),
+    ).toEqual([]);
+    expect(
+      await names(
+        `select n.nspname as name from pg_namespace n
+          where n.nspname = 'perch' and exists (select from aclexplode(n.nspacl) a where a.grantee = 0)`,
+      ),
+    ).toEqual([]);
+    await (await (opened as Promise<TestDatabase>)).db.transaction(async (tx) => {
+      await tx.query("set local role perch_owner");
+      await tx.query("create function perch.made_later() returns void language sql as ''");
+      const [row] = await tx.query("select has_function_privilege('public', 'perch.made_later()', 'execute') as may");
+      expect(row).toEqual({ may: false });
+      await tx.query("drop function perch.made_later()");
+    });
+  });
+
+  it("trap 15: forces row level security on every table", async () => {
+    expect(
+      await names(
+        `select relname as name from pg_class where relnamespace = 'perch'::regnamespace and relkind in ('r', 'p')
+            and not (relrowsecurity and relforcerowsecurity)`,
+      ),
+    ).toEqual([]);
+  });
+
+  it("lets no view read with its owner's rights", async () => {
+    expect(
+      await names(
+        `select relname as name from pg_class where relnamespace = 'perch'::regnamespace and relkind in ('v', 'm')
+            and not (relkind = 'v' and coalesce(reloptions, '{}') && array['security_invoker=true', 'security_invoker=on'])`,
+      ),
+    ).toEqual([]);
+  });
+
+  it("leads every unique index by space_id or tenant_id, but for the exceptions named here", async () => {
+    expect(
+      await names(
+        `select i.indexrelid::regclass::text as name
+           from pg_index i join pg_class c on c.oid = i.indrelid
+           left join pg_attribute a on a.attrelid = i.indrelid and a.attnum = i.indkey[0]
+          where c.relnamespace = 'perch'::regnamespace and i.indisunique
+            and coalesce(a.attname, '') not in ('space_id', 'tenant_id')`,
+      ),
+    ).toEqual(
+      Object.keys(unledIndexes)
+        .map((name) => `perch.${name}`)
+        .sort(),
+    );
+  });
+
+  it("explains every function, table and view in a comment", async () => {
+    expect(
+      await names(
+        `select p.proname as name from ${functions} and coalesce(obj_description(p.oid, 'pg_proc'), '') = ''`,
+      ),
+    ).toEqual([]);
+    expect(
+      await names(
+        `select relname as name from pg_class where relnamespace = 'perch'::regnamespace and relkind in ('r', 'p', 'v')
+            and coalesce(obj_description(oid, 'pg_class'), '') = ''`,
+      ),
+    ).toEqual([]);
+  });
+
+  it("marks what is not for apps or workers as private, and grants nothing of that to apps but what policies call", async () => {
+    const granted = (role: string) => `has_function_privilege('${role}', p.oid, 'execute')`;
+    const isPrivate = "obj_description(p.oid, 'pg_proc') like 'Private.%'";
+    expect(
+      await names(`select p.proname as name from ${functions} and ${isPrivate} and ${granted("perch_app")}`),
+    ).toEqual(["is_unowned_space_of_mine", "owns_space"]);
+    expect(
+      await names(
+        `select p.proname as name from ${functions} and not ${isPrivate}
+            and not ${granted("perch_app")} and not ${granted("perch_worker")}
+            and obj_description(p.oid, 'pg_proc') not like 'For the DBA%'`,
+      ),
+    ).toEqual([]);
+  });
+
+  it("wraps every call in a policy so that it is made once a statement, but for those with a row's column", async () => {
+    const rows = await names(
+      `select tablename || '.' || policyname || ': ' || coalesce(qual, '') || ' / ' || coalesce(with_check, '') as name
+         from pg_policies where schemaname = 'perch'`,
+    );
+    const unwrapped = rows.filter((row) =>
+      /(?<!SELECT )perch\.(current_user_id|current_space_ids|writable_space_ids|current_tenant_id)\(\)/.test(row),
+    );
+    expect(rows.length).toBeGreaterThan(20);
+    expect(unwrapped).toEqual([]);
+  });
+});

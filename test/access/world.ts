@@ -1,0 +1,144 @@
+import type { Transaction } from "../../src/database/types.js";
+import type { TestDatabase } from "../support/databases.js";
+
+/** Who is asking, seen from the space "team"; the order of every row of expectations. */
+export const contexts = ["none", "other", "viewer", "editor", "owner", "removed"] as const;
+export type ContextName = (typeof contexts)[number];
+
+const users: Record<ContextName, string | null> = {
+  none: null,
+  other: "otto",
+  viewer: "vera",
+  editor: "eddy",
+  owner: "olga",
+  removed: "rudi",
+};
+/** Checkpoints belong to tenants: that of the team, another one, or none. */
+const tenants: Record<ContextName, string | null> = {
+  none: null,
+  other: "other-inc",
+  viewer: "acme",
+  editor: "acme",
+  owner: "acme",
+  removed: null,
+};
+
+/** With which rights: the last four are logins of their own. */
+export const roles = ["superuser", "perch_owner", "perch_app", "perch_worker", "stranger"] as const;
+export type RoleName = (typeof roles)[number];
+
+export const userOf = (context: ContextName): string | null => users[context];
+
+/** Content of every kind, in the space "team", in "elsewhere" (of the other user) and in personal spaces. */
+export async function makeWorld(t: TestDatabase): Promise<void> {
+  await t.db.query(
+    `select perch.declare_table(app_id => 'notes', table_name => 'pages', fields => '{"title": "string", "body": "text"}')`,
+  );
+  await t.asUser("olga", async (tx) => {
+    await tx.query("select perch.create_space(space_id => 'team')");
+    await tx.query("select perch.set_space_member(space_id => 'team', user_id => 'eddy', role => 'editor')");
+    await tx.query("select perch.set_space_member(space_id => 'team', user_id => 'vera', role => 'viewer')");
+    await tx.query("select perch.set_space_member(space_id => 'team', user_id => 'rudi', role => 'editor')");
+  });
+  await t.asUser("otto", (tx) => tx.query("select perch.create_space(space_id => 'elsewhere')"));
+  for (const [user, space] of [
+    ["olga", "team"],
+    ["rudi", "team"],
+    ["olga", null],
+    ["otto", "elsewhere"],
+  ] as const) {
+    await t.asUser(user, (tx) => author(tx, user, space));
+  }
+  await t.asWorker(work);
+  await t.asUser("olga", (tx) => tx.query("select perch.remove_space_member(space_id => 'team', user_id => 'rudi')"));
+}
+
+/** One record, one document with a pending patch, one deleted document, one checkpoint. */
+async function author(tx: Transaction, user: string, space: string | null): Promise<void> {
+  const record = `${user}-in-${space ?? "home"}`;
+  const change = { op: "insert", table: "tasks", id: record, data: { title: "x" }, op_id: record, space_id: space };
+  await tx.query("select perch.push(app_id => 'todo', changes => $1::jsonb, client_id => 'c')", [
+    JSON.stringify([change]),
+  ]);
+  for (const id of [record, `${record}-gone`]) {
+    await tx.query(
+      "select perch.patch_document(app_id => 'notes', table_name => 'pages', record_id => $1, patch => '{}', space_id => $2)",
+      [id, space],
+    );
+  }
+  await tx.query(
+    "select perch.delete_document(app_id => 'notes', table_name => 'pages', record_id => $1, space_id => $2)",
+    [`${record}-gone`, space],
+  );
+}
+
+/** Gives every document a tail, a snapshot, and a place in the queue. */
+async function work(tx: Transaction): Promise<void> {
+  const documents = await tx.query<{ space_id: string; record_id: string; created_by: string }>(
+    "select space_id, record_id, created_by from perch.documents order by space_id, record_id",
+  );
+  for (const { space_id, record_id, created_by } of documents) {
+    const key = [space_id, "notes", "pages", record_id];
+    for (const byte of ["\\x01", "\\x02"]) {
+      await tx.query(
+        `select perch.append_updates(space_ids => array[$1], app_ids => array[$2], table_names => array[$3], record_ids => array[$4],
+                after_seqs => array[0], update_entries => array[1], updates => array[$5::bytea], user_ids => array[$6],
+                writable => array[true], client_ids => array[null])`,
+        [...key, byte, created_by],
+      );
+    }
+    await tx.query("select perch.fold_document($1, $2, $3, $4, snapshot => '\\x03', seq => 2)", key);
+  }
+}
+
+/** Names the user and the tenant of a context for the rest of a transaction that a superuser began. */
+export async function enter(tx: Transaction, context: ContextName): Promise<void> {
+  if (users[context] !== null) await tx.query("select perch.set_context(user_id => $1)", [users[context]]);
+  if (tenants[context] !== null) await tx.query("select perch.set_tenant(tenant_id => $1)", [tenants[context]]);
+}
+
+/** Makes the logins that the roles stand for. Out: the name of each; null for the superuser itself. */
+export async function makeLogins(t: TestDatabase): Promise<Record<RoleName, string | null>> {
+  const names: Partial<Record<RoleName, string | null>> = { superuser: null };
+  for (const role of roles) {
+    if (role === "superuser") continue;
+    const login = await t.login(role);
+    const [row] = await login.query<{ name: string }>("select session_user as name");
+    names[role] = row?.name ?? null;
+  }
+  return names as Record<RoleName, string | null>;
+}
+
+/**
+ * Runs attempts with the rights of a login in a context, each in a savepoint that is rolled back.
+ * In: the statements. Out: for each what `outcome` makes of its first value, or of its error.
+ */
+export async function attempts(
+  t: TestDatabase,
+  login: string | null,
+  context: ContextName,
+  statements: readonly { sql: string; outcome(value: unknown, error?: { code?: string; message: string }): string }[],
+): Promise<string[]> {
+  const outcomes: string[] = [];
+  const rollback = new Error("only tried");
+  try {
+    await t.db.transaction(async (tx) => {
+      await enter(tx, context);
+      if (login !== null) await tx.query(`set local session authorization ${login}`);
+      for (const { sql, outcome } of statements) {
+        await tx.script("savepoint attempt");
+        try {
+          const [row] = await tx.query(sql);
+          outcomes.push(outcome(row === undefined ? undefined : Object.values(row)[0]));
+        } catch (error) {
+          outcomes.push(outcome(undefined, error as { code?: string; message: string }));
+        }
+        await tx.script("rollback to savepoint attempt; release savepoint attempt");
+      }
+      throw rollback;
+    });
+  } catch (error) {
+    if (error !== rollback) throw error;
+  }
+  return outcomes;
+}
