@@ -1,3 +1,4 @@
+export { createLiveDocuments, type LiveLimits, type LiveLog, type LiveOptions } from "./live/documents.js";
 export type {
   Author,
   CommitNotice,

@@ -1,0 +1,261 @@
+import { isPerchErrorCode, PerchError } from "../../errors.js";
+import { isNotLoaded } from "../loro/api.js";
+import type { DocumentEngine } from "../loro/engine.js";
+import type { Appendable, Appender, Batch } from "./appender.js";
+import { innocentAttempts, isLost } from "./content.js";
+import { type Append, type DocumentState, discard, putBack } from "./state.js";
+import type { AppendedUpdate, EntryResult } from "./stored.js";
+import type { Author } from "./types.js";
+
+/** Of one document, in one transaction. */
+const maxBatchUpdates = 500;
+const maxBatchBytes = 2 ** 20;
+
+export interface AppendsParts {
+  readonly engine: DocumentEngine;
+  readonly appender: Appender;
+  /** Whether the copy is older than the database: others appended since, or the table was declared anew. */
+  stale(): Promise<boolean>;
+  /** Whoever waits for a refresh that has not begun; a completed append is as good as one. */
+  takeAsking(): (() => void)[];
+  giveAsking(asking: (() => void)[]): void;
+}
+
+export interface Appends extends Appendable {
+  /** Imports one append, the document being loaded; it goes on from there by itself. */
+  start(append: Append): void;
+}
+
+/** The way of appends through one document: import, transaction, readers, acknowledgement. */
+export function createAppends(state: DocumentState, parts: AppendsParts): Appends {
+  const { engine, appender } = parts;
+  /** Authors that the database let write here; see `takeBatch`. */
+  const trusted = new Set<string>();
+
+  async function start(append: Append): Promise<void> {
+    state.importing++;
+    const { generation } = state.content;
+    try {
+      const { changed } = await engine.call(state.id, "import", [state.id, append.updates]);
+      if (append.life !== state.life) append.reject(ended());
+      else if (generation !== state.content.generation) putBack(state.waiting, [append]);
+      else stage(append, changed);
+    } catch (error) {
+      if (append.life !== state.life) append.reject(ended());
+      else if (await isWorthAnother(append, error, generation)) putBack(state.waiting, [append]);
+      else append.reject(error);
+    } finally {
+      state.importing--;
+      state.pump();
+    }
+  }
+
+  /** The calls of one document are answered in order, and a copy is loaded only when none is under way: no answer comes late. */
+  async function isWorthAnother(append: Append, error: unknown, generation: number): Promise<boolean> {
+    if (generation !== state.content.generation) return true;
+    state.content.failed(error);
+    // Whoever arrived earlier and made the thread let go of the copy is answered for good, so this comes to an end.
+    if (isLost(error)) return isNotLoaded(error) || ++append.losses < innocentAttempts;
+    // It may build on what its author was told by another node, or be written for fields that were declared since.
+    if (!mayFitLater(error) || append.rechecked || !(await parts.stale())) return false;
+    state.content.unload();
+    append.rechecked = true;
+    return true;
+  }
+
+  function stage(append: Append, changed: boolean): void {
+    append.known = !changed;
+    if (append.known && state.ready.length === 0 && !state.storing) {
+      append.resolve({ seq: state.position });
+      return;
+    }
+    state.ready.push(append);
+    if (!state.storing) appender.wake(appends);
+  }
+
+  /**
+   * Two authors share a transaction only when both were let in before. Otherwise one could be refused and the other, whose update may
+   * stand on the refused one, be stored without what it depends on. Of one author all are let in, or none.
+   */
+  function takeBatch(): Batch | undefined {
+    if (state.storing || state.busy) return undefined;
+    const appends: Append[] = [];
+    const updates: AppendedUpdate[] = [];
+    let bytes = 0;
+    let author: string | undefined;
+    for (const append of state.ready) {
+      const writable = writableFor(append.author, state.key.spaceId);
+      if (!append.known) {
+        const name = authorName(append, writable);
+        if (updates.length > 0 && (updates.length >= maxBatchUpdates || bytes >= maxBatchBytes)) break;
+        author ??= name;
+        if (name !== author && !(trusted.has(name) && trusted.has(author))) break;
+        for (const payload of append.updates) {
+          bytes += payload.byteLength;
+          updates.push({ payload, writable, userId: append.author.userId, clientId: append.author.clientId ?? null });
+        }
+      }
+      appends.push(append);
+    }
+    state.ready = state.ready.slice(appends.length);
+    if (updates.length === 0) {
+      // All of them were known, and what they may stand on has been committed.
+      for (const append of appends) append.resolve({ seq: state.position });
+      return undefined;
+    }
+    state.storing = true;
+    const entry = { key: state.key, afterSeq: state.position, updates };
+    return { entry, appends, bytes, rings: state.rings.begin(), asking: parts.takeAsking() };
+  }
+
+  function giveBack(batch: Batch): void {
+    state.ready = [...batch.appends, ...state.ready];
+    state.rings.failed(batch.rings);
+    parts.giveAsking(batch.asking);
+    state.storing = false;
+    state.pump();
+  }
+
+  function failed(batch: Batch, error: unknown): void {
+    for (const append of batch.appends) {
+      if (append.known) putBack(state.waiting, [append]);
+      else append.reject(error);
+    }
+    discard(state);
+    state.rings.failed(batch.rings);
+    parts.giveAsking(batch.asking);
+    state.storing = false;
+    state.pump();
+  }
+
+  async function stored(batch: Batch, result: EntryResult): Promise<void> {
+    const { accepted, refused, over, partly } = sorted(batch, result);
+    if (over) return end(batch);
+    for (const { append, code } of refused) {
+      trusted.delete(authorName(append));
+      append.reject(refusal(code));
+    }
+    if (refused.length > 0) discard(state);
+    const last = accepted.at(-1);
+    const complete = last !== undefined && !result.anew && !partly;
+    for (const { append } of accepted) trusted.add(authorName(append));
+    if (complete) {
+      await deliver(result, accepted);
+      state.position = last.seq;
+    } else if (last) {
+      state.content.unload();
+      state.behind = true;
+    }
+    state.storing = false;
+    for (const { append, seq } of accepted) append.resolve({ seq });
+    for (const append of batch.appends) {
+      if (!append.known) continue;
+      if (refused.length > 0) putBack(state.waiting, [append]);
+      else append.resolve({ seq: state.position });
+    }
+    if (complete) {
+      state.rings.end(batch.rings, state.position);
+      for (const asked of batch.asking) asked();
+      state.moved(true);
+    } else {
+      state.rings.failed(batch.rings);
+      parts.giveAsking(batch.asking);
+    }
+    state.pump();
+  }
+
+  /** Readers get what others appended first, since it is before ours; the copy has ours already. */
+  async function deliver(result: EntryResult, accepted: readonly Accepted[]): Promise<void> {
+    const { missed } = result;
+    const lastMissed = missed.at(-1);
+    if (lastMissed) {
+      const updates = missed.map((update) => update.payload);
+      await state.content.follow(updates);
+      for (const { seq } of missed) state.rings.saw(seq);
+      state.subscribers.deliver({ updates, seq: lastMissed.seq, origin: undefined });
+    }
+    for (const { append, seqs, seq } of accepted) {
+      for (const own of seqs) state.rings.saw(own);
+      state.subscribers.deliver({ updates: append.updates, seq, origin: append.origin });
+    }
+  }
+
+  /** The document was deleted under the hands of its writers. */
+  function end(batch: Batch): void {
+    for (const append of batch.appends) append.reject(ended());
+    state.rings.failed(batch.rings);
+    parts.giveAsking(batch.asking);
+    state.storing = false;
+    state.endLife();
+    state.pump();
+  }
+
+  function sorted(batch: Batch, { results }: EntryResult) {
+    const accepted: Accepted[] = [];
+    const refused: Refused[] = [];
+    let over = false;
+    let partly = false;
+    let at = 0;
+    for (const append of batch.appends) {
+      if (append.known) continue;
+      const own = results.slice(at, at + append.updates.length);
+      at += append.updates.length;
+      const seqs = own.flatMap((result) => ("seq" in result ? [result.seq] : []));
+      const code = own.flatMap((result) => ("refused" in result ? [result.refused] : []))[0];
+      const seq = seqs.at(-1);
+      // A position that is not beyond ours was given out by a database that has gone back to an earlier state.
+      if (code === "PE410" || (seq !== undefined && seq <= batch.entry.afterSeq)) over = true;
+      if (code === undefined && seq !== undefined) accepted.push({ append, seqs, seq });
+      else {
+        refused.push({ append, code: code ?? "PE422" });
+        if (seq !== undefined) partly = true;
+      }
+    }
+    return { accepted, refused, over, partly };
+  }
+
+  function authorName({ author }: Append, writable = writableFor(author, state.key.spaceId)): string {
+    return `${writable} ${author.userId}`;
+  }
+
+  const appends: Appends = { start: (append) => void start(append), takeBatch, giveBack, failed, stored };
+  return appends;
+}
+
+interface Accepted {
+  readonly append: Append;
+  readonly seqs: readonly number[];
+  readonly seq: number;
+}
+
+interface Refused {
+  readonly append: Append;
+  readonly code: string;
+}
+
+/** What a token says of the author's right to write; null when memberships are read in the append itself. */
+function writableFor(author: Author, spaceId: string): boolean | null {
+  if (author.spaceIds === undefined && author.writableSpaceIds === undefined) return null;
+  return author.writableSpaceIds?.includes(spaceId) ?? false;
+}
+
+/** A refusal by content: not one over a limit, nor a trap. */
+function mayFitLater(error: unknown): boolean {
+  const { code, detail } = (error ?? {}) as { code?: unknown; detail?: { dropped?: unknown } | null };
+  return code === "PE422" && detail?.dropped === true;
+}
+
+/** What a writer is told whose document is gone. */
+export function ended(): PerchError {
+  return new PerchError("PE410", "the document was deleted meanwhile; join it again", { reason: "deleted" });
+}
+
+const reasons: Record<string, string> = {
+  PE401: "the update has no author",
+  PE403: "this user may not write this space",
+  PE413: "the update is over the limit of the database (perch.max_update_bytes)",
+};
+
+function refusal(code: string): PerchError {
+  return new PerchError(isPerchErrorCode(code) ? code : "PE422", reasons[code] ?? "the database refused the update");
+}

@@ -1,0 +1,279 @@
+import type { Database } from "../../database/types.js";
+import { PerchError } from "../../errors.js";
+import { type DocumentKey, documentId } from "../key.js";
+import type { DocumentEngine } from "../loro/engine.js";
+import type { Appender } from "./appender.js";
+import { createAppends, ended } from "./appends.js";
+import { createContent } from "./content.js";
+import { createHold } from "./hold.js";
+import { createLoader } from "./loader.js";
+import { type Asking, createNews } from "./news.js";
+import type { Refresher } from "./refresher.js";
+import { createRings } from "./rings.js";
+import { type DocumentState, discard } from "./state.js";
+import { createSubscribers } from "./subscribers.js";
+import type { Author, CommitNotice, HeldDocument, Joined, LiveDocument, UpdateListener } from "./types.js";
+
+/*
+ * One document held open. What makes it safe is who may touch the engine's copy, and when:
+ *
+ *   append    import into the copy → ready → one transaction with whatever else waits → readers told, writer acknowledged
+ *   news      read what others appended → import into the copy → readers told
+ *   section   join, projection, folding, merging of the inbox: alone
+ *   load      build the copy from the database: alone
+ *
+ * Only committed updates leave this node. The copy runs ahead of the database between an import and the end of its transaction,
+ * so whatever reads the copy (join, projection, snapshot) is a section, and a section begins only when nothing is importing, ready
+ * or being stored; what arrives meanwhile waits behind it. When an append fails after its import, the copy is discarded, and with it
+ * everything that was imported on top of it: what was not yet sent is imported again, into a copy loaded from the database.
+ * `generation` tells results that come back from a discarded copy. Readers are given the very bytes that were committed, after COMMIT.
+ *
+ * No update is missed. `position` is the last position p such that readers were given every update up to p, and the copy, while it
+ * is loaded, contains them. Positions are given out under a lock on the document's row that is held until commit; so once an update
+ * is visible, every update below it is, and none can appear there later. Position moves only by reads that are complete above it:
+ * load and news read head and updates in one statement, and an append is told what lies between p and its own positions while
+ * it holds that lock. One of them at a time is under way (`storing`, `busy`), so their results cannot overtake each other. A ring
+ * that comes during a read is kept until its end and compared with the position reached. One that comes before a join does not matter:
+ * the join is answered at `position`, and its listener is given all that follows. Should a ring be lost, a poll compares positions.
+ */
+
+export interface DocumentParts {
+  readonly db: Database;
+  readonly engine: DocumentEngine;
+  readonly appender: Appender;
+  readonly refresher: Refresher;
+  warn(message: string, error: unknown, document: string): void;
+  committed(document: Document, notice: CommitNotice): void;
+  unexplained(key: DocumentKey): void;
+  /** The last reference was given back. */
+  released(document: Document): void;
+}
+
+export interface Document extends LiveDocument {
+  readonly references: number;
+  readonly readers: number;
+  readonly warm: boolean;
+  /** Appends that are neither committed nor refused. */
+  readonly appending: number;
+  /** Nothing waits and nothing is under way. */
+  readonly quiet: boolean;
+  /** Loads the document for the first time. Errors: PE404. */
+  begin(): Promise<void>;
+  ring(seq: number): void;
+  /** The copy is loaded again before its next use. */
+  reload(): void;
+  /** Lets go of the copy; the document must be quiet. */
+  forget(): void;
+  /** Refuses what comes from now on. */
+  close(): void;
+}
+
+export function createDocument(key: DocumentKey, parts: DocumentParts): Document {
+  const id = documentId(key);
+  const { db, engine } = parts;
+  const warn = (message: string, error: unknown) => parts.warn(message, error, id);
+  let nextOrder = 0;
+  let appending = 0;
+  let references = 0;
+  let closed = false;
+
+  const state: DocumentState = {
+    key,
+    id,
+    content: createContent(id, engine),
+    subscribers: createSubscribers((error) => warn("a reader of committed updates threw", error)),
+    rings: createRings(() => parts.unexplained(key)),
+    waiting: [],
+    position: 0,
+    life: 0,
+    ready: [],
+    importing: 0,
+    storing: false,
+    busy: false,
+    behind: false,
+    pump,
+    endLife,
+    moved: (own) => parts.committed(document, { own, seq: state.position }),
+  };
+  const { content, subscribers, rings, waiting } = state;
+  const news = createNews(state, parts.refresher);
+  const loader = createLoader(state, { db, news });
+  const appends = createAppends(state, {
+    engine,
+    appender: parts.appender,
+    stale: loader.stale,
+    takeAsking: news.takeAsking,
+    giveAsking: news.giveAsking,
+  });
+  const hold = createHold(state, {
+    db,
+    engine,
+    news,
+    load: loader.load,
+    snapshotBytes: (bytes) => {
+      loader.sizes.snapshot = bytes;
+    },
+  });
+
+  const idle = () => state.importing === 0 && state.ready.length === 0 && !state.storing;
+
+  /** Begins whatever can begin: appends one after the other without waiting, everything else alone. */
+  function pump(): void {
+    if (state.ready.length > 0 && !state.storing) parts.appender.wake(appends);
+    while (!state.busy) {
+      const next = waiting[0];
+      if (next?.kind === "append" && content.loaded && !state.behind) {
+        waiting.shift();
+        appends.start(next);
+        continue;
+      }
+      if (!next && !state.behind) break;
+      if (!idle()) return;
+      state.busy = true;
+      if (next?.kind === "section") {
+        waiting.shift();
+        void next.run().then(pause);
+      } else void loader.load().catch(failWaiting).then(pause);
+      return;
+    }
+    if (!state.busy) news.want();
+  }
+
+  function pause(): void {
+    state.busy = false;
+    pump();
+  }
+
+  function failWaiting(error: unknown): void {
+    // Readers who lack something get it from the next load or refresh that works.
+    state.behind = false;
+    for (const asked of news.takeAsking()) asked(error);
+    refuseAppends(error);
+  }
+
+  function refuseAppends(error: unknown): void {
+    for (const task of waiting) if (task.kind === "append") task.reject(error);
+    waiting.splice(0, waiting.length, ...waiting.filter((task) => task.kind === "section"));
+  }
+
+  /** The life that readers and writers know is over: they have to begin anew. */
+  function endLife(): void {
+    state.life++;
+    loader.forgetLife();
+    discard(state);
+    refuseAppends(ended());
+    subscribers.end();
+  }
+
+  function append(updates: readonly Uint8Array[], author: Author, origin: unknown): Promise<{ seq: number }> {
+    if (closed) return Promise.reject(new Error("this node is closing; join again"));
+    if (author.userId === "") return Promise.reject(new PerchError("PE401", "the update has no author"));
+    appending++;
+    return new Promise((resolve, reject) => {
+      waiting.push({
+        kind: "append",
+        order: nextOrder++,
+        life: state.life,
+        updates,
+        author,
+        origin,
+        known: false,
+        losses: 0,
+        rechecked: false,
+        resolve: (result) => {
+          appending--;
+          resolve(result);
+        },
+        reject: (error) => {
+          appending--;
+          reject(error);
+        },
+      });
+      pump();
+    });
+  }
+
+  function exclusive<T>(work: (held: HeldDocument) => Promise<T>): Promise<T> {
+    if (closed) return Promise.reject(new Error("this node is closing"));
+    return new Promise((resolve, reject) => {
+      waiting.push({ kind: "section", order: nextOrder++, run: () => work(hold).then(resolve, reject), reject });
+      pump();
+    });
+  }
+
+  function join(version: Uint8Array, listener: UpdateListener, onEnded?: () => void): Promise<Joined> {
+    // An empty version vector is one zero byte.
+    const theirs = version.byteLength === 0 ? Uint8Array.of(0) : version;
+    return exclusive(async () => {
+      const exported = await hold.withCopy(() => engine.call(id, "exportFrom", [id, theirs]));
+      const leave = subscribers.add(listener, onEnded);
+      return { ...exported, seq: state.position, leave };
+    });
+  }
+
+  function refresh(): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const asking: Asking = (error) => (error === undefined ? resolve() : reject(error));
+      news.ask(asking);
+      pump();
+    });
+  }
+
+  const document: Document = {
+    id,
+    key,
+    get position() {
+      return state.position;
+    },
+    get projectionBytes() {
+      return loader.sizes.projection;
+    },
+    get snapshotBytes() {
+      return loader.sizes.snapshot;
+    },
+    get references() {
+      return references;
+    },
+    get readers() {
+      return subscribers.size;
+    },
+    get warm() {
+      return content.loaded;
+    },
+    get appending() {
+      return appending;
+    },
+    get quiet() {
+      return idle() && !state.busy && !state.behind && waiting.length === 0;
+    },
+    async begin() {
+      state.busy = true;
+      try {
+        await loader.load();
+      } finally {
+        pause();
+      }
+    },
+    join,
+    append,
+    refresh,
+    exclusive,
+    ring(seq) {
+      rings.ring(seq, state.position, state.storing || state.busy, subscribers.size > 0);
+      pump();
+    },
+    reload: () => content.unload(),
+    retain() {
+      references++;
+    },
+    release() {
+      references--;
+      if (references === 0) parts.released(document);
+    },
+    forget: () => content.discard(),
+    close() {
+      closed = true;
+    },
+  };
+  return document;
+}

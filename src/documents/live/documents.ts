@@ -1,0 +1,159 @@
+import type { Database } from "../../database/types.js";
+import { type DocumentKey, documentId } from "../key.js";
+import type { DocumentEngine } from "../loro/engine.js";
+import { type AppenderOptions, createAppender } from "./appender.js";
+import { createDocument, type Document } from "./document.js";
+import { createRefresher } from "./refresher.js";
+import type { CommitNotice, LiveDocument, LiveDocuments } from "./types.js";
+
+export interface LiveLimits extends AppenderOptions {
+  /** How long a document that nobody has open is kept. Default 30,000. */
+  idleMs?: number;
+  /** Documents that nobody has open and that are kept nevertheless, at most; the longest unused go first. Default 500. */
+  idleDocuments?: number;
+}
+
+/** Where this layer reports what nobody waits for; a pino logger is one. */
+export interface LiveLog {
+  warn(details: object, message: string): void;
+}
+
+export interface LiveOptions {
+  db: Database;
+  engine: DocumentEngine;
+  limits?: LiveLimits | undefined;
+  log?: LiveLog | undefined;
+}
+
+/** The documents of this node. In: the database, as a login with perch_worker, and the engine; both stay the caller's to close. */
+export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOptions): LiveDocuments {
+  const idleMs = limits.idleMs ?? 30_000;
+  const idleDocuments = limits.idleDocuments ?? 500;
+  const appender = createAppender(db, limits);
+  const refresher = createRefresher(db);
+  const documents = new Map<string, Document>();
+  const opening = new Map<string, Promise<Document>>();
+  /** Without a reference, longest unused first, and since when. */
+  const unused = new Map<Document, number>();
+  const committedListeners = new Set<(document: LiveDocument, notice: CommitNotice) => void>();
+  const unexplainedListeners = new Set<(key: DocumentKey) => void>();
+  let closing: Promise<void> | undefined;
+
+  const warn = (message: string, error: unknown, document?: string) => log?.warn({ err: error, document }, message);
+
+  function tell<Args extends unknown[]>(listeners: ReadonlySet<(...args: Args) => void>, ...args: Args): void {
+    for (const listener of listeners) {
+      try {
+        listener(...args);
+      } catch (error) {
+        warn("a listener threw", error);
+      }
+    }
+  }
+
+  async function load(id: string, key: DocumentKey): Promise<Document> {
+    const document = createDocument(key, {
+      db,
+      engine,
+      appender,
+      refresher,
+      warn,
+      committed: (committed, notice) => tell(committedListeners, committed, notice),
+      unexplained: (unexplained) => tell(unexplainedListeners, unexplained),
+      released,
+    });
+    await document.begin();
+    documents.set(id, document);
+    return document;
+  }
+
+  function released(document: Document): void {
+    unused.set(document, Date.now());
+    if (unused.size > idleDocuments) forgetUnused();
+  }
+
+  /** Documents that still have something under way stay until the next time. */
+  function forgetUnused(): void {
+    const before = Date.now() - idleMs;
+    for (const [document, since] of unused) {
+      if (since > before && unused.size <= idleDocuments) break;
+      if (!document.quiet) continue;
+      unused.delete(document);
+      documents.delete(document.id);
+      document.forget();
+    }
+  }
+
+  const sweep = setInterval(forgetUnused, Math.max(100, idleMs / 3));
+  sweep.unref();
+
+  async function open(key: DocumentKey): Promise<LiveDocument> {
+    if (closing) throw new Error("this node is closing");
+    const id = documentId(key);
+    let document = documents.get(id);
+    if (!document) {
+      let loading = opening.get(id);
+      if (!loading) {
+        loading = load(id, key).finally(() => opening.delete(id));
+        opening.set(id, loading);
+      }
+      document = await loading;
+    }
+    unused.delete(document);
+    document.retain();
+    return document;
+  }
+
+  async function close(): Promise<void> {
+    clearInterval(sweep);
+    await Promise.allSettled(opening.values());
+    for (const document of documents.values()) document.close();
+    while ([...documents.values()].some((document) => !document.quiet)) {
+      await new Promise((done) => setTimeout(done, 5));
+    }
+    for (const document of documents.values()) document.forget();
+    documents.clear();
+    unused.clear();
+  }
+
+  return {
+    open,
+    peek: (key) => documents.get(documentId(key)),
+    ring(key, seq) {
+      const document = documents.get(documentId(key));
+      if (document) document.ring(seq);
+      else tell(unexplainedListeners, key);
+    },
+    onUnexplained(listener) {
+      unexplainedListeners.add(listener);
+      return () => unexplainedListeners.delete(listener);
+    },
+    onCommitted(listener) {
+      committedListeners.add(listener);
+      return () => committedListeners.delete(listener);
+    },
+    async refreshAll() {
+      const read = [...documents.values()].filter((document) => document.readers > 0);
+      const results = await Promise.allSettled(read.map((document) => document.refresh()));
+      const failed = results.find((result) => result.status === "rejected");
+      if (failed) throw failed.reason;
+    },
+    redeclared(appId, tableName) {
+      for (const document of documents.values()) {
+        if (document.key.appId === appId && document.key.tableName === tableName) document.reload();
+      }
+    },
+    stats() {
+      const all = [...documents.values()];
+      return {
+        documents: all.length,
+        warm: all.filter((document) => document.warm).length,
+        appending: all.reduce((sum, document) => sum + document.appending, 0),
+      };
+    },
+    close() {
+      closing ??= close();
+      return closing;
+    },
+  };
+}

@@ -1,0 +1,79 @@
+import type { Queryable } from "../../database/types.js";
+import type { DocumentNews } from "./news.js";
+import type { DocumentState } from "./state.js";
+import { readDocument, type StoredDocument } from "./stored.js";
+
+export interface Loader {
+  /** Bytes of the last known projection and snapshot. */
+  readonly sizes: { projection: number; snapshot: number };
+  /**
+   * Builds the copy from what is committed, and gives readers what they lack; nothing else may be under way. A document that was
+   * deleted meanwhile begins a new life, of which the readers of the old one get nothing.
+   */
+  load(): Promise<void>;
+  /** Whether the copy is older than the database: others appended since, or the table was declared anew. */
+  stale(): Promise<boolean>;
+  /** The next load begins a new life. */
+  forgetLife(): void;
+}
+
+export function createLoader(state: DocumentState, { db, news }: { db: Queryable; news: DocumentNews }): Loader {
+  const { key, content, subscribers, rings } = state;
+  const sizes = { projection: 0, snapshot: 0 };
+  let declared = "";
+  let lifeSeq: number | undefined;
+
+  async function load(): Promise<void> {
+    const stored = await readDocument(db, key);
+    if (lifeSeq !== undefined && (stored.lifeSeq !== lifeSeq || stored.headSeq < state.position)) state.endLife();
+    await content.load(stored);
+    declared = JSON.stringify(stored.schema.fields);
+    sizes.projection = stored.projectionBytes;
+    sizes.snapshot = stored.snapshot?.byteLength ?? 0;
+    const before = state.position;
+    if (lifeSeq === undefined) {
+      lifeSeq = stored.lifeSeq;
+      state.position = stored.headSeq;
+    } else await deliverSince(stored);
+    state.behind = false;
+    for (const { seq } of stored.updates) rings.saw(seq);
+    rings.end(rings.begin(), state.position);
+    for (const asked of news.takeAsking()) asked();
+    if (state.position > before && subscribers.size > 0) state.moved(false);
+  }
+
+  /** Readers lack what was committed while the copy was away. */
+  async function deliverSince(stored: StoredDocument): Promise<void> {
+    if (stored.headSeq === state.position) return;
+    if (subscribers.size > 0) {
+      // The snapshot hides which updates are in it: what readers lack may still be in the tail behind it.
+      const covered = stored.snapshot === null || stored.snapshotSeq <= state.position;
+      const lacking = covered ? stored : await readDocument(db, key, state.position);
+      const updates = lacking.updates
+        .filter(({ seq }) => seq > state.position && seq <= stored.headSeq)
+        .map(({ payload }) => payload);
+      if (!covered && lacking.snapshot) updates.unshift(lacking.snapshot);
+      subscribers.deliver({ updates, seq: stored.headSeq, origin: undefined });
+    }
+    state.position = stored.headSeq;
+  }
+
+  async function stale(): Promise<boolean> {
+    try {
+      const { schema, headSeq } = await readDocument(db, key, state.position);
+      return headSeq !== state.position || JSON.stringify(schema.fields) !== declared;
+    } catch {
+      // Whoever asks was going to refuse something, and does.
+      return false;
+    }
+  }
+
+  return {
+    sizes,
+    load,
+    stale,
+    forgetLife() {
+      lifeSeq = undefined;
+    },
+  };
+}

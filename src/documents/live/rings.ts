@@ -1,0 +1,64 @@
+/** Positions remembered as known to be in the tail; a ring that comes later than this many updates is looked into once more. */
+const remembered = 256;
+/** Rings kept while a read is under way; beyond, the oldest are taken for unexplained. */
+const kept = 64;
+
+/**
+ * What the doorbell said of one document. A ring names one position, taken in the tail or in the inbox; which, it does not say. So a
+ * ring is explained when its position was seen in the tail (own appends, what was read), and unexplained when everything up to it
+ * was read and it was not there: then something may be waiting in the inbox.
+ */
+export interface Rings {
+  /** An update with this position is in the tail. */
+  saw(seq: number): void;
+  /** In: the ring; up to where everything is known; whether a read is under way, which may explain it; whether news is wanted. */
+  ring(seq: number, position: number, reading: boolean, wanted: boolean): void;
+  /** Whether a ring asks for a read. */
+  pending(): boolean;
+  /** A read begins. Out: the rings that it answers, for `end`. */
+  begin(): number[];
+  /** The read ended; everything up to `position` is known. */
+  end(answered: readonly number[], position: number): void;
+  /** The read failed. */
+  failed(answered: readonly number[]): void;
+}
+
+export function createRings(unexplained: () => void): Rings {
+  const seen = new Set<number>();
+  let pending: number[] = [];
+
+  return {
+    saw(seq) {
+      seen.add(seq);
+      if (seen.size <= remembered) return;
+      for (const oldest of seen) {
+        seen.delete(oldest);
+        break;
+      }
+    },
+    ring(seq, position, reading, wanted) {
+      if (seen.has(seq)) return;
+      if (!reading && (seq <= position || !wanted)) return unexplained();
+      pending.push(seq);
+      if (pending.length > kept) {
+        pending.splice(0, kept / 2);
+        unexplained();
+      }
+    },
+    pending: () => pending.length > 0,
+    begin() {
+      const answered = pending;
+      pending = [];
+      return answered;
+    },
+    end(answered, position) {
+      // A ring that came during the read may be beyond what the read saw: it stays.
+      const settled = [...answered, ...pending.filter((seq) => seq <= position)];
+      pending = pending.filter((seq) => seq > position);
+      if (settled.some((seq) => !seen.has(seq))) unexplained();
+    },
+    failed(answered) {
+      pending = [...answered, ...pending].slice(-kept);
+    },
+  };
+}

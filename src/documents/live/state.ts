@@ -1,0 +1,82 @@
+import type { DocumentKey } from "../key.js";
+import type { Content } from "./content.js";
+import type { Rings } from "./rings.js";
+import type { Subscribers } from "./subscribers.js";
+import type { Author } from "./types.js";
+
+/** One batch of a client on its way. */
+export interface Append {
+  readonly kind: "append";
+  /** Order of arrival; what has to be imported again goes back to its place. */
+  readonly order: number;
+  /** The life of the document it was written in: an append of a life that is over is refused. */
+  readonly life: number;
+  readonly updates: readonly Uint8Array[];
+  readonly author: Author;
+  readonly origin: unknown;
+  /** The engine found nothing new in it. It may still stand on what others append just now, so it is answered behind them. */
+  known: boolean;
+  /** Threads lost under it. */
+  losses: number;
+  /** It was refused by a copy that was older than the database, and gets a second chance. */
+  rechecked: boolean;
+  resolve(result: { seq: number }): void;
+  reject(error: unknown): void;
+}
+
+/** Something that needs the document for itself. */
+export interface Section {
+  readonly kind: "section";
+  readonly order: number;
+  run(): Promise<void>;
+  reject(error: unknown): void;
+}
+
+export type Task = Append | Section;
+
+/** What the parts of one live document share. */
+export interface DocumentState {
+  readonly key: DocumentKey;
+  readonly id: string;
+  readonly content: Content;
+  readonly subscribers: Subscribers;
+  readonly rings: Rings;
+  /** What has not begun, in the order of arrival. */
+  readonly waiting: Task[];
+  /** The readers were given every update up to here, and the loaded copy contains them. */
+  position: number;
+  /** Counts the lives seen here; rises with each deletion. */
+  life: number;
+  /** Imported, and waiting for their transaction. */
+  ready: Append[];
+  /** Calls to import that are under way. */
+  importing: number;
+  /** An append's transaction or a refresh is under way; its outcome will move the position. */
+  storing: boolean;
+  /** A section or a load is under way. */
+  busy: boolean;
+  /** Readers lack something that only loading the document anew can tell. */
+  behind: boolean;
+  /** Looks at what can begin now. */
+  pump(): void;
+  /** The document was deleted, or the database went back to an earlier state: readers and writers have to begin anew. */
+  endLife(): void;
+  /** Tells whoever keeps projections that position has moved. */
+  moved(own: boolean): void;
+}
+
+/** Puts tasks back where they came from. */
+export function putBack(waiting: Task[], tasks: readonly Task[]): void {
+  for (const task of tasks) {
+    const later = waiting.findIndex((other) => other.order > task.order);
+    waiting.splice(later < 0 ? waiting.length : later, 0, task);
+  }
+}
+
+/** The copy holds what is not and will not be committed: everything built on it is imported again, into a fresh copy. */
+export function discard(state: DocumentState): void {
+  state.content.discard();
+  const imported = state.ready;
+  state.ready = [];
+  putBack(state.waiting, imported);
+}

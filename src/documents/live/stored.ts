@@ -1,0 +1,206 @@
+import type { Queryable } from "../../database/types.js";
+import type { DocumentKey } from "../key.js";
+import { type DocumentSchema, parseFields } from "../loro/fields.js";
+
+export interface StoredUpdate {
+  readonly seq: number;
+  readonly payload: Uint8Array;
+}
+
+export interface StoredDocument {
+  readonly schema: DocumentSchema;
+  /** Null when the updates alone suffice. */
+  readonly snapshot: Uint8Array | null;
+  readonly snapshotSeq: number;
+  readonly updates: readonly StoredUpdate[];
+  /** The position that snapshot and updates add up to. */
+  readonly headSeq: number;
+  /** Where this life of the document began: the position of its last deletion, or 0. */
+  readonly lifeSeq: number;
+  readonly projectionBytes: number;
+}
+
+const where = (table: string, key: string) =>
+  ["space_id", "app_id", "table_name", "record_id"]
+    .map((column) => `${table}.${column} = ${key}.${column}`)
+    .join(" and ");
+
+// load_document is stable, so it sees the same snapshot of the database as the rest of the statement: all of it belongs together.
+const readSql = `
+  select l.*, coalesce(d.life_seq, t.seq, 0) as life_seq
+    from (values ($1::text, $2::text, $3::text, $4::text)) k (space_id, app_id, table_name, record_id)
+   cross join lateral perch.load_document(space_id => k.space_id, app_id => k.app_id, table_name => k.table_name,
+                                          record_id => k.record_id, after_seq => $5) l
+    left join perch.documents d on ${where("d", "k")}
+    left join perch.document_tombstones t on ${where("t", "k")}`;
+
+interface LoadRow {
+  fields: unknown;
+  snapshot: Uint8Array | null;
+  snapshot_seq: number;
+  seqs: number[];
+  updates: Uint8Array[];
+  head_seq: number;
+  life_seq: number;
+  projection_bytes: number;
+}
+
+/** What a reader at `afterSeq` (0: the beginning) lacks. Errors: PE404 when the table is not declared. */
+export async function readDocument(db: Queryable, key: DocumentKey, afterSeq = 0): Promise<StoredDocument> {
+  const [row] = await db.query<LoadRow>(readSql, [key.spaceId, key.appId, key.tableName, key.recordId, afterSeq]);
+  if (!row) throw new Error("perch.load_document returned no row");
+  return {
+    schema: { table: key.tableName, fields: parseFields(row.fields) },
+    snapshot: row.snapshot,
+    snapshotSeq: row.snapshot_seq,
+    updates: storedUpdates(row.seqs, row.updates),
+    headSeq: row.head_seq,
+    lifeSeq: row.life_seq,
+    projectionBytes: row.projection_bytes,
+  };
+}
+
+function storedUpdates(seqs: readonly number[], payloads: readonly Uint8Array[]): StoredUpdate[] {
+  return payloads.map((payload, index) => ({ seq: seqs[index] ?? 0, payload }));
+}
+
+export interface NewsRequest {
+  readonly key: DocumentKey;
+  readonly afterSeq: number;
+}
+
+export interface News {
+  readonly headSeq: number;
+  readonly lifeSeq: number;
+  /** Updates up to here are in the snapshot only. */
+  readonly tailFrom: number;
+  readonly updates: readonly StoredUpdate[];
+}
+
+// One statement, hence one snapshot of the database: an update at or below a document's head_seq is in its row here, or it is
+// older than after_seq. A document that is up to date costs two index look-ups.
+const newsSql = `
+  select coalesce(d.merged_seq, t.seq, 0) as head_seq, coalesce(d.life_seq, t.seq, 0) as life_seq,
+         coalesce(d.tail_from, t.seq, 0) as tail_from, coalesce(u.seqs, '{}') as seqs, coalesce(u.payloads, '{}') as payloads
+    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[]) with ordinality
+           as e (space_id, app_id, table_name, record_id, after_seq, ordinal)
+    left join perch.documents d on ${where("d", "e")}
+    left join perch.document_tombstones t on d.space_id is null and ${where("t", "e")}
+    left join lateral (
+      select array_agg(x.seq order by x.seq) as seqs, array_agg(x.payload order by x.seq) as payloads
+        from perch.document_updates x
+       where ${where("x", "d")} and x.seq > e.after_seq and x.seq <= d.merged_seq
+         and d.merged_seq > e.after_seq and d.tail_from <= e.after_seq and d.life_seq <= e.after_seq
+    ) u on true
+   order by e.ordinal`;
+
+interface NewsRow {
+  head_seq: number;
+  life_seq: number;
+  tail_from: number;
+  seqs: number[];
+  payloads: Uint8Array[];
+}
+
+/** What was appended to each document after a position, in the order of the requests. */
+export async function readNews(db: Queryable, requests: readonly NewsRequest[]): Promise<News[]> {
+  const rows = await db.query<NewsRow>(newsSql, [...keyColumns(requests), requests.map((request) => request.afterSeq)]);
+  return rows.map((row) => ({
+    headSeq: row.head_seq,
+    lifeSeq: row.life_seq,
+    tailFrom: row.tail_from,
+    updates: storedUpdates(row.seqs, row.payloads),
+  }));
+}
+
+/** Keys as four parallel arrays, for `unnest`. */
+export function keyColumns(items: readonly { readonly key: DocumentKey }[]): string[][] {
+  return [
+    items.map(({ key }) => key.spaceId),
+    items.map(({ key }) => key.appId),
+    items.map(({ key }) => key.tableName),
+    items.map(({ key }) => key.recordId),
+  ];
+}
+
+export interface AppendedUpdate {
+  readonly payload: Uint8Array;
+  readonly userId: string;
+  /** Null: perch.space_members decides. */
+  readonly writable: boolean | null;
+  readonly clientId: string | null;
+}
+
+export interface AppendEntry {
+  readonly key: DocumentKey;
+  /** The position the writer has. */
+  readonly afterSeq: number;
+  readonly updates: readonly AppendedUpdate[];
+}
+
+export type AppendResult = { readonly seq: number } | { readonly refused: string };
+
+export interface EntryResult {
+  /** What others appended after `afterSeq` and before ours. */
+  readonly missed: StoredUpdate[];
+  /** Some of what was missed is in the snapshot only: load the document anew. */
+  anew: boolean;
+  /** One for each update of the entry. */
+  readonly results: AppendResult[];
+}
+
+// The lock timeout is set by the statement itself, so that a batch takes one round trip: the function's last argument is made to
+// depend on it, so it is in force when the function begins. Being local, it ends with the statement.
+const appendSql = `
+  with patience as materialized (select set_config('lock_timeout', $11, true) as set)
+  select a.kind, a.ordinal, a.seq, a.error, a.payload
+    from patience
+   cross join lateral perch.append_updates(
+     space_ids => $1, app_ids => $2, table_names => $3, record_ids => $4, after_seqs => $5,
+     update_entries => $6, updates => $7, user_ids => $8, writable => $9,
+     client_ids => case when patience.set is not null then $10::text[] end) a`;
+
+interface AppendRow {
+  kind: "appended" | "missed";
+  ordinal: number;
+  seq: number | null;
+  error: string | null;
+  payload: Uint8Array | null;
+}
+
+/**
+ * Appends to any number of documents in one transaction. Out: one result for each entry, in order.
+ * Errors: whatever the statement threw; then nothing was appended, or nobody knows (see `failureOf`).
+ */
+export async function appendEntries(
+  db: Queryable,
+  entries: readonly AppendEntry[],
+  lockTimeoutMs: number,
+): Promise<EntryResult[]> {
+  const updates = entries.flatMap((entry, index) => entry.updates.map((update) => ({ ...update, entry: index + 1 })));
+  const rows = await db.query<AppendRow>(appendSql, [
+    ...keyColumns(entries),
+    entries.map((entry) => entry.afterSeq),
+    updates.map((update) => update.entry),
+    updates.map((update) => update.payload),
+    updates.map((update) => update.userId),
+    updates.map((update) => update.writable),
+    updates.map((update) => update.clientId),
+    String(lockTimeoutMs),
+  ]);
+  const results: EntryResult[] = entries.map(() => ({ missed: [], anew: false, results: [] }));
+  // "appended" rows come in the order of the updates, so each is the next of its entry.
+  for (const row of rows) {
+    const entry = row.kind === "missed" ? row.ordinal : updates[row.ordinal - 1]?.entry;
+    const result = results[(entry ?? 0) - 1];
+    if (!result) throw new Error(`perch.append_updates answered for an unknown ${row.kind} ordinal ${row.ordinal}`);
+    if (row.kind === "appended") {
+      result.results.push(row.seq === null ? { refused: row.error ?? "PE422" } : { seq: row.seq });
+    } else if (row.seq === null || row.payload === null) {
+      result.anew = true;
+    } else {
+      result.missed.push({ seq: row.seq, payload: row.payload });
+    }
+  }
+  return results;
+}
