@@ -29,18 +29,25 @@ create table perch.sync_changes (
   changed_fields text[],
   field_meta     jsonb,
   at             timestamptz not null,
+  deleted_at     timestamptz,
   user_id        text collate "C" not null,
   client_id      text collate "C",
   op_id          text collate "C",
   schema_version integer not null default 1,
   actor          jsonb,
   origin         text,
+  size           integer,
   created_at     timestamptz not null default clock_timestamp(),
   primary key (space_id, seq)
 );
 comment on table perch.sync_changes is
   'The log: one row a change, in commit order within its space. data: the fields written (null for a deletion, and for documents, whose changed_fields perch.pull fills in from the record).';
 comment on column perch.sync_changes.at is 'When the change was made, clamped to the server''s clock: decides which writer is the last.';
+comment on column perch.sync_changes.field_meta is
+  'When each field was written, where that is not at: a time, or a time, a space and the client that wrote it, where that is not client_id.';
+comment on column perch.sync_changes.deleted_at is
+  'The latest deletion of the record, this change included: so that whoever took a snapshot, which leaves deleted records out, knows what is hidden.';
+comment on column perch.sync_changes.size is 'Bytes of the change as JSON, where that is much: bounds a page of perch.pull.';
 comment on column perch.sync_changes.changed_fields is 'Of a document only: the fields whose values changed.';
 
 -- perch.export_changes, and the part of the read policy that shows authors their own changes.
@@ -53,11 +60,14 @@ create table perch.stored_records (
   record_id   text collate "C" not null,
   data        jsonb not null default '{}',
   field_meta  jsonb not null default '{}',
+  written_at  timestamptz,
+  written_by  text collate "C",
   latest_at   timestamptz not null,
   inserted_at timestamptz,
   deleted_at  timestamptz,
   deleted     boolean not null default false,
   seq         bigint not null,
+  schema_version integer not null default 1,
   user_id     text collate "C" not null,
   created_at  timestamptz not null default clock_timestamp(),
   updated_at  timestamptz not null default clock_timestamp(),
@@ -65,6 +75,8 @@ create table perch.stored_records (
 ) with (fillfactor = 80);
 comment on table perch.stored_records is
   'The folded state of every record, deleted ones included (they keep what decides a late change). Read perch.records instead.';
+comment on column perch.stored_records.field_meta is
+  'The stamp of each field: when it was written and by which client, as "2026-01-01T10:00:00.000000Z client". Stamps compare as bytes. A field that is not named here was written at written_at by written_by.';
 comment on column perch.stored_records.latest_at is 'No field, insertion or deletion of this record is later: a change that is newer wins without looking further.';
 comment on column perch.stored_records.seq is 'The last log entry folded in.';
 comment on column perch.stored_records.user_id is 'Who made the record.';
@@ -80,11 +92,38 @@ create table perch.push_receipts (
   primary key (space_id, op_id)
 );
 comment on table perch.push_receipts is
-  'One row an applied op_id, in the personal space of its author: a repeat gets the stored result, the same op_id with another content (digest) is refused.';
+  'One row an applied op_id, in the personal space of its author: a repeat gets the first result, the same op_id with another content (digest) is refused.';
+comment on column perch.push_receipts.result is
+  'Null while the log still has the entry (same user, op_id and created_at), which holds the result.';
 create index push_receipts_by_age on perch.push_receipts (created_at);
+
+-- A change as perch.push passes it from step to step: checked, with its times resolved.
+create type perch.change as (
+  position       integer,
+  space_id       text collate "C",
+  table_name     text collate "C",
+  record_id      text collate "C",
+  op             text,
+  data           jsonb,
+  field_meta     jsonb,
+  at             timestamptz,
+  timeless       boolean,
+  earliest       timestamptz,
+  latest         timestamptz,
+  op_id          text collate "C",
+  digest         bytea,
+  schema_version integer,
+  base_seq       bigint,
+  actor          jsonb,
+  origin         text,
+  size           integer,
+  is_document    boolean
+);
+comment on type perch.change is 'Private. One change on its way through perch.push.';
 
 -- Down Migration
 
+drop type perch.change;
 drop table perch.push_receipts;
 drop table perch.stored_records cascade;
 drop table perch.sync_changes;

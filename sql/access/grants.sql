@@ -17,6 +17,7 @@ begin
         ('perch_app', array[
           'set_context', 'set_tenant', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
           'create_space', 'set_space_member', 'remove_space_member',
+          'push', 'pull', 'snapshot_records', 'export_changes',
           'push_update', 'patch_document', 'document_state', 'document_versions', 'delete_document', 'lock_document',
           -- called by the policies, with the rights of whoever reads
           'owns_space', 'is_unowned_space_of_mine']),

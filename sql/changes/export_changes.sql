@@ -1,0 +1,27 @@
+create or replace function perch.export_changes()
+returns setof jsonb
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  me constant text := perch.require_user();
+begin
+  return query
+    select jsonb_build_object(
+             'app_id', c.app_id, 'space_id', c.space_id, 'seq', c.seq, 'op', c.op, 'table', c.table_name, 'id', c.record_id,
+             'data', case when c.changed_fields is null then c.data else (
+                 select coalesce(jsonb_object_agg(f.name, r.data -> f.name), '{}')
+                   from unnest(c.changed_fields) f (name)
+                   join perch.stored_records r
+                     on r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id
+                  where r.data ? f.name) end,
+             'field_meta', coalesce(c.field_meta, '{}'), 'at', perch.stamp(c.at), 'client_id', c.client_id, 'op_id', c.op_id,
+             'schema_version', c.schema_version, 'actor', c.actor, 'origin', c.origin, 'created_at', perch.stamp(c.created_at))
+      from perch.sync_changes c
+     where c.user_id = me
+     order by c.created_at, c.space_id, c.seq;
+end
+$$;
+
+comment on function perch.export_changes() is
+  'Every change the current user authored, in whatever app and space, oldest first; also those in spaces the user has left. Errors: PE401. Example: select perch.export_changes();';

@@ -1,0 +1,13 @@
+-- See perch.next_seq, of which this is the form for several spaces. All writers take the counters in this one order.
+create or replace function perch.lock_heads(space_ids text[])
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  insert into perch.space_heads as h (space_id, seq)
+  select distinct s collate "C", 0 from unnest(space_ids) s order by 1
+  on conflict on constraint space_heads_pkey do update set seq = h.seq
+$$;
+
+comment on function perch.lock_heads(text[]) is
+  'Private. Takes the counters of several spaces, in the order of every writer, without moving them.';

@@ -1,0 +1,9 @@
+create or replace function perch.tables_digest(tables text[])
+returns text
+language sql immutable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+  select md5(array(select distinct t collate "C" from unnest(tables) t where t is not null order by 1)::text) where tables is not null
+$$;
+
+comment on function perch.tables_digest(text[]) is 'Private. What a cursor remembers of the tables it was made with; null for all tables.';
