@@ -15,6 +15,8 @@ export interface PgliteOptions {
 }
 
 export interface PgliteDatabase extends Database {
+  /** PGlite itself, for what goes past `Database`: the socket for other clients. */
+  readonly client: PGlite;
   /** A copy of the whole database, for `loadDataDir`. */
   dump(): Promise<Blob>;
 }
@@ -88,6 +90,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
 
   return {
     kind: "pglite",
+    client,
     query: (sql, params) => run(client, sql, params),
     transaction,
     async listen(channels, on) {
