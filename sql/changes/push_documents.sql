@@ -34,7 +34,7 @@ begin
           null, change.data, change.base_seq, push_documents.client_id, null);
       end if;
       answer := jsonb_build_object('space_id', change.space_id, 'seq', taken);
-      update perch.push_receipts r set result = RESULTVAR
+      update perch.push_receipts r set result = answer
        where r.space_id = perch.personal_space_id(perch.current_user_id()) and r.op_id = change.op_id;
       answer := jsonb_build_object('op_id', change.op_id, 'status', 'applied') || answer;
     exception when sqlstate 'PE403' or sqlstate 'PE413' or sqlstate 'PE422' then
