@@ -1,135 +1,201 @@
-import type { ContainerID, JsonChange, JsonOp, LoroDoc, PeerID } from "loro-crdt";
+import type { ContainerID, JsonChange, LoroDoc, LoroTree, LoroTreeNode, PeerID, TreeID } from "loro-crdt";
 import { PerchError } from "../../errors.js";
 import type { HeldDocument } from "./cache.js";
 import { type DocumentSchema, isScalar, mismatch, scalarRoot } from "./fields.js";
+import { toJson } from "./json.js";
 import { kindOfType, parseRootId, scalarRootId } from "./layout.js";
+import { project } from "./projection.js";
 import { describeValue, fitsScalar, scalarExpectations } from "./scalars.js";
 
 export type Spans = ReadonlyMap<PeerID, { start: number; end: number }>;
 
-/** A nested container as an operation's JSON names it. */
-const containerPrefix = "🦜:";
-/** Root containers that Loro derives from a key of a map ("mergeable" children) carry the path in their name. */
+export interface CheckLimits {
+  depth: number;
+  updateOps: number;
+}
+
+/** An operation as Loro's JSON export writes it, as far as it matters here. */
+interface Operation {
+  container: ContainerID;
+  content: { type: string; key?: string; value?: unknown; target?: TreeID; parent?: TreeID | null };
+}
+
+/** What one check has already looked at. */
+interface Visit {
+  held: HeldDocument;
+  limits: CheckLimits;
+  containers: Set<ContainerID>;
+  nodes: Set<TreeID>;
+}
+
+/** A nested container, as an operation's JSON names it. */
+const containerPrefix = "🦜:cid:";
+/** Root containers that Loro derives from a map's key ("mergeable" children) carry the path in their name: `🤝:$field>key`. */
 const mergeablePrefix = "🤝:";
 
 /**
- * Whether operations that were just imported keep to the declared fields: looks at the operations alone, so it costs what
- * they cost, whatever the size of the document.
+ * Whether operations that were just imported keep to the declared fields and limits. Looks at the operations alone, those that lost
+ * against others included, so it costs what they cost, whatever the size of the document.
  * Errors: PE422 naming table, field, expected and got; PE413 naming the limit.
  */
-export function checkOperations(held: HeldDocument, spans: Spans, limits: { depth: number; updateOps: number }): void {
+export function checkOperations(held: HeldDocument, spans: Spans, limits: CheckLimits): void {
   let count = 0;
   for (const { start, end } of spans.values()) count += end - start;
-  if (count > limits.updateOps) throw tooLarge("update_ops", limits.updateOps, count);
+  if (count > limits.updateOps) throw tooLarge(held.schema, "update_ops", limits.updateOps, count);
+  const visit: Visit = { held, limits, containers: new Set(), nodes: new Set() };
   for (const [peer, { start, end }] of spans) {
-    for (const change of readOperations(held.doc, peer, start, end)) {
-      for (const op of change.ops) checkOperation(held, op, limits.depth);
+    const changes = readOperations(held.doc, peer, start, end);
+    if (changes === undefined) {
+      checkWhole(visit, peer, start, end);
+      continue;
     }
+    for (const { ops } of changes) for (const op of ops) checkOperation(visit, op as Operation);
   }
 }
 
-function readOperations(doc: LoroDoc, peer: PeerID, start: number, end: number): JsonChange[] {
+/** Out: undefined when an integer beyond 2^53 among them keeps them from being read; it is one that a JavaScript number equals. */
+function readOperations(doc: LoroDoc, peer: PeerID, start: number, end: number): JsonChange[] | undefined {
   try {
     return doc.exportJsonInIdSpan({ peer, counter: start, length: end - start });
   } catch (error) {
-    if (error instanceof Error && error.name === "RuntimeError") throw error;
-    throw new PerchError("PE422", `the update holds a value that JSON cannot: ${String(error)}`, {
-      reason: String(error),
+    const integer = /^(?:Error: )?(-?\d+) can't be represented as a JavaScript number/.exec(String(error))?.[1];
+    if (integer === undefined) throw error;
+    if (BigInt(Number(integer)) === BigInt(integer)) return undefined;
+    throw new PerchError("PE422", `the integer ${integer} cannot be kept exactly: write it as a decimal string`, {
+      reason: "integer beyond 2^53",
+      got: integer,
     });
   }
 }
 
-function checkOperation({ doc, schema, roots }: HeldDocument, op: JsonOp, depth: number): void {
-  const { container, content } = op;
-  if (content.type === "unknown") throw mismatch(schema, container, "a known operation", "one of a newer Loro");
-  if (container === scalarRootId)
-    return checkScalar(schema, content as { type: string; key: string; value?: unknown }, depth);
-  const root = parseRootId(container);
-  if (root && !roots.has(container)) {
-    if (!root.name.startsWith(mergeablePrefix)) throw undeclared(schema, root.name, root.type);
-    checkMergeable(doc, schema, container, root.name);
+/** Without the operations at hand: the containers they touched, and the whole of what the document has become. Rare. */
+function checkWhole(visit: Visit, peer: PeerID, start: number, end: number): void {
+  const { held, limits } = visit;
+  for (const container of held.doc.getChangedContainersIn({ peer, counter: start }, end - start))
+    checkContainer(visit, container);
+  const scalars = held.doc.getMap(scalarRoot);
+  for (const [key, value] of scalars.entries()) checkScalar(held.schema, key, toJson(value), limits);
+  scalars.free();
+  for (const [field, value] of Object.entries(project(held.doc, held.schema.fields))) {
+    checkDepth(held.schema, value, limits, field);
   }
-  checkNesting(doc, schema, container, content as { value?: unknown; parent?: string }, depth);
 }
 
-function checkScalar(
-  schema: DocumentSchema,
-  { type, key, value }: { type: string; key: string; value?: unknown },
-  depth: number,
-): void {
-  const kind = schema.fields[key];
-  if (kind === undefined || !Object.hasOwn(schema.fields, key)) {
-    // Taking away what an earlier declaration did not refuse does no harm.
-    if (type === "delete") return;
-    throw mismatch(schema, key, "a declared field", `an undeclared one in the map ${scalarRoot}`);
+function checkOperation(visit: Visit, { container, content }: Operation): void {
+  const { held, limits } = visit;
+  const { type, key, value } = content;
+  if (type === "unknown") throw mismatch(held.schema, container, "a known operation", "one of a newer Loro");
+  if (container === scalarRootId && key !== undefined) {
+    // Taking away what an earlier declaration allowed does no harm.
+    if (type !== "delete") checkScalar(held.schema, key, value, limits);
+    return;
   }
-  if (type === "delete" || value === null || value === undefined) return;
-  if (!isScalar(kind))
+  if (type === "counter" && typeof value !== "number") {
+    throw mismatch(held.schema, fieldOf(container), "a finite number to add", "one that is not finite");
+  }
+  if (!visit.containers.has(container)) checkContainer(visit, container);
+  if (typeof value === "object") checkDepth(held.schema, value, limits, fieldOf(container));
+  if (content.target !== undefined && type !== "delete") checkNode(visit, container, content.target);
+}
+
+function checkScalar(schema: DocumentSchema, key: string, value: unknown, limits: CheckLimits): void {
+  const kind = Object.hasOwn(schema.fields, key) ? schema.fields[key] : undefined;
+  if (kind === undefined) throw mismatch(schema, key, "a declared field", `an undeclared one in the map ${scalarRoot}`);
+  if (value === null || value === undefined) return;
+  if (!isScalar(kind)) {
+    // How perch itself marks a field that is set but empty.
+    if (value === true) return;
     throw mismatch(schema, key, `the ${kind} container of that name`, `a value in the map ${scalarRoot}`);
-  if (typeof value === "string" && value.startsWith(`${containerPrefix}cid:`)) {
-    throw mismatch(
-      schema,
-      key,
-      scalarExpectations[kind],
-      `a ${kindOfType(value.slice(value.lastIndexOf(":") + 1))} container`,
-    );
+  }
+  if (typeof value === "string" && value.startsWith(containerPrefix)) {
+    const type = value.slice(value.lastIndexOf(":") + 1);
+    throw mismatch(schema, key, scalarExpectations[kind], `a ${kindOfType(type)} container`);
   }
   if (!fitsScalar(kind, value)) throw mismatch(schema, key, scalarExpectations[kind], describeValue(value));
-  if (valueDepth(value) > depth) throw tooLarge("depth", depth, valueDepth(value), key);
+  checkDepth(schema, value, limits, key);
+}
+
+/** That a container is a declared one or lies in one, and not too deep. */
+function checkContainer(visit: Visit, container: ContainerID): void {
+  visit.containers.add(container);
+  const { doc, schema, roots } = visit.held;
+  const root = parseRootId(container);
+  if (root && roots.has(container)) return;
+  if (root && !root.name.startsWith(mergeablePrefix)) throw undeclared(schema, root.name, root.type);
+  // Undefined when the item it lay in was deleted meanwhile: then nobody sees what happens in it.
+  const path = doc.getPathToContainer(container);
+  const field = path?.[0] ?? (root && /^🤝:\$([^>]*)/u.exec(root.name)?.[1]);
+  if (field === undefined) return;
+  const kind = Object.hasOwn(schema.fields, field) ? schema.fields[String(field)] : undefined;
+  if (kind === undefined || isScalar(kind)) {
+    throw mismatch(
+      schema,
+      String(field),
+      "a declared container field",
+      `a ${kindOfType(typeOf(container))} container inside it`,
+    );
+  }
+  const depth = (path?.length ?? 1) - 1;
+  if (depth > visit.limits.depth) throw tooLarge(schema, "depth", visit.limits.depth, depth, String(field));
 }
 
 function undeclared(schema: DocumentSchema, name: string, type: string): PerchError {
-  const kind = schema.fields[name];
+  const kind = Object.hasOwn(schema.fields, name) ? schema.fields[name] : undefined;
   const got = `a ${kindOfType(type)} container`;
-  if (kind === undefined || !Object.hasOwn(schema.fields, name)) return mismatch(schema, name, "a declared field", got);
+  if (kind === undefined) return mismatch(schema, name, "a declared field", got);
   return mismatch(schema, name, isScalar(kind) ? `a ${kind} in the map ${scalarRoot}` : `a ${kind} container`, got);
 }
 
-/** A child that Loro derives from a map's key: it belongs to the field its path starts with. */
-function checkMergeable(doc: LoroDoc, schema: DocumentSchema, container: ContainerID, name: string): void {
-  const path = doc.getPathToContainer(container);
-  const field = path?.[0] ?? /^🤝:\$([^>]*)/u.exec(name)?.[1];
-  if (field === undefined) return;
-  const kind = schema.fields[String(field)];
-  if (kind === undefined || isScalar(kind))
-    throw mismatch(schema, String(field), "a declared container field", "a nested container");
-}
-
-/** Depth of what an operation puts into a container: of its value, of a container it creates, of a tree node it places. */
-function checkNesting(
-  doc: LoroDoc,
-  schema: DocumentSchema,
-  container: ContainerID,
-  content: { value?: unknown; parent?: string },
-  depth: number,
-): void {
-  if (content.value !== undefined && typeof content.value === "object") {
-    const got = valueDepth(content.value);
-    if (got > depth) throw tooLarge("depth", depth, got);
+/** Depth of a node that was created or moved, and of all that came along with it. */
+function checkNode(visit: Visit, container: ContainerID, target: TreeID): void {
+  const { held, limits } = visit;
+  const tree = held.doc.getContainerById(container) as LoroTree | undefined;
+  const top = tree?.has(target) && !tree.isNodeDeleted(target) ? tree.getNodeByID(target) : undefined;
+  if (!top) return;
+  const refuse = (depth: number) => tooLarge(held.schema, "depth", limits.depth, depth, fieldOf(container));
+  let depth = 1;
+  for (let node = top.parent(); node; node = node.parent()) {
+    if (++depth > limits.depth) throw refuse(depth);
   }
-  // An operation in a root container of a list or map is at depth one: nothing to look up for most of them.
-  if (parseRootId(container) && content.parent === undefined) return;
-  const path = doc.getPathToContainer(container);
-  if (path && path.length > depth) throw tooLarge("depth", depth, path.length, `${schema.table}.${String(path[0])}`);
+  // Below nodes that this check has seen nothing can be deeper than it found then: it looks at the state after all operations.
+  let level: LoroTreeNode[] = [top];
+  for (; level.length > 0; depth++) {
+    if (depth > limits.depth) throw refuse(depth);
+    const fresh = level.filter(({ id }) => !visit.nodes.has(id));
+    for (const { id } of fresh) visit.nodes.add(id);
+    level = fresh.flatMap((node) => node.children() ?? []);
+  }
 }
 
-function valueDepth(value: unknown): number {
-  let depth = 0;
-  let level: unknown[] = [value];
+function checkDepth(schema: DocumentSchema, value: unknown, limits: CheckLimits, field: string): void {
   // By level rather than by recursion: the value may be nested deeper than the stack.
-  while (level.some((item) => typeof item === "object" && item !== null)) {
-    depth++;
-    level = level.flatMap((item) => (typeof item === "object" && item !== null ? Object.values(item) : []));
+  let level: unknown[] = [value];
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > limits.depth + 1) throw tooLarge(schema, "depth", limits.depth, depth, field);
+    const next: unknown[] = [];
+    for (const item of level) {
+      if (typeof item === "object" && item !== null) for (const inner of Object.values(item)) next.push(inner);
+    }
+    level = next;
   }
-  return depth;
 }
 
-function tooLarge(limit: string, max: number, got: number, field?: string): PerchError {
-  const where = field === undefined ? "" : ` in ${field}`;
+/** The field, for messages, that a container belongs to; of a nested container its id. */
+function fieldOf(container: ContainerID): string {
+  return parseRootId(container)?.name ?? container;
+}
+
+function typeOf(container: ContainerID): string {
+  return container.slice(container.lastIndexOf(":") + 1);
+}
+
+function tooLarge(schema: DocumentSchema, limit: string, max: number, got: number, field?: string): PerchError {
+  const where = field === undefined ? "" : ` in ${schema.table}.${field}`;
   return new PerchError("PE413", `${limit} of ${got}${where} is over the limit of ${max}`, {
     limit,
     max,
     got,
+    table: schema.table,
     ...(field === undefined ? {} : { field }),
   });
 }

@@ -1,4 +1,5 @@
 import type { ScalarKind } from "./fields.js";
+import { exactDigits } from "./json.js";
 
 /** Date with an optional time, the time with an offset: what ISO 8601, RFC 3339 and Postgres's to_jsonb agree on. */
 const datetimePattern = /^\d{4,6}-\d{2}-\d{2}(T\d{2}:\d{2}(:\d{2}(\.\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?))?$/;
@@ -46,6 +47,8 @@ function isDatetime(text: string): boolean {
 
 /** How a value is called in error messages: its kind, and its content when that is short. */
 export function describeValue(value: unknown): string {
+  const digits = exactDigits(value);
+  if (digits !== undefined) return `the number ${digits}`;
   if (value === null) return "null";
   if (value === undefined) return "nothing";
   if (Array.isArray(value)) return `a list of ${value.length}`;

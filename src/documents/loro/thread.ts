@@ -1,48 +1,75 @@
+import "./bound-memory.js";
 import { workerData } from "node:worker_threads";
 import * as loro from "loro-crdt";
-import { LoroDoc } from "loro-crdt";
+import { type ImportStatus, LoroDoc, type PeerID } from "loro-crdt";
 import { serve, transferring } from "../../engine/thread.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentThreadApi, PatchBase } from "./api.js";
-import { createCache, estimateBytes, type HeldDocument } from "./cache.js";
-import { checkOperations } from "./check.js";
+import { createCache, estimateBytes } from "./cache.js";
+import { checkOperations, type Spans } from "./check.js";
 import { checkEnvelope } from "./envelope.js";
 import type { DocumentSchema } from "./fields.js";
 import { withHandle } from "./handles.js";
+import { parseExact } from "./json.js";
 import { declaredRoots } from "./layout.js";
 import type { DocumentLimits } from "./limits.js";
-import { applyPatch, checkPatch } from "./patch.js";
+import { applyPatch } from "./patch.js";
 import { project } from "./projection.js";
-import { baseVersion, decodeVersion, encodedVersion } from "./version.js";
+import { checkPatch } from "./values.js";
+import { atVersion, decodeVersion, encodedVersion } from "./version.js";
 
 const limits = workerData as DocumentLimits;
 const cache = createCache(limits);
 
 function load(id: string, schema: DocumentSchema, snapshot: Uint8Array | null, updates: readonly Uint8Array[]) {
   cache.drop(id);
-  const doc = snapshot === null ? new LoroDoc() : LoroDoc.fromSnapshot(snapshot);
-  if (updates.length > 0) {
-    const { pending } = doc.importBatch([...updates]);
-    if (pending && pending.size > 0) throw invalid("what is stored lacks an update that later ones build on");
-  }
-  const bytes = updates.reduce((sum, update) => sum + update.length, snapshot?.length ?? 0);
+  const doc = decoding(() => {
+    const loaded = snapshot === null ? new LoroDoc() : LoroDoc.fromSnapshot(snapshot);
+    mergeAll(loaded, updates);
+    return loaded;
+  });
+  const bytes = totalLength(updates) + (snapshot?.length ?? 0);
   cache.put(id, { doc, schema, roots: declaredRoots(schema.fields), estimatedBytes: estimateBytes(bytes) });
-  return versionOf(doc);
+  return { version: encodedVersion(doc) };
 }
 
 function importUpdates(id: string, updates: readonly Uint8Array[]) {
   const held = cache.get(id);
-  for (const update of updates) checkEnvelope(update, limits.updateBytes);
+  const modes = updates.map((update) => checkEnvelope(update, limits.updateBytes));
   return orDrop(id, () => {
-    const { success, pending } = held.doc.importBatch([...updates]);
-    if (pending && pending.size > 0) throw invalid("it builds on updates that are not here");
-    checkOperations(held, success, limits);
-    cache.grow(
-      id,
-      updates.reduce((sum, update) => sum + update.length, 0),
-    );
-    return { changed: success.size > 0, ...versionOf(held.doc) };
+    const spans = decoding(() => mergeAll(held.doc, updates));
+    // It would leave everybody whose history begins earlier stranded, without an error on either side.
+    if (modes.includes("snapshot") && held.doc.isShallow()) throw refused("it is a snapshot without its history");
+    checkOperations(held, spans, limits);
+    cache.grow(id, totalLength(updates));
+    return { changed: spans.size > 0, version: encodedVersion(held.doc) };
   });
+}
+
+/** More than this many updates are cheaper in one batch, fewer one by one. */
+const fewUpdates = 16;
+
+/** Out: the operations that were new. Errors: PE422 when an update builds on operations that neither the document nor the others have. */
+function mergeAll(doc: LoroDoc, updates: readonly Uint8Array[]): Spans {
+  const results: ImportStatus[] =
+    updates.length > fewUpdates ? [doc.importBatch([...updates])] : updates.map((update) => doc.import(update));
+  const spans = new Map<PeerID, { start: number; end: number }>();
+  for (const { success } of results) {
+    for (const [peer, { start, end }] of success) {
+      const known = spans.get(peer);
+      spans.set(peer, { start: Math.min(start, known?.start ?? start), end: Math.max(end, known?.end ?? end) });
+    }
+  }
+  // Accepted without a word, an update without its base would be in no export and no snapshot: answered "ok", then lost.
+  const waiting = results.flatMap(({ pending }) => [...(pending ?? [])]);
+  if (waiting.length > 0) {
+    withHandle(doc.oplogVersion(), (version) => {
+      for (const [peer, { end }] of waiting) {
+        if ((version.get(peer) ?? 0) < end) throw refused("it builds on updates that are not here", { missing: peer });
+      }
+    });
+  }
+  return spans;
 }
 
 function exportFrom(id: string, version: Uint8Array) {
@@ -51,30 +78,50 @@ function exportFrom(id: string, version: Uint8Array) {
     const order = withHandle(doc.oplogVersion(), (ours) => ours.compare(theirs));
     return order === 0 || order === -1 ? [] : [doc.export({ mode: "update", from: theirs })];
   });
-  return transferring({ updates, ...versionOf(doc) }, updates);
+  return transferring({ updates, version: encodedVersion(doc) }, updates);
 }
 
 function snapshot(id: string) {
   const { doc } = cache.get(id);
   const bytes = doc.export({ mode: "snapshot" });
-  return transferring({ snapshot: bytes, ...versionOf(doc) }, [bytes]);
+  return transferring({ snapshot: bytes, version: encodedVersion(doc) }, [bytes]);
 }
 
 function patch(id: string, value: string | object, base: PatchBase) {
   const { doc, schema } = cache.get(id);
-  const entries = checkPatch(schema, typeof value === "string" ? JSON.parse(value) : value);
+  const checked = checkPatch(schema, typeof value === "string" ? parsePatch(value) : value, limits.depth);
   return orDrop(id, () => {
-    const from = baseVersion(base);
     const before = doc.oplogVersion();
-    doc.setPeerId(randomPeer());
-    if (from) doc.checkout(doc.vvToFrontiers(from));
-    applyPatch(doc, schema, entries, limits);
-    doc.commit();
-    if (from) doc.checkoutToLatest();
+    // One writer, one peer id, never used again: two writers under one id diverge without a word.
+    atVersion(doc, base, () => {
+      doc.setPeerId(randomPeer());
+      applyPatch(doc, checked, limits);
+      doc.commit();
+    });
     const changed = withHandle(doc.oplogVersion(), (after) => after.compare(before)) !== 0;
     const update = changed ? doc.export({ mode: "update", from: before }) : null;
-    return { update, ...versionOf(doc) };
+    before.free();
+    if (update) cache.grow(id, update.length);
+    return { update, version: encodedVersion(doc) };
   });
+}
+
+function totalLength(blobs: readonly Uint8Array[]): number {
+  return blobs.reduce((sum, blob) => sum + blob.length, 0);
+}
+
+function parsePatch(text: string): unknown {
+  try {
+    return parseExact(text);
+  } catch (error) {
+    throw new PerchError("PE422", `the patch is not JSON: ${String(error)}`, { reason: String(error) });
+  }
+}
+
+function randomPeer(): bigint {
+  const [peer = 0n] = crypto.getRandomValues(new BigUint64Array(1));
+  // Loro keeps the greatest for itself.
+  return peer >> 1n;
 }
 
 /** After any failure the copy held may contain half of something: it goes, and the caller loads it again. */
@@ -82,26 +129,40 @@ function orDrop<Result>(id: string, work: () => Result): Result {
   try {
     return work();
   } catch (error) {
-    if (error instanceof Error && error.name === "RuntimeError") throw error;
+    if (isTrap(error)) throw error;
     cache.drop(id);
-    const known = error instanceof PerchError ? error : invalid(String(error));
-    throw new PerchError(known.code, known.message, { ...(known.detail as object), dropped: true });
+    const known = error instanceof PerchError ? error : refused(String(error));
+    throw new PerchError(
+      known.code,
+      known.message,
+      { ...(known.detail as object | null), dropped: true },
+      { cause: error },
+    );
   }
 }
 
-function versionOf(doc: HeldDocument["doc"]) {
-  return { version: encodedVersion(doc) };
+/** Loro throws plain strings at bytes it cannot read. */
+function decoding<Result>(work: () => Result): Result {
+  try {
+    return work();
+  } catch (error) {
+    if (error instanceof Error) throw error;
+    throw refused(String(error));
+  }
 }
 
-function invalid(reason: string): PerchError {
-  return new PerchError("PE422", `the update was refused: ${reason}`, { reason });
+function refused(reason: string, more: object = {}): PerchError {
+  return new PerchError("PE422", `the update was refused: ${reason}`, { reason, ...more });
 }
 
-/** One writer, one peer id, never used again: two writers under one id diverge without a word. */
-function randomPeer(): bigint {
-  const [peer = 0n] = crypto.getRandomValues(new BigUint64Array(1));
-  return peer >> 1n;
+/** Besides WASM traps: what the binding says of a module whose memory is no longer in order. */
+function isTrap(error: unknown): boolean {
+  if (!(error instanceof Error) || error instanceof PerchError) return false;
+  if (error.name === "RuntimeError" || error instanceof RangeError) return true;
+  return /recursive use of an object|null pointer passed to rust|unreachable|out of bounds/.test(error.message);
 }
+
+const { memory } = (loro as unknown as { __wasm: { memory: { buffer: ArrayBuffer } } }).__wasm;
 
 serve<DocumentThreadApi>(
   {
@@ -118,7 +179,5 @@ serve<DocumentThreadApi>(
     drop: (id) => cache.drop(id),
     stats: () => cache.stats(),
   },
-  {
-    memory: () => (loro as unknown as { __wasm: { memory: { buffer: ArrayBuffer } } }).__wasm.memory.buffer.byteLength,
-  },
+  { memory: () => memory.buffer.byteLength, isTrap },
 );

@@ -18,17 +18,40 @@ export function decodeVersion(bytes: Uint8Array): VersionVector {
   }
 }
 
-/** The version `base` names. Out: undefined for the head. Every stored blob is whole, so the ends of their spans add up to it. */
-export function baseVersion(base: PatchBase): VersionVector | undefined {
+/**
+ * Runs `edit` with the document as it was at `base`; what it commits is concurrent with everything since, and merged when it
+ * returns. Errors: PE422 when the document never had that version. After an error the document may be left at the base.
+ */
+export function atVersion(doc: LoroDoc, base: PatchBase, edit: () => void): void {
+  const version = baseVersion(base);
+  const order = version && withHandle(doc.oplogVersion(), (head) => version.compare(head));
+  if (version === undefined || order === 0) {
+    version?.free();
+    edit();
+    return;
+  }
+  if (order !== -1)
+    throw new PerchError("PE422", "the patch's base is no earlier version of the document", { reason: "base" });
+  // A checkout of the document itself, not of a fork: a fork costs several times as much, and the import on top.
+  doc.setDetachedEditing(true);
+  doc.checkout(doc.vvToFrontiers(version));
+  version.free();
+  edit();
+  doc.checkoutToLatest();
+  doc.setDetachedEditing(false);
+}
+
+/** The version `base` names, undefined for the head. Every stored blob is whole, so the ends of their spans add up to it. */
+function baseVersion(base: PatchBase): VersionVector | undefined {
   if (base === "head") return undefined;
   if ("version" in base) return decodeVersion(base.version);
   const ends = new Map<PeerID, number>();
   for (const blob of base.snapshot === null ? base.updates : [base.snapshot, ...base.updates]) {
     const meta = decodeImportBlobMeta(blob, false);
+    meta.partialStartVersionVector.free();
     withHandle(meta.partialEndVersionVector, (vector) => {
       for (const [peer, end] of vector.toJSON()) ends.set(peer, Math.max(end, ends.get(peer) ?? 0));
     });
-    meta.partialStartVersionVector.free();
   }
   return VersionVector.parseJSON(ends);
 }

@@ -1,0 +1,111 @@
+import { PerchError } from "../../errors.js";
+import { type DocumentSchema, type FieldKind, isScalar, mismatch } from "./fields.js";
+import { exactDigits, exactInteger, type Json } from "./json.js";
+import { describeValue, fitsScalar, scalarExpectations } from "./scalars.js";
+import { checkTreeInput } from "./tree-input.js";
+
+/** One field of a patch, checked and in the form in which it is written. */
+export interface FieldPatch {
+  name: string;
+  kind: FieldKind;
+  value: Json;
+}
+
+/**
+ * Checks a whole patch against the declaration; nothing is applied before this has passed.
+ * Out: what to write. Errors: PE422 naming table, field, expected and got; PE413 when a value is nested too deep.
+ */
+export function checkPatch(schema: DocumentSchema, patch: unknown, maxDepth: number): FieldPatch[] {
+  if (!isPlainObject(patch)) {
+    const got = describeValue(patch);
+    throw new PerchError("PE422", `${schema.table}: expected a JSON object as patch, got ${got}`, {
+      table: schema.table,
+      field: null,
+      expected: "a JSON object as patch",
+      got,
+    });
+  }
+  const given = Object.entries(patch).filter(([, value]) => value !== undefined);
+  return given.map(([name, value]) => {
+    const kind = Object.hasOwn(schema.fields, name) ? schema.fields[name] : undefined;
+    if (kind === undefined) throw mismatch(schema, name, "a declared field", describeValue(value));
+    return { name, kind, value: checkValue(schema, name, kind, value, maxDepth) };
+  });
+}
+
+function checkValue(schema: DocumentSchema, field: string, kind: FieldKind, value: unknown, maxDepth: number): Json {
+  if (value === null) return null;
+  const wrong = (expected: string) => mismatch(schema, field, expected, describeValue(value));
+  const json = (input: unknown) => checkJson({ schema, maxDepth }, field, input, 0);
+  if (isScalar(kind)) {
+    const digits = exactDigits(value);
+    if (digits !== undefined && kind === "integer") return exactInteger(digits);
+    if (digits !== undefined && kind === "number" && Number.isFinite(Number(digits))) return Number(digits);
+    if (digits !== undefined && kind !== "json") throw wrong(scalarExpectations[kind]);
+    if (!fitsScalar(kind, value)) throw wrong(scalarExpectations[kind]);
+    if (kind === "integer") return exactInteger(typeof value === "string" ? BigInt(value) : (value as number));
+    return kind === "json" || kind === "string" ? json(value) : (value as Json);
+  }
+  switch (kind) {
+    case "text":
+      if (typeof value !== "string" || exactDigits(value) !== undefined) throw wrong("a string");
+      return value;
+    case "counter": {
+      const delta = exactDigits(value) === undefined ? value : Number(exactDigits(value));
+      if (typeof delta !== "number" || !Number.isFinite(delta)) throw wrong("a finite number to add");
+      return delta;
+    }
+    case "list":
+    case "movable_list":
+      if (!Array.isArray(value)) throw wrong("a list");
+      return json(value);
+    case "map":
+      if (!isPlainObject(value)) throw wrong("an object");
+      return json(value);
+    case "tree":
+      if (!Array.isArray(value)) throw wrong("a list of nodes {id, parent, …}");
+      return checkTreeInput(schema, field, json(value) as Json[], maxDepth);
+  }
+}
+
+interface Bounds {
+  schema: DocumentSchema;
+  maxDepth: number;
+}
+
+/** A copy that is JSON and nothing else. Properties that are undefined are absent, as JSON.stringify has it. */
+function checkJson(bounds: Bounds, path: string, value: unknown, depth: number): Json {
+  const { schema, maxDepth } = bounds;
+  if (depth > maxDepth) {
+    throw new PerchError("PE413", `${schema.table}.${path.slice(0, 200)} is nested deeper than ${maxDepth}`, {
+      limit: "depth",
+      max: maxDepth,
+      table: schema.table,
+      field: path.slice(0, 200),
+    });
+  }
+  if (value === null || typeof value === "boolean") return value;
+  const digits = exactDigits(value);
+  if (digits !== undefined) return exactInteger(digits);
+  if (typeof value === "number" && Number.isFinite(value)) return exactInteger(value);
+  if (typeof value === "string") {
+    // Loro takes such a string for a reference to a container, and refuses it.
+    if (value.startsWith("🦜:cid:"))
+      throw mismatch(schema, path, "a string that is no container id", describeValue(value));
+    return value;
+  }
+  if (Array.isArray(value))
+    return value.map((item, index) => checkJson(bounds, `${path}[${index}]`, item ?? null, depth + 1));
+  if (!isPlainObject(value)) throw mismatch(schema, path, "a JSON value", describeValue(value));
+  return Object.fromEntries(
+    Object.entries(value)
+      .filter(([, item]) => item !== undefined)
+      .map(([key, item]) => [key, checkJson(bounds, `${path}.${key}`, item, depth + 1)]),
+  );
+}
+
+function isPlainObject(value: unknown): value is Record<string, unknown> {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === null || prototype === Object.prototype;
+}
