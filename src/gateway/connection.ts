@@ -1,0 +1,295 @@
+import type { Duplex } from "node:stream";
+import type { Logger } from "pino";
+import type { WebSocket } from "ws";
+import { JoinRefused, type OpenChannel } from "./channel.js";
+import { decodeFrame, type Frame, roomTypeOf } from "./decode.js";
+import { ackFrame, joinErrorFrame } from "./encode.js";
+import { createRate } from "./gate.js";
+import { createHealing, type Healing } from "./healing.js";
+import { createMember, type Member } from "./member.js";
+import { createOutbox, type Outbox } from "./outbox.js";
+import {
+  type AckStatus,
+  ackStatus,
+  closeCode,
+  joinErrorCode,
+  maxFrameBytes,
+  type Permission,
+  roomErrorCode,
+} from "./protocol.js";
+import type { GatewaySettings } from "./settings.js";
+import type { Identity, VerifyToken } from "./tokens.js";
+
+/** What all sockets of a gateway share. */
+export interface ConnectionServices {
+  readonly settings: GatewaySettings;
+  readonly log: Logger;
+  readonly verifyToken: VerifyToken;
+  accessTo(identity: Identity, spaceId: string): Promise<Permission | null>;
+  /** Runs the costly part of a join, when it is its turn. */
+  inTurn<T>(work: () => Promise<T>): Promise<T>;
+  /** How a room of this type is opened; undefined for types that are not served. */
+  channelOf(roomType: string): OpenChannel | undefined;
+  /** A socket speaks for this user now. Out: whether the user may have one more. */
+  admitUser(userId: string): boolean;
+  dismissUser(userId: string): void;
+  acked(status: AckStatus): void;
+}
+
+/** One socket, as its rooms see it. */
+export interface Connection extends Pick<ConnectionServices, "settings" | "accessTo" | "inTurn" | "acked"> {
+  readonly outbox: Outbox;
+  readonly healing: Healing;
+  /** Whose the auth bytes of a join are; without any, the token the socket came with counts. Throws like VerifyToken. */
+  identify(auth: Uint8Array): Promise<Identity>;
+  /** So many bytes of the client wait for an answer (negative: have been answered). Too many, and it is not read from. */
+  hold(bytes: number): void;
+  /** So many bytes of incomplete batches are to be kept (negative: are freed). Out: whether there is room. */
+  reserveFragments(bytes: number): boolean;
+  /** Whether the client may send another batch now. */
+  takeBatch(): boolean;
+  /** Handles a message of the client. Never throws. */
+  dispatch(data: Buffer): void;
+  forget(member: Member): void;
+  fault(error: unknown, message: string): void;
+  close(code: number, reason: string): void;
+}
+
+/** One socket, as the gateway sees it. */
+export interface OpenConnection {
+  readonly members: ReadonlyMap<string, Member>;
+  /** To be called often: closes what has been silent, unauthenticated or slow for too long, and acts on expired tokens. */
+  tick(now: number): void;
+  /** Takes nothing more; resolves when everything that was taken is answered. */
+  drain(): Promise<void>;
+  close(code: number, reason: string): void;
+  terminate(): void;
+}
+
+export interface NewSocket {
+  readonly socket: WebSocket;
+  /** The stream beneath it. */
+  readonly stream: Duplex;
+  /** The token it came with; empty when none. */
+  readonly token: string;
+  /** For the logs. */
+  readonly id: string;
+}
+
+type JoinFrame = Extract<Frame, { kind: "join" }>;
+
+/** How many answered batches of rooms that are not joined are remembered, so that each is answered once. */
+const rememberedStrays = 64;
+
+/** Serves one socket until it closes. `onClosed` is called once. */
+export function createConnection(
+  { socket, stream, token, id }: NewSocket,
+  services: ConnectionServices,
+  onClosed: () => void,
+): OpenConnection {
+  const { settings } = services;
+  const log = services.log.child({ socket: id });
+  const outbox = createOutbox(socket, stream, settings.maxQueuedBytes);
+  const members = new Map<string, Member>();
+  const strays = new Set<string>();
+  const users = new Set<string>();
+  const takeBatch = createRate(settings.maxBatchesPerSecond);
+  let verified: { readonly token: string; readonly identity: Identity } | undefined;
+  let pendingBytes = 0;
+  let fragmentBytes = 0;
+  let paused = false;
+  let draining: (() => void) | undefined;
+  let heardAt = Date.now();
+  let pinged = false;
+  /** Until when the socket has spoken for somebody. */
+  let authenticatedUntil = Date.now();
+
+  async function identify(auth: Uint8Array): Promise<Identity> {
+    const presented = auth.length > 0 ? Buffer.from(auth).toString("utf8") : token;
+    if (verified?.token === presented && verified.identity.expiresAt > Date.now()) return verified.identity;
+    const identity = await services.verifyToken(presented);
+    if (!users.has(identity.userId) && socket.readyState === socket.OPEN) {
+      if (!services.admitUser(identity.userId)) {
+        throw new JoinRefused(joinErrorCode.appError, "you have too many connections open", {
+          appCode: "too_many_sockets",
+        });
+      }
+      users.add(identity.userId);
+    }
+    verified = { token: presented, identity };
+    authenticatedUntil = Math.max(authenticatedUntil, identity.expiresAt);
+    return identity;
+  }
+
+  function hold(bytes: number): void {
+    pendingBytes += bytes;
+    if (pendingBytes > settings.maxPendingBytes || bytes < 0) regulate();
+    if (pendingBytes === 0) draining?.();
+  }
+
+  /** Reads from the client only as fast as it is answered, and as it reads the answers. */
+  function regulate(): void {
+    const limit = paused ? settings.maxPendingBytes / 2 : settings.maxPendingBytes;
+    const stop = pendingBytes > limit || outbox.isFull();
+    if (stop && !paused && outbox.isFull()) outbox.onDrained(regulate);
+    if (stop === paused) return;
+    paused = stop;
+    if (stop) socket.pause();
+    else socket.resume();
+  }
+
+  function dispatch(data: Buffer): void {
+    if (draining !== undefined) return;
+    const frame = decodeFrame(data);
+    if (frame === undefined) {
+      log.warn({ bytes: data.length }, "a frame that is none");
+      close(closeCode.protocolError, "malformed frame");
+      return;
+    }
+    const member = members.get(frame.roomKey);
+    if (data.length > maxFrameBytes) refuse(frame, ackStatus.payloadTooLarge);
+    // A second join before the first was answered waits for that, like everything else.
+    else if (frame.kind === "join" && member?.isJoining !== true) join(frame, member);
+    else if (member !== undefined) member.receive(frame, data);
+    else refuse(frame, ackStatus.permissionDenied);
+  }
+
+  function join(frame: JoinFrame, earlier: Member | undefined): void {
+    const open = services.channelOf(roomTypeOf(frame.head));
+    if (open === undefined) {
+      refuseJoin(frame, "unsupported", "rooms of this type are not served");
+    } else if (earlier === undefined && members.size >= settings.maxRoomsPerSocket) {
+      refuseJoin(frame, "too_many_rooms", "too many rooms on one socket");
+    } else {
+      earlier?.close();
+      members.set(frame.roomKey, createMember(connection, frame, open));
+    }
+  }
+
+  function refuseJoin(frame: JoinFrame, appCode: string, message: string): void {
+    outbox.send(joinErrorFrame(frame.head, joinErrorCode.appError, message, { appCode }));
+  }
+
+  /** Answers a frame that no room can take, each batch once. */
+  function refuse(frame: Frame, status: AckStatus): void {
+    switch (frame.kind) {
+      case "join":
+        refuseJoin(frame, "too_large", "the frame is too large");
+        break;
+      case "fragment":
+        if (!isStray(frame)) refuseBatch(frame, status);
+        break;
+      case "fragmentHeader":
+        isStray(frame);
+        refuseBatch(frame, status);
+        break;
+      case "update":
+        refuseBatch(frame, status);
+    }
+  }
+
+  function refuseBatch(frame: { readonly head: Buffer; readonly batchId: Buffer }, status: AckStatus): void {
+    services.acked(status);
+    outbox.send(ackFrame(frame.head, frame.batchId, status));
+  }
+
+  /** Whether a fragmented batch that belongs to no room has been answered; from now on it has. */
+  function isStray(frame: { readonly roomKey: string; readonly batchId: Buffer }): boolean {
+    const batch = frame.roomKey + frame.batchId.toString("latin1");
+    if (strays.has(batch)) return true;
+    if (strays.size >= rememberedStrays) strays.clear();
+    strays.add(batch);
+    return false;
+  }
+
+  function close(code: number, reason: string): void {
+    outbox.close();
+    socket.close(code, reason);
+    closeMembers();
+  }
+
+  function closeMembers(): void {
+    for (const member of [...members.values()]) member.close();
+    members.clear();
+  }
+
+  socket.on("message", (data: Buffer, isBinary: boolean) => {
+    heardAt = Date.now();
+    pinged = false;
+    try {
+      if (isBinary) dispatch(data);
+      else if (data.length === 4 && data.toString("latin1") === "ping") outbox.send("pong");
+      if (outbox.isFull()) regulate();
+    } catch (error) {
+      log.error({ err: error }, "a frame could not be handled");
+      close(closeCode.tryAgainLater, "try again later");
+    }
+  });
+  socket.on("pong", () => {
+    heardAt = Date.now();
+    pinged = false;
+  });
+  // What ws reports here (a frame over the limit, bad UTF-8, a reset) it also closes the socket for.
+  socket.on("error", (error) => log.info({ err: error }, "socket error"));
+  socket.on("close", (code) => {
+    outbox.close();
+    closeMembers();
+    for (const user of users) services.dismissUser(user);
+    users.clear();
+    log.debug({ code }, "socket closed");
+    onClosed();
+  });
+
+  const connection: Connection = {
+    settings,
+    outbox,
+    healing: createHealing(),
+    accessTo: services.accessTo,
+    inTurn: services.inTurn,
+    acked: services.acked,
+    identify,
+    hold,
+    reserveFragments(bytes) {
+      if (bytes > 0 && fragmentBytes + bytes > settings.maxPendingBytes) return false;
+      fragmentBytes += bytes;
+      return true;
+    },
+    takeBatch,
+    dispatch,
+    forget(member) {
+      if (members.get(member.roomKey) === member) members.delete(member.roomKey);
+    },
+    fault: (error, message) => log.warn({ err: error }, message),
+    close,
+  };
+
+  return {
+    members,
+    tick(now) {
+      for (const member of [...members.values()]) {
+        if ((member.admission?.identity.expiresAt ?? Number.POSITIVE_INFINITY) > now) continue;
+        member.dismiss(roomErrorCode.rejoinSuggested, "the token has expired: join again with a new one");
+      }
+      if (members.size === 0 && now > authenticatedUntil + settings.unauthenticatedMs) {
+        close(closeCode.tryAgainLater, "no valid token in time");
+      } else if (outbox.isFull() && now - (outbox.fullSince ?? now) > settings.slowReaderMs) {
+        socket.terminate();
+      } else if (now - heardAt > settings.pingMs) {
+        if (pinged) socket.terminate();
+        else if (socket.readyState === socket.OPEN) socket.ping();
+        pinged = true;
+        heardAt = now;
+      }
+    },
+    drain() {
+      const drained = new Promise<void>((resolve) => {
+        draining = resolve;
+      });
+      closeMembers();
+      if (pendingBytes === 0) draining?.();
+      return drained;
+    },
+    close,
+    terminate: () => socket.terminate(),
+  };
+}

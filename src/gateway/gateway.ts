@@ -1,0 +1,193 @@
+import { createServer, type IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import type { Logger } from "pino";
+import { WebSocketServer } from "ws";
+import type { Database } from "../database/types.js";
+import type { LiveDocuments } from "../documents/live.js";
+import { accessTo } from "./access.js";
+import type { OpenChannel } from "./channel.js";
+import { type ConnectionServices, createConnection, type OpenConnection } from "./connection.js";
+import { createCounts } from "./counts.js";
+import { documentChannels } from "./document-channel.js";
+import { createGate } from "./gate.js";
+import { createHttpHandler } from "./http.js";
+import { createPresence } from "./presence.js";
+import { closeCode, maxFrameBytes, roomType } from "./protocol.js";
+import { recheckAccess } from "./recheck.js";
+import { addressOfClient, isAllowedOrigin, targetOf, tokenOf } from "./requests.js";
+import { type GatewaySettings, isDevelopmentMode, refuseOpenDevelopmentMode } from "./settings.js";
+import { createTokenVerifier } from "./tokens.js";
+
+export interface GatewayOptions {
+  readonly db: Database;
+  readonly live: LiveDocuments;
+  readonly settings: GatewaySettings;
+  readonly log: Logger;
+  /** Why the rest of perch cannot serve now, for /readyz; undefined when it can. */
+  readonly notReady?: () => string | undefined;
+}
+
+export interface Gateway {
+  /** Where it listens: `http://host:port`. */
+  readonly url: string;
+  readonly port: number;
+  /** Accepts nothing more, answers what was accepted, tells clients to come back, and resolves when all is closed. */
+  close(): Promise<void>;
+}
+
+/** Joins that may use the database at once: fewer than it has connections, so that appends are not kept waiting. */
+const joinsAtOnce = 8;
+const maxTokenBytes = 16 * 1024;
+
+/**
+ * Serves HTTP and WebSocket. Does not own `db` and `live`: close them after it.
+ * Throws when the address is taken, or when development mode would be open to the network.
+ */
+export async function startGateway({ db, live, settings, log, notReady }: GatewayOptions): Promise<Gateway> {
+  refuseOpenDevelopmentMode(settings);
+  if (isDevelopmentMode(settings)) log.warn("development mode: a token is a plain user id");
+  const verifyToken = createTokenVerifier(settings);
+  const connections = new Set<OpenConnection>();
+  const addresses = createCounts(settings.maxSocketsPerAddress);
+  const users = createCounts(settings.maxSocketsPerUser);
+  const acked = new Map<number, number>();
+  let lastSocket = 0;
+  let draining = false;
+  let recheckAt = Date.now() + settings.recheckMs;
+
+  const presence = createPresence(settings);
+  const channels: Record<string, OpenChannel> = {
+    [roomType.document]: documentChannels({
+      live,
+      onFault: (error) => log.warn({ err: error }, "an append failed"),
+      onForbidden: () => {
+        recheckAt = 0;
+      },
+    }),
+    [roomType.presence]: presence.open,
+  };
+
+  const services: ConnectionServices = {
+    settings,
+    log,
+    verifyToken,
+    accessTo: (identity, spaceId) => accessTo(db, identity, spaceId),
+    inTurn: createGate(joinsAtOnce),
+    channelOf: (type) => (Object.hasOwn(channels, type) ? channels[type] : undefined),
+    admitUser: users.take,
+    dismissUser: users.give,
+    acked: (status) => acked.set(status, (acked.get(status) ?? 0) + 1),
+  };
+
+  const sockets = new WebSocketServer({
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    // Twice the frame limit, so that a frame somewhat over it can still be answered by its own code.
+    maxPayload: 2 * maxFrameBytes,
+  });
+  const server = createServer(
+    createHttpHandler({
+      db,
+      settings,
+      log,
+      verifyToken,
+      isDraining: () => draining,
+      notReady: () => notReady?.(),
+    }),
+  );
+
+  server.on("upgrade", (request: IncomingMessage, stream: Duplex, head: Buffer) => {
+    stream.on("error", (error) => log.debug({ err: error }, "connection error"));
+    const target = targetOf(request);
+    const address = addressOfClient(request, settings);
+    const token = tokenOf(request, target);
+    if (target.pathname !== "/sync") return reject(stream, "404 Not Found");
+    if (draining) return reject(stream, "503 Service Unavailable");
+    if (!isAllowedOrigin(request.headers.origin, settings)) return reject(stream, "403 Forbidden");
+    if (token.length > maxTokenBytes) return reject(stream, "431 Request Header Fields Too Large");
+    if (connections.size >= settings.maxSockets) return reject(stream, "503 Service Unavailable");
+    if (!addresses.take(address)) return reject(stream, "429 Too Many Requests");
+    let open = true;
+    const release = () => {
+      if (open) addresses.give(address);
+      open = false;
+    };
+    stream.once("close", release);
+    sockets.handleUpgrade(request, stream, head, (socket) => {
+      lastSocket += 1;
+      const connection = createConnection({ socket, stream, token, id: String(lastSocket) }, services, () => {
+        connections.delete(connection);
+      });
+      connections.add(connection);
+    });
+  });
+
+  const tick = setInterval(
+    () => {
+      const now = Date.now();
+      for (const connection of connections) connection.tick(now);
+      if (now < recheckAt) return;
+      recheckAt = Number.POSITIVE_INFINITY;
+      recheckAccess(db, membersOf(connections))
+        .catch((error: unknown) => log.warn({ err: error }, "access could not be checked again"))
+        .finally(() => {
+          recheckAt = Date.now() + settings.recheckMs;
+        });
+    },
+    Math.max(20, Math.min(250, settings.recheckMs / 4)),
+  );
+
+  let closing: Promise<void> | undefined;
+  async function close(): Promise<void> {
+    draining = true;
+    clearInterval(tick);
+    const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    const deadline = setTimeout(() => {
+      for (const connection of connections) connection.terminate();
+      server.closeAllConnections();
+    }, settings.drainMs);
+    await Promise.all(
+      [...connections].map(async (connection) => {
+        await Promise.race([connection.drain(), closed]);
+        connection.close(closeCode.serviceRestart, "restarting");
+      }),
+    );
+    await closed;
+    clearTimeout(deadline);
+  }
+
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(settings.port, settings.host, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  }).catch((error: unknown) => {
+    clearInterval(tick);
+    throw error;
+  });
+  server.on("error", (error) => log.error({ err: error }, "server error"));
+  const { port } = server.address() as AddressInfo;
+  const host = settings.host.includes(":") ? `[${settings.host.replace(/^\[|\]$/g, "")}]` : settings.host;
+
+  return {
+    url: `http://${host}:${port}`,
+    port,
+    close() {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
+
+function* membersOf(connections: Iterable<OpenConnection>) {
+  for (const connection of connections) yield* connection.members.values();
+}
+
+/** Refuses an upgrade, by HTTP. */
+function reject(stream: Duplex, status: string): void {
+  stream.once("finish", () => stream.destroy());
+  stream.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}

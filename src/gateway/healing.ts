@@ -1,0 +1,45 @@
+/** How often a room may be asked to join again: so many times in a row, and then once every so often. */
+const capacity = 5;
+const refillMs = 10_000;
+/** What the first, second, … of a row waits before it is asked, so that a fault that lasts is not met at full speed. */
+const delays = [0, 200, 800, 3_000, 5_000];
+
+export interface Healing {
+  /**
+   * How long to wait before a room is asked to join again; undefined when that has just been tried so often, to no avail, that
+   * it will not help. A `passing` fault is worth waiting for, however long.
+   */
+  delay(roomKey: string, passing: boolean): number | undefined;
+}
+
+interface Budget {
+  tokens: number;
+  at: number;
+}
+
+/**
+ * A refused batch is final for the client: it does not send it again, and what is typed next builds on it. Only a new join, in
+ * which both sides compare versions, brings the two together. A client that sends what will never be accepted would do so for
+ * ever, hence a budget for each room of a socket.
+ */
+export function createHealing(now: () => number = Date.now): Healing {
+  const budgets = new Map<string, Budget>();
+  return {
+    delay(roomKey, passing) {
+      const time = now();
+      const budget = budgets.get(roomKey) ?? { tokens: capacity, at: time };
+      budget.tokens = Math.min(capacity, budget.tokens + (time - budget.at) / refillMs);
+      budget.at = time;
+      budgets.set(roomKey, budget);
+      if (budget.tokens < 1) {
+        if (!passing) return undefined;
+        const wait = (1 - budget.tokens) * refillMs;
+        budget.tokens -= 1;
+        return wait;
+      }
+      const delay = delays[Math.min(delays.length - 1, Math.floor(capacity - budget.tokens))] ?? 0;
+      budget.tokens -= 1;
+      return delay;
+    },
+  };
+}

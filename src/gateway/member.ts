@@ -1,0 +1,306 @@
+import type { DocumentKey } from "../documents/key.js";
+import { addressOf } from "./address.js";
+import { ownCopy } from "./bytes.js";
+import { type Channel, JoinRefused, joinRefusal, type OpenChannel, type Reader } from "./channel.js";
+import type { Connection } from "./connection.js";
+import { type Frame, roomIdOf } from "./decode.js";
+import { ackFrame, joinErrorFrame, joinResponseFrame, roomErrorFrame, updateFrames } from "./encode.js";
+import { createFragments } from "./fragments.js";
+import {
+  type AckStatus,
+  ackStatus,
+  closeCode,
+  joinErrorCode,
+  type Permission,
+  type RoomErrorCode,
+  roomErrorCode,
+} from "./protocol.js";
+import type { Identity } from "./tokens.js";
+
+/** What a member may do, for those who check it again later. */
+export interface Admission {
+  readonly identity: Identity;
+  readonly key: DocumentKey;
+  readonly access: Permission;
+}
+
+/** One room on one socket, from its JoinRequest to its end. */
+export interface Member extends Reader {
+  readonly isJoining: boolean;
+  /** Undefined until the join has been accepted. */
+  readonly admission: Admission | undefined;
+  /** Handles a frame of this room; `data` is what the frame was decoded from. */
+  receive(frame: Frame, data: Buffer): void;
+  /** Removes the client from the room and says so. */
+  dismiss(code: RoomErrorCode, reason: string): void;
+  /** Ends the membership without a word; batches in flight are still acknowledged. */
+  close(): void;
+}
+
+/** Roughly what a batch in flight costs besides its bytes. */
+const batchOverhead = 256;
+const rateLimitPauseMs = 1_000;
+const retryJoinMs = 250;
+
+type JoinFrame = Extract<Frame, { kind: "join" }>;
+
+/**
+ * Starts joining a room. Frames of the room that come before the answer wait for it, in their order; those of other rooms do
+ * not. After the answer every batch is passed on at once, without waiting for the one before it.
+ */
+export function createMember(connection: Connection, join: JoinFrame, open: OpenChannel): Member {
+  const { outbox, settings } = connection;
+  const head = Buffer.from(join.head);
+  const { roomKey } = join;
+  let state: "joining" | "joined" | "closed" = "joining";
+  let admission: Admission | undefined;
+  let channel: Channel | undefined;
+  /** Frames of the client that came before the answer to its join. */
+  let waiting: Buffer[] = [];
+  /** Frames for the client that wait until its backfill is on the way; undefined when there is none. */
+  let held: Buffer[] | undefined = [];
+  let heldBytes = 0;
+  let muted = false;
+  let healing: NodeJS.Timeout | undefined;
+  /** A dismissal that came before the answer to the join. */
+  let dismissal: [RoomErrorCode, string] | undefined;
+  const isClosed = () => state === "closed";
+
+  const ack = (batchId: Uint8Array, status: AckStatus) => {
+    connection.acked(status);
+    outbox.send(ackFrame(head, batchId, status));
+  };
+
+  const fragments = createFragments(
+    {
+      maxUpdateBytes: settings.maxUpdateBytes,
+      maxFragments: 4_096,
+      maxBatches: 16,
+      timeoutMs: settings.fragmentTimeoutMs,
+    },
+    {
+      complete: (batchId, update) => submit(batchId, [update], update.length),
+      refuse: settle,
+      reserve: (bytes) => connection.reserveFragments(bytes),
+    },
+  );
+
+  function submit(batchId: Buffer, updates: readonly Uint8Array<ArrayBuffer>[], bytes: number): void {
+    if (channel === undefined) return;
+    connection.hold(bytes + batchOverhead);
+    const answer = (status: AckStatus) => {
+      connection.hold(-bytes - batchOverhead);
+      settle(batchId, status);
+    };
+    const result = channel.submit(updates);
+    if (typeof result === "number") answer(result);
+    else result.then(answer);
+  }
+
+  /** Acknowledges a batch; a refused one leaves the client with something that nobody else has, so it has to join again. */
+  function settle(batchId: Uint8Array, status: AckStatus): void {
+    ack(batchId, status);
+    if (status !== ackStatus.ok && status !== ackStatus.permissionDenied) heal(status);
+  }
+
+  function heal(status: AckStatus): void {
+    if (state !== "joined" || healing !== undefined) return;
+    const passing = status !== ackStatus.invalidUpdate && status !== ackStatus.payloadTooLarge;
+    const delay = connection.healing.delay(roomKey, passing);
+    if (delay === undefined) return;
+    const rejoin = () => dismiss(roomErrorCode.rejoinSuggested, "an update was not accepted: join again");
+    const wait = status === ackStatus.rateLimited ? Math.max(delay, rateLimitPauseMs) : delay;
+    if (wait === 0) rejoin();
+    else healing = setTimeout(rejoin, wait);
+  }
+
+  function receive(frame: Frame, data: Buffer): void {
+    if (state === "joining") {
+      waiting.push(Buffer.from(data));
+      connection.hold(data.length + batchOverhead);
+      return;
+    }
+    switch (frame.kind) {
+      case "update":
+        if (mayWrite(frame.batchId)) receiveUpdate(frame.batchId, frame.updates);
+        break;
+      case "fragmentHeader":
+        if (mayWrite(frame.batchId)) fragments.header(frame.batchId, frame.fragmentCount, frame.totalBytes);
+        break;
+      case "fragment":
+        channel?.progress?.();
+        fragments.fragment(frame.batchId, frame.index, frame.bytes);
+        break;
+      case "ack":
+        // The client could not apply what it was sent, or not in time: the backfill of a new join is its second chance.
+        if (frame.status !== ackStatus.ok) heal(ackStatus.invalidUpdate);
+        break;
+      case "leave":
+        end();
+    }
+  }
+
+  function mayWrite(batchId: Buffer): boolean {
+    let refusal: AckStatus | undefined;
+    if (channel?.permission !== "write") refusal = ackStatus.permissionDenied;
+    else if (!connection.takeBatch()) refusal = ackStatus.rateLimited;
+    if (refusal === undefined) return true;
+    // Its fragments, if it has any, are not answered again.
+    fragments.ignore(batchId);
+    settle(batchId, refusal);
+    return false;
+  }
+
+  function receiveUpdate(batchId: Buffer, updates: readonly Buffer[]): void {
+    let bytes = 0;
+    for (const update of updates) bytes += update.length;
+    if (bytes > settings.maxUpdateBytes) settle(batchId, ackStatus.payloadTooLarge);
+    else if (updates.length === 0) settle(batchId, ackStatus.ok);
+    else submit(Buffer.from(batchId), updates.map(ownCopy), bytes);
+  }
+
+  async function enter(auth: Uint8Array, version: Uint8Array): Promise<void> {
+    const deadline = Date.now() + settings.joinPatienceMs;
+    for (;;) {
+      try {
+        const identity = await connection.identify(auth);
+        const opened = await connection.inTurn(() => openFor(identity, version));
+        return await answer(opened);
+      } catch (error) {
+        if (isClosed()) return;
+        const refusal = joinRefusal(error);
+        if (refusal !== undefined) return refuse(refusal);
+        connection.fault(error, "a join could not be answered");
+        // A JoinError would end the room for good, but the fault is passing: the client comes back by itself.
+        if (Date.now() > deadline) return connection.close(closeCode.tryAgainLater, "try again later");
+        await new Promise((resolve) => setTimeout(resolve, retryJoinMs));
+      }
+    }
+  }
+
+  async function openFor(identity: Identity, version: Uint8Array): Promise<Channel | undefined> {
+    if (isClosed()) return undefined;
+    const roomId = roomIdOf(head);
+    const key = roomId === undefined ? undefined : addressOf(roomId, identity.userId);
+    if (key === undefined) {
+      throw new JoinRefused(joinErrorCode.appError, "a room id is space_id/app_id/table_name/record_id", {
+        appCode: "invalid",
+      });
+    }
+    const access = await connection.accessTo(identity, key.spaceId);
+    if (access === null) throw new JoinRefused(joinErrorCode.authFailed, "forbidden: you are not in this space");
+    const opened = await open({ key, identity, access, version, reader: member });
+    admission = { identity, key, access };
+    return opened;
+  }
+
+  async function answer(opened: Channel | undefined): Promise<void> {
+    if (opened === undefined || isClosed()) return opened?.close();
+    channel = opened;
+    state = "joined";
+    outbox.send(joinResponseFrame(head, opened.permission, opened.version));
+    const sent = outbox.sendPaced(updateFrames(head, opened.backfill));
+    const frames = waiting;
+    waiting = [];
+    if (dismissal !== undefined) dismiss(...dismissal);
+    replay(frames);
+    await sent;
+    if (isClosed()) return;
+    const late = held ?? [];
+    held = undefined;
+    heldBytes = 0;
+    for (const frame of late) outbox.send(frame);
+    if (muted) outbox.onDrained(catchUp);
+  }
+
+  function refuse({ code, message, extra }: JoinRefused): void {
+    outbox.send(joinErrorFrame(head, code, message, extra));
+    const frames = waiting;
+    waiting = [];
+    end();
+    replay(frames);
+  }
+
+  /** Handles what waited for the answer. A second join among it takes over what comes after itself. */
+  function replay(frames: readonly Buffer[]): void {
+    for (const data of frames) {
+      connection.hold(-data.length - batchOverhead);
+      connection.dispatch(data);
+    }
+  }
+
+  function deliver(frames: readonly Buffer[]): void {
+    if (muted || state === "closed") return;
+    if (held !== undefined) {
+      for (const frame of frames) {
+        held.push(frame);
+        heldBytes += frame.length;
+      }
+      if (heldBytes > settings.maxQueuedBytes) {
+        held = [];
+        mute();
+      }
+    } else if (outbox.isFull()) {
+      mute();
+      outbox.onDrained(catchUp);
+    } else {
+      for (const frame of frames) outbox.send(frame);
+    }
+  }
+
+  /** The reader is too slow: nothing more is queued for it. Once it has caught up, a join brings it what it missed. */
+  function mute(): void {
+    muted = true;
+    channel?.mute();
+  }
+
+  function catchUp(): void {
+    dismiss(roomErrorCode.rejoinSuggested, "you fell behind: join again");
+  }
+
+  function dismiss(code: RoomErrorCode, reason: string): void {
+    if (state === "joining") dismissal = [code, reason];
+    if (state !== "joined") return;
+    outbox.send(roomErrorFrame(head, code, reason));
+    end();
+  }
+
+  function end(): void {
+    close();
+    connection.forget(member);
+  }
+
+  function close(): void {
+    if (state === "closed") return;
+    state = "closed";
+    clearTimeout(healing);
+    fragments.close();
+    channel?.close();
+    held = undefined;
+    for (const data of waiting) connection.hold(-data.length - batchOverhead);
+    waiting = [];
+  }
+
+  const member: Member = {
+    head,
+    roomKey,
+    get isJoining() {
+      return state === "joining";
+    },
+    get admission() {
+      return state === "joined" ? admission : undefined;
+    },
+    receive,
+    deliver,
+    offer(frames) {
+      if (state !== "joined" || held !== undefined || outbox.isFull()) return false;
+      for (const frame of frames) outbox.send(frame);
+      return true;
+    },
+    evict: (reason) => dismiss(roomErrorCode.evicted, reason),
+    dismiss,
+    close,
+  };
+  void enter(ownCopy(join.auth), ownCopy(join.version));
+  return member;
+}

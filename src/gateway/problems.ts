@@ -1,0 +1,40 @@
+import { toPerchError } from "../errors.js";
+
+/** What a request that failed is answered with. */
+export interface Problem {
+  readonly status: number;
+  readonly code: string;
+  readonly word: string;
+  readonly message: string;
+  readonly detail: unknown;
+}
+
+export function problem(status: number, word: string, message: string, detail: unknown = null): Problem {
+  return { status, code: `PE${status}`, word, message: `${word}: ${message}`, detail };
+}
+
+export function problemBody({ code, word, message, detail }: Problem): string {
+  return JSON.stringify({ error: { code, word, message, detail } });
+}
+
+/** Connection trouble, a server that starts or stops or is full: the same again may succeed in a moment. */
+const passingStates = /^(08|53|57P)/;
+
+/** Text that is no number where one is wanted, a NUL in a string, nesting beyond the parser's stack. */
+const badInputStates = /^(22|54)/;
+
+/** The answer to a request that threw. What is not perch's own error is not shown: it may hold data of others. */
+export function problemOf(error: unknown): Problem {
+  const own = toPerchError(error);
+  if (own !== undefined) {
+    const { code, word, message, detail } = own;
+    return { status: Number(code.slice(2)), code, word, message, detail };
+  }
+  const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
+  const state = typeof code === "string" ? code : "";
+  if (badInputStates.test(state)) return problem(422, "invalid", "the database cannot take what was sent");
+  if (passingStates.test(state) || !/^[0-9A-Z]{5}$/.test(state)) {
+    return problem(503, "unavailable", "the database cannot be reached; try again");
+  }
+  return problem(500, "internal", "something went wrong; the log has the details");
+}
