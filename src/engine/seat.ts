@@ -49,7 +49,9 @@ export function createSeat(options: SeatOptions): Seat {
   let closed = false;
   let memory = 0;
   let nextId = 1;
+  /** When the head's time is up; when the timer next looks. */
   let deadline = 0;
+  let due = 0;
   let timer: NodeJS.Timeout | undefined;
   let startTimer: NodeJS.Timeout | undefined;
   const ending = new Set<Promise<unknown>>();
@@ -113,12 +115,13 @@ export function createSeat(options: SeatOptions): Seat {
     worker?.ref();
     deadline = performance.now() + head.timeoutMs;
     // One timer is enough for a stream of calls: it looks at the deadline of whichever call is the head when it fires.
-    if (timer) return;
+    if (timer && due <= deadline) return;
+    clearTimeout(timer);
     arm(head.timeoutMs);
   }
 
   function arm(delay: number): void {
-    const due = performance.now() + delay;
+    due = performance.now() + delay;
     timer = setTimeout(() => {
       timer = undefined;
       const head = sent[0];
