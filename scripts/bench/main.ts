@@ -1,0 +1,53 @@
+import { cpus } from "node:os";
+import { parseArgs } from "node:util";
+import type { Benchmark } from "./benchmark.js";
+
+const benchmarks: Record<string, () => Promise<{ benchmark: Benchmark }>> = {
+  keystroke: () => import("./keystroke.js"),
+  wal: () => import("./wal.js"),
+};
+
+async function usage(): Promise<string> {
+  const lines = await Promise.all(
+    Object.entries(benchmarks).map(async ([name, load]) => `  ${name.padEnd(14)}${(await load()).benchmark.summary}`),
+  );
+  return [
+    "Usage: npm run bench [-- [NAME…] [--rounds N] [--seconds N]]",
+    "",
+    "Measures perch against others in the same run on the same machine; without names, everything.",
+    "",
+    ...lines,
+    "",
+    "  --rounds N    paired rounds, the median of which counts; default 5",
+    "  --seconds N   length of each; default 4",
+    "",
+  ].join("\n");
+}
+
+async function main(): Promise<number> {
+  const { values, positionals } = parseArgs({
+    options: {
+      rounds: { type: "string", default: "5" },
+      seconds: { type: "string", default: "4" },
+      help: { type: "boolean", short: "h" },
+    },
+    allowPositionals: true,
+  });
+  const unknown = positionals.filter((name) => !Object.hasOwn(benchmarks, name));
+  if (values.help === true || unknown.length > 0) {
+    process.stdout.write(await usage());
+    return unknown.length > 0 ? 2 : 0;
+  }
+  const print = (line: string) => process.stdout.write(`${line}\n`);
+  print(`Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}\n`);
+  for (const [name, load] of Object.entries(benchmarks)) {
+    if (positionals.length > 0 && !positionals.includes(name)) continue;
+    const { benchmark } = await load();
+    print(`${name}: ${benchmark.summary}\n`);
+    await benchmark.run({ rounds: Number(values.rounds), seconds: Number(values.seconds), print });
+    print("");
+  }
+  return 0;
+}
+
+process.exit(await main());

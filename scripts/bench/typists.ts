@@ -1,0 +1,55 @@
+import { LoroAdaptor } from "loro-adaptors/loro";
+import { LoroDoc } from "loro-crdt";
+import { LoroWebsocketClient } from "loro-websocket";
+
+/** A document with a writer and a reader, each an unmodified client on a socket of its own. */
+export interface Pair {
+  /** Types until `deadline` (of performance.now), each letter when the reader has the one before. Out: the waiting times in ms. */
+  type(deadline: number): Promise<number[]>;
+  leave(): void;
+}
+
+const letters = "etaoinshrdlu ";
+
+/** Opens a document for a writer and a reader. In: the server's address with its query, and the room. */
+export async function openPair(url: string, roomId: string): Promise<Pair> {
+  const open = async () => {
+    const client = new LoroWebsocketClient({ url, disablePing: true });
+    await client.waitConnected();
+    const doc = new LoroDoc();
+    await client.join({ roomId, crdtAdaptor: new LoroAdaptor(doc) });
+    return { client, doc };
+  };
+  const [writer, reader] = [await open(), await open()];
+  const text = writer.doc.getText("body");
+  let arrived: () => void = () => undefined;
+  reader.doc.subscribe((event) => {
+    if (event.by === "import") arrived();
+  });
+  const stroke = () =>
+    new Promise<void>((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error(`a letter in ${roomId} did not arrive within 30 s`)), 30_000);
+      arrived = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      text.insert(text.length, letters[text.length % letters.length] ?? " ");
+      writer.doc.commit();
+    });
+  return {
+    async type(deadline) {
+      const waits: number[] = [];
+      for (let now = performance.now(); now < deadline; ) {
+        await stroke();
+        const then = performance.now();
+        waits.push(then - now);
+        now = then;
+      }
+      return waits;
+    },
+    leave() {
+      writer.client.destroy();
+      reader.client.destroy();
+    },
+  };
+}

@@ -1,0 +1,97 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { join } from "node:path";
+import { packageRoot } from "../../src/database/package-root.js";
+import { freePort } from "./free-port.js";
+
+/** `perch start`, or another command that serves, as a process of its own that can be killed and started again. */
+export interface PerchProcess {
+  /** Where its Loro clients connect; the same after every start. */
+  readonly url: string;
+  readonly httpUrl: string;
+  /** What it has printed so far, over all starts. */
+  readonly output: string;
+  readonly pid: number | undefined;
+  /** Resolves once it takes connections; rejects with what it printed when it ends before that. */
+  start(): Promise<void>;
+  /** Ends it in the middle of whatever it does (SIGKILL). */
+  kill(): Promise<void>;
+  /** Asks it to end (SIGTERM). Out: its exit code and how long it took. */
+  stop(): Promise<{ code: number | null; ms: number }>;
+}
+
+export interface PerchProcessOptions {
+  /** Default: start. */
+  args?: readonly string[];
+  env?: Readonly<Record<string, string>>;
+  cwd?: string;
+  port?: number;
+}
+
+const startsWithinMs = 60_000;
+
+export async function perchProcess(options: PerchProcessOptions = {}): Promise<PerchProcess> {
+  const port = options.port ?? (await freePort());
+  const httpUrl = `http://127.0.0.1:${port}`;
+  let child: ChildProcess | undefined;
+  let output = "";
+
+  async function ready(started: ChildProcess): Promise<void> {
+    const deadline = Date.now() + startsWithinMs;
+    while (Date.now() < deadline) {
+      if (started.exitCode !== null || started.signalCode !== null) throw new Error(`perch ended:\n${output}`);
+      const answer = await fetch(`${httpUrl}/readyz`).catch(() => undefined);
+      await answer?.arrayBuffer();
+      if (answer?.ok) return;
+      await new Promise((done) => setTimeout(done, 20));
+    }
+    throw new Error(`perch is not ready after ${startsWithinMs / 1000} s:\n${output}`);
+  }
+
+  async function end(signal: "SIGKILL" | "SIGTERM"): Promise<number | null> {
+    const ending = child;
+    child = undefined;
+    if (ending === undefined || ending.exitCode !== null || ending.signalCode !== null) return ending?.exitCode ?? null;
+    const ended = new Promise<number | null>((done) => ending.once("close", done));
+    ending.kill(signal);
+    return ended;
+  }
+
+  process.once("exit", () => child?.kill("SIGKILL"));
+
+  return {
+    url: `ws://127.0.0.1:${port}/sync`,
+    httpUrl,
+    get output() {
+      return output;
+    },
+    get pid() {
+      return child?.pid;
+    },
+    async start() {
+      const started = spawn(
+        process.execPath,
+        [join(packageRoot, "dist", "cli", "main.js"), ...(options.args ?? ["start"])],
+        {
+          cwd: options.cwd,
+          env: { ...process.env, DATABASE_URL: "", ...options.env, PERCH_PORT: String(port) },
+          stdio: ["ignore", "pipe", "pipe"],
+        },
+      );
+      child = started;
+      for (const stream of [started.stdout, started.stderr]) {
+        stream.setEncoding("utf8").on("data", (text: string) => {
+          output += text;
+        });
+      }
+      await ready(started);
+    },
+    async kill() {
+      await end("SIGKILL");
+    },
+    async stop() {
+      const asked = performance.now();
+      const code = await end("SIGTERM");
+      return { code, ms: performance.now() - asked };
+    },
+  };
+}
