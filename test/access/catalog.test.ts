@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import { describeEachEngine, type TestDatabase } from "../support/databases.js";
 
 /** Unique indexes that neither space_id nor tenant_id leads, and why none of them tells that somebody else's row exists. */
@@ -10,10 +10,12 @@ const unledIndexes: Record<string, string> = {
 };
 
 describeEachEngine("the catalog", (open) => {
-  let opened: Promise<TestDatabase> | undefined;
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+  });
   const names = async (sql: string): Promise<string[]> => {
-    opened ??= open();
-    const rows = await (await opened).db.query<{ name: string }>(sql);
+    const rows = await t.db.query<{ name: string }>(sql);
     return rows.map(({ name }) => name).sort();
   };
   const functions = "pg_proc p where p.pronamespace = 'perch'::regnamespace";
@@ -72,7 +74,7 @@ describeEachEngine("the catalog", (open) => {
           where n.nspname = 'perch' and exists (select from aclexplode(n.nspacl) a where a.grantee = 0)`,
       ),
     ).toEqual([]);
-    await (await (opened as Promise<TestDatabase>)).db.transaction(async (tx) => {
+    await t.db.transaction(async (tx) => {
       await tx.query("set local role perch_owner");
       await tx.query("create function perch.made_later() returns void language sql as ''");
       const [row] = await tx.query("select has_function_privilege('public', 'perch.made_later()', 'execute') as may");

@@ -72,22 +72,24 @@ async function author(tx: Transaction, user: string, space: string | null): Prom
   );
 }
 
-/** Gives every document a tail, a snapshot, and a place in the queue. */
+/** Gives every document a history, a snapshot, a tail, and a place in the queue. */
 async function work(tx: Transaction): Promise<void> {
   const documents = await tx.query<{ space_id: string; record_id: string; created_by: string }>(
     "select space_id, record_id, created_by from perch.documents order by space_id, record_id",
   );
   for (const { space_id, record_id, created_by } of documents) {
     const key = [space_id, "notes", "pages", record_id];
-    for (const byte of ["\\x01", "\\x02"]) {
+    for (const byte of [1, 2, 3]) {
       await tx.query(
         `select perch.append_updates(space_ids => array[$1], app_ids => array[$2], table_names => array[$3], record_ids => array[$4],
                 after_seqs => array[0], update_entries => array[1], updates => array[$5::bytea], user_ids => array[$6],
                 writable => array[true], client_ids => array[null])`,
-        [...key, byte, created_by],
+        [...key, Uint8Array.of(byte), created_by],
       );
     }
-    await tx.query("select perch.fold_document($1, $2, $3, $4, snapshot => '\\x03', seq => 2)", key);
+    for (const seq of [2, 3]) {
+      await tx.query("select perch.fold_document($1, $2, $3, $4, snapshot => '\\x03', seq => $5)", [...key, seq]);
+    }
   }
 }
 

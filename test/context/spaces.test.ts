@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import type { Transaction } from "../../src/database/types.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../support/databases.js";
 import { failureOf } from "./failure.js";
@@ -27,14 +27,12 @@ const mayWrite = (tx: Transaction, space: string) =>
   tx.query("select perch.lock_document(app_id => 'a', table_name => 't', record_id => 'r', space_id => $1)", [space]);
 
 describeEachEngine("spaces", (open) => {
-  let opened: Promise<TestDatabase> | undefined;
-  const database = () => {
-    opened ??= open();
-    return opened;
-  };
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+  });
 
   it("belong to whoever creates them, who may use them at once", async () => {
-    const t = await database();
     await t.asUser("olga", async (tx) => {
       await create(tx, "fresh");
       await mayWrite(tx, "fresh");
@@ -44,7 +42,6 @@ describeEachEngine("spaces", (open) => {
   });
 
   it("are refused to a second creator, and to one who names a personal space or an unusable id", async () => {
-    const t = await database();
     await team(t, "taken");
     for (const user of ["otto", "eddy", "vera"]) {
       await expect(t.asUser(user, (tx) => create(tx, "taken"))).rejects.toMatchObject({ code: "PE409" });
@@ -56,7 +53,6 @@ describeEachEngine("spaces", (open) => {
   });
 
   it("that an app manages through lists cannot be taken over by creating them, only be created by one who may write", async () => {
-    const t = await database();
     await t.db.query(
       "select perch.declare_table(app_id => 'notes', table_name => 'pages', fields => '{\"title\": \"string\"}')",
     );
@@ -79,7 +75,6 @@ describeEachEngine("spaces", (open) => {
   });
 
   it("show their members to the members only", async () => {
-    const t = await database();
     await team(t, "shown");
     const seen = (user: string) =>
       t.asUser(user, (tx) => tx.query("select user_id from perch.space_members where space_id = 'shown'"));
@@ -88,7 +83,6 @@ describeEachEngine("spaces", (open) => {
   });
 
   it("let owners manage members, and nobody else", async () => {
-    const t = await database();
     await team(t, "managed");
     for (const user of ["eddy", "vera", "otto"]) {
       await expect(t.asUser(user, (tx) => set(tx, "managed", user, "owner"))).rejects.toMatchObject({ code: "PE403" });
@@ -101,7 +95,6 @@ describeEachEngine("spaces", (open) => {
   });
 
   it("that a token lists do not make their user an owner", async () => {
-    const t = await database();
     await team(t, "vouched");
     const attempt = t.asUser("otto", async (tx) => {
       await tx.query("select perch.set_context(user_id => 'otto', writable_space_ids => '{vouched}')");
@@ -111,7 +104,6 @@ describeEachEngine("spaces", (open) => {
   });
 
   it("refuse an unknown role and an unusable user", async () => {
-    const t = await database();
     await team(t, "strict");
     for (const role of ["admin", "", "OWNER", null]) {
       const attempt = t.asUser("olga", (tx) => set(tx, "strict", "ann", role));
@@ -121,7 +113,6 @@ describeEachEngine("spaces", (open) => {
   });
 
   it("keep their last owner, who can neither leave, nor be removed, nor become less", async () => {
-    const t = await database();
     await team(t, "owned");
     await expect(t.asUser("olga", (tx) => remove(tx, "owned", "olga"))).rejects.toMatchObject({ code: "PE409" });
     await expect(t.asUser("olga", (tx) => set(tx, "owned", "olga", "editor"))).rejects.toMatchObject({ code: "PE409" });
@@ -132,7 +123,6 @@ describeEachEngine("spaces", (open) => {
   });
 
   it("trap 20: shut a removed member out at once, also in the transaction in which it left", async () => {
-    const t = await database();
     await team(t, "left");
     await t.asUser("eddy", async (tx) => {
       await mayWrite(tx, "left");
@@ -149,7 +139,6 @@ describeEachEngine("spaces", (open) => {
   });
 
   it("do not let a creator who was removed make itself an owner again", async () => {
-    const t = await database();
     await team(t, "founded");
     await t.asUser("olga", (tx) => set(tx, "founded", "eddy", "owner"));
     await t.asUser("eddy", (tx) => remove(tx, "founded", "olga"));
@@ -165,7 +154,6 @@ describeEachEngine("spaces", (open) => {
   });
 
   it("ring when their members change", async () => {
-    const t = await database();
     const rung: string[] = [];
     const subscription = await t.db.listen(["perch_changes"], {
       notify: (_, payload) => rung.push(payload),

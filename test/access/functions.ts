@@ -1,0 +1,183 @@
+/**
+ * What every function of schema perch does for everybody. A function without an entry here fails the test: add one, with what it
+ * should do, not with what it does.
+ *
+ * Outcomes stand in the order of the contexts: none, other user, viewer, editor, owner, removed member; one outcome means the
+ * same for all. `401` and the like are perch's errors, `-` a refused permission, other five characters an SQLSTATE; everything
+ * else is the value (`ok` for void).
+ */
+export interface FunctionEntry {
+  /** Who may execute it, besides superusers and members of perch_owner. */
+  readonly callers: readonly ("perch_app" | "perch_worker")[];
+  /** An SQL expression; undefined: only who may execute it is tried. */
+  readonly call?: string;
+  /** For perch_app, members of perch_owner and superusers, whom the policies bind alike. */
+  readonly bound: string;
+  /** For perch_worker, who sees everything; without it as `bound`. */
+  readonly worker?: string;
+  /** For superusers, where they see more than members of perch_owner: the function does not run as its owner. */
+  readonly superuser?: string;
+}
+
+const app = (call: string, bound: string): FunctionEntry => ({ callers: ["perch_app"], call, bound });
+const both = (call: string, bound: string): FunctionEntry => ({ callers: ["perch_app", "perch_worker"], call, bound });
+/** What the worker does in every context; what a member of perch_owner, whom the policies bind, gets. */
+const worker = (call: string, everywhere: string, bound: string): FunctionEntry => ({
+  callers: ["perch_worker"],
+  call,
+  bound,
+  worker: everywhere,
+  superuser: everywhere,
+});
+/** For whoever migrates: members of perch_owner. */
+const dba = (call: string, bound: string): FunctionEntry => ({ callers: [], call, bound });
+/** A piece of other functions; what it does is theirs to test, that nobody else may call it is tried here. */
+const piece = (...callers: FunctionEntry["callers"]): FunctionEntry => ({ callers, bound: "" });
+
+const task = (space: string) =>
+  `(select coalesce(r #>> '{results,0,error,code}', r #>> '{results,0,status}')
+      from perch.push(app_id => 'todo', changes => '[{"op": "insert", "table": "tasks", "id": "new", "space_id": ${space}}]', client_id => 'c') r)`;
+const page = "app_id => 'notes', table_name => 'pages', record_id => 'olga-in-team'";
+const inTeam = `${page}, space_id => 'team'`;
+const key = "'team', 'notes', 'pages', 'olga-in-team'";
+const listed = (call: string) => `coalesce(nullif(array_to_string(${call}, ','), ''), 'nothing')`;
+
+const count = (array: string) => `jsonb_array_length(${array})`;
+
+const context: Record<string, FunctionEntry> = {
+  set_context: both("perch.set_context(user_id => 'ann')", "ok"),
+  set_tenant: app("perch.set_tenant(tenant_id => 'any')", "ok"),
+  current_user_id: both("perch.current_user_id()", "null otto vera eddy olga rudi"),
+  current_tenant_id: both("perch.current_tenant_id()", "null other-inc acme acme acme null"),
+  current_space_ids: both(
+    listed("perch.current_space_ids()"),
+    "nothing elsewhere,~otto team,~vera team,~eddy team,~olga ~rudi",
+  ),
+  writable_space_ids: both(
+    listed("perch.writable_space_ids()"),
+    "nothing elsewhere,~otto ~vera team,~eddy team,~olga ~rudi",
+  ),
+  personal_space_id: both("perch.personal_space_id(user_id => 'ann')", "~ann"),
+  check_id: piece("perch_worker"),
+  error_word: piece("perch_worker"),
+  fail: piece("perch_worker"),
+  lock_key: piece("perch_worker"),
+  setting: piece("perch_worker"),
+  require_space: piece(),
+  require_user: piece(),
+};
+
+const spaces: Record<string, FunctionEntry> = {
+  "create_space: one that is taken": app("perch.create_space(space_id => 'team')", "401 409 409 409 ok 409"),
+  "create_space: a new one": app("perch.create_space(space_id => 'fresh')", "401 ok ok ok ok ok"),
+  "set_space_member: somebody": app(
+    "perch.set_space_member(space_id => 'team', user_id => 'ann', role => 'editor')",
+    "401 403 403 403 ok 403",
+  ),
+  "set_space_member: oneself": app(
+    "perch.set_space_member(space_id => 'team', user_id => perch.current_user_id(), role => 'owner')",
+    "401 403 403 403 ok 403",
+  ),
+  "remove_space_member: somebody": app(
+    "perch.remove_space_member(space_id => 'team', user_id => 'nina')",
+    "401 403 403 403 ok 403",
+  ),
+  "remove_space_member: oneself": app(
+    "perch.remove_space_member(space_id => 'team', user_id => perch.current_user_id())",
+    "401 403 ok ok 409 403",
+  ),
+  owns_space: both("perch.owns_space(space_id => 'team')", "no no no no yes no"),
+  is_unowned_space_of_mine: both("perch.is_unowned_space_of_mine(space_id => 'team')", "no"),
+  lock_members: piece(),
+  require_owner: piece(),
+  require_some_owner: piece(),
+  ring_members: piece(),
+};
+
+const changes: Record<string, FunctionEntry> = {
+  "push: to a space": app(task('"team"'), "401 PE403 PE403 applied applied PE403"),
+  "push: at home": app(task("null"), "401 applied applied applied applied applied"),
+  pull: app(count("perch.pull(app_id => 'todo') -> 'changes'"), "401 1 2 2 3 0"),
+  "snapshot_records: of a space": app(
+    count("perch.snapshot_records(app_id => 'todo', space_id => 'team') -> 'records'"),
+    "401 403 2 2 2 403",
+  ),
+  "snapshot_records: at home": app(count("perch.snapshot_records(app_id => 'todo') -> 'records'"), "401 0 0 0 1 0"),
+  export_changes: app("(select count(*) from perch.export_changes())", "401 1 0 0 2 1"),
+  check_page_size: piece(),
+  lock_heads: piece(),
+  log_changes: piece(),
+  merge_changes: piece(),
+  push_documents: piece(),
+  read_change: piece(),
+  read_time: piece(),
+  ring_changes: piece(),
+  read_cursor: piece(),
+  stamp: piece(),
+  tables_digest: piece(),
+  time_changes: piece(),
+};
+
+const documents: Record<string, FunctionEntry> = {
+  push_update: app(
+    `perch.push_update(${inTeam}, update => decode('6c6f726f' || repeat('00', 18), 'hex')) > 0`,
+    "401 403 403 yes yes 403",
+  ),
+  "patch_document: in a space": app(`perch.patch_document(${inTeam}, patch => '{}') > 0`, "401 403 403 yes yes 403"),
+  "patch_document: at home": app(`perch.patch_document(${page}, patch => '{}') > 0`, "401 yes yes yes yes yes"),
+  delete_document: app(`perch.delete_document(${inTeam})`, "401 403 403 ok ok 403"),
+  lock_document: app(`perch.lock_document(${inTeam})`, "401 403 403 ok ok 403"),
+  "document_state: in a space": app(`(select head_seq from perch.document_state(${inTeam}))`, "401 403 4 4 4 403"),
+  "document_state: at home": app(`(select head_seq from perch.document_state(${page}))`, "401 0 0 0 0 0"),
+  declare_table: dba(
+    `perch.declare_table(app_id => 'notes', table_name => 'more', fields => '{"title": "string"}')`,
+    "ok",
+  ),
+  document_versions: app(`(select count(*) from perch.document_versions(${inTeam}))`, "401 403 2 2 2 403"),
+  append_updates: worker(
+    `(select coalesce(error, 'ok') from perch.append_updates(space_ids => '{team}', app_ids => '{notes}', table_names => '{pages}',
+        record_ids => '{olga-in-team}', after_seqs => '{4}', update_entries => '{1}', updates => '{x}', user_ids => '{eddy}',
+        writable => '{null}', client_ids => '{null}'))`,
+    "ok",
+    "PE403 PE403 PE410 ok ok PE403",
+  ),
+  document_access: worker(
+    "perch.document_access(user_id => 'vera', space_id => 'team')",
+    "read",
+    "null null read read read null",
+  ),
+  load_document: worker(`(select head_seq from perch.load_document(${key}))`, "4", "0 0 4 4 4 0"),
+  read_document: worker(`(select head_seq from perch.read_document(${key}, 0))`, "4", "0 0 4 4 4 0"),
+  document_version: piece("perch_worker"),
+  pending_documents: worker("(select count(*) from perch.pending_documents())", "4", "0 1 2 2 3 0"),
+  claim_inbox: worker(`(select count(*) from perch.claim_inbox(${key}))`, "1", "0 0 0 0 1 0"),
+  finish_inbox: worker(`perch.finish_inbox(${key}, 1, '\\x01', null)`, "5", "null null null 5 5 null"),
+  discard_update: piece("perch_worker"),
+  retry_update: piece("perch_worker"),
+  due_projections: piece("perch_worker"),
+  project_document: worker(
+    `(select logged_seq is not null from perch.project_document(${key}, 2, '{"title": "y"}', 10))`,
+    "yes",
+    "null null null 42501 yes null",
+  ),
+  fold_document: worker(`perch.fold_document(${key}, '\\x04', 4)`, "yes", "no no no yes yes no"),
+  document_fields: worker("perch.document_fields('notes', 'pages') is not null", "yes", "yes"),
+  enqueue_document: piece("perch_worker"),
+  merge_ends: piece("perch_worker"),
+  next_seq: worker("perch.next_seq('team')", "3", "42501 42501 42501 3 3 42501"),
+  projection_delay: piece("perch_worker"),
+  stretches: piece("perch_worker"),
+  append_to_inbox: piece(),
+  check_patch: piece(),
+  claim_receipt: piece(),
+  field_kinds: piece(),
+  next_position: piece(),
+  ring_documents: piece(),
+};
+
+export const functions: Record<string, FunctionEntry> = { ...context, ...spaces, ...changes, ...documents };
+
+/** Of each function the entries that try it. */
+export function entriesOf(name: string): [string, FunctionEntry][] {
+  return Object.entries(functions).filter(([title]) => title.split(":")[0] === name);
+}

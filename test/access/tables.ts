@@ -1,0 +1,167 @@
+/**
+ * What everybody may do with every table and view of schema perch directly. One without an entry here fails the test: add it,
+ * with what should be so, not with what is.
+ *
+ * Outcomes stand in the order of the contexts: none, other user, viewer, editor, owner, removed member; one outcome means the
+ * same for all. A number: so many rows seen or changed; `x`: row level security refuses; `-`: no such privilege.
+ *
+ * They hold for members of perch_owner (what functions can do at most, whatever they forget to check) and, for SELECT, for
+ * perch_app. Superusers who go to a table directly, past the functions, see all: that is what superusers are. So does
+ * perch_worker, by its policies.
+ */
+export interface TableEntry {
+  /** Direct privileges; perch_owner has all. */
+  readonly app: "" | "select";
+  readonly worker: "" | "select" | "all";
+  /** Every row that can be seen. */
+  readonly select: string;
+  /** A new row in the space "team" (or the tenant "acme", or else a new row), in one's own name. */
+  readonly insert: string;
+  /** The rows of "team" (`where`). */
+  readonly update: string;
+  readonly delete: string;
+  /** How the row that INSERT tries differs from one that is there. */
+  readonly fresh: Record<string, unknown>;
+  /** The column that names the author. */
+  readonly author?: string;
+  /** Which rows UPDATE and DELETE try; those of "team" when not given. */
+  readonly where?: string;
+  /** What INSERT comes to for those whom no policy binds; one row when not given. */
+  readonly insertForAll?: string;
+}
+
+const inTeam = { space_id: "team", record_id: "fresh" };
+/** What belongs to a space: read by its members, written by editors and owners. */
+const ofSpace = { insert: "x x x 1 1 x", fresh: inTeam } as const;
+/** Belongs to the worker and to perch's functions alone. */
+const inner = { app: "", worker: "all" } as const;
+/** Everybody reads it; who migrates changes it. */
+const declared = { worker: "select", where: "true" } as const;
+
+export const tables: Record<string, TableEntry> = {
+  spaces: {
+    app: "select",
+    worker: "select",
+    select: "0 1 1 1 1 0",
+    insert: "x 1 1 1 1 1",
+    update: "0 0 0 0 1 0",
+    delete: "0 0 0 0 1 0",
+    fresh: { space_id: "fresh" },
+    author: "created_by",
+  },
+  space_members: {
+    app: "select",
+    worker: "select",
+    select: "0 1 3 3 3 0",
+    insert: "x x x x 1 x",
+    update: "0 0 0 0 3 0",
+    delete: "0 0 1 1 3 0",
+    fresh: { space_id: "team", user_id: "ann", role: "viewer" },
+  },
+  sync_changes: {
+    app: "select",
+    worker: "all",
+    select: "0 1 2 2 3 1",
+    insert: "x x x 1 1 x",
+    update: "0 0 0 0 1 0",
+    delete: "0 0 0 0 1 0",
+    fresh: { space_id: "team", seq: 99 },
+    author: "user_id",
+  },
+  stored_records: {
+    ...ofSpace,
+    app: "select",
+    worker: "all",
+    select: "0 1 2 2 3 1",
+    update: "0 0 0 2 2 0",
+    delete: "0 0 0 2 2 0",
+    author: "user_id",
+  },
+  push_receipts: {
+    ...inner,
+    worker: "select",
+    select: "0 1 0 0 2 1",
+    insert: "x x x x 1 x",
+    update: "0 0 0 0 2 0",
+    delete: "0 0 0 0 2 0",
+    fresh: { space_id: "~olga", op_id: "fresh" },
+    where: "space_id = '~olga'",
+  },
+  space_heads: {
+    ...inner,
+    select: "0 1 1 1 2 0",
+    insert: "x x x 1 x x",
+    update: "0 0 0 1 1 0",
+    delete: "0 0 0 1 1 0",
+    fresh: { space_id: "~eddy" },
+  },
+  log_epoch: {
+    ...declared,
+    app: "",
+    select: "1",
+    insert: "x",
+    update: "1",
+    delete: "0",
+    fresh: {},
+    // One row, and no second.
+    insertForAll: "23505",
+  },
+  documents: {
+    ...ofSpace,
+    app: "select",
+    worker: "all",
+    select: "0 1 2 2 3 0",
+    update: "0 0 0 2 2 0",
+    delete: "0 0 0 2 2 0",
+  },
+  document_tombstones: { ...ofSpace, ...inner, select: "0 1 2 2 3 0", update: "0 0 0 2 2 0", delete: "0 0 0 2 2 0" },
+  document_snapshots: { ...ofSpace, ...inner, select: "0 1 2 2 3 0", update: "0 0 0 2 2 0", delete: "0 0 0 2 2 0" },
+  document_history: {
+    ...ofSpace,
+    ...inner,
+    select: "0 1 2 2 3 0",
+    update: "0 0 0 2 2 0",
+    delete: "0 0 0 2 2 0",
+    author: "user_id",
+  },
+  document_updates: { ...ofSpace, ...inner, select: "0 2 4 4 6 0", update: "0 0 0 4 4 0", delete: "0 0 0 4 4 0" },
+  document_inbox: {
+    ...ofSpace,
+    ...inner,
+    select: "0 1 2 2 3 0",
+    update: "0 0 0 0 1 0",
+    delete: "0 0 0 2 2 0",
+    author: "user_id",
+  },
+  document_queue: { ...ofSpace, ...inner, select: "0 1 0 2 3 0", update: "0 0 0 2 2 0", delete: "0 0 0 2 2 0" },
+  document_tables: {
+    ...declared,
+    app: "select",
+    select: "1",
+    insert: "1",
+    update: "1",
+    delete: "0",
+    fresh: { table_name: "fresh" },
+  },
+  migrations: { ...declared, app: "", select: "all", insert: "1", update: "all", delete: "all", fresh: { id: 999 } },
+  applied_sql: {
+    ...declared,
+    app: "",
+    select: "all",
+    insert: "1",
+    update: "all",
+    delete: "all",
+    fresh: { path: "fresh" },
+  },
+  records: {
+    app: "select",
+    worker: "select",
+    select: "0 1 2 2 3 1",
+    // What the view leaves out may not be null.
+    insert: "x x x 23502 23502 x",
+    insertForAll: "23502",
+    update: "0 0 0 2 2 0",
+    delete: "0 0 0 2 2 0",
+    fresh: inTeam,
+  },
+};
