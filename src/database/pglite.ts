@@ -2,6 +2,7 @@ import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { PGlite, type Transaction as PGliteTransaction, types } from "@electric-sql/pglite";
 import { toPerchError } from "../errors.js";
+import { durableFolder } from "./durable-folder.js";
 import { lockFolder } from "./folder-lock.js";
 import type { Database, Subscription, Transaction } from "./types.js";
 
@@ -48,7 +49,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
   let client: PGlite;
   try {
     client = await PGlite.create({
-      ...(dataDir === undefined ? {} : { dataDir }),
+      ...(dataDir === undefined ? {} : durableFolder(dataDir)),
       ...(options.loadDataDir === undefined ? {} : { loadDataDir: options.loadDataDir }),
       parsers: { [types.INT8]: Number },
     });

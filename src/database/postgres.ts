@@ -48,7 +48,10 @@ export function openPostgres(options: PostgresOptions): Database {
     max: options.poolSize ?? 10,
     types: rowTypes,
   });
-  pool.on("error", onError);
+  // A pool that is being closed loses its connections; that is no news.
+  pool.on("error", (error) => {
+    if (closing === undefined) onError(error);
+  });
   const subscriptions = new Set<Subscription>();
   let closing: Promise<void> | undefined;
 

@@ -46,6 +46,15 @@ describeEachEngine("migrate", (open, engine) => {
     expect(await schemaLines(db)).toEqual(before);
   });
 
+  it("lets a worker's login, which may not migrate, see how the database stands", async () => {
+    const t = await open();
+    const status = await migrationStatus(await t.login("perch_worker"));
+    expect(status).toMatchObject({ pending: [], unknown: [], changedFiles: [] });
+    expect(status.applied).toEqual((await migrationStatus(t.db)).applied);
+    expect(await migrationStatus(await t.login("perch_owner"))).toEqual(status);
+    await expect(migrate(await t.login("perch_worker"))).rejects.toThrow(/sql\/bootstrap\.sql.*grant perch_owner to/);
+  });
+
   it("down takes back the newest migration only", async () => {
     const { db } = await open();
     const { applied } = await migrationStatus(db);

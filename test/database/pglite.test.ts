@@ -1,9 +1,10 @@
 import { spawn } from "node:child_process";
+import fs from "node:fs";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { lockFolder } from "../../src/database/folder-lock.js";
 import { openDatabase } from "../../src/database/open.js";
 import { packageRoot } from "../../src/database/package-root.js";
@@ -81,6 +82,18 @@ describe("an embedded database in a folder", () => {
     const db = await openDatabase({ dataDir: folder });
     const [rows] = await db.query<{ count: number }>("select count(*) as count from things");
     expect(rows?.count).toBeGreaterThanOrEqual(acknowledged);
+    await db.close();
+  });
+
+  it("trap 42: waits for the disk before it calls a transaction committed", async () => {
+    const db = await openDatabase({ dataDir: newFolder() });
+    await db.query("create table things (n int)");
+    const sync = vi.spyOn(fs, "fdatasyncSync");
+    for (let n = 1; n <= 5; n += 1) {
+      await db.transaction((tx) => tx.query("insert into things values ($1)", [n]));
+      expect(sync).toHaveBeenCalledTimes(n);
+    }
+    sync.mockRestore();
     await db.close();
   });
 

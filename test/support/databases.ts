@@ -3,7 +3,7 @@
  *
  *   describeEachEngine("push", (open) => {
  *     it("takes one change", async () => {
- *       const t = await open();                                  // a fresh migrated database, closed after the suite
+ *       const t = await open();                                  // a fresh migrated database, closed after the test
  *       await t.asUser("ada", (tx) => tx.query("select perch.push(…)"));
  *     });
  *   });
@@ -14,11 +14,12 @@
  * `emptyDatabase()`       a database nobody has migrated, on Postgres
  *
  * Of a TestDatabase, `db` is the superuser (who under perch's policies sees no more than others do through the API). Servers
- * start when the first test asks for one, once a run. To kill or restart a server, make your own with postgres-server.ts.
+ * start when the first test asks for one, once a run. What is opened outside a test (in beforeAll) is closed after the suite.
+ * Not for concurrent tests, in which nobody knows whose database is whose. To kill or restart a server, make your own with postgres-server.ts.
  */
 import { randomBytes } from "node:crypto";
 import { openAsBlob } from "node:fs";
-import { afterAll, describe, inject } from "vitest";
+import { afterAll, describe, inject, onTestFinished, TestRunner } from "vitest";
 import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database, Transaction } from "../../src/database/types.js";
@@ -44,7 +45,7 @@ export interface TestDatabase {
   login(role: LoginRole): Promise<Database>;
   /** Another pool on the same database, as superuser. PGlite has but one session, which is what it hands out. */
   connect(): Promise<Database>;
-  /** Called for you after the suite. */
+  /** Called for you after the test or the suite in which it was opened. */
   close(): Promise<void>;
 }
 
@@ -53,7 +54,7 @@ export type Open = () => Promise<TestDatabase>;
 const postgresVersions: PostgresVersion[] = [18, 15];
 const installed = postgresVersions.filter((version) => postgresBinaries(version) !== undefined);
 
-/** Runs a suite once for every engine. Every database that `open` made is closed after the suite. */
+/** Runs a suite once for every engine. */
 export function describeEachEngine(name: string, suite: (open: Open, engine: EngineName) => void): void {
   describe(`${name} on PGlite`, () => suite(pglite(), "PGlite"));
   describeEachPostgres(name, suite);
@@ -66,12 +67,12 @@ export function describeEachPostgres(name: string, suite: (open: Open, engine: E
   }
 }
 
-/** Opens databases on Postgres; call it in a `describe` or at the top of a file, which then closes them. */
+/** Opens databases on Postgres; call it in a `describe` or at the top of a file, which closes what is left open. */
 export function postgres(version: PostgresVersion = 18): Open {
   return closing(() => openOnPostgres(version));
 }
 
-/** Opens databases on PGlite; call it in a `describe` or at the top of a file, which then closes them. */
+/** Opens databases on PGlite; call it in a `describe` or at the top of a file, which closes what is left open. */
 export function pglite(): Open {
   return closing(openOnPglite);
 }
@@ -87,8 +88,11 @@ function closing(open: Open): Open {
     await Promise.all(opened.map((database) => database.close()));
   });
   return async () => {
+    const inTest = TestRunner.getCurrentTest() !== undefined;
     const database = await open();
-    opened.push(database);
+    // A dozen of PGlite's databases hold a gigabyte, so they do not wait for the end of the suite.
+    if (inTest) onTestFinished(() => database.close());
+    else opened.push(database);
     return database;
   };
 }

@@ -3,6 +3,7 @@ import { rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import { fileURLToPath } from "node:url";
 import type { TestProject } from "vitest/node";
+import { postgresBinaries } from "./postgres-server.js";
 import { createTemplates } from "./templates.js";
 
 declare module "vitest" {
@@ -22,6 +23,8 @@ function build(): void {
 /** Test files run in processes of their own; what they share is made here when the first of them asks for it. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   build();
+  if (!postgresBinaries(15))
+    console.warn("Postgres 15 is not installed here: the suites run on PGlite and Postgres 18 only");
   const templates = createTemplates();
   const server = createServer((request, response) => {
     // A kept connection could time out just as the next question is on its way.

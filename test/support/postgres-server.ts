@@ -6,7 +6,7 @@
  * The server ends and its folder goes when `close()` is called, and also when this process ends in any other way.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { chmodSync, chownSync, cpSync, existsSync, mkdtempSync, readFileSync, statSync } from "node:fs";
+import { chmodSync, chownSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -173,8 +173,8 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
     stop: () => end("keep\n"),
     start,
     async close() {
-      if (keeper === undefined) await start();
       await end("\n");
+      rmSync(dir, { recursive: true, force: true });
     },
   };
 }
