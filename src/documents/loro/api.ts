@@ -5,12 +5,17 @@ export interface Version {
   version: Uint8Array;
 }
 
+/** For each Loro peer, the counter behind its last operation: a version in plain JSON, and what can be stored as such. */
+export type Ends = Readonly<Record<string, number>>;
+
 /** The version a patch was made against. */
 export type PatchBase =
   /** Whatever the document is now. */
   | "head"
   /** An encoded version vector, as load, import and the others give it. */
   | Version
+  /** The same, in plain JSON; of every peer known then. */
+  | { ends: Ends }
   /** What the document consisted of then: its version is read off the blobs' headers, none is decoded. */
   | { snapshot: Uint8Array | null; updates: readonly Uint8Array[] };
 
@@ -29,10 +34,10 @@ export interface DocumentThreadApi {
   load(id: string, schema: DocumentSchema, snapshot: Uint8Array | null, updates: readonly Uint8Array[]): Version;
   has(id: string): boolean;
   /**
-   * Merges updates or snapshots of strangers: all or none. Out: whether anything was new, and the version afterwards.
-   * Errors: PE413 over a limit, PE422 when one does not decode, lacks its dependencies, or writes outside the declared fields.
+   * Merges updates or snapshots of strangers: all or none. Out: whether anything was new, where the new operations end, and the
+   * version afterwards. Errors: PE413 over a limit, PE422 when one does not decode, lacks its dependencies, or writes outside the declared fields.
    */
-  import(id: string, updates: readonly Uint8Array[]): Version & { changed: boolean };
+  import(id: string, updates: readonly Uint8Array[]): Version & { changed: boolean; ends: Ends };
   /** What a reader with `version` lacks; no updates when nothing. Errors: PE422 for a version that does not decode. */
   exportFrom(id: string, version: Uint8Array): Version & { updates: Uint8Array[] };
   /** The whole history in one blob. */
@@ -41,10 +46,10 @@ export interface DocumentThreadApi {
   project(id: string): { data: Record<string, unknown> };
   /**
    * Applies a JSON patch at `base` and merges the result. `patch` is the object, or its JSON text (which keeps integers beyond 2^53).
-   * Out: the update to store, null when the patch changes nothing. The copy held already contains it: drop the document if
+   * Out: the update to store and where its operations end; null when the patch changes nothing. The copy held already contains it: drop the document if
    * it is not stored after all. Errors: PE422 naming table, field, expected and got; nothing was applied then.
    */
-  patch(id: string, patch: string | object, base: PatchBase): Version & { update: Uint8Array | null };
+  patch(id: string, patch: string | object, base: PatchBase): Version & { update: Uint8Array | null; ends: Ends };
   drop(id: string): void;
   /** Documents held, and their estimated size. */
   stats(): { documents: number; estimatedBytes: number };

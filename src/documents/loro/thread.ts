@@ -4,7 +4,7 @@ import * as loro from "loro-crdt";
 import { type ImportStatus, LoroDoc, type PeerID } from "loro-crdt";
 import { serve, transferring } from "../../engine/thread.js";
 import { PerchError } from "../../errors.js";
-import type { DocumentThreadApi, PatchBase } from "./api.js";
+import type { DocumentThreadApi, Ends, PatchBase } from "./api.js";
 import { createCache, estimateBytes } from "./cache.js";
 import { checkOperations, type Spans } from "./check.js";
 import { checkEnvelope } from "./envelope.js";
@@ -42,7 +42,7 @@ function importUpdates(id: string, updates: readonly Uint8Array[]) {
     if (modes.includes("snapshot") && held.doc.isShallow()) throw refused("it is a snapshot without its history");
     checkOperations(held, spans, limits);
     cache.grow(id, totalLength(updates));
-    return { changed: spans.size > 0, version: encodedVersion(held.doc) };
+    return { changed: spans.size > 0, ends: endsOf(spans), version: encodedVersion(held.doc) };
   });
 }
 
@@ -92,18 +92,23 @@ function patch(id: string, value: string | object, base: PatchBase) {
   const checked = checkPatch(schema, typeof value === "string" ? parsePatch(value) : value, limits.depth);
   return orDrop(id, () => {
     const before = doc.oplogVersion();
+    const peer = randomPeer();
     // One writer, one peer id, never used again: two writers under one id diverge without a word.
     atVersion(doc, base, () => {
-      doc.setPeerId(randomPeer());
+      doc.setPeerId(peer);
       applyPatch(doc, checked, limits);
       doc.commit();
     });
-    const changed = withHandle(doc.oplogVersion(), (after) => after.compare(before)) !== 0;
-    const update = changed ? doc.export({ mode: "update", from: before }) : null;
+    const end = withHandle(doc.oplogVersion(), (after) => after.get(peer)) ?? 0;
+    const update = end > 0 ? doc.export({ mode: "update", from: before }) : null;
     before.free();
     if (update) cache.grow(id, update.length);
-    return { update, version: encodedVersion(doc) };
+    return { update, ends: update ? { [peer]: end } : {}, version: encodedVersion(doc) };
   });
+}
+
+function endsOf(spans: Spans): Ends {
+  return Object.fromEntries([...spans].map(([peer, { end }]) => [peer, end]));
 }
 
 function totalLength(blobs: readonly Uint8Array[]): number {
@@ -118,10 +123,10 @@ function parsePatch(text: string): unknown {
   }
 }
 
-function randomPeer(): bigint {
+function randomPeer(): PeerID {
   const [peer = 0n] = crypto.getRandomValues(new BigUint64Array(1));
   // Loro keeps the greatest for itself.
-  return peer >> 1n;
+  return `${peer >> 1n}` as PeerID;
 }
 
 /** After any failure the copy held may contain half of something: it goes, and the caller loads it again. */

@@ -1,6 +1,6 @@
 import { decodeImportBlobMeta, type LoroDoc, type PeerID, VersionVector } from "loro-crdt";
 import { PerchError } from "../../errors.js";
-import type { PatchBase } from "./api.js";
+import type { Ends, PatchBase } from "./api.js";
 import { withHandle } from "./handles.js";
 
 /** The document's version, encoded; the empty document's is one zero byte. */
@@ -45,6 +45,7 @@ export function atVersion(doc: LoroDoc, base: PatchBase, edit: () => void): void
 function baseVersion(base: PatchBase): VersionVector | undefined {
   if (base === "head") return undefined;
   if ("version" in base) return decodeVersion(base.version);
+  if ("ends" in base) return versionOfEnds(base.ends);
   const ends = new Map<PeerID, number>();
   for (const blob of base.snapshot === null ? base.updates : [base.snapshot, ...base.updates]) {
     const meta = decodeImportBlobMeta(blob, false);
@@ -54,4 +55,14 @@ function baseVersion(base: PatchBase): VersionVector | undefined {
     });
   }
   return VersionVector.parseJSON(ends);
+}
+
+function versionOfEnds(ends: Ends): VersionVector {
+  const entries = Object.entries(ends);
+  for (const [peer, end] of entries) {
+    if (!/^\d{1,20}$/.test(peer) || !Number.isInteger(end) || end < 0 || end >= 2 ** 31) {
+      throw new PerchError("PE422", "the patch's base is no version", { reason: "base", peer, got: end });
+    }
+  }
+  return VersionVector.parseJSON(new Map(entries as [PeerID, number][]));
 }

@@ -63,6 +63,10 @@ describe("a patch based on an older version", () => {
     await patch({ body: "zero one two three four" });
     await engine.call(id, "patch", [id, { body: "one two three" }, { snapshot, updates: [] }]);
     expect((await read()).body).toBe("one two three four");
+    const { ends } = await patch({ score: 1 });
+    expect(Object.values(ends)).toEqual([1]);
+    await engine.call(id, "patch", [id, { title: "from nothing", score: 2 }, { ends: {} }]);
+    expect(await read()).toMatchObject({ title: "from nothing", body: "one two three four" });
     await engine.call(id, "patch", [id, { title: "from nothing" }, { version: new Uint8Array([0]) }]);
     expect(await read()).toMatchObject({ title: "from nothing", body: "one two three four" });
     await replica.pull();
