@@ -12,7 +12,10 @@ const texts = (name: string) => `array(select jsonb_array_elements_text($1::json
 
 const pageSize = z.int().min(1).max(2_147_483_647).nullish();
 
-/** The SQL functions that are reached by HTTP: the shape of the body, and how each argument is read from it. */
+/**
+ * The SQL functions that are reached by HTTP: the shape of the body, how each argument is read from it, and which of them have no
+ * default in SQL, so that they are passed even when they are null.
+ */
 const calls = {
   push: {
     sql: "perch.push",
@@ -22,6 +25,7 @@ const calls = {
       client_id: z.string().nullish(),
     }),
     arguments: { app_id: text, changes: json, client_id: text },
+    passed: ["client_id"],
   },
   pull: {
     sql: "perch.pull",
@@ -33,6 +37,7 @@ const calls = {
       exclude_client_id: z.string().nullish(),
     }),
     arguments: { app_id: text, cursor: json, page_size: integer, tables: texts, exclude_client_id: text },
+    passed: [],
   },
   snapshot: {
     sql: "perch.snapshot_records",
@@ -43,6 +48,7 @@ const calls = {
       page_size: pageSize,
     }),
     arguments: { app_id: text, space_id: text, after: text, page_size: integer },
+    passed: [],
   },
 } as const;
 
@@ -58,11 +64,13 @@ export function isCallName(name: string): name is CallName {
  * function returned, as JSON text. Errors: PE422 when the body is of another shape; what the function raises.
  */
 export async function call(db: Database, name: CallName, body: string, identity: Identity): Promise<string> {
-  const { sql, body: shape, arguments: readers } = calls[name];
+  const { sql, body: shape, arguments: readers, passed } = calls[name];
   const given = checked(shape, body);
-  const named = Object.entries(readers).flatMap(([argument, read]) =>
-    given[argument] === undefined || given[argument] === null ? [] : `${argument} => ${read(argument)}`,
-  );
+  const isPassed = (argument: string) =>
+    (given[argument] ?? null) !== null || (passed as readonly string[]).includes(argument);
+  const named = Object.entries(readers)
+    .filter(([argument]) => isPassed(argument))
+    .map(([argument, read]) => `${argument} => ${read(argument)}`);
   return withContext(db, identity, async (tx) => {
     const [row] = await tx.query<{ result: string }>(`select ${sql}(${named.join(", ")})::text as result`, [body]);
     return row?.result ?? "null";

@@ -85,9 +85,7 @@ export function createParking(on: {
 
 /** Whether a batch was refused only because what it builds on is not there. */
 function lacksDependencies(error: unknown): boolean {
-  return (
-    error instanceof PerchError &&
-    error.code === "PE422" &&
-    (error.detail as { missingDependencies?: unknown } | null)?.missingDependencies === true
-  );
+  if (!(error instanceof PerchError) || error.code !== "PE422") return false;
+  const { missing } = (error.detail ?? {}) as { missing?: unknown };
+  return missing !== undefined;
 }

@@ -19,7 +19,7 @@ const value = fc.letrec<{ value: unknown }>((tie) => ({
     fc.string({ unit: "grapheme" }),
     fc.uint8Array({ maxLength: 10 }),
     fc.array(tie("value"), { maxLength: 4 }),
-    fc.dictionary(fc.string(), tie("value"), { maxLength: 4 }),
+    fc.dictionary(fc.string(), tie("value"), { maxKeys: 4 }),
   ),
 })).value;
 
