@@ -1,5 +1,5 @@
 import { LoroAdaptor } from "loro-adaptors/loro";
-import { decodeImportBlobMeta, LoroDoc, type LoroText, type PeerID } from "loro-crdt";
+import { decodeImportBlobMeta, LoroDoc, type LoroText, type PeerID, VersionVector } from "loro-crdt";
 import { LoroWebsocketClient, type LoroWebsocketClientRoom } from "loro-websocket";
 import { type Line, watchLine } from "./line.js";
 import type { Patch } from "./schedule.js";
@@ -13,8 +13,8 @@ export interface Author {
   readonly room: LoroWebsocketClientRoom;
   /** The document's operation counter of this author after each edit typed so far. */
   readonly counters: number[];
-  /** Operations of this author that the server has confirmed as stored. */
-  acknowledged: number;
+  /** How many operations of this author the server has said it has stored: by answering batches, and when letting the client in. */
+  readonly acknowledged: number;
   /** Answers of the server that refused a batch. */
   readonly refusals: number[];
   /** Types one edit; positions are unicode code points. */
@@ -46,27 +46,36 @@ export async function openAuthor({ url, roomId, token, field }: AuthorOptions): 
   const counters: number[] = [];
   const refusals: number[] = [];
   const unanswered = new Map<string, number>();
+  let acknowledged = 0;
+  const confirm = (end: number) => {
+    acknowledged = Math.max(acknowledged, end);
+  };
 
   line.onSent = (batchId, updates) => unanswered.set(batchId, endOf(updates, peer));
   line.onClosed = () => unanswered.clear();
+  line.onJoined = (version) => {
+    if (version.byteLength > 0) confirm(counterIn(VersionVector.decode(version), peer));
+  };
   line.onAnswered = (batchId, ok, status) => {
     const end = unanswered.get(batchId);
     if (end === undefined) return;
     unanswered.delete(batchId);
-    if (ok) author.acknowledged = Math.max(author.acknowledged, end);
+    if (ok) confirm(end);
     else refusals.push(status);
   };
 
   const client = new LoroWebsocketClient({ url: `${url}?token=${encodeURIComponent(token)}` });
   const room = await joinOrClose(client, roomId, doc);
-  const author: Author = {
+  return {
     doc,
     peer,
     line,
     client,
     room,
     counters,
-    acknowledged: 0,
+    get acknowledged() {
+      return acknowledged;
+    },
     refusals,
     type(patches) {
       for (const patch of patches) applyPatch(text, patch);
@@ -76,7 +85,6 @@ export async function openAuthor({ url, roomId, token, field }: AuthorOptions): 
     text: () => text.toString(),
     leave: () => client.destroy(),
   };
-  return author;
 }
 
 async function joinOrClose(
@@ -108,7 +116,10 @@ function utf16(text: LoroText, position: number): number {
 
 /** How many operations of `peer` a document holds. */
 export function counterOf(doc: LoroDoc, peer: PeerID): number {
-  const version = doc.version();
+  return counterIn(doc.version(), peer);
+}
+
+function counterIn(version: VersionVector, peer: PeerID): number {
   try {
     return version.get(peer) ?? 0;
   } finally {

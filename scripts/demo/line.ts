@@ -11,6 +11,8 @@ export interface Line {
   onSent?: (batchId: string, updates: readonly Uint8Array[]) => void;
   /** Called when the server has answered a batch of this client; `ok` means it is stored. */
   onAnswered?: (batchId: string, ok: boolean, status: number) => void;
+  /** Called when the server lets the client into a room, with the version vector of what is stored. */
+  onJoined?: (version: Uint8Array) => void;
   /** Called when document updates arrive, before the client sees them. */
   onArrived?: (updates: readonly Uint8Array[]) => void;
   /** Called when the client has been given updates. */
@@ -107,6 +109,7 @@ function received(line: WatchedLine, event: MessageEvent, listener: MessageListe
   if (message?.type === MessageType.Ack) {
     line.onAnswered?.(message.refId, message.status === UpdateStatusCode.Ok, message.status);
   }
+  if (message?.type === MessageType.JoinResponseOk && message.crdt === CrdtType.Loro) line.onJoined?.(message.version);
   if (message?.type !== MessageType.DocUpdate || message.crdt !== CrdtType.Loro) {
     pass();
     return;

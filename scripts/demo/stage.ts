@@ -1,0 +1,86 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openPglite } from "../../src/database/pglite.js";
+import { openPostgres } from "../../src/database/postgres.js";
+import type { Database } from "../../src/database/types.js";
+import { startPostgresServer } from "../../test/support/postgres-server.js";
+import { type PerchProcess, perchProcess } from "../support/perch-process.js";
+
+/** Where the story plays: a perch that is not started yet, and a way to its database. */
+export interface Stage {
+  readonly name: string;
+  readonly perch: PerchProcess;
+  /** Connects to the running database as any SQL client would. */
+  connect(): Database;
+  /** Looks into the database while no perch is running. */
+  whileDown<T>(look: (db: Database) => Promise<T>): Promise<T>;
+  close(): Promise<void>;
+}
+
+/** A connection that a killed server breaks is nothing to report: the next query makes a new one. */
+const ignore = () => undefined;
+
+/** The embedded database, in a folder that goes with the stage. */
+export async function embeddedStage(): Promise<Stage> {
+  const cwd = await mkdtemp(join(tmpdir(), "perch-demo-"));
+  const folder = join(cwd, ".perch");
+  const perch = await perchProcess({ cwd, env: { DATABASE_URL: "" } });
+  return {
+    name: "PGlite",
+    perch,
+    connect: () =>
+      openPostgres({
+        url: `postgres://postgres@localhost/postgres?host=${encodeURIComponent(folder)}`,
+        onError: ignore,
+      }),
+    async whileDown(look) {
+      const db = await openPglite({ dataDir: folder });
+      try {
+        return await look(db);
+      } finally {
+        await db.close();
+      }
+    },
+    async close() {
+      await perch.kill();
+      await rm(cwd, { recursive: true, force: true });
+    },
+  };
+}
+
+/** A database on a Postgres server that runs already. */
+export async function postgresStage(
+  url: string,
+  name: string,
+  end: () => Promise<void> = async () => undefined,
+): Promise<Stage> {
+  const perch = await perchProcess({ env: { DATABASE_URL: url } });
+  const connect = () => openPostgres({ url, onError: ignore });
+  return {
+    name,
+    perch,
+    connect,
+    async whileDown(look) {
+      const db = connect();
+      try {
+        return await look(db);
+      } finally {
+        await db.close();
+      }
+    },
+    async close() {
+      await perch.kill();
+      await end();
+    },
+  };
+}
+
+/** A Postgres 18 of its own, which waits for the disk as in production. */
+export async function ownPostgresStage(): Promise<Stage> {
+  const server = await startPostgresServer({
+    version: 18,
+    settings: { fsync: "on", synchronous_commit: "on", full_page_writes: "on" },
+  });
+  return postgresStage(server.url(), "Postgres 18", () => server.close());
+}

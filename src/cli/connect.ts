@@ -1,0 +1,92 @@
+import { resolve } from "node:path";
+import { migrationStatus } from "../database/migrate.js";
+import { type DatabaseOptions, openDatabase } from "../database/open.js";
+import type { Database } from "../database/types.js";
+
+/** A database that answers, and how to name it to people. */
+export interface Connected {
+  db: Database;
+  /** Without a password. */
+  name: string;
+  /** The folder of the embedded database. */
+  folder: string | undefined;
+}
+
+const reasons: Record<string, string> = {
+  ECONNREFUSED: "nothing listens there",
+  ENOTFOUND: "there is no such host",
+  EAI_AGAIN: "its name cannot be looked up",
+  ETIMEDOUT: "it does not answer",
+  ECONNRESET: "it closed the connection",
+  "28P01": "it refuses the password",
+  "28000": "it refuses this login",
+  "3D000": "it has no such database",
+  "53300": "it has no connection left",
+  "57P03": "it is just starting up or shutting down",
+};
+
+/**
+ * Opens the database of a serving process and waits for its first answer.
+ * In: a URL, or nothing for DATABASE_URL, else the embedded database in `./.perch`. Throws with a message for people when the
+ * database cannot be reached, or its folder is in use.
+ */
+export async function connect(options: DatabaseOptions): Promise<Connected> {
+  const url = options.url ?? (process.env.DATABASE_URL || "pglite:.perch");
+  const name = nameOf(url);
+  const db = await openDatabase({ ...options, url });
+  try {
+    await db.query("select 1");
+  } catch (error) {
+    await db.close().catch(() => undefined);
+    const reason = reasonOf(error);
+    throw new Error(`cannot reach the database ${name}: ${reason}`, { cause: error });
+  }
+  const folder = url.startsWith("pglite:") ? resolve(url.slice("pglite:".length) || ".perch") : undefined;
+  return { db, name, folder };
+}
+
+function nameOf(url: string): string {
+  if (!/^postgres(ql)?:/.test(url)) return url;
+  const { hostname, port, pathname } = new URL(url);
+  return `${hostname || "localhost"}:${port || 5432}${pathname}`;
+}
+
+function reasonOf(error: unknown): string {
+  // A host with several addresses fails with all of their errors.
+  if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0]);
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  const known = typeof code === "string" ? reasons[code] : undefined;
+  return known ?? String(message ?? error);
+}
+
+/** Throws, naming what a DBA has to do, when the login may not do the worker's and the application's part. */
+export async function requireRoles(db: Database): Promise<void> {
+  const rows = await db.query<{ login: string; role: string; exists: boolean; granted: boolean }>(
+    `select session_user::text as login, wanted.role, r.oid is not null as exists,
+            coalesce(pg_has_role(session_user, r.oid, 'USAGE'), false) as granted
+       from (values ('perch_worker'), ('perch_app')) wanted (role)
+       left join pg_roles r on r.rolname = wanted.role`,
+  );
+  const missing = rows.filter(({ granted }) => !granted).map(({ role }) => role);
+  const login = rows[0]?.login ?? "";
+  if (rows.some(({ exists }) => !exists)) {
+    throw new Error("the database has no roles of perch: it was never migrated; run: perch migrate up");
+  }
+  if (missing.length > 0) {
+    const roles = missing.join(", ");
+    throw new Error(`the login ${login} lacks the role ${roles}; a DBA can run: grant ${roles} to "${login}"`);
+  }
+}
+
+/** Throws when the database is not exactly at this version of perch. */
+export async function requireMigrated(db: Database): Promise<void> {
+  const { pending, unknown, changedFiles } = await migrationStatus(db);
+  if (unknown.length > 0) {
+    throw new Error(
+      `the database is newer than this version of perch (it has had ${unknown.join(", ")}); upgrade perch`,
+    );
+  }
+  if (pending.length + changedFiles.length > 0) {
+    throw new Error("the database is not up to date with this version of perch; run: perch migrate up");
+  }
+}

@@ -1,0 +1,19 @@
+import { type Logger, pino } from "pino";
+
+interface Line {
+  level: number;
+  msg?: string;
+  err?: { message?: string };
+}
+
+/** The log of a serving process, to standard error: JSON lines, or, on a terminal, lines for people. */
+export function createLog(level: string): Logger {
+  if (!process.stderr.isTTY) return pino({ level, base: null }, pino.destination({ dest: 2, sync: true }));
+  return pino({ level, base: null }, { write: (json: string) => process.stderr.write(readable(json)) });
+}
+
+function readable(json: string): string {
+  const { level, msg, err } = JSON.parse(json) as Line;
+  const word = pino.levels.labels[level] ?? "log";
+  return `${word}: ${[msg, err?.message].filter(Boolean).join(": ")}\n`;
+}

@@ -1,0 +1,73 @@
+import type { Logger } from "pino";
+import type { Database } from "../database/types.js";
+import { createLiveDocuments } from "../documents/live/documents.js";
+import { createDocumentEngine } from "../documents/loro/engine.js";
+import { type Gateway, startGateway } from "../gateway/index.js";
+import { startWorker } from "../worker/worker.js";
+import type { ServeSettings } from "./settings.js";
+
+export interface Serving {
+  readonly gateway: Gateway;
+  /** Answers what was accepted, then ends everything but the database. */
+  close(): Promise<void>;
+}
+
+/**
+ * Runs the worker and the gateway of one process on a migrated database.
+ * Throws when the address is taken; nothing is left running then.
+ */
+export async function serve(db: Database, settings: ServeSettings, log: Logger): Promise<Serving> {
+  const engine = createDocumentEngine({ threads: settings.engineThreads, timeoutMs: settings.engineTimeoutMs });
+  engine.warm();
+  const live = createLiveDocuments({ db, engine, limits: { idleDocuments: settings.cachedDocuments }, log });
+  const ends: (() => Promise<void>)[] = [() => live.close(), () => engine.close()];
+  try {
+    const worker = await startWorker({ db, live, log });
+    ends.unshift(() => worker.close());
+    const gateway = await startGateway({ db, live, settings: settings.gateway, log });
+    return {
+      gateway,
+      async close() {
+        // The worker begins nothing new while the gateway answers what it has accepted.
+        await Promise.all([gateway.close(), worker.close()]);
+        await live.close();
+        await engine.close();
+      },
+    };
+  } catch (error) {
+    for (const end of ends) await end().catch((failure: unknown) => log.warn({ err: failure }, "stopping failed"));
+    throw addressError(error, settings);
+  }
+}
+
+function addressError(error: unknown, { gateway: { host, port } }: ServeSettings): unknown {
+  const { code } = error as { code?: unknown };
+  if (code === "EADDRINUSE") {
+    return new Error(`port ${port} on ${host} is in use; stop what listens there, or choose another with --port`);
+  }
+  if (code === "EADDRNOTAVAIL") return new Error(`${host} is no address of this machine; choose another with --host`);
+  if (code === "EACCES") return new Error(`port ${port} may not be used by this user; choose another with --port`);
+  return error;
+}
+
+/** What remains of the 5 s within which a process has to end, with some room. */
+const stopsWithinMs = 4_700;
+
+/**
+ * Waits for SIGTERM or SIGINT, then runs `stop`. What does not end in time is cut off, which loses nothing that was acknowledged:
+ * it is committed. A second signal ends the process at once.
+ */
+export async function untilStopped(stop: () => Promise<void>): Promise<number> {
+  await new Promise<void>((asked) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => asked());
+  });
+  process.stdout.write("stopping\n");
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => process.exit(1));
+  setTimeout(() => {
+    process.stderr.write("perch: stopping took too long; what was not acknowledged may have to be sent again\n");
+    process.exit(1);
+  }, stopsWithinMs).unref();
+  await stop();
+  process.stdout.write("stopped\n");
+  return 0;
+}

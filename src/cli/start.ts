@@ -1,0 +1,101 @@
+import type { Logger } from "pino";
+import { type MigrateResult, migrate } from "../database/migrate.js";
+import type { PgliteDatabase } from "../database/pglite.js";
+import { openPgliteSocket, type PgliteSocket } from "../database/pglite-socket.js";
+import { isDevelopmentMode } from "../gateway/settings.js";
+import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
+import { type Connected, connect, requireRoles } from "./connect.js";
+import { createLog } from "./log.js";
+import { serve, untilStopped } from "./serve.js";
+import { type ServeSettings, serveOptions, serveSettings, settingsHelp } from "./settings.js";
+
+const help = `Usage: perch start [options]
+
+Brings the database up to date and serves it until it is stopped: merges what SQL callers push, keeps records
+in step with their documents, and lets Loro and HTTP clients connect.
+
+Options:
+${databaseOptionHelp}
+  --host ADDRESS       address to listen on; default: PERCH_HOST, else 127.0.0.1
+  --port PORT          port to listen on; default: PERCH_PORT, else 4466
+
+Settings (environment variables; default in parentheses):
+${settingsHelp()}
+
+SIGTERM or Ctrl-C stops it within 5 seconds; nothing that was acknowledged is lost.
+`;
+
+const print = (line: string) => process.stdout.write(`${line}\n`);
+
+async function run(args: string[]): Promise<number> {
+  const { values, positionals } = parseCommandLine(args, { ...databaseOption, ...serveOptions });
+  if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
+  const settings = serveSettings(values);
+  const log = createLog(settings.logLevel);
+  const connected = await connect({
+    ...(values["database-url"] === undefined ? {} : { url: values["database-url"] }),
+    ...(settings.listenUrl === undefined ? {} : { listenUrl: settings.listenUrl }),
+    poolSize: settings.poolSize,
+    onError: (error) => log.warn({ err: error }, "database"),
+  });
+  const { db } = connected;
+  let socket: PgliteSocket | undefined;
+  try {
+    const migrated = await migrate(db);
+    await requireRoles(db);
+    const serving = await serve(db, settings, log);
+    socket = await openSocket(connected, log);
+    print(welcome(connected, settings, migrated, serving.gateway.url, socket));
+    return await untilStopped(async () => {
+      await Promise.all([serving.close(), socket?.close()]);
+      await db.close();
+    });
+  } finally {
+    await db.close();
+  }
+}
+
+/** Other programs reach the embedded database through a socket; without it everything else works. */
+async function openSocket({ db, folder }: Connected, log: Logger): Promise<PgliteSocket | undefined> {
+  if (folder === undefined) return undefined;
+  try {
+    return await openPgliteSocket({ client: (db as PgliteDatabase).client, folder });
+  } catch (error) {
+    log.warn({ err: error }, "no SQL from outside: the embedded database has no socket");
+    return undefined;
+  }
+}
+
+function welcome(
+  { name, folder }: Connected,
+  { gateway }: ServeSettings,
+  { migrations, changedFiles }: MigrateResult,
+  url: string,
+  socket: PgliteSocket | undefined,
+): string {
+  const development = isDevelopmentMode(gateway);
+  const applied =
+    migrations.length + changedFiles.length === 0
+      ? "up to date"
+      : `applied ${migrations.length} migrations and ${changedFiles.length} files of sql/`;
+  const token = development ? "ann" : "$TOKEN";
+  const change = { op: "insert", table: "tasks", id: "t1", data: { title: "Buy milk" } };
+  const body = JSON.stringify({ app_id: "demo", client_id: "curl", changes: [change] });
+  return [
+    "perch is ready.",
+    `  database  ${folder === undefined ? name : `embedded, in ${folder}`} (${applied})`,
+    ...(socket === undefined ? [] : [`  SQL       psql -h ${quoted(socket.folder)} -U postgres postgres`]),
+    `  Loro      ${url.replace(/^http/, "ws")}/sync`,
+    `  HTTP      ${url}`,
+    ...(development
+      ? ["  users     development mode: a token is a plain user id, so only this machine may connect"]
+      : []),
+    "Try:",
+    `  curl -H 'authorization: Bearer ${token}' -H 'content-type: application/json' ${url}/v1/push -d '${body}'`,
+    "Ctrl-C stops it.",
+  ].join("\n");
+}
+
+const quoted = (path: string) => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);
+
+export const command: Command = { help, run };

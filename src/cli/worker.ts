@@ -1,0 +1,48 @@
+import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
+import { connect, requireMigrated, requireRoles } from "./connect.js";
+import { createLog } from "./log.js";
+import { serve, untilStopped } from "./serve.js";
+import { serveOptions, serveSettings, settingsHelp } from "./settings.js";
+
+const help = `Usage: perch worker [options]
+
+Serves a database that is already migrated, as "perch start" does, and changes nothing in its schema. Any number of
+processes may serve one Postgres database at the same time. The login needs the roles perch_worker and perch_app.
+
+Options:
+${databaseOptionHelp}
+  --host ADDRESS       address to listen on; default: PERCH_HOST, else 127.0.0.1
+  --port PORT          port to listen on; default: PERCH_PORT, else 4466
+
+Settings (environment variables; default in parentheses):
+${settingsHelp()}
+
+SIGTERM or Ctrl-C stops it within 5 seconds; nothing that was acknowledged is lost.
+`;
+
+async function run(args: string[]): Promise<number> {
+  const { values, positionals } = parseCommandLine(args, { ...databaseOption, ...serveOptions });
+  if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
+  const settings = serveSettings(values);
+  const log = createLog(settings.logLevel);
+  const { db, name } = await connect({
+    ...(values["database-url"] === undefined ? {} : { url: values["database-url"] }),
+    ...(settings.listenUrl === undefined ? {} : { listenUrl: settings.listenUrl }),
+    poolSize: settings.poolSize,
+    onError: (error) => log.warn({ err: error }, "database"),
+  });
+  try {
+    await requireRoles(db);
+    await requireMigrated(db);
+    const serving = await serve(db, settings, log);
+    process.stdout.write(`perch serves ${name} on ${serving.gateway.url}\n`);
+    return await untilStopped(async () => {
+      await serving.close();
+      await db.close();
+    });
+  } finally {
+    await db.close();
+  }
+}
+
+export const command: Command = { help, run };
