@@ -8,6 +8,8 @@ export type {
   LiveDocument,
   LiveDocuments,
   LiveStats,
+  Merged,
   MergeSession,
   UpdateListener,
 } from "./live/types.js";
+export type { Ends } from "./loro/api.js";

@@ -36,10 +36,12 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     state.importing++;
     const { generation } = state.content;
     try {
-      const { changed } = await engine.call(state.id, "import", [state.id, append.updates]);
+      const { changed, ends } = await engine.call(state.id, "import", [state.id, append.updates]);
+      append.known = !changed;
+      append.ends = ends;
       if (append.life !== state.life) append.reject(ended());
       else if (generation !== state.content.generation) putBack(state.waiting, [append]);
-      else stage(append, changed);
+      else stage(append);
     } catch (error) {
       if (append.life !== state.life) append.reject(ended());
       else if (await isWorthAnother(append, error, generation)) putBack(state.waiting, [append]);
@@ -63,8 +65,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     return true;
   }
 
-  function stage(append: Append, changed: boolean): void {
-    append.known = !changed;
+  function stage(append: Append): void {
     if (append.known && state.ready.length === 0 && !state.storing) {
       append.resolve({ seq: state.position });
       return;
@@ -90,9 +91,12 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
         if (updates.length > 0 && (updates.length >= maxBatchUpdates || bytes >= maxBatchBytes)) break;
         author ??= name;
         if (name !== author && !(trusted.has(name) && trusted.has(author))) break;
-        for (const payload of append.updates) {
+        const { userId, clientId = null } = append.author;
+        const last = append.updates.length - 1;
+        for (const [index, payload] of append.updates.entries()) {
           bytes += payload.byteLength;
-          updates.push({ payload, writable, userId: append.author.userId, clientId: append.author.clientId ?? null });
+          // The engine took them as one, so its answer counts from the last on.
+          updates.push({ payload, writable, userId, clientId, ends: index === last ? append.ends : null });
         }
       }
       appends.push(append);

@@ -178,6 +178,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
         author,
         origin,
         known: false,
+        ends: null,
         losses: 0,
         rechecked: false,
         resolve: (result) => {
@@ -263,6 +264,9 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       pump();
     },
     reload: () => content.unload(),
+    projected(bytes) {
+      loader.sizes.projection = bytes;
+    },
     retain() {
       references++;
     },

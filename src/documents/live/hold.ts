@@ -3,7 +3,7 @@ import type { DocumentEngine } from "../loro/engine.js";
 import { innocentAttempts, isLost } from "./content.js";
 import type { DocumentNews } from "./news.js";
 import type { DocumentState } from "./state.js";
-import { readDocument, readNews } from "./stored.js";
+import { continues, readDocument, readNews } from "./stored.js";
 import type { HeldDocument, MergeSession } from "./types.js";
 
 export interface HoldParts {
@@ -43,22 +43,11 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
     return retrying(parts.load, use);
   }
 
-  /** The copy as the transaction sees the document: with what others committed, and with what it merged itself. */
-  async function loadWithin(tx: Queryable): Promise<void> {
-    await content.load(await readDocument(tx, key));
-  }
-
-  async function follow(tx: Queryable): Promise<void> {
-    if (!content.loaded || state.behind) return loadWithin(tx);
+  /** Brings the copy to what the transaction sees: what others committed meanwhile. */
+  async function follow(tx: Queryable, loadWithin: () => Promise<void>): Promise<void> {
+    if (!content.loaded || state.behind) return loadWithin();
     const [latest] = await readNews(tx, [{ key, afterSeq: state.position }]);
-    if (
-      !latest ||
-      latest.lifeSeq > state.position ||
-      latest.headSeq < state.position ||
-      latest.tailFrom > state.position
-    ) {
-      return loadWithin(tx);
-    }
+    if (!latest || !continues(latest, state.position)) return loadWithin();
     await content.follow(latest.updates.map((update) => update.payload));
   }
 
@@ -77,16 +66,25 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
       return snapshot;
     },
     async merge(tx, work) {
-      await follow(tx);
-      const within = () => loadWithin(tx);
+      /** What was merged and is not in the tail yet: a copy that is loaded anew needs it again. */
+      const merged: Uint8Array[] = [];
+      const within = async () => {
+        await content.load(await readDocument(tx, key));
+        await content.follow(merged);
+      };
+      await follow(tx, within);
       const session: MergeSession = {
-        importUpdate: async (update) => {
-          const { changed } = await retrying(within, () => engine.call(id, "import", [id, [update]]));
-          return changed;
+        async importUpdate(update) {
+          const { changed, ends } = await retrying(within, () => engine.call(id, "import", [id, [update]]));
+          if (!changed) return { update: null, ends: null };
+          merged.push(update);
+          return { update, ends };
         },
-        applyPatch: async (patch, base) => {
-          const { update } = await retrying(within, () => engine.call(id, "patch", [id, patch, base]));
-          return update;
+        async applyPatch(patch, base) {
+          const { update, ends } = await retrying(within, () => engine.call(id, "patch", [id, patch, base]));
+          if (!update) return { update: null, ends: null };
+          merged.push(update);
+          return { update, ends };
         },
       };
       return work(session);

@@ -1,6 +1,6 @@
 import type { NewsTask, Refreshable, Refresher } from "./refresher.js";
 import type { DocumentState } from "./state.js";
-import type { News } from "./stored.js";
+import { continues, type News } from "./stored.js";
 
 export type Asking = (error?: unknown) => void;
 
@@ -54,11 +54,10 @@ export function createNews(state: DocumentState, refresher: Refresher): Document
   }
 
   async function take(news: News): Promise<void> {
-    if (news.lifeSeq > state.position || news.headSeq < state.position) {
-      state.endLife();
-      state.behind = true;
-    } else if (news.tailFrom > state.position) {
-      state.content.unload();
+    if (!continues(news, state.position)) {
+      // Another life, or an earlier state of the database; or else readers are further behind than the tail reaches.
+      if (news.lifeSeq > state.position || news.headSeq < state.position) state.endLife();
+      else state.content.unload();
       state.behind = true;
     } else {
       const updates = news.updates.map((update) => update.payload);

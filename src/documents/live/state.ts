@@ -1,4 +1,5 @@
 import type { DocumentKey } from "../key.js";
+import type { Ends } from "../loro/api.js";
 import type { Content } from "./content.js";
 import type { Rings } from "./rings.js";
 import type { Subscribers } from "./subscribers.js";
@@ -16,6 +17,8 @@ export interface Append {
   readonly origin: unknown;
   /** The engine found nothing new in it. It may still stand on what others append just now, so it is answered behind them. */
   known: boolean;
+  /** What was new in it, as the engine said. */
+  ends: Ends | null;
   /** Threads lost under it. */
   losses: number;
   /** It was refused by a copy that was older than the database, and gets a second chance. */

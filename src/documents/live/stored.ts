@@ -1,5 +1,6 @@
 import type { Queryable } from "../../database/types.js";
 import type { DocumentKey } from "../key.js";
+import type { Ends } from "../loro/api.js";
 import { type DocumentSchema, parseFields } from "../loro/fields.js";
 
 export interface StoredUpdate {
@@ -77,6 +78,11 @@ export interface News {
   readonly updates: readonly StoredUpdate[];
 }
 
+/** Whether the news lead on from a position: the same life, and every update since. */
+export function continues(news: News, position: number): boolean {
+  return news.lifeSeq <= position && position <= news.headSeq && news.tailFrom <= position;
+}
+
 // One statement, hence one snapshot of the database: an update at or below a document's head_seq is in its row here, or it is
 // older than after_seq. A document that is up to date costs two index look-ups.
 const newsSql = `
@@ -126,6 +132,8 @@ export function keyColumns(items: readonly { readonly key: DocumentKey }[]): str
 export interface AppendedUpdate {
   readonly payload: Uint8Array;
   readonly userId: string;
+  /** For each Loro peer in it, the counter behind its last operation. */
+  readonly ends: Ends | null;
   /** Null: perch.space_members decides. */
   readonly writable: boolean | null;
   readonly clientId: string | null;
@@ -158,7 +166,7 @@ const appendSql = `
    cross join lateral perch.append_updates(
      space_ids => $1, app_ids => $2, table_names => $3, record_ids => $4, after_seqs => $5,
      update_entries => $6, updates => $7, user_ids => $8, writable => $9,
-     client_ids => case when patience.set is not null then $10::text[] end) a`;
+     client_ids => case when patience.set is not null then $10::text[] end, ends => $12::text[]::jsonb[]) a`;
 
 interface AppendRow {
   kind: "appended" | "missed";
@@ -187,6 +195,7 @@ export async function appendEntries(
     updates.map((update) => update.writable),
     updates.map((update) => update.clientId),
     String(lockTimeoutMs),
+    updates.map((update) => update.ends && JSON.stringify(update.ends)),
   ]);
   const results: EntryResult[] = entries.map(() => ({ missed: [], anew: false, results: [] }));
   // "appended" rows come in the order of the updates, so each is the next of its entry.

@@ -1,6 +1,6 @@
 import type { Queryable } from "../../database/types.js";
 import type { DocumentKey } from "../key.js";
-import type { PatchBase } from "../loro/api.js";
+import type { Ends, PatchBase } from "../loro/api.js";
 
 /** On whose behalf an update is appended. Without lists, memberships are read from `space_members` in the append itself. */
 export interface Author {
@@ -66,6 +66,8 @@ export interface LiveDocument {
   refresh(): Promise<void>;
   /** Runs `work` while nothing of this document is under way; what comes meanwhile waits. Do not nest. */
   exclusive<T>(work: (held: HeldDocument) => Promise<T>): Promise<T>;
+  /** A projection was stored: `projectionBytes` is its size. */
+  projected(bytes: number): void;
   /** Another reference to the same document. */
   retain(): void;
   /** Gives a reference back; without any the document is kept for a while, then forgotten. */
@@ -90,10 +92,16 @@ export interface HeldDocument {
  * the section is exclusive until `merged` has either caught up with the database or dropped the copy.
  */
 export interface MergeSession {
-  /** Merges an update. Out: whether there was anything new in it. Errors: PE413, PE422. */
-  importUpdate(update: Uint8Array): Promise<boolean>;
-  /** Applies a patch. Out: the update to store; null when it changes nothing. Errors: PE413, PE422. */
-  applyPatch(patch: string, base: PatchBase): Promise<Uint8Array | null>;
+  /** Merges an update. Out: what is to be stored of it. Errors: PE413, PE422. */
+  importUpdate(update: Uint8Array): Promise<Merged>;
+  /** Applies a patch. Out: what is to be stored of it. Errors: PE413, PE422. */
+  applyPatch(patch: string, base: PatchBase): Promise<Merged>;
+}
+
+export interface Merged {
+  /** Null when there was nothing new in it. */
+  readonly update: Uint8Array | null;
+  readonly ends: Ends | null;
 }
 
 export interface LiveStats {

@@ -1,0 +1,34 @@
+import type { Queryable } from "../database/types.js";
+import type { LiveDocuments } from "../documents/live.js";
+
+interface DeclarationRow {
+  app_id: string;
+  table_name: string;
+  fields: string;
+}
+
+/** Notices declarations that gained fields, and has the open documents of such a table loaded again before their next use. */
+export function createDeclarations(db: Queryable, live: LiveDocuments): { look(): Promise<void> } {
+  let known: Map<string, string> | undefined;
+  let latest = "-infinity";
+
+  return {
+    async look() {
+      // A table has few rows; those of a transaction that began before our last look and committed after it are seen by the overlap.
+      const rows = await db.query<DeclarationRow & { updated_at: string }>(
+        `select t.app_id, t.table_name, t.fields::text as fields, t.updated_at::text as updated_at
+           from perch.document_tables t
+          where t.updated_at > $1::timestamptz - interval '1 hour'
+          order by t.updated_at`,
+        [latest],
+      );
+      for (const { app_id: appId, table_name: tableName, fields } of rows) {
+        const name = JSON.stringify([appId, tableName]);
+        const before = known?.get(name);
+        if (before !== undefined && before !== fields) live.redeclared(appId, tableName);
+        known = (known ?? new Map()).set(name, fields);
+      }
+      latest = rows.at(-1)?.updated_at ?? latest;
+    },
+  };
+}

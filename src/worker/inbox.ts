@@ -1,0 +1,211 @@
+import type { Database, Transaction } from "../database/types.js";
+import { type DocumentKey, documentId } from "../documents/key.js";
+import type { HeldDocument, LiveDocuments, Merged, MergeSession } from "../documents/live.js";
+import { EngineLost } from "../engine/engine.js";
+import { PerchError } from "../errors.js";
+import { type OwnPush, patchBase } from "./base.js";
+import { createErrands } from "./errands.js";
+import { lockTimeoutMs } from "./settings.js";
+import type { WorkerLog } from "./worker.js";
+
+export interface InboxOptions {
+  readonly db: Database;
+  readonly live: LiveDocuments;
+  readonly log: WorkerLog;
+  readonly concurrency: number;
+}
+
+export interface Inbox {
+  /** Something may be pending. Out: resolves when it has been looked at; merging goes on behind. */
+  wake(): Promise<void>;
+  /** Begins nothing more; resolves when nothing is under way. */
+  close(): Promise<void>;
+}
+
+/** Documents shown by one look at the inbox, and items merged in one transaction. */
+const maxDocuments = 100;
+const maxItems = 20;
+/** Rings come in bursts: between two looks there is at least this much time. */
+const betweenLooksMs = 15;
+
+/** Merges what SQL callers pushed. Where several workers run, each document is merged by whichever claims it first. */
+export function createInbox({ db, live, log, concurrency }: InboxOptions): Inbox {
+  const errands = createErrands("merging a document's inbox", concurrency, log);
+  /** Documents in which something was pending while they were being merged: it may have come too late for that. */
+  const missed = new Set<string>();
+  let looking: Promise<void> | undefined;
+  let again = false;
+  let closed = false;
+
+  async function look(): Promise<void> {
+    do {
+      again = false;
+      // Those at work or at rest may be the oldest: they must not hide the others.
+      const { working, resting } = errands.counts();
+      const max = maxDocuments + working + resting;
+      const found = await db.query<KeyRow>("select * from perch.pending_documents(max_count => $1)", [max]);
+      const merging = found.map(keyOf).flatMap((key) => begin(key) ?? []);
+      if (found.length === max) void Promise.all(merging).then(() => wake());
+      await new Promise((done) => setTimeout(done, betweenLooksMs));
+    } while (again && !closed);
+  }
+
+  function begin(key: DocumentKey): Promise<unknown> | undefined {
+    const id = documentId(key);
+    if (errands.working(id)) missed.add(id);
+    else if (!errands.resting(id) && !closed) {
+      return errands.run(id, () => mergeDocument(key)).then(() => (missed.delete(id) ? begin(key) : undefined));
+    }
+    return undefined;
+  }
+
+  async function mergeDocument(key: DocumentKey): Promise<void> {
+    const document = await live.open(key);
+    try {
+      while (!closed) {
+        const merged = await document.exclusive((held) => mergeSome(db, held, key));
+        if (merged < maxItems) return;
+      }
+    } finally {
+      document.release();
+    }
+  }
+
+  function wake(): Promise<void> {
+    if (closed) return Promise.resolve();
+    again = true;
+    looking ??= look()
+      .catch((error: unknown) => log.warn({ err: error }, "looking at the inbox failed; it will be tried again"))
+      .finally(() => {
+        looking = undefined;
+      });
+    return looking;
+  }
+
+  return {
+    wake,
+    async close() {
+      closed = true;
+      await looking;
+      await errands.settled();
+    },
+  };
+}
+
+export interface KeyRow {
+  space_id: string;
+  app_id: string;
+  table_name: string;
+  record_id: string;
+}
+
+export function keyOf(row: KeyRow): DocumentKey {
+  return { spaceId: row.space_id, appId: row.app_id, tableName: row.table_name, recordId: row.record_id };
+}
+
+interface Item {
+  seq: number;
+  kind: "update" | "patch";
+  payload: Uint8Array | null;
+  /** As text: parsed here, integers beyond 2^53 would change. */
+  patch: string | null;
+  base_seq: number | null;
+  user_id: string;
+}
+
+interface Outcome extends OwnPush, Merged {
+  readonly error: PerchError | null;
+}
+
+// Whoever holds the document's row in a long transaction of their own makes this document wait, not the worker.
+const claimSql = `
+  with patience as materialized (select set_config('lock_timeout', $6, true) as set)
+  select i.seq, i.kind, i.payload, i.patch::text as patch, i.base_seq, i.user_id
+    from patience
+   cross join lateral perch.claim_inbox(space_id => $1, app_id => $2, table_name => $3, record_id => $4,
+                                        max_count => case when patience.set is not null then $5::int end) i`;
+
+// In the order of the items: each takes the next position.
+const finishSql = `
+  select perch.finish_inbox(space_id => $1, app_id => $2, table_name => $3, record_id => $4,
+                            seq => f.seq, update => f.update, error => f.error::jsonb, ends => f.ends::jsonb)
+    from (select * from unnest($5::bigint[], $6::bytea[], $7::text[], $8::text[]) with ordinality
+            as u (seq, update, error, ends, ordinal) order by ordinal) f`;
+
+/**
+ * Merges the oldest pending items of a document, in one transaction: they move from the inbox to the tail together with the
+ * positions they get there, or stay. Nobody sees the merged copy before the commit (see `HeldDocument.merge`); after it, readers are
+ * given what the database then has.
+ * Out: how many were looked after; 0 also when another worker has the document.
+ */
+async function mergeSome(db: Database, held: HeldDocument, key: DocumentKey): Promise<number> {
+  const address = [key.spaceId, key.appId, key.tableName, key.recordId];
+  let begun = false;
+  let committed = false;
+  try {
+    const count = await db.transaction(async (tx) => {
+      const items = await tx.query<Item>(claimSql, [...address, maxItems, lockTimeoutMs]);
+      if (items.length === 0) return 0;
+      begun = true;
+      const outcomes = await held.merge(tx, (session) => mergeItems(tx, session, key, items));
+      // Only now, at the end: from here to the commit the row of the document is locked, and other nodes wait.
+      await tx.query(finishSql, [
+        ...address,
+        outcomes.map(({ seq }) => seq),
+        outcomes.map(({ update }) => update),
+        outcomes.map(({ error }) => error && describe(error)),
+        outcomes.map(({ ends }) => ends && JSON.stringify(ends)),
+      ]);
+      return items.length;
+    });
+    committed = true;
+    return count;
+  } finally {
+    if (begun) await held.merged(committed);
+  }
+}
+
+async function mergeItems(
+  tx: Transaction,
+  session: MergeSession,
+  key: DocumentKey,
+  items: readonly Item[],
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  for (const item of items) {
+    const { seq, user_id: userId } = item;
+    try {
+      const { update, ends } = await mergeItem(tx, session, key, item, outcomes);
+      outcomes.push({ seq, userId, update, ends, error: null });
+    } catch (error) {
+      outcomes.push({ seq, userId, update: null, ends: null, error: reasonToSetAside(error) });
+    }
+  }
+  return outcomes;
+}
+
+async function mergeItem(
+  tx: Transaction,
+  session: MergeSession,
+  key: DocumentKey,
+  item: Item,
+  merged: readonly OwnPush[],
+): Promise<Merged> {
+  if (item.payload !== null) return session.importUpdate(item.payload);
+  const { patch, base_seq: baseSeq, user_id: userId } = item;
+  if (patch === null) throw new PerchError("PE422", "there is neither an update nor a patch");
+  return session.applyPatch(patch, baseSeq === null ? "head" : await patchBase(tx, { key, baseSeq, userId, merged }));
+}
+
+/** An Error's message would be left out of its JSON. */
+function describe({ code, word, message, detail }: PerchError): string {
+  return JSON.stringify({ code, word, message, detail });
+}
+
+/** Errors of the item itself. Anything else (the database is away, the engine is overloaded) concerns the whole transaction. */
+function reasonToSetAside(error: unknown): PerchError {
+  if (error instanceof PerchError) return error;
+  // Thread after thread was lost while this was being merged.
+  if (error instanceof EngineLost) return new PerchError("PE422", "the engine did not survive it", { reason: "lost" });
+  throw error;
+}

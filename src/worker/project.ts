@@ -1,0 +1,75 @@
+import type { Queryable } from "../database/types.js";
+import type { DocumentKey } from "../documents/key.js";
+import type { LiveDocument } from "../documents/live.js";
+import { lockTimeoutMs, shouldFold, type WorkerSettings } from "./settings.js";
+import type { WorkerLog } from "./worker.js";
+
+export interface ProjectOptions {
+  readonly db: Queryable;
+  readonly log: WorkerLog;
+  readonly settings: WorkerSettings;
+}
+
+interface ProjectedRow {
+  logged_seq: number | null;
+  tail_count: number;
+  tail_bytes: number;
+}
+
+// Locks are waited for as long as in `claimSql` of the inbox, and for the same reason.
+const projectSql = `
+  with patience as materialized (select set_config('lock_timeout', $8, true) as set)
+  select p.*
+    from patience
+   cross join lateral perch.project_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, seq => $5,
+                                             data => $6::jsonb, size => case when patience.set is not null then $7::bigint end) p`;
+
+const foldSql = `
+  with patience as materialized (select set_config('lock_timeout', $7, true) as set)
+  select perch.fold_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, snapshot => $5,
+                             seq => case when patience.set is not null then $6::bigint end) as folded
+    from patience`;
+
+/**
+ * Writes the document's present JSON to its record, and folds its tail when that has grown long. `taken` is called when what is
+ * written is determined: edits from then on are not in it.
+ * Out: when both are committed. A failed fold is logged only, since the projection stands and the next one folds.
+ */
+export async function projectDocument(
+  { db, log, settings }: ProjectOptions,
+  document: LiveDocument,
+  taken: () => void = () => undefined,
+): Promise<void> {
+  // The section ends with the engine's answer: writers do not wait for the database.
+  const { data, seq } = await document.exclusive(async (held) => {
+    const projected = { data: await held.project(), seq: held.position };
+    taken();
+    return projected;
+  });
+  const json = JSON.stringify(data);
+  const size = Buffer.byteLength(json);
+  const [row] = await db.query<ProjectedRow>(projectSql, [...address(document.key), seq, json, size, lockTimeoutMs]);
+  // Deleted meanwhile.
+  if (!row) return;
+  document.projected(size);
+  if (!shouldFold({ count: row.tail_count, bytes: row.tail_bytes }, document.snapshotBytes, settings)) return;
+  try {
+    await foldDocument(db, document);
+  } catch (error) {
+    log.warn({ err: error, document: document.id }, "folding the tail failed; the next projection tries again");
+  }
+}
+
+/** Stores a snapshot that covers the present position. Out: false when somebody else has stored a newer one. */
+export async function foldDocument(db: Queryable, document: LiveDocument): Promise<boolean> {
+  const { snapshot, seq } = await document.exclusive(async (held) => ({
+    snapshot: await held.snapshot(),
+    seq: held.position,
+  }));
+  const [row] = await db.query<{ folded: boolean }>(foldSql, [...address(document.key), snapshot, seq, lockTimeoutMs]);
+  return row?.folded ?? false;
+}
+
+function address({ spaceId, appId, tableName, recordId }: DocumentKey): string[] {
+  return [spaceId, appId, tableName, recordId];
+}

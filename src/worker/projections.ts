@@ -1,0 +1,166 @@
+import type { Database } from "../database/types.js";
+import { type DocumentKey, documentId } from "../documents/key.js";
+import type { LiveDocument, LiveDocuments } from "../documents/live.js";
+import { createErrands } from "./errands.js";
+import { type KeyRow, keyOf } from "./inbox.js";
+import { projectDocument } from "./project.js";
+import { projectionDelay, quietTime, type WorkerSettings } from "./settings.js";
+import type { WorkerLog } from "./worker.js";
+
+export interface ProjectionsOptions {
+  readonly db: Database;
+  readonly live: LiveDocuments;
+  readonly log: WorkerLog;
+  readonly settings: WorkerSettings;
+}
+
+export interface Projections {
+  /** Claims the projections that are overdue, whoever should have made them; making them goes on behind. */
+  takeOver(): Promise<void>;
+  /** Begins nothing more; resolves when nothing is under way. What is due stays in the queue. */
+  close(): Promise<void>;
+}
+
+/** A document with edits of this node that its record may not show yet. */
+interface Dirty {
+  readonly document: LiveDocument;
+  /** When the first edit came that no projection has; undefined: a projection is being made that has them all. */
+  firstAt: number | undefined;
+  lastAt: number;
+  /** Others wrote to it too, and perhaps have projected it. */
+  shared: boolean;
+  timer: NodeJS.Timeout | undefined;
+}
+
+/** How long a claim keeps other workers away. */
+const claimMs = 15_000;
+/** Overdue documents claimed at a time. */
+const maxClaimed = 32;
+
+// A claim is a later due time: it needs no transaction that stays open, and ends by itself when its worker dies. Large documents
+// are given the time that the worker which took the edits may wait.
+const claimSql = `
+  update perch.document_queue q
+     set due_at = clock_timestamp() + make_interval(secs => $3)
+    from (select x.space_id, x.app_id, x.table_name, x.record_id
+            from perch.document_queue x
+            left join perch.documents d
+              on d.space_id = x.space_id and d.app_id = x.app_id and d.table_name = x.table_name and d.record_id = x.record_id
+           where x.due_at <= clock_timestamp() - make_interval(secs => $1)
+             and (coalesce(d.projection_bytes, 0) <= $4 or x.due_at <= clock_timestamp() - make_interval(secs => $1 + $5))
+           order by x.due_at
+           limit $2
+             for update of x skip locked) c
+   where q.space_id = c.space_id and q.app_id = c.app_id and q.table_name = c.table_name and q.record_id = c.record_id
+  returning q.space_id, q.app_id, q.table_name, q.record_id`;
+
+const queuedSql = `
+  select from perch.document_queue q where q.space_id = $1 and q.app_id = $2 and q.table_name = $3 and q.record_id = $4`;
+
+/**
+ * Keeps records behind their documents. Which documents are behind stands in the queue, put there by whatever wrote to them; so
+ * nothing is forgotten when a worker dies. The worker that took the edits has the document in memory and knows when they came, so it
+ * makes the projection by its own clock; only what is overdue is claimed, for a while, by whoever finds it first.
+ */
+export function createProjections({ db, live, log, settings }: ProjectionsOptions): Projections {
+  const errands = createErrands("projecting a document", settings.concurrency, log);
+  const dirty = new Map<string, Dirty>();
+  let closed = false;
+
+  const stopListening = live.onCommitted((document, { own }) => {
+    const known = dirty.get(document.id);
+    const now = Date.now();
+    if (known) {
+      known.firstAt ??= now;
+      known.lastAt = now;
+      if (!own) known.shared = true;
+    } else if (own && !closed) {
+      document.retain();
+      const entry: Dirty = { document, firstAt: now, lastAt: now, shared: false, timer: undefined };
+      dirty.set(document.id, entry);
+      arm(entry);
+    }
+  });
+
+  function dueAt({ document, firstAt = 0, lastAt }: Dirty): number {
+    const bytes = document.projectionBytes;
+    return Math.min(firstAt + projectionDelay(bytes, settings), lastAt + quietTime(bytes, settings));
+  }
+
+  /** Edits only ever move the time it is due to later, so it is looked at again when the timer ends. */
+  function arm(entry: Dirty): void {
+    const left = dueAt(entry) - Date.now();
+    entry.timer = setTimeout(
+      () => {
+        if (dueAt(entry) > Date.now()) arm(entry);
+        else void errands.run(entry.document.id, () => projectDirty(entry)).then((done) => settle(entry, done));
+      },
+      Math.max(0, left),
+    );
+    entry.timer.unref();
+  }
+
+  async function projectDirty(entry: Dirty): Promise<void> {
+    const { document } = entry;
+    if (entry.shared && !(await isQueued(document.key))) {
+      entry.firstAt = undefined;
+      return;
+    }
+    entry.shared = false;
+    await projectDocument({ db, log, settings }, document, () => {
+      entry.firstAt = undefined;
+    });
+  }
+
+  /** After an error the document is left to the queue. */
+  function settle(entry: Dirty, done: boolean): void {
+    if (done && !closed && entry.firstAt !== undefined) arm(entry);
+    else {
+      dirty.delete(entry.document.id);
+      entry.document.release();
+    }
+  }
+
+  async function isQueued({ spaceId, appId, tableName, recordId }: DocumentKey): Promise<boolean> {
+    return (await db.query(queuedSql, [spaceId, appId, tableName, recordId])).length > 0;
+  }
+
+  async function projectOverdue(key: DocumentKey): Promise<void> {
+    const document = await live.open(key);
+    try {
+      // Nobody may be reading it here, so nothing has kept it up to date.
+      await document.refresh();
+      await projectDocument({ db, log, settings }, document);
+    } finally {
+      document.release();
+    }
+  }
+
+  async function takeOver(): Promise<void> {
+    // No more than can be made while the claim lasts.
+    const max = maxClaimed - errands.counts().working;
+    if (closed || max <= 0) return;
+    const claimed = await db.query<KeyRow>(claimSql, [
+      settings.takeOverMs / 1_000,
+      max,
+      claimMs / 1_000,
+      settings.smallProjectionBytes,
+      settings.projectionMaxMs / 1_000,
+    ]);
+    const ids = claimed.map(keyOf).filter((key) => !errands.resting(documentId(key)));
+    const made = Promise.all(ids.map((key) => errands.run(documentId(key), () => projectOverdue(key))));
+    if (claimed.length === max) void made.then(takeOver).catch(() => undefined);
+  }
+
+  return {
+    takeOver,
+    async close() {
+      closed = true;
+      stopListening();
+      for (const entry of dirty.values()) clearTimeout(entry.timer);
+      await errands.settled();
+      for (const { document } of dirty.values()) document.release();
+      dirty.clear();
+    },
+  };
+}

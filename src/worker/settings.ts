@@ -1,0 +1,69 @@
+/** How a worker behaves; everything has a default. */
+export interface WorkerSettings {
+  /** How often the tables are looked at when no ring asks for it. */
+  pollMs: number;
+  /** Documents merged, and documents projected, at the same time. */
+  concurrency: number;
+  /** How long the record of a document may lag behind it, while its projection is at most `smallProjectionBytes`. */
+  projectionMs: number;
+  smallProjectionBytes: number;
+  /** The same for projections of `largeProjectionBytes` and more; in between it grows with the size. */
+  projectionMaxMs: number;
+  largeProjectionBytes: number;
+  /** How long a projection may be overdue before another worker than the one that took the edits makes it. */
+  takeOverMs: number;
+  /** The tail is folded beyond this many bytes, or half the snapshot if that is more. */
+  foldBytes: number;
+  /** The tail is folded beyond this many updates, or a two-hundredth of the snapshot's bytes if that is more. */
+  foldUpdates: number;
+  /** How long closing waits for what is under way. */
+  closeMs: number;
+}
+
+export const defaultWorkerSettings: Readonly<WorkerSettings> = {
+  pollMs: 1_000,
+  concurrency: 4,
+  projectionMs: 150,
+  smallProjectionBytes: 16 * 1024,
+  projectionMaxMs: 5_000,
+  largeProjectionBytes: 64 * 1024,
+  takeOverMs: 1_000,
+  foldBytes: 64 * 1024,
+  foldUpdates: 2_000,
+  closeMs: 4_000,
+};
+
+/**
+ * How long the record may lag behind. A projection costs its whole size, in time and in WAL, so the interval grows until what
+ * projecting a document costs a second stays the same however large it is; 5 s is the most that readers of records should wait.
+ */
+export function projectionDelay(bytes: number, settings: WorkerSettings): number {
+  const { projectionMs, projectionMaxMs, smallProjectionBytes, largeProjectionBytes } = settings;
+  const share = (bytes - smallProjectionBytes) / (largeProjectionBytes - smallProjectionBytes);
+  return projectionMs + Math.min(1, Math.max(0, share)) * (projectionMaxMs - projectionMs);
+}
+
+/** A document that nobody edited for this long is quiet, and projected at once. */
+export function quietTime(bytes: number, settings: WorkerSettings): number {
+  return Math.max(settings.projectionMs, 0.3 * projectionDelay(bytes, settings));
+}
+
+/**
+ * Whether a tail should be folded. A fold writes the whole snapshot, so the tail has to be in proportion to it: with half the
+ * snapshot's bytes, two bytes of snapshot are written for each byte of tail, whatever the size. A long tail makes opening slow, by
+ * its number of updates rather than by their bytes, so that is bounded as well; and again in proportion, since with an update of some
+ * 100 bytes both bounds are then reached together.
+ */
+export function shouldFold(
+  tail: { count: number; bytes: number },
+  snapshotBytes: number,
+  settings: WorkerSettings,
+): boolean {
+  return (
+    tail.bytes > Math.max(settings.foldBytes, snapshotBytes / 2) ||
+    tail.count > Math.max(settings.foldUpdates, snapshotBytes / 200)
+  );
+}
+
+/** How long the worker's own transactions wait for a lock at a time; then the document rests, and others go on. */
+export const lockTimeoutMs = "2000";

@@ -1,0 +1,150 @@
+import type { Database, Subscription } from "../database/types.js";
+import type { LiveDocuments } from "../documents/live.js";
+import { createDeclarations } from "./declarations.js";
+import { createInbox } from "./inbox.js";
+import { createProjections } from "./projections.js";
+import { channels, parseRing, type Ring } from "./rings.js";
+import { defaultWorkerSettings, type WorkerSettings } from "./settings.js";
+
+/** Where a worker reports what nobody waits for; a pino logger is one. */
+export interface WorkerLog {
+  info(details: object, message: string): void;
+  warn(details: object, message: string): void;
+}
+
+export interface WorkerOptions {
+  /** As a login with perch_worker; it has to be able to LISTEN. */
+  db: Database;
+  live: LiveDocuments;
+  log?: WorkerLog | undefined;
+  settings?: Partial<WorkerSettings> | undefined;
+}
+
+export interface Worker {
+  /**
+   * Tells of every notification on perch_changes and perch_documents, so that a process listens once. `ready` is called when
+   * notifications may have been lost (after a reconnect): read your tables then. Out: stops telling.
+   */
+  onRing(listener: (ring: Ring) => void, ready?: () => void): () => void;
+  /** Whether LISTEN is in force. */
+  listening(): boolean;
+  /** Begins nothing more, waits for what is under way, within `closeMs`. What is not done stays in the tables. */
+  close(): Promise<void>;
+}
+
+const silent: WorkerLog = { info: () => undefined, warn: () => undefined };
+
+/**
+ * The worker of one process: merges what SQL callers pushed, projects documents into records, folds tails, and brings what other
+ * nodes appended to this node's readers. Any number of workers share one database; none is in charge.
+ *
+ * Notifications only say when to look. Everything is read from tables, and a poll looks at all of them whether it rang or not: so a
+ * notification that is lost (a connection that broke, a proxy that swallows them) costs `pollMs`, and no data. Errors are logged, and
+ * the loop goes on.
+ * Out: the worker, listening. Errors: when the first connection to LISTEN cannot be made.
+ */
+export async function startWorker(options: WorkerOptions): Promise<Worker> {
+  const { db, live, log = silent } = options;
+  const settings = { ...defaultWorkerSettings, ...options.settings };
+  const inbox = createInbox({ db, live, log, concurrency: settings.concurrency });
+  const projections = createProjections({ db, live, log, settings });
+  const declarations = createDeclarations(db, live);
+  const listeners = new Set<{ ring(ring: Ring): void; ready(): void }>();
+  let subscription: Subscription | undefined;
+  let listening = false;
+  let closing: Promise<void> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let polling: Promise<void> | undefined;
+  let failures = 0;
+
+  function tell(call: (listener: { ring(ring: Ring): void; ready(): void }) => void): void {
+    for (const listener of listeners) {
+      try {
+        call(listener);
+      } catch (error) {
+        log.warn({ err: error }, "a listener for notifications threw");
+      }
+    }
+  }
+
+  function notify(channel: string, payload: string): void {
+    const ring = parseRing(channel, payload);
+    if (!ring) return;
+    if (ring.channel === "perch_documents") live.ring(ring.key, ring.seq);
+    tell((listener) => listener.ring(ring));
+  }
+
+  function ready(): void {
+    listening = true;
+    tell((listener) => listener.ready());
+    void poll();
+  }
+
+  function lost(error: Error): void {
+    listening = false;
+    log.warn({ err: error }, "the connection that listens was lost; it is being made again");
+  }
+
+  /** Looks at everything, once at a time; what one part throws does not keep the others from looking. */
+  function poll(): Promise<void> {
+    if (closing) return Promise.resolve();
+    if (polling) return polling;
+    clearTimeout(timer);
+    const looks = [declarations.look(), live.refreshAll(), inbox.wake(), projections.takeOver()];
+    polling = Promise.allSettled(looks).then((results) => {
+      const failed = results.find((result) => result.status === "rejected");
+      // One line when it begins and one when it ends, however long the database is away.
+      if (failed && failures++ === 0) log.warn({ err: failed.reason }, "looking at the tables failed; it goes on");
+      if (!failed && failures > 0) {
+        log.info({ failures }, "looking at the tables works again");
+        failures = 0;
+      }
+      polling = undefined;
+      if (!closing) {
+        timer = setTimeout(() => void poll(), settings.pollMs);
+        timer.unref();
+      }
+    });
+    return polling;
+  }
+
+  const stopUnexplained = live.onUnexplained(() => void inbox.wake());
+
+  async function finish(): Promise<void> {
+    clearTimeout(timer);
+    stopUnexplained();
+    await subscription?.close();
+    await Promise.all([inbox.close(), projections.close(), polling]);
+  }
+
+  async function close(): Promise<void> {
+    let patience: NodeJS.Timeout | undefined;
+    const overtime = new Promise<"overtime">((resolve) => {
+      patience = setTimeout(() => resolve("overtime"), settings.closeMs);
+    });
+    const ended = await Promise.race([finish(), overtime]);
+    clearTimeout(patience);
+    if (ended === "overtime") log.warn({}, "closing did not wait any longer for what is under way");
+  }
+
+  try {
+    subscription = await db.listen(channels, { notify, ready, lost });
+  } catch (error) {
+    closing = finish();
+    await closing;
+    throw error;
+  }
+
+  return {
+    onRing(ring, caughtUp = () => undefined) {
+      const listener = { ring, ready: caughtUp };
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    listening: () => listening,
+    close() {
+      closing ??= close();
+      return closing;
+    },
+  };
+}
