@@ -1,0 +1,136 @@
+import { z } from "zod";
+import type { Queryable } from "../database/types.js";
+import {
+  type Change,
+  type Cursor,
+  changeSchema,
+  type PullAnswer,
+  type PushResult,
+  pullAnswerSchema,
+  pushAnswerSchema,
+  type SnapshotAnswer,
+  snapshotAnswerSchema,
+} from "./schemas.js";
+
+export interface PushOptions {
+  appId: string;
+  changes: readonly Change[];
+  /** Names the device: decides between writes of the same instant, and lets `pull` leave its own changes out. */
+  clientId?: string | null | undefined;
+}
+
+/** Calls an SQL function that answers with one JSON value. */
+async function answer(db: Queryable, call: string, params: readonly unknown[]): Promise<unknown> {
+  const [row] = await db.query<{ answer: unknown }>(`select ${call} as answer`, params);
+  return row?.answer;
+}
+
+// Escapes that JSON has and jsonb refuses: NUL, and half of a surrogate pair (a whole one is not escaped).
+const unstorable = /(?:^|[^\\])(?:\\\\)*\\u(?:0000|d[89a-f])/;
+
+const textOf = (value: unknown): string | null => (typeof value === "string" ? value : null);
+
+function rejected(change: unknown, message: string, detail: unknown): PushResult {
+  const { op_id, space_id } = (change ?? {}) as { op_id?: unknown; space_id?: unknown };
+  const error = { code: "PE422", message: `invalid: ${message}`, detail };
+  return { op_id: textOf(op_id), status: "rejected", space_id: textOf(space_id), seq: null, error };
+}
+
+/** What the database could not even be asked about: values that JSON or jsonb cannot hold. The rest is for the database to judge. */
+function encode(change: Change): { text: string } | { refused: PushResult } {
+  const { error } = changeSchema.safeParse(change);
+  if (error) {
+    const [issue] = error.issues;
+    const argument = issue?.path.join(".") ?? "";
+    return { refused: rejected(change, z.prettifyError(error), { argument, message: issue?.message }) };
+  }
+  try {
+    const text = JSON.stringify(change);
+    if (!unstorable.test(text)) return { text };
+  } catch (failure) {
+    return { refused: rejected(change, `the change is not JSON: ${(failure as Error).message}`, null) };
+  }
+  return { refused: rejected(change, "the change holds text that cannot be stored: NUL or half a character", null) };
+}
+
+/**
+ * Appends changes to the log, as the user of the transaction (see `withContext`).
+ * Out: one result for each change, in order; a bad change is rejected alone and the others apply.
+ * Errors: PE401, PE413 (too many changes), PE422 (app or client id).
+ */
+export async function push(db: Queryable, options: PushOptions): Promise<{ results: PushResult[] }> {
+  const encoded = options.changes.map(encode);
+  const texts = encoded.flatMap((each) => ("text" in each ? [each.text] : []));
+  const pushed = pushAnswerSchema.parse(
+    await answer(db, "perch.push(app_id => $1, changes => $2::jsonb, client_id => $3)", [
+      options.appId,
+      `[${texts.join(",")}]`,
+      options.clientId ?? null,
+    ]),
+  );
+  let nth = 0;
+  const results = encoded.map((each) => ("refused" in each ? each.refused : (pushed.results[nth++] as PushResult)));
+  return { results };
+}
+
+export interface PullOptions {
+  appId: string;
+  /** Where to go on: the cursor of the last answer; the beginning when not given. */
+  cursor?: Cursor | undefined;
+  pageSize?: number | undefined;
+  /** Only these tables. A cursor belongs to the tables it was made with. */
+  tables?: readonly string[] | undefined;
+  /** Leaves out what this device pushed, once the cursor has first come to the end of the log. */
+  excludeClientId?: string | undefined;
+}
+
+/**
+ * The changes after a cursor in all spaces that the user of the transaction may read. Pull again while `has_more`.
+ * Errors: PE401; PE410, whose detail names the spaces that need `snapshotRecords`; PE422 for a cursor of something else.
+ */
+export async function pull(db: Queryable, options: PullOptions): Promise<PullAnswer> {
+  return pullAnswerSchema.parse(
+    await answer(
+      db,
+      `perch.pull(app_id => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], exclude_client_id => $5)`,
+      [
+        options.appId,
+        JSON.stringify(options.cursor ?? {}),
+        options.pageSize ?? 1000,
+        options.tables ?? null,
+        options.excludeClientId ?? null,
+      ],
+    ),
+  );
+}
+
+export interface SnapshotOptions {
+  appId: string;
+  /** The personal space, when not given. */
+  spaceId?: string | null | undefined;
+  /** `next` of the page before; the first page when not given. */
+  after?: string | null | undefined;
+  pageSize?: number | undefined;
+  /** The cursor that could not go on (PE410): the answer's cursor then also keeps its positions in other spaces. */
+  cursor?: Cursor | undefined;
+}
+
+/**
+ * A page of the live records of a space, and a cursor from which pulling misses nothing: go on until `next` is null.
+ * Errors: PE401, PE403, PE410 (a restore came between two pages: begin again), PE422.
+ */
+export async function snapshotRecords(db: Queryable, options: SnapshotOptions): Promise<SnapshotAnswer> {
+  return snapshotAnswerSchema.parse(
+    await answer(
+      db,
+      "perch.snapshot_records(app_id => $1, space_id => $2, after => $3, page_size => $4, cursor => $5::jsonb)",
+      [
+        options.appId,
+        options.spaceId ?? null,
+        options.after ?? null,
+        options.pageSize ?? 1000,
+        options.cursor === undefined ? null : JSON.stringify(options.cursor),
+      ],
+    ),
+  );
+}

@@ -1,0 +1,178 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { z } from "zod";
+import { type Context, withContext } from "../context/index.js";
+import type { Database, Subscription } from "../database/types.js";
+import { PerchError } from "../errors.js";
+import { type Bell, createBell } from "./bell.js";
+import { type PullOptions, pull, snapshotRecords } from "./calls.js";
+import { type Cursor, type LostSpace, lostSpaceSchema, type PulledChange, type SnapshotRecord } from "./schemas.js";
+
+export interface FollowOptions extends PullOptions {
+  /** On whose behalf; each page is read in a transaction of its own. */
+  context: Context;
+  /** How long without a ring until it looks all the same; 30 s when not given. */
+  pollMs?: number | undefined;
+  /** Ends the iteration, without an error. */
+  signal?: AbortSignal | undefined;
+  /** Told of passing faults (the database was away); it goes on by itself. */
+  onError?: ((error: unknown) => void) | undefined;
+}
+
+export type FollowEvent =
+  /** What happened next. Keep `cursor` with what you made of the changes, in one transaction of yours. */
+  | { type: "changes"; changes: PulledChange[]; revokedSpaceIds: string[]; cursor: Cursor; hasMore: boolean }
+  /** The log does not go on from the cursor in these spaces: forget what you hold of them, their snapshots follow. */
+  | { type: "resync"; spaces: LostSpace[] }
+  /** A page of a space's live records. `cursor` comes with the last page: only then is the snapshot whole. */
+  | { type: "snapshot"; spaceId: string; records: SnapshotRecord[]; last: boolean; cursor: Cursor | null };
+
+/** An iterator to use once, with `for await`; leaving the loop, `return()` and the signal all end it at once. */
+export type Following = AsyncIterableIterator<FollowEvent, undefined, undefined>;
+
+const positionsSchema = z.object({ spaces: z.record(z.string(), z.number()) });
+
+/** The numbers a cursor stands at; of one that says none, none. */
+function positionsOf(cursor: Cursor): Record<string, number> {
+  return positionsSchema.safeParse(cursor).data?.spaces ?? {};
+}
+
+/**
+ * Follows the log: everything after the cursor, then what is committed, as it is committed, in order, each change once, for as
+ * long as it is iterated. Between pages it waits for a ring of the database or, at the latest, `pollMs`; a ring for a number it
+ * has not seen is a gap, which it closes by pulling. A fault that passes (the database restarts) delays it; others are thrown:
+ * PE401, PE403, PE422, and errors of SQL.
+ */
+export function follow(db: Database, options: FollowOptions): Following {
+  const stop = new AbortController();
+  const signal = options.signal === undefined ? stop.signal : AbortSignal.any([stop.signal, options.signal]);
+  const events = run(db, options, signal);
+  return {
+    next: () => events.next(),
+    // A generator only hears of return() when it is not waiting for something itself.
+    return() {
+      stop.abort();
+      return events.return(undefined);
+    },
+    throw(error) {
+      stop.abort();
+      return events.throw(error);
+    },
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+  };
+}
+
+async function* run(
+  db: Database,
+  options: FollowOptions,
+  signal: AbortSignal,
+): AsyncGenerator<FollowEvent, undefined, undefined> {
+  const bell = createBell();
+  const patiently = <T>(work: () => Promise<T>) => throughFaults(work, signal, options.onError);
+  let subscription: Subscription | undefined;
+  try {
+    // First listen, then read: what is committed in between rings.
+    subscription = await patiently(() => listen(db, bell));
+    let cursor = options.cursor ?? {};
+    while (!signal.aborted) {
+      const page = await patiently(() => pullPage(db, options, cursor));
+      if (page === undefined || signal.aborted) return;
+      if ("lost" in page) {
+        yield { type: "resync", spaces: page.lost };
+        for (const { space_id } of page.lost) cursor = yield* resync(db, options, space_id, cursor, signal);
+        continue;
+      }
+      const { changes, cursor: next, has_more: hasMore, revoked_space_ids: revokedSpaceIds } = page;
+      cursor = next;
+      if (changes.length > 0 || revokedSpaceIds.length > 0)
+        yield { type: "changes", changes, revokedSpaceIds, cursor, hasMore };
+      if (hasMore) continue;
+      bell.reached(positionsOf(cursor));
+      await bell.wait(options.pollMs ?? 30_000, signal);
+    }
+  } finally {
+    bell.close();
+    await subscription?.close();
+  }
+}
+
+const listen = (db: Database, bell: Bell) =>
+  db.listen(["perch_changes"], { notify: (_channel, payload) => bell.rung(payload), ready: bell.wake });
+
+async function pullPage(db: Database, options: FollowOptions, cursor: Cursor) {
+  try {
+    return await withContext(db, options.context, (tx) => pull(tx, { ...options, cursor }));
+  } catch (error) {
+    const lost = lostSpaces(error);
+    if (lost === undefined) throw error;
+    return { lost };
+  }
+}
+
+function lostSpaces(error: unknown): LostSpace[] | undefined {
+  if (!(error instanceof PerchError) || error.code !== "PE410") return undefined;
+  return z.object({ spaces: z.array(lostSpaceSchema).min(1) }).safeParse(error.detail).data?.spaces;
+}
+
+/** Yields the snapshot of one space. Out: the cursor to pull on from; the old one when the snapshot has to be begun again. */
+async function* resync(
+  db: Database,
+  options: FollowOptions,
+  spaceId: string,
+  cursor: Cursor,
+  signal: AbortSignal,
+): AsyncGenerator<FollowEvent, Cursor, undefined> {
+  const { appId, pageSize, context, tables } = options;
+  let after: string | null = null;
+  while (!signal.aborted) {
+    const page = await throughFaults(
+      () =>
+        withContext(db, context, (tx) => snapshotRecords(tx, { appId, spaceId, after, pageSize, cursor })).catch(
+          (error: unknown) => {
+            // Restored between two pages, or the user was put out of the space: pulling again tells which.
+            if (error instanceof PerchError && (error.code === "PE410" || error.code === "PE403"))
+              return "again" as const;
+            throw error;
+          },
+        ),
+      signal,
+      options.onError,
+    );
+    if (page === undefined || page === "again" || signal.aborted) return cursor;
+    const records = tables === undefined ? page.records : page.records.filter(({ table }) => tables.includes(table));
+    const last = page.next === null;
+    yield { type: "snapshot", spaceId, records, last, cursor: last ? page.cursor : null };
+    if (last) return page.cursor;
+    after = page.next;
+  }
+  return cursor;
+}
+
+// What passes. Of SQLSTATE the classes connection, resources, operator intervention (a restart), serialization and deadlocks; of
+// sockets everything; and what the driver says, without a code, of a connection that ended or could not be made in time.
+const passingCode = /^(08...|53...|57P..|40...|E[A-Z_]{3,})$/;
+const passingMessage = /^(Connection terminated|timeout exceeded|Query read timeout)/i;
+
+function isPassing(error: unknown): boolean {
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  return passingCode.test(String(code)) || (code === undefined && passingMessage.test(String(message)));
+}
+
+/** Tries until it succeeds, with pauses from 0.1 to 5 s. Out: undefined when the signal came first. Throws what does not pass. */
+async function throughFaults<T>(
+  work: () => Promise<T>,
+  signal: AbortSignal,
+  onError: ((error: unknown) => void) | undefined,
+): Promise<T | undefined> {
+  for (let pause = 100; !signal.aborted; pause = Math.min(pause * 2, 5_000)) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+      onError?.(error);
+      await sleep(pause, undefined, { signal }).catch(() => undefined);
+    }
+  }
+  return undefined;
+}

@@ -1,0 +1,100 @@
+import { z } from "zod";
+
+const fields = z.record(z.string(), z.unknown());
+const optional = <T extends z.ZodType>(type: T) => type.nullish();
+
+/** One change as `push` takes it, the same as in SQL; an absent key and null are the same. */
+export const changeSchema = z.strictObject({
+  op: z.enum(["insert", "update", "delete"]),
+  table: z.string(),
+  id: z.string(),
+  data: optional(fields),
+  /** When each field was written, where that is not `at`. */
+  field_meta: optional(z.record(z.string(), z.string())),
+  /** When the change was made; now, when not given. */
+  at: optional(z.string()),
+  /** Makes a repeat harmless: choose it once for a change, and keep it. */
+  op_id: optional(z.string()),
+  /** The personal space, when not given. */
+  space_id: optional(z.string()),
+  schema_version: optional(z.int().positive()),
+  base_seq: optional(z.int().nonnegative()),
+  actor: optional(fields),
+  origin: optional(z.string()),
+});
+export type Change = z.infer<typeof changeSchema>;
+
+export const pushResultSchema = z.object({
+  op_id: z.string().nullable(),
+  status: z.enum(["applied", "replayed", "rejected"]),
+  space_id: z.string().nullable(),
+  /** The change's number in the log of its space (of a document table: the document's position). */
+  seq: z.number().nullable(),
+  /** Why it was rejected. */
+  error: z.object({ code: z.string(), message: z.string(), detail: z.unknown() }).optional(),
+});
+export type PushResult = z.infer<typeof pushResultSchema>;
+
+export const pushAnswerSchema = z.object({ results: z.array(pushResultSchema) });
+
+/** Says where a reader is. Opaque: keep it as JSON and pass it back as it came; `{}` is the beginning. */
+export const cursorSchema = fields;
+export type Cursor = z.infer<typeof cursorSchema>;
+
+export const pulledChangeSchema = z.object({
+  space_id: z.string(),
+  seq: z.number(),
+  op: z.enum(["insert", "update", "delete"]),
+  table: z.string(),
+  id: z.string(),
+  data: fields.nullable(),
+  field_meta: z.record(z.string(), z.string()),
+  at: z.string(),
+  deleted_at: z.string().nullable(),
+  user_id: z.string(),
+  client_id: z.string().nullable(),
+  op_id: z.string().nullable(),
+  schema_version: z.number(),
+  actor: fields.nullable(),
+  origin: z.string().nullable(),
+  created_at: z.string(),
+});
+export type PulledChange = z.infer<typeof pulledChangeSchema>;
+
+export const pullAnswerSchema = z.object({
+  changes: z.array(pulledChangeSchema),
+  cursor: cursorSchema,
+  has_more: z.boolean(),
+  /** Spaces the cursor knew and that this user may no longer read. */
+  revoked_space_ids: z.array(z.string()),
+});
+export type PullAnswer = z.infer<typeof pullAnswerSchema>;
+
+export const snapshotRecordSchema = z.object({
+  table: z.string(),
+  id: z.string(),
+  data: fields,
+  field_meta: z.record(z.string(), z.string()),
+  seq: z.number(),
+  inserted_at: z.string().nullable(),
+  deleted_at: z.string().nullable(),
+  schema_version: z.number(),
+});
+export type SnapshotRecord = z.infer<typeof snapshotRecordSchema>;
+
+export const snapshotAnswerSchema = z.object({
+  records: z.array(snapshotRecordSchema),
+  cursor: cursorSchema,
+  /** What to pass as `after` for the next page; null after the last. */
+  next: z.string().nullable(),
+});
+export type SnapshotAnswer = z.infer<typeof snapshotAnswerSchema>;
+
+export const lostSpaceSchema = z.object({
+  space_id: z.string(),
+  reason: z.enum(["expired", "ahead", "epoch"]),
+  oldest_seq: z.number(),
+  latest_seq: z.number(),
+});
+/** A space in which the log does not go on from a cursor, as in the detail of PE410. */
+export type LostSpace = z.infer<typeof lostSpaceSchema>;

@@ -1,0 +1,124 @@
+import { expect, it } from "vitest";
+import { type Change, type PulledChange, pull, push, snapshotRecords } from "../../src/changes/index.js";
+import { withContext } from "../../src/context/index.js";
+import { describeEachEngine } from "../support/databases.js";
+
+describeEachEngine("push, pull and snapshotRecords", (open) => {
+  it("carry typed changes there and back", async () => {
+    const { db } = await open();
+    const change: Change = {
+      op: "insert",
+      table: "tasks",
+      id: "t1",
+      data: { title: "Buy milk", done: false },
+      at: "2026-01-01T10:00:00Z",
+      op_id: "op-1",
+      actor: { type: "agent" },
+      origin: "user",
+    };
+    const { results } = await withContext(db, { userId: "ada" }, (tx) =>
+      push(tx, { appId: "todo", changes: [change], clientId: "phone" }),
+    );
+    expect(results).toEqual([{ op_id: "op-1", status: "applied", space_id: "~ada", seq: 1 }]);
+    const page = await withContext(db, { userId: "ada" }, (tx) => pull(tx, { appId: "todo" }));
+    const [pulled] = page.changes as [PulledChange];
+    expect(pulled).toMatchObject({
+      space_id: "~ada",
+      seq: 1,
+      op: "insert",
+      data: { title: "Buy milk", done: false },
+      at: "2026-01-01T10:00:00.000000Z",
+      user_id: "ada",
+      client_id: "phone",
+      actor: { type: "agent" },
+      origin: "user",
+    });
+    expect(page).toMatchObject({ has_more: false, revoked_space_ids: [] });
+    const snapshot = await withContext(db, { userId: "ada" }, (tx) => snapshotRecords(tx, { appId: "todo" }));
+    expect(snapshot.records).toMatchObject([{ table: "tasks", id: "t1", data: { title: "Buy milk" }, seq: 1 }]);
+    expect(snapshot.next).toBeNull();
+    const after = await withContext(db, { userId: "ada" }, (tx) =>
+      pull(tx, { appId: "todo", cursor: snapshot.cursor }),
+    );
+    expect(after.changes).toEqual([]);
+  });
+
+  it("reject alone, in their place, changes that JSON or the database cannot hold", async () => {
+    const { db } = await open();
+    const good = (id: string): Change => ({ op: "insert", table: "tasks", id });
+    const cyclic: Record<string, unknown> = {};
+    cyclic.self = cyclic;
+    const changes = [
+      good("a"),
+      { ...good("nul"), data: { text: "a\u0000b" }, op_id: "nul" },
+      { ...good("half"), data: { text: "\ud83d" } },
+      { ...good("cycle"), data: cyclic },
+      { ...good("big"), data: { number: 10n } },
+      { ...good("infinite"), base_seq: Number.POSITIVE_INFINITY },
+      { ...good("unknown"), sequence: 1 } as Change,
+      { ...good("op"), op: "upsert" } as unknown as Change,
+      null as unknown as Change,
+      { ...good("escaped"), data: { text: "a backslash \\u0000 is no NUL, and 😀 is whole" } },
+      good("z"),
+    ];
+    const { results } = await withContext(db, { userId: "ada" }, (tx) => push(tx, { appId: "todo", changes }));
+    expect(results.map(({ status, error }) => error?.code ?? status)).toEqual([
+      "applied",
+      ...Array(8).fill("PE422"),
+      "applied",
+      "applied",
+    ]);
+    expect(results[1]).toMatchObject({ op_id: "nul", status: "rejected", seq: null });
+    expect(results.map(({ seq }) => seq).filter((seq) => seq !== null)).toEqual([1, 2, 3]);
+    const { records } = await withContext(db, { userId: "ada" }, (tx) => snapshotRecords(tx, { appId: "todo" }));
+    expect(records.map(({ id }) => id)).toEqual(["a", "escaped", "z"]);
+  });
+
+  it("page, and pass on what the database refuses", async () => {
+    const { db } = await open();
+    const changes = Array.from({ length: 25 }, (_, n): Change => ({ op: "insert", table: "tasks", id: `t${n}` }));
+    const as = { userId: "ada" };
+    await withContext(db, as, (tx) => push(tx, { appId: "todo", changes }));
+    const seen: string[] = [];
+    for (let cursor = {}, more = true; more; ) {
+      const page = await withContext(db, as, (tx) => pull(tx, { appId: "todo", cursor, pageSize: 10 }));
+      seen.push(...page.changes.map(({ id }) => id));
+      cursor = page.cursor;
+      more = page.has_more;
+    }
+    expect(seen).toEqual(changes.map(({ id }) => id));
+    const records: string[] = [];
+    for (let after: string | null = null, first = true; first || after !== null; first = false) {
+      const page = await withContext(db, as, (tx) => snapshotRecords(tx, { appId: "todo", after, pageSize: 10 }));
+      records.push(...page.records.map(({ id }) => id));
+      after = page.next;
+    }
+    expect(records.sort()).toEqual([...seen].sort());
+    const wrong = withContext(db, as, (tx) => pull(tx, { appId: "todo", cursor: { v: 99 } }));
+    await expect(wrong).rejects.toMatchObject({ code: "PE422" });
+    const elsewhere = withContext(db, as, (tx) => snapshotRecords(tx, { appId: "todo", spaceId: "elsewhere" }));
+    await expect(elsewhere).rejects.toMatchObject({ code: "PE403" });
+    await expect(db.transaction((tx) => push(tx, { appId: "todo", changes: [] }))).rejects.toMatchObject({
+      code: "PE401",
+    });
+  });
+
+  it("leave out one's own changes and other tables when asked to", async () => {
+    const { db } = await open();
+    const as = { userId: "ada" };
+    const pushed = (clientId: string, table: string, id: string) =>
+      withContext(db, as, (tx) => push(tx, { appId: "todo", clientId, changes: [{ op: "insert", table, id }] }));
+    const pulled = async (cursor: object) => {
+      const options = { appId: "todo", cursor: { ...cursor }, tables: ["tasks"], excludeClientId: "me" };
+      const page = await withContext(db, as, (tx) => pull(tx, options));
+      return { cursor: page.cursor, ids: page.changes.map(({ id }) => id) };
+    };
+    await pushed("me", "tasks", "old");
+    const first = await pulled({});
+    expect(first.ids).toEqual(["old"]);
+    await pushed("me", "tasks", "mine");
+    await pushed("you", "tasks", "yours");
+    await pushed("you", "lists", "other");
+    expect((await pulled(first.cursor)).ids).toEqual(["yours"]);
+  });
+});
