@@ -1,3 +1,4 @@
+export * from "./changes/index.js";
 export * from "./context/index.js";
 export * from "./database/index.js";
 export * from "./errors.js";
