@@ -1,0 +1,61 @@
+import { expect, it } from "vitest";
+import { createGate, createRate } from "../../src/gateway/gate.js";
+import { createHealing } from "../../src/gateway/healing.js";
+
+it("a room is asked to join again at once, then ever later, then not at all until time has passed", () => {
+  let now = 0;
+  const healing = createHealing(() => now);
+  const delays = Array.from({ length: 7 }, () => healing.delay("room", false));
+  expect(delays).toEqual([0, 200, 800, 3_000, 5_000, undefined, undefined]);
+  expect(healing.delay("another", false)).toBe(0);
+  now += 10_000;
+  expect(healing.delay("room", false)).toBe(5_000);
+  now += 60_000;
+  expect(healing.delay("room", false)).toBe(0);
+});
+
+it("a passing fault is waited for however long it lasts", () => {
+  const now = 0;
+  const healing = createHealing(() => now);
+  for (let n = 0; n < 5; n++) healing.delay("room", true);
+  expect(healing.delay("room", true)).toBe(10_000);
+  expect(healing.delay("room", true)).toBe(20_000);
+});
+
+it("a rate lets twice as many through in a burst, then so many a second", () => {
+  let now = 0;
+  const take = createRate(10, () => now);
+  const taken = () => {
+    let count = 0;
+    while (take()) count += 1;
+    return count;
+  };
+  expect(taken()).toBe(20);
+  now += 1_000;
+  expect(taken()).toBe(10);
+  now += 60_000;
+  expect(taken()).toBe(20);
+});
+
+it("a gate lets so many through at once, the others in their order, also past one that fails", async () => {
+  const inTurn = createGate(2);
+  const order: number[] = [];
+  let running = 0;
+  let most = 0;
+  const results = await Promise.allSettled(
+    Array.from({ length: 6 }, (_, n) =>
+      inTurn(async () => {
+        running += 1;
+        most = Math.max(most, running);
+        order.push(n);
+        await new Promise((resolve) => setTimeout(resolve, 5));
+        running -= 1;
+        if (n === 1) throw new Error("failed");
+        return n;
+      }),
+    ),
+  );
+  expect(order).toEqual([0, 1, 2, 3, 4, 5]);
+  expect(most).toBe(2);
+  expect(results.map(({ status }) => status === "fulfilled")).toEqual([true, false, true, true, true, true]);
+});
