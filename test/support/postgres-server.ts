@@ -6,7 +6,7 @@
  * The server ends and its folder goes when `close()` is called, and also when this process ends in any other way.
  */
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { chmodSync, chownSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { chownSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
@@ -95,9 +95,10 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
   const dir = mkdtempSync(join(tmpdir(), `perch-postgres-${version}-`));
   if (user) chownSync(dir, user.uid, user.gid);
   let binaries = found;
+  // A checkout in root's own home is closed to that user.
   if (user && !readableByAll(binaries)) {
     cpSync(join(found, ".."), join(dir, "native"), { recursive: true, verbatimSymlinks: true });
-    chmodSync(join(dir, "native"), 0o755);
+    execFileSync("chown", ["-R", `${user.uid}:${user.gid}`, join(dir, "native")]);
     binaries = join(dir, "native", "bin");
   }
   const data = join(dir, "data");
