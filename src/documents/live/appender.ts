@@ -62,10 +62,17 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
   const apart = new Map<Appendable, number>();
   let sharedBusy = false;
   let ownBusy = 0;
+  let scheduled = false;
 
+  /** Not at once: answers of the engine that have arrived already, and stand behind this one in the event loop, come along. */
   function wake(document: Appendable): void {
     (apart.has(document) ? own : shared).add(document);
-    next();
+    if (scheduled || (sharedBusy && own.size === 0)) return;
+    scheduled = true;
+    setImmediate(() => {
+      scheduled = false;
+      next();
+    });
   }
 
   function next(): void {

@@ -1,0 +1,229 @@
+import { randomBytes } from "node:crypto";
+import { LoroDoc } from "loro-crdt";
+import type { Database, Queryable, Transaction } from "../../../src/database/types.js";
+import type { DocumentKey } from "../../../src/documents/key.js";
+import {
+  type Author,
+  type CommittedUpdates,
+  createLiveDocuments,
+  type LiveDocument,
+  type LiveDocuments,
+  type LiveLimits,
+} from "../../../src/documents/live.js";
+import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
+import type { TestDatabase } from "../../support/databases.js";
+
+export const ada: Author = { userId: "ada", clientId: "ada-1" };
+export const fields = { title: "string", body: "text" };
+
+export function keyOf(recordId: string, spaceId = "~ada"): DocumentKey {
+  return { spaceId, appId: "notes", tableName: "pages", recordId };
+}
+
+export async function declare(t: TestDatabase, declared: Record<string, string> = fields): Promise<void> {
+  await t.db.query("select perch.declare_table(app_id => 'notes', table_name => 'pages', fields => $1::jsonb)", [
+    JSON.stringify(declared),
+  ]);
+}
+
+/** What to undo after a test, last first. */
+const cleanups: (() => unknown)[] = [];
+export function cleanup(work: () => unknown): void {
+  cleanups.push(work);
+}
+export async function cleanUp(): Promise<void> {
+  for (const work of cleanups.splice(0).reverse()) await work();
+}
+
+export interface Node {
+  readonly db: Watched;
+  readonly engine: DocumentEngine;
+  readonly live: LiveDocuments;
+}
+
+export interface NodeOptions {
+  db?: Database;
+  engine?: DocumentEngine;
+  limits?: LiveLimits;
+}
+
+/** A node as the worker role sees the database, closed after the test. */
+export async function startNode(t: TestDatabase, options: NodeOptions = {}): Promise<Node> {
+  const db = watch(options.db ?? (await t.login("perch_worker")));
+  const engine = options.engine ?? createDocumentEngine({ threads: 1 });
+  const live = createLiveDocuments({ db, engine, ...(options.limits && { limits: options.limits }) });
+  cleanup(async () => {
+    db.go();
+    await live.close();
+    if (!options.engine) await engine.close();
+  });
+  return { db, engine, live };
+}
+
+export interface Watched extends Database {
+  /** Statements since the last call, by the perch function or table they are about. */
+  counted(): Record<string, number>;
+  /** The next statements that match wait, before they are sent (`before`) or with their answer (`after`). Out: when one has come. */
+  hold(match: RegExp, where: "before" | "after"): Promise<void>;
+  /** Those that wait go on, or fail: after their effect when they were held there. */
+  go(failure?: Error): void;
+}
+
+/** The real database, with a hand on the line: every statement is sent, some later. */
+export function watch(db: Database): Watched {
+  let counts: Record<string, number> = {};
+  let gate: { match: RegExp; where: "before" | "after"; reached(): void; open: Promise<Error | undefined> } | undefined;
+  let release: ((failure?: Error) => void) | undefined;
+
+  async function pass<T>(sql: string, send: () => Promise<T>): Promise<T> {
+    const name = /perch\.(\w+)/.exec(sql)?.[1] ?? "other";
+    counts[name] = (counts[name] ?? 0) + 1;
+    const held = gate?.match.test(sql) ? gate : undefined;
+    if (held?.where === "before") {
+      held.reached();
+      const failure = await held.open;
+      if (failure) throw failure;
+    }
+    const result = await send();
+    if (held?.where === "after") {
+      held.reached();
+      const failure = await held.open;
+      if (failure) throw failure;
+    }
+    return result;
+  }
+
+  const through = (inner: Queryable): Queryable => ({
+    query: (sql, params) => pass(sql, () => inner.query(sql, params)),
+  });
+
+  return {
+    ...db,
+    ...through(db),
+    transaction: (work) =>
+      pass("perch.transaction", () => db.transaction((tx) => work({ ...tx, ...through(tx) } as Transaction))),
+    counted() {
+      const result = counts;
+      counts = {};
+      return result;
+    },
+    hold(match, where) {
+      return new Promise((reached) => {
+        const open = new Promise<Error | undefined>((resolve) => {
+          release = resolve;
+        });
+        gate = { match, where, reached, open };
+      });
+    },
+    go(failure) {
+      gate = undefined;
+      release?.(failure);
+    },
+  };
+}
+
+export interface Client {
+  readonly doc: LoroDoc;
+  readonly document: LiveDocument;
+  /** What the listener was given, in order. */
+  readonly heard: CommittedUpdates[];
+  readonly ended: () => boolean;
+  text(): string;
+  /** Types, and sends what was typed. Out: when it is acknowledged. */
+  type(letters: string, at?: number): Promise<{ seq: number }>;
+  /** Sends whatever the server has not been sent. */
+  send(): Promise<{ seq: number }>;
+  leave(): void;
+}
+
+/** A Loro client of one node: joins, types, applies what it hears. */
+export async function connect(node: Node, key: DocumentKey, author: Author = ada): Promise<Client> {
+  const document = await node.live.open(key);
+  const doc = new LoroDoc();
+  const heard: CommittedUpdates[] = [];
+  let over = false;
+  const self = {};
+  const joined = await document.join(
+    doc.oplogVersion().encode(),
+    (committed) => {
+      heard.push(committed);
+      if (committed.origin !== self) for (const update of committed.updates) doc.import(update);
+    },
+    () => {
+      over = true;
+    },
+  );
+  for (const update of joined.updates) doc.import(update);
+  let sent = doc.oplogVersion();
+  const send = () => {
+    doc.commit();
+    const update = doc.export({ mode: "update", from: sent });
+    sent = doc.oplogVersion();
+    return document.append([update], author, self);
+  };
+  let left = false;
+  const leave = () => {
+    if (left) return;
+    left = true;
+    joined.leave();
+    document.release();
+  };
+  cleanup(leave);
+  return {
+    doc,
+    document,
+    heard,
+    ended: () => over,
+    text: () => doc.getText("body").toString(),
+    type(letters, at) {
+      const body = doc.getText("body");
+      body.insert(Math.min(at ?? body.length, body.length), letters);
+      return send();
+    },
+    send,
+    leave,
+  };
+}
+
+/** The body that is stored, as a reader of the tables would build it. */
+export async function storedText(db: Queryable, key: DocumentKey): Promise<string> {
+  const [row] = await db.query<{ snapshot: Uint8Array | null; updates: Uint8Array[] }>(
+    "select snapshot, updates from perch.load_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4)",
+    [key.spaceId, key.appId, key.tableName, key.recordId],
+  );
+  const doc = new LoroDoc();
+  const blobs = [...(row?.snapshot ? [row.snapshot] : []), ...(row?.updates ?? [])];
+  for (const blob of blobs) {
+    const { pending } = doc.import(blob);
+    if (pending && pending.size > 0) throw new Error("what is stored lacks something it builds on");
+  }
+  return doc.getText("body").toString();
+}
+
+/** An update by a stranger with a document of its own. */
+export function strangersUpdate(edit: (doc: LoroDoc) => void): Uint8Array {
+  const doc = new LoroDoc();
+  edit(doc);
+  doc.commit();
+  return doc.export({ mode: "update" });
+}
+
+/** An engine of one thread, and an update that is more than its memory holds: importing it traps the thread. */
+export function fragileEngine(): { engine: DocumentEngine; trapping: Uint8Array } {
+  const engine = createDocumentEngine({ threads: 1, limits: { wasmBytes: 8 * 2 ** 20, updateBytes: 8 * 2 ** 20 } });
+  cleanup(() => engine.close());
+  const trapping = strangersUpdate((doc) => doc.getText("body").insert(0, "x".repeat(3_900_000)));
+  return { engine, trapping };
+}
+
+export const freshId = (prefix = "doc"): string => `${prefix}-${randomBytes(4).toString("hex")}`;
+
+export async function eventually(check: () => boolean | Promise<boolean>, withinMs = 5_000): Promise<void> {
+  const end = Date.now() + withinMs;
+  while (!(await check())) {
+    if (Date.now() > end) throw new Error("it did not happen in time");
+    await new Promise((done) => setTimeout(done, 5));
+  }
+}
+
+export const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));
