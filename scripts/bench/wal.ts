@@ -8,6 +8,7 @@ import type { Database } from "../../src/database/types.js";
 import { appendEntries } from "../../src/documents/live/stored.js";
 import { startPostgresServer } from "../../test/support/postgres-server.js";
 import { seededRandom } from "../../test/support/traces.js";
+import { endOf } from "../demo/author.js";
 import { figure, table } from "../support/figures.js";
 import { perchProcess } from "../support/perch-process.js";
 import type { Benchmark, BenchmarkOptions } from "./benchmark.js";
@@ -66,8 +67,9 @@ async function appends(db: Database, strokes: number): Promise<number> {
   unsubscribe();
   let afterSeq = seq;
   const append = async (payload: Uint8Array) => {
+    const ends = { [doc.peerIdStr]: endOf([payload], doc.peerIdStr) };
     const author = { userId: "typist", writable: null, clientId: null };
-    const [entry] = await appendEntries(db, [{ key, afterSeq, updates: [{ payload, ...author }] }], 5_000);
+    const [entry] = await appendEntries(db, [{ key, afterSeq, updates: [{ payload, ends, ...author }] }], 5_000);
     const [result] = entry?.results ?? [];
     if (result === undefined || !("seq" in result)) throw new Error("a keystroke was refused");
     afterSeq = result.seq;

@@ -21,6 +21,8 @@ export interface Author {
   type(patches: readonly Patch[]): void;
   text(): string;
   leave(): void;
+  /** Leaves when the server goes, instead of trying to reach it again. */
+  leaveWithServer(): void;
 }
 
 export interface AuthorOptions {
@@ -84,6 +86,9 @@ export async function openAuthor({ url, roomId, token, field }: AuthorOptions): 
     },
     text: () => text.toString(),
     leave: () => client.destroy(),
+    leaveWithServer() {
+      line.onClosed = () => client.destroy();
+    },
   };
 }
 

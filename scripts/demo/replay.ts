@@ -11,7 +11,10 @@ export interface Replay {
    * Rejects when a document shows something the recording had not, or when nothing moves for a minute.
    */
   type(from: number, to: number, ahead?: number): Promise<void>;
-  /** Shows both authors everything, and waits until both have all that was typed, and the server has confirmed it. */
+  /**
+   * Shows both authors everything, and waits until both have all that was typed, and the server has confirmed it. Only where the
+   * recording lets both know everything: at an interruption, or at the end.
+   */
   settle(): Promise<void>;
   /** Milliseconds from a keystroke to its arrival at the other client; edits that met a restart are not among them. */
   readonly latencies: number[];

@@ -109,7 +109,6 @@ export async function playStory({ stage, schedule, ahead, onProgress }: StoryOpt
         await typing.type(at, Math.min(to, at + 500), ahead);
         say("typing");
       }
-      await typing.settle();
       seconds += (performance.now() - started) / 1000;
     };
 
@@ -132,6 +131,7 @@ export async function playStory({ stage, schedule, ahead, onProgress }: StoryOpt
       at = to;
     }
     await type(at, steps);
+    await typing.settle();
 
     say("somebody joins late");
     const late = await open("cleo");
@@ -186,6 +186,7 @@ export async function playStory({ stage, schedule, ahead, onProgress }: StoryOpt
       },
     };
     say("stopping perch");
+    for (const person of people) person.leaveWithServer();
     return { ...result, shutdown: await perch.stop() };
   } finally {
     for (const person of people) person.leave();

@@ -33,17 +33,17 @@ export async function tryAsStranger(
   const [pulled] = await withContext(db, { userId }, (tx) =>
     tx.query<{ page: { changes: unknown[] } }>("select perch.pull(app_id => $1) as page", [place.appId]),
   );
-  const push = withContext(db, { userId }, (tx) =>
+  const push = await withContext(db, { userId }, (tx) =>
     tx.query(
       "select perch.push_update(app_id => $1, table_name => $2, record_id => $3, update => $4, space_id => $5)",
       [place.appId, place.tableName, place.recordId, new Uint8Array([1]), place.spaceId],
     ),
-  );
+  ).then(() => "accepted", codeOf);
   return {
     join,
     records: (await readRecord(db, place, userId)) === undefined ? 0 : 1,
     changes: pulled?.page.changes.length ?? 0,
     document: await readStored(db, place, userId).then(({ bytes }) => bytes, codeOf),
-    push: await push.then(() => "accepted", codeOf),
+    push,
   };
 }

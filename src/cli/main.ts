@@ -7,6 +7,14 @@ import { type Command, UsageError } from "./command.js";
 
 /** Every command: one line for `perch --help`, and the module that has the rest, loaded only when it is called. */
 const commands: Record<string, { summary: string; load: () => Promise<{ command: Command }> }> = {
+  start: {
+    summary: "bring the database up to date and serve it: the embedded one, or DATABASE_URL",
+    load: () => import("./start.js"),
+  },
+  worker: {
+    summary: "serve a database that is migrated already; any number of processes may",
+    load: () => import("./worker.js"),
+  },
   migrate: {
     summary: "bring a database up to date, take migrations back, show what is missing, print the SQL",
     load: () => import("./migrate.js"),

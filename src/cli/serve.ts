@@ -3,7 +3,7 @@ import type { Database } from "../database/types.js";
 import { createLiveDocuments } from "../documents/live/documents.js";
 import { createDocumentEngine } from "../documents/loro/engine.js";
 import { type Gateway, startGateway } from "../gateway/index.js";
-import { startWorker } from "../worker/worker.js";
+import { startWorker } from "../worker/index.js";
 import type { ServeSettings } from "./settings.js";
 
 export interface Serving {
@@ -24,7 +24,13 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
   try {
     const worker = await startWorker({ db, live, log });
     ends.unshift(() => worker.close());
-    const gateway = await startGateway({ db, live, settings: settings.gateway, log });
+    const gateway = await startGateway({
+      db,
+      live,
+      settings: settings.gateway,
+      log,
+      notReady: () => (worker.listening() ? undefined : "the connection that listens is being made again"),
+    });
     return {
       gateway,
       async close() {
