@@ -36,7 +36,7 @@ begin
 end
 $grants$;
 
-grant select on perch.spaces, perch.space_members, perch.sync_changes, perch.records, perch.stored_records, perch.documents, perch.document_tables
+grant select on perch.spaces, perch.space_members, perch.sync_changes, perch.records, perch.stored_records, perch.documents, perch.document_tables, perch.log_epoch
   to perch_app;
 
 grant select on all tables in schema perch to perch_worker;

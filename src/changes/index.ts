@@ -1,3 +1,4 @@
+export * from "./backup/index.js";
 export { type PullOptions, type PushOptions, pull, push, type SnapshotOptions, snapshotRecords } from "./calls.js";
 export { type FollowEvent, type Following, type FollowOptions, follow } from "./follow.js";
 export type {

@@ -97,7 +97,7 @@ export const tables: Record<string, TableEntry> = {
   },
   log_epoch: {
     ...declared,
-    app: "",
+    app: "select",
     select: "1",
     insert: "x",
     update: "1",
