@@ -12,6 +12,7 @@ import { createCounts } from "./counts.js";
 import { documentChannels } from "./document-channel.js";
 import { createGate } from "./gate.js";
 import { createHttpHandler } from "./http.js";
+import { loggedError } from "./log.js";
 import { createPresence } from "./presence.js";
 import { closeCode, maxFrameBytes, roomType } from "./protocol.js";
 import { recheckAccess } from "./recheck.js";
@@ -44,7 +45,8 @@ const maxTokenBytes = 16 * 1024;
  * Serves HTTP and WebSocket. Does not own `db` and `live`: close them after it.
  * Throws when the address is taken, or when development mode would be open to the network.
  */
-export async function startGateway({ db, live, settings, log, notReady }: GatewayOptions): Promise<Gateway> {
+export async function startGateway({ db, live, settings, notReady, ...options }: GatewayOptions): Promise<Gateway> {
+  const log = options.log.child({}, { serializers: { err: loggedError } });
   refuseOpenDevelopmentMode(settings);
   if (isDevelopmentMode(settings)) log.warn("development mode: a token is a plain user id");
   const verifyToken = createTokenVerifier(settings);

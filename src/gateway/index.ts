@@ -1,4 +1,5 @@
 export { type Gateway, type GatewayOptions, startGateway } from "./gateway.js";
+export { loggedError } from "./log.js";
 export {
   describeGatewaySettings,
   type GatewaySettings,

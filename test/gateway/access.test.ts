@@ -98,22 +98,20 @@ describe("tokens", () => {
     const url = `http://127.0.0.1:${(keyServer.address() as AddressInfo).port}/`;
     const node = await startNode(database, { env: { PERCH_JWKS_URL: url, PERCH_JOIN_PATIENCE_MS: "100" } });
     const client = await rawClient(node);
-    const token = new SignJWT({ sub: "ada" })
-      .setProtectedHeader({ alg: "RS256" })
-      .sign(
-        (
-          await crypto.subtle.generateKey(
-            {
-              name: "RSASSA-PKCS1-v1_5",
-              modulusLength: 2048,
-              publicExponent: new Uint8Array([1, 0, 1]),
-              hash: "SHA-256",
-            },
-            false,
-            ["sign", "verify"],
-          )
-        ).privateKey,
-      );
+    const token = new SignJWT({ sub: "ada" }).setProtectedHeader({ alg: "RS256" }).sign(
+      (
+        await crypto.subtle.generateKey(
+          {
+            name: "RSASSA-PKCS1-v1_5",
+            modulusLength: 2048,
+            publicExponent: new Uint8Array([1, 0, 1]),
+            hash: "SHA-256",
+          },
+          false,
+          ["sign", "verify"],
+        )
+      ).privateKey,
+    );
     client.send({
       type: MessageType.JoinRequest,
       crdt: "%LOR",
