@@ -19,6 +19,14 @@ const commands: Record<string, { summary: string; load: () => Promise<{ command:
     summary: "bring a database up to date, take migrations back, show what is missing, print the SQL",
     load: () => import("./migrate.js"),
   },
+  export: {
+    summary: "write all that a user authored to a file",
+    load: () => import("./export.js"),
+  },
+  import: {
+    summary: "restore such a file, also into another user or space",
+    load: () => import("./import.js"),
+  },
 };
 
 function overview(): string {
