@@ -25,7 +25,7 @@ begin
           'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
           'setting', 'lock_key', 'check_id', 'fail', 'error_word', 'document_fields',
           'load_document', 'read_document', 'append_updates', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
-          'due_projections', 'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'projection_delay', 'enqueue_document', 'fold_document', 'next_seq',
+          'due_projections', 'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'projection_delay', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'next_seq',
           'owns_space', 'is_unowned_space_of_mine'])
       ) as g (role, functions)
       cross join unnest(g.functions) as f (name)
@@ -42,5 +42,5 @@ grant select on perch.spaces, perch.space_members, perch.sync_changes, perch.rec
 grant select on all tables in schema perch to perch_worker;
 grant insert, update, delete on
   perch.documents, perch.document_tombstones, perch.document_snapshots, perch.document_updates, perch.document_history, perch.document_inbox, perch.document_queue,
-  perch.stored_records, perch.sync_changes, perch.space_heads
+  perch.stored_records, perch.sync_changes, perch.space_heads, perch.push_receipts, perch.owed_rings, perch.watch
   to perch_worker;

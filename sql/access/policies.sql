@@ -32,7 +32,11 @@ begin
       ('document_queue',       writable,                               writable),
       ('document_tables',      'true',                                 null),
       ('log_epoch',            'true',                                 null),
-      ('space_heads',          readable,                               writable)
+      ('space_heads',          'false',                                null),
+      ('schema_versions',      'true',                                 null),
+      ('schema_upgrades',      'true',                                 null),
+      ('owed_rings',           'false',                                null),
+      ('watch',                'true',                                 null)
     ) as r (table_name, may_read, may_write)
   loop
     execute format('alter table perch.%I enable row level security', rule.table_name);
@@ -71,3 +75,14 @@ create policy may_delete on perch.document_inbox for delete
 create policy may_insert on perch.document_tables for insert to perch_owner with check (true);
 create policy may_update on perch.document_tables for update to perch_owner using (true) with check (true);
 create policy may_update on perch.log_epoch for update to perch_owner using (true) with check (true);
+
+create policy may_insert on perch.schema_versions for insert to perch_owner with check (true);
+create policy may_update on perch.schema_versions for update to perch_owner using (true) with check (true);
+create policy may_insert on perch.schema_upgrades for insert to perch_owner with check (true);
+create policy may_update on perch.schema_upgrades for update to perch_owner using (true) with check (true);
+
+-- The counters and the rings are perch's own bookkeeping, on which no user has a grant; what they count is in the log, whose
+-- policies decide. A ring is made when the transaction ends, by when the context may be another.
+drop policy if exists bookkeeping on perch.space_heads;
+create policy bookkeeping on perch.space_heads to perch_owner using (true) with check (true);
+create policy may_insert on perch.owed_rings for insert to perch_owner with check (true);

@@ -27,7 +27,7 @@ as $$
      group by i.space_id, i.table_name, i.record_id
   ),
   stored as materialized (
-    select t.space_id, t.table_name, t.record_id, t.seq,
+    select t.space_id, t.table_name, t.record_id, greatest(t.seq, r.seq) as seq,
            greatest(t.schema_version, r.schema_version) as schema_version,
            greatest(t.latest_at, r.latest_at) as latest_at,
            greatest(t.inserted_at, r.inserted_at) as inserted_at,

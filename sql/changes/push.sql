@@ -1,103 +1,123 @@
--- Locks, in the order of every writer: receipts (by op_id), documents (by key), the counters of the spaces (by id). Behind the
--- counters nothing waits any more: records are written only by those who hold the counter of their space.
+-- Locks, in the order of every writer: receipts (by op_id), documents (by key), the counters of the spaces (by id). Behind a
+-- counter nothing waits any more: the records of a space are written only by whoever holds its counter. (Were records locked
+-- before it, two transactions that push twice to one space would meet: one holds the counter and waits for a record, the other the
+-- record and waits for the counter.) So the counter is the last that is taken, with all checking done before.
+--
+-- One change on its own is the common case, and most of what it costs is starting statements: so it has its own path of four small
+-- ones here. It is left for perch.push_many, before anything is written, as soon as anything is out of the ordinary.
 create or replace function perch.push(app_id text, changes jsonb, client_id text)
 returns jsonb
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  author constant text := perch.require_user();
-  personal constant text := perch.personal_space_id(author);
-  max_count constant bigint := perch.setting('max_changes_per_push', 10000);
+  author constant text := current_setting('app.current_user_id', true);
   now constant timestamptz := clock_timestamp();
-  results jsonb[];
+  change constant jsonb := changes -> 0;
+  content text;
+  op text;
+  space text;
   read perch.change;
-  accepted perch.change[] := '{}';
-  documents perch.change[];
-  plain perch.change[];
-  claimed text[];
-  fresh integer[];
-  code text;
-  message text;
-  details text;
-  change jsonb;
-  place integer := 0;
+  taken bigint;
+  written boolean;
 begin
-  perform perch.check_id(push.app_id, 'app_id', 64);
-  if push.client_id is not null then
-    perform perch.check_id(push.client_id, 'client_id');
+  if jsonb_typeof(changes) is distinct from 'array' or jsonb_array_length(changes) <> 1
+     or octet_length(app_id) - 1 not between 0 and 63 or octet_length(client_id) - 1 not between 0 and 255
+     or coalesce(author, '') = '' or pg_column_size(change) > 4000
+     or jsonb_typeof(change) <> 'object' or change ?| '{field_meta,schema_version,base_seq,actor,origin}'
+     or change - '{op,table,id,data,at,op_id,space_id}'::text[] <> '{}'
+  then
+    return perch.push_many(app_id, changes, client_id, now);
   end if;
-  if jsonb_typeof(push.changes) is distinct from 'array' then
-    perform perch.fail('PE422', 'changes is not an array',
-      jsonb_build_object('argument', 'changes', 'expected', 'array', 'got', coalesce(jsonb_typeof(push.changes), 'null')));
+  content := change::text;
+  op := change ->> 'op';
+  space := coalesce(change ->> 'space_id', '~' || author);
+  read.table_name := change ->> 'table';
+  read.record_id := change ->> 'id';
+  read.data := change -> 'data';
+  read.op_id := change ->> 'op_id';
+  if (op in ('insert', 'update') and jsonb_typeof(read.data) = 'object') is not true
+     or (jsonb_typeof(change -> 'table') = 'string' and jsonb_typeof(change -> 'id') = 'string'
+         and octet_length(read.table_name) between 1 and 128 and octet_length(read.record_id) between 1 and 256
+         and octet_length(content) <= 2000
+         and app_id || client_id || read.table_name || read.record_id || coalesce(read.op_id, '') !~ '[\x01-\x1f\x7f]') is not true
+     or change ? 'op_id' and (jsonb_typeof(change -> 'op_id') = 'string' and octet_length(read.op_id) between 1 and 256) is not true
+     or change ? 'space_id' and (jsonb_typeof(change -> 'space_id') = 'string' and space = any (perch.writable_space_ids())) is not true
+     or pg_column_size(change) > 800 and jsonb_path_exists(change, '$.**{100}')
+  then
+    return perch.push_many(app_id, changes, client_id, now);
   end if;
-  if jsonb_array_length(push.changes) > max_count then
-    perform perch.fail('PE413', format('more than %s changes in one push', max_count),
-      jsonb_build_object('limit', 'max_changes_per_push', 'max', max_count, 'got', jsonb_array_length(push.changes)));
-  end if;
-
-  for change in select c from jsonb_array_elements(push.changes) c loop
-    place := place + 1;
+  if change ? 'at' then
+    if (change ->> 'at' like '____-__-__T__:__:__%Z') is not true then
+      return perch.push_many(app_id, changes, client_id, now);
+    end if;
     begin
-      accepted := accepted || perch.read_change(change, place, push.app_id, now);
-    exception when sqlstate 'PE403' or sqlstate 'PE413' or sqlstate 'PE422' then
-      get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail;
-      results[place] := jsonb_build_object(
-        'op_id', case when jsonb_typeof(change -> 'op_id') = 'string' then left(change ->> 'op_id', 256) end,
-        'status', 'rejected', 'space_id', case when jsonb_typeof(change -> 'space_id') = 'string' then left(change ->> 'space_id', 256) end,
-        'seq', null, 'error', jsonb_build_object('code', code, 'message', message, 'detail', details::jsonb));
+      read.at := least((change ->> 'at')::timestamptz, now + perch.clock_tolerance());
+    exception when data_exception then
+      return perch.push_many(app_id, changes, client_id, now);
     end;
-  end loop;
+  else
+    read.at := now;
+  end if;
 
-  -- Of two transactions with the same op_id at once, the second waits here until the first has committed (and then finds its
-  -- receipt) or rolled back (and then claims the op_id itself).
-  with claims as (
+  -- Claims the op_id, of an ordinary table; a repetition finds it claimed.
+  if read.op_id is not null then
     insert into perch.push_receipts (space_id, op_id, digest, created_at)
-    select distinct on (c.op_id) personal, c.op_id, c.digest, now
-      from unnest(accepted) c where c.op_id is not null order by c.op_id, c.position
-    on conflict on constraint push_receipts_pkey do nothing
-    returning op_id
-  )
-  select coalesce(array_agg(c.op_id), '{}') into claimed from claims c;
-  select coalesce(array_agg(p), '{}') into fresh from (
-    select c.position as p from unnest(accepted) c where c.op_id is null
-    union all
-    select min(c.position) from unnest(accepted) c where c.op_id = any (claimed) group by c.op_id) f;
-
-  -- Documents: their changes are patches, which the worker merges, and deletions.
-  select array_agg(c order by c.position) into documents
-    from unnest(accepted) c where c.is_document and c.position = any (fresh);
-  if documents is not null then
-    select results_of into results from perch.push_documents(documents, push.app_id, push.client_id, results) results_of;
+    select '~' || author, read.op_id, sha256(convert_to(app_id || E'\n' || space || E'\n' || content, 'UTF8')), now
+     where not exists (select from perch.document_tables t where t.app_id = push.app_id and t.table_name = read.table_name)
+       and not exists (select from perch.schema_versions v where v.app_id = push.app_id and v.table_name = read.table_name and v.current_version <> 1)
+    on conflict on constraint push_receipts_pkey do nothing;
+    if not found then
+      return perch.push_many(app_id, changes, client_id, now);
+    end if;
+    update perch.space_heads h set seq = h.seq + 1 where h.space_id = space returning h.seq into taken;
+    if taken is null then
+      taken := perch.next_seq(space);
+    end if;
+  else
+    update perch.space_heads h set seq = h.seq + 1
+     where h.space_id = space
+       and not exists (select from perch.document_tables t where t.app_id = push.app_id and t.table_name = read.table_name)
+       and not exists (select from perch.schema_versions v where v.app_id = push.app_id and v.table_name = read.table_name and v.current_version <> 1)
+    returning h.seq into taken;
+    if taken is null then
+      return perch.push_many(app_id, changes, client_id, now);
+    end if;
   end if;
 
-  select array_agg(c order by c.position) into plain
-    from unnest(accepted) c where not c.is_document and c.position = any (fresh);
-  if plain is not null then
-    plain := perch.log_changes(plain, push.app_id, push.client_id, author, now);
-    foreach read in array plain loop
-      results[read.position] := jsonb_build_object('op_id', read.op_id, 'status', 'applied', 'space_id', read.space_id, 'seq', read.base_seq);
-    end loop;
+  if op = 'insert' then
+    insert into perch.stored_records
+      (space_id, app_id, table_name, record_id, data, written_at, written_by, latest_at, inserted_at, seq, user_id, created_at, updated_at)
+    values (space, push.app_id, read.table_name, read.record_id, read.data, read.at, push.client_id, read.at, read.at, taken, author, now, now)
+    on conflict on constraint stored_records_pkey do nothing;
+    written := found;
+  else
+    -- Newer than everything the record has seen: it wins without looking further.
+    update perch.stored_records r
+       set data = r.data || read.data, latest_at = read.at, seq = taken, updated_at = now,
+           field_meta = r.field_meta || (select coalesce(jsonb_object_agg(k, perch.stamp(read.at, push.client_id)), '{}') from jsonb_object_keys(read.data) k)
+     where r.space_id = space and r.app_id = push.app_id and r.table_name = read.table_name and r.record_id = read.record_id
+       and r.latest_at < read.at and r.deleted_at is null and r.schema_version = 1;
+    written := found;
   end if;
 
-  -- What this user pushed before, here or in another transaction.
-  for change in
-    select jsonb_build_object('position', c.position, 'result', case when r.digest = c.digest
-             then jsonb_build_object('op_id', c.op_id, 'status', 'replayed') || coalesce(r.result, (
-                    select jsonb_build_object('space_id', l.space_id, 'seq', l.seq) from perch.sync_changes l
-                     where l.user_id = author and l.created_at = r.created_at and l.op_id = r.op_id))
-             else jsonb_build_object('op_id', c.op_id, 'status', 'rejected', 'space_id', c.space_id, 'seq', null, 'error', jsonb_build_object(
-                    'code', 'PE409', 'message', 'conflict: this op_id was used for another change', 'detail', jsonb_build_object('op_id', c.op_id)))
-             end)
-      from unnest(accepted) c
-      join perch.push_receipts r on r.space_id = personal and r.op_id = c.op_id
-     where c.position <> all (fresh)
-  loop
-    results[(change ->> 'position')::int] := change -> 'result';
-  end loop;
-  return jsonb_build_object('results', to_jsonb(coalesce(results, '{}')));
+  if written then
+    insert into perch.sync_changes
+      (space_id, seq, app_id, table_name, record_id, op, data, at, user_id, client_id, op_id, created_at)
+    values (space, taken, push.app_id, read.table_name, read.record_id, op, read.data, read.at, author, push.client_id, read.op_id, now);
+  else
+    read.position := 1;
+    read.space_id := space;
+    read.op := op;
+    read.timeless := not change ? 'at';
+    if not read.timeless then
+      read.earliest := read.at;
+      read.latest := read.at;
+    end if;
+    read.schema_version := 1;
+    perform perch.write_changes(array[read], array[taken], push.app_id, push.client_id, author, now);
+  end if;
+  return jsonb_build_object('results', jsonb_build_array(
+    jsonb_build_object('op_id', read.op_id, 'status', 'applied', 'space_id', space, 'seq', taken)));
 end
 $$;
-
-comment on function perch.push(text, jsonb, text) is
-  'Appends changes to the log and folds them into their records, as the current user. Changes: [{"op": "insert|update|delete", "table": "tasks", "id": "t1", "data": {…}, "field_meta": {"title": "2026-01-01T10:00:00.000Z"}, "at": "2026-01-01T10:00:00Z", "op_id": "…", "space_id": "…", "schema_version": 1, "base_seq": 41, "actor": {…}, "origin": "user"}]; only op, table and id are required.';

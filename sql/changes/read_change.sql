@@ -10,7 +10,9 @@ declare
   known constant text[] := '{op,table,id,data,field_meta,at,op_id,space_id,schema_version,base_seq,actor,origin}';
   fields jsonb;
   field record;
+  given constant jsonb := change;
   times jsonb;
+  versions record;
   moments timestamptz[];
   first_moment timestamptz;
   last_moment timestamptz;
@@ -81,11 +83,31 @@ begin
     end if;
     read.schema_version := (change ->> 'schema_version')::numeric;
   end if;
+  select v.current_version, v.minimum_version into versions from perch.schema_versions v
+   where v.app_id = read_change.app_id and v.table_name = read.table_name;
+  if read.schema_version > versions.current_version or read.schema_version < versions.minimum_version then
+    perform perch.fail('PE422', format('version %s of %s is %s', read.schema_version, read.table_name,
+        case when read.schema_version > versions.current_version then 'not known yet' else 'no longer taken' end),
+      jsonb_build_object('argument', 'schema_version', 'table', read.table_name, 'got', read.schema_version,
+        'minimum', versions.minimum_version, 'current', versions.current_version),
+      'A change without a schema_version is of version 1.');
+  end if;
   if change ? 'base_seq' then
     if (change ->> 'base_seq')::numeric not between 0 and 9007199254740991 or (change ->> 'base_seq')::numeric % 1 <> 0 then
       perform perch.fail('PE422', 'base_seq is not a position', jsonb_build_object('argument', 'base_seq', 'expected', 'an integer, 0 or more', 'got', change -> 'base_seq'));
     end if;
     read.base_seq := (change ->> 'base_seq')::numeric;
+  end if;
+
+  if read.schema_version < versions.current_version then
+    if read.op <> 'delete' then
+      change := perch.lift_change(jsonb_build_object('op', read.op, 'table', read.table_name, 'id', read.record_id, 'data', read.data, 'field_meta', times)
+          || jsonb_strip_nulls(jsonb_build_object('at', change -> 'at')),
+        app_id, read.table_name, read.schema_version, versions.current_version);
+      read.data := change -> 'data';
+      times := change -> 'field_meta';
+    end if;
+    read.schema_version := versions.current_version;
   end if;
 
   moments := '{}';
@@ -126,8 +148,8 @@ begin
   if bytes > 2000 then
     read.size := bytes;
   end if;
-  read.digest := case when read.op_id is not null then sha256(convert_to(
-    jsonb_build_array(app_id, read.space_id, change - '{space_id,op_id}'::text[])::text, 'UTF8')) end;
+  -- The same as in perch.push and perch.push_many.
+  read.digest := case when read.op_id is not null then sha256(convert_to(app_id || E'\n' || read.space_id || E'\n' || given::text, 'UTF8')) end;
   return read;
 end
 $$;

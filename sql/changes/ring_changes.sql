@@ -1,19 +1,48 @@
 -- A doorbell, not the truth: the payload names the space and a number, never content, because channels are not under RLS.
--- Postgres delivers it at commit, after which everything up to that number can be read.
+-- Postgres delivers it after commit, when everything up to that number can be read.
+--
+-- The trigger belongs to the counter, which every way of writing takes, and is deferred: so it is the last thing a transaction
+-- does, and however often the transaction took numbers of a space, all its rings for that space name the last one and
+-- are the same, of which Postgres sends one.
+--
+-- A transaction that notifies holds a lock of the whole cluster until its commit is on disk, so busy writers would queue for
+-- it. While a worker watches (perch.watch), they leave a row instead, and the worker rings for all of them at once (perch.look).
+-- No ring is lost by that:
+-- * the row is committed together with the changes, so whoever looks after that commit finds it; that the promise to
+--   watch runs out between our reading it and our commit, or is given up, does not matter as long as somebody ever looks again;
+-- * every worker looks when it starts, while it watches, and by a slow poll for as long as it lives: so with any worker alive a
+--   ring is late by that poll at most;
+-- * with all workers gone, writers ring themselves as soon as the promise has run out; a row left over before that waits for the next
+--   worker, or the next writer in that space, or the listener's own slow poll, whichever comes first;
+-- * a crash empties the table, and ends every listener's connection, who then read without being rung for.
+-- A snapshot that is older (repeatable read) can only show an earlier end of the promise than is true, so the writer rings.
 create or replace function perch.ring_changes()
 returns trigger
-language plpgsql volatile
+language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  last bigint;
+  watched boolean;
 begin
-  perform pg_notify('perch_changes', jsonb_build_object('v', 1, 'space_id', a.space_id, 'seq', a.seq)::text)
-     from (select n.space_id, max(n.seq) as seq from added n group by n.space_id) a;
+  select h.seq, w.until > clock_timestamp() into last, watched
+    from perch.space_heads h cross join perch.watch w where h.space_id = new.space_id;
+  if watched then
+    insert into perch.owed_rings (space_id, seq) values (new.space_id, last);
+  else
+    new.space_id := pg_notify('perch_changes', jsonb_build_object('v', 1, 'space_id', new.space_id, 'seq', last)::text);
+  end if;
   return null;
 end
 $$;
 
 comment on function perch.ring_changes() is
-  'Private. Trigger of the log: rings perch_changes once for each space that the statement added to.';
+  'Private. Trigger of the counters: rings perch_changes once a transaction and space, or leaves that to the worker that watches.';
 
-create or replace trigger ring after insert on perch.sync_changes
-  referencing new table as added for each statement execute function perch.ring_changes();
+drop trigger if exists ring on perch.sync_changes;
+drop trigger if exists ring_first on perch.space_heads;
+drop trigger if exists ring_next on perch.space_heads;
+create constraint trigger ring_first after insert on perch.space_heads deferrable initially deferred
+  for each row when (new.seq > 0) execute function perch.ring_changes();
+create constraint trigger ring_next after update on perch.space_heads deferrable initially deferred
+  for each row when (new.seq > old.seq) execute function perch.ring_changes();

@@ -1,0 +1,33 @@
+create or replace function perch.check_changes(app_id text, changes jsonb, now timestamptz, out accepted perch.change[], out results jsonb[])
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  personal constant text := perch.personal_space_id(perch.current_user_id());
+  change jsonb;
+  place integer := 0;
+  code text;
+  message text;
+  details text;
+begin
+  accepted := '{}';
+  for change in select c from jsonb_array_elements(check_changes.changes) c loop
+    place := place + 1;
+    begin
+      accepted := accepted || perch.read_change(change, place, check_changes.app_id, check_changes.now);
+      results[place] := null;
+    exception when sqlstate 'PE403' or sqlstate 'PE413' or sqlstate 'PE422' then
+      get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail;
+      results[place] := jsonb_build_object(
+        'op_id', case when jsonb_typeof(change -> 'op_id') = 'string' then left(change ->> 'op_id', 256) end,
+        'status', 'rejected',
+        'space_id', case when jsonb_typeof(change) = 'object' then
+          case coalesce(jsonb_typeof(change -> 'space_id'), 'null') when 'string' then left(change ->> 'space_id', 256) when 'null' then personal end end,
+        'seq', null, 'error', jsonb_build_object('code', code, 'message', message, 'detail', details::jsonb));
+    end;
+  end loop;
+end
+$$;
+
+comment on function perch.check_changes(text, jsonb, timestamptz) is
+  'Private. Checks changes one by one: those that can be taken, and for the others, by position, the result that says what is wrong.';

@@ -1,0 +1,36 @@
+create or replace function perch.lift_change(change jsonb, app_id text, table_name text, from_version integer, to_version integer)
+returns jsonb
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  step record;
+  lifted jsonb := change;
+  done integer := from_version;
+begin
+  for step in
+    select u.from_version, u.upgrade from perch.schema_upgrades u
+     where u.app_id = lift_change.app_id and u.table_name = lift_change.table_name
+       and u.from_version >= lift_change.from_version and u.from_version < lift_change.to_version
+     order by u.from_version
+  loop
+    exit when step.from_version <> done;
+    execute format('select %s($1)', step.upgrade) into lifted using lifted;
+    if jsonb_typeof(lifted) is distinct from 'object' or jsonb_typeof(lifted -> 'data') not in ('object', 'null')
+       or jsonb_typeof(lifted -> 'field_meta') not in ('object', 'null') then
+      perform perch.fail('PE422', format('the upgrade from version %s of %s made something else than a change', step.from_version, table_name),
+        jsonb_build_object('table', table_name, 'from_version', step.from_version));
+    end if;
+    done := done + 1;
+  end loop;
+  if done <> to_version then
+    perform perch.fail('PE422', format('there is no upgrade from version %s of %s', done, table_name),
+      jsonb_build_object('table', table_name, 'from_version', done));
+  end if;
+  -- Only what a change says may be changed, not what it is about.
+  return change || jsonb_build_object('data', coalesce(nullif(lifted -> 'data', 'null'), '{}'), 'field_meta', coalesce(nullif(lifted -> 'field_meta', 'null'), '{}'));
+end
+$$;
+
+comment on function perch.lift_change(jsonb, text, text, integer, integer) is
+  'Private. Turns a change {"op", "table", "id", "data", "field_meta"} of one version into one of a later version, step by step; PE422 when a step is missing.';

@@ -1,0 +1,22 @@
+create or replace function perch.number_changes(changes perch.change[])
+returns bigint[]
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  with heads as (
+    insert into perch.space_heads as h (space_id, seq)
+    select c.space_id, count(*) from unnest(changes) c group by c.space_id order by c.space_id
+    on conflict on constraint space_heads_pkey do update set seq = h.seq + excluded.seq
+    returning h.space_id, h.seq
+  ),
+  numbered as (
+    select c.position, c.space_id,
+           row_number() over (partition by c.space_id order by c.position) - count(*) over (partition by c.space_id) as behind
+      from unnest(changes) c
+  )
+  select array_agg(h.seq + n.behind order by n.position)
+    from numbered n join heads h on h.space_id = n.space_id
+$$;
+
+comment on function perch.number_changes(perch.change[]) is
+  'Private. Takes the counters of all spaces concerned, in the order of every writer, and gives each change the next number of its space.';

@@ -1,0 +1,185 @@
+-- Everything is checked before anything is claimed, and claimed before the counters are taken (see perch.push for the order of locks):
+-- 1. all changes are checked in one query; when one of them is out of the ordinary, each for itself, which says what is wrong with it;
+-- 2. their op_ids are claimed, in their order: of two transactions with the same op_id at once, the second waits here until the first
+--    has committed (and then finds its receipt) or rolled back (and then claims the op_id itself);
+-- 3. what is claimed is written; the rest was pushed before, and is answered from its receipt.
+-- A change that is rejected in 1 claims nothing, so that it may be tried again.
+create or replace function perch.push_many(app_id text, changes jsonb, client_id text, now timestamptz)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  author constant text := perch.require_user();
+  personal constant text := perch.personal_space_id(author);
+  max_count constant bigint := perch.setting('max_changes_per_push', 10000);
+  max_bytes constant bigint := perch.setting('max_change_bytes', 1048576);
+  known constant text[] := '{op,table,id,data,field_meta,at,op_id,space_id,schema_version,base_seq,actor,origin}';
+  horizon constant timestamptz := now + perch.clock_tolerance();
+  accepted perch.change[];
+  fresh perch.change[];
+  seqs bigint[];
+  ordinary boolean;
+  op_ids bigint;
+  claimed text[];
+  fresh_positions integer[];
+  results jsonb[];
+begin
+  perform perch.check_id(push_many.app_id, 'app_id', 64);
+  if push_many.client_id is not null then
+    perform perch.check_id(push_many.client_id, 'client_id');
+  end if;
+  if jsonb_typeof(push_many.changes) is distinct from 'array' then
+    perform perch.fail('PE422', 'changes is not an array',
+      jsonb_build_object('argument', 'changes', 'expected', 'array', 'got', coalesce(jsonb_typeof(push_many.changes), 'null')));
+  end if;
+  if jsonb_array_length(push_many.changes) > max_count then
+    perform perch.fail('PE413', format('more than %s changes in one push', max_count),
+      jsonb_build_object('limit', 'max_changes_per_push', 'max', max_count, 'got', jsonb_array_length(push_many.changes)));
+  end if;
+
+  begin
+    select array_agg(row(c.position, c.space_id, c.table_name, c.record_id, c.op, c.data, c.field_meta, c.at, c.timeless,
+             c.earliest, c.latest, c.op_id, c.digest, c.schema_version, null, c.actor, c.origin, c.size, false)::perch.change order by c.position),
+           bool_and(c.ordinary)
+      into accepted, ordinary
+      from (
+        select e.position, s.space_id, e.change ->> 'table' as table_name, e.change ->> 'id' as record_id, e.change ->> 'op' as op,
+               case when e.change ->> 'op' <> 'delete' then coalesce(e.change -> 'data', '{}') end as data,
+               f.field_meta, coalesce(t.at, now + e.position * interval '1 microsecond') as at, t.at is null as timeless,
+               least(t.at, f.earliest) as earliest, greatest(t.at, f.latest) as latest,
+               e.change ->> 'op_id' as op_id,
+               case when e.change ? 'op_id' then
+                 sha256(convert_to(push_many.app_id || E'\n' || s.space_id || E'\n' || s.content, 'UTF8')) end as digest,
+               coalesce((e.change ->> 'schema_version')::integer, 1) as schema_version,
+               e.change -> 'actor' as actor, e.change ->> 'origin' as origin,
+               case when octet_length(s.content) > 2000 then octet_length(s.content) end as size,
+               coalesce(octet_length(s.content) <= max_bytes
+                 and e.change - known = '{}'
+                 and case e.change ->> 'op' when 'delete' then not e.change ?| '{data,field_meta}'
+                                            when 'insert' then true when 'update' then true else false end
+                 and jsonb_typeof(e.change -> 'table') = 'string' and jsonb_typeof(e.change -> 'id') = 'string'
+                 and octet_length(e.change ->> 'table') between 1 and 128 and octet_length(e.change ->> 'id') between 1 and 256
+                 and concat(e.change ->> 'table', e.change ->> 'id', e.change ->> 'op_id', e.change ->> 'origin') !~ '[\x01-\x1f\x7f]'
+                 and (not e.change ? 'data' or jsonb_typeof(e.change -> 'data') = 'object')
+                 and (not e.change ? 'op_id' or jsonb_typeof(e.change -> 'op_id') = 'string' and octet_length(e.change ->> 'op_id') between 1 and 256)
+                 and (not e.change ? 'at' or e.change ->> 'at' like '____-__-__T__:__:__%Z')
+                 and (not e.change ? 'field_meta' or f.ordinary or f.count = 0)
+                 and (not e.change ? 'space_id' or jsonb_typeof(e.change -> 'space_id') = 'string'
+                      and e.change ->> 'space_id' = any ((select perch.writable_space_ids())::text[]))
+                 and (not e.change ?| '{schema_version,base_seq,actor,origin}'
+                      or (not e.change ? 'schema_version' or e.change ->> 'schema_version' ~ '^[1-9]\d{0,8}$' and jsonb_typeof(e.change -> 'schema_version') = 'number')
+                         and not e.change ? 'base_seq'
+                         and (not e.change ? 'actor' or jsonb_typeof(e.change -> 'actor') = 'object')
+                         and (not e.change ? 'origin' or jsonb_typeof(e.change -> 'origin') = 'string' and octet_length(e.change ->> 'origin') between 1 and 256))
+                 and (pg_column_size(e.change) <= 800 or not jsonb_path_exists(e.change, '$.**{100}'))
+                 and (special.versions is null or not special.versions ? (e.change ->> 'table')
+                      or special.versions -> (e.change ->> 'table') = coalesce(e.change -> 'schema_version', '1')), false) as ordinary
+          from jsonb_array_elements(push_many.changes) with ordinality e (change, position)
+          -- Documents, and changes that have to be lifted, are out of the ordinary.
+          cross join (
+            select jsonb_object_agg(t.table_name, t.version) from (
+              select d.table_name, 0 from perch.document_tables d where d.app_id = push_many.app_id
+              union all
+              select v.table_name, v.current_version from perch.schema_versions v where v.app_id = push_many.app_id) t (table_name, version)
+            ) special (versions)
+          cross join lateral (select case when pg_column_size(e.change) <= max_bytes * 8 then e.change::text end,
+                                     coalesce(e.change ->> 'space_id', personal)) s (content, space_id)
+          left join lateral (
+            select jsonb_object_agg(m.key, perch.stamp(m.moment)), min(m.moment), max(m.moment), bool_and(m.ordinary), count(*)
+              from (select w.key, least(w.value::timestamptz, horizon) as moment,
+                           w.value like '____-__-__T__:__:__%Z' and (e.change -> 'data') ? w.key as ordinary
+                      from jsonb_each_text(e.change -> 'field_meta') w) m
+            ) f (field_meta, earliest, latest, ordinary, count) on e.change ? 'field_meta'
+          cross join lateral (
+            select case when e.change ? 'at' then least((e.change ->> 'at')::timestamptz, horizon)
+                        -- Every field says when it was written.
+                        when f.count > 0 and e.change ->> 'op' = 'update'
+                             and f.count = (select count(*) from jsonb_object_keys(e.change -> 'data')) then f.latest end) t (at)
+      ) c;
+  exception when data_exception or program_limit_exceeded then
+    ordinary := false;
+  end;
+
+  if not ordinary then
+    select r.accepted, r.results into accepted, results from perch.check_changes(push_many.app_id, push_many.changes, now) r;
+  end if;
+  if accepted is null or accepted = '{}' then
+    return jsonb_build_object('results', to_jsonb(coalesce(results, '{}')));
+  end if;
+
+  select count(c.op_id) into op_ids from unnest(accepted) c;
+  fresh := accepted;
+  if op_ids > 0 then
+    with claims as (
+      insert into perch.push_receipts (space_id, op_id, digest, created_at)
+      select personal, c.op_id, c.digest, now from unnest(accepted) c where c.op_id is not null order by c.op_id, c.position
+      on conflict on constraint push_receipts_pkey do nothing
+      returning op_id
+    )
+    select coalesce(array_agg(c.op_id), '{}') into claimed from claims c;
+    if cardinality(claimed) < op_ids then
+      fresh_positions := array(
+        select c.position from unnest(accepted) c where c.op_id is null
+        union all
+        select min(c.position) from unnest(accepted) c where c.op_id = any (claimed) group by c.op_id);
+      fresh := array(select c from unnest(accepted) c where c.position = any (fresh_positions) order by c.position);
+    end if;
+  end if;
+
+  if not ordinary and exists (select from unnest(fresh) c where c.is_document) then
+    results := perch.push_documents(array(select c from unnest(fresh) c where c.is_document order by c.position),
+      push_many.app_id, push_many.client_id, results);
+    fresh := array(select c from unnest(fresh) c where not c.is_document order by c.position);
+  end if;
+
+  if cardinality(fresh) > 0 then
+    seqs := perch.number_changes(fresh);
+    perform perch.write_changes(fresh, seqs, push_many.app_id, push_many.client_id, author, now);
+    if cardinality(fresh) = jsonb_array_length(push_many.changes) then
+      return jsonb_build_object('results', (
+        select jsonb_agg(jsonb_build_object('op_id', c.op_id, 'status', 'applied', 'space_id', c.space_id, 'seq', seqs[c.position]) order by c.position)
+          from unnest(fresh) c));
+    end if;
+    select array_agg(case when f.position is null then results[n]
+             else jsonb_build_object('op_id', f.op_id, 'status', 'applied', 'space_id', f.space_id, 'seq', f.seq) end order by n)
+      into results
+      from generate_series(1, jsonb_array_length(push_many.changes)) n
+      left join (
+        select c.position, c.op_id, c.space_id, c.seq
+          from unnest(fresh, seqs) as c (position, space_id, table_name, record_id, op, data, field_meta, at, timeless, earliest, latest,
+               op_id, digest, schema_version, base_seq, actor, origin, size, is_document, seq)) f on f.position = n;
+  end if;
+
+  -- What this user pushed before, here or in another transaction. Where the log still has it, that holds the result.
+  if fresh_positions is not null then
+    with repeated as materialized (
+      select c.position, c.op_id, c.space_id, r.digest = c.digest as same, r.result, r.created_at
+        from unnest(accepted) c
+        join perch.push_receipts r on r.space_id = personal and r.op_id = c.op_id
+       where c.position <> all (fresh_positions)
+    ),
+    logged as (
+      select l.op_id, jsonb_build_object('space_id', l.space_id, 'seq', l.seq) as result
+        from perch.sync_changes l
+       where l.user_id = author and l.created_at = any (array(select distinct r.created_at from repeated r))
+         and l.op_id = any (array(select r.op_id from repeated r))
+    ),
+    answers as (
+      select r.position,
+             case when r.same then jsonb_build_object('op_id', r.op_id, 'status', 'replayed', 'space_id', r.space_id, 'seq', null)
+                                   || coalesce(r.result, (select l.result from logged l where l.op_id = r.op_id limit 1), '{}')
+                  else jsonb_build_object('op_id', r.op_id, 'status', 'rejected', 'space_id', r.space_id, 'seq', null, 'error', jsonb_build_object(
+                         'code', 'PE409', 'message', 'conflict: this op_id was used for another change',
+                         'detail', jsonb_build_object('op_id', r.op_id))) end as answer
+        from repeated r
+    )
+    select array_agg(coalesce(a.answer, results[n]) order by n) into results
+      from generate_series(1, jsonb_array_length(push_many.changes)) n left join answers a on a.position = n;
+  end if;
+  return jsonb_build_object('results', to_jsonb(results));
+end
+$$;
+
+comment on function perch.push_many(text, jsonb, text, timestamptz) is
+  'Private. What perch.push does, for any number of changes and any content.';

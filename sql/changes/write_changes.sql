@@ -1,0 +1,107 @@
+-- In three steps, each taking what the one before has left, since most changes need the least: a record that is new; one that has
+-- seen nothing as late as the change, where it wins without looking further; all others. The steps may take the changes
+-- of one record out of their order, because merging does not depend on it.
+--
+-- The caller holds the counters of all spaces concerned, taken in an earlier statement: so what is read here is the latest state of
+-- the records, and nobody else writes them.
+create or replace function perch.write_changes(
+  changes perch.change[], seqs bigint[], app_id text, client_id text, author text, now timestamptz
+)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  suffix constant text := coalesce(' ' || client_id, '');
+  count constant integer := cardinality(changes);
+  left_over integer[];
+  inserted integer;
+begin
+  if exists (select from unnest(changes) c where c.timeless) then
+    changes := perch.time_changes(changes, app_id, now);
+  end if;
+
+  left_over := array(select nth from unnest(changes) with ordinality c (position, space_id, table_name, record_id, op, data, field_meta, at,
+    timeless, earliest, latest, op_id, digest, schema_version, base_seq, actor, origin, size, is_document, nth) where op = 'insert');
+  if left_over <> '{}' then
+    with made as (
+      insert into perch.stored_records as r
+        (space_id, app_id, table_name, record_id, data, field_meta, written_at, written_by, latest_at, inserted_at, seq, schema_version, user_id, created_at, updated_at)
+      select c.space_id, write_changes.app_id, c.table_name, c.record_id, c.data,
+             case when c.field_meta is null then '{}'
+                  else (select jsonb_object_agg(m.key, m.value || suffix) from jsonb_each_text(c.field_meta) m) end,
+             c.at, write_changes.client_id, c.latest, c.at, seqs[c.nth], c.schema_version, author, write_changes.now, write_changes.now
+        from unnest(changes) with ordinality c (position, space_id, table_name, record_id, op, data, field_meta, at,
+             timeless, earliest, latest, op_id, digest, schema_version, base_seq, actor, origin, size, is_document, nth)
+       where c.op = 'insert'
+      on conflict on constraint stored_records_pkey do nothing
+      returning r.space_id, r.seq
+    )
+    select count(*) into inserted from made;
+    -- All were new, as is usual for a batch of insertions.
+    if inserted = count then
+      left_over := '{}';
+    else
+      left_over := array(
+        select c.nth from unnest(changes) with ordinality c (position, space_id, table_name, record_id, op, data, field_meta, at,
+               timeless, earliest, latest, op_id, digest, schema_version, base_seq, actor, origin, size, is_document, nth)
+          left join perch.stored_records r
+            on r.space_id = c.space_id and r.app_id = write_changes.app_id and r.table_name = c.table_name and r.record_id = c.record_id
+           and r.seq = seqs[c.nth]
+         where r.space_id is null);
+    end if;
+  else
+    left_over := array(select generate_series(1, count));
+  end if;
+
+  if left_over <> '{}' then
+    with waiting as (
+      select c.*, seqs[c.nth] as seq
+        from unnest(changes) with ordinality c (position, space_id, table_name, record_id, op, data, field_meta, at,
+             timeless, earliest, latest, op_id, digest, schema_version, base_seq, actor, origin, size, is_document, nth)
+       where c.nth = any (left_over)
+    ),
+    won as (
+      update perch.stored_records r
+         set data = r.data || w.data,
+             field_meta = r.field_meta || (
+               select coalesce(jsonb_object_agg(k, coalesce(w.field_meta ->> k, perch.stamp(w.at)) || suffix), '{}') from jsonb_object_keys(w.data) k),
+             latest_at = w.latest, inserted_at = case when w.op = 'insert' then w.at else r.inserted_at end,
+             seq = greatest(r.seq, w.seq), updated_at = write_changes.now
+        from waiting w
+       where r.space_id = w.space_id and r.app_id = write_changes.app_id and r.table_name = w.table_name and r.record_id = w.record_id
+         and w.op <> 'delete' and r.latest_at < w.earliest and r.deleted_at is null and r.schema_version = w.schema_version
+      returning w.nth
+    )
+    select array(select unnest(left_over) except select w.nth from won w order by 1) into left_over;
+  end if;
+
+  if left_over <> '{}' then
+    perform perch.merge_changes(array(select changes[n] from unnest(left_over) n), array(select seqs[n] from unnest(left_over) n),
+      write_changes.app_id, write_changes.client_id, author);
+    -- Those who took a snapshot know no deleted records. So an entry names the latest deletion of its record, and one that
+    -- revives a record has all its fields, also those that were hidden.
+    insert into perch.sync_changes
+      (space_id, seq, app_id, table_name, record_id, op, data, field_meta, at, deleted_at, user_id, client_id, op_id, schema_version, actor, origin, size, created_at)
+    select c.space_id, c.seq, write_changes.app_id, c.table_name, c.record_id, c.op,
+           case when v.revived then r.data else c.data end, case when v.revived then r.field_meta else c.field_meta end, c.at, r.deleted_at,
+           author, write_changes.client_id, c.op_id, c.schema_version, c.actor, c.origin,
+           case when v.revived then nullif(greatest(octet_length(r.data::text), 2000), 2000) else c.size end, write_changes.now
+      from unnest(changes, seqs) as c (position, space_id, table_name, record_id, op, data, field_meta, at, timeless, earliest, latest,
+             op_id, digest, schema_version, base_seq, actor, origin, size, is_document, seq)
+      join perch.stored_records r
+        on r.space_id = c.space_id and r.app_id = write_changes.app_id and r.table_name = c.table_name and r.record_id = c.record_id
+      cross join lateral (select c.op = 'insert' and r.deleted_at is not null and not r.deleted as revived) v;
+  else
+    insert into perch.sync_changes
+      (space_id, seq, app_id, table_name, record_id, op, data, field_meta, at, user_id, client_id, op_id, schema_version, actor, origin, size, created_at)
+    select c.space_id, c.seq, write_changes.app_id, c.table_name, c.record_id, c.op, c.data, c.field_meta, c.at,
+           author, write_changes.client_id, c.op_id, c.schema_version, c.actor, c.origin, c.size, write_changes.now
+      from unnest(changes, seqs) as c (position, space_id, table_name, record_id, op, data, field_meta, at, timeless, earliest, latest,
+             op_id, digest, schema_version, base_seq, actor, origin, size, is_document, seq);
+  end if;
+end
+$$;
+
+comment on function perch.write_changes(perch.change[], bigint[], text, text, text, timestamptz) is
+  'Private. Folds numbered changes into their records and logs them.';
