@@ -106,6 +106,7 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
 
   async function close(): Promise<void> {
     clearInterval(sweep);
+    for (const document of documents.values()) document.close();
     await Promise.allSettled(opening.values());
     for (const document of documents.values()) document.close();
     while ([...documents.values()].some((document) => !document.quiet)) {

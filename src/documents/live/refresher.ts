@@ -27,7 +27,6 @@ export function createRefresher(db: Queryable): Refresher {
   let busy = false;
 
   async function run(): Promise<void> {
-    busy = true;
     while (waiting.size > 0) {
       const sent: [Refreshable, NewsTask][] = [];
       for (const document of waiting) {
@@ -55,7 +54,10 @@ export function createRefresher(db: Queryable): Refresher {
   return {
     wake(document) {
       waiting.add(document);
-      if (!busy) void run();
+      if (busy) return;
+      busy = true;
+      // Whatever else is asked for in this turn of the event loop comes along.
+      setImmediate(() => void run());
     },
   };
 }

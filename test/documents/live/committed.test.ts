@@ -1,0 +1,207 @@
+import { LoroDoc } from "loro-crdt";
+import { afterEach, describe, expect, it } from "vitest";
+import { postgres } from "../../support/databases.js";
+import { ada, cleanUp, connect, declare, eventually, freshId, keyOf, pause, startNode, storedText } from "./support.js";
+
+afterEach(cleanUp);
+
+/** A line that went dead, as a driver reports it. */
+const lineDead = () => Object.assign(new Error("Connection terminated unexpectedly"), { code: undefined });
+
+describe("nothing uncommitted leaves a live document", () => {
+  const open = postgres(18);
+
+  it("while a transaction is under way, to a reader who joins", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const key = keyOf(freshId());
+    const writer = await connect(node, key);
+    await writer.type("committed");
+    const held = node.db.hold(/append_updates/, "before");
+    const typing = writer.type(" uncommitted");
+    await held;
+    let joined = false;
+    const joining = connect(node, key).then((client) => {
+      joined = true;
+      return client;
+    });
+    await pause(100);
+    expect(joined).toBe(false);
+    node.db.go();
+    await typing;
+    expect((await joining).text()).toBe("committed uncommitted");
+  });
+
+  it("when the transaction fails: who joined meanwhile never sees it, and what followed it is refused with it", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const key = keyOf(freshId());
+    const [writer, reader] = [await connect(node, key), await connect(node, key)];
+    await writer.type("kept");
+    const held = node.db.hold(/append_updates/, "before");
+    const first = writer.type(" lost");
+    await held;
+    const second = writer.type(" too");
+    const joining = connect(node, key);
+    const third = reader.type("!", 0);
+    const outcomes = Promise.allSettled([first, second, third]);
+    node.db.go(Object.assign(new Error("disk full"), { code: "53100" }));
+    expect((await outcomes).map(({ status }) => status)).toEqual(["rejected", "rejected", "fulfilled"]);
+    expect((await joining).text()).toMatch(/^!?kept$/);
+    expect(reader.text()).toBe("!kept");
+    expect(await storedText(node.db, key)).toBe("!kept");
+    expect((await connect(node, key)).text()).toBe("!kept");
+  });
+
+  it("through a projection, a snapshot or an export of the copy", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const writer = await connect(node, keyOf(freshId()));
+    await writer.type("committed");
+    const held = node.db.hold(/append_updates/, "before");
+    const typing = writer.type(" uncommitted").catch((error: unknown) => error);
+    await held;
+    const section = writer.document.exclusive(async (document) => {
+      const snapshot = new LoroDoc();
+      snapshot.import(await document.snapshot());
+      return { projected: (await document.project()).body, kept: snapshot.getText("body").toString() };
+    });
+    node.db.go(lineDead());
+    await typing;
+    expect(await section).toEqual({ projected: "committed", kept: "committed" });
+  });
+
+  it("and readers get exactly the committed text while several write and many join", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const key = keyOf(freshId());
+    const writers = await Promise.all([1, 2, 3].map(() => connect(node, key)));
+    let acknowledged = 0;
+    const typing = writers.map(async (writer, index) => {
+      for (let letter = 0; letter < 40; letter++) {
+        await writer.type(String(index), letter % 7);
+        acknowledged++;
+      }
+    });
+    const lengths: [number, number][] = [];
+    const joining = (async () => {
+      for (let join = 0; join < 40; join++) {
+        const before = acknowledged;
+        const [stored, late] = [await storedText(node.db, key), await connect(node, key)];
+        expect(late.doc.getText("body").length).toBeGreaterThanOrEqual(before);
+        lengths.push([stored.length, late.text().length]);
+      }
+    })();
+    await Promise.all([...typing, joining]);
+    for (const [stored, joined] of lengths) expect(joined).toBeGreaterThanOrEqual(stored);
+    const final = await storedText(node.db, key);
+    expect(final).toHaveLength(120);
+    await eventually(() => writers.every((writer) => writer.text() === final));
+  });
+});
+
+describe("an append whose outcome nobody knows", () => {
+  const open = postgres(18);
+
+  it("was committed: it is refused, and readers get it all the same, once the document is read again", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const key = keyOf(freshId());
+    const [writer, reader] = [await connect(node, key), await connect(node, key)];
+    await writer.type("a");
+    const held = node.db.hold(/append_updates/, "after");
+    const typing = writer.type("b");
+    await held;
+    node.db.go(lineDead());
+    await expect(typing).rejects.toThrow("Connection terminated");
+    await reader.type("c", 0);
+    expect(reader.text()).toBe("cab");
+    expect(writer.text()).toBe("cab");
+    expect((await connect(node, key)).text()).toBe("cab");
+  });
+
+  it("trap 43: was not: the document goes on from what is stored", async () => {
+    const t = await open();
+    await declare(t);
+    const db = await t.login("perch_worker");
+    const node = await startNode(t, { db });
+    const key = keyOf(freshId());
+    const [writer, reader] = [await connect(node, key), await connect(node, key)];
+    await writer.type("a");
+    // The row is locked, so the statement is under way when its connection is cut.
+    const typing = t.db.transaction(async (tx) => {
+      await tx.query("select from perch.documents where record_id = $1 for update", [key.recordId]);
+      const typed = writer.type("b").catch((error: unknown) => error);
+      await eventually(async () => {
+        const [waiting] = await tx.query<{ pid: number }>(
+          "select pid from pg_stat_activity where wait_event_type = 'Lock' and query ~ 'append_updates'",
+        );
+        if (waiting) await tx.query("select pg_terminate_backend($1)", [waiting.pid]);
+        return waiting !== undefined;
+      });
+      return typed;
+    });
+    expect(await typing).toBeInstanceOf(Error);
+    await reader.type("c", 0);
+    expect((await connect(node, key)).text()).toBe("ca");
+    expect(await storedText(node.db, key)).toBe("ca");
+  });
+
+  it("trap 42: with the database away: every append is refused, and the next one after its return is not", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const clients = await Promise.all([1, 2, 3].map(() => connect(node, keyOf(freshId()))));
+    await Promise.all(clients.map((client) => client.type("a")));
+    const query = node.db.query;
+    const away = () => Promise.reject(Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" }));
+    Object.assign(node.db, { query: away });
+    const refused = await Promise.allSettled(clients.flatMap((client) => [client.type("b"), client.type("c")]));
+    expect(refused.map(({ status }) => status)).toEqual(Array(6).fill("rejected"));
+    Object.assign(node.db, { query });
+    for (const client of clients) {
+      const again = await connect(node, client.document.key);
+      expect(again.text()).toBe("a");
+      await again.type("d");
+      expect(await storedText(node.db, client.document.key)).toBe("ad");
+    }
+  });
+});
+
+describe("a document whose author has sent half of a thought", () => {
+  const open = postgres(18);
+
+  it("never stores an update without the one it stands on", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const key = keyOf(freshId());
+    const writer = await connect(node, key);
+    await writer.type("0");
+    for (let round = 0; round < 6; round++) {
+      const held = node.db.hold(/append_updates/, round % 2 ? "before" : "after");
+      const sent = ["x", "y", "z"].map((letter) => writer.type(letter));
+      const outcomes = Promise.allSettled(sent);
+      await held;
+      node.db.go(lineDead());
+      await outcomes;
+      // Throws when something is missing beneath something else.
+      const stored = await storedText(node.db, key);
+      const late = await connect(node, key);
+      expect(late.text()).toBe(stored);
+      // Heals as clients do: what the server lacks is sent again.
+      const joined = await writer.document.join(writer.doc.oplogVersion().encode(), () => undefined);
+      for (const update of joined.updates) writer.doc.import(update);
+      joined.leave();
+      const everything = writer.doc.export({ mode: "update", from: late.doc.oplogVersion() });
+      await writer.document.append([everything], ada, undefined);
+    }
+    expect(await storedText(node.db, key)).toBe(writer.text());
+    expect(writer.text()).toHaveLength(19);
+  });
+});

@@ -1,0 +1,321 @@
+import { LoroDoc } from "loro-crdt";
+import { afterEach, describe, expect, it } from "vitest";
+import { postgres } from "../../support/databases.js";
+import {
+  type Client,
+  cleanUp,
+  cleanup,
+  connect,
+  declare,
+  eventually,
+  freshId,
+  keyOf,
+  type Node,
+  startNode,
+  storedText,
+} from "./support.js";
+
+afterEach(cleanUp);
+
+const open = postgres(18);
+
+async function twoNodes() {
+  const t = await open();
+  await declare(t);
+  const key = keyOf(freshId());
+  const [one, two] = [await startNode(t), await startNode(t)];
+  return { t, key, one, two };
+}
+
+/** Rings as the doorbell would: every notification of the channel, to every node. */
+async function connectDoorbell(nodes: readonly Node[]): Promise<void> {
+  for (const node of nodes) {
+    const subscription = await node.db.listen(["perch_documents"], {
+      notify: (_channel, payload) => {
+        const ring = JSON.parse(payload) as {
+          space_id: string;
+          app_id: string;
+          table: string;
+          id: string;
+          seq: number;
+        };
+        node.live.ring(
+          { spaceId: ring.space_id, appId: ring.app_id, tableName: ring.table, recordId: ring.id },
+          ring.seq,
+        );
+      },
+      ready: () => undefined,
+    });
+    cleanup(() => subscription.close());
+  }
+}
+
+/** Statements that read what was appended. */
+const reads = (counted: Record<string, number>) => (counted.documents ?? 0) + (counted.load_document ?? 0);
+
+describe("a document open on several nodes", () => {
+  it("gives the other node's updates to readers before its own later ones, in commit order", async () => {
+    const { key, one, two } = await twoNodes();
+    const [ada, bob] = [await connect(one, key), await connect(two, key)];
+    await ada.type("1");
+    await ada.type("2");
+    // No bell has rung: the append itself is told what it missed.
+    await bob.type("3");
+    expect(bob.heard.map(({ seq }) => seq)).toEqual([2, 3]);
+    expect(bob.heard[0]?.updates).toHaveLength(2);
+    expect(bob.document.position).toBe(3);
+    await ada.document.refresh();
+    expect(ada.heard.map(({ seq }) => seq)).toEqual([1, 2, 3]);
+    expect(ada.text()).toBe(bob.text());
+  });
+
+  it("reads nothing for a ring whose news it has, its own above all", async () => {
+    const { key, one, two } = await twoNodes();
+    const [ada, bob] = [await connect(one, key), await connect(two, key)];
+    await connectDoorbell([one, two]);
+    one.db.counted();
+    two.db.counted();
+    for (let letter = 0; letter < 30; letter++) await ada.type("x");
+    await eventually(() => bob.text().length === 30);
+    expect(reads(one.db.counted())).toBe(0);
+    const two30 = two.db.counted();
+    expect(reads(two30)).toBeGreaterThan(0);
+    expect(reads(two30)).toBeLessThanOrEqual(30);
+    // A second ring of the same, and one that came late.
+    two.live.ring(key, 30);
+    two.live.ring(key, 12);
+    await bob.type("y");
+    expect(reads(two.db.counted())).toBe(0);
+  });
+
+  it("says of rings that the tail does not explain that something may be pending", async () => {
+    const { t, key, one } = await twoNodes();
+    const reader = await connect(one, key);
+    await reader.type("a");
+    const unexplained: string[] = [];
+    one.live.onUnexplained((found) => unexplained.push(found.recordId));
+    await connectDoorbell([one]);
+    await reader.type("b");
+    await t.asUser("ada", (tx) =>
+      tx.query("select perch.patch_document(app_id => 'notes', table_name => 'pages', record_id => $1, patch => $2)", [
+        key.recordId,
+        JSON.stringify({ title: "t" }),
+      ]),
+    );
+    await eventually(() => unexplained.length > 0);
+    expect(unexplained).toEqual([key.recordId]);
+    const elsewhere = keyOf(freshId());
+    one.live.ring(elsewhere, 1);
+    expect(unexplained).toEqual([key.recordId, elsewhere.recordId]);
+  });
+
+  it("takes an update that builds on what its author was told by another node", async () => {
+    const { key, one, two } = await twoNodes();
+    const ada = await connect(one, key);
+    const stale = await connect(two, key);
+    await ada.type("told by one");
+    // The same client, now at node two, which has not heard of it.
+    const from = ada.doc.oplogVersion();
+    ada.doc.getText("body").insert(11, ", sent to two");
+    ada.doc.commit();
+    const update = ada.doc.export({ mode: "update", from });
+    await stale.document.append([update], { userId: "ada" }, undefined);
+    expect(stale.text()).toBe("told by one, sent to two");
+    expect(await storedText(two.db, key)).toBe("told by one, sent to two");
+  });
+
+  it("converges when both nodes write at once, with every bell and with none", async () => {
+    for (const bells of [true, false]) {
+      const { key, one, two } = await twoNodes();
+      if (bells) await connectDoorbell([one, two]);
+      const clients: Client[] = [
+        await connect(one, key),
+        await connect(one, key),
+        await connect(two, key),
+        await connect(two, key),
+      ];
+      await Promise.all(
+        clients.map(async (client, index) => {
+          for (let letter = 0; letter < 25; letter++) await client.type(String(index), (letter * 5) % 11);
+        }),
+      );
+      await Promise.all([one.live.refreshAll(), two.live.refreshAll()]);
+      const stored = await storedText(one.db, key);
+      expect(stored).toHaveLength(100);
+      for (const client of clients) {
+        expect(client.text()).toBe(stored);
+        const seqs = client.heard.map(({ seq }) => seq);
+        expect(seqs).toEqual([...seqs].sort((a, b) => a - b));
+        expect(client.heard.reduce((sum, { updates }) => sum + updates.length, 0)).toBe(100);
+      }
+      expect((await connect(two, key)).text()).toBe(stored);
+    }
+  });
+
+  it("refreshes all that have readers in one statement, and an idle one costs no row", async () => {
+    const { one, two } = await twoNodes();
+    const keys = Array.from({ length: 20 }, () => keyOf(freshId()));
+    const readers = await Promise.all(keys.map((key) => connect(two, key)));
+    const writers = await Promise.all(keys.slice(0, 3).map((key) => connect(one, key)));
+    await Promise.all(writers.map((writer) => writer.type("new")));
+    two.db.counted();
+    await two.live.refreshAll();
+    expect(reads(two.db.counted())).toBe(1);
+    expect(readers.map((reader) => reader.text())).toEqual([...Array(3).fill("new"), ...Array(17).fill("")]);
+  });
+
+  it("tells a reader who is behind the retained tail everything, from the snapshot", async () => {
+    const { t, key, one, two } = await twoNodes();
+    const [writer, reader] = [await connect(one, key), await connect(two, key)];
+    await writer.type("a");
+    await reader.document.refresh();
+    const fold = async () => {
+      const { snapshot, seq } = await writer.document.exclusive(async (held) => ({
+        snapshot: await held.snapshot(),
+        seq: held.position,
+      }));
+      await t.asWorker((tx) =>
+        tx.query(
+          "select perch.fold_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, snapshot => $5, seq => $6)",
+          [key.spaceId, key.appId, key.tableName, key.recordId, snapshot, seq],
+        ),
+      );
+    };
+    await writer.type("b");
+    await fold();
+    await writer.type("c");
+    await fold();
+    await writer.type("d");
+    const [row] = await t.db.query("select tail_from, snapshot_seq from perch.documents where record_id = $1", [
+      key.recordId,
+    ]);
+    expect(row).toEqual({ tail_from: 2, snapshot_seq: 3 });
+    // Its own append is behind the tail, too.
+    await Promise.all([reader.type("e", 0), reader.document.refresh()]);
+    await reader.document.refresh();
+    expect(reader.text()).toBe("eabcd");
+    expect((await connect(two, key)).text()).toBe("eabcd");
+    await writer.document.refresh();
+    expect(writer.text()).toBe("eabcd");
+    expect(reader.document.position).toBe(5);
+  });
+
+  it("trap 33: ends for its readers when it is deleted, refuses what was written to the old life, and begins empty", async () => {
+    const { t, key, one, two } = await twoNodes();
+    const [writer, reader] = [await connect(one, key), await connect(two, key)];
+    await writer.type("old");
+    await reader.document.refresh();
+    await t.asUser("ada", (tx) =>
+      tx.query("select perch.delete_document(app_id => 'notes', table_name => 'pages', record_id => $1)", [
+        key.recordId,
+      ]),
+    );
+    // One hears of it by writing, the other by its ring.
+    await expect(writer.type("!")).rejects.toMatchObject({ code: "PE410" });
+    await reader.document.refresh();
+    expect([writer.ended(), reader.ended()]).toEqual([true, true]);
+    const [again, other] = [await connect(one, key), await connect(two, key)];
+    expect([again.text(), other.text()]).toEqual(["", ""]);
+    await again.type("new");
+    await other.document.refresh();
+    expect(other.text()).toBe("new");
+    expect(reader.text()).toBe("old");
+    expect(await storedText(one.db, key)).toBe("new");
+  });
+
+  it("trap 33: ends also when it was deleted and made again behind the back of a node", async () => {
+    const { t, key, one, two } = await twoNodes();
+    const [writer, reader] = [await connect(one, key), await connect(two, key)];
+    await writer.type("old");
+    await reader.document.refresh();
+    await t.asUser("ada", (tx) =>
+      tx.query("select perch.delete_document(app_id => 'notes', table_name => 'pages', record_id => $1)", [
+        key.recordId,
+      ]),
+    );
+    await one.live.refreshAll();
+    const again = await connect(one, key);
+    for (const letter of "new life") await again.type(letter);
+    await two.live.refreshAll();
+    expect(reader.ended()).toBe(true);
+    expect(reader.text()).toBe("old");
+    expect((await connect(two, key)).text()).toBe("new life");
+  });
+
+  it("trap 34: begins anew when the database went back to an earlier state", async () => {
+    const { t, key, one } = await twoNodes();
+    const writer = await connect(one, key);
+    for (const letter of "abc") await writer.type(letter);
+    // As a restored backup is: the last two updates were never there.
+    await t.db.query("delete from perch.document_updates where record_id = $1 and seq > 1", [key.recordId]);
+    await t.db.query("update perch.documents set head_seq = 1, merged_seq = 1, tail_count = 1 where record_id = $1", [
+      key.recordId,
+    ]);
+    await one.live.refreshAll();
+    expect(writer.ended()).toBe(true);
+    const again = await connect(one, key);
+    expect(again.text()).toBe("a");
+    await again.type("z");
+    expect(await storedText(one.db, key)).toBe("az");
+  });
+
+  it("sees fields that were declared after it was opened", async () => {
+    const { t, key, one } = await twoNodes();
+    const client = await connect(one, key);
+    await client.type("a");
+    await declare(t, { title: "string", body: "text", notes: "text" });
+    const doc = new LoroDoc();
+    doc.getText("notes").insert(0, "later");
+    doc.commit();
+    await client.document.append([doc.export({ mode: "update" })], { userId: "ada" }, undefined);
+    const projected = await client.document.exclusive((held) => held.project());
+    expect(projected).toEqual({ title: null, body: "a", notes: "later" });
+  });
+});
+
+describe("documents that nobody has open", () => {
+  it("are kept for a while and then forgotten, whatever their number", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t, { limits: { idleMs: 150, idleDocuments: 5 } });
+    for (let made = 0; made < 12; made++) {
+      const client = await connect(node, keyOf(freshId()));
+      await client.type("x");
+      client.leave();
+    }
+    expect(node.live.stats().documents).toBeLessThanOrEqual(6);
+    await eventually(() => node.live.stats().documents === 0);
+    expect(await node.engine.call("any", "stats", [])).toMatchObject({ documents: 0 });
+  });
+
+  it("are PE404 when their table is not declared", async () => {
+    const t = await open();
+    const node = await startNode(t);
+    await expect(node.live.open(keyOf(freshId()))).rejects.toMatchObject({ code: "PE404" });
+    expect(node.live.stats().documents).toBe(0);
+  });
+
+  it("are loaded once, however many ask at the same time", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const key = keyOf(freshId());
+    const opened = await Promise.all(Array.from({ length: 20 }, () => node.live.open(key)));
+    expect(new Set(opened).size).toBe(1);
+    expect(node.db.counted().load_document).toBe(1);
+    for (const document of opened) document.release();
+  });
+
+  it("trap 43: close only when what was sent is stored", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const client = await connect(node, keyOf(freshId()));
+    const typing = [client.type("a"), client.type("b"), client.type("c")];
+    const closing = node.live.close();
+    await expect(client.document.append([], { userId: "ada" }, undefined)).rejects.toThrow("closing");
+    await closing;
+    await Promise.all(typing);
+    expect(await storedText(node.db, client.document.key)).toBe("abc");
+  });
+});
