@@ -75,7 +75,6 @@ export function createHttpHandler(
     const requestId = String(request.headers["x-request-id"] ?? "").slice(0, 100) || randomUUID();
     response.setHeader("x-request-id", requestId);
     response.setHeader("cache-control", "no-store");
-    if (services.isDraining()) response.setHeader("connection", "close");
     const { origin } = request.headers;
     let result: Answer;
     try {
@@ -92,7 +91,7 @@ export function createHttpHandler(
       response.setHeader("vary", "origin");
     }
     // What was not read of the body would be taken for the next request.
-    if (!request.complete) response.setHeader("connection", "close");
+    if (!request.complete || services.isDraining()) response.setHeader("connection", "close");
     response.writeHead(result.status, {
       ...(result.body && { "content-type": "application/json" }),
       ...result.headers,

@@ -34,7 +34,10 @@ export function randomText(length: number): string {
 export const text = (value: string) => new TextEncoder().encode(value);
 
 const cleanups: (() => unknown)[] = [];
+const clients: { destroy(): void }[] = [];
 afterEach(async () => {
+  // Clients first: one that is destroyed while it reconnects leaves a rejection that nobody handles.
+  for (const client of clients.splice(0)) client.destroy();
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 /** Runs after the test, last added first. */
@@ -142,7 +145,7 @@ export function officialClient(
     reconnect: { initialDelayMs: 50, maxDelayMs: 200 },
     onError: (error) => options.errors?.push(error),
   });
-  cleanup(() => client.destroy());
+  clients.push(client);
   return client;
 }
 
