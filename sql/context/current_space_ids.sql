@@ -1,22 +1,14 @@
+-- One expression, which the planner takes into the policies: they are evaluated by every statement. (Its operators are resolved
+-- here, once, whatever the caller's search_path.)
 create or replace function perch.current_space_ids()
 returns text[]
-language plpgsql stable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-declare
-  personal constant text := perch.personal_space_id(current_setting('app.current_user_id', true));
-  listed text[];
-begin
-  if personal is null then
-    return '{}';
-  end if;
-  listed := coalesce(nullif(current_setting('app.current_user_space_ids', true), ''), '{}');
-  if personal = any (listed) then
-    return listed;
-  end if;
-  return listed || personal;
-end
-$$;
+language sql stable parallel safe
+return case
+  when nullif(current_setting('app.current_user_id', true), '') is null then '{}'
+  else array_append(
+         array_remove(coalesce(nullif(current_setting('app.current_user_space_ids', true), ''), '{}')::text[], '~' || current_setting('app.current_user_id', true)),
+         '~' || current_setting('app.current_user_id', true))
+end;
 
 comment on function perch.current_space_ids() is
   'The spaces the current user may read: those of the setting app.current_user_space_ids (an array literal), and the personal space. Empty when no user is named. A malformed setting raises 22P02, so it shows nothing.';

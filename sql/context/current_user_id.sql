@@ -1,10 +1,7 @@
 create or replace function perch.current_user_id()
 returns text
 language sql stable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  select nullif(current_setting('app.current_user_id', true), '')
-$$;
+return nullif(current_setting('app.current_user_id', true), '');
 
 comment on function perch.current_user_id() is
   'The user named for this transaction (setting app.current_user_id), or null.';

@@ -1,10 +1,7 @@
 create or replace function perch.personal_space_id(user_id text)
 returns text
 language sql immutable parallel safe
-set search_path = pg_catalog, pg_temp
-as $$
-  select '~' || nullif(user_id, '')
-$$;
+return '~' || nullif(user_id, '');
 
 comment on function perch.personal_space_id(text) is
   'The personal space of a user: ~<user_id>. Null for null or the empty string. Example: perch.personal_space_id(user_id => ''alice'') is ~alice.';

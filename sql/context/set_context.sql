@@ -8,38 +8,42 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  readable text[] := set_context.space_ids;
-  writable text[] := set_context.writable_space_ids;
-  personal text;
+  readable text[] := space_ids;
+  writable text[] := writable_space_ids;
+  personal constant text := '~' || user_id;
+  done text;
 begin
-  if coalesce(set_context.user_id, '') = '' then
+  if coalesce(user_id, '') = '' then
     perform perch.fail('PE401', 'the user is empty', hint => 'Pass the id of the user on whose behalf this transaction runs.');
   end if;
   -- One byte less than a space id may have: the personal space is ~<user_id>.
-  perform perch.check_id(set_context.user_id, 'user_id', 255);
-  personal := perch.personal_space_id(set_context.user_id);
+  if octet_length(user_id) > 255 or user_id ~ '[\x01-\x1f\x7f]' then
+    perform perch.check_id(set_context.user_id, 'user_id', 255);
+  end if;
 
   -- First of all, the user: the policy of space_members shows each user their own memberships. That policy also reads the
   -- lists, and what the connection was left with may not even be an array.
-  perform set_config('app.current_user_id', set_context.user_id, true);
-  perform set_config('app.current_user_space_ids', '', true);
-  perform set_config('app.current_user_writable_space_ids', '', true);
+  -- (An assignment is evaluated at once; perform would start a statement for each.)
+  done := set_config('app.current_user_id', user_id, true)
+       || set_config('app.current_user_space_ids', '', true) || set_config('app.current_user_writable_space_ids', '', true);
 
   if readable is null and writable is null then
-    select coalesce(array_agg(m.space_id), '{}'),
-           coalesce(array_agg(m.space_id) filter (where m.role in ('editor', 'owner')), '{}')
+    select array_agg(m.space_id), array_agg(m.space_id) filter (where m.role in ('editor', 'owner'))
       into readable, writable
       from perch.space_members m
      where m.user_id = set_context.user_id;
+    readable := array_append(array_remove(readable, personal), personal);
+    writable := array_append(array_remove(writable, personal), personal);
   else
-    readable := array_remove(coalesce(readable, '{}'), null);
-    writable := array_remove(coalesce(writable, '{}'), null);
+    readable := array_append(array_remove(array_remove(readable, null), personal), personal);
+    writable := array_append(array_remove(array_remove(writable, null), personal), personal);
     -- Who may write may read.
-    readable := readable || array(select w from unnest(writable) w where w <> all (readable));
+    if not readable @> writable then
+      readable := readable || array(select w from unnest(writable) w where w <> all (readable));
+    end if;
   end if;
 
-  perform set_config('app.current_user_space_ids', (array_remove(readable, personal) || personal)::text, true);
-  perform set_config('app.current_user_writable_space_ids', (array_remove(writable, personal) || personal)::text, true);
+  done := set_config('app.current_user_space_ids', readable::text, true) || set_config('app.current_user_writable_space_ids', writable::text, true);
 end
 $$;
 
