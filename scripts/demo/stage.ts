@@ -21,6 +21,10 @@ export interface Stage {
 /** A connection that a killed server breaks is nothing to report: the next query makes a new one. */
 const ignore = () => undefined;
 
+/** Where Postgres clients find the embedded database that a running perch has in `folder`. */
+export const embeddedUrl = (folder: string) =>
+  `postgres://postgres@localhost/postgres?host=${encodeURIComponent(folder)}`;
+
 /** The embedded database, in a folder that goes with the stage. */
 export async function embeddedStage(): Promise<Stage> {
   const cwd = await mkdtemp(join(tmpdir(), "perch-demo-"));
@@ -29,11 +33,7 @@ export async function embeddedStage(): Promise<Stage> {
   return {
     name: "PGlite",
     perch,
-    connect: () =>
-      openPostgres({
-        url: `postgres://postgres@localhost/postgres?host=${encodeURIComponent(folder)}`,
-        onError: ignore,
-      }),
+    connect: () => openPostgres({ url: embeddedUrl(folder), onError: ignore }),
     async whileDown(look) {
       const db = await openPglite({ dataDir: folder });
       try {

@@ -64,8 +64,9 @@ export async function requireRoles(db: Database): Promise<void> {
   const rows = await db.query<{ login: string; role: string; exists: boolean; granted: boolean }>(
     `select session_user::text as login, wanted.role, r.oid is not null as exists,
             coalesce(pg_has_role(session_user, r.oid, 'USAGE'), false) as granted
-       from (values ('perch_worker'), ('perch_app')) wanted (role)
-       left join pg_roles r on r.rolname = wanted.role`,
+       from unnest(array['perch_worker', 'perch_app']) with ordinality wanted (role, place)
+       left join pg_roles r on r.rolname = wanted.role
+      order by wanted.place`,
   );
   const missing = rows.filter(({ granted }) => !granted).map(({ role }) => role);
   const login = rows[0]?.login ?? "";
@@ -74,7 +75,9 @@ export async function requireRoles(db: Database): Promise<void> {
   }
   if (missing.length > 0) {
     const roles = missing.join(", ");
-    throw new Error(`the login ${login} lacks the role ${roles}; a DBA can run: grant ${roles} to "${login}"`);
+    throw new Error(
+      `the login ${login} lacks ${missing.length > 1 ? "the roles" : "the role"} ${roles}; a DBA can run: grant ${roles} to "${login}"`,
+    );
   }
 }
 

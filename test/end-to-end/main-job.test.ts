@@ -8,10 +8,14 @@ import { playStory, rolledBackTitle, type StoryResult, sqlTitle } from "../../sc
 import { concurrentTrace } from "../support/traces.js";
 
 /** Enough to be killed in twice; `npm run demo` replays the whole session. */
-const edits = 2_500;
+const keystrokes = 2_500;
 
 function beginning(): Schedule {
   const whole = scheduleOf(concurrentTrace());
+  let edits = 0;
+  for (let typed = 0; typed < keystrokes && edits < whole.steps.length; edits++) {
+    typed += whole.steps[edits]?.patches.length ?? 0;
+  }
   return { steps: whole.steps.slice(0, edits), endContent: replayInMemory(whole, edits, "body") };
 }
 

@@ -1,0 +1,171 @@
+import { mkdtemp, rm } from "node:fs/promises";
+import { createServer, type Server } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { openAuthor } from "../../scripts/demo/author.js";
+import { readStored } from "../../scripts/demo/document.js";
+import { installWatchedSockets } from "../../scripts/demo/line.js";
+import { embeddedUrl } from "../../scripts/demo/stage.js";
+import { freePort } from "../../scripts/support/free-port.js";
+import { perchProcess } from "../../scripts/support/perch-process.js";
+import { openPglite } from "../../src/database/pglite.js";
+import { openPostgres } from "../../src/database/postgres.js";
+import { emptyDatabase, postgres } from "../support/databases.js";
+import { runPerch } from "../support/processes.js";
+
+describe("perch start on the embedded database", () => {
+  let cwd: string;
+  beforeAll(async () => {
+    cwd = await mkdtemp(join(tmpdir(), "perch-start-"));
+  });
+  afterAll(() => rm(cwd, { recursive: true, force: true }));
+
+  it("says what it did, where to connect, and one line to try, which works", async () => {
+    const perch = await perchProcess({ cwd });
+    await perch.start();
+    expect(perch.output).toContain(`embedded, in ${join(cwd, ".perch")} (applied`);
+    expect(perch.output).toContain(`psql -h ${join(cwd, ".perch")} `);
+    expect(perch.output).toContain(perch.url);
+    const [, url = "", body = ""] = perch.output.match(/curl .* (http\S+) -d '(.*)'/) ?? [];
+    const answer = await fetch(url, {
+      method: "POST",
+      headers: { authorization: "Bearer ann", "content-type": "application/json" },
+      body,
+    });
+    expect(await answer.json()).toMatchObject({ results: [{ status: "applied", seq: 1 }] });
+
+    const second = await runPerch(["start", "--port", String(await freePort())], { cwd });
+    expect(second.code).toBe(1);
+    expect(second.stderr).toMatch(/\.perch is in use by process \d+; stop it first/);
+
+    expect((await perch.stop()).code).toBe(0);
+    const again = await perchProcess({ cwd });
+    await again.start();
+    expect(again.output).toContain("(up to date)");
+    expect((await again.stop()).code).toBe(0);
+  });
+
+  it("loses nothing acknowledged when it is stopped in the middle of typing, and stops within 5 seconds (trap 43)", async () => {
+    installWatchedSockets();
+    const perch = await perchProcess({ cwd });
+    await perch.start();
+    const db = openPostgres({ url: embeddedUrl(join(cwd, ".perch")) });
+    await db.query("select perch.declare_table(app_id => 'demo', table_name => 'notes', fields => $1::jsonb)", [
+      JSON.stringify({ body: "text" }),
+    ]);
+    await db.close();
+    const ann = await openAuthor({ url: perch.url, roomId: "/demo/notes/n1", token: "ann", field: "body" });
+    ann.leaveWithServer();
+    const typing = setInterval(() => ann.type([[0, 0, "x"]]), 1);
+    await new Promise((done) => setTimeout(done, 500));
+    const { code, ms } = await perch.stop();
+    clearInterval(typing);
+    ann.leave();
+    expect(code).toBe(0);
+    expect(ms).toBeLessThan(5_000);
+    expect(ann.acknowledged).toBeGreaterThan(0);
+
+    const down = await openPglite({ dataDir: join(cwd, ".perch") });
+    const place = { spaceId: "~ann", appId: "demo", tableName: "notes", recordId: "n1" };
+    const { doc } = await readStored(down, place, "ann");
+    await down.close();
+    expect(doc.getText("body").length).toBeGreaterThanOrEqual(ann.acknowledged);
+  });
+});
+
+describe("perch start, where it cannot", () => {
+  let taken: Server;
+  let port: number;
+  beforeAll(async () => {
+    taken = createServer();
+    await new Promise<void>((done) => taken.listen(0, "127.0.0.1", done));
+    port = (taken.address() as { port: number }).port;
+  });
+  afterAll(() => {
+    taken.close();
+  });
+
+  const start = async (args: string[], env: Record<string, string> = {}) => {
+    const cwd = await mkdtemp(join(tmpdir(), "perch-start-"));
+    try {
+      return await runPerch(["start", ...args], { cwd, env });
+    } finally {
+      await rm(cwd, { recursive: true, force: true });
+    }
+  };
+
+  it("names the port that is in use, and leaves nothing running", async () => {
+    const { code, stderr } = await start(["--port", String(port)]);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`port ${port} on 127.0.0.1 is in use`);
+  });
+
+  it("names the database that does not answer, without its password", async () => {
+    const nobody = await freePort();
+    const url = `postgres://ann:secret@127.0.0.1:${nobody}/app`;
+    const { code, stderr } = await start(["--port", "0"], { DATABASE_URL: url });
+    expect(code).toBe(1);
+    expect(stderr).toBe(`perch: cannot reach the database 127.0.0.1:${nobody}/app: nothing listens there\n`);
+  });
+
+  it("names every setting that is wrong", async () => {
+    const { code, stderr } = await start(["--port", "99999"], { PERCH_LOG_LEVEL: "loud" });
+    expect(code).toBe(2);
+    expect(stderr).toContain("PERCH_PORT");
+    expect(stderr).toContain("PERCH_LOG_LEVEL");
+  });
+
+  it("listens on loopback only in development mode", async () => {
+    const { code, stderr } = await start(["--host", "0.0.0.0"]);
+    expect(code).toBe(2);
+    expect(stderr).toContain("loopback");
+  });
+});
+
+describe("perch worker", () => {
+  const open = postgres();
+
+  it("refuses a database that was never migrated, and says what to do", async () => {
+    const { code, stderr } = await runPerch(["worker", "--port", "0"], {
+      env: { DATABASE_URL: await emptyDatabase() },
+    });
+    expect(code).toBe(1);
+    expect(stderr).toContain("run: perch migrate up");
+  });
+
+  it("refuses a login that lacks the roles, and says what a DBA has to grant", async () => {
+    const t = await open();
+    await t.db.query("create role plain_login login");
+    const url = new URL(t.url ?? "");
+    url.username = "plain_login";
+    const { code, stderr } = await runPerch(["worker", "--port", "0"], { env: { DATABASE_URL: url.href } });
+    expect(code).toBe(1);
+    expect(stderr).toContain('grant perch_worker, perch_app to "plain_login"');
+    await t.db.query("drop role plain_login");
+  });
+
+  it("serves a migrated database as a login with nothing but the two roles", async () => {
+    installWatchedSockets();
+    const t = await open();
+    await t.db.query("select perch.declare_table(app_id => 'demo', table_name => 'notes', fields => $1::jsonb)", [
+      JSON.stringify({ body: "text" }),
+    ]);
+    await t.db.query("create role serving_login login");
+    await t.db.query("grant perch_worker, perch_app to serving_login");
+    const url = new URL(t.url ?? "");
+    url.username = "serving_login";
+    const perch = await perchProcess({ args: ["worker"], env: { DATABASE_URL: url.href } });
+    await perch.start();
+    const ben = await openAuthor({ url: perch.url, roomId: "/demo/notes/n1", token: "ben", field: "body" });
+    ben.type([[0, 0, "hello"]]);
+    await expect.poll(() => ben.acknowledged, { timeout: 10_000 }).toBe(5);
+    await expect
+      .poll(() => t.asUser("ben", (tx) => tx.query("select data from perch.records")), { timeout: 10_000 })
+      .toEqual([{ data: { body: "hello" } }]);
+    ben.leaveWithServer();
+    expect((await perch.stop()).code).toBe(0);
+    await t.db.query("drop owned by serving_login");
+    await t.db.query("drop role serving_login");
+  });
+});
