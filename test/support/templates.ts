@@ -32,12 +32,18 @@ async function makePgliteDump(folder: string): Promise<string> {
 async function makeServer(version: PostgresVersion): Promise<PostgresServer> {
   const server = await startPostgresServer({ version });
   const admin = openPostgres({ url: server.url() });
-  await admin.query(`create database ${templateName}`);
-  await admin.close();
   const template = openPostgres({ url: server.url(templateName) });
-  await migrate(template);
-  await template.close();
-  return server;
+  try {
+    await admin.query(`create database ${templateName}`);
+    await migrate(template);
+    return server;
+  } catch (error) {
+    await server.close();
+    throw error;
+  } finally {
+    await admin.close();
+    await template.close();
+  }
 }
 
 export function createTemplates(): Templates {
@@ -52,10 +58,22 @@ export function createTemplates(): Templates {
     return server.url();
   }
 
+  // One after another: PGlite blocks this process for seconds, in which a connection to a server would time out.
+  let busy: Promise<unknown> = Promise.resolve();
+
+  function makeInTurn(what: string): Promise<string> {
+    const making = busy.then(() => make(what));
+    busy = making.catch(() => {
+      // Whoever asks next tries again.
+      made.delete(what);
+    });
+    return making;
+  }
+
   return {
     folder,
     get(what) {
-      const known = made.get(what) ?? make(what);
+      const known = made.get(what) ?? makeInTurn(what);
       made.set(what, known);
       return known;
     },
