@@ -43,14 +43,15 @@ async function run(args: string[]): Promise<number> {
   try {
     const migrated = await migrate(db);
     await requireRoles(db);
-    const serving = await serve(db, settings, log);
     socket = await openSocket(connected, log);
+    const serving = await serve(db, settings, log);
     print(welcome(connected, settings, migrated, serving.gateway.url, socket));
     return await untilStopped(async () => {
       await Promise.all([serving.close(), socket?.close()]);
       await db.close();
     });
   } finally {
+    await socket?.close();
     await db.close();
   }
 }

@@ -24,6 +24,7 @@ describe("perch start on the embedded database", () => {
   it("says what it did, where to connect, and one line to try, which works", async () => {
     const perch = await perchProcess({ cwd });
     await perch.start();
+    await expect.poll(() => perch.output).toContain("Ctrl-C stops it.");
     expect(perch.output).toContain(`embedded, in ${join(cwd, ".perch")} (applied`);
     expect(perch.output).toContain(`psql -h ${join(cwd, ".perch")} `);
     expect(perch.output).toContain(perch.url);
@@ -42,7 +43,7 @@ describe("perch start on the embedded database", () => {
     expect((await perch.stop()).code).toBe(0);
     const again = await perchProcess({ cwd });
     await again.start();
-    expect(again.output).toContain("(up to date)");
+    await expect.poll(() => again.output).toContain("(up to date)");
     expect((await again.stop()).code).toBe(0);
   });
 
