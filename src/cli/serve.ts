@@ -1,3 +1,4 @@
+import { createServer } from "node:net";
 import type { Logger } from "pino";
 import type { Database } from "../database/types.js";
 import { createLiveDocuments } from "../documents/live/documents.js";
@@ -54,6 +55,19 @@ function addressError(error: unknown, { gateway: { host, port } }: ServeSettings
   if (code === "EADDRNOTAVAIL") return new Error(`${host} is no address of this machine; choose another with --host`);
   if (code === "EACCES") return new Error(`port ${port} may not be used by this user; choose another with --port`);
   return error;
+}
+
+/** Throws when the address cannot be listened on: better before the database is touched than after. */
+export async function requireAddress(settings: ServeSettings): Promise<void> {
+  const { host, port } = settings.gateway;
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => {
+    probe.once("error", reject);
+    probe.listen(port, host, resolve);
+  }).catch((error: unknown) => {
+    throw addressError(error, settings);
+  });
+  await new Promise((done) => probe.close(done));
 }
 
 /** What remains of the 5 s within which a process has to end, with some room. */

@@ -6,7 +6,7 @@ import { isDevelopmentMode } from "../gateway/settings.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { type Connected, connect, requireRoles } from "./connect.js";
 import { createLog } from "./log.js";
-import { serve, untilStopped } from "./serve.js";
+import { requireAddress, serve, untilStopped } from "./serve.js";
 import { type ServeSettings, serveOptions, serveSettings, settingsHelp } from "./settings.js";
 
 const help = `Usage: perch start [options]
@@ -31,6 +31,7 @@ async function run(args: string[]): Promise<number> {
   const { values, positionals } = parseCommandLine(args, { ...databaseOption, ...serveOptions });
   if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
   const settings = serveSettings(values);
+  await requireAddress(settings);
   const log = createLog(settings.logLevel);
   const connected = await connect({
     ...(values["database-url"] === undefined ? {} : { url: values["database-url"] }),

@@ -1,7 +1,7 @@
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { connect, requireMigrated, requireRoles } from "./connect.js";
 import { createLog } from "./log.js";
-import { serve, untilStopped } from "./serve.js";
+import { requireAddress, serve, untilStopped } from "./serve.js";
 import { serveOptions, serveSettings, settingsHelp } from "./settings.js";
 
 const help = `Usage: perch worker [options]
@@ -24,6 +24,7 @@ async function run(args: string[]): Promise<number> {
   const { values, positionals } = parseCommandLine(args, { ...databaseOption, ...serveOptions });
   if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
   const settings = serveSettings(values);
+  await requireAddress(settings);
   const log = createLog(settings.logLevel);
   const { db, name } = await connect({
     ...(values["database-url"] === undefined ? {} : { url: values["database-url"] }),
