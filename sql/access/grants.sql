@@ -19,14 +19,18 @@ begin
           'create_space', 'set_space_member', 'remove_space_member',
           'push', 'pull', 'snapshot_records', 'export_changes',
           'push_update', 'patch_document', 'document_state', 'document_versions', 'delete_document', 'lock_document',
-          -- called by the policies, with the rights of whoever reads
-          'owns_space', 'is_unowned_space_of_mine']),
+          'put_checkpoint', 'latest_checkpoint', 'get_checkpoint', 'checkpoint_history', 'update_checkpoint_state', 'fork_checkpoint',
+          'delete_thread', 'prune_checkpoints', 'put_channels', 'put_writes', 'load_channels', 'list_channels', 'channel_history',
+          'append_thread_events', 'load_thread_events', 'archive_thread_events', 'thread_log',
+          'acquire_lease', 'renew_lease', 'release_lease',
+          -- called by the policies, or by views, with the rights of whoever reads
+          'owns_space', 'is_unowned_space_of_mine', 'assemble_json', 'as_jsonb']),
         ('perch_worker', array[
           'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
           'setting', 'lock_key', 'check_id', 'fail', 'error_word', 'document_fields',
           'load_document', 'read_document', 'append_updates', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
           'due_projections', 'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'projection_delay', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'next_seq',
-          'owns_space', 'is_unowned_space_of_mine'])
+          'owns_space', 'is_unowned_space_of_mine', 'assemble_json', 'as_jsonb'])
       ) as g (role, functions)
       cross join unnest(g.functions) as f (name)
       join pg_proc p on p.proname = f.name and p.pronamespace = 'perch'::regnamespace
@@ -37,6 +41,9 @@ end
 $grants$;
 
 grant select on perch.spaces, perch.space_members, perch.sync_changes, perch.records, perch.stored_records, perch.documents, perch.document_tables, perch.log_epoch
+  to perch_app;
+grant select on perch.checkpoints, perch.threads, perch.stored_checkpoints, perch.checkpoint_values, perch.checkpoint_pieces,
+  perch.thread_logs, perch.thread_events, perch.thread_leases
   to perch_app;
 
 grant select on all tables in schema perch to perch_worker;

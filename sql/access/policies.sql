@@ -11,6 +11,7 @@ declare
   readable constant text := 'space_id = any ((select perch.current_space_ids())::text[])';
   writable constant text := 'space_id = any ((select perch.writable_space_ids())::text[])';
   mine     constant text := 'user_id = (select perch.current_user_id())';
+  tenants  constant text := 'tenant_id = (select perch.current_tenant_id())';
   rule record;
 begin
   for rule in
@@ -36,7 +37,15 @@ begin
       ('schema_versions',      'true',                                 null),
       ('schema_upgrades',      'true',                                 null),
       ('owed_rings',           'false',                                null),
-      ('watch',                'true',                                 null)
+      ('watch',                'true',                                 null),
+      ('threads',              tenants,                                tenants),
+      ('stored_checkpoints',   tenants,                                tenants),
+      ('checkpoint_values',    tenants,                                tenants),
+      ('checkpoint_pieces',    tenants,                                tenants),
+      ('checkpoint_writes',    tenants,                                tenants),
+      ('thread_logs',          tenants,                                tenants),
+      ('thread_events',        tenants,                                tenants),
+      ('thread_leases',        tenants,                                tenants)
     ) as r (table_name, may_read, may_write)
   loop
     execute format('alter table perch.%I enable row level security', rule.table_name);

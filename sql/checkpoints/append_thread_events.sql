@@ -1,0 +1,32 @@
+-- The row of the log is locked from here until commit: numbers are in commit order, and a rollback gives them back.
+create or replace function perch.append_thread_events(thread_id text, events jsonb[], fencing_token bigint default null)
+returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  tenant constant text := perch.require_tenant();
+  added constant integer := coalesce(cardinality(append_thread_events.events), 0);
+  last bigint;
+begin
+  perform perch.check_id(append_thread_events.thread_id, 'thread_id');
+  if added = 0 or array_position(append_thread_events.events, null) is not null then
+    perform perch.fail('PE422', 'events is empty, or has a null in it', jsonb_build_object('argument', 'events'));
+  end if;
+  perform perch.check_state_size(octet_length(append_thread_events.events::text));
+  if append_thread_events.fencing_token is not null then
+    perform perch.require_lease(tenant, append_thread_events.thread_id, append_thread_events.fencing_token);
+  end if;
+  insert into perch.thread_logs as l (tenant_id, thread_id, last_number)
+  values (tenant, append_thread_events.thread_id, added)
+  on conflict on constraint thread_logs_pkey do update set last_number = l.last_number + excluded.last_number
+  returning l.last_number into last;
+  insert into perch.thread_events (tenant_id, thread_id, number, event)
+  select tenant, append_thread_events.thread_id, last - added + e.nth, e.event
+    from unnest(append_thread_events.events) with ordinality e (event, nth);
+  return last;
+end
+$$;
+
+comment on function perch.append_thread_events(text, jsonb[], bigint) is
+  'Appends events to the log of a thread of the current tenant, in the caller''s transaction; returns the number of the last. Numbers start from 1 and have no gaps. The thread need not have a checkpoint. fencing_token as in perch.put_checkpoint. Errors: PE401, PE409 for a lost lease, PE413, PE422. Example: select perch.append_thread_events(thread_id => ''run-1'', events => array[''{"said": "hello"}''::jsonb]);';

@@ -1,0 +1,32 @@
+create or replace function perch.archive_thread_events(thread_id text, up_to bigint)
+returns setof perch.thread_events
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  tenant constant text := perch.require_tenant();
+  log perch.thread_logs;
+begin
+  select l.* into log
+    from perch.thread_logs l
+   where l.tenant_id = tenant and l.thread_id = archive_thread_events.thread_id
+     for no key update;
+  if archive_thread_events.up_to is null or archive_thread_events.up_to not between 0 and coalesce(log.last_number, 0) then
+    perform perch.fail('PE422', 'up_to is no number of this log',
+      jsonb_build_object('argument', 'up_to', 'expected', format('0 to %s', coalesce(log.last_number, 0)), 'got', archive_thread_events.up_to));
+  end if;
+  update perch.thread_logs l
+     set archived_until = greatest(l.archived_until, archive_thread_events.up_to)
+   where l.tenant_id = tenant and l.thread_id = archive_thread_events.thread_id;
+  return query
+    with taken as (
+      delete from perch.thread_events e
+       where e.tenant_id = tenant and e.thread_id = archive_thread_events.thread_id and e.number <= archive_thread_events.up_to
+      returning e.*
+    )
+    select t.* from taken t order by t.number;
+end
+$$;
+
+comment on function perch.archive_thread_events(text, bigint) is
+  'Takes the events up to a number out of the log of a thread of the current tenant, and returns them, so that they can be kept elsewhere in the same transaction. The number is remembered: the log goes on counting where it was, also when it is empty now. Again, or with a lower number: no rows. Errors: PE401, PE422 when there is no such number yet.';

@@ -1,0 +1,47 @@
+create or replace function perch.channel_history(thread_id text, namespace text, id uuid, channels text[])
+returns table (kind text, task_id text, channel text, type text, json text, bytes bytea)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  tenant constant text := perch.require_tenant();
+  thread perch.threads;
+  missing text[] := channel_history.channels;
+  above uuid;
+  c perch.stored_checkpoints;
+begin
+  select t.* into thread
+    from perch.threads t
+   where t.tenant_id = tenant and t.thread_id = channel_history.thread_id and t.namespace = channel_history.namespace and t.format = 'channels';
+  select x.parent_id into above
+    from perch.stored_checkpoints x
+   where x.tenant_id = tenant and x.thread_no = thread.thread_no and x.id = coalesce(channel_history.id, thread.head_id);
+
+  while above is not null and cardinality(missing) > 0 loop
+    select x.* into c
+      from perch.stored_checkpoints x
+     where x.tenant_id = tenant and x.thread_no = thread.thread_no and x.id = above;
+    exit when not found;
+    -- From here on upwards, so the last first.
+    return query
+      select 'write', w.task_id, w.channel, w.type, w.json, w.bytes
+        from perch.checkpoint_writes w
+       where w.tenant_id = tenant and w.thread_no = thread.thread_no and w.checkpoint_id = c.id and w.channel = any (missing)
+       order by w.task_id desc, w.idx desc;
+    return query
+      select 'seed', null::text, v.key, v.type, perch.assemble_json(v.tenant_id, v.thread_no, v.json, v.pieces), v.bytes
+        from perch.checkpoint_values v
+       where v.tenant_id = tenant and v.thread_no = thread.thread_no and v.no = any (c.value_nos)
+         and v.key = any (missing) and (v.json is not null or v.bytes is not null);
+    select array(select m from unnest(missing) m
+                  where m <> all (array(select v.key from perch.checkpoint_values v
+                                         where v.tenant_id = tenant and v.thread_no = thread.thread_no and v.no = any (c.value_nos)
+                                           and (v.json is not null or v.bytes is not null))))
+      into missing;
+    above := c.parent_id;
+  end loop;
+end
+$$;
+
+comment on function perch.channel_history(text, text, uuid, text[]) is
+  'For LangGraph savers: what makes up the incremental channels of a checkpoint (null: the head): going up from its parent, the writes to each channel, the last first, until one that has a value, the seed. Errors: PE401.';

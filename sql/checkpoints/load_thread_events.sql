@@ -1,0 +1,32 @@
+create or replace function perch.load_thread_events(thread_id text, after bigint default null, max_count integer default 1000)
+returns setof perch.thread_events
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  tenant constant text := perch.require_tenant();
+  log perch.thread_logs;
+begin
+  perform perch.check_count(load_thread_events.max_count);
+  select l.* into log
+    from perch.thread_logs l
+   where l.tenant_id = tenant and l.thread_id = load_thread_events.thread_id;
+  -- A part of what was asked for, given out as if it were all, would be worse than none.
+  if load_thread_events.after is not null
+     and load_thread_events.after not between coalesce(log.archived_until, 0) and coalesce(log.last_number, 0) then
+    perform perch.fail('PE410', 'the log does not have every event after this number',
+      jsonb_build_object('thread_id', load_thread_events.thread_id, 'after', load_thread_events.after,
+        'archived_until', coalesce(log.archived_until, 0), 'last_number', coalesce(log.last_number, 0)),
+      'Events up to archived_until are archived; there is none after last_number.');
+  end if;
+  return query
+    select e.* from perch.thread_events e
+     where e.tenant_id = tenant and e.thread_id = load_thread_events.thread_id
+       and e.number > coalesce(load_thread_events.after, log.archived_until, 0)
+     order by e.number
+     limit load_thread_events.max_count;
+end
+$$;
+
+comment on function perch.load_thread_events(text, bigint, integer) is
+  'The events of a thread of the current tenant after a number, in order, at most max_count; without after, from the first that is not archived. Errors: PE401, PE410 when events after that number are archived, or the log does not reach it (DETAIL: archived_until, last_number), PE422 when max_count is not between 1 and 10000. Example: select number, event from perch.load_thread_events(thread_id => ''run-1'', after => 41);';

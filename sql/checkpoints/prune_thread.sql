@@ -1,0 +1,102 @@
+-- The checkpoints of the thread itself are chosen by number and age. Those of a subgraph stand and fall with the checkpoint of
+-- the thread under which they were made (metadata.parents). A subgraph with a memory of its own (the last part of its namespace
+-- names no task, so has no colon) also keeps the last one before each, from which LangGraph goes on when it rewinds to that one.
+create or replace function perch.prune_thread(tenant_id text, thread_id text, keep_last integer, keep_for interval)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  numbers bigint[];
+  doomed_nos bigint[];
+  doomed_ids uuid[];
+begin
+  select array_agg(l.thread_no) into numbers
+    from (select t.thread_no from perch.threads t
+           where t.tenant_id = prune_thread.tenant_id and t.thread_id = prune_thread.thread_id
+           order by t.namespace
+             for update) l;
+
+  with recursive checkpoints as materialized (
+    select c.thread_no, c.id, c.parent_id, c.created_at, t.namespace, t.head_id = c.id as is_head,
+           row_number() over (partition by c.thread_no order by c.seq desc) as age,
+           c.metadata #>> '{parents,""}' as root_id,
+           -- An incremental channel without a value of its own, or a step of an old format, is read with what is above it.
+           (t.delta_channels <> '{}' and not t.delta_channels <@ array(
+              select v.key from perch.checkpoint_values v
+               where v.tenant_id = c.tenant_id and v.thread_no = c.thread_no and v.no = any (c.value_nos)
+                 and (v.json is not null or v.bytes is not null)))
+             or coalesce((c.channels ->> 'v')::numeric < 4, false) as needs_parent
+      from perch.threads t
+      join perch.stored_checkpoints c on c.tenant_id = t.tenant_id and c.thread_no = t.thread_no
+     where t.tenant_id = prune_thread.tenant_id and t.thread_id = prune_thread.thread_id
+  ), by_rule as (
+    select c.*, coalesce(c.is_head or c.age <= prune_thread.keep_last, false)
+                or coalesce(c.created_at > clock_timestamp() - prune_thread.keep_for, false) as is_kept
+      from checkpoints c
+  ), roots as materialized (
+    select r.id, r.is_kept from by_rule r where r.namespace = ''
+  ), chosen as (
+    select r.thread_no, r.id, r.parent_id, r.needs_parent
+      from by_rule r
+     where case
+             when r.namespace = '' or not exists (select from roots) then r.is_kept
+             else exists (select from roots x where x.is_kept and x.id::text = r.root_id)
+                  or coalesce(r.created_at > clock_timestamp() - prune_thread.keep_for, false)
+           end
+    union
+    select before.*
+      from roots x
+     cross join (select distinct c.thread_no from checkpoints c where c.namespace <> '' and c.namespace !~ ':[^|]*$') s
+     cross join lateral (
+       select c.thread_no, c.id, c.parent_id, c.needs_parent from checkpoints c
+        where c.thread_no = s.thread_no and c.id < x.id
+        order by c.id desc limit 1
+     ) before
+     where x.is_kept
+  ), needed as (
+    select ch.thread_no, ch.id, ch.parent_id, ch.needs_parent from chosen ch
+    union
+    select c.thread_no, c.id, c.parent_id, c.needs_parent
+      from needed n
+      join checkpoints c on c.thread_no = n.thread_no and c.id = n.parent_id
+     where n.needs_parent
+  )
+  select array_agg(c.thread_no), array_agg(c.id) into doomed_nos, doomed_ids
+    from checkpoints c
+   where not exists (select from needed n where n.thread_no = c.thread_no and n.id = c.id);
+  if doomed_ids is null then
+    return 0;
+  end if;
+
+  delete from perch.checkpoint_writes w
+   using unnest(doomed_nos, doomed_ids) d (thread_no, id)
+   where w.tenant_id = prune_thread.tenant_id and w.thread_no = d.thread_no and w.checkpoint_id = d.id;
+  delete from perch.stored_checkpoints c
+   using unnest(doomed_nos, doomed_ids) d (thread_no, id)
+   where c.tenant_id = prune_thread.tenant_id and c.thread_no = d.thread_no and c.id = d.id;
+  delete from perch.checkpoint_values v
+   where v.tenant_id = prune_thread.tenant_id and v.thread_no = any (numbers)
+     and not exists (
+       select from (select distinct c.thread_no, u.no
+                      from perch.stored_checkpoints c cross join unnest(c.value_nos) u (no)
+                     where c.tenant_id = prune_thread.tenant_id and c.thread_no = any (numbers)) used
+        where used.thread_no = v.thread_no and used.no = v.no);
+  delete from perch.checkpoint_pieces p
+   where p.tenant_id = prune_thread.tenant_id and p.thread_no = any (numbers)
+     and not exists (
+       select from (select distinct v.thread_no, u.hash
+                      from perch.checkpoint_values v cross join unnest(v.pieces) u (hash)
+                     where v.tenant_id = prune_thread.tenant_id and v.thread_no = any (numbers)) used
+        where used.thread_no = p.thread_no and used.hash = p.hash);
+  -- Each run of a subgraph has a namespace of its own.
+  delete from perch.threads t
+   where t.tenant_id = prune_thread.tenant_id and t.thread_id = prune_thread.thread_id and t.namespace <> ''
+     and not exists (select from perch.stored_checkpoints c where c.tenant_id = t.tenant_id and c.thread_no = t.thread_no)
+     and not exists (select from perch.checkpoint_writes w where w.tenant_id = t.tenant_id and w.thread_no = t.thread_no);
+  return cardinality(doomed_ids);
+end
+$$;
+
+comment on function perch.prune_thread(text, text, integer, interval) is
+  'Private. Forgets the checkpoints of a thread and its subgraphs that neither number nor age keeps and no kept one needs; returns how many.';

@@ -1,0 +1,98 @@
+create or replace function perch.put_checkpoint(
+  thread_id text, state jsonb, step bigint, parent_id uuid default null, next_node text default null,
+  schema_version integer default 1, metadata jsonb default '{}', id uuid default null, expected_head uuid default null,
+  fencing_token bigint default null
+)
+returns uuid
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  tenant constant text := perch.require_tenant();
+  nobody constant uuid := '00000000-0000-0000-0000-000000000000';
+  described constant jsonb := coalesce(put_checkpoint.metadata, '{}');
+  thread perch.threads;
+  known perch.stored_checkpoints;
+  near integer[];
+  kept_keys text[];
+  kept integer[];
+  keys text[];
+  jsons text[];
+  size bigint;
+  made uuid := put_checkpoint.id;
+begin
+  perform perch.check_checkpoint(put_checkpoint.thread_id, put_checkpoint.state, put_checkpoint.step, put_checkpoint.next_node,
+    put_checkpoint.schema_version, described);
+  -- The lease before the thread, as whoever takes a lease and then puts has it: no two wait for each other.
+  if put_checkpoint.fencing_token is not null then
+    perform perch.require_lease(tenant, put_checkpoint.thread_id, put_checkpoint.fencing_token);
+  end if;
+  thread := perch.lock_thread(tenant, put_checkpoint.thread_id, '', 'state');
+
+  -- Sent again because the answer was lost: the same once more changes nothing.
+  if made is not null then
+    select c.* into known from perch.stored_checkpoints c
+     where c.tenant_id = tenant and c.thread_no = thread.thread_no and c.id = made;
+    if found then
+      if (known.parent_id, known.step, known.next_node, known.schema_version, known.metadata) is distinct from
+         (put_checkpoint.parent_id, put_checkpoint.step, put_checkpoint.next_node, put_checkpoint.schema_version, described)
+         or (select c.state from perch.checkpoints c
+              where c.tenant_id = tenant and c.thread_id = put_checkpoint.thread_id and c.namespace = '' and c.id = made)
+            is distinct from put_checkpoint.state then
+        perform perch.fail('PE409', 'this id is that of another checkpoint', jsonb_build_object('id', made));
+      end if;
+      return made;
+    end if;
+  end if;
+
+  if put_checkpoint.expected_head is distinct from coalesce(thread.head_id, nobody) and put_checkpoint.expected_head is not null then
+    perform perch.fail('PE409', 'the head of the thread is another one',
+      jsonb_build_object('thread_id', put_checkpoint.thread_id, 'expected_head', put_checkpoint.expected_head, 'head', thread.head_id),
+      'Read the latest checkpoint and decide again.');
+  end if;
+
+  -- The parent, or else the head, is where unchanged values are looked for.
+  select c.value_nos into near from perch.stored_checkpoints c
+   where c.tenant_id = tenant and c.thread_no = thread.thread_no and c.id = coalesce(put_checkpoint.parent_id, thread.head_id);
+  if not found and put_checkpoint.parent_id is not null then
+    perform perch.fail('PE404', 'the parent is no checkpoint of this thread',
+      jsonb_build_object('thread_id', put_checkpoint.thread_id, 'parent_id', put_checkpoint.parent_id));
+  end if;
+
+  with parts as materialized (
+    select e.key, e.value::text as json
+      from jsonb_each(case jsonb_typeof(put_checkpoint.state) when 'object' then put_checkpoint.state end) e
+    union all
+    select null, put_checkpoint.state::text where jsonb_typeof(put_checkpoint.state) <> 'object'
+  ), compared as (
+    select p.key, p.json, v.no
+      from parts p
+      left join perch.checkpoint_values v
+        on v.tenant_id = tenant and v.thread_no = thread.thread_no and v.no = any (near) and v.key is not distinct from p.key
+       and perch.assemble_json(v.tenant_id, v.thread_no, v.json, v.pieces) = p.json
+  )
+  select array_agg(c.no order by c.no) filter (where c.no is not null),
+         array_agg(c.key) filter (where c.no is null), array_agg(c.json) filter (where c.no is null), sum(octet_length(c.json))
+    into kept, keys, jsons, size
+    from compared c;
+  perform perch.check_state_size(size + octet_length(described::text));
+
+  if made is null then
+    made := perch.uuid_v7(thread.newest_id);
+    thread.newest_id := made;
+  end if;
+  perform perch.add_values(thread, keys, null, null, jsons, null) where keys is not null;
+  insert into perch.stored_checkpoints (tenant_id, thread_no, id, parent_id, seq, step, schema_version, next_node, metadata, value_nos)
+  values (tenant, thread.thread_no, made, put_checkpoint.parent_id, thread.last_seq + 1, put_checkpoint.step,
+          put_checkpoint.schema_version, put_checkpoint.next_node, described,
+          coalesce(kept, '{}') || array(select thread.last_value_no + n from generate_series(1, coalesce(cardinality(keys), 0)) n));
+  update perch.threads t
+     set head_id = made, newest_id = thread.newest_id, last_seq = t.last_seq + 1,
+         last_value_no = t.last_value_no + coalesce(cardinality(keys), 0)
+   where t.tenant_id = tenant and t.thread_id = put_checkpoint.thread_id and t.namespace = '';
+  return made;
+end
+$$;
+
+comment on function perch.put_checkpoint(text, jsonb, bigint, uuid, text, integer, jsonb, uuid, uuid, bigint) is
+  'Appends a checkpoint to a thread of the current tenant, in the caller''s transaction; it becomes the thread''s head. Returns its id: a new UUIDv7, greater than every other made in the thread, or the one passed as id, with which the same call can be repeated. No parent_id: a root. expected_head: the put fails unless that is the head (a UUID of zeros: unless the thread is empty). fencing_token: it fails unless the lease that perch.acquire_lease gave it with is the last. Errors: PE401, PE404 when the parent is none of this thread, PE409 for another head, a lost lease, or an id used for something else, PE413, PE422. Example: select perch.put_checkpoint(thread_id => ''run-1'', state => ''{"messages": []}'', step => 1);';

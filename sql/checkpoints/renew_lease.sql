@@ -1,0 +1,24 @@
+create or replace function perch.renew_lease(thread_id text, token bigint, duration interval default '30 seconds')
+returns timestamptz
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  tenant constant text := perch.require_tenant();
+  until timestamptz;
+begin
+  perform perch.check_duration(renew_lease.duration);
+  update perch.thread_leases l
+     set expires_at = clock_timestamp() + renew_lease.duration
+   where l.tenant_id = tenant and l.thread_id = renew_lease.thread_id and l.token = renew_lease.token and l.holder is not null
+  returning l.expires_at into until;
+  if until is null then
+    perform perch.fail('PE409', 'the lease on this thread is no longer yours',
+      jsonb_build_object('thread_id', renew_lease.thread_id, 'token', renew_lease.token));
+  end if;
+  return until;
+end
+$$;
+
+comment on function perch.renew_lease(text, bigint, interval) is
+  'Prolongs a lease from now; returns when it will expire. One that has expired can be renewed while nobody else has taken it. Errors: PE401, PE409 when somebody has, or it was released, PE422.';
