@@ -152,7 +152,8 @@ async function* resync(
 // What passes. Of SQLSTATE the classes connection, resources, operator intervention (a restart), serialization and deadlocks; of
 // sockets everything; and what the driver says, without a code, of a connection that ended or could not be made in time.
 const passingCode = /^(08...|53...|57P..|40...|E[A-Z_]{3,})$/;
-const passingMessage = /^(Connection terminated|timeout exceeded|Query read timeout)/i;
+const passingMessage =
+  /^(Connection terminated|Client (has encountered|was closed)|timeout exceeded|Query read timeout)/i;
 
 function isPassing(error: unknown): boolean {
   const { code, message } = error as { code?: unknown; message?: unknown };

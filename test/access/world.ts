@@ -34,6 +34,12 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
   await t.db.query(
     `select perch.declare_table(app_id => 'notes', table_name => 'pages', fields => '{"title": "string", "body": "text"}')`,
   );
+  await t.db.query("create function public.unchanged(jsonb) returns jsonb language sql immutable as 'select $1'");
+  await t.db.query(
+    "select perch.register_upgrade(app_id => 'todo', table_name => 'lists', from_version => 1, upgrade => 'public.unchanged(jsonb)')",
+  );
+  await t.db.query("select perch.set_schema_version(app_id => 'todo', table_name => 'lists', current_version => 2)");
+  await t.db.query("insert into perch.owed_rings (space_id, seq) values ('team', 1)");
   await t.asUser("olga", async (tx) => {
     await tx.query("select perch.create_space(space_id => 'team')");
     await tx.query("select perch.set_space_member(space_id => 'team', user_id => 'eddy', role => 'editor')");
