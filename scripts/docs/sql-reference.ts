@@ -1,0 +1,144 @@
+import { readdir, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { packageRoot } from "../../src/database/package-root.js";
+import type { Queryable } from "../../src/database/types.js";
+
+interface SqlFunction {
+  name: string;
+  arguments: string;
+  result: string;
+  comment: string | null;
+  app: boolean;
+  worker: boolean;
+}
+
+interface Relation {
+  name: string;
+  kind: "table" | "view";
+  comment: string | null;
+  app: boolean;
+  columns: { name: string; type: string; comment: string | null }[];
+}
+
+const titles: Record<string, string> = {
+  context: "Who is asking",
+  spaces: "Spaces and their members",
+  changes: "The change log",
+  documents: "Documents",
+  checkpoints: "Checkpoints",
+  worker: "Workers",
+};
+
+/** `docs/sql.md`: the reference of everything public in the schema, made from the comments in a migrated database. */
+export async function sqlReference(db: Queryable): Promise<string> {
+  const functions = (await readFunctions(db)).filter(({ comment }) => !isPrivate(comment));
+  const relations = (await readRelations(db)).filter(({ comment }) => !isPrivate(comment));
+  const folders = await foldersOfFunctions();
+  const parts = [
+    "# SQL reference",
+    "",
+    "Made from the comments in the database by `npm run docs`; in psql, `\\df+ perch.*` and `\\d+ perch.*` show the same.",
+    "All names are in schema `perch`. Pass arguments by name. Functions not listed here are private.",
+    "Error codes and the shapes of JSON are explained in the other pages of this folder.",
+    "",
+  ];
+  const forApps = functions.filter(({ app }) => app);
+  const forDbas = functions.filter(
+    ({ app, worker, comment }) => !app && (!worker || /\bDBA\b|superuser/.test(comment ?? "")),
+  );
+  const forWorkers = functions.filter((entry) => !entry.app && !forDbas.includes(entry));
+  for (const folder of [...Object.keys(titles), ""]) {
+    const here = forApps.filter(({ name }) => (folders.get(name) ?? "") === folder);
+    if (here.length > 0) parts.push(`## ${titles[folder] ?? "Others"}`, "", ...here.flatMap(describe));
+  }
+  if (forDbas.length > 0) parts.push("## For the DBA", "", ...forDbas.flatMap(describe));
+  parts.push("## To select from", "");
+  parts.push("Under row level security: each user sees what that user may read.", "");
+  for (const relation of relations.filter(({ app }) => app)) parts.push(...describeRelation(relation));
+  parts.push("## Behind it", "");
+  parts.push("What `perch_worker` works with. It may change from one version to the next.", "");
+  for (const { name, comment } of relations.filter(({ app }) => !app)) parts.push(`- table \`${name}\`: ${comment}`);
+  for (const { name, comment } of forWorkers) parts.push(`- \`${name}\`: ${strip(comment)}`);
+  return `${parts.join("\n").trimEnd()}\n`;
+}
+
+const isPrivate = (comment: string | null) => comment?.startsWith("Private.") ?? false;
+const strip = (comment: string | null) => (comment ?? "").replace(/^For perch_worker[^:]*: /, "");
+
+function describe({ name, arguments: args, result, comment }: SqlFunction): string[] {
+  const [text = "", example] = (comment ?? "").split(/ Example: /);
+  return [
+    `### ${name}`,
+    "",
+    "```sql",
+    signature(name, args, result),
+    "```",
+    "",
+    text,
+    "",
+    ...(example === undefined ? [] : ["```sql", example.trim(), "```", ""]),
+  ];
+}
+
+function signature(name: string, args: string, result: string): string {
+  const oneLine = `${name}(${args}) → ${result}`;
+  if (oneLine.length <= 110) return oneLine;
+  // Between arguments, not inside a type or a default.
+  const list = args.split(/, (?=[a-z_]+ )/);
+  return `${name}(\n  ${list.join(",\n  ")}\n) → ${result}`;
+}
+
+function describeRelation({ name, kind, comment, columns }: Relation): string[] {
+  const cell = (text: string) => text.replaceAll("|", "\\|");
+  return [
+    `### ${name} (${kind})`,
+    "",
+    comment ?? "",
+    "",
+    "| column | type | |",
+    "| --- | --- | --- |",
+    ...columns.map((column) =>
+      `| \`${column.name}\` | ${column.type} | ${cell(column.comment ?? "")} |`.replace("|  |", "| |"),
+    ),
+    "",
+  ];
+}
+
+/** Each function's text is a file of its name, in the folder of its concept. */
+async function foldersOfFunctions(): Promise<Map<string, string>> {
+  const root = join(packageRoot, "sql");
+  const order = (await readFile(join(root, "ORDER"), "utf8")).split("\n").filter((line) => /^\w/.test(line));
+  const folders = new Map<string, string>();
+  for (const folder of order) {
+    for (const file of await readdir(join(root, folder.trim()))) {
+      const text = await readFile(join(root, folder.trim(), file), "utf8");
+      for (const [, name = ""] of text.matchAll(/create or replace function perch\.(\w+)/gi))
+        folders.set(name, folder.trim());
+    }
+  }
+  return folders;
+}
+
+function readFunctions(db: Queryable): Promise<SqlFunction[]> {
+  return db.query<SqlFunction>(`
+    select p.proname as name, pg_get_function_arguments(p.oid) as arguments, pg_get_function_result(p.oid) as result,
+           obj_description(p.oid, 'pg_proc') as comment,
+           has_function_privilege('perch_app', p.oid, 'execute') as app,
+           has_function_privilege('perch_worker', p.oid, 'execute') as worker
+      from pg_proc p
+     where p.pronamespace = 'perch'::regnamespace and pg_get_function_result(p.oid) <> 'trigger'
+     order by p.proname collate "C", arguments collate "C"`);
+}
+
+function readRelations(db: Queryable): Promise<Relation[]> {
+  return db.query<Relation>(`
+    select c.relname as name, case c.relkind when 'v' then 'view' else 'table' end as kind,
+           obj_description(c.oid, 'pg_class') as comment, has_table_privilege('perch_app', c.oid, 'select') as app,
+           (select jsonb_agg(jsonb_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
+                                                'comment', col_description(c.oid, a.attnum)) order by a.attnum)
+              from pg_attribute a
+             where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) as columns
+      from pg_class c
+     where c.relnamespace = 'perch'::regnamespace and c.relkind in ('r', 'p', 'v', 'm')
+     order by c.relname collate "C"`);
+}
