@@ -61,7 +61,7 @@ create table perch.checkpoint_values (
   key       text collate "C",
   version   text,
   type      text,
-  json      text,
+  json_text text,
   pieces    uuid[],
   bytes     bytea,
   primary key (tenant_id, thread_no, no)
@@ -71,9 +71,9 @@ comment on table perch.checkpoint_values is
 comment on column perch.checkpoint_values.key is 'Null: the value is the whole state, which is no object.';
 comment on column perch.checkpoint_values.version is 'Of a channel: its version, as JSON.';
 comment on column perch.checkpoint_values.type is 'How the writer encoded it; null: JSON.';
-comment on column perch.checkpoint_values.json is 'With bytes null as well: a channel that has a version and no value.';
+comment on column perch.checkpoint_values.json_text is 'With bytes null as well: a channel that has a version and no value.';
 comment on column perch.checkpoint_values.pieces is
-  'Of a long array or object: its elements, in runs that other values of the thread may have as well. Between the brackets that json then holds.';
+  'Of a long array or object: its elements, in runs that other values of the thread may have as well. Between the brackets that json_text then holds.';
 
 create table perch.checkpoint_pieces (
   tenant_id text collate "C" not null,
@@ -94,7 +94,7 @@ create table perch.checkpoint_writes (
   idx           integer not null,
   channel       text collate "C" not null,
   type          text,
-  json          text,
+  json_text     text,
   bytes         bytea,
   primary key (tenant_id, thread_no, checkpoint_id, task_id, idx)
 );

@@ -8,9 +8,9 @@ set search_path = pg_catalog, pg_temp
 as $$
   with given as materialized (
     select g.*,
-           case when octet_length(g.json) >= 8192 then perch.split_json(g.json, spaced => g.version is null) end as bodies
+           case when octet_length(g.json_text) >= 8192 then perch.split_json(g.json_text, spaced => g.version is null) end as bodies
       from unnest(add_values.keys, add_values.versions, add_values.types, add_values.jsons, add_values.bytes)
-           with ordinality g (key, version, type, json, bytes, nth)
+           with ordinality g (key, version, type, json_text, bytes, nth)
   ), split as materialized (
     select g.*, (select array_agg(encode(substring(sha256(convert_to(b.body, 'UTF8')) for 16), 'hex')::uuid order by b.nth)
                    from unnest(g.bodies) with ordinality b (body, nth)) as pieces
@@ -22,11 +22,11 @@ as $$
      cross join unnest(s.pieces, s.bodies) p (hash, body)
     on conflict on constraint checkpoint_pieces_pkey do nothing
   )
-  insert into perch.checkpoint_values (tenant_id, thread_no, no, key, version, type, json, pieces, bytes)
+  insert into perch.checkpoint_values (tenant_id, thread_no, no, key, version, type, json_text, pieces, bytes)
   select (thread).tenant_id, (thread).thread_no, (thread).last_value_no + s.nth, s.key, s.version, s.type,
          case
-           when s.pieces is null then s.json
-           else left(s.json, 1) || case when s.version is null then ', ' else ',' end || right(s.json, 1)
+           when s.pieces is null then s.json_text
+           else left(s.json_text, 1) || case when s.version is null then ', ' else ',' end || right(s.json_text, 1)
          end,
          s.pieces, s.bytes
     from split s

@@ -1,5 +1,5 @@
 create or replace function perch.channel_history(thread_id text, namespace text, id uuid, channels text[])
-returns table (kind text, task_id text, channel text, type text, json text, bytes bytea)
+returns table (kind text, task_id text, channel text, type text, json_text text, bytes bytea)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -24,19 +24,19 @@ begin
     exit when not found;
     -- From here on upwards, so the last first.
     return query
-      select 'write', w.task_id, w.channel, w.type, w.json, w.bytes
+      select 'write', w.task_id, w.channel, w.type, w.json_text, w.bytes
         from perch.checkpoint_writes w
        where w.tenant_id = tenant and w.thread_no = thread.thread_no and w.checkpoint_id = c.id and w.channel = any (missing)
        order by w.task_id desc, w.idx desc;
     return query
-      select 'seed', null::text, v.key, v.type, perch.assemble_json(v.tenant_id, v.thread_no, v.json, v.pieces), v.bytes
+      select 'seed', null::text, v.key, v.type, perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces), v.bytes
         from perch.checkpoint_values v
        where v.tenant_id = tenant and v.thread_no = thread.thread_no and v.no = any (c.value_nos)
-         and v.key = any (missing) and (v.json is not null or v.bytes is not null);
+         and v.key = any (missing) and (v.json_text is not null or v.bytes is not null);
     select array(select m from unnest(missing) m
                   where m <> all (array(select v.key from perch.checkpoint_values v
                                          where v.tenant_id = tenant and v.thread_no = thread.thread_no and v.no = any (c.value_nos)
-                                           and (v.json is not null or v.bytes is not null))))
+                                           and (v.json_text is not null or v.bytes is not null))))
       into missing;
     above := c.parent_id;
   end loop;

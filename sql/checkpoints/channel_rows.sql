@@ -1,7 +1,7 @@
 create or replace function perch.channel_rows(tenant_id text, thread perch.threads, id uuid)
 returns table (
   kind text, thread_id text, namespace text, checkpoint_id uuid, parent_id uuid, seq bigint, metadata jsonb,
-  task_id text, channel text, version text, type text, json text, bytes bytea
+  task_id text, channel text, version text, type text, json_text text, bytes bytea
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -20,18 +20,18 @@ begin
            c.channels::text, null::bytea;
   return query
     select 'value', null::text, null::text, null::uuid, null::uuid, null::bigint, null::jsonb, null::text, v.key, v.version, v.type,
-           perch.assemble_json(v.tenant_id, v.thread_no, v.json, v.pieces), v.bytes
+           perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces), v.bytes
       from perch.checkpoint_values v
      where v.tenant_id = channel_rows.tenant_id and v.thread_no = thread.thread_no and v.no = any (c.value_nos);
   return query
-    select 'write', null::text, null::text, null::uuid, null::uuid, null::bigint, null::jsonb, w.task_id, w.channel, null::text, w.type, w.json, w.bytes
+    select 'write', null::text, null::text, null::uuid, null::uuid, null::bigint, null::jsonb, w.task_id, w.channel, null::text, w.type, w.json_text, w.bytes
       from perch.checkpoint_writes w
      where w.tenant_id = channel_rows.tenant_id and w.thread_no = thread.thread_no and w.checkpoint_id = c.id
      order by w.task_id, w.idx;
   -- Before version 4 of the format what was sent to a step lay with the writes of the step before.
   if (c.channels ->> 'v')::numeric < 4 and c.parent_id is not null then
     return query
-      select 'send', null::text, null::text, null::uuid, null::uuid, null::bigint, null::jsonb, w.task_id, w.channel, null::text, w.type, w.json, w.bytes
+      select 'send', null::text, null::text, null::uuid, null::uuid, null::bigint, null::jsonb, w.task_id, w.channel, null::text, w.type, w.json_text, w.bytes
         from perch.checkpoint_writes w
        where w.tenant_id = channel_rows.tenant_id and w.thread_no = thread.thread_no and w.checkpoint_id = c.parent_id
          and w.channel = '__pregel_tasks'

@@ -1,15 +1,15 @@
 create or replace view perch.checkpoints with (security_invoker = true) as
   select c.tenant_id, t.thread_id, c.id, c.parent_id, c.step,
          (select coalesce(
-                   (array_agg(perch.assemble_json(v.tenant_id, v.thread_no, v.json, v.pieces)::jsonb) filter (where v.key is null))[1],
+                   (array_agg(perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces)::jsonb) filter (where v.key is null))[1],
                    jsonb_object_agg(v.key, case
-                     when v.version is null then perch.assemble_json(v.tenant_id, v.thread_no, v.json, v.pieces)::jsonb
-                     else perch.as_jsonb(v.type, perch.assemble_json(v.tenant_id, v.thread_no, v.json, v.pieces), v.bytes)
+                     when v.version is null then perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces)::jsonb
+                     else perch.as_jsonb(v.type, perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces), v.bytes)
                    end) filter (where v.key is not null),
                    '{}')
             from perch.checkpoint_values v
            where v.tenant_id = c.tenant_id and v.thread_no = c.thread_no and v.no = any (c.value_nos)
-             and (v.json is not null or v.bytes is not null)) as state,
+             and (v.json_text is not null or v.bytes is not null)) as state,
          c.next_node, c.schema_version, c.metadata, c.created_at, t.namespace, c.seq
     from perch.stored_checkpoints c
     join perch.threads t on t.tenant_id = c.tenant_id and t.thread_no = c.thread_no;

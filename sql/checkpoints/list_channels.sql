@@ -5,7 +5,7 @@ create or replace function perch.list_channels(
 )
 returns table (
   kind text, found_thread_id text, found_namespace text, checkpoint_id uuid, parent_id uuid, seq bigint, metadata jsonb,
-  task_id text, channel text, version text, type text, json text, bytes bytea
+  task_id text, channel text, version text, type text, json_text text, bytes bytea
 )
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp

@@ -25,7 +25,7 @@ begin
            (t.delta_channels <> '{}' and not t.delta_channels <@ array(
               select v.key from perch.checkpoint_values v
                where v.tenant_id = c.tenant_id and v.thread_no = c.thread_no and v.no = any (c.value_nos)
-                 and (v.json is not null or v.bytes is not null)))
+                 and (v.json_text is not null or v.bytes is not null)))
              or coalesce((c.channels ->> 'v')::numeric < 4, false) as needs_parent
       from perch.threads t
       join perch.stored_checkpoints c on c.tenant_id = t.tenant_id and c.thread_no = t.thread_no

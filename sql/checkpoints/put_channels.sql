@@ -27,8 +27,8 @@ begin
     perform perch.fail('PE422', 'namespace, id, checkpoint or metadata is missing or of no use');
   end if;
   perform perch.check_state_size(octet_length(put_channels.checkpoint::text) + octet_length(described::text)
-    + (select coalesce(sum(octet_length(g.json)), 0) + coalesce(sum(octet_length(g.bytes)), 0)
-         from unnest(put_channels.jsons, put_channels.bytes) g (json, bytes)));
+    + (select coalesce(sum(octet_length(g.json_text)), 0) + coalesce(sum(octet_length(g.bytes)), 0)
+         from unnest(put_channels.jsons, put_channels.bytes) g (json_text, bytes)));
   if put_channels.fencing_token is not null then
     perform perch.require_lease(tenant, put_channels.thread_id, put_channels.fencing_token);
   end if;
@@ -50,11 +50,11 @@ begin
     -- A copy of a checkpoint beside it: its values are the thread's, but maybe not the parent's.
     with found_values as (
       select distinct on (v.key) v.key, v.no
-        from unnest(put_channels.channels, put_channels.types, put_channels.jsons, put_channels.bytes) g (channel, type, json, bytes)
+        from unnest(put_channels.channels, put_channels.types, put_channels.jsons, put_channels.bytes) g (channel, type, json_text, bytes)
         join perch.checkpoint_values v
           on v.tenant_id = tenant and v.thread_no = thread.thread_no and v.key = g.channel and v.version = (versions -> g.channel)::text
          and v.type is not distinct from g.type and v.bytes is not distinct from g.bytes
-         and perch.assemble_json(v.tenant_id, v.thread_no, v.json, v.pieces) is not distinct from g.json
+         and perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces) is not distinct from g.json_text
        where g.channel <> all (known)
        order by v.key, v.no desc
     )

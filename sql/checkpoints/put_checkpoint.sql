@@ -60,19 +60,19 @@ begin
   end if;
 
   with parts as materialized (
-    select e.key, e.value::text as json
+    select e.key, e.value::text as json_text
       from jsonb_each(case jsonb_typeof(put_checkpoint.state) when 'object' then put_checkpoint.state end) e
     union all
     select null, put_checkpoint.state::text where jsonb_typeof(put_checkpoint.state) <> 'object'
   ), compared as (
-    select p.key, p.json, v.no
+    select p.key, p.json_text, v.no
       from parts p
       left join perch.checkpoint_values v
         on v.tenant_id = tenant and v.thread_no = thread.thread_no and v.no = any (near) and v.key is not distinct from p.key
-       and perch.assemble_json(v.tenant_id, v.thread_no, v.json, v.pieces) = p.json
+       and perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces) = p.json_text
   )
   select array_agg(c.no order by c.no) filter (where c.no is not null),
-         array_agg(c.key) filter (where c.no is null), array_agg(c.json) filter (where c.no is null), sum(octet_length(c.json))
+         array_agg(c.key) filter (where c.no is null), array_agg(c.json_text) filter (where c.no is null), sum(octet_length(c.json_text))
     into kept, keys, jsons, size
     from compared c;
   perform perch.check_state_size(size + octet_length(described::text));

@@ -20,8 +20,8 @@ begin
   if put_writes.namespace is null or put_writes.checkpoint_id is null then
     perform perch.fail('PE422', 'namespace or checkpoint_id is missing');
   end if;
-  perform perch.check_state_size((select coalesce(sum(octet_length(g.json)), 0) + coalesce(sum(octet_length(g.bytes)), 0)
-                                    from unnest(put_writes.jsons, put_writes.bytes) g (json, bytes)));
+  perform perch.check_state_size((select coalesce(sum(octet_length(g.json_text)), 0) + coalesce(sum(octet_length(g.bytes)), 0)
+                                    from unnest(put_writes.jsons, put_writes.bytes) g (json_text, bytes)));
   if put_writes.fencing_token is not null then
     perform perch.require_lease(tenant, put_writes.thread_id, put_writes.fencing_token);
   end if;
@@ -40,15 +40,15 @@ begin
   perform perch.check_format(put_writes.thread_id, found_format, 'channels');
 
   if put_writes.replace then
-    insert into perch.checkpoint_writes (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json, bytes)
-    select tenant, number, put_writes.checkpoint_id, put_writes.task_id, g.idx, g.channel, g.type, g.json, g.bytes
-      from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.jsons, put_writes.bytes) g (idx, channel, type, json, bytes)
+    insert into perch.checkpoint_writes (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json_text, bytes)
+    select tenant, number, put_writes.checkpoint_id, put_writes.task_id, g.idx, g.channel, g.type, g.json_text, g.bytes
+      from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.jsons, put_writes.bytes) g (idx, channel, type, json_text, bytes)
     on conflict on constraint checkpoint_writes_pkey do update
-      set channel = excluded.channel, type = excluded.type, json = excluded.json, bytes = excluded.bytes;
+      set channel = excluded.channel, type = excluded.type, json_text = excluded.json_text, bytes = excluded.bytes;
   else
-    insert into perch.checkpoint_writes (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json, bytes)
-    select tenant, number, put_writes.checkpoint_id, put_writes.task_id, g.idx, g.channel, g.type, g.json, g.bytes
-      from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.jsons, put_writes.bytes) g (idx, channel, type, json, bytes)
+    insert into perch.checkpoint_writes (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json_text, bytes)
+    select tenant, number, put_writes.checkpoint_id, put_writes.task_id, g.idx, g.channel, g.type, g.json_text, g.bytes
+      from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.jsons, put_writes.bytes) g (idx, channel, type, json_text, bytes)
     on conflict on constraint checkpoint_writes_pkey do nothing;
   end if;
 end

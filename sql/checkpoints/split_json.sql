@@ -1,6 +1,6 @@
 -- Where one run of elements ends and the next begins depends on the elements alone, not on their place: what is added or changed
 -- somewhere leaves the runs elsewhere as they were. (hashtext may differ between builds: then less is shared, nothing else.)
-create or replace function perch.split_json(json text, spaced boolean)
+create or replace function perch.split_json(json_text text, spaced boolean)
 returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -8,17 +8,17 @@ as $$
 declare
   separator constant text := case when split_json.spaced then ', ' else ',' end;
   colon constant text := case when split_json.spaced then ': ' else ':' end;
-  opens constant text := left(split_json.json, 1);
+  opens constant text := left(split_json.json_text, 1);
   bodies text[];
 begin
   if opens not in ('[', '{') then
     return null;
   end if;
   with elements as (
-    select a.value::text as body, a.nth from json_array_elements(case opens when '[' then split_json.json::json end) with ordinality a (value, nth)
+    select a.value::text as body, a.nth from json_array_elements(case opens when '[' then split_json.json_text::json end) with ordinality a (value, nth)
     union all
     select to_json(o.key)::text || colon || o.value::text, o.nth
-      from json_each(case opens when '{' then split_json.json::json end) with ordinality o (key, value, nth)
+      from json_each(case opens when '{' then split_json.json_text::json end) with ordinality o (key, value, nth)
   ), measured as (
     select e.body, e.nth, octet_length(e.body) >= 4096 as is_long, hashtext(e.body collate "C") & 7 = 0 as is_last from elements e
   ), numbered as (
@@ -31,7 +31,7 @@ begin
   )
   select array_agg(r.body order by r.run) into bodies from runs r;
   -- Joined again it must be what it was, to the letter: JSON can be written in more ways than these.
-  if cardinality(bodies) < 2 or opens || array_to_string(bodies, separator) || right(split_json.json, 1) <> split_json.json then
+  if cardinality(bodies) < 2 or opens || array_to_string(bodies, separator) || right(split_json.json_text, 1) <> split_json.json_text then
     return null;
   end if;
   return bodies;

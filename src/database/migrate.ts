@@ -204,7 +204,16 @@ begin
   loop
     execute found.statement;
   end loop;
-  -- One statement for each kind: among themselves they may stand on each other.
+  -- One statement for each kind: among themselves they may stand on each other. First the routines that return a view's rows,
+  -- then the views, which may call others.
+  for found in
+    select 'drop routine ' || string_agg(p.oid::regprocedure::text, ', ') as statement
+      from pg_proc p join pg_class c on c.reltype = p.prorettype and c.relkind = 'v'
+     where p.pronamespace = 'perch'::regnamespace
+    having count(*) > 0
+  loop
+    execute found.statement;
+  end loop;
   for found in
     select 'drop view ' || string_agg(c.oid::regclass::text, ', ') as statement
       from pg_class c where c.relnamespace = 'perch'::regnamespace and c.relkind = 'v'
