@@ -8,7 +8,6 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { lockFolder } from "../../src/database/folder-lock.js";
 import { openDatabase } from "../../src/database/open.js";
 import { packageRoot } from "../../src/database/package-root.js";
-import { runProgram } from "../support/processes.js";
 
 let root: string;
 let count = 0;
@@ -50,6 +49,26 @@ function writer(folder: string) {
     async kill() {
       child.kill("SIGKILL");
       await ended;
+    },
+  };
+}
+
+/** A process that tries to lock a folder, says how that went, and keeps what it got until told to leave. */
+function contender(folder: string) {
+  const program = `
+    const { lockFolder } = await import(${JSON.stringify(distFile("database/folder-lock.js"))});
+    const unlock = await lockFolder(process.argv[1]).catch((error) => void process.stdout.write(error.message));
+    if (unlock) process.stdout.write("mine");
+    process.stdin.resume().on("end", () => unlock?.());`;
+  const child = spawn(process.execPath, ["--input-type=module", "-e", program, folder], {
+    stdio: ["pipe", "pipe", "inherit"],
+  });
+  const ended = new Promise((done) => child.once("close", done));
+  return {
+    verdict: new Promise<string>((done) => child.stdout.setEncoding("utf8").once("data", done)),
+    leave() {
+      child.stdin.end();
+      return ended;
     },
   };
 }
@@ -131,16 +150,11 @@ describe("the lock of a folder", () => {
     const host = encodeURIComponent(hostname()).replaceAll(".", "%2E");
     for (let round = 0; round < 3; round += 1) {
       await writeFile(join(folder, `lock.${host}.4194305.0`), "");
-      const program = `
-        const { lockFolder } = await import(${JSON.stringify(distFile("database/folder-lock.js"))});
-        const unlock = await lockFolder(process.argv[1]).catch(() => undefined);
-        process.stdout.write(unlock ? "mine" : "");
-        setTimeout(() => unlock?.(), 1500);`;
-      const runs = await Promise.all(
-        Array.from({ length: 8 }, () => runProgram(process.execPath, ["--input-type=module", "-e", program, folder])),
-      );
-      expect(runs.map(({ stderr }) => stderr).join("")).toBe("");
-      expect(runs.filter(({ stdout }) => stdout === "mine").length).toBeLessThanOrEqual(1);
+      const contenders = Array.from({ length: 8 }, () => contender(folder));
+      const verdicts = await Promise.all(contenders.map(({ verdict }) => verdict));
+      expect(verdicts.filter((verdict) => verdict === "mine").length).toBeLessThanOrEqual(1);
+      expect(verdicts.filter((verdict) => verdict !== "mine" && !verdict.includes("is in use by process"))).toEqual([]);
+      await Promise.all(contenders.map(({ leave }) => leave()));
       expect(await readdir(folder)).toEqual([]);
     }
   });
