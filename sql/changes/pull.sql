@@ -1,9 +1,14 @@
 -- What a page shows under concurrent commits. The function is stable: every query in it sees the database as it was when the
 -- caller's statement began. In that snapshot each space's log is a prefix of its order: whoever has number n has waited for the
--- commit of every smaller number (perch.next_seq), so if n is visible, so is all before it. The counter of the space
--- belongs to the same snapshot, hence equals the last visible entry. So a position never passes an entry that is still to come.
+-- commit of every smaller number (perch.next_seq), so if n is visible, so is all before it, and the counter, which belongs to
+-- the same snapshot, is the last visible number. So a position never passes an entry that is still to come.
+--
+-- What a page costs. Numbers have no gaps, so from the counters alone it is known where a page of at most scan_size entries ends;
+-- the log is then read by its primary key, space by space, and only as far as the page goes. Entries of other apps or tables are passed
+-- over within scan_size, so a page may be short, or empty, and yet has_more be true.
 create or replace function perch.pull(
-  app_id text, cursor jsonb default '{}', page_size integer default 1000, tables text[] default null, exclude_client_id text default null
+  app_id text, cursor jsonb default '{}', page_size integer default 1000, tables text[] default null, exclude_client_id text default null,
+  schema_versions jsonb default null
 )
 returns jsonb
 language plpgsql stable security definer
@@ -14,78 +19,116 @@ declare
   readable constant text[] := array(select distinct s collate "C" from unnest(perch.current_space_ids()) s order by 1);
   position constant jsonb := perch.read_cursor(pull.cursor, pull.app_id, pull.tables);
   epoch constant text := (select e.epoch from perch.log_epoch e);
-  scan_size constant integer := perch.check_page_size(pull.page_size);
+  max_count integer := perch.check_page_size(pull.page_size);
+  max_bytes constant bigint := perch.setting('max_page_bytes', 16777216);
+  versions jsonb;
   starts bigint[];
   heads bigint[];
+  ends bigint[];
   behind text[];
   lost jsonb;
   page jsonb;
-  ends jsonb;
   fetched bigint;
+  last_nth integer;
 begin
   perform perch.check_id(pull.app_id, 'app_id', 64);
+  versions := perch.check_versions(pull.app_id, pull.schema_versions);
 
-  select array_agg(coalesce((position -> 'spaces' ->> r.space_id)::bigint, 0) order by r.nth),
-         array_agg(coalesce(h.seq, 0) order by r.nth),
-         jsonb_agg(jsonb_build_object('space_id', r.space_id, 'reason', w.reason, 'oldest_seq', coalesce(h.oldest_seq, 1), 'latest_seq', coalesce(h.seq, 0))
-           order by r.nth) filter (where w.reason is not null)
-    into starts, heads, lost
-    from unnest(readable) with ordinality r (space_id, nth)
-    left join perch.space_heads h on h.space_id = r.space_id
-    cross join lateral (select case
-        when position ->> 'epoch' <> epoch then 'epoch'
-        when (position -> 'spaces' ->> r.space_id)::bigint > coalesce(h.seq, 0) then 'ahead'
-        when coalesce((position -> 'spaces' ->> r.space_id)::bigint, 0) < h.oldest_seq - 1 then 'expired'
-      end as reason) w;
+  select array_agg(p.start order by p.nth), array_agg(p.head order by p.nth),
+         array_agg(least(p.head, p.start + greatest(0, greatest(max_count * 2, 5000) - p.before)) order by p.nth),
+         jsonb_agg(jsonb_build_object('space_id', p.space_id, 'reason', p.reason, 'oldest_seq', p.oldest, 'latest_seq', p.head) order by p.nth)
+           filter (where p.reason is not null)
+    into starts, heads, ends, lost
+    from (
+      select r.nth, r.space_id, c.start, c.head, c.oldest,
+             sum(greatest(c.head - c.start, 0)) over (order by r.nth) - greatest(c.head - c.start, 0) as before,
+             case when position ->> 'epoch' <> epoch then 'epoch'
+                  when c.start > c.head then 'ahead'
+                  when c.start < c.oldest - 1 then 'expired' end as reason
+        from unnest(readable) with ordinality r (space_id, nth)
+        left join perch.space_heads h on h.space_id = r.space_id
+        cross join lateral (select coalesce((position -> 'spaces' ->> r.space_id)::bigint, 0), coalesce(h.seq, 0), coalesce(h.oldest_seq, 1)) c (start, head, oldest)
+    ) p;
   if lost is not null then
     perform perch.fail('PE410', 'the log does not go on from this cursor', jsonb_build_object('spaces', lost),
       'Call perch.snapshot_records for each of these spaces, passing the cursor, and pull on from the cursor it returns.');
   end if;
 
-  behind := array(select s from unnest(readable) s where not (position -> 'spaces' ? s) is true or position -> 'behind' ? s);
+  -- In these, echoes are not left out yet.
+  behind := array(select s from unnest(readable) s where position is null or not position -> 'spaces' ? s or position -> 'behind' ? s);
 
-  with spaces as (
-    select r.space_id, r.start, r.head
-      from unnest(readable, starts, heads) with ordinality r (space_id, start, head, nth)
-     where r.start < r.head order by r.nth
-  ),
-  entries as materialized (
-    select c.*
-      from spaces s
-      cross join lateral (
-        select l.* from perch.sync_changes l
-         where l.space_id = s.space_id and l.seq > s.start and l.seq <= s.head
-         order by l.seq limit scan_size) c
-     limit scan_size
-  )
-  select coalesce(jsonb_agg(jsonb_build_object(
-           'space_id', e.space_id, 'seq', e.seq, 'op', e.op, 'table', e.table_name, 'id', e.record_id,
-           'data', case when e.changed_fields is null then e.data else (
-               select coalesce(jsonb_object_agg(f.name, r.data -> f.name), '{}')
-                 from unnest(e.changed_fields) f (name)
-                 join perch.stored_records r
-                   on r.space_id = e.space_id and r.app_id = e.app_id and r.table_name = e.table_name and r.record_id = e.record_id
-                where r.data ? f.name) end,
-           'field_meta', coalesce(e.field_meta, '{}'), 'at', perch.stamp(e.at), 'deleted_at', perch.stamp(e.deleted_at),
-           'user_id', e.user_id, 'client_id', e.client_id, 'op_id', e.op_id, 'schema_version', e.schema_version,
-           'actor', e.actor, 'origin', e.origin, 'created_at', perch.stamp(e.created_at)) order by e.space_id, e.seq)
-           filter (where e.app_id = pull.app_id and (pull.tables is null or e.table_name = any (pull.tables))
-             and (pull.exclude_client_id is null or e.client_id is distinct from pull.exclude_client_id or e.space_id = any (behind))), '[]'),
-         (select jsonb_object_agg(x.space_id, x.seq) from (select l.space_id, max(l.seq) as seq from entries l group by l.space_id) x),
-         count(*)
-    into page, ends, fetched
-    from entries e;
+  loop
+    begin
+      with found as materialized (
+        select s.nth, c.*, d.data as document
+          from unnest(readable, starts, ends) with ordinality s (space_id, start, stop, nth)
+          cross join lateral (
+            select l.* from perch.sync_changes l
+             where l.space_id = s.space_id and l.seq > s.start and l.seq <= s.stop
+               and l.app_id = pull.app_id
+               and (pull.tables is null or l.table_name = any (pull.tables))
+               and (pull.exclude_client_id is null or l.client_id is distinct from pull.exclude_client_id or l.space_id = any (behind))
+             order by l.seq limit max_count
+          ) c
+          left join lateral (
+            select r.data from perch.stored_records r
+             where r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id
+          ) d on c.changed_fields is not null
+         where s.start < s.stop
+         limit max_count
+      ),
+      -- A page ends early when it would be too long; one entry it always has.
+      cut as (
+        select count(*) as kept
+          from (select sum(coalesce(f.size, 3 * pg_column_size(f.document), 0)) over (order by f.nth, f.seq) as bytes, row_number() over (order by f.nth, f.seq) as n from found f) w
+         where w.bytes <= max_bytes or w.n = 1
+        having (select sum(coalesce(f.size, 3 * pg_column_size(f.document), 0)) from found f) > max_bytes
+      ),
+      kept as (
+        select f.* from found f order by f.nth, f.seq limit (select c.kept from cut c)
+      )
+      select coalesce(jsonb_agg(e), '[]'), (select count(*) from found) into page, fetched
+        from (
+          select k.space_id, k.seq, k.op, k.table_name as "table", k.record_id as id,
+                 case when v.lifted is not null then v.lifted -> 'data'
+                      when k.changed_fields is null then k.data
+                      else (select coalesce(jsonb_object_agg(n, k.document -> n), '{}') from unnest(k.changed_fields) n where k.document ? n) end as data,
+                 coalesce(v.lifted -> 'field_meta', k.field_meta, '{}') as field_meta,
+                 perch.stamp(k.at) as at, perch.stamp(k.deleted_at) as deleted_at, k.user_id, k.client_id, k.op_id,
+                 case when v.lifted is not null then (versions ->> k.table_name)::integer else k.schema_version end as schema_version,
+                 k.actor, k.origin, perch.stamp(k.created_at) as created_at
+            from kept k
+            left join lateral (
+              select perch.lift_change(jsonb_build_object('op', k.op, 'table', k.table_name, 'id', k.record_id, 'data', k.data,
+                       'field_meta', coalesce(k.field_meta, '{}'), 'at', perch.stamp(k.at)), k.app_id, k.table_name, k.schema_version,
+                       (versions ->> k.table_name)::integer)
+            ) v (lifted) on k.op <> 'delete' and k.changed_fields is null and k.schema_version < (versions ->> k.table_name)::integer
+        ) e;
+      exit;
+    exception when program_limit_exceeded then
+      -- More JSON than fits into one value.
+      if max_count = 1 then
+        raise;
+      end if;
+      max_count := greatest(1, max_count / 4);
+    end;
+  end loop;
+  -- Ended before its bounds: at its last entry.
+  if jsonb_array_length(page) = max_count or jsonb_array_length(page) < fetched then
+    last_nth := array_position(readable, page -> -1 ->> 'space_id');
+    ends := ends[:last_nth - 1] || (page -> -1 -> 'seq')::bigint || starts[last_nth + 1:];
+  end if;
 
-  ends := coalesce((select jsonb_object_agg(r.space_id, r.start) from unnest(readable, starts) r (space_id, start)), '{}') || coalesce(ends, '{}');
   return jsonb_build_object(
     'changes', page,
-    'cursor', jsonb_strip_nulls(jsonb_build_object('v', 1, 'app', pull.app_id, 'tables', perch.tables_digest(pull.tables), 'epoch', epoch, 'spaces', ends,
-       'behind', to_jsonb(array(select r.space_id from unnest(readable, heads) r (space_id, head)
-         where r.space_id = any (behind) and (ends ->> r.space_id)::bigint < r.head)))),
-    'has_more', exists (select from unnest(readable, heads) r (space_id, head) where (ends ->> r.space_id)::bigint < r.head),
-    'revoked_space_ids', to_jsonb(array(select k from jsonb_object_keys(coalesce(position -> 'spaces', '{}')) k where k <> all (readable))));
+    'cursor', jsonb_strip_nulls(jsonb_build_object('v', 1, 'app', pull.app_id, 'tables', perch.tables_digest(pull.tables), 'epoch', epoch))
+      || (select jsonb_build_object('spaces', jsonb_object_agg(r.space_id, r.stop),
+                   'behind', coalesce(jsonb_agg(r.space_id) filter (where r.stop < r.head and r.space_id = any (behind)), '[]'))
+            from unnest(readable, ends, heads) r (space_id, stop, head)),
+    'has_more', ends <> heads,
+    'revoked_space_ids', to_jsonb(array(select k from jsonb_object_keys(position -> 'spaces') k where k <> all (readable))));
 end
 $$;
 
-comment on function perch.pull(text, jsonb, integer, text[], text) is
-  'The changes of the spaces that the current user may read, after the cursor ({}: from the beginning), at most page_size, oldest first within each space.';
+comment on function perch.pull(text, jsonb, integer, text[], text, jsonb) is
+  'The changes of the spaces that the current user may read, after the cursor ({}: from the beginning), oldest first within each space; at most page_size (1 to 10000), and fewer when they are long (perch.max_page_bytes) or when much else lies between them: pull on while has_more. Returns {"changes": [{"space_id", "seq", "op", "table", "id", "data", "field_meta", "at", "deleted_at", "user_id", "client_id", "op_id", "schema_version", "actor", "origin", "created_at"}], "cursor", "has_more", "revoked_space_ids"}. field_meta names when a field was written, where that is not at, and after a space by whom, where that is not client_id; deleted_at is the latest deletion of the record: with the rule of perch.merge_changes a client that folds what it pulls has the server''s records. Of a document table data holds the current values of the fields that changed. tables: only these; the cursor then belongs to them. exclude_client_id: without the changes of this client, but in each space only once the cursor has first reached the end of its log. schema_versions: {"tasks": 3} are the versions the client knows; older changes are lifted to them, newer ones come as they are. revoked_space_ids names, once, the spaces of the cursor that may no longer be read. Errors: PE401, PE410 with {"spaces": [{"space_id", "reason": "expired|ahead|epoch", "oldest_seq", "latest_seq"}]} when the log does not go on from the cursor (then take perch.snapshot_records), PE413, PE422. Example: select perch.pull(app_id => ''todo'', cursor => ''{}'', page_size => 500);';
