@@ -55,15 +55,22 @@ export async function sqlReference(db: Queryable): Promise<string> {
   parts.push("## To select from", "");
   parts.push("Under row level security: each user sees what that user may read.", "");
   for (const relation of relations.filter(({ app }) => app)) parts.push(...describeRelation(relation));
-  parts.push("## Behind it", "");
-  parts.push("What `perch_worker` works with. It may change from one version to the next.", "");
-  for (const { name, comment } of relations.filter(({ app }) => !app)) parts.push(`- table \`${name}\`: ${comment}`);
-  for (const { name, comment } of forWorkers) parts.push(`- \`${name}\`: ${strip(comment)}`);
+  parts.push("## For perch_worker", "");
+  parts.push("What `perch worker` calls. But for `prune_changes` it may change from one version to the next.", "");
+  for (const { name, comment } of forWorkers) parts.push(`- \`${name}\`: ${prose(strip(comment))}`);
+  parts.push("", "## The tables behind it", "");
+  parts.push("They may change from one version to the next.", "");
+  for (const { name, comment } of relations.filter(({ app }) => !app)) {
+    parts.push(`- \`${name}\`: ${prose(comment ?? "")}`);
+  }
   return `${parts.join("\n").trimEnd()}\n`;
 }
 
 const isPrivate = (comment: string | null) => comment?.startsWith("Private.") ?? false;
 const strip = (comment: string | null) => (comment ?? "").replace(/^For perch_worker[^:]*: /, "");
+
+/** Comments are plain text, and speak of things like <user_id>. */
+const prose = (text: string) => text.replaceAll("<", "\\<");
 
 function describe({ name, arguments: args, result, comment }: SqlFunction): string[] {
   const [text = "", example] = (comment ?? "").split(/ Example: /);
@@ -74,13 +81,16 @@ function describe({ name, arguments: args, result, comment }: SqlFunction): stri
     signature(name, args, result),
     "```",
     "",
-    text,
+    prose(text),
     "",
     ...(example === undefined ? [] : ["```sql", example.trim(), "```", ""]),
   ];
 }
 
-function signature(name: string, args: string, result: string): string {
+function signature(name: string, declared: string, result: string): string {
+  const args = declared
+    .replace(/ DEFAULT ('(?:[^']|'')*'|[^,:]+)(?:::[a-z ]+(?:\[\])?)?/g, " = $1")
+    .replaceAll("= NULL", "= null");
   const oneLine = `${name}(${args}) → ${result}`;
   if (oneLine.length <= 110) return oneLine;
   // Between arguments, not inside a type or a default.
@@ -89,11 +99,11 @@ function signature(name: string, args: string, result: string): string {
 }
 
 function describeRelation({ name, kind, comment, columns }: Relation): string[] {
-  const cell = (text: string) => text.replaceAll("|", "\\|");
+  const cell = (text: string) => prose(text).replaceAll("|", "\\|");
   return [
     `### ${name} (${kind})`,
     "",
-    comment ?? "",
+    prose(comment ?? ""),
     "",
     "| column | type | |",
     "| --- | --- | --- |",
@@ -127,7 +137,7 @@ function readFunctions(db: Queryable): Promise<SqlFunction[]> {
            has_function_privilege('perch_worker', p.oid, 'execute') as worker
       from pg_proc p
      where p.pronamespace = 'perch'::regnamespace and pg_get_function_result(p.oid) <> 'trigger'
-     order by p.proname collate "C", arguments collate "C"`);
+     order by p.proname collate "C", p.pronargs, pg_get_function_arguments(p.oid) collate "C"`);
 }
 
 function readRelations(db: Queryable): Promise<Relation[]> {
