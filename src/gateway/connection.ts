@@ -33,13 +33,16 @@ export interface ConnectionServices {
   /** A socket speaks for this user now. Out: whether the user may have one more. */
   admitUser(userId: string): boolean;
   dismissUser(userId: string): void;
-  acked(status: AckStatus): void;
+  /** A batch was answered, so many milliseconds after it was received. */
+  acked(status: AckStatus, ms: number): void;
+  joined(result: "ok" | "refused" | "failed"): void;
 }
 
 /** One socket, as its rooms see it. */
-export interface Connection extends Pick<ConnectionServices, "settings" | "accessTo" | "inTurn" | "acked"> {
+export interface Connection extends Pick<ConnectionServices, "settings" | "accessTo" | "inTurn" | "acked" | "joined"> {
   readonly outbox: Outbox;
-  readonly healing: Healing;
+  /** See Healing. */
+  healingDelay(roomKey: string, passing: boolean): number | undefined;
   /** Whose the auth bytes of a join are; without any, the token the socket came with counts. Throws like VerifyToken. */
   identify(auth: Uint8Array): Promise<Identity>;
   /** So many bytes of the client wait for an answer (negative: have been answered). Too many, and it is not read from. */
@@ -87,13 +90,15 @@ export function createConnection(
   services: ConnectionServices,
   onClosed: () => void,
 ): OpenConnection {
-  const { settings } = services;
-  const log = services.log.child({ socket: id });
+  // Ten thousand of these wait for the next message of their client. So what few of them need is made when it is needed, and none
+  // of the objects that belong to a socket has a getter: each would get a hidden class of its own, and half a kilobyte with it.
+  const { settings, log } = services;
   const outbox = createOutbox(socket, stream, settings.maxQueuedBytes);
   const members = new Map<string, Member>();
-  const strays = new Set<string>();
-  const users = new Set<string>();
-  const takeBatch = createRate(settings.maxBatchesPerSecond);
+  let strays: Set<string> | undefined;
+  let users: Set<string> | undefined;
+  let healing: Healing | undefined;
+  let takeBatch: (() => boolean) | undefined;
   let verified: { readonly token: string; readonly identity: Identity } | undefined;
   let pendingBytes = 0;
   let fragmentBytes = 0;
@@ -108,6 +113,7 @@ export function createConnection(
     const presented = auth.length > 0 ? Buffer.from(auth).toString("utf8") : token;
     if (verified?.token === presented && verified.identity.expiresAt > Date.now()) return verified.identity;
     const identity = await services.verifyToken(presented);
+    users ??= new Set();
     if (!users.has(identity.userId) && socket.readyState === socket.OPEN) {
       if (!services.admitUser(identity.userId)) {
         throw new JoinRefused(joinErrorCode.appError, "you have too many connections open", {
@@ -142,14 +148,14 @@ export function createConnection(
     if (draining !== undefined) return;
     const frame = decodeFrame(data);
     if (frame === undefined) {
-      log.warn({ bytes: data.length }, "a frame that is none");
+      log.warn({ socket: id, bytes: data.length }, "a frame that is none");
       close(closeCode.protocolError, "malformed frame");
       return;
     }
     const member = members.get(frame.roomKey);
     if (data.length > maxFrameBytes) refuse(frame, ackStatus.payloadTooLarge);
     // A second join before the first was answered waits for that, like everything else.
-    else if (frame.kind === "join" && member?.isJoining !== true) join(frame, member);
+    else if (frame.kind === "join" && member?.isJoining() !== true) join(frame, member);
     else if (member !== undefined) member.receive(frame, data);
     else refuse(frame, ackStatus.permissionDenied);
   }
@@ -167,6 +173,7 @@ export function createConnection(
   }
 
   function refuseJoin(frame: JoinFrame, appCode: string, message: string): void {
+    services.joined("refused");
     outbox.send(joinErrorFrame(frame.head, joinErrorCode.appError, message, { appCode }));
   }
 
@@ -189,13 +196,14 @@ export function createConnection(
   }
 
   function refuseBatch(frame: { readonly head: Buffer; readonly batchId: Buffer }, status: AckStatus): void {
-    services.acked(status);
+    services.acked(status, 0);
     outbox.send(ackFrame(frame.head, frame.batchId, status));
   }
 
   /** Whether a fragmented batch that belongs to no room has been answered; from now on it has. */
   function isStray(frame: { readonly roomKey: string; readonly batchId: Buffer }): boolean {
     const batch = frame.roomKey + frame.batchId.toString("latin1");
+    strays ??= new Set();
     if (strays.has(batch)) return true;
     if (strays.size >= rememberedStrays) strays.clear();
     strays.add(batch);
@@ -221,7 +229,7 @@ export function createConnection(
       else if (data.length === 4 && data.toString("latin1") === "ping") outbox.send("pong");
       if (outbox.isFull()) regulate();
     } catch (error) {
-      log.error({ err: error }, "a frame could not be handled");
+      log.error({ socket: id, err: error }, "a frame could not be handled");
       close(closeCode.tryAgainLater, "try again later");
     }
   });
@@ -230,23 +238,27 @@ export function createConnection(
     pinged = false;
   });
   // What ws reports here (a frame over the limit, bad UTF-8, a reset) it also closes the socket for.
-  socket.on("error", (error) => log.info({ err: error }, "socket error"));
+  socket.on("error", (error) => log.info({ socket: id, err: error }, "socket error"));
   socket.on("close", (code) => {
     outbox.close();
     closeMembers();
-    for (const user of users) services.dismissUser(user);
-    users.clear();
-    log.debug({ code }, "socket closed");
+    for (const user of users ?? []) services.dismissUser(user);
+    users?.clear();
+    log.debug({ socket: id, code }, "socket closed");
     onClosed();
   });
 
   const connection: Connection = {
     settings,
     outbox,
-    healing: createHealing(),
+    healingDelay(roomKey, passing) {
+      healing ??= createHealing();
+      return healing.delay(roomKey, passing);
+    },
     accessTo: services.accessTo,
     inTurn: services.inTurn,
     acked: services.acked,
+    joined: services.joined,
     identify,
     hold,
     reserveFragments(bytes) {
@@ -254,12 +266,15 @@ export function createConnection(
       fragmentBytes += bytes;
       return true;
     },
-    takeBatch,
+    takeBatch() {
+      takeBatch ??= createRate(settings.maxBatchesPerSecond);
+      return takeBatch();
+    },
     dispatch,
     forget(member) {
       if (members.get(member.roomKey) === member) members.delete(member.roomKey);
     },
-    fault: (error, message) => log.warn({ err: error }, message),
+    fault: (error, message) => log.warn({ socket: id, err: error }, message),
     close,
   };
 
@@ -267,12 +282,12 @@ export function createConnection(
     members,
     tick(now) {
       for (const member of [...members.values()]) {
-        if ((member.admission?.identity.expiresAt ?? Number.POSITIVE_INFINITY) > now) continue;
+        if ((member.admission()?.identity.expiresAt ?? Number.POSITIVE_INFINITY) > now) continue;
         member.dismiss(roomErrorCode.rejoinSuggested, "the token has expired: join again with a new one");
       }
       if (members.size === 0 && now > authenticatedUntil + settings.unauthenticatedMs) {
         close(closeCode.tryAgainLater, "no valid token in time");
-      } else if (outbox.isFull() && now - (outbox.fullSince ?? now) > settings.slowReaderMs) {
+      } else if (outbox.isFull() && now - (outbox.fullSince() ?? now) > settings.slowReaderMs) {
         socket.terminate();
       } else if (now - heardAt > settings.pingMs) {
         if (pinged) socket.terminate();

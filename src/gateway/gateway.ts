@@ -13,11 +13,13 @@ import { documentChannels } from "./document-channel.js";
 import { createGate } from "./gate.js";
 import { createHttpHandler } from "./http.js";
 import { loggedError } from "./log.js";
+import type { Metrics } from "./metrics.js";
 import { createPresence } from "./presence.js";
 import { closeCode, maxFrameBytes, roomType } from "./protocol.js";
 import { recheckAccess } from "./recheck.js";
 import { addressOfClient, isAllowedOrigin, targetOf, tokenOf } from "./requests.js";
 import { type GatewaySettings, isDevelopmentMode, refuseOpenDevelopmentMode } from "./settings.js";
+import { createTelemetry } from "./telemetry.js";
 import { createTokenVerifier } from "./tokens.js";
 
 export interface GatewayOptions {
@@ -33,6 +35,8 @@ export interface Gateway {
   /** Where it listens: `http://host:port`. */
   readonly url: string;
   readonly port: number;
+  /** What /metrics shows; others may add to it. */
+  readonly metrics: Metrics;
   /** Accepts nothing more, answers what was accepted, tells clients to come back, and resolves when all is closed. */
   close(): Promise<void>;
 }
@@ -53,7 +57,6 @@ export async function startGateway({ db, live, settings, notReady, ...options }:
   const connections = new Set<OpenConnection>();
   const addresses = createCounts(settings.maxSocketsPerAddress);
   const users = createCounts(settings.maxSocketsPerUser);
-  const acked = new Map<number, number>();
   let lastSocket = 0;
   let draining = false;
   let recheckAt = Date.now() + settings.recheckMs;
@@ -70,6 +73,7 @@ export async function startGateway({ db, live, settings, notReady, ...options }:
     [roomType.presence]: presence.open,
   };
 
+  const telemetry = createTelemetry(connections, live, presence);
   const services: ConnectionServices = {
     settings,
     log,
@@ -79,7 +83,8 @@ export async function startGateway({ db, live, settings, notReady, ...options }:
     channelOf: (type) => (Object.hasOwn(channels, type) ? channels[type] : undefined),
     admitUser: users.take,
     dismissUser: users.give,
-    acked: (status) => acked.set(status, (acked.get(status) ?? 0) + 1),
+    acked: (status, ms) => telemetry.acked(status, ms / 1000),
+    joined: telemetry.joined,
   };
 
   const sockets = new WebSocketServer({
@@ -95,6 +100,7 @@ export async function startGateway({ db, live, settings, notReady, ...options }:
       settings,
       log,
       verifyToken,
+      telemetry,
       isDraining: () => draining,
       notReady: () => notReady?.(),
     }),
@@ -177,6 +183,7 @@ export async function startGateway({ db, live, settings, notReady, ...options }:
   return {
     url: `http://${host}:${port}`,
     port,
+    metrics: telemetry.metrics,
     close() {
       closing ??= close();
       return closing;

@@ -6,6 +6,7 @@ import { call, isCallName } from "./calls.js";
 import { type Problem, problem, problemBody, problemOf } from "./problems.js";
 import { isAllowedOrigin, readBody, targetOf, tokenOf } from "./requests.js";
 import type { GatewaySettings } from "./settings.js";
+import type { Telemetry } from "./telemetry.js";
 import type { VerifyToken } from "./tokens.js";
 
 export interface HttpServices {
@@ -13,6 +14,7 @@ export interface HttpServices {
   readonly settings: GatewaySettings;
   readonly log: Logger;
   readonly verifyToken: VerifyToken;
+  readonly telemetry: Telemetry;
   /** Whether the gateway is shutting down. */
   isDraining(): boolean;
   /** Why perch cannot serve now, beyond the database; undefined when it can. */
@@ -25,19 +27,22 @@ interface Answer {
   readonly headers?: Record<string, string>;
 }
 
+/** Paths are whatever a client asks for; only these become a label of the metrics. */
+const paths = new Set(["/healthz", "/readyz", "/metrics", "/sync", "/v1/push", "/v1/pull", "/v1/snapshot"]);
 const readyTimeoutMs = 2_000;
 
 /** Answers the gateway's HTTP requests. The handler never throws. */
 export function createHttpHandler(
   services: HttpServices,
 ): (request: IncomingMessage, response: ServerResponse) => void {
-  const { db, settings, log, verifyToken } = services;
+  const { db, settings, log, verifyToken, telemetry } = services;
 
   async function answer(request: IncomingMessage): Promise<Answer> {
     const target = targetOf(request);
     const { pathname } = target;
     if (pathname === "/healthz") return only("GET", request) ?? json('{"status":"ok"}');
     if (pathname === "/readyz") return only("GET", request) ?? readiness();
+    if (pathname === "/metrics") return only("GET", request) ?? metrics();
     if (pathname === "/sync")
       return { ...failed(problem(426, "upgrade_required", "this is a WebSocket")), headers: { upgrade: "websocket" } };
     const name = pathname.startsWith("/v1/") ? pathname.slice("/v1/".length) : "";
@@ -46,6 +51,11 @@ export function createHttpHandler(
     if (refusal !== undefined) return refusal;
     const identity = await verifyToken(tokenOf(request, target));
     return json(await call(db, name, await readBody(request, settings.maxBodyBytes), identity));
+  }
+
+  function metrics(): Answer {
+    const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
+    return { status: 200, body: telemetry.metrics.text(), headers };
   }
 
   async function readiness(): Promise<Answer> {
@@ -97,11 +107,11 @@ export function createHttpHandler(
       ...result.headers,
     });
     response.end(result.body);
-    const ms = Math.round(performance.now() - started);
-    log.debug(
-      { requestId, method: request.method, path: targetOf(request).pathname, status: result.status, ms },
-      "request",
-    );
+    const ms = performance.now() - started;
+    const { status } = result;
+    const path = targetOf(request).pathname;
+    telemetry.answered(paths.has(path) ? path : "other", status, ms / 1000);
+    log.debug({ requestId, method: request.method, path, status, ms: Math.round(ms) }, "request");
   }
 
   return (request, response) => {

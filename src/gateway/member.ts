@@ -5,7 +5,7 @@ import { type Channel, JoinRefused, joinRefusal, type OpenChannel, type Reader }
 import type { Connection } from "./connection.js";
 import { type Frame, roomIdOf } from "./decode.js";
 import { ackFrame, joinErrorFrame, joinResponseFrame, roomErrorFrame, updateFrames } from "./encode.js";
-import { createFragments } from "./fragments.js";
+import { createFragments, type Fragments } from "./fragments.js";
 import {
   type AckStatus,
   ackStatus,
@@ -26,9 +26,9 @@ export interface Admission {
 
 /** One room on one socket, from its JoinRequest to its end. */
 export interface Member extends Reader {
-  readonly isJoining: boolean;
+  isJoining(): boolean;
   /** Undefined until the join has been accepted. */
-  readonly admission: Admission | undefined;
+  admission(): Admission | undefined;
   /** Handles a frame of this room; `data` is what the frame was decoded from. */
   receive(frame: Frame, data: Buffer): void;
   /** Removes the client from the room and says so. */
@@ -66,31 +66,31 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   let dismissal: [RoomErrorCode, string] | undefined;
   const isClosed = () => state === "closed";
 
-  const ack = (batchId: Uint8Array, status: AckStatus) => {
-    connection.acked(status);
-    outbox.send(ackFrame(head, batchId, status));
+  let made: Fragments | undefined;
+  const fragments = (): Fragments => {
+    made ??= createFragments(
+      {
+        maxUpdateBytes: settings.maxUpdateBytes,
+        maxFragments: 4_096,
+        maxBatches: 16,
+        timeoutMs: settings.fragmentTimeoutMs,
+      },
+      {
+        complete: (batchId, update) => submit(batchId, [update], update.length),
+        refuse: settle,
+        reserve: (bytes) => connection.reserveFragments(bytes),
+      },
+    );
+    return made;
   };
-
-  const fragments = createFragments(
-    {
-      maxUpdateBytes: settings.maxUpdateBytes,
-      maxFragments: 4_096,
-      maxBatches: 16,
-      timeoutMs: settings.fragmentTimeoutMs,
-    },
-    {
-      complete: (batchId, update) => submit(batchId, [update], update.length),
-      refuse: settle,
-      reserve: (bytes) => connection.reserveFragments(bytes),
-    },
-  );
 
   function submit(batchId: Buffer, updates: readonly Uint8Array<ArrayBuffer>[], bytes: number): void {
     if (channel === undefined) return;
     connection.hold(bytes + batchOverhead);
+    const received = performance.now();
     const answer = (status: AckStatus) => {
       connection.hold(-bytes - batchOverhead);
-      settle(batchId, status);
+      settle(batchId, status, performance.now() - received);
     };
     const result = channel.submit(updates);
     if (typeof result === "number") answer(result);
@@ -98,15 +98,16 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   }
 
   /** Acknowledges a batch; a refused one leaves the client with something that nobody else has, so it has to join again. */
-  function settle(batchId: Uint8Array, status: AckStatus): void {
-    ack(batchId, status);
+  function settle(batchId: Uint8Array, status: AckStatus, ms = 0): void {
+    connection.acked(status, ms);
+    outbox.send(ackFrame(head, batchId, status));
     if (status !== ackStatus.ok && status !== ackStatus.permissionDenied) heal(status);
   }
 
   function heal(status: AckStatus): void {
     if (state !== "joined" || healing !== undefined) return;
     const passing = status !== ackStatus.invalidUpdate && status !== ackStatus.payloadTooLarge;
-    const delay = connection.healing.delay(roomKey, passing);
+    const delay = connection.healingDelay(roomKey, passing);
     if (delay === undefined) return;
     const rejoin = () => dismiss(roomErrorCode.rejoinSuggested, "an update was not accepted: join again");
     const wait = status === ackStatus.rateLimited ? Math.max(delay, rateLimitPauseMs) : delay;
@@ -125,11 +126,12 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
         if (mayWrite(frame.batchId)) receiveUpdate(frame.batchId, frame.updates);
         break;
       case "fragmentHeader":
-        if (mayWrite(frame.batchId)) fragments.header(frame.batchId, frame.fragmentCount, frame.totalBytes);
+        if (mayWrite(frame.batchId)) fragments().header(frame.batchId, frame.fragmentCount, frame.totalBytes);
+        else fragments().ignore(frame.batchId);
         break;
       case "fragment":
         channel?.progress?.();
-        fragments.fragment(frame.batchId, frame.index, frame.bytes);
+        fragments().fragment(frame.batchId, frame.index, frame.bytes);
         break;
       case "ack":
         // The client could not apply what it was sent, or not in time: the backfill of a new join is its second chance.
@@ -145,8 +147,6 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     if (channel?.permission !== "write") refusal = ackStatus.permissionDenied;
     else if (!connection.takeBatch()) refusal = ackStatus.rateLimited;
     if (refusal === undefined) return true;
-    // Its fragments, if it has any, are not answered again.
-    fragments.ignore(batchId);
     settle(batchId, refusal);
     return false;
   }
@@ -170,6 +170,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
         if (isClosed()) return;
         const refusal = joinRefusal(error);
         if (refusal !== undefined) return refuse(refusal);
+        connection.joined("failed");
         connection.fault(error, "a join could not be answered");
         // A JoinError would end the room for good, but the fault is passing: the client comes back by itself.
         if (Date.now() > deadline) return connection.close(closeCode.tryAgainLater, "try again later");
@@ -198,6 +199,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     if (opened === undefined || isClosed()) return opened?.close();
     channel = opened;
     state = "joined";
+    connection.joined("ok");
     outbox.send(joinResponseFrame(head, opened.permission, opened.version));
     const sent = outbox.sendPaced(updateFrames(head, opened.backfill));
     const frames = waiting;
@@ -214,6 +216,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   }
 
   function refuse({ code, message, extra }: JoinRefused): void {
+    connection.joined("refused");
     outbox.send(joinErrorFrame(head, code, message, extra));
     const frames = waiting;
     waiting = [];
@@ -274,7 +277,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     if (state === "closed") return;
     state = "closed";
     clearTimeout(healing);
-    fragments.close();
+    made?.close();
     channel?.close();
     held = undefined;
     for (const data of waiting) connection.hold(-data.length - batchOverhead);
@@ -284,12 +287,8 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   const member: Member = {
     head,
     roomKey,
-    get isJoining() {
-      return state === "joining";
-    },
-    get admission() {
-      return state === "joined" ? admission : undefined;
-    },
+    isJoining: () => state === "joining",
+    admission: () => (state === "joined" ? admission : undefined),
     receive,
     deliver,
     offer(frames) {

@@ -9,10 +9,9 @@ export interface Outbox {
   /** Whether so much is waiting for the client that nothing more should be queued. */
   isFull(): boolean;
   /** Since when the queue has been full without a break; undefined when it is not. */
-  readonly fullSince: number | undefined;
+  fullSince(): number | undefined;
   /** Calls back once, when the queue has drained to a quarter of its limit; not at all when the socket closes first. */
   onDrained(callback: () => void): void;
-  readonly queuedBytes: number;
   close(): void;
 }
 
@@ -78,15 +77,10 @@ export function createOutbox(socket: WebSocket, stream: Duplex, maxQueuedBytes: 
       watch();
       return true;
     },
-    get fullSince() {
-      return fullSince;
-    },
+    fullSince: () => fullSince,
     onDrained(callback) {
       drained.push(callback);
       watch();
-    },
-    get queuedBytes() {
-      return socket.bufferedAmount;
     },
     close() {
       clearInterval(poll);

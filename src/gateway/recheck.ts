@@ -14,7 +14,7 @@ const chunkSize = 1_000;
 export async function recheckAccess(db: Queryable, members: Iterable<Member>): Promise<void> {
   const groups = new Map<string, { userId: string; spaceId: string; members: Member[] }>();
   for (const member of members) {
-    const { admission } = member;
+    const admission = member.admission();
     if (admission === undefined) continue;
     const { userId, spaceIds, writableSpaceIds } = admission.identity;
     const { spaceId } = admission.key;
@@ -33,7 +33,7 @@ export async function recheckAccess(db: Queryable, members: Iterable<Member>): P
       const access = now[index] ?? null;
       for (const member of group.members) {
         if (access === null) member.dismiss(roomErrorCode.evicted, "you are no longer in this space");
-        else if (member.admission !== undefined && access !== member.admission.access) {
+        else if (access !== (member.admission()?.access ?? access)) {
           member.dismiss(roomErrorCode.rejoinSuggested, "your role has changed: join again");
         }
       }

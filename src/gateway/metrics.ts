@@ -1,0 +1,70 @@
+/** Counters and histograms in the text format of Prometheus. Names and labels are fixed in code, so nothing of them is escaped. */
+
+export interface Counter {
+  /** Counts one more with these label values. */
+  add(...labels: (string | number)[]): void;
+}
+
+export interface Histogram {
+  observe(seconds: number): void;
+}
+
+export interface Metrics {
+  counter(name: string, help: string, labels: readonly string[]): Counter;
+  histogram(name: string, help: string): Histogram;
+  /** A value that is read when somebody asks; several with a label. */
+  gauge(name: string, help: string, read: () => number | Record<string, number>, label?: string): void;
+  /** All of it, for `GET /metrics`. */
+  text(): string;
+}
+
+/** Upper bounds in seconds, from a commit on a fast disk to the patience of a user. */
+const bounds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
+
+export function createMetrics(): Metrics {
+  const sections: (() => string)[] = [];
+  const section = (name: string, type: string, help: string, lines: () => string[]) =>
+    sections.push(() => [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines(), ""].join("\n"));
+
+  return {
+    counter(name, help, labels) {
+      const counts = new Map<string, number>();
+      section(name, "counter", help, () => [...counts].map(([values, count]) => `${name}${values} ${count}`));
+      return {
+        add(...values) {
+          const pairs = labels.map((label, index) => `${label}="${values[index]}"`);
+          const key = pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
+          counts.set(key, (counts.get(key) ?? 0) + 1);
+        },
+      };
+    },
+    histogram(name, help) {
+      const counts = new Float64Array(bounds.length + 1);
+      let sum = 0;
+      section(name, "histogram", help, () => {
+        let below = 0;
+        const buckets = [...bounds, "+Inf"].map((bound, index) => {
+          below += counts[index] ?? 0;
+          return `${name}_bucket{le="${bound}"} ${below}`;
+        });
+        return [...buckets, `${name}_sum ${sum}`, `${name}_count ${below}`];
+      });
+      return {
+        observe(seconds) {
+          sum += seconds;
+          let index = 0;
+          while (index < bounds.length && seconds > (bounds[index] ?? 0)) index += 1;
+          counts[index] = (counts[index] ?? 0) + 1;
+        },
+      };
+    },
+    gauge(name, help, read, label) {
+      section(name, "gauge", help, () => {
+        const value = read();
+        if (typeof value === "number") return [`${name} ${value}`];
+        return Object.entries(value).map(([key, each]) => `${name}{${label}="${key}"} ${each}`);
+      });
+    },
+    text: () => sections.map((lines) => lines()).join(""),
+  };
+}

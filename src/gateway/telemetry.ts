@@ -1,0 +1,66 @@
+import type { LiveDocuments } from "../documents/live.js";
+import type { OpenConnection } from "./connection.js";
+import { roomTypeOf } from "./decode.js";
+import { createMetrics, type Metrics } from "./metrics.js";
+import type { Presence } from "./presence.js";
+import { ackStatus } from "./protocol.js";
+
+/** What the gateway counts. */
+export interface Telemetry {
+  readonly metrics: Metrics;
+  /** A batch was acknowledged, so long after it was received. */
+  acked(status: number, seconds: number): void;
+  joined(result: "ok" | "refused" | "failed"): void;
+  /** A request was answered. */
+  answered(path: string, status: number, seconds: number): void;
+}
+
+const statusNames = new Map<number, string>(Object.entries(ackStatus).map(([name, status]) => [status, name]));
+
+export function createTelemetry(
+  connections: ReadonlySet<OpenConnection>,
+  live: LiveDocuments,
+  presence: Presence,
+): Telemetry {
+  const metrics = createMetrics();
+  metrics.gauge("perch_sockets", "Open sockets.", () => connections.size);
+  metrics.gauge(
+    "perch_rooms",
+    "Rooms joined, by type, counted once for each socket.",
+    () => roomsByType(connections),
+    "type",
+  );
+  metrics.gauge("perch_presence_rooms", "Rooms whose presence is kept.", () => presence.rooms);
+  metrics.gauge("perch_documents", "Documents known on this node.", () => live.stats().documents);
+  metrics.gauge("perch_documents_warm", "Of these, the ones held in an engine thread.", () => live.stats().warm);
+  metrics.gauge("perch_appends_in_flight", "Updates neither committed nor refused yet.", () => live.stats().appending);
+  metrics.gauge("process_resident_memory_bytes", "Memory of the process.", () => process.memoryUsage.rss());
+  const batches = metrics.counter("perch_batches_total", "Batches answered, by the status of the answer.", ["status"]);
+  const batchSeconds = metrics.histogram("perch_batch_seconds", "From the receipt of a batch to its acknowledgement.");
+  const joins = metrics.counter("perch_joins_total", "Joins answered, by result.", ["result"]);
+  const requests = metrics.counter("perch_requests_total", "HTTP requests answered.", ["path", "status"]);
+  const requestSeconds = metrics.histogram("perch_request_seconds", "From the receipt of a request to its answer.");
+  return {
+    metrics,
+    acked(status, seconds) {
+      batches.add(statusNames.get(status) ?? status);
+      batchSeconds.observe(seconds);
+    },
+    joined: (result) => joins.add(result),
+    answered(path, status, seconds) {
+      requests.add(path, status);
+      requestSeconds.observe(seconds);
+    },
+  };
+}
+
+function roomsByType(connections: Iterable<OpenConnection>): Record<string, number> {
+  const rooms: Record<string, number> = {};
+  for (const { members } of connections) {
+    for (const { head } of members.values()) {
+      const type = roomTypeOf(head).slice(1).toLowerCase();
+      rooms[type] = (rooms[type] ?? 0) + 1;
+    }
+  }
+  return rooms;
+}
