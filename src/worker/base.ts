@@ -3,7 +3,7 @@ import type { DocumentKey } from "../documents/key.js";
 import type { Ends, PatchBase } from "../documents/loro/api.js";
 import { PerchError } from "../errors.js";
 
-export interface OwnPush {
+export interface MergedPush {
   readonly seq: number;
   readonly userId: string;
   readonly ends: Ends | null;
@@ -11,18 +11,25 @@ export interface OwnPush {
 
 export interface BaseRequest {
   readonly key: DocumentKey;
-  readonly baseSeq: number;
+  /** The position the patch itself was given when it was pushed. */
+  readonly seq: number;
+  readonly baseSeq: number | null;
   readonly userId: string;
   /** Pushes of the same transaction that are merged, but not in the tail yet. */
-  readonly merged: readonly OwnPush[];
+  readonly merged: readonly MergedPush[];
 }
 
 /*
+ * The base of a patch is what its author knew. Too little, and their own words would be taken for new ones and come twice; too much,
+ * and edits of others that they never saw would be taken for deleted.
+ *
  * A position is learnt in one of two ways. Whoever reads a document is told the position of the last update they were given: what
  * they saw is the tail up to there. Whoever pushes is told the position of the push; the update goes to the tail later, at another
  * position, and this number names no update in the tail. They then know the tail up to it and, besides, all that they have pushed
- * themselves. Base of a patch is what its author knew: too little, and their own words would be taken for new ones and come
- * twice; too much, and edits of others that they never saw would be taken for deleted.
+ * themselves.
+ *
+ * A patch without a base is made on everything that was pushed or appended before it, whoever did: of two such patches the later one
+ * wins, and what Loro clients wrote after it was pushed, while it waited here, is kept.
  */
 const sql = `
   select d.life_seq, d.tail_from,
@@ -34,32 +41,49 @@ const sql = `
          array(
            select u.ends from perch.document_updates u
             where u.space_id = d.space_id and u.app_id = d.app_id and u.table_name = d.table_name and u.record_id = d.record_id
-              and u.pushed_seq <= $5::bigint and u.user_id = $6 and u.ends is not null) as own
+              and u.pushed_seq <= $5::bigint and u.user_id = coalesce($6, u.user_id) and u.ends is not null) as pushed
     from (values ($1::text, $2::text, $3::text, $4::text)) k (space_id, app_id, table_name, record_id)
     join perch.documents d
       on d.space_id = k.space_id and d.app_id = k.app_id and d.table_name = k.table_name and d.record_id = k.record_id`;
+
+const overtakenSql = `
+  select from perch.document_updates u
+   where u.space_id = $1 and u.app_id = $2 and u.table_name = $3 and u.record_id = $4 and u.seq > $5 and u.pushed_seq is null
+   limit 1`;
 
 interface BaseRow {
   life_seq: number;
   tail_from: number;
   version: Ends;
   was_read: boolean;
-  own: Ends[];
+  pushed: Ends[];
 }
 
 /**
- * The version a patch was based on, from the position its author gave.
+ * The version a patch was based on, from the position its author gave, or from when it was pushed.
  * Errors: PE410 when the position is older than the retained tail, or of an earlier life of the document.
  */
 export async function patchBase(tx: Transaction, request: BaseRequest): Promise<PatchBase> {
-  const { key, baseSeq, userId, merged } = request;
-  const [row] = await tx.query<BaseRow>(sql, [key.spaceId, key.appId, key.tableName, key.recordId, baseSeq, userId]);
+  const { key, seq, baseSeq, userId, merged } = request;
+  const address = [key.spaceId, key.appId, key.tableName, key.recordId];
+  if (baseSeq === null) {
+    if ((await tx.query(overtakenSql, [...address, seq])).length === 0) return "head";
+    const [row] = await tx.query<BaseRow>(sql, [...address, seq - 1, null]);
+    // Folded meanwhile: what came before and after it can no longer be told apart.
+    if (!row || seq - 1 < row.tail_from) return "head";
+    return { ends: union([row.version, ...row.pushed, ...endsOf(merged)]) };
+  }
+  const [row] = await tx.query<BaseRow>(sql, [...address, baseSeq, userId]);
   if (!row) throw expired(key, baseSeq, null);
   if (baseSeq === row.life_seq) return { ends: {} };
   if (baseSeq < row.tail_from) throw expired(key, baseSeq, row.tail_from);
   if (row.was_read) return { ends: row.version };
-  const mine = merged.filter((push) => push.userId === userId && push.seq <= baseSeq);
-  return { ends: union([row.version, ...row.own, ...mine.map(({ ends }) => ends ?? {})]) };
+  const own = merged.filter((push) => push.userId === userId && push.seq <= baseSeq);
+  return { ends: union([row.version, ...row.pushed, ...endsOf(own)]) };
+}
+
+function endsOf(pushes: readonly MergedPush[]): Ends[] {
+  return pushes.map(({ ends }) => ends ?? {});
 }
 
 function union(versions: readonly Ends[]): Ends {

@@ -3,7 +3,7 @@ import { type DocumentKey, documentId } from "../documents/key.js";
 import type { HeldDocument, LiveDocuments, Merged, MergeSession } from "../documents/live.js";
 import { EngineLost } from "../engine/engine.js";
 import { PerchError } from "../errors.js";
-import { type OwnPush, patchBase } from "./base.js";
+import { type MergedPush, patchBase } from "./base.js";
 import { createErrands } from "./errands.js";
 import { lockTimeoutMs } from "./settings.js";
 import type { WorkerLog } from "./worker.js";
@@ -113,7 +113,7 @@ interface Item {
   user_id: string;
 }
 
-interface Outcome extends OwnPush, Merged {
+interface Outcome extends MergedPush, Merged {
   readonly error: PerchError | null;
 }
 
@@ -189,12 +189,12 @@ async function mergeItem(
   session: MergeSession,
   key: DocumentKey,
   item: Item,
-  merged: readonly OwnPush[],
+  merged: readonly MergedPush[],
 ): Promise<Merged> {
   if (item.payload !== null) return session.importUpdate(item.payload);
-  const { patch, base_seq: baseSeq, user_id: userId } = item;
+  const { seq, patch, base_seq: baseSeq, user_id: userId } = item;
   if (patch === null) throw new PerchError("PE422", "there is neither an update nor a patch");
-  return session.applyPatch(patch, baseSeq === null ? "head" : await patchBase(tx, { key, baseSeq, userId, merged }));
+  return session.applyPatch(patch, await patchBase(tx, { key, seq, baseSeq, userId, merged }));
 }
 
 /** An Error's message would be left out of its JSON. */

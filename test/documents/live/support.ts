@@ -218,7 +218,7 @@ export function fragileEngine(): { engine: DocumentEngine; trapping: Uint8Array 
 
 export const freshId = (prefix = "doc"): string => `${prefix}-${randomBytes(4).toString("hex")}`;
 
-export async function eventually(check: () => boolean | Promise<boolean>, withinMs = 5_000): Promise<void> {
+export async function eventually(check: () => boolean | Promise<boolean>, withinMs = 20_000): Promise<void> {
   const end = Date.now() + withinMs;
   while (!(await check())) {
     if (Date.now() > end) throw new Error("it did not happen in time");

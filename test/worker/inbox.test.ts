@@ -1,0 +1,309 @@
+import { afterEach, describe, expect, it } from "vitest";
+import {
+  cleanUp,
+  connect,
+  declare,
+  eventually,
+  fragileEngine,
+  freshId,
+  keyOf,
+  pause,
+  storedText,
+  strangersUpdate,
+} from "../documents/live/support.js";
+import { describeEachEngine, postgres } from "../support/databases.js";
+import { inbox, patchDocument, pushUpdate, record, replica, startWorkerNode } from "./support.js";
+
+afterEach(cleanUp);
+
+describeEachEngine("the worker's inbox", (open, engine) => {
+  it("merges what SQL pushes, in order, and readers hear of it", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t);
+    const key = keyOf(freshId());
+    const reader = await connect(node, key);
+    const author = replica();
+    await t.asUser("ada", (tx) => pushUpdate(tx, key, author.type("pushed")));
+    await eventually(() => reader.text() === "pushed");
+    await t.asUser("ada", async (tx) => {
+      await pushUpdate(tx, key, author.type(" twice"));
+      await pushUpdate(tx, key, author.type(", in order"));
+      await patchDocument(tx, key, { title: "t" });
+    });
+    await eventually(() => reader.text() === "pushed twice, in order");
+    await eventually(() => reader.doc.getMap("fields").get("title") === "t");
+    expect(await inbox(node.db)).toEqual([]);
+    expect(await storedText(node.db, key)).toBe(reader.text());
+    const rows = await node.db.query("select seq, pushed_seq from perch.document_updates order by seq");
+    expect(rows).toEqual([
+      { seq: 2, pushed_seq: 1 },
+      { seq: 6, pushed_seq: 3 },
+      { seq: 7, pushed_seq: 4 },
+      { seq: 8, pushed_seq: 5 },
+    ]);
+  });
+
+  it("gives a push that was rolled back to nobody", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t);
+    const key = keyOf(freshId());
+    const reader = await connect(node, key);
+    const lost = t.asUser("ada", async (tx) => {
+      await pushUpdate(tx, key, replica().type("lost"));
+      await pause(50);
+      throw new Error("rolled back");
+    });
+    await expect(lost).rejects.toThrow("rolled back");
+    await t.asUser("ada", (tx) => pushUpdate(tx, key, replica().type("kept")));
+    await eventually(() => reader.text() !== "");
+    expect(reader.text()).toBe("kept");
+    expect(await storedText(node.db, key)).toBe("kept");
+  });
+
+  it("sets aside what is bad, with its error, and goes on with what is behind it", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t);
+    const [bad, good] = [keyOf("bad"), keyOf("good")];
+    const reader = await connect(node, bad);
+    const corrupt = strangersUpdate((doc) => doc.getText("body").insert(0, "corrupt"));
+    corrupt.fill(0xff, 22);
+    const author = replica();
+    const missing = author.type("base");
+    const orphan = author.type(" top");
+    await t.asUser("ada", async (tx) => {
+      await pushUpdate(tx, bad, corrupt);
+      await pushUpdate(tx, bad, orphan);
+      await pushUpdate(
+        tx,
+        bad,
+        strangersUpdate((doc) => doc.getText("elsewhere").insert(0, "x")),
+      );
+      await pushUpdate(tx, bad, replica().type("behind"));
+      await pushUpdate(tx, good, replica().type("beside"));
+    });
+    await eventually(() => reader.text() === "behind");
+    await eventually(async () => (await storedText(node.db, good)) === "beside");
+    expect(await inbox(node.db)).toMatchObject([
+      { seq: 1, status: "rejected", error: { code: "PE422" } },
+      { seq: 2, status: "rejected", error: { code: "PE422", message: expect.stringContaining("not here") } },
+      { seq: 3, status: "rejected", error: { code: "PE422", detail: { field: "elsewhere" } } },
+    ]);
+    // What was refused for its missing base stays refused until somebody retries it.
+    await t.asUser("ada", (tx) => pushUpdate(tx, bad, missing));
+    await eventually(() => reader.text().includes("base"));
+    expect(reader.text()).not.toContain("top");
+    await node.db.query(
+      "select perch.retry_update(space_id => '~ada', app_id => 'notes', table_name => 'pages', record_id => 'bad', seq => 2)",
+    );
+    await eventually(() => reader.text().includes("base top"));
+  });
+
+  it("keeps a push that brings nothing new out of the tail", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t);
+    const key = keyOf(freshId());
+    const reader = await connect(node, key);
+    const update = replica().type("once");
+    await t.asUser("ada", (tx) => pushUpdate(tx, key, update));
+    await t.asUser("ada", (tx) => pushUpdate(tx, key, update));
+    await t.asUser("ada", (tx) => patchDocument(tx, key, { body: "once" }));
+    await eventually(async () => (await inbox(node.db)).length === 0 && reader.text() === "once");
+    expect(await node.db.query("select seq from perch.document_updates")).toHaveLength(1);
+  });
+
+  it("merges what was pushed while no worker ran", async () => {
+    const t = await open();
+    await declare(t);
+    const keys = Array.from({ length: 30 }, () => keyOf(freshId()));
+    await t.asUser("ada", async (tx) => {
+      for (const key of keys) await pushUpdate(tx, key, replica().type("early"));
+    });
+    const node = await startWorkerNode(t);
+    await eventually(async () => (await inbox(node.db)).length === 0);
+    for (const key of keys) expect(await storedText(node.db, key)).toBe("early");
+  });
+
+  it("merges by its poll when the doorbell is silent", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t, { deaf: true, settings: { pollMs: 100 } });
+    const key = keyOf(freshId());
+    const reader = await connect(node, key);
+    await t.asUser("ada", (tx) => pushUpdate(tx, key, replica().type("unheard")));
+    await eventually(() => reader.text() === "unheard", 2_000);
+  });
+
+  it("patches every kind of field it is given, exactly", async () => {
+    const t = await open();
+    await declare(t, { title: "string", body: "text", count: "integer", likes: "counter", tags: "list" });
+    await startWorkerNode(t);
+    const key = keyOf(freshId());
+    await t.asUser("ada", async (tx) => {
+      await tx.query(
+        `select perch.patch_document(app_id => 'notes', table_name => 'pages', record_id => $1,
+           patch => '{"title": "T", "body": "B", "count": 9007199254740993, "likes": 2, "tags": ["a", "b"]}')`,
+        [key.recordId],
+      );
+      await patchDocument(tx, key, { likes: 3 });
+    });
+    await eventually(async () => (await record(t.db, key))?.likes === 5);
+    expect(await record(t.db, key)).toEqual({
+      title: "T",
+      body: "B",
+      count: "9007199254740993",
+      likes: 5,
+      tags: ["a", "b"],
+    });
+  });
+
+  if (engine === "PGlite") return;
+
+  it("survives an update that takes its engine thread down, and sets it aside", async () => {
+    const t = await open();
+    await declare(t);
+    const { engine, trapping } = fragileEngine();
+    const node = await startWorkerNode(t, { engine });
+    const [key, other] = [keyOf("trapped"), keyOf("other")];
+    const [reader, bystander] = [await connect(node, key), await connect(node, other)];
+    await bystander.type("before ");
+    await t.asUser("ada", async (tx) => {
+      await pushUpdate(tx, key, replica().type("first "));
+      await pushUpdate(tx, key, trapping);
+      await pushUpdate(tx, key, replica().type("last"));
+    });
+    await eventually(() => reader.text().length === 10, 10_000);
+    await bystander.type("after");
+    expect(bystander.text()).toBe("before after");
+    expect(await inbox(node.db)).toMatchObject([{ seq: 2, status: "rejected", error: { code: "PE422" } }]);
+    expect(await storedText(node.db, key)).toBe(reader.text());
+  });
+
+  it("does not let one document's locked row keep the others waiting", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t, { settings: { concurrency: 2 } });
+    const locked = Array.from({ length: 2 }, () => keyOf(freshId("locked")));
+    const free = keyOf(freshId("free"));
+    await t.asUser("ada", async (tx) => {
+      for (const key of [...locked, free]) await pushUpdate(tx, key, replica().type("a"));
+    });
+    await eventually(async () => (await inbox(node.db)).length === 0);
+    let unlock = () => {};
+    const holding = t.db.transaction(async (tx) => {
+      await tx.query("select from perch.documents where record_id like 'locked%' for update");
+      await new Promise<void>((done) => {
+        unlock = done;
+      });
+    });
+    await pause(50);
+    // Pushing needs the row as well, so what is pending there is put there directly.
+    await t.db.query(
+      `insert into perch.document_inbox (space_id, app_id, table_name, record_id, seq, kind, payload, user_id)
+       select '~ada', 'notes', 'pages', unnest($1::text[]), 1000, 'update', $2, 'ada'`,
+      [locked.map((key) => key.recordId), replica().type("b")],
+    );
+    await pause(100);
+    await t.asUser("ada", (tx) => pushUpdate(tx, free, replica().type("b")));
+    await eventually(async () => (await storedText(node.db, free)).length === 2, 8_000);
+    unlock();
+    await holding;
+    for (const key of locked) await eventually(async () => (await storedText(node.db, key)).length === 2, 15_000);
+  });
+});
+
+describe("a patch that was based on an older position", () => {
+  const open = postgres(18);
+
+  async function started(text: string) {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t);
+    const key = keyOf(freshId());
+    const reader = await connect(node, key);
+    await reader.type(text);
+    return { t, node, key, reader };
+  }
+
+  it("keeps what others wrote since", async () => {
+    const { t, key, reader } = await started("one two three");
+    const base = reader.document.position;
+    await reader.type("zero ", 0);
+    await reader.type(" four");
+    await t.asUser("ada", (tx) => patchDocument(tx, key, { body: "one 2 three" }, base));
+    await eventually(() => reader.text() === "zero one 2 three four");
+  });
+
+  it("at its author's own push, has seen that push and their earlier ones, and nobody else's since", async () => {
+    const { t, node, key, reader } = await started("start");
+    const base = reader.document.position;
+    // What the worker merges meanwhile must wait, so that all of it is pending at once.
+    const held = node.db.hold(/pending_documents/, "before");
+    await t.asUser("ada", (tx) => patchDocument(tx, key, { body: "start A" }, base));
+    await held;
+    const own = await t.asUser("ada", (tx) => patchDocument(tx, key, { title: "mine" }));
+    await reader.type("others ", 0);
+    await t.asUser("ada", (tx) => patchDocument(tx, key, { body: "start A B" }, own));
+    node.db.go();
+    await eventually(async () => (await inbox(node.db)).length === 0);
+    await eventually(() => reader.text() === "others start A B");
+    // And once more, now that all of these are in the tail.
+    await t.asUser("ada", (tx) => patchDocument(tx, key, { body: "start A C" }, own));
+    await eventually(() => ["others start A B C", "others start A C B"].includes(reader.text()));
+  });
+
+  it("or on none, keeps what was typed while it waited, and of two the later one wins", async () => {
+    const { t, node, key, reader } = await started("start");
+    const held = node.db.hold(/pending_documents/, "before");
+    await t.asUser("ada", (tx) => patchDocument(tx, key, { body: "start A", title: "first" }));
+    await held;
+    await t.asUser("ada", (tx) => patchDocument(tx, key, { title: "second" }));
+    await reader.type("typed ", 0);
+    await t.asUser("ada", (tx) => patchDocument(tx, key, { title: "third" }));
+    node.db.go();
+    await eventually(() => reader.doc.getMap("fields").get("title") === "third");
+    expect(reader.text()).toBe("typed start A");
+  });
+
+  it("works across a fold, and is PE410 once its position is older than the retained tail", async () => {
+    const { t, node, key, reader } = await started("one two");
+    const positions = [reader.document.position];
+    const fold = async () => {
+      const { snapshot, seq } = await reader.document.exclusive(async (held) => ({
+        snapshot: await held.snapshot(),
+        seq: held.position,
+      }));
+      await node.db.query(
+        "select perch.fold_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, snapshot => $5, seq => $6)",
+        [key.spaceId, key.appId, key.tableName, key.recordId, snapshot, seq],
+      );
+    };
+    for (const word of [" three", " four", " five"]) {
+      await reader.type(word);
+      positions.push(reader.document.position);
+      if (word !== " five") await fold();
+    }
+    const [, second = 0, third = 0] = positions;
+    const [row] = await node.db.query("select tail_from, snapshot_seq from perch.documents");
+    expect(row).toEqual({ tail_from: second, snapshot_seq: third });
+    await t.asUser("ada", (tx) => patchDocument(tx, key, { body: "ONE two three" }, second));
+    await eventually(() => reader.text() === "ONE two three four five");
+    await t.asUser("ada", (tx) => patchDocument(tx, key, { body: "ONE two three FOUR" }, third));
+    // Its author had not seen the first patch, and says so by the position.
+    await eventually(() => reader.text().includes("FOUR five"));
+    const late = await t.asUser("ada", (tx) => patchDocument(tx, key, { body: "gone" }, positions[0]));
+    await eventually(async () => (await inbox(node.db))[0]?.status === "rejected");
+    expect(await inbox(node.db)).toMatchObject([{ seq: late, error: { code: "PE410" } }]);
+    expect(reader.text()).toContain("FOUR five");
+  });
+
+  it("at the beginning, is taken for the work of somebody who had seen nothing", async () => {
+    const { t, key, reader } = await started("there already");
+    await t.asUser("ada", (tx) => patchDocument(tx, key, { body: "new here, " }, 0));
+    await eventually(() => reader.text().length === 23);
+    expect(reader.text()).toContain("there already");
+  });
+});

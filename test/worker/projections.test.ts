@@ -1,0 +1,152 @@
+import { afterEach, describe, expect, it } from "vitest";
+import { cleanUp, connect, declare, eventually, freshId, keyOf, pause, storedText } from "../documents/live/support.js";
+import { describeEachEngine, postgres } from "../support/databases.js";
+import { inbox, patchDocument, pushUpdate, record, replica, startWorkerNode } from "./support.js";
+
+afterEach(cleanUp);
+
+describeEachEngine("the worker's projections", (open) => {
+  it("show small documents in their records within 250 ms, and log which fields changed", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t);
+    const key = keyOf(freshId());
+    const client = await connect(node, key);
+    await client.type("warm");
+    await eventually(async () => (await record(t.db, key))?.body === "warm");
+    const lags: number[] = [];
+    for (let round = 0; round < 5; round++) {
+      await client.type(String(round));
+      const typed = performance.now();
+      const wanted = client.text();
+      await eventually(async () => (await record(t.db, key))?.body === wanted);
+      lags.push(performance.now() - typed);
+    }
+    expect(Math.min(...lags)).toBeLessThan(250);
+    const log = await t.db.query("select seq, op, changed_fields from perch.sync_changes order by seq");
+    expect(log[0]).toEqual({ seq: 1, op: "insert", changed_fields: ["body", "title"] });
+    expect(log.slice(1)).toEqual([2, 3, 4, 5, 6].map((seq) => ({ seq, op: "update", changed_fields: ["body"] })));
+    expect(await t.db.query("select from perch.document_queue")).toEqual([]);
+  });
+
+  it("are made once for many keystrokes, and end with the last one", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t);
+    const key = keyOf(freshId());
+    const client = await connect(node, key);
+    node.db.counted();
+    const started = performance.now();
+    for (let letter = 0; letter < 100; letter++) {
+      await client.type("x");
+      if (letter % 10 === 0) await pause(5);
+    }
+    const seconds = (performance.now() - started) / 1_000;
+    await eventually(async () => (await record(t.db, key))?.body === "x".repeat(100));
+    await pause(200);
+    expect(node.db.counted().project_document).toBeLessThanOrEqual(3 + seconds / 0.15);
+    const [last] = await t.db.query("select projected_seq, merged_seq from perch.documents");
+    expect(last).toEqual({ projected_seq: 100, merged_seq: 100 });
+  });
+
+  it("are made for what SQL pushed, and for what was due when nobody was there", async () => {
+    const t = await open();
+    await declare(t);
+    const key = keyOf(freshId());
+    const first = await startWorkerNode(t);
+    await t.asUser("ada", (tx) => pushUpdate(tx, key, replica().type("pushed")));
+    await eventually(async () => (await inbox(first.db)).length === 0);
+    // Gone before the projection was due; or with it just made, which is as good.
+    await first.worker.close();
+    const second = await startWorkerNode(t, { settings: { takeOverMs: 0, pollMs: 50 } });
+    await eventually(async () => (await record(t.db, key))?.body === "pushed");
+    expect(second.warnings).toEqual([]);
+  });
+
+  it("fold a long tail, whose updates then are in the snapshot, and a second time forget them", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t, { settings: { foldUpdates: 20, foldBytes: 100_000 } });
+    const key = keyOf(freshId());
+    const client = await connect(node, key);
+    const state = async () => {
+      const [row] = await t.db.query<{ snapshot_seq: number; tail_from: number; tail_count: number }>(
+        "select snapshot_seq, tail_from, tail_count from perch.documents",
+      );
+      return row ?? { snapshot_seq: 0, tail_from: 0, tail_count: 0 };
+    };
+    for (let letter = 0; letter < 30; letter++) await client.type("a");
+    await eventually(async () => (await state()).snapshot_seq > 0);
+    const first = await state();
+    expect(first.tail_from).toBe(0);
+    for (let letter = 0; letter < 30; letter++) await client.type("b");
+    await eventually(async () => (await state()).tail_from > 0);
+    expect((await state()).tail_from).toBe(first.snapshot_seq);
+    expect(await storedText(node.db, key)).toBe(client.text());
+    expect((await connect(node, key)).text()).toBe(client.text());
+    const [oldest] = await t.db.query<{ seq: number }>("select min(seq) as seq from perch.document_updates");
+    expect(oldest?.seq).toBe(first.snapshot_seq + 1);
+  });
+
+  it("go on beside a document that cannot be projected", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t);
+    await t.db.query(`
+      create function refuse() returns trigger language plpgsql as $$
+      begin
+        if new.record_id = 'refused' then raise exception 'not this one'; end if;
+        return new;
+      end $$`);
+    await t.db.query(
+      "create trigger refuse before insert on perch.stored_records for each row execute function refuse()",
+    );
+    const [bad, good] = [await connect(node, keyOf("refused")), await connect(node, keyOf("good"))];
+    await Promise.all([bad.type("x"), good.type("y")]);
+    await eventually(async () => (await record(t.db, keyOf("good")))?.body === "y");
+    await eventually(() => node.warnings.length > 0);
+    expect(node.warnings[0]?.details).toMatchObject({ document: "~ada/notes/pages/refused", failures: 1 });
+    await t.db.query("drop trigger refuse on perch.stored_records");
+    await eventually(async () => (await record(t.db, keyOf("refused")))?.body === "x", 10_000);
+  });
+
+  it("follow fields that are declared later", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t, { settings: { pollMs: 50 } });
+    const key = keyOf(freshId());
+    const client = await connect(node, key);
+    await client.type("a");
+    await eventually(async () => (await record(t.db, key))?.body === "a");
+    await declare(t, { title: "string", body: "text", rating: "number" });
+    await t.asUser("ada", (tx) => patchDocument(tx, key, { rating: 4.5 }));
+    await eventually(async () => (await record(t.db, key))?.rating === 4.5);
+    expect(await record(t.db, key)).toEqual({ title: null, body: "a", rating: 4.5 });
+  });
+});
+
+describe("a large document", () => {
+  const open = postgres(18);
+
+  it("is projected the more rarely the larger it is, or when it falls quiet", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t);
+    const key = keyOf(freshId());
+    const client = await connect(node, key);
+    await client.type("large ".repeat(20_000));
+    await eventually(async () => (await record(t.db, key)) !== undefined);
+    const before = Number(
+      (await t.db.query<{ count: number }>("select count(*) as count from perch.sync_changes"))[0]?.count,
+    );
+    const end = Date.now() + 2_500;
+    while (Date.now() < end) {
+      await client.type("x");
+      await pause(100);
+    }
+    const [during] = await t.db.query<{ count: number }>("select count(*) as count from perch.sync_changes");
+    expect(Number(during?.count) - before).toBe(0);
+    await eventually(async () => (await record(t.db, key))?.body === client.text(), 2_500);
+    expect((await t.db.query("select from perch.sync_changes")).length - before).toBe(1);
+  });
+});

@@ -1,0 +1,93 @@
+import { describe, expect, it } from "vitest";
+import { parseRing } from "../../src/worker/rings.js";
+import {
+  projectionDelay,
+  quietTime,
+  defaultWorkerSettings as settings,
+  shouldFold,
+} from "../../src/worker/settings.js";
+
+const kB = 1_024;
+
+describe("how long a record may lag behind its document", () => {
+  it("is less than 250 ms for small ones, and grows with the size to 5 s", () => {
+    expect(projectionDelay(0, settings)).toBe(150);
+    expect(projectionDelay(16 * kB, settings)).toBe(150);
+    expect(projectionDelay(40 * kB, settings)).toBeGreaterThan(2_000);
+    expect(projectionDelay(64 * kB, settings)).toBe(5_000);
+    expect(projectionDelay(10_000 * kB, settings)).toBe(5_000);
+  });
+
+  it("writes at most 4 kB of projection for a keystroke, at five a second, whatever the size", () => {
+    for (let size = 17 * kB; size <= 105 * kB; size += kB) {
+      const keystrokes = (projectionDelay(size, settings) / 1_000) * 5;
+      // Text takes about half its size in WAL, and the smallest sizes above the bound are projected the most often.
+      if (size > 24 * kB) expect(size / 2 / keystrokes).toBeLessThan(4 * kB);
+    }
+  });
+
+  it("ends earlier when the document falls quiet, but never at once", () => {
+    expect(quietTime(0, settings)).toBe(150);
+    expect(quietTime(1_000 * kB, settings)).toBe(1_500);
+  });
+});
+
+describe("when a tail is folded", () => {
+  const update = 100;
+  /** Updates of a hundred bytes until a document with such a snapshot is folded. */
+  const updatesUntilFold = (snapshotBytes: number) => {
+    for (let count = 1; ; count++) {
+      if (shouldFold({ count, bytes: count * update }, snapshotBytes, settings)) return count;
+    }
+  };
+
+  it("costs no more than some 200 bytes a keystroke, whatever the size", () => {
+    for (const snapshot of [1, 10, 100, 260, 1_000, 10_000].map((size) => size * kB)) {
+      expect(snapshot / updatesUntilFold(snapshot)).toBeLessThanOrEqual(205);
+    }
+  });
+
+  it("is bounded by bytes and by number", () => {
+    expect(updatesUntilFold(0)).toBe(656);
+    expect(updatesUntilFold(260 * kB)).toBe(1_332);
+    expect(shouldFold({ count: 2_001, bytes: 2_001 }, 0, settings)).toBe(true);
+    expect(shouldFold({ count: 2_000, bytes: 2_000 }, 0, settings)).toBe(false);
+  });
+});
+
+describe("a notification", () => {
+  const document = { v: 1, space_id: "team", app_id: "notes", table: "pages", id: "p1", seq: 7 };
+
+  it("is read as what it rings for", () => {
+    expect(parseRing("perch_documents", JSON.stringify(document))).toEqual({
+      channel: "perch_documents",
+      key: { spaceId: "team", appId: "notes", tableName: "pages", recordId: "p1" },
+      seq: 7,
+    });
+    expect(parseRing("perch_changes", '{"v":1,"space_id":"team","seq":3}')).toEqual({
+      channel: "perch_changes",
+      spaceId: "team",
+      seq: 3,
+    });
+  });
+
+  it("that anybody made up is no ring, and no error", () => {
+    const forged = [
+      "",
+      "null",
+      "[]",
+      "{",
+      '{"v":2,"space_id":"team","seq":1}',
+      JSON.stringify({ ...document, seq: -1 }),
+      JSON.stringify({ ...document, seq: "7" }),
+      JSON.stringify({ ...document, seq: 1e300 }),
+      JSON.stringify({ ...document, id: "x".repeat(5_000) }),
+      JSON.stringify({ ...document, table: null }),
+    ];
+    for (const payload of forged) {
+      expect(parseRing("perch_documents", payload)).toBeUndefined();
+      if (!payload.includes("space_id")) expect(parseRing("perch_changes", payload)).toBeUndefined();
+    }
+    expect(parseRing("elsewhere", JSON.stringify(document))).toBeUndefined();
+  });
+});
