@@ -1,3 +1,5 @@
+import { checkpointFunctions } from "./checkpoints.js";
+
 /**
  * What every function of schema perch does for everybody. A function without an entry here fails the test: add one, with what it
  * should do, not with what it does.
@@ -192,7 +194,13 @@ const documents: Record<string, FunctionEntry> = {
   ring_documents: piece(),
 };
 
-export const functions: Record<string, FunctionEntry> = { ...context, ...spaces, ...changes, ...documents };
+export const functions: Record<string, FunctionEntry> = {
+  ...context,
+  ...spaces,
+  ...changes,
+  ...documents,
+  ...checkpointFunctions,
+};
 
 /** Of each function the entries that try it. */
 export function entriesOf(name: string): [string, FunctionEntry][] {

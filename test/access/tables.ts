@@ -1,3 +1,5 @@
+import { checkpointTables } from "./checkpoints.js";
+
 /**
  * What everybody may do with every table and view of schema perch directly. One without an entry here fails the test: add it,
  * with what should be so, not with what is.
@@ -28,6 +30,8 @@ export interface TableEntry {
   readonly where?: string;
   /** What INSERT comes to for those whom no policy binds; one row when not given. */
   readonly insertForAll?: string;
+  /** A view through which nobody can change anything: only SELECT is tried. */
+  readonly readOnly?: boolean;
 }
 
 const inTeam = { space_id: "team", record_id: "fresh" };
@@ -186,4 +190,5 @@ export const tables: Record<string, TableEntry> = {
     delete: "0 0 0 2 2 0",
     fresh: inTeam,
   },
+  ...checkpointTables,
 };

@@ -1,5 +1,6 @@
 import type { Transaction } from "../../src/database/types.js";
 import type { TestDatabase } from "../support/databases.js";
+import { makeThreads } from "./checkpoints.js";
 
 /** Who is asking, seen from the space "team"; the order of every row of expectations. */
 export const contexts = ["none", "other", "viewer", "editor", "owner", "removed"] as const;
@@ -56,10 +57,11 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
     await t.asUser(user, (tx) => author(tx, user, space));
   }
   await t.asWorker(work);
+  await t.db.transaction(makeThreads);
   await t.asUser("olga", (tx) => tx.query("select perch.remove_space_member(space_id => 'team', user_id => 'rudi')"));
 }
 
-/** One record, one document with a pending patch, one deleted document, one checkpoint. */
+/** One record, one document with a pending patch, one deleted document. */
 async function author(tx: Transaction, user: string, space: string | null): Promise<void> {
   const record = `${user}-in-${space ?? "home"}`;
   const change = { op: "insert", table: "tasks", id: record, data: { title: "x" }, op_id: record, space_id: space };
