@@ -44,6 +44,8 @@ async function startReference(): Promise<{ url: string; stop(): void }> {
  */
 async function run({ rounds, seconds, print }: BenchmarkOptions): Promise<void> {
   (globalThis as { WebSocket?: unknown }).WebSocket = WebSocket;
+  // Each client listens for this process going online and offline.
+  process.setMaxListeners(0);
   const postgres = await startPostgresServer({
     version: 18,
     settings: { fsync: "on", synchronous_commit: "on", full_page_writes: "on" },

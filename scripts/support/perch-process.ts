@@ -22,6 +22,8 @@ export interface PerchProcess {
 export interface PerchProcessOptions {
   /** Default: start. */
   args?: readonly string[];
+  /** For node itself, to profile for example. */
+  nodeArgs?: readonly string[];
   env?: Readonly<Record<string, string>>;
   cwd?: string;
   port?: number;
@@ -68,15 +70,12 @@ export async function perchProcess(options: PerchProcessOptions = {}): Promise<P
       return child?.pid;
     },
     async start() {
-      const started = spawn(
-        process.execPath,
-        [join(packageRoot, "dist", "cli", "main.js"), ...(options.args ?? ["start"])],
-        {
-          cwd: options.cwd,
-          env: { ...process.env, DATABASE_URL: "", ...options.env, PERCH_PORT: String(port) },
-          stdio: ["ignore", "pipe", "pipe"],
-        },
-      );
+      const main = join(packageRoot, "dist", "cli", "main.js");
+      const started = spawn(process.execPath, [...(options.nodeArgs ?? []), main, ...(options.args ?? ["start"])], {
+        cwd: options.cwd,
+        env: { ...process.env, DATABASE_URL: "", ...options.env, PERCH_PORT: String(port) },
+        stdio: ["ignore", "pipe", "pipe"],
+      });
       child = started;
       for (const stream of [started.stdout, started.stderr]) {
         stream.setEncoding("utf8").on("data", (text: string) => {
