@@ -3,7 +3,7 @@ import { type DocumentKey, documentId } from "../documents/key.js";
 import type { HeldDocument, LiveDocuments, Merged, MergeSession } from "../documents/live.js";
 import { EngineLost } from "../engine/engine.js";
 import { PerchError } from "../errors.js";
-import { type MergedPush, patchBase } from "./base.js";
+import { type MergedPush, patchBase } from "../documents/patch-base.js";
 import { createErrands } from "./errands.js";
 import { lockTimeoutMs } from "./settings.js";
 import type { WorkerLog } from "./worker.js";

@@ -113,15 +113,19 @@ describeEachEngine("the worker's projections", (open) => {
   it("follow fields that are declared later", async () => {
     const t = await open();
     await declare(t);
-    const node = await startWorkerNode(t, { settings: { pollMs: 50 } });
-    const key = keyOf(freshId());
-    const client = await connect(node, key);
-    await client.type("a");
+    const node = await startWorkerNode(t);
+    const [key, other] = [keyOf(freshId()), keyOf(freshId())];
+    const [client, untouched] = [await connect(node, key), await connect(node, other)];
+    await Promise.all([client.type("a"), untouched.type("b")]);
     await eventually(async () => (await record(t.db, key))?.body === "a");
     await declare(t, { title: "string", body: "text", rating: "number" });
     await t.asUser("ada", (tx) => patchDocument(tx, key, { rating: 4.5 }));
     await eventually(async () => (await record(t.db, key))?.rating === 4.5);
     expect(await record(t.db, key)).toEqual({ title: null, body: "a", rating: 4.5 });
+    await pause(1_500);
+    await untouched.type("!");
+    await eventually(async () => (await record(t.db, other))?.body === "b!");
+    expect(await record(t.db, other)).toEqual({ title: null, body: "b!", rating: null });
   });
 });
 

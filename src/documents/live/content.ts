@@ -1,6 +1,7 @@
 import { EngineLost } from "../../engine/engine.js";
 import { isNotLoaded } from "../loro/api.js";
 import type { DocumentEngine } from "../loro/engine.js";
+import type { Fields } from "../loro/fields.js";
 import type { StoredDocument } from "./stored.js";
 
 /** How often a call is repeated whose thread was lost through no fault of its own. */
@@ -18,6 +19,8 @@ export interface Content {
   /** Rises whenever what was imported and not committed was given up. */
   readonly generation: number;
   load(stored: StoredDocument): Promise<void>;
+  /** Whether the copy was loaded for other fields than these. */
+  differs(fields: Fields): boolean;
   /** Takes over committed updates of others. Whatever goes wrong, the copy is then taken for lost and loaded again later. */
   follow(updates: readonly Uint8Array[]): Promise<void>;
   /** The copy is gone or stale. */
@@ -31,6 +34,7 @@ export interface Content {
 export function createContent(id: string, engine: DocumentEngine): Content {
   let loaded = false;
   let generation = 0;
+  let declared = "";
 
   function failed(error: unknown): void {
     const detail = (error as { detail?: { dropped?: unknown; reason?: unknown } } | null)?.detail;
@@ -50,12 +54,14 @@ export function createContent(id: string, engine: DocumentEngine): Content {
         try {
           await engine.call(id, "load", [id, stored.schema, stored.snapshot, updates]);
           loaded = true;
+          declared = JSON.stringify(stored.schema.fields);
           return;
         } catch (error) {
           if (!(error instanceof EngineLost) || attempt === innocentAttempts) throw error;
         }
       }
     },
+    differs: (fields) => JSON.stringify(fields) !== declared,
     async follow(updates) {
       if (!loaded || updates.length === 0) return;
       try {

@@ -1,4 +1,5 @@
 import type { Queryable } from "../../database/types.js";
+import { PerchError } from "../../errors.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import { innocentAttempts, isLost } from "./content.js";
 import type { DocumentNews } from "./news.js";
@@ -51,6 +52,10 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
     await content.follow(latest.updates.map((update) => update.payload));
   }
 
+  async function redeclared(tx: Queryable): Promise<boolean> {
+    return content.differs((await readDocument(tx, key, state.position)).schema.fields);
+  }
+
   return {
     withCopy,
     get position() {
@@ -73,15 +78,25 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
         await content.follow(merged);
       };
       await follow(tx, within);
+      /** What is refused may have been written for fields that were declared after the copy was loaded. */
+      const trying = async <T>(use: () => Promise<T>): Promise<T> => {
+        try {
+          return await retrying(within, use);
+        } catch (error) {
+          if (!(error instanceof PerchError) || !(await redeclared(tx))) throw error;
+          content.unload();
+          return retrying(within, use);
+        }
+      };
       const session: MergeSession = {
         async importUpdate(update) {
-          const { changed, ends } = await retrying(within, () => engine.call(id, "import", [id, [update]]));
+          const { changed, ends } = await trying(() => engine.call(id, "import", [id, [update]]));
           if (!changed) return { update: null, ends: null };
           merged.push(update);
           return { update, ends };
         },
         async applyPatch(patch, base) {
-          const { update, ends } = await retrying(within, () => engine.call(id, "patch", [id, patch, base]));
+          const { update, ends } = await trying(() => engine.call(id, "patch", [id, patch, base]));
           if (!update) return { update: null, ends: null };
           merged.push(update);
           return { update, ends };

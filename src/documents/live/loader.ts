@@ -20,14 +20,12 @@ export interface Loader {
 export function createLoader(state: DocumentState, { db, news }: { db: Queryable; news: DocumentNews }): Loader {
   const { key, content, subscribers, rings } = state;
   const sizes = { projection: 0, snapshot: 0 };
-  let declared = "";
   let lifeSeq: number | undefined;
 
   async function load(): Promise<void> {
     const stored = await readDocument(db, key);
     if (lifeSeq !== undefined && (stored.lifeSeq !== lifeSeq || stored.headSeq < state.position)) state.endLife();
     await content.load(stored);
-    declared = JSON.stringify(stored.schema.fields);
     sizes.projection = stored.projectionBytes;
     sizes.snapshot = stored.snapshot?.byteLength ?? 0;
     const before = state.position;
@@ -61,7 +59,7 @@ export function createLoader(state: DocumentState, { db, news }: { db: Queryable
   async function stale(): Promise<boolean> {
     try {
       const { schema, headSeq } = await readDocument(db, key, state.position);
-      return headSeq !== state.position || JSON.stringify(schema.fields) !== declared;
+      return headSeq !== state.position || content.differs(schema.fields);
     } catch {
       // Whoever asks was going to refuse something, and does.
       return false;
