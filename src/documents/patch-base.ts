@@ -1,0 +1,102 @@
+import type { Transaction } from "../database/types.js";
+import type { DocumentKey } from "./key.js";
+import type { Ends, PatchBase } from "./loro/api.js";
+import { PerchError } from "../errors.js";
+
+export interface MergedPush {
+  readonly seq: number;
+  readonly userId: string;
+  readonly ends: Ends | null;
+}
+
+export interface BaseRequest {
+  readonly key: DocumentKey;
+  /** The position the patch itself was given when it was pushed. */
+  readonly seq: number;
+  readonly baseSeq: number | null;
+  readonly userId: string;
+  /** Pushes of the same transaction that are merged, but not in the tail yet. */
+  readonly merged: readonly MergedPush[];
+}
+
+/*
+ * The base of a patch is what its author knew. Too little, and their own words would be taken for new ones and come twice; too much,
+ * and edits of others that they never saw would be taken for deleted.
+ *
+ * A position is learnt in one of two ways. Whoever reads a document is told the position of the last update they were given: what
+ * they saw is the tail up to there. Whoever pushes is told the position of the push; the update goes to the tail later, at another
+ * position, and this number names no update in the tail. They then know the tail up to it and, besides, all that they have pushed
+ * themselves.
+ *
+ * A patch without a base is made on everything that was pushed or appended before it, whoever did: of two such patches the later one
+ * wins, and what Loro clients wrote after it was pushed, while it waited here, is kept.
+ */
+const sql = `
+  select d.life_seq, d.tail_from,
+         perch.document_version(k.space_id, k.app_id, k.table_name, k.record_id, at_seq => $5::bigint) as version,
+         $5::bigint in (d.life_seq, d.tail_from) or exists (
+           select from perch.document_updates u
+            where u.space_id = d.space_id and u.app_id = d.app_id and u.table_name = d.table_name and u.record_id = d.record_id
+              and u.seq = $5::bigint) as was_read,
+         array(
+           select u.ends from perch.document_updates u
+            where u.space_id = d.space_id and u.app_id = d.app_id and u.table_name = d.table_name and u.record_id = d.record_id
+              and u.pushed_seq <= $5::bigint and u.user_id = coalesce($6, u.user_id) and u.ends is not null) as pushed
+    from (values ($1::text, $2::text, $3::text, $4::text)) k (space_id, app_id, table_name, record_id)
+    join perch.documents d
+      on d.space_id = k.space_id and d.app_id = k.app_id and d.table_name = k.table_name and d.record_id = k.record_id`;
+
+const overtakenSql = `
+  select from perch.document_updates u
+   where u.space_id = $1 and u.app_id = $2 and u.table_name = $3 and u.record_id = $4 and u.seq > $5 and u.pushed_seq is null
+   limit 1`;
+
+interface BaseRow {
+  life_seq: number;
+  tail_from: number;
+  version: Ends;
+  was_read: boolean;
+  pushed: Ends[];
+}
+
+/**
+ * The version a patch was based on, from the position its author gave, or from when it was pushed.
+ * Errors: PE410 when the position is older than the retained tail, or of an earlier life of the document.
+ */
+export async function patchBase(tx: Transaction, request: BaseRequest): Promise<PatchBase> {
+  const { key, seq, baseSeq, userId, merged } = request;
+  const address = [key.spaceId, key.appId, key.tableName, key.recordId];
+  if (baseSeq === null) {
+    if ((await tx.query(overtakenSql, [...address, seq])).length === 0) return "head";
+    const [row] = await tx.query<BaseRow>(sql, [...address, seq - 1, null]);
+    // Folded meanwhile: what came before and after it can no longer be told apart.
+    if (!row || seq - 1 < row.tail_from) return "head";
+    return { ends: union([row.version, ...row.pushed, ...endsOf(merged)]) };
+  }
+  const [row] = await tx.query<BaseRow>(sql, [...address, baseSeq, userId]);
+  if (!row) throw expired(key, baseSeq, null);
+  if (baseSeq === row.life_seq) return { ends: {} };
+  if (baseSeq < row.tail_from) throw expired(key, baseSeq, row.tail_from);
+  if (row.was_read) return { ends: row.version };
+  const own = merged.filter((push) => push.userId === userId && push.seq <= baseSeq);
+  return { ends: union([row.version, ...row.pushed, ...endsOf(own)]) };
+}
+
+function endsOf(pushes: readonly MergedPush[]): Ends[] {
+  return pushes.map(({ ends }) => ends ?? {});
+}
+
+function union(versions: readonly Ends[]): Ends {
+  const ends: Record<string, number> = {};
+  for (const version of versions) {
+    for (const [peer, end] of Object.entries(version)) ends[peer] = Math.max(end, ends[peer] ?? 0);
+  }
+  return ends;
+}
+
+function expired(key: DocumentKey, baseSeq: number, oldestSeq: number | null): PerchError {
+  return new PerchError("PE410", `base_seq ${baseSeq} is older than what is kept of this document; read it again`, {
+    spaces: [{ space_id: key.spaceId, reason: "expired", oldest_seq: oldestSeq, latest_seq: null }],
+    base_seq: baseSeq,
+  });
+}
