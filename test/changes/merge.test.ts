@@ -19,7 +19,13 @@ const value = fc.constantFrom<unknown>("a", "b", "Z", "é", 1, 2, 10, true, fals
 const time = fc.constantFrom(...times);
 const data = fc.dictionary(fc.constantFrom("title", "done", "note"), value, { maxKeys: 3 });
 const id = fc.constantFrom("x", "y");
-const written = fc.record({ op: fc.constantFrom("insert", "update"), id, data, at: time, meta: fc.array(fc.option(time), { maxLength: 3 }) });
+const written = fc.record({
+  op: fc.constantFrom("insert", "update"),
+  id,
+  data,
+  at: time,
+  meta: fc.array(fc.option(time), { maxLength: 3 }),
+});
 const change = fc.oneof(
   { weight: 3, arbitrary: written },
   { weight: 1, arbitrary: fc.record({ op: fc.constant("delete"), id, at: time }) },
@@ -56,7 +62,8 @@ function batches(all: readonly Sent[], sizes: readonly number[]): { client: stri
   const made: { client: string | null; changes: Change[] }[] = [];
   for (const { client, change: one } of all) {
     const last = made.at(-1);
-    if (last !== undefined && last.client === client && last.changes.length < (sizes[made.length] ?? 1)) last.changes.push(one);
+    if (last !== undefined && last.client === client && last.changes.length < (sizes[made.length] ?? 1))
+      last.changes.push(one);
     else made.push({ client, changes: [one] });
   }
   return made;
@@ -92,7 +99,11 @@ describeEachEngine("Merging", (open, engine) => {
             load(early, `~${user}`, { cursor, ...taken });
             fold(early, (await pullAll(tx, { cursor })).changes);
             expect(live(early)).toEqual(server);
-            seen.push(Object.fromEntries(Object.entries(server).map(([key, found]) => [key.split("/").slice(1).join("/"), found])));
+            seen.push(
+              Object.fromEntries(
+                Object.entries(server).map(([key, found]) => [key.split("/").slice(1).join("/"), found]),
+              ),
+            );
           });
         }
         expect(seen[1]).toEqual(seen[0]);
@@ -112,7 +123,9 @@ describeEachEngine("Merging", (open, engine) => {
     const at = (second: number | string) => ({ at: `2026-01-01T10:00:0${second}Z` });
 
     it("trap 12: by time and not by the text of a time of another precision", async () => {
-      expect(await outcome([insert("x", { n: "late" }, at("5.123"))], [update("x", { n: "early" }, at("5.12"))])).toEqual({ n: "late" });
+      expect(
+        await outcome([insert("x", { n: "late" }, at("5.123"))], [update("x", { n: "early" }, at("5.12"))]),
+      ).toEqual({ n: "late" });
     });
 
     it("trap 12: a tie by the greater client, whichever comes first", async () => {
@@ -127,12 +140,19 @@ describeEachEngine("Merging", (open, engine) => {
     it("that a deletion beats an insertion of the same instant, and an update revives nothing", async () => {
       expect(await outcome([insert("x", { n: 1 }, at(1))], [remove("x", at(1))])).toBeUndefined();
       expect(await outcome([remove("x", at(1))], [insert("x", { n: 1 }, at(1))])).toBeUndefined();
-      expect(await outcome([insert("x", { n: 1 }, at(1))], [remove("x", at(2))], [update("x", { n: 2 }, at(3))])).toBeUndefined();
+      expect(
+        await outcome([insert("x", { n: 1 }, at(1))], [remove("x", at(2))], [update("x", { n: 2 }, at(3))]),
+      ).toBeUndefined();
     });
 
     it("that a later insertion revives a record with what was written after the deletion, and nothing from before", async () => {
       expect(
-        await outcome([insert("x", { a: 1, b: 1 }, at(1))], [remove("x", at(2))], [update("x", { b: 2 }, at(3))], [insert("x", { c: 3 }, at(4))]),
+        await outcome(
+          [insert("x", { a: 1, b: 1 }, at(1))],
+          [remove("x", at(2))],
+          [update("x", { b: 2 }, at(3))],
+          [insert("x", { c: 3 }, at(4))],
+        ),
       ).toEqual({ b: 2, c: 3 });
     });
   });
@@ -141,7 +161,9 @@ describeEachEngine("Merging", (open, engine) => {
     const t = await open();
     await t.asUser("ada", async (tx) => {
       await tx.query("select set_config('perch.clock_tolerance_ms', '0', true)");
-      await push(tx, [insert("x", { n: "future" }, { at: "2099-01-01T00:00:00Z", field_meta: { n: "2098-01-01T00:00:00Z" } })]);
+      await push(tx, [
+        insert("x", { n: "future" }, { at: "2099-01-01T00:00:00Z", field_meta: { n: "2098-01-01T00:00:00Z" } }),
+      ]);
       const [entry] = (await pull(tx)).changes;
       expect(Math.abs(Date.parse(entry?.at ?? "") - Date.now())).toBeLessThan(60_000);
       expect(Math.abs(Date.parse(entry?.field_meta.n ?? "") - Date.now())).toBeLessThan(60_000);
@@ -168,7 +190,13 @@ describeEachEngine("Merging", (open, engine) => {
   it("takes changes without times as made one after the other, also of one push and within one tick of a coarse clock", async () => {
     const t = await open();
     await t.asUser("ada", async (tx) => {
-      await push(tx, [insert("x", { n: 1 }), remove("x"), insert("x", { n: 2 }), update("x", { n: 3, m: 1 }), update("x", { n: 2 })]);
+      await push(tx, [
+        insert("x", { n: 1 }),
+        remove("x"),
+        insert("x", { n: 2 }),
+        update("x", { n: 3, m: 1 }),
+        update("x", { n: 2 }),
+      ]);
       expect(await records(tx)).toEqual({ "~ada/tasks/x": { n: 2, m: 1 } });
       for (const n of ["c", "b", "a"]) await push(tx, [update("x", { n })]);
       expect(await records(tx)).toEqual({ "~ada/tasks/x": { n: "a", m: 1 } });
@@ -181,7 +209,9 @@ describeEachEngine("Merging", (open, engine) => {
   it("takes an update without a time of its own as made when its last field was", async () => {
     const t = await open();
     await t.asUser("ada", async (tx) => {
-      await push(tx, [update("x", { a: 1, b: 2 }, { field_meta: { a: "2026-01-01T10:00:00Z", b: "2026-01-01T11:00:00Z" } })]);
+      await push(tx, [
+        update("x", { a: 1, b: 2 }, { field_meta: { a: "2026-01-01T10:00:00Z", b: "2026-01-01T11:00:00Z" } }),
+      ]);
       const [entry] = (await pull(tx)).changes;
       expect(entry?.at).toBe("2026-01-01T11:00:00.000000Z");
       await push(tx, [update("x", { a: 9, b: 9 }, { at: "2026-01-01T10:30:00Z" })]);

@@ -56,7 +56,12 @@ export const update = (id: string, data: Record<string, unknown> = {}, more: Cha
 });
 export const remove = (id: string, more: Change = {}): Change => ({ op: "delete", table: "tasks", id, ...more });
 
-export async function push(tx: Queryable, changes: unknown, clientId: string | null = "laptop", appId = "todo"): Promise<Result[]> {
+export async function push(
+  tx: Queryable,
+  changes: unknown,
+  clientId: string | null = "laptop",
+  appId = "todo",
+): Promise<Result[]> {
   const [row] = await tx.query<{ answer: { results: Result[] } }>(
     "select perch.push(app_id => $1, changes => $2::jsonb, client_id => $3) as answer",
     [appId, JSON.stringify(changes), clientId],
@@ -120,7 +125,13 @@ export interface Snapshot {
 
 export async function snapshot(
   tx: Queryable,
-  options: { space?: string | null; after?: string | null; pageSize?: number; cursor?: Cursor; versions?: Record<string, number> } = {},
+  options: {
+    space?: string | null;
+    after?: string | null;
+    pageSize?: number;
+    cursor?: Cursor;
+    versions?: Record<string, number>;
+  } = {},
 ): Promise<Snapshot> {
   const [row] = await tx.query<{ page: Snapshot }>(
     `select perch.snapshot_records(app_id => 'todo', space_id => $1, after => $2, page_size => $3, cursor => $4::jsonb,
