@@ -1,0 +1,278 @@
+import { LoroDoc } from "loro-crdt";
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { withContext } from "../../../src/context/index.js";
+import type { Transaction } from "../../../src/database/types.js";
+import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
+import { DocumentStore, type HookEvent } from "../../../src/documents/store/index.js";
+import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../../support/databases.js";
+
+const engine = createDocumentEngine();
+afterAll(() => engine.close());
+
+const fields = { title: "string", body: "text", stars: "integer", tags: "list" };
+const page = (recordId: string) => ({ appId: "notes", tableName: "pages", recordId });
+
+async function prepared(open: () => Promise<TestDatabase>): Promise<TestDatabase> {
+  const t = await open();
+  await t.db.query("select perch.declare_table('notes', 'pages', $1::jsonb)", [JSON.stringify(fields)]);
+  return t;
+}
+
+const stored = (tx: Transaction, id: string) =>
+  tx.query<{ data: unknown; seq: number }>("select data from perch.records where record_id = $1", [id]);
+
+describeEachEngine("A DocumentStore", (open) => {
+  let t: TestDatabase;
+  const store = new DocumentStore({ engine });
+  const asAda = <T>(work: (tx: Transaction) => Promise<T>) => withContext(t.db, { userId: "ada" }, work);
+  beforeAll(async () => {
+    t = await prepared(open);
+  });
+
+  it("writes tail, record and log entry together with what the caller writes", async () => {
+    const written = await asAda(async (tx) => {
+      const result = await store.applyPatch(tx, page("a"), { title: "Plan", body: "one" });
+      await tx.query("select perch.push('notes', $1::jsonb, 'device')", [
+        JSON.stringify([{ op: "insert", table: "tasks", id: "t1", data: { of: "a" } }]),
+      ]);
+      return result;
+    });
+    expect(written).toMatchObject({ recordId: "a", seq: 1, data: { title: "Plan", body: "one", stars: null } });
+    await asAda(async (tx) => {
+      expect(await stored(tx, "a")).toEqual([{ data: written.data }]);
+      expect(
+        await tx.query(
+          "select op, record_id, changed_fields from perch.sync_changes where record_id in ('a', 't1') order by seq",
+        ),
+      ).toMatchObject([
+        { op: "insert", record_id: "a", changed_fields: expect.arrayContaining(["body", "title"]) },
+        { op: "insert", record_id: "t1" },
+      ]);
+    });
+  });
+
+  it("leaves nothing when the transaction rolls back, and shows what is committed, trap 34", async () => {
+    await asAda((tx) => store.applyPatch(tx, page("b"), { body: "kept" }));
+    await expect(
+      asAda(async (tx) => {
+        const { data } = await store.applyPatch(tx, page("b"), { body: "kept and lost" });
+        expect(data).toMatchObject({ body: "kept and lost" });
+        throw new Error("changed my mind");
+      }),
+    ).rejects.toThrow("changed my mind");
+    const after = await asAda((tx) => store.applyPatch(tx, page("b"), { title: "x" }));
+    expect(after).toMatchObject({ seq: 2, data: { title: "x", body: "kept" } });
+    const { snapshot } = await asAda((tx) => store.snapshot(tx, page("b")));
+    expect(LoroDoc.fromSnapshot(snapshot).getText("body").toString()).toBe("kept");
+  });
+
+  it("goes back with a savepoint, and on from there", async () => {
+    const written = await asAda(async (tx) => {
+      await store.applyPatch(tx, page("c"), { body: "one" });
+      await tx.query("savepoint before_two");
+      await store.applyPatch(tx, page("c"), { body: "one two" });
+      await tx.query("rollback to savepoint before_two");
+      return store.applyPatch(tx, page("c"), { title: "x" });
+    });
+    expect(written).toMatchObject({ seq: 2, data: { title: "x", body: "one" } });
+  });
+
+  it("notices what others wrote", async () => {
+    await asAda((tx) => store.applyPatch(tx, page("d"), { body: "ours" }));
+    const other = new DocumentStore({ engine: createDocumentEngine() });
+    await asAda((tx) => other.applyPatch(tx, page("d"), { title: "theirs" }));
+    expect(await asAda((tx) => store.applyPatch(tx, page("d"), { stars: 3 }))).toMatchObject({
+      seq: 3,
+      data: { title: "theirs", body: "ours", stars: 3 },
+    });
+    await other.close();
+  });
+
+  it("merges an update of a Loro client, and hands out what a reader lacks", async () => {
+    const doc = new LoroDoc();
+    doc.getText("body").insert(0, "from a client");
+    doc.commit();
+    const update = doc.export({ mode: "update" });
+    const first = await asAda((tx) => store.applyUpdate(tx, page("e"), update));
+    expect(first).toMatchObject({ seq: 1, data: { body: "from a client" } });
+    expect(await asAda((tx) => store.applyUpdate(tx, page("e"), update))).toMatchObject({ seq: 1 });
+    await asAda((tx) => store.applyPatch(tx, page("e"), { title: "and a patch" }));
+    const { updates } = await asAda((tx) => store.updateSince(tx, page("e"), doc.version().encode()));
+    doc.importBatch(updates);
+    expect(doc.getMap("fields").get("title")).toBe("and a patch");
+    expect(await asAda((tx) => store.updateSince(tx, page("e"), doc.version().encode()))).toMatchObject({
+      updates: [],
+    });
+  });
+
+  it("applies a patch at the position it was based on", async () => {
+    const { seq } = await asAda((tx) => store.applyPatch(tx, page("f"), { body: "alpha omega" }));
+    await asAda((tx) => store.applyPatch(tx, page("f"), { body: "alpha beta omega" }));
+    const merged = await asAda((tx) => store.applyPatch(tx, page("f"), { body: "alpha omega!" }, { baseSeq: seq }));
+    expect(merged.data).toMatchObject({ body: "alpha beta omega!" });
+  });
+
+  it("refuses a patch or update whole, and goes on unharmed, traps 24 and 31", async () => {
+    await asAda((tx) => store.applyPatch(tx, page("g"), { body: "good" }));
+    await expect(asAda((tx) => store.applyPatch(tx, page("g"), { body: "bad", stars: "many" }))).rejects.toMatchObject({
+      code: "PE422",
+      detail: { field: "stars" },
+    });
+    await expect(
+      asAda((tx) => store.applyUpdate(tx, page("g"), Buffer.from("loro, but not really a Loro update"))),
+    ).rejects.toMatchObject({ code: "PE422" });
+    const doc = new LoroDoc();
+    doc.getText("body").insert(0, "base");
+    doc.commit();
+    const base = doc.version();
+    doc.getText("body").insert(4, " more");
+    doc.commit();
+    await expect(
+      asAda((tx) => store.applyUpdate(tx, page("g"), doc.export({ mode: "update", from: base }))),
+    ).rejects.toMatchObject({ code: "PE422" });
+    expect(await asAda((tx) => store.applyPatch(tx, page("g"), { title: "on" }))).toMatchObject({
+      seq: 2,
+      data: { title: "on", body: "good" },
+    });
+  });
+
+  it("makes an id for a new document, and tells hooks inside the transaction", async () => {
+    const events: Pick<HookEvent, "op" | "data">[] = [];
+    const hooked = new DocumentStore({
+      engine,
+      hooks: {
+        before: (_, { op, data }) => void events.push({ op, data }),
+        after: async (tx, { op, data, key }) => {
+          events.push({ op, data });
+          if (op === "insert") expect(await stored(tx, key.recordId)).toHaveLength(1);
+          if ((data as { title?: unknown } | null)?.title === "forbidden") throw new Error("not that title");
+        },
+      },
+    });
+    const { recordId } = await asAda((tx) =>
+      hooked.applyPatch(tx, { appId: "notes", tableName: "pages" }, { title: "new" }),
+    );
+    expect(recordId).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/);
+    await asAda((tx) => hooked.applyPatch(tx, page(recordId), { stars: 5 }));
+    await expect(asAda((tx) => hooked.applyPatch(tx, page(recordId), { title: "forbidden" }))).rejects.toThrow(
+      "not that title",
+    );
+    await asAda((tx) => hooked.delete(tx, page(recordId)));
+    await asAda((tx) => hooked.delete(tx, page(recordId)));
+    const brief = events.map(({ op, data }) => [op, data && { title: data.title, stars: data.stars }]);
+    expect(brief).toEqual([
+      ["insert", null],
+      ["insert", { title: "new", stars: null }],
+      ["update", { title: "new", stars: null }],
+      ["update", { title: "new", stars: 5 }],
+      ["update", { title: "new", stars: 5 }],
+      ["update", { title: "forbidden", stars: 5 }],
+      ["delete", { title: "new", stars: 5 }],
+      ["delete", null],
+    ]);
+    expect(await asAda((tx) => stored(tx, recordId))).toEqual([]);
+  });
+
+  it("keeps a bounded number of documents, and forgets those it is told to", async () => {
+    const small = new DocumentStore({ engine, maxDocuments: 2 });
+    for (const id of ["h", "i", "j"]) await asAda((tx) => small.applyPatch(tx, page(id), { title: id }));
+    expect(small.cachedDocuments().map((key) => key.recordId)).toEqual(["i", "j"]);
+    await small.evict({ ...page("i"), spaceId: "~ada" });
+    expect(small.cachedDocuments().map((key) => key.recordId)).toEqual(["j"]);
+    expect(await asAda((tx) => small.applyPatch(tx, page("h"), { stars: 1 }))).toMatchObject({
+      data: { title: "h", stars: 1 },
+    });
+    await small.evict();
+    expect(small.cachedDocuments()).toEqual([]);
+  });
+
+  it("is for those who may read, or write, the space, and for declared tables", async () => {
+    const team = (recordId: string) => ({ ...page(recordId), spaceId: "team" });
+    await asAda(async (tx) => {
+      await tx.query("select perch.create_space('team')");
+      await tx.query("select perch.set_space_member('team', 'eve', 'viewer')");
+      await store.applyPatch(tx, team("k"), { title: "shared" });
+    });
+    const asEve = <T>(work: (tx: Transaction) => Promise<T>) => withContext(t.db, { userId: "eve" }, work);
+    expect((await asEve((tx) => store.snapshot(tx, team("k")))).seq).toBe(1);
+    await expect(asEve((tx) => store.applyPatch(tx, team("k"), { title: "x" }))).rejects.toMatchObject({
+      code: "PE403",
+    });
+    await expect(asEve((tx) => store.snapshot(tx, { ...page("a"), spaceId: "~ada" }))).rejects.toMatchObject({
+      code: "PE403",
+    });
+    await expect(asAda((tx) => store.snapshot(tx, { ...page("a"), tableName: "elsewhere" }))).rejects.toMatchObject({
+      code: "PE404",
+    });
+    await expect(t.db.transaction((tx) => store.snapshot(tx, page("a")))).rejects.toMatchObject({ code: "PE401" });
+    await expect(asAda((tx) => store.applyPatch(tx, page("x".repeat(300)), {}))).rejects.toMatchObject({
+      code: "PE413",
+    });
+  });
+
+  it("leaves the transaction with the rights it had", async () => {
+    await asAda(async (tx) => {
+      await store.applyPatch(tx, page("l"), { title: "x" });
+      await expect(store.applyPatch(tx, page("l"), { title: 3 })).rejects.toMatchObject({ code: "PE422" });
+      expect(await tx.query("select current_user as name")).toEqual([{ name: "perch_app" }]);
+    });
+  });
+});
+
+describeEachPostgres("Several DocumentStores", (open) => {
+  it("both succeed when they make one document at once, and merge, also with writers in between", async () => {
+    const t = await prepared(open);
+    const stores = Array.from({ length: 4 }, () => new DocumentStore({ engine: createDocumentEngine() }));
+    await Promise.all(
+      stores.map(async (store, index) => {
+        const db = await t.connect();
+        for (let round = 0; round < 5; round++) {
+          await withContext(db, { userId: "ada" }, async (tx) => {
+            await store.applyPatch(tx, page("same"), {
+              tags: [`${index}.${round}`],
+              ...(index === 0 ? { stars: round } : {}),
+            });
+            await new Promise((done) => setTimeout(done, (index * 3 + round) % 7));
+          });
+        }
+      }),
+    );
+    const results = await Promise.all(
+      stores.map(async (store) => {
+        const doc = await withContext(t.db, { userId: "ada" }, (tx) => store.snapshot(tx, page("same")));
+        return JSON.stringify(LoroDoc.fromSnapshot(doc.snapshot).toJSON());
+      }),
+    );
+    expect(new Set(results).size).toBe(1);
+    expect(JSON.parse(results[0] ?? "")).toMatchObject({ fields: { stars: 4 } });
+    const [record] = await withContext(t.db, { userId: "ada" }, (tx) => stored(tx, "same"));
+    expect(record?.data).toMatchObject({ stars: 4, tags: JSON.parse(results[0] ?? "").tags });
+    await Promise.all(stores.map((store) => store.close()));
+  });
+
+  it("show a transaction only what it sees: another's uncommitted edit is not there", async () => {
+    const t = await prepared(open);
+    const store = new DocumentStore({ engine: createDocumentEngine() });
+    await withContext(t.db, { userId: "ada" }, (tx) => store.applyPatch(tx, page("m"), { body: "committed" }));
+    const reader = await t.connect();
+    await withContext(t.db, { userId: "ada" }, async (tx) => {
+      await store.applyPatch(tx, page("m"), { body: "committed, and more" });
+      const seen = await withContext(reader, { userId: "ada" }, (other) => store.snapshot(other, page("m")));
+      expect(LoroDoc.fromSnapshot(seen.snapshot).getText("body").toString()).toBe("committed");
+      const own = await store.snapshot(tx, page("m"));
+      expect(LoroDoc.fromSnapshot(own.snapshot).getText("body").toString()).toBe("committed, and more");
+    });
+    const after = await withContext(reader, { userId: "ada" }, (tx) => store.snapshot(tx, page("m")));
+    expect(LoroDoc.fromSnapshot(after.snapshot).getText("body").toString()).toBe("committed, and more");
+    await store.close();
+  });
+
+  it("say what is missing to a login that is no worker", async () => {
+    const t = await prepared(open);
+    const store = new DocumentStore({ engine });
+    const app = await t.login("perch_app");
+    await expect(
+      withContext(app, { userId: "ada" }, (tx) => store.applyPatch(tx, page("n"), { title: "x" })),
+    ).rejects.toThrow("grant perch_app, perch_worker");
+  });
+});
