@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { withContext } from "../../../src/context/index.js";
 import type { Transaction } from "../../../src/database/types.js";
 import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
-import { DocumentStore, type HookEvent } from "../../../src/documents/store/index.js";
+import { DocumentStore, type HookEvent } from "../../../src/documents/store/store.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../../support/databases.js";
 
 const engine = createDocumentEngine();

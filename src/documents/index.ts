@@ -1,0 +1,2 @@
+export { type DocumentKey, documentId } from "./key.js";
+export * from "./store/store.js";
