@@ -1,0 +1,270 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import type { Transaction } from "../../src/database/types.js";
+import { describeEachEngine, type TestDatabase } from "../support/databases.js";
+import { type Cursor, insert, pull, pullAll, push, remove, snapshot, update } from "./support.js";
+
+const failure = (promise: Promise<unknown>) =>
+  promise.then(
+    () => undefined,
+    (error: { code: string; detail: unknown }) => ({ code: error.code, detail: error.detail }),
+  );
+const many = (count: number, more = {}) => Array.from({ length: count }, (_, n) => insert(`r${n}`, { n }, more));
+
+describeEachEngine("A pull", (open) => {
+  let t: TestDatabase;
+  let user = 0;
+  beforeAll(async () => {
+    t = await open();
+  });
+  const nobody = () => `user${++user}`;
+  const as = <T>(who: string, work: (tx: Transaction) => Promise<T>) => t.asUser(who, work);
+  const refused = (who: string, options: Parameters<typeof pull>[1]) => failure(as(who, (tx) => pull(tx, options)));
+
+  it("trap 2: loses nothing at the end of a page, whatever its size", async () => {
+    const me = nobody();
+    await as(me, async (tx) => {
+      await tx.query("select perch.create_space($1)", [`shared-${me}`]);
+      await push(tx, [...many(7), ...many(5, { space_id: `shared-${me}` })]);
+    });
+    for (const pageSize of [1, 2, 3, 5, 7, 11, 12, 13, 10_000]) {
+      await as(me, async (tx) => {
+        const { changes } = await pullAll(tx, { pageSize });
+        expect(changes.map(({ space_id, seq }) => `${space_id}:${seq}`)).toEqual([
+          ...[1, 2, 3, 4, 5].map((seq) => `shared-${me}:${seq}`),
+          ...[1, 2, 3, 4, 5, 6, 7].map((seq) => `~${me}:${seq}`),
+        ]);
+      });
+    }
+  });
+
+  it("trap 1: goes by number, so that entries with one and the same time are all seen", async () => {
+    const me = nobody();
+    await as(me, (tx) => push(tx, many(20)));
+    const { changes } = await as(me, (tx) => pullAll(tx, { pageSize: 3 }));
+    expect(new Set(changes.map(({ created_at }) => created_at)).size).toBe(1);
+    expect(changes).toHaveLength(20);
+  });
+
+  it("brings the whole past of a space that is joined later, and names one that is left, once", async () => {
+    const [ada, bob] = [nobody(), nobody()];
+    const space = `team-${ada}`;
+    await as(ada, async (tx) => {
+      await tx.query("select perch.create_space($1)", [space]);
+      await push(tx, many(3, { space_id: space }));
+    });
+    const before = await as(bob, (tx) => pullAll(tx));
+    expect(before.changes).toEqual([]);
+    await as(ada, (tx) => tx.query("select perch.set_space_member($1, $2, 'viewer')", [space, bob]));
+    const joined = await as(bob, (tx) => pullAll(tx, { cursor: before.cursor, pageSize: 2 }));
+    expect(joined.changes.map(({ seq }) => seq)).toEqual([1, 2, 3]);
+    expect(joined.revoked_space_ids).toEqual([]);
+
+    await as(ada, (tx) => tx.query("select perch.remove_space_member($1, $2)", [space, bob]));
+    const left = await as(bob, (tx) => pull(tx, { cursor: joined.cursor }));
+    expect(left).toMatchObject({ changes: [], revoked_space_ids: [space] });
+    expect((await as(bob, (tx) => pull(tx, { cursor: left.cursor }))).revoked_space_ids).toEqual([]);
+    // The answer was lost on its way: it is given again.
+    expect((await as(bob, (tx) => pull(tx, { cursor: joined.cursor }))).revoked_space_ids).toEqual([space]);
+
+    await as(ada, (tx) => tx.query("select perch.set_space_member($1, $2, 'viewer')", [space, bob]));
+    const again = await as(bob, (tx) => pullAll(tx, { cursor: left.cursor }));
+    expect(again.changes).toHaveLength(3);
+  });
+
+  it("trap 9: shows deletions to those who see the space, and nothing of it to others", async () => {
+    const [ada, bob, eve] = [nobody(), nobody(), nobody()];
+    const space = `team-${ada}`;
+    await as(ada, async (tx) => {
+      await tx.query("select perch.create_space($1)", [space]);
+      await tx.query("select perch.set_space_member($1, $2, 'viewer')", [space, bob]);
+      await push(tx, [insert("x", { n: 1 }, { space_id: space }), remove("x", { space_id: space })]);
+    });
+    expect((await as(bob, (tx) => pull(tx))).changes.map(({ op, data }) => [op, data])).toEqual([
+      ["insert", { n: 1 }],
+      ["delete", null],
+    ]);
+    expect((await as(eve, (tx) => pull(tx))).changes).toEqual([]);
+  });
+
+  it("passes over other apps and tables, within bounds, and still gets to the end", async () => {
+    const me = nobody();
+    await as(me, async (tx) => {
+      await push(tx, many(9000), "laptop", "another");
+      await push(tx, [{ op: "insert", table: "lists", id: "l" }, insert("t")]);
+    });
+    await as(me, async (tx) => {
+      const first = await pull(tx, { pageSize: 1 });
+      expect(first).toMatchObject({ changes: [], has_more: true });
+      expect((await pullAll(tx, { pageSize: 1 })).changes.map(({ id }) => id)).toEqual(["l", "t"]);
+      expect((await pullAll(tx, { tables: ["lists"] })).changes.map(({ id }) => id)).toEqual(["l"]);
+      expect((await pullAll(tx, { tables: [] })).changes).toEqual([]);
+      expect((await pullAll(tx, { appId: "another", pageSize: 4000 })).changes).toHaveLength(9000);
+    });
+  });
+
+  it("cuts a page short when it would be too long, and always has one entry", async () => {
+    const me = nobody();
+    await as(me, async (tx) => {
+      await tx.query("select set_config('perch.max_page_bytes', '50000', true)");
+      await push(tx, Array.from({ length: 10 }, (_, n) => insert(`r${n}`, { text: "x".repeat(n === 3 ? 200_000 : 20_000) })));
+      const sizes: number[] = [];
+      let cursor: Cursor = {};
+      for (let more = true; more; ) {
+        const page = await pull(tx, { cursor });
+        sizes.push(page.changes.length);
+        ({ cursor, has_more: more } = page);
+      }
+      expect(sizes).toEqual([2, 1, 1, 2, 2, 2]);
+    });
+  });
+
+  describe("without one's own echoes", () => {
+    it("trap 8: gives a wiped device its history back, and only then leaves them out", async () => {
+      const me = nobody();
+      await as(me, (tx) => push(tx, many(4), "phone"));
+      const first = await as(me, (tx) => pull(tx, { exclude: "phone", pageSize: 3 }));
+      const rest = await as(me, (tx) => pull(tx, { exclude: "phone", pageSize: 3, cursor: first.cursor }));
+      expect([first.changes.length, rest.changes.length, rest.has_more]).toEqual([3, 1, false]);
+      await as(me, (tx) => push(tx, [update("r0", { n: 9 })], "phone"));
+      await as(me, (tx) => push(tx, [update("r1", { n: 9 })], "laptop"));
+      const later = await as(me, (tx) => pull(tx, { exclude: "phone", cursor: rest.cursor }));
+      expect(later.changes.map(({ client_id }) => client_id)).toEqual(["laptop"]);
+    });
+
+    it("trap 8: gives back the history of a space that one has left and joined again", async () => {
+      const [ada, bob] = [nobody(), nobody()];
+      const space = `team-${ada}`;
+      const member = (role: string) => as(ada, (tx) => tx.query("select perch.set_space_member($1, $2, $3)", [space, bob, role]));
+      await as(ada, (tx) => tx.query("select perch.create_space($1)", [space]));
+      await member("editor");
+      await as(bob, (tx) => push(tx, [insert("x", {}, { space_id: space })], "phone"));
+      const one = await as(bob, (tx) => pull(tx, { exclude: "phone" }));
+      await as(ada, (tx) => tx.query("select perch.remove_space_member($1, $2)", [space, bob]));
+      const two = await as(bob, (tx) => pull(tx, { exclude: "phone", cursor: one.cursor }));
+      await member("editor");
+      const three = await as(bob, (tx) => pull(tx, { exclude: "phone", cursor: two.cursor }));
+      expect(three.changes.map(({ id }) => id)).toEqual(["x"]);
+    });
+  });
+
+  describe("refuses", () => {
+    it("page sizes out of bounds", async () => {
+      for (const pageSize of [0, -1, 10_001]) expect(await refused(nobody(), { pageSize })).toMatchObject({ code: "PE422" });
+    });
+
+    it("a cursor of another app, of other tables, or that is none", async () => {
+      const me = nobody();
+      const { cursor } = await as(me, (tx) => pull(tx, { tables: ["tasks"] }));
+      expect(await refused(me, { cursor, tables: ["tasks"] })).toBeUndefined();
+      expect(await refused(me, { cursor, tables: ["tasks", "tasks"] })).toBeUndefined();
+      for (const tables of [null, [], ["lists"], ["lists", "tasks"]]) expect(await refused(me, { cursor, tables })).toMatchObject({ code: "PE422" });
+      expect(await refused(me, { cursor, tables: ["tasks"], appId: "another" })).toMatchObject({ code: "PE422" });
+      const broken: unknown[] = [
+        { v: 2 },
+        [],
+        5,
+        "x",
+        { ...cursor, spaces: { x: "Infinity" } },
+        { ...cursor, spaces: { x: -1 } },
+        { ...cursor, spaces: { x: 1.5 } },
+        { ...cursor, spaces: { x: null } },
+        { ...cursor, spaces: { x: 1e30 } },
+        { ...cursor, spaces: [] },
+        { ...cursor, behind: {} },
+        { ...cursor, epoch: 5 },
+      ];
+      for (const one of broken) {
+        expect(await refused(me, { cursor: one as Cursor, tables: ["tasks"] })).toMatchObject({ code: "PE422" });
+      }
+    });
+
+    it("trap 11: a cursor of another epoch, naming what has to be read anew", async () => {
+      const own = await open();
+      await own.asUser("ada", (tx) => push(tx, many(2)));
+      const { cursor } = await own.asUser("ada", (tx) => pull(tx));
+      await own.db.query("select perch.new_epoch()");
+      expect(await failure(own.asUser("ada", (tx) => pull(tx, { cursor })))).toEqual({
+        code: "PE410",
+        detail: { spaces: [{ space_id: "~ada", reason: "epoch", oldest_seq: 1, latest_seq: 2 }] },
+      });
+      // The snapshot's cursor is of the new epoch, whatever it was given.
+      const { cursor: renewed } = await own.asUser("ada", (tx) => snapshot(tx, { cursor }));
+      expect((await own.asUser("ada", (tx) => pull(tx, { cursor: renewed }))).changes).toEqual([]);
+    });
+
+    it("a cursor that is ahead of the log", async () => {
+      const me = nobody();
+      await as(me, (tx) => push(tx, many(2)));
+      const { cursor } = await as(me, (tx) => pull(tx));
+      expect(await refused(me, { cursor: { ...cursor, spaces: { [`~${me}`]: 3 } } })).toEqual({
+        code: "PE410",
+        detail: { spaces: [{ space_id: `~${me}`, reason: "ahead", oldest_seq: 1, latest_seq: 2 }] },
+      });
+    });
+
+    it("trap 10: a cursor that is older than the log, also the empty one, until a snapshot was taken", async () => {
+      const me = nobody();
+      await as(me, (tx) => push(tx, many(10)));
+      const { cursor: old } = await as(me, (tx) => pull(tx, { pageSize: 3 }));
+      const { cursor: just } = await as(me, (tx) => pull(tx, { pageSize: 6 }));
+      await t.asWorker((tx) => tx.query("select perch.prune_changes('0', 4)"));
+      const expired = { code: "PE410", detail: { spaces: [{ space_id: `~${me}`, reason: "expired", oldest_seq: 7, latest_seq: 10 }] } };
+      expect(await refused(me, { cursor: old })).toEqual(expired);
+      expect(await refused(me, {})).toEqual(expired);
+      expect((await as(me, (tx) => pull(tx, { cursor: just }))).changes.map(({ seq }) => seq)).toEqual([7, 8, 9, 10]);
+      const taken = await as(me, (tx) => snapshot(tx));
+      expect(taken.records).toHaveLength(10);
+      expect((await as(me, (tx) => pull(tx, { cursor: taken.cursor }))).changes).toEqual([]);
+    });
+  });
+
+  describe("after a snapshot", () => {
+    it("in pages gives every live record once and no deleted one, with stamps", async () => {
+      const me = nobody();
+      await as(me, async (tx) => {
+        await push(tx, many(11, { at: "2026-01-01T10:00:00Z" }));
+        await push(tx, [remove("r3"), update("r4", { m: 1 }, { at: "2026-01-01T11:00:00.5Z" })], "phone");
+        for (const pageSize of [1, 3, 10, 11]) {
+          const found: string[] = [];
+          let after: string | null = null;
+          do {
+            const page = await snapshot(tx, { after, pageSize });
+            found.push(...page.records.map(({ id }) => id));
+            expect(page.cursor.spaces).toEqual({ [`~${me}`]: 13 });
+            after = page.next;
+          } while (after !== null);
+          expect(found).toEqual(["r0", "r1", "r10", "r2", "r4", "r5", "r6", "r7", "r8", "r9"]);
+        }
+        const page = await snapshot(tx);
+        expect(page.records.find(({ id }) => id === "r4")).toMatchObject({
+          data: { n: 4, m: 1 },
+          field_meta: { n: "2026-01-01T10:00:00.000000Z laptop", m: "2026-01-01T11:00:00.500000Z phone" },
+          seq: 13,
+        });
+      });
+    });
+
+    it("goes on for all spaces of a client, each read anew on its own", async () => {
+      const me = nobody();
+      await as(me, async (tx) => {
+        await tx.query("select perch.create_space($1)", [`s-${me}`]);
+        await push(tx, [...many(5), ...many(5, { space_id: `s-${me}` })]);
+        const { cursor } = await pullAll(tx);
+        await push(tx, many(2, { space_id: `s-${me}` }));
+        const taken = await snapshot(tx, { cursor, space: null });
+        expect((await pullAll(tx, { cursor: taken.cursor })).changes.map(({ space_id, seq }) => [space_id, seq])).toEqual([
+          [`s-${me}`, 6],
+          [`s-${me}`, 7],
+        ]);
+      });
+    });
+
+    it("is refused for spaces one may not read, and with a token of another space or none", async () => {
+      const me = nobody();
+      expect(await failure(as(me, (tx) => snapshot(tx, { space: "~somebody" })))).toMatchObject({ code: "PE403" });
+      for (const after of ["x", "", "bnVsbA==", Buffer.from('[1,"e","~other",0,"",""]').toString("base64")]) {
+        expect(await failure(as(me, (tx) => snapshot(tx, { after })))).toMatchObject({ code: "PE422" });
+      }
+    });
+  });
+});
