@@ -1,0 +1,100 @@
+import type { ZodType } from "zod";
+import { z } from "zod";
+import type { Database, Queryable } from "../database/types.js";
+import { PerchError } from "../errors.js";
+import { jsonText, type TenantCalls, tenantCalls, tenantCallsIn } from "./calls.js";
+
+/** An event in the log of a thread. */
+export interface ThreadEvent<Event> {
+  /** From 1 on, in commit order, without gaps. */
+  readonly number: number;
+  readonly event: Event;
+  readonly createdAt: Date;
+}
+
+export interface ThreadLogOptions<Event> {
+  db: Database;
+  tenantId: string;
+  /** What an event looks like; any JSON when not given. */
+  schema?: ZodType<Event> | undefined;
+}
+
+export interface LoadOptions {
+  /** At most so many events (1 to 10,000); 1,000 when not given. */
+  limit?: number | undefined;
+}
+
+/** The logs of a tenant's threads. Every method is a transaction of its own, except on what `in(tx)` returns. */
+export interface ThreadLog<Event> {
+  /**
+   * Appends events (one or more). Out: the number of the last.
+   * Errors: PE409 when `fencingToken` is not that of the thread's last lease; PE413; PE422 for an event that is not as the schema says.
+   */
+  append(threadId: string, events: readonly Event[], options?: { fencingToken?: number | undefined }): Promise<number>;
+  /**
+   * The events after a number, in order; without a number from the first that is not archived.
+   * Errors: PE410 when events after that number are archived, or the log does not reach it.
+   */
+  load(threadId: string, after?: number, options?: LoadOptions): Promise<ThreadEvent<Event>[]>;
+  /**
+   * Takes the events up to a number out of the log. Out: them, to be kept elsewhere. Numbers go on where they were.
+   * Errors: PE422 when the log does not reach that number.
+   */
+  archive(threadId: string, upTo: number): Promise<ThreadEvent<Event>[]>;
+  /** How far the log has been written and archived; zeros when nothing was ever appended. */
+  status(threadId: string): Promise<{ lastNumber: number; archivedUntil: number }>;
+  /** The same within a transaction of the caller; PE403 for one of another tenant. */
+  in(tx: Queryable): ThreadLog<Event>;
+}
+
+interface EventRow {
+  number: number;
+  event: unknown;
+  created_at: Date;
+}
+
+/** The append-only logs beside a tenant's threads: what happened, for the state to be made of, or for people to read. */
+export function threadLog<Event = unknown>(options: ThreadLogOptions<Event>): ThreadLog<Event> {
+  const schema = options.schema ?? (z.unknown() as ZodType<Event>);
+  return logWith(schema, tenantCalls(options.db, options.tenantId));
+}
+
+function logWith<Event>(schema: ZodType<Event>, calls: TenantCalls): ThreadLog<Event> {
+  const write = (event: Event) => {
+    const { success, data, error } = z.safeEncode(schema, event as never);
+    if (!success)
+      throw new PerchError("PE422", `the event cannot be written: ${z.prettifyError(error)}`, null, { cause: error });
+    return jsonText(data, "event");
+  };
+  const read = (row: EventRow): ThreadEvent<Event> => {
+    const { success, data, error } = z.safeDecode(schema, row.event as never);
+    if (!success) {
+      const message = `event ${row.number} cannot be read: ${z.prettifyError(error)}`;
+      throw new PerchError("PE422", message, { number: row.number }, { cause: error });
+    }
+    return { number: row.number, event: data, createdAt: row.created_at };
+  };
+  return {
+    append: async (threadId, events, { fencingToken } = {}) =>
+      calls.value("append_thread_events", {
+        thread_id: threadId,
+        events: events.map(write),
+        fencing_token: fencingToken,
+      }),
+    async load(threadId, after, { limit } = {}) {
+      const args = { thread_id: threadId, after, max_count: limit };
+      return (await calls.rows<EventRow>("load_thread_events", args)).map(read);
+    },
+    async archive(threadId, upTo) {
+      const args = { thread_id: threadId, up_to: upTo };
+      return (await calls.rows<EventRow>("archive_thread_events", args)).map(read);
+    },
+    async status(threadId) {
+      const [row] = await calls.rows<{ last_number: number; archived_until: number }>("thread_log", {
+        thread_id: threadId,
+      });
+      return { lastNumber: row?.last_number ?? 0, archivedUntil: row?.archived_until ?? 0 };
+    },
+    in: (tx) => logWith(schema, tenantCallsIn(tx, calls.tenantId)),
+  };
+}

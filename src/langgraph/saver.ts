@@ -1,0 +1,216 @@
+import {
+  BaseCheckpointSaver,
+  type ChannelVersions,
+  type Checkpoint,
+  type CheckpointListOptions,
+  type CheckpointMetadata,
+  type CheckpointPendingWrite,
+  type CheckpointTuple,
+  type DeltaChannelHistory,
+  getCheckpointId,
+  isDeltaSnapshot,
+  type PendingWrite,
+  type SerializerProtocol,
+  WRITES_IDX_MAP,
+} from "@langchain/langgraph-checkpoint";
+import { checkpointId, isCheckpointId, type TenantCalls, tenantCalls } from "../checkpoints/calls.js";
+import type { Database } from "../database/types.js";
+import { PerchError } from "../errors.js";
+import { metadataText } from "./metadata.js";
+import { type ChannelRow, groups, tuple } from "./rows.js";
+import { columns, loadedValue, noValue, type StoredValue, storedValue } from "./values.js";
+
+/** LangGraph's configuration of a run, as its savers get it. */
+type Config = Parameters<BaseCheckpointSaver["getTuple"]>[0];
+
+export interface PerchSaverOptions {
+  db: Database;
+  /** Whose threads these are: the same thread id under another tenant is another thread. */
+  tenantId: string;
+  /** How values are encoded; LangGraph's own way when not given. */
+  serde?: SerializerProtocol | undefined;
+}
+
+/** Checkpoints of `list` that are read at a time. */
+const pageSize = 50;
+
+/**
+ * Keeps the checkpoints of LangGraph graphs in perch's tables, for one tenant:
+ *
+ *     const graph = builder.compile({ checkpointer: new PerchSaver({ db, tenantId: "acme" }) });
+ *     await graph.invoke(input, { configurable: { thread_id: "run-1" } });
+ *
+ * The database must have been migrated (`perch migrate`). With `configurable.fencing_token` everything is refused (PE409) once
+ * another holder has the thread's lease. Errors: PE401 for an empty tenant, PE413, PE422 for ids that cannot be stored.
+ */
+export class PerchSaver extends BaseCheckpointSaver {
+  readonly tenantId: string;
+  readonly #calls: TenantCalls;
+
+  constructor({ db, tenantId, serde }: PerchSaverOptions) {
+    super(serde);
+    this.tenantId = tenantId;
+    this.#calls = tenantCalls(db, tenantId);
+  }
+
+  /** The checkpoint that the configuration names, or else the thread's head: the one committed last. */
+  override async getTuple(config: Config): Promise<CheckpointTuple | undefined> {
+    const { threadId, namespace, id } = place(config);
+    if (threadId === undefined || (id !== undefined && !isCheckpointId(id))) return undefined;
+    const args = { thread_id: threadId, namespace: namespace ?? "", id };
+    const rows = await this.#calls.rows<ChannelRow>("load_channels", args);
+    return rows.length === 0 ? undefined : tuple(this.serde, rows, this.getNextVersion(undefined));
+  }
+
+  /** Checkpoints, the latest first, read page by page as they are asked for. Without a thread: of all threads of the tenant. */
+  override async *list(config: Config, options: CheckpointListOptions = {}): AsyncGenerator<CheckpointTuple> {
+    const { threadId, namespace, id } = place(config);
+    const before = options.before && getCheckpointId(options.before);
+    let left = options.limit ?? Number.POSITIVE_INFINITY;
+    let last: ChannelRow | undefined;
+    while (left > 0) {
+      const wanted = Math.min(left, pageSize);
+      const rows: ChannelRow[] = await this.#calls.rows<ChannelRow>("list_channels", {
+        thread_id: threadId ?? null,
+        namespace,
+        id: checkpointId(id, "checkpoint_id"),
+        filter: options.filter && JSON.stringify(options.filter),
+        before: checkpointId(before || undefined, "before"),
+        after_id: last?.checkpoint_id,
+        after_thread_id: last?.found_thread_id,
+        after_namespace: last?.found_namespace,
+        max_count: wanted,
+      });
+      const page = groups(rows);
+      for (const found of page) yield tuple(this.serde, found, this.getNextVersion(undefined));
+      if (page.length < wanted) return;
+      left -= page.length;
+      last = page.at(-1)?.[0];
+    }
+  }
+
+  /** Keeps a checkpoint, which becomes the head of its thread and namespace. Of its channels only those in `newVersions` are sent. */
+  override async put(
+    config: Config,
+    checkpoint: Checkpoint,
+    metadata: CheckpointMetadata,
+    newVersions: ChannelVersions,
+  ): Promise<Config> {
+    const { threadId, namespace = "", id: parentId, fencingToken } = place(config);
+    if (threadId === undefined) throw missing("thread_id");
+    const { channel_values: values, ...rest } = checkpoint;
+    const channel_versions = { ...rest.channel_versions, ...newVersions };
+    // A copy of a checkpoint is put beside it without saying so: what it shares with it is found by comparison.
+    const isCopy = Object.keys(newVersions).length === 0;
+    const channels = Object.keys(isCopy ? values : newVersions);
+    const stored = await Promise.all(channels.map((channel) => this.#stored(values, channel)));
+    await this.#calls.rows("put_channels", {
+      thread_id: threadId,
+      namespace,
+      id: checkpointId(checkpoint.id, "checkpoint.id"),
+      parent_id: checkpointId(parentId, "checkpoint_id") ?? null,
+      step: metadata.step ?? null,
+      metadata: await metadataText(this.serde, metadata),
+      checkpoint: JSON.stringify({ ...rest, channel_versions }),
+      channels,
+      ...columns(stored),
+      only_known: isCopy,
+      delta_channels: deltaChannels(values, metadata),
+      fencing_token: fencingToken,
+    });
+    return { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpoint.id } };
+  }
+
+  /** Keeps what a task wrote on top of a checkpoint, which may be put later. */
+  override async putWrites(config: Config, writes: PendingWrite[], taskId: string): Promise<void> {
+    const { threadId, namespace = "", id, fencingToken } = place(config);
+    if (threadId === undefined) throw missing("thread_id");
+    if (id === undefined) throw missing("checkpoint_id");
+    const stored = await Promise.all(writes.map(([, value]) => storedValue(this.serde, value)));
+    await this.#calls.rows("put_writes", {
+      thread_id: threadId,
+      namespace,
+      checkpoint_id: checkpointId(id, "checkpoint_id"),
+      task_id: taskId,
+      idxs: writes.map(([channel], nth) => WRITES_IDX_MAP[channel] ?? nth),
+      channels: writes.map(([channel]) => channel),
+      ...columns(stored),
+      // Errors, interrupts and the like: the last one counts. Anything else a task wrote once stays.
+      replace: writes.every(([channel]) => channel in WRITES_IDX_MAP),
+      fencing_token: fencingToken,
+    });
+  }
+
+  /** Deletes a thread with all its namespaces. */
+  override async deleteThread(threadId: string): Promise<void> {
+    await this.#calls.value("delete_thread", { thread_id: threadId });
+  }
+
+  /** What makes up incremental channels: the writes above a checkpoint, up to the last value. One call, however far up. */
+  override async getDeltaChannelHistory({
+    config,
+    channels,
+  }: {
+    config: Config;
+    channels: string[];
+  }): Promise<Record<string, DeltaChannelHistory>> {
+    const { threadId, namespace, id } = place(config);
+    const history: Record<string, DeltaChannelHistory> = Object.fromEntries(
+      channels.map((name) => [name, { writes: [] }]),
+    );
+    if (channels.length === 0 || threadId === undefined || (id !== undefined && !isCheckpointId(id))) return history;
+    const rows = await this.#calls.rows<HistoryRow>("channel_history", {
+      thread_id: threadId,
+      namespace: namespace ?? "",
+      id: id ?? null,
+      channels,
+    });
+    const values = await Promise.all(rows.map((row) => loadedValue(this.serde, row)));
+    // They come from the checkpoint upwards; LangGraph wants the oldest first.
+    for (let nth = rows.length - 1; nth >= 0; nth -= 1) {
+      const { kind, task_id, channel } = rows[nth] as HistoryRow;
+      const found = history[channel];
+      if (kind === "seed" && found) found.seed = values[nth];
+      else found?.writes.push([task_id, channel, values[nth]] satisfies CheckpointPendingWrite);
+    }
+    return history;
+  }
+
+  #stored(values: Readonly<Record<string, unknown>>, channel: string): Promise<StoredValue> {
+    return Object.hasOwn(values, channel) ? storedValue(this.serde, values[channel]) : Promise.resolve(noValue);
+  }
+}
+
+interface HistoryRow extends StoredValue {
+  kind: "write" | "seed";
+  task_id: string;
+  channel: string;
+}
+
+interface Place {
+  threadId: string | undefined;
+  namespace: string | undefined;
+  /** The checkpoint meant, when it is not the head. */
+  id: string | undefined;
+  fencingToken: number | undefined;
+}
+
+function place(config: Config): Place {
+  const { thread_id, checkpoint_ns, fencing_token } = config.configurable ?? {};
+  return {
+    threadId: thread_id === undefined || thread_id === null ? undefined : String(thread_id),
+    namespace: checkpoint_ns ?? undefined,
+    id: getCheckpointId(config) || undefined,
+    fencingToken: fencing_token ?? undefined,
+  };
+}
+
+const missing = (field: string) =>
+  new PerchError("PE422", `the configuration has no configurable.${field}`, { argument: field });
+
+/** Channels of which a checkpoint of this thread may hold only what was written since an ancestor: pruning must know them. */
+function deltaChannels(values: Readonly<Record<string, unknown>>, metadata: CheckpointMetadata): string[] {
+  const names = new Set(Object.keys(metadata.counters_since_delta_snapshot ?? {}));
+  for (const [name, value] of Object.entries(values)) if (isDeltaSnapshot(value)) names.add(name);
+  return [...names];
+}

@@ -1,0 +1,24 @@
+// LangGraph's own suites for savers, whole. They expect the test runner's functions to be global.
+import { randomUUID } from "node:crypto";
+import * as vitest from "vitest";
+import { PerchSaver } from "../../../src/langgraph/index.js";
+import { describeEachEngine, type TestDatabase } from "../../support/databases.js";
+
+const { describe, it, expect, beforeAll, beforeEach, afterAll, afterEach } = vitest;
+Object.assign(globalThis, { describe, it, expect, beforeAll, beforeEach, afterAll, afterEach });
+const { deltaChannelHistoryTests, specTest } = await import("@langchain/langgraph-checkpoint-validation");
+
+describeEachEngine("a LangGraph saver", (open, engine) => {
+  let t: TestDatabase;
+  const initializer = {
+    checkpointerName: `PerchSaver on ${engine}`,
+    beforeAllTimeout: 120_000,
+    beforeAll: async () => {
+      t = await open();
+    },
+    // Savers of one database that must not see what the others wrote: each has a tenant of its own, and nothing is cleared.
+    createCheckpointer: () => new PerchSaver({ db: t.db, tenantId: randomUUID() }),
+  };
+  specTest(initializer);
+  deltaChannelHistoryTests(initializer);
+});
