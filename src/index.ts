@@ -1,4 +1,5 @@
 export * from "./changes/index.js";
+export * from "./checkpoints/index.js";
 export * from "./context/index.js";
 export * from "./database/index.js";
 export * from "./documents/index.js";
