@@ -1,11 +1,17 @@
-import { writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { packageRoot } from "../../src/database/package-root.js";
 import { createTestDatabase } from "../../src/testing.js";
+import { schemaDump } from "./schema-dump.js";
 import { sqlReference } from "./sql-reference.js";
 
+const pages = { "sql.md": sqlReference, "schema.txt": schemaDump };
+
 const db = await createTestDatabase();
-const path = join(packageRoot, "docs", "sql.md");
-await writeFile(path, await sqlReference(db));
+const folder = join(packageRoot, "docs");
+await mkdir(folder, { recursive: true });
+for (const [name, make] of Object.entries(pages)) {
+  await writeFile(join(folder, name), await make(db));
+  process.stdout.write(`wrote docs/${name}\n`);
+}
 await db.close();
-process.stdout.write(`wrote ${path}\n`);

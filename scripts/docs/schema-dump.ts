@@ -1,0 +1,86 @@
+import type { Queryable } from "../../src/database/types.js";
+
+/**
+ * `docs/schema.txt`: what is in the schema of a migrated database, in a fixed order: tables with columns, constraints, indexes,
+ * policies and triggers, views, functions without their text (that is in sql/), and what is granted to whom. A change of it is
+ * a change that a reviewer should see.
+ */
+export async function schemaDump(db: Queryable): Promise<string> {
+  const sections = await Promise.all(queries.map((sql) => db.query<{ item: string; line: string }>(sql)));
+  const items = new Map<string, string[]>();
+  for (const { item, line } of sections.flat()) items.set(item, [...(items.get(item) ?? []), line]);
+  const blocks = [...items.keys()].sort(byBytes).map((item) => [item, ...(items.get(item) ?? [])].join("\n  "));
+  return `${blocks.join("\n\n")}\n`;
+}
+
+const byBytes = (one: string, other: string) => (one < other ? -1 : one > other ? 1 : 0);
+
+const relation = `case c.relkind when 'v' then 'view ' when 'S' then 'sequence ' else 'table ' end || c.relname`;
+const ours = `c.relnamespace = 'perch'::regnamespace`;
+
+/** Each gives lines under an item; what comes first here comes first under it. */
+const queries = [
+  `select ${relation} as item,
+          concat_ws(' ', 'owner', pg_get_userbyid(c.relowner),
+            case when c.relrowsecurity then 'row level security' end, case when c.relforcerowsecurity then 'forced' end,
+            c.reloptions::text, case when c.relpersistence = 'u' then 'unlogged' end) as line
+     from pg_class c where ${ours} and c.relkind in ('r', 'p', 'v', 'm', 'S')`,
+  `select ${relation} as item,
+          concat_ws(' ', 'column', a.attname, format_type(a.atttypid, a.atttypmod),
+            case when a.attcollation <> 0 and co.collname <> 'default' then 'collate ' || co.collname end,
+            case when a.attnotnull then 'not null' end, 'default ' || pg_get_expr(d.adbin, d.adrelid),
+            case a.attidentity when 'a' then 'identity always' when 'd' then 'identity' end,
+            case when a.attstorage <> t.typstorage then 'storage ' || a.attstorage::text end) as line
+     from pg_class c
+     join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+     join pg_type t on t.oid = a.atttypid
+     left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
+     left join pg_collation co on co.oid = a.attcollation
+    where ${ours} and c.relkind in ('r', 'p', 'v', 'm')
+    order by c.relname collate "C", a.attnum`,
+  // Postgres 18 lists NOT NULL among the constraints, older versions do not: the columns have said it.
+  `select ${relation} as item, 'constraint ' || k.conname || ' ' || pg_get_constraintdef(k.oid) as line
+     from pg_constraint k join pg_class c on c.oid = k.conrelid
+    where ${ours} and k.contype <> 'n'
+    order by k.conname collate "C"`,
+  `select ${relation} as item, pg_get_indexdef(i.indexrelid) as line
+     from pg_index i join pg_class c on c.oid = i.indrelid join pg_class x on x.oid = i.indexrelid
+    where ${ours} and not exists (select from pg_constraint k where k.conindid = i.indexrelid)
+    order by x.relname collate "C"`,
+  `select ${relation} as item,
+          concat_ws(' ', 'policy', p.polname, case when not p.polpermissive then 'restrictive' end,
+            case p.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete' else 'all' end,
+            'to', array_to_string(array(select coalesce(r.rolname, 'public') from unnest(p.polroles) as u (oid)
+                                          left join pg_roles r on r.oid = u.oid order by 1), ', '),
+            'using ' || pg_get_expr(p.polqual, p.polrelid), 'check ' || pg_get_expr(p.polwithcheck, p.polrelid)) as line
+     from pg_policy p join pg_class c on c.oid = p.polrelid
+    where ${ours}
+    order by p.polname collate "C"`,
+  `select ${relation} as item, pg_get_triggerdef(g.oid) as line
+     from pg_trigger g join pg_class c on c.oid = g.tgrelid
+    where ${ours} and not g.tgisinternal
+    order by g.tgname collate "C"`,
+  `select ${relation} as item,
+          'grant ' || string_agg(lower(g.privilege_type), ', ' order by g.privilege_type) || ' to ' || g.grantee as line
+     from pg_class c
+    cross join lateral (select privilege_type, case when grantee = 0 then 'public' else pg_get_userbyid(grantee) end as grantee
+                          from aclexplode(c.relacl) where grantee <> c.relowner) g
+    where ${ours}
+    group by item, g.grantee
+    order by g.grantee collate "C"`,
+  `select 'function ' || p.proname || '(' || pg_get_function_arguments(p.oid) || ')' as item,
+          concat_ws(' ', 'returns', pg_get_function_result(p.oid), l.lanname,
+            case p.provolatile when 'i' then 'immutable' when 's' then 'stable' else 'volatile' end,
+            case when p.proisstrict then 'strict' end, case when p.prosecdef then 'security definer' end,
+            case p.proparallel when 's' then 'parallel safe' end,
+            'set ' || array_to_string(p.proconfig, '; '), 'owner', pg_get_userbyid(p.proowner)) as line
+     from pg_proc p join pg_language l on l.oid = p.prolang
+    where p.pronamespace = 'perch'::regnamespace`,
+  `select 'function ' || p.proname || '(' || pg_get_function_arguments(p.oid) || ')' as item,
+          'execute ' || string_agg(g.grantee, ', ' order by g.grantee) as line
+     from pg_proc p
+    cross join lateral (select case when grantee = 0 then 'public' else pg_get_userbyid(grantee) end as grantee
+                          from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) where grantee <> p.proowner) g
+    where p.pronamespace = 'perch'::regnamespace
+    group by p.oid, item`,
+];
