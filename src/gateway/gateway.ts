@@ -20,7 +20,7 @@ import { recheckAccess } from "./recheck.js";
 import { addressOfClient, isAllowedOrigin, targetOf, tokenOf } from "./requests.js";
 import { type GatewaySettings, isDevelopmentMode, refuseOpenDevelopmentMode } from "./settings.js";
 import { createTelemetry } from "./telemetry.js";
-import { createTokenVerifier } from "./tokens.js";
+import { createTokenVerifier, maxTokenLength } from "./tokens.js";
 
 export interface GatewayOptions {
   readonly db: Database;
@@ -43,7 +43,6 @@ export interface Gateway {
 
 /** Joins that may use the database at once: fewer than it has connections, so that appends are not kept waiting. */
 const joinsAtOnce = 8;
-const maxTokenBytes = 16 * 1024;
 
 /**
  * Serves HTTP and WebSocket. Does not own `db` and `live`: close them after it.
@@ -114,7 +113,7 @@ export async function startGateway({ db, live, settings, notReady, ...options }:
     if (target.pathname !== "/sync") return reject(stream, "404 Not Found");
     if (draining) return reject(stream, "503 Service Unavailable");
     if (!isAllowedOrigin(request.headers.origin, settings)) return reject(stream, "403 Forbidden");
-    if (token.length > maxTokenBytes) return reject(stream, "431 Request Header Fields Too Large");
+    if (token.length > maxTokenLength) return reject(stream, "431 Request Header Fields Too Large");
     if (connections.size >= settings.maxSockets) return reject(stream, "503 Service Unavailable");
     if (!addresses.take(address)) return reject(stream, "429 Too Many Requests");
     let open = true;

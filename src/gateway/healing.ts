@@ -12,6 +12,9 @@ export interface Healing {
   delay(roomKey: string, passing: boolean): number | undefined;
 }
 
+/** Rooms remembered; the longest untouched are forgotten first. */
+const maxRooms = 1_000;
+
 interface Budget {
   tokens: number;
   at: number;
@@ -30,7 +33,10 @@ export function createHealing(now: () => number = Date.now): Healing {
       const budget = budgets.get(roomKey) ?? { tokens: capacity, at: time };
       budget.tokens = Math.min(capacity, budget.tokens + (time - budget.at) / refillMs);
       budget.at = time;
+      budgets.delete(roomKey);
       budgets.set(roomKey, budget);
+      if (budgets.size > maxRooms)
+        for (const oldest of [...budgets.keys()].slice(0, maxRooms / 2)) budgets.delete(oldest);
       if (budget.tokens < 1) {
         if (!passing) return undefined;
         const wait = (1 - budget.tokens) * refillMs;

@@ -82,7 +82,8 @@ export function createHttpHandler(
 
   async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const started = performance.now();
-    const requestId = String(request.headers["x-request-id"] ?? "").slice(0, 100) || randomUUID();
+    const named = String(request.headers["x-request-id"] ?? "");
+    const requestId = /^[\w.:-]{1,100}$/.test(named) ? named : randomUUID();
     response.setHeader("x-request-id", requestId);
     response.setHeader("cache-control", "no-store");
     const { origin } = request.headers;

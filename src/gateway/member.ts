@@ -61,7 +61,8 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   let held: Buffer[] | undefined = [];
   let heldBytes = 0;
   let muted = false;
-  let healing: NodeJS.Timeout | undefined;
+  /** The client is about to be asked to join again, because of a batch that was refused with this status. */
+  let healing: { readonly timer: NodeJS.Timeout; readonly status: AckStatus } | undefined;
   /** A dismissal that came before the answer to the join. */
   let dismissal: [RoomErrorCode, string] | undefined;
   const isClosed = () => state === "closed";
@@ -94,7 +95,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     };
     const result = channel.submit(updates);
     if (typeof result === "number") answer(result);
-    else result.then(answer);
+    else result.then(answer).catch((error: unknown) => connection.fault(error, "a batch could not be answered"));
   }
 
   /** Acknowledges a batch; a refused one leaves the client with something that nobody else has, so it has to join again. */
@@ -112,7 +113,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     const rejoin = () => dismiss(roomErrorCode.rejoinSuggested, "an update was not accepted: join again");
     const wait = status === ackStatus.rateLimited ? Math.max(delay, rateLimitPauseMs) : delay;
     if (wait === 0) rejoin();
-    else healing = setTimeout(rejoin, wait);
+    else healing = { timer: setTimeout(rejoin, wait), status };
   }
 
   function receive(frame: Frame, data: Buffer): void {
@@ -145,6 +146,8 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   function mayWrite(batchId: Buffer): boolean {
     let refusal: AckStatus | undefined;
     if (channel?.permission !== "write") refusal = ackStatus.permissionDenied;
+    // It builds on the batch that was refused: trying it would only cost the document's time.
+    else if (healing !== undefined) refusal = healing.status;
     else if (!connection.takeBatch()) refusal = ackStatus.rateLimited;
     if (refusal === undefined) return true;
     settle(batchId, refusal);
@@ -276,7 +279,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   function close(): void {
     if (state === "closed") return;
     state = "closed";
-    clearTimeout(healing);
+    clearTimeout(healing?.timer);
     made?.close();
     channel?.close();
     held = undefined;
@@ -300,6 +303,8 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     dismiss,
     close,
   };
-  void enter(ownCopy(join.auth), ownCopy(join.version));
+  enter(ownCopy(join.auth), ownCopy(join.version)).catch((error: unknown) => {
+    connection.fault(error, "a join could not be finished");
+  });
   return member;
 }

@@ -26,6 +26,7 @@ const drainPollMs = 20;
  */
 export function createOutbox(socket: WebSocket, stream: Duplex, maxQueuedBytes: number): Outbox {
   let corked = false;
+  let closed = false;
   let fullSince: number | undefined;
   let drained: (() => void)[] = [];
   let poll: NodeJS.Timeout | undefined;
@@ -72,17 +73,19 @@ export function createOutbox(socket: WebSocket, stream: Duplex, maxQueuedBytes: 
       }
     },
     isFull() {
-      if (socket.bufferedAmount <= maxQueuedBytes) return false;
+      if (closed || socket.bufferedAmount <= maxQueuedBytes) return false;
       fullSince ??= Date.now();
       watch();
       return true;
     },
     fullSince: () => fullSince,
     onDrained(callback) {
+      if (closed) return;
       drained.push(callback);
       watch();
     },
     close() {
+      closed = true;
       clearInterval(poll);
       poll = undefined;
       drained = [];

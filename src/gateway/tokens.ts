@@ -46,8 +46,19 @@ const publicKeyAlgorithms = [
 const unknownKeyCooldownMs = 5_000;
 const keySetRefreshMs = 10 * 60_000;
 
+/** Longer ones are not looked at. */
+export const maxTokenLength = 16 * 1024;
+
 export function createTokenVerifier(settings: TokenSettings): VerifyToken {
-  if (isDevelopmentMode(settings)) return verifyDevelopmentToken;
+  const verify = isDevelopmentMode(settings) ? verifyDevelopmentToken : createJwtVerifier(settings);
+  return async (token) => {
+    if (token === "") throw refused("there is none");
+    if (token.length > maxTokenLength) throw refused("it is too long");
+    return verify(token);
+  };
+}
+
+function createJwtVerifier(settings: TokenSettings): VerifyToken {
   const { jwtIssuer, jwtAudience, jwtClockSkewSeconds } = settings;
   const options: JWTVerifyOptions = {
     clockTolerance: jwtClockSkewSeconds,
@@ -67,7 +78,6 @@ export function createTokenVerifier(settings: TokenSettings): VerifyToken {
   };
 
   return async (token) => {
-    if (token === "") throw refused("there is none");
     let payload: JWTPayload;
     try {
       payload = await verify(token);
@@ -86,7 +96,6 @@ export function createTokenVerifier(settings: TokenSettings): VerifyToken {
 }
 
 const verifyDevelopmentToken: VerifyToken = async (token) => {
-  if (token === "") throw refused("there is none; in development mode it is the user id");
   if (!id.safeParse(token).success) throw refused("it is no user id");
   return { userId: token, expiresAt: Number.POSITIVE_INFINITY };
 };

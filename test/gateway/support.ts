@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import type { LoroDoc } from "loro-crdt";
-import { decode, encode, MessageType, type ProtocolMessage } from "loro-protocol";
+import { encode, MessageType, type ProtocolMessage, tryDecode } from "loro-protocol";
 import { LoroWebsocketClient } from "loro-websocket";
 import { pino } from "pino";
 import { afterEach } from "vitest";
@@ -194,8 +194,9 @@ export async function rawClient(
   let largest = 0;
   socket.on("message", (data: Buffer, isBinary) => {
     largest = Math.max(largest, data.length);
-    if (isBinary) inbox.push(decode(new Uint8Array(data)));
-    else texts.push(data.toString());
+    const message = isBinary ? tryDecode(new Uint8Array(data)) : undefined;
+    if (message !== undefined) inbox.push(message);
+    if (!isBinary) texts.push(data.toString());
   });
   const closed = new Promise<{ code: number; reason: string }>((resolve) => {
     socket.once("close", (code, reason) => resolve({ code, reason: reason.toString() }));
