@@ -73,6 +73,11 @@ export async function push(db: Queryable, options: PushOptions): Promise<{ resul
   return { results };
 }
 
+/** Of a table the version that the reader knows: older content is lifted to it. */
+export type SchemaVersions = Readonly<Record<string, number>>;
+
+const jsonOrNull = (value: unknown) => (value === undefined ? null : JSON.stringify(value));
+
 export interface PullOptions {
   appId: string;
   /** Where to go on: the cursor of the last answer; the beginning when not given. */
@@ -82,6 +87,7 @@ export interface PullOptions {
   tables?: readonly string[] | undefined;
   /** Leaves out what this device pushed, once the cursor has first come to the end of the log. */
   excludeClientId?: string | undefined;
+  schemaVersions?: SchemaVersions | undefined;
 }
 
 /**
@@ -92,13 +98,15 @@ export async function pull(db: Queryable, options: PullOptions): Promise<PullAns
   return pullAnswerSchema.parse(
     await answer(
       db,
-      `perch.pull(app_id => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], exclude_client_id => $5)`,
+      `perch.pull(app_id => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], exclude_client_id => $5,
+                  schema_versions => $6::jsonb)`,
       [
         options.appId,
         JSON.stringify(options.cursor ?? {}),
         options.pageSize ?? 1000,
         options.tables ?? null,
         options.excludeClientId ?? null,
+        jsonOrNull(options.schemaVersions),
       ],
     ),
   );
@@ -113,6 +121,9 @@ export interface SnapshotOptions {
   pageSize?: number | undefined;
   /** The cursor that could not go on (PE410): the answer's cursor then also keeps its positions in other spaces. */
   cursor?: Cursor | undefined;
+  /** Only these tables, as in `pull`. */
+  tables?: readonly string[] | undefined;
+  schemaVersions?: SchemaVersions | undefined;
 }
 
 /**
@@ -123,13 +134,16 @@ export async function snapshotRecords(db: Queryable, options: SnapshotOptions): 
   return snapshotAnswerSchema.parse(
     await answer(
       db,
-      "perch.snapshot_records(app_id => $1, space_id => $2, after => $3, page_size => $4, cursor => $5::jsonb)",
+      `perch.snapshot_records(app_id => $1, space_id => $2, after => $3, page_size => $4, cursor => $5::jsonb,
+                              tables => $6::text[], schema_versions => $7::jsonb)`,
       [
         options.appId,
         options.spaceId ?? null,
         options.after ?? null,
         options.pageSize ?? 1000,
-        options.cursor === undefined ? null : JSON.stringify(options.cursor),
+        jsonOrNull(options.cursor),
+        options.tables ?? null,
+        jsonOrNull(options.schemaVersions),
       ],
     ),
   );

@@ -123,26 +123,25 @@ async function* resync(
   cursor: Cursor,
   signal: AbortSignal,
 ): AsyncGenerator<FollowEvent, Cursor, undefined> {
-  const { appId, pageSize, context, tables } = options;
+  const { appId, pageSize, context, tables, schemaVersions } = options;
   let after: string | null = null;
   while (!signal.aborted) {
     const page = await throughFaults(
       () =>
-        withContext(db, context, (tx) => snapshotRecords(tx, { appId, spaceId, after, pageSize, cursor })).catch(
-          (error: unknown) => {
-            // Restored between two pages, or the user was put out of the space: pulling again tells which.
-            if (error instanceof PerchError && (error.code === "PE410" || error.code === "PE403"))
-              return "again" as const;
-            throw error;
-          },
-        ),
+        withContext(db, context, (tx) =>
+          snapshotRecords(tx, { appId, spaceId, after, pageSize, cursor, tables, schemaVersions }),
+        ).catch((error: unknown) => {
+          // Restored between two pages, or the user was put out of the space: pulling again tells which.
+          if (error instanceof PerchError && (error.code === "PE410" || error.code === "PE403"))
+            return "again" as const;
+          throw error;
+        }),
       signal,
       options.onError,
     );
     if (page === undefined || page === "again" || signal.aborted) return cursor;
-    const records = tables === undefined ? page.records : page.records.filter(({ table }) => tables.includes(table));
     const last = page.next === null;
-    yield { type: "snapshot", spaceId, records, last, cursor: last ? page.cursor : null };
+    yield { type: "snapshot", spaceId, records: page.records, last, cursor: last ? page.cursor : null };
     if (last) return page.cursor;
     after = page.next;
   }

@@ -120,6 +120,7 @@ const changes: Record<string, FunctionEntry> = {
   ),
   check_changes: piece(),
   check_page_size: piece(),
+  check_versions: piece(),
   clock_tolerance: piece(),
   lift_change: piece(),
   number_changes: piece(),

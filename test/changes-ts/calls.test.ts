@@ -121,4 +121,27 @@ describeEachEngine("push, pull and snapshotRecords", (open) => {
     await pushed("you", "lists", "other");
     expect((await pulled(first.cursor)).ids).toEqual(["yours"]);
   });
+
+  it("lift what is older to the version that the reader names", async () => {
+    const { db } = await open();
+    const as = { userId: "ada" };
+    await withContext(db, as, (tx) =>
+      push(tx, { appId: "todo", changes: [{ op: "insert", table: "tasks", id: "t1", data: { title: "A" } }] }),
+    );
+    await db.query(
+      `create function public.titles_to_texts(change jsonb) returns jsonb language sql immutable as
+       $$ select change || jsonb_build_object('data', jsonb_build_object('text', change -> 'data' -> 'title')) $$`,
+    );
+    await db.query(
+      "select perch.register_upgrade(app_id => 'todo', table_name => 'tasks', from_version => 1, upgrade => 'public.titles_to_texts(jsonb)')",
+    );
+    await db.query("select perch.set_schema_version(app_id => 'todo', table_name => 'tasks', current_version => 2)");
+    const options = { appId: "todo", schemaVersions: { tasks: 2 } };
+    const page = await withContext(db, as, (tx) => pull(tx, options));
+    expect(page.changes).toMatchObject([{ id: "t1", data: { text: "A" }, schema_version: 2 }]);
+    const { records } = await withContext(db, as, (tx) => snapshotRecords(tx, { ...options, tables: ["tasks"] }));
+    expect(records).toMatchObject([{ id: "t1", data: { text: "A" }, schema_version: 2 }]);
+    const unknown = withContext(db, as, (tx) => pull(tx, { appId: "todo", schemaVersions: { tasks: 3 } }));
+    await expect(unknown).rejects.toMatchObject({ code: "PE422" });
+  });
 });
