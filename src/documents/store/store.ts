@@ -20,11 +20,11 @@ export interface DocumentAddress {
 /** The address of a document to write. Without `recordId` a new document is made, with a UUIDv7. */
 export type WritableAddress = Omit<DocumentAddress, "recordId"> & { readonly recordId?: string | undefined };
 
-export interface WriteOptions {
+export interface DocumentWriteOptions {
   readonly clientId?: string | undefined;
 }
 
-export interface PatchOptions extends WriteOptions {
+export interface PatchOptions extends DocumentWriteOptions {
   /** The position the patch was based on; default: what the transaction sees. Of another life or a forgotten position: PE410. */
   readonly baseSeq?: number | undefined;
 }
@@ -141,7 +141,7 @@ export class DocumentStore {
     tx: Transaction,
     address: WritableAddress,
     update: Uint8Array,
-    options: WriteOptions = {},
+    options: DocumentWriteOptions = {},
   ): Promise<Written> {
     return this.#write(tx, address, options, async ({ id }) => {
       const { changed, ends } = await this.#engine.call(id, "import", [id, [update]]);
