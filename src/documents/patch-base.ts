@@ -1,7 +1,7 @@
 import type { Transaction } from "../database/types.js";
+import { PerchError } from "../errors.js";
 import type { DocumentKey } from "./key.js";
 import type { Ends, PatchBase } from "./loro/api.js";
-import { PerchError } from "../errors.js";
 
 export interface MergedPush {
   readonly seq: number;

@@ -1,9 +1,9 @@
 import type { Database, Transaction } from "../database/types.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
 import type { HeldDocument, LiveDocuments, Merged, MergeSession } from "../documents/live.js";
+import { type MergedPush, patchBase } from "../documents/patch-base.js";
 import { EngineLost } from "../engine/engine.js";
 import { PerchError } from "../errors.js";
-import { type MergedPush, patchBase } from "../documents/patch-base.js";
 import { createErrands } from "./errands.js";
 import { lockTimeoutMs } from "./settings.js";
 import type { WorkerLog } from "./worker.js";
