@@ -72,24 +72,21 @@ export interface Watched extends Database {
 /** The real database, with a hand on the line: every statement is sent, some later. */
 export function watch(db: Database): Watched {
   let counts: Record<string, number> = {};
-  let gate: { match: RegExp; where: "before" | "after"; reached(): void; open: Promise<Error | undefined> } | undefined;
-  let release: ((failure?: Error) => void) | undefined;
+  let gates: { match: RegExp; where: "before" | "after"; reached(): void; open: Promise<Error | undefined> }[] = [];
+  let releases: ((failure?: Error) => void)[] = [];
 
   async function pass<T>(sql: string, send: () => Promise<T>): Promise<T> {
     const name = /perch\.(\w+)/.exec(sql)?.[1] ?? "other";
     counts[name] = (counts[name] ?? 0) + 1;
-    const held = gate?.match.test(sql) ? gate : undefined;
-    if (held?.where === "before") {
-      held.reached();
-      const failure = await held.open;
+    const held = gates.find((gate) => gate.match.test(sql));
+    const wait = async () => {
+      held?.reached();
+      const failure = await held?.open;
       if (failure) throw failure;
-    }
+    };
+    if (held?.where === "before") await wait();
     const result = await send();
-    if (held?.where === "after") {
-      held.reached();
-      const failure = await held.open;
-      if (failure) throw failure;
-    }
+    if (held?.where === "after") await wait();
     return result;
   }
 
@@ -110,14 +107,15 @@ export function watch(db: Database): Watched {
     hold(match, where) {
       return new Promise((reached) => {
         const open = new Promise<Error | undefined>((resolve) => {
-          release = resolve;
+          releases.push(resolve);
         });
-        gate = { match, where, reached, open };
+        gates.push({ match, where, reached, open });
       });
     },
     go(failure) {
-      gate = undefined;
-      release?.(failure);
+      gates = [];
+      for (const release of releases.splice(0)) release(failure);
+      releases = [];
     },
   };
 }
