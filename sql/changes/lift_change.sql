@@ -23,12 +23,15 @@ begin
     end if;
     done := done + 1;
   end loop;
-  if done <> to_version then
+  if done < to_version then
     perform perch.fail('PE422', format('there is no upgrade from version %s of %s', done, table_name),
       jsonb_build_object('table', table_name, 'from_version', done));
   end if;
-  -- Only what a change says may be changed, not what it is about.
-  return change || jsonb_build_object('data', coalesce(nullif(lifted -> 'data', 'null'), '{}'), 'field_meta', coalesce(nullif(lifted -> 'field_meta', 'null'), '{}'));
+  -- Only what a change says may be changed, not what it is about. The time of a field that went goes with it.
+  return change || jsonb_build_object(
+    'data', coalesce(nullif(lifted -> 'data', 'null'), '{}'),
+    'field_meta', (select coalesce(jsonb_object_agg(m.key, m.value), '{}')
+                     from jsonb_each(coalesce(nullif(lifted -> 'field_meta', 'null'), '{}')) m where lifted -> 'data' ? m.key));
 end
 $$;
 

@@ -106,7 +106,10 @@ describeEachEngine("A pull", (open) => {
     const me = nobody();
     await as(me, async (tx) => {
       await tx.query("select set_config('perch.max_page_bytes', '50000', true)");
-      await push(tx, Array.from({ length: 10 }, (_, n) => insert(`r${n}`, { text: "x".repeat(n === 3 ? 200_000 : 20_000) })));
+      await push(
+        tx,
+        Array.from({ length: 10 }, (_, n) => insert(`r${n}`, { text: "x".repeat(n === 3 ? 200_000 : 20_000) })),
+      );
       const sizes: number[] = [];
       let cursor: Cursor = {};
       for (let more = true; more; ) {
@@ -134,7 +137,8 @@ describeEachEngine("A pull", (open) => {
     it("trap 8: gives back the history of a space that one has left and joined again", async () => {
       const [ada, bob] = [nobody(), nobody()];
       const space = `team-${ada}`;
-      const member = (role: string) => as(ada, (tx) => tx.query("select perch.set_space_member($1, $2, $3)", [space, bob, role]));
+      const member = (role: string) =>
+        as(ada, (tx) => tx.query("select perch.set_space_member($1, $2, $3)", [space, bob, role]));
       await as(ada, (tx) => tx.query("select perch.create_space($1)", [space]));
       await member("editor");
       await as(bob, (tx) => push(tx, [insert("x", {}, { space_id: space })], "phone"));
@@ -149,7 +153,8 @@ describeEachEngine("A pull", (open) => {
 
   describe("refuses", () => {
     it("page sizes out of bounds", async () => {
-      for (const pageSize of [0, -1, 10_001]) expect(await refused(nobody(), { pageSize })).toMatchObject({ code: "PE422" });
+      for (const pageSize of [0, -1, 10_001])
+        expect(await refused(nobody(), { pageSize })).toMatchObject({ code: "PE422" });
     });
 
     it("a cursor of another app, of other tables, or that is none", async () => {
@@ -157,7 +162,8 @@ describeEachEngine("A pull", (open) => {
       const { cursor } = await as(me, (tx) => pull(tx, { tables: ["tasks"] }));
       expect(await refused(me, { cursor, tables: ["tasks"] })).toBeUndefined();
       expect(await refused(me, { cursor, tables: ["tasks", "tasks"] })).toBeUndefined();
-      for (const tables of [null, [], ["lists"], ["lists", "tasks"]]) expect(await refused(me, { cursor, tables })).toMatchObject({ code: "PE422" });
+      for (const tables of [null, [], ["lists"], ["lists", "tasks"]])
+        expect(await refused(me, { cursor, tables })).toMatchObject({ code: "PE422" });
       expect(await refused(me, { cursor, tables: ["tasks"], appId: "another" })).toMatchObject({ code: "PE422" });
       const broken: unknown[] = [
         { v: 2 },
@@ -208,7 +214,10 @@ describeEachEngine("A pull", (open) => {
       const { cursor: old } = await as(me, (tx) => pull(tx, { pageSize: 3 }));
       const { cursor: just } = await as(me, (tx) => pull(tx, { pageSize: 6 }));
       await t.asWorker((tx) => tx.query("select perch.prune_changes('0', 4)"));
-      const expired = { code: "PE410", detail: { spaces: [{ space_id: `~${me}`, reason: "expired", oldest_seq: 7, latest_seq: 10 }] } };
+      const expired = {
+        code: "PE410",
+        detail: { spaces: [{ space_id: `~${me}`, reason: "expired", oldest_seq: 7, latest_seq: 10 }] },
+      };
       expect(await refused(me, { cursor: old })).toEqual(expired);
       expect(await refused(me, {})).toEqual(expired);
       expect((await as(me, (tx) => pull(tx, { cursor: just }))).changes.map(({ seq }) => seq)).toEqual([7, 8, 9, 10]);
@@ -252,7 +261,9 @@ describeEachEngine("A pull", (open) => {
         const { cursor } = await pullAll(tx);
         await push(tx, many(2, { space_id: `s-${me}` }));
         const taken = await snapshot(tx, { cursor, space: null });
-        expect((await pullAll(tx, { cursor: taken.cursor })).changes.map(({ space_id, seq }) => [space_id, seq])).toEqual([
+        expect(
+          (await pullAll(tx, { cursor: taken.cursor })).changes.map(({ space_id, seq }) => [space_id, seq]),
+        ).toEqual([
           [`s-${me}`, 6],
           [`s-${me}`, 7],
         ]);

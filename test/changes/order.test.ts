@@ -1,0 +1,212 @@
+import { afterAll, beforeAll, expect, it } from "vitest";
+import { openPostgres } from "../../src/database/postgres.js";
+import type { Database, Transaction } from "../../src/database/types.js";
+import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { fold, live, load, type Replica } from "./fold.js";
+import { type Change, type Cursor, insert, pull, pullAll, push, records, remove, snapshot, update } from "./support.js";
+
+const writers = 40;
+const spaces = ["s1", "s2", "s3", "s4", "s5"];
+const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
+const below = (count: number) => Math.floor(Math.random() * count);
+const some = <T>(from: readonly T[]): T => from[below(from.length)] as T;
+
+describeEachPostgres("Under load", (open) => {
+  let t: TestDatabase;
+  let pool: Database;
+  const as = <T>(user: string, work: (tx: Transaction) => Promise<T>) =>
+    pool.transaction(async (tx) => {
+      await tx.query("set local role perch_app");
+      // Everybody is in all shared spaces.
+      await tx.query("select perch.set_context($1, $2, $2)", [user, spaces]);
+      return work(tx);
+    });
+
+  beforeAll(async () => {
+    t = await open();
+    pool = openPostgres({ url: t.url as string, poolSize: writers + 12 });
+  });
+  afterAll(() => pool.close());
+
+  let written = 0;
+  const writtenSince = () => {
+    const before = written;
+    return () => written - before;
+  };
+
+  /** Pushes until told to stop; returns what was committed, as "space:seq". */
+  async function write(user: string, until: () => boolean): Promise<string[]> {
+    const committed: string[] = [];
+    for (let round = 0; !until(); round++) {
+      const changes = Array.from({ length: 1 + below(4) }, (): Change => {
+        const space_id = some([...spaces, `~${user}`]);
+        const id = `r${below(30)}`;
+        return some([
+          insert(id, { n: round }, { space_id }),
+          update(id, { m: round }, { space_id }),
+          remove(id, { space_id }),
+        ]);
+      });
+      const undo = Math.random() < 0.1;
+      try {
+        const results = await as(user, async (tx) => {
+          // Sometimes the push is but one statement of a longer transaction.
+          if (Math.random() < 0.2) await tx.query("select pg_sleep(0.01)");
+          const pushed = await push(tx, changes, user);
+          await pause(below(8));
+          if (undo) throw new Error("undone");
+          return pushed;
+        });
+        for (const { status, space_id, seq } of results) {
+          expect(status).toBe("applied");
+          committed.push(`${space_id}:${seq}`);
+          written++;
+        }
+      } catch (error) {
+        if (!(error instanceof Error) || error.message !== "undone") throw error;
+      }
+    }
+    return committed;
+  }
+
+  it("trap 1, trap 7, trap 13: readers see exactly the committed changes, once each, in order, without gaps, and nobody deadlocks", async () => {
+    let stopped = false;
+    // A transaction that stays open all the time, with a number of its own, holds nobody up.
+    const bystander = pool.transaction(async (tx) => {
+      await tx.query("create table if not exists public.bystander (n int)");
+      await tx.query("insert into public.bystander values (1)");
+      while (!stopped) await pause(50);
+    });
+    const seen = spaces.map(() => [] as string[]);
+    const reading = seen.map(async (found, reader) => {
+      let cursor: Cursor = {};
+      for (let last = false; ; ) {
+        const page = await as(`reader${reader}`, (tx) => pull(tx, { cursor, pageSize: 1 + below(20) }));
+        found.push(...page.changes.map(({ space_id, seq }) => `${space_id}:${seq}`));
+        cursor = page.cursor;
+        if (last && !page.has_more) return cursor;
+        last = stopped;
+      }
+    });
+    const enough = writtenSince();
+    const committed = (
+      await Promise.all(Array.from({ length: writers }, (_, n) => write(`w${n}`, () => enough() > 1500)))
+    ).flat();
+    stopped = true;
+    await bystander;
+    await Promise.all(reading);
+
+    const bySpace = (keys: readonly string[]) => {
+      const numbers = new Map<string, number[]>();
+      for (const key of keys) {
+        const at = key.lastIndexOf(":");
+        const space = key.slice(0, at);
+        numbers.set(space, [...(numbers.get(space) ?? []), Number(key.slice(at + 1))]);
+      }
+      return numbers;
+    };
+    const sorted = bySpace(committed);
+    for (const numbers of sorted.values()) {
+      numbers.sort((a, b) => a - b);
+      expect(numbers).toEqual(numbers.map((_, index) => index + 1));
+    }
+    for (const found of seen) {
+      const read = bySpace(found);
+      for (const space of spaces) expect(read.get(space)).toEqual(sorted.get(space));
+      expect(read.size).toBe(spaces.length);
+    }
+  });
+
+  it("trap 13: a push waits for nobody who writes other spaces, and for a push in the same space only until its commit", async () => {
+    let release = () => {};
+    const held = new Promise<void>((done) => {
+      release = done;
+    });
+    let locked = () => {};
+    const isLocked = new Promise<void>((done) => {
+      locked = done;
+    });
+    const long = as("slow", async (tx) => {
+      await push(tx, [insert("x", {}, { space_id: "s1" })]);
+      locked();
+      await held;
+    });
+    await isLocked;
+    const other = await as("fast", (tx) => push(tx, [insert("x", {}, { space_id: "s2" })]));
+    expect(other[0]?.status).toBe("applied");
+    const same = as("fast", (tx) => push(tx, [insert("x", {}, { space_id: "s1" })]));
+    expect(await Promise.race([same.then(() => "done"), pause(150).then(() => "waits")])).toBe("waits");
+    release();
+    await long;
+    expect((await same)[0]?.status).toBe("applied");
+  });
+
+  it("trap 3: an op_id that comes from 20 connections at once is applied once, and all get the same result", async () => {
+    for (const batch of [
+      [insert("once", { n: 1 }, { op_id: "solo" })],
+      Array.from({ length: 5 }, (_, n) => insert(`o${n}`, {}, { op_id: `o${n}` })),
+    ]) {
+      const answers = await Promise.all(
+        Array.from({ length: 20 }, () => as("racer", (tx) => push(tx, below(2) ? batch : [...batch].reverse()))),
+      );
+      const byId = answers.flat().map(({ op_id, space_id, seq }) => `${op_id} ${space_id} ${seq}`);
+      expect(new Set(byId).size).toBe(batch.length);
+      expect(answers.flat().filter(({ status }) => status === "applied")).toHaveLength(batch.length);
+    }
+  });
+
+  it("an op_id whose first push is rolled back while others wait for it is applied by one of them", async () => {
+    const once = [insert("again", {}, { op_id: "again" })];
+    const first = as("racer", async (tx) => {
+      await push(tx, once);
+      await pause(200);
+      throw new Error("undone");
+    }).catch((error: Error) => error.message);
+    await pause(50);
+    const others = await Promise.all(Array.from({ length: 5 }, () => as("racer", (tx) => push(tx, once))));
+    expect(await first).toBe("undone");
+    expect(others.flat().filter(({ status }) => status === "applied")).toHaveLength(1);
+  });
+
+  it("a client that takes a snapshot in pages while others write misses nothing and ends equal, though the log was pruned under their hands", async () => {
+    let ended = false;
+    const busy = Promise.all(Array.from({ length: 8 }, (_, n) => write(`p${n}`, () => ended)));
+    let pruned = 0;
+    while (pruned < 100) {
+      const rows = await pool.transaction(async (tx) => {
+        await tx.query("set local role perch_worker");
+        await tx.query("select set_config('perch.prune_batch', '50', true)");
+        return tx.query<{ pruned: number }>("select perch.prune_changes('0', 20) as pruned");
+      });
+      pruned += rows[0]?.pruned ?? 0;
+      await pause(20);
+    }
+    const replica: Replica = new Map();
+    let cursor: Cursor = {};
+    for (const space of [...spaces, "~reader"]) {
+      let after: string | null = null;
+      let next: Cursor = {};
+      do {
+        const page = await as("reader", (tx) => snapshot(tx, { space, after, pageSize: 5, cursor }));
+        load(replica, space, page);
+        next = page.cursor;
+        after = page.next;
+        await pause(5);
+      } while (after !== null);
+      cursor = next;
+    }
+    const more = writtenSince();
+    while (more() < 100) await pause(10);
+    ended = true;
+    await busy;
+    const taken = await as("reader", async (tx) => ({
+      pages: await pullAll(tx, { cursor, pageSize: 50 }),
+      server: await records(tx),
+    }));
+    expect(taken.pages.changes.length).toBeGreaterThan(50);
+    fold(replica, taken.pages.changes);
+    const mine = (found: Record<string, unknown>) =>
+      Object.fromEntries(Object.entries(found).filter(([key]) => spaces.includes(key.split("/")[0] ?? "")));
+    expect(mine(live(replica))).toEqual(mine(taken.server));
+  });
+});

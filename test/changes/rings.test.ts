@@ -1,0 +1,80 @@
+import { beforeAll, expect, it } from "vitest";
+import { describeEachEngine, type TestDatabase } from "../support/databases.js";
+import { insert, push } from "./support.js";
+
+const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
+
+describeEachEngine("The doorbell of the log", (open) => {
+  let t: TestDatabase;
+  const rings: { v: number; space_id: string; seq: number }[] = [];
+  const heard = async () => {
+    await pause(100);
+    return rings.splice(0);
+  };
+  const look = async (watchFor: string) => {
+    const [row] = await t.asWorker((tx) =>
+      tx.query<{ rung: number }>("select perch.look(watch_for => $1) as rung", [watchFor]),
+    );
+    return row?.rung;
+  };
+  beforeAll(async () => {
+    t = await open();
+    await t.db.listen(["perch_changes"], { notify: (_, payload) => rings.push(JSON.parse(payload)), ready: () => {} });
+    await t.asUser("ada", (tx) => tx.query("select perch.create_space('team')"));
+    await heard();
+  });
+
+  it("rings once a transaction and space, with the last number, however it was pushed", async () => {
+    await t.asUser("ada", async (tx) => {
+      await push(tx, [insert("a")]);
+      await push(tx, [insert("b"), insert("c", {}, { space_id: "team" }), insert("d", {}, { space_id: "team" })]);
+      await push(tx, [insert("e", {}, { op_id: "e" })]);
+      // Whoever writes next in this transaction, and as whom, does not matter.
+      await tx.query("select perch.set_context('bob')");
+    });
+    expect((await heard()).sort((a, b) => a.seq - b.seq || a.space_id.localeCompare(b.space_id))).toEqual([
+      { v: 1, space_id: "team", seq: 2 },
+      { v: 1, space_id: "~ada", seq: 3 },
+    ]);
+  });
+
+  it("does not ring for what is rolled back, rejected or repeated", async () => {
+    await t
+      .asUser("ada", async (tx) => {
+        await push(tx, [insert("f")]);
+        throw new Error("undone");
+      })
+      .catch(() => undefined);
+    await t.asUser("ada", (tx) => push(tx, [insert("e", {}, { op_id: "e" }), { op: "explode" }]));
+    expect(await heard()).toEqual([]);
+  });
+
+  it("is left to the worker while one watches, who rings once a space for all of them", async () => {
+    await look("1 minute");
+    for (const id of ["g", "h", "i"]) await t.asUser("ada", (tx) => push(tx, [insert(id)]));
+    await t.asUser("ada", (tx) => push(tx, [insert("j", {}, { space_id: "team" })]));
+    expect(await heard()).toEqual([]);
+    expect(await look("1 minute")).toBe(2);
+    expect((await heard()).map(({ space_id, seq }) => [space_id, seq]).sort()).toEqual([
+      ["team", 3],
+      ["~ada", 6],
+    ]);
+    expect(await look("1 minute")).toBe(0);
+  });
+
+  it("rings by itself again once the worker's promise has run out, and what was left before is rung by whoever looks next", async () => {
+    await t.asUser("ada", (tx) => push(tx, [insert("k")]));
+    await t.asWorker((tx) => tx.query("update perch.watch set until = clock_timestamp()"));
+    expect(await heard()).toEqual([]);
+    await t.asUser("ada", (tx) => push(tx, [insert("l")]));
+    expect((await heard()).map(({ seq }) => seq)).toEqual([8]);
+    expect(await look("0")).toBe(1);
+    expect((await heard()).map(({ seq }) => seq)).toEqual([7]);
+  });
+
+  it("may not be watched by users", async () => {
+    await expect(t.asUser("ada", (tx) => tx.query("select perch.look('1 minute')"))).rejects.toMatchObject({
+      code: "42501",
+    });
+  });
+});
