@@ -14,6 +14,8 @@ export interface EngineOptions {
   threads?: number;
   /** How long one call may run in its thread; waiting in the queue does not count. Default 5,000. */
   timeoutMs?: number;
+  /** The same, for single methods. */
+  methodTimeoutMs?: Readonly<Record<string, number>>;
   /** Calls that may wait for one thread. Default 10,000. */
   maxQueue?: number;
   /** What a thread may hold outside the JavaScript heap before it is replaced, once it is idle. Default 1 GiB. */
@@ -147,7 +149,7 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
           shardKey,
           method,
           ...detached,
-          timeoutMs: callOptions.timeoutMs ?? timeoutMs,
+          timeoutMs: callOptions.timeoutMs ?? options.methodTimeoutMs?.[method] ?? timeoutMs,
           resolve: resolve as (value: unknown) => void,
           reject,
         };

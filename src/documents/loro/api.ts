@@ -34,10 +34,14 @@ export interface DocumentThreadApi {
   load(id: string, schema: DocumentSchema, snapshot: Uint8Array | null, updates: readonly Uint8Array[]): Version;
   has(id: string): boolean;
   /**
-   * Merges updates or snapshots of strangers: all or none. Out: whether anything was new, where the new operations end, and the
-   * version afterwards. Errors: PE413 over a limit, PE422 when one does not decode, lacks its dependencies, or writes outside the declared fields.
+   * Merges updates or snapshots of strangers: all or none. Out: whether anything was new, where the new operations end, the version
+   * afterwards, and `updates`: null, or what is to be stored and passed on in place of those given, which cannot be trusted in
+   * every place (a snapshot claims a state, not only operations). Errors: PE413 over a limit, PE422 when one does not decode, lacks its dependencies, or writes outside the declared fields.
    */
-  import(id: string, updates: readonly Uint8Array[]): Version & { changed: boolean; ends: Ends };
+  import(
+    id: string,
+    updates: readonly Uint8Array[],
+  ): Version & { changed: boolean; ends: Ends; updates: Uint8Array[] | null };
   /** What a reader with `version` lacks; no updates when nothing. Errors: PE422 for a version that does not decode. */
   exportFrom(id: string, version: Uint8Array): Version & { updates: Uint8Array[] };
   /** The whole history in one blob. */

@@ -1,23 +1,20 @@
-import type { ContainerID, JsonChange, LoroDoc, LoroTree, LoroTreeNode, PeerID, TreeID } from "loro-crdt";
-import { PerchError } from "../../errors.js";
+import type { ContainerID, LoroTree, LoroTreeNode, PeerID, TreeID } from "loro-crdt";
+import type { PerchError } from "../../errors.js";
 import type { HeldDocument } from "./cache.js";
 import { type DocumentSchema, isScalar, mismatch, scalarRoot } from "./fields.js";
 import { toJson } from "./json.js";
 import { kindOfType, parseRootId, scalarRootId } from "./layout.js";
+import { isMergeable, parseMergeable } from "./mergeable.js";
+import { checkStructure, containerPrefix } from "./operations.js";
+import { type Operation, readOperations } from "./oplog.js";
 import { project } from "./projection.js";
+import { tooLarge } from "./refusals.js";
 import { describeValue, fitsScalar, scalarExpectations } from "./scalars.js";
-
-export type Spans = ReadonlyMap<PeerID, { start: number; end: number }>;
+import type { Spans } from "./spans.js";
 
 export interface CheckLimits {
   depth: number;
   updateOps: number;
-}
-
-/** An operation as Loro's JSON export writes it, as far as it matters here. */
-interface Operation {
-  container: ContainerID;
-  content: { type: string; key?: string; value?: unknown; target?: TreeID; parent?: TreeID | null };
 }
 
 /** What one check has already looked at. */
@@ -28,20 +25,15 @@ interface Visit {
   nodes: Set<TreeID>;
 }
 
-/** A nested container, as an operation's JSON names it. */
-const containerPrefix = "🦜:cid:";
-/** Root containers that Loro derives from a map's key ("mergeable" children) carry the path in their name: `🤝:$field>key`. */
-const mergeablePrefix = "🤝:";
-
 /**
- * Whether operations that were just imported keep to the declared fields and limits. Looks at the operations alone, those that lost
+ * Whether operations that were just imported hold together, and keep to the declared fields and limits. Looks at the operations alone, those that lost
  * against others included, so it costs what they cost, whatever the size of the document.
  * Errors: PE422 naming table, field, expected and got; PE413 naming the limit.
  */
 export function checkOperations(held: HeldDocument, spans: Spans, limits: CheckLimits): void {
   let count = 0;
   for (const { start, end } of spans.values()) count += end - start;
-  if (count > limits.updateOps) throw tooLarge(held.schema, "update_ops", limits.updateOps, count);
+  if (count > limits.updateOps) throw tooLarge("update_ops", limits.updateOps, count);
   const visit: Visit = { held, limits, containers: new Set(), nodes: new Set() };
   for (const [peer, { start, end }] of spans) {
     const changes = readOperations(held.doc, peer, start, end);
@@ -49,22 +41,8 @@ export function checkOperations(held: HeldDocument, spans: Spans, limits: CheckL
       checkWhole(visit, peer, start, end);
       continue;
     }
-    for (const { ops } of changes) for (const op of ops) checkOperation(visit, op as Operation);
-  }
-}
-
-/** Out: undefined when an integer beyond 2^53 among them keeps them from being read; it is one that a JavaScript number equals. */
-function readOperations(doc: LoroDoc, peer: PeerID, start: number, end: number): JsonChange[] | undefined {
-  try {
-    return doc.exportJsonInIdSpan({ peer, counter: start, length: end - start });
-  } catch (error) {
-    const integer = /^(?:Error: )?(-?\d+) can't be represented as a JavaScript number/.exec(String(error))?.[1];
-    if (integer === undefined) throw error;
-    if (BigInt(Number(integer)) === BigInt(integer)) return undefined;
-    throw new PerchError("PE422", `the integer ${integer} cannot be kept exactly: write it as a decimal string`, {
-      reason: "integer beyond 2^53",
-      got: integer,
-    });
+    checkStructure(held.doc, changes, start, end);
+    for (const { ops } of changes) for (const op of ops) checkOperation(visit, op);
   }
 }
 
@@ -121,10 +99,11 @@ function checkContainer(visit: Visit, container: ContainerID): void {
   const { doc, schema, roots } = visit.held;
   const root = parseRootId(container);
   if (root && roots.has(container)) return;
-  if (root && !root.name.startsWith(mergeablePrefix)) throw undeclared(schema, root.name, root.type);
+  if (root && !isMergeable(container)) throw undeclared(schema, root.name, root.type);
   // Undefined when the item it lay in was deleted meanwhile: then nobody sees what happens in it.
   const path = doc.getPathToContainer(container);
-  const field = path?.[0] ?? (root && /^🤝:\$([^>]*)/u.exec(root.name)?.[1]);
+  const head = parseMergeable(container)?.head;
+  const field = path?.[0] ?? (head && parseRootId(head)?.name);
   if (field === undefined) return;
   const kind = Object.hasOwn(schema.fields, field) ? schema.fields[String(field)] : undefined;
   if (kind === undefined || isScalar(kind)) {
@@ -136,7 +115,8 @@ function checkContainer(visit: Visit, container: ContainerID): void {
     );
   }
   const depth = (path?.length ?? 1) - 1;
-  if (depth > visit.limits.depth) throw tooLarge(schema, "depth", visit.limits.depth, depth, String(field));
+  if (depth > visit.limits.depth)
+    throw tooLarge("depth", visit.limits.depth, depth, { table: schema.table, field: String(field) });
 }
 
 function undeclared(schema: DocumentSchema, name: string, type: string): PerchError {
@@ -152,7 +132,8 @@ function checkNode(visit: Visit, container: ContainerID, target: TreeID): void {
   const tree = held.doc.getContainerById(container) as LoroTree | undefined;
   const top = tree?.has(target) && !tree.isNodeDeleted(target) ? tree.getNodeByID(target) : undefined;
   if (!top) return;
-  const refuse = (depth: number) => tooLarge(held.schema, "depth", limits.depth, depth, fieldOf(container));
+  const refuse = (depth: number) =>
+    tooLarge("depth", limits.depth, depth, { table: held.schema.table, field: fieldOf(container) });
   let depth = 1;
   for (let node = top.parent(); node; node = node.parent()) {
     if (++depth > limits.depth) throw refuse(depth);
@@ -171,7 +152,7 @@ function checkDepth(schema: DocumentSchema, value: unknown, limits: CheckLimits,
   // By level rather than by recursion: the value may be nested deeper than the stack.
   let level: unknown[] = [value];
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth > limits.depth + 1) throw tooLarge(schema, "depth", limits.depth, depth, field);
+    if (depth > limits.depth + 1) throw tooLarge("depth", limits.depth, depth, { table: schema.table, field });
     const next: unknown[] = [];
     for (const item of level) {
       if (typeof item === "object" && item !== null) for (const inner of Object.values(item)) next.push(inner);
@@ -187,15 +168,4 @@ function fieldOf(container: ContainerID): string {
 
 function typeOf(container: ContainerID): string {
   return container.slice(container.lastIndexOf(":") + 1);
-}
-
-function tooLarge(schema: DocumentSchema, limit: string, max: number, got: number, field?: string): PerchError {
-  const where = field === undefined ? "" : ` in ${schema.table}.${field}`;
-  return new PerchError("PE413", `${limit} of ${got}${where} is over the limit of ${max}`, {
-    limit,
-    max,
-    got,
-    table: schema.table,
-    ...(field === undefined ? {} : { field }),
-  });
 }

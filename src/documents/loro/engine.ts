@@ -8,9 +8,14 @@ export type DocumentEngineOptions = Omit<EngineOptions, "thread" | "data"> & { l
 
 /** The engine whose threads hold Loro documents. */
 export function createDocumentEngine({ limits, ...options }: DocumentEngineOptions = {}): DocumentEngine {
+  const bounds = { ...defaultLimits, ...limits };
   return createEngine<DocumentThreadApi>({
+    // What is stored was checked when it came, and may be large.
+    methodTimeoutMs: { load: 30_000, snapshot: 30_000 },
+    // Replaced when idle, well before the bound at which it would trap.
+    maxMemoryBytes: bounds.wasmBytes / 2,
     ...options,
     thread: threadModule(import.meta.url, "./thread.js"),
-    data: { ...defaultLimits, ...limits } satisfies DocumentLimits,
+    data: bounds satisfies DocumentLimits,
   });
 }

@@ -35,6 +35,11 @@ export function checkEnvelope(blob: Uint8Array, maxBytes = Number.POSITIVE_INFIN
   return mode === modes.snapshot ? "snapshot" : "updates";
 }
 
+/** The mode of a blob that was checked when it came. */
+export function modeOf(blob: Uint8Array): BlobMode {
+  return blob[modeAt + 1] === modes.snapshot ? "snapshot" : "updates";
+}
+
 function invalid(reason: string): PerchError {
   return new PerchError("PE422", `the update was refused: ${reason}`, { reason });
 }

@@ -19,7 +19,7 @@ export interface DocumentLimits {
 export const defaultLimits: Readonly<DocumentLimits> = {
   updateBytes: 2 ** 20,
   depth: 100,
-  updateOps: 4_000_000,
+  updateOps: 2_000_000,
   cachedDocuments: 500,
   cachedBytes: 256 * 2 ** 20,
   textDiffMs: 200,

@@ -1,20 +1,24 @@
 import "./bound-memory.js";
 import { workerData } from "node:worker_threads";
 import * as loro from "loro-crdt";
-import { type ImportStatus, LoroDoc, type PeerID } from "loro-crdt";
+import { LoroDoc, type PeerID } from "loro-crdt";
 import { serve, transferring } from "../../engine/thread.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentThreadApi, Ends, PatchBase } from "./api.js";
 import { createCache, estimateBytes } from "./cache.js";
-import { checkOperations, type Spans } from "./check.js";
-import { checkEnvelope } from "./envelope.js";
+import { checkOperations } from "./check.js";
+import { checkEnvelope, modeOf } from "./envelope.js";
 import type { DocumentSchema } from "./fields.js";
 import { withHandle } from "./handles.js";
 import { parseExact } from "./json.js";
 import { declaredRoots } from "./layout.js";
 import type { DocumentLimits } from "./limits.js";
+import { mergeAll, operationsOf } from "./merge.js";
 import { applyPatch } from "./patch.js";
 import { project } from "./projection.js";
+import { missingBase, refused, tooLarge } from "./refusals.js";
+import { checkReuse } from "./reuse.js";
+import { blobSpans, countAll, countNew, type Spans } from "./spans.js";
 import { checkPatch } from "./values.js";
 import { atVersion, decodeVersion, encodedVersion } from "./version.js";
 
@@ -25,7 +29,8 @@ function load(id: string, schema: DocumentSchema, snapshot: Uint8Array | null, u
   cache.drop(id);
   const doc = decoding(() => {
     const loaded = snapshot === null ? new LoroDoc() : LoroDoc.fromSnapshot(snapshot);
-    mergeAll(loaded, updates);
+    const operations = updates.map(asOperations);
+    mergeAll(loaded, operations, countAll(operations));
     return loaded;
   });
   const bytes = totalLength(updates) + (snapshot?.length ?? 0);
@@ -33,43 +38,44 @@ function load(id: string, schema: DocumentSchema, snapshot: Uint8Array | null, u
   return { version: encodedVersion(doc) };
 }
 
-function importUpdates(id: string, updates: readonly Uint8Array[]) {
+function importUpdates(id: string, given: readonly Uint8Array[]) {
   const held = cache.get(id);
-  const modes = updates.map((update) => checkEnvelope(update, limits.updateBytes));
-  return orDrop(id, () => {
-    const spans = decoding(() => mergeAll(held.doc, updates));
-    // It would leave everybody whose history begins earlier stranded, without an error on either side.
-    if (modes.includes("snapshot") && held.doc.isShallow()) throw refused("it is a snapshot without its history");
+  const { doc } = held;
+  for (const update of given) checkEnvelope(update, limits.updateBytes);
+  const updates = decoding(() => given.map(asOperations));
+  const replaced = updates.some((update, index) => update !== given[index]);
+  const count = decoding(() => inspect(doc, updates));
+  const result = orDrop(id, () => {
+    const spans = decoding(() => mergeAll(doc, updates, count));
     checkOperations(held, spans, limits);
     cache.grow(id, totalLength(updates));
-    return { changed: spans.size > 0, ends: endsOf(spans), version: encodedVersion(held.doc) };
+    return { changed: spans.size > 0, ends: endsOf(spans), version: encodedVersion(doc) };
   });
+  return transferring({ ...result, updates: replaced ? updates : null }, replaced ? updates : []);
 }
 
-/** More than this many updates are cheaper in one batch, fewer one by one. */
-const fewUpdates = 16;
+function asOperations(blob: Uint8Array): Uint8Array {
+  return modeOf(blob) === "snapshot" ? operationsOf(blob) : blob;
+}
 
-/** Out: the operations that were new. Errors: PE422 when an update builds on operations that neither the document nor the others have. */
-function mergeAll(doc: LoroDoc, updates: readonly Uint8Array[]): Spans {
-  const results: ImportStatus[] =
-    updates.length > fewUpdates ? [doc.importBatch([...updates])] : updates.map((update) => doc.import(update));
-  const spans = new Map<PeerID, { start: number; end: number }>();
-  for (const { success } of results) {
-    for (const [peer, { start, end }] of success) {
-      const known = spans.get(peer);
-      spans.set(peer, { start: Math.min(start, known?.start ?? start), end: Math.max(end, known?.end ?? end) });
-    }
-  }
-  // Accepted without a word, an update without its base would be in no export and no snapshot: answered "ok", then lost.
-  const waiting = results.flatMap(({ pending }) => [...(pending ?? [])]);
-  if (waiting.length > 0) {
-    withHandle(doc.oplogVersion(), (version) => {
-      for (const [peer, { end }] of waiting) {
-        if ((version.get(peer) ?? 0) < end) throw refused("it builds on updates that are not here", { missing: peer });
+/** What can be told of updates before the document is touched. Out: how many operations are new in them. */
+function inspect(doc: LoroDoc, updates: readonly Uint8Array[]): number {
+  return withHandle(doc.oplogVersion(), (version) => {
+    let count = 0;
+    for (const update of updates) {
+      // Again, since a snapshot unpacks to more than it was.
+      if (update.length > limits.updateBytes) throw tooLarge("update_bytes", limits.updateBytes, update.length);
+      const spans = blobSpans(update);
+      for (const [peer, { start }] of spans) {
+        if (updates.length === 1 && start > (version.get(peer) ?? 0)) throw missingBase(peer);
       }
-    });
-  }
-  return spans;
+      const added = countNew(spans, version);
+      if (added > limits.updateOps) throw tooLarge("update_ops", limits.updateOps, added);
+      checkReuse(doc, version, update, spans);
+      count += added;
+    }
+    return count;
+  });
 }
 
 function exportFrom(id: string, version: Uint8Array) {
@@ -154,10 +160,6 @@ function decoding<Result>(work: () => Result): Result {
     if (error instanceof Error) throw error;
     throw refused(String(error));
   }
-}
-
-function refused(reason: string, more: object = {}): PerchError {
-  return new PerchError("PE422", `the update was refused: ${reason}`, { reason, ...more });
 }
 
 /** Besides WASM traps: what the binding says of a module whose memory is no longer in order. */

@@ -1,0 +1,187 @@
+import type { ContainerID, LoroDoc, TreeID, VersionVector } from "loro-crdt";
+import { PerchError } from "../../errors.js";
+import { isMergeable, parseMergeable, wasMade } from "./mergeable.js";
+import { type Change, type Operation, parseId, readOperations } from "./oplog.js";
+
+/** A nested container, as an operation's JSON names it: this, then its id. */
+export const containerPrefix = "🦜:cid:";
+
+const containerTypes: ReadonlySet<string> = new Set(["Text", "Map", "List", "MovableList", "Tree", "Counter"]);
+
+/** What operations refer to. */
+interface References {
+  doc: LoroDoc;
+  /** What was looked up already, and was there. */
+  found: Set<string>;
+  change: Change;
+  /** The number of the operation being looked at. */
+  at: number;
+  /** What the change was made after; looked up when first needed, which most keystrokes never do. */
+  past: VersionVector | undefined;
+}
+
+/**
+ * Whether operations hold together: no gap and no overlap in their numbers, containers and tree nodes named after the operation that
+ * makes them, and whatever they refer to made by an operation of the right container that they were made after. Loro checks none of
+ * this when it imports. A document that took in such operations fails later, when it is exported, loaded, or looked at in an older
+ * version, or it is not the same in every replica.
+ * Errors: PE422 saying what does not hold together.
+ */
+export function checkStructure(doc: LoroDoc, changes: readonly Change[], start: number, end: number): void {
+  const found = new Set<string>();
+  let next = start;
+  let before: Operation | undefined;
+  for (const change of changes) {
+    const { peer, start: first, ops } = change;
+    const references: References = { doc, found, change, at: first, past: undefined };
+    if (first !== next) throw forged(`operation ${next}@${peer} is missing`);
+    for (const op of ops) {
+      if (op.counter !== next) throw forged(`operation ${next}@${peer} is missing or there twice`);
+      checkReferences(references, op);
+      const pair = before?.content.type === "mark" || op.content.type === "mark_end";
+      // A mark and its end are one thing, but for the rare span that begins between the two.
+      if (pair && before && !isMarkPair(before, op)) throw forged(`the mark at ${next}@${peer} is torn`);
+      const length = lengthOf(op);
+      if (length === 0) throw forged(`operation ${next}@${peer} is empty`);
+      next += length;
+      before = op;
+    }
+    references.past?.free();
+  }
+  if (before?.content.type === "mark") throw forged(`the mark at ${before.counter} has no end`);
+  if (next !== end) throw forged(`${end - next} operations are missing`);
+}
+
+function isMarkPair(first: Operation, second: Operation): boolean {
+  const { type, start = 0, end = 0 } = first.content;
+  return type === "mark" && start < end && second.content.type === "mark_end" && first.container === second.container;
+}
+
+/** How many numbers an operation takes up. */
+function lengthOf({ content }: Operation): number {
+  const { type, text, value, len } = content;
+  if (type === "delete" && len !== undefined) return Math.abs(len);
+  if (type !== "insert") return 1;
+  if (text !== undefined) return countCharacters(text);
+  return content.key === undefined && Array.isArray(value) ? value.length : 1;
+}
+
+function countCharacters(text: string): number {
+  let count = 0;
+  for (let index = 0; index < text.length; index++) {
+    const unit = text.charCodeAt(index);
+    // The second half of a character beyond U+FFFF does not count.
+    if (unit < 0xdc00 || unit > 0xdfff) count++;
+  }
+  return count;
+}
+
+function checkReferences(references: References, { container, counter, content }: Operation): void {
+  const { peer } = references.change;
+  references.at = counter;
+  const { type, value, target, parent, elem_id: element, start_id: startId } = content;
+  const own = `${counter}@${peer}`;
+  checkExists(references, container);
+  if (value !== undefined && value !== null && type !== "counter" && type !== "mark") {
+    const items = type === "insert" && content.key === undefined && Array.isArray(value) ? value : [value];
+    for (const [index, item] of items.entries()) checkCreated(item, `${counter + index}@${peer}`);
+  }
+  if (target !== undefined) {
+    if (type === "create" ? target !== own : !isNode(references, container, target)) {
+      throw forged(`operation ${own} names a tree node ${target} that is not there`);
+    }
+    if (typeof parent === "string" && !isNode(references, container, parent)) {
+      throw forged(`operation ${own} names a tree node ${parent} that is not there`);
+    }
+  }
+  const item = element === undefined ? startId : idOfElement(references.doc, element);
+  if (item !== undefined && !isItem(references, container, item)) {
+    throw forged(`operation ${own} names an item ${item} that is not there`);
+  }
+}
+
+/** A value that names a container creates it, so the name is the operation's own; anywhere deeper inside a value no name may stand. */
+function checkCreated(value: unknown, own: string): void {
+  if (typeof value === "string") {
+    if (!value.startsWith(containerPrefix)) return;
+    const [id = "", type = ""] = value.slice(containerPrefix.length).split(":");
+    if (id !== own || !containerTypes.has(type)) throw forged(`operation ${own} creates the container ${value}`);
+    return;
+  }
+  const stack: unknown[] = [value];
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    if (typeof next === "string" && next.startsWith(containerPrefix))
+      throw forged(`operation ${own} hides the container ${next}`);
+    if (typeof next === "object" && next !== null) for (const item of Object.values(next)) stack.push(item ?? null);
+  }
+}
+
+/** A container that is no root was made by the operation it is named after; a mergeable one by a mark in a map that was made. */
+function checkExists(references: References, container: ContainerID): void {
+  if (isMergeable(container)) {
+    if (references.found.has(container)) return;
+    const head = parseMergeable(container)?.head;
+    if (head === undefined || !wasMade(references.doc, container))
+      throw forged(`the container ${container} is not there`);
+    references.found.add(container);
+    checkExists(references, head);
+    return;
+  }
+  if (container.startsWith("cid:root-")) return;
+  const [id = "", type = ""] = container.slice("cid:".length).split(":");
+  const makes = ({ content }: Operation) =>
+    content.target === undefined
+      ? firstValue(content) === `${containerPrefix}${id}:${type}`
+      : content.type === "create" && type === "Map";
+  if (!refersTo(references, id, container, makes)) throw forged(`the container ${container} is not there`);
+}
+
+function isNode(references: References, container: ContainerID, node: TreeID): boolean {
+  return refersTo(references, node, `node ${node} ${container}`, (maker) => {
+    return maker.container === container && maker.content.type === "create";
+  });
+}
+
+/** Items of lists, and places that moved items left for; characters of texts, and the ends of marks. */
+const itemMakers: ReadonlySet<string> = new Set(["insert", "move", "mark", "mark_end"]);
+
+/** Elements of movable lists go by the Lamport time of the operation that made them, `L12@34`. */
+function idOfElement(doc: LoroDoc, element: string): string {
+  const { peer, counter: lamport } = parseId(element.replace(/^L/, ""));
+  const change = Number.isInteger(lamport) ? doc.getChangeAtLamport(peer, lamport) : undefined;
+  return change ? `${change.counter + lamport - change.lamport}@${peer}` : element;
+}
+
+function isItem(references: References, container: ContainerID, item: string): boolean {
+  return refersTo(references, item, `item ${item} ${container}`, (maker) => {
+    return maker.container === container && itemMakers.has(maker.content.type);
+  });
+}
+
+/** Whether the operation `id` is one that fits, and lies in the past of the change. */
+function refersTo(references: References, id: string, key: string, fits: (op: Operation) => boolean): boolean {
+  const { doc, found, change } = references;
+  if (!/^\d+@\d+$/.test(id)) return false;
+  const { peer, counter } = parseId(id);
+  if (peer === change.peer && counter >= change.start) {
+    if (counter >= references.at) return false;
+  } else {
+    references.past ??= doc.frontiersToVV(change.deps);
+    if ((references.past.get(peer) ?? 0) <= counter) return false;
+  }
+  if (found.has(key)) return true;
+  const changes = readOperations(doc, peer, counter, counter + 1);
+  // Unreadable for a large integer in it, so nothing else than a value.
+  const maker = changes?.[0]?.ops[0];
+  if (changes && !(maker && fits(maker))) return false;
+  found.add(key);
+  return true;
+}
+
+function firstValue({ type, key, value }: Operation["content"]): unknown {
+  return type === "insert" && key === undefined && Array.isArray(value) ? value[0] : value;
+}
+
+function forged(reason: string): PerchError {
+  return new PerchError("PE422", `the update was refused: it does not hold together: ${reason}`, { reason });
+}

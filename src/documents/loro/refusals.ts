@@ -1,0 +1,28 @@
+import { PerchError } from "../../errors.js";
+
+/** An update that cannot be taken in, whatever the table's fields. */
+export function refused(reason: string, more: object = {}): PerchError {
+  return new PerchError("PE422", `the update was refused: ${reason}`, { reason, ...more });
+}
+
+/** An update whose peer made operations before it that neither the document nor its other updates have. */
+export function missingBase(peer: string): PerchError {
+  return refused("it builds on updates that are not here", { missing: peer });
+}
+
+/** Over a limit, which it names. */
+export function tooLarge(
+  limit: string,
+  max: number,
+  got: number,
+  where: { table?: string; field?: string } = {},
+): PerchError {
+  const place =
+    where.field === undefined ? "" : ` in ${where.table === undefined ? "" : `${where.table}.`}${where.field}`;
+  return new PerchError("PE413", `${limit} of ${got}${place} is over the limit of ${max}`, {
+    limit,
+    max,
+    got,
+    ...where,
+  });
+}

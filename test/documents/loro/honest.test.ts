@@ -1,0 +1,50 @@
+import type { LoroDoc } from "loro-crdt";
+import { afterAll, describe, expect, test } from "vitest";
+import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
+import { seededRandom } from "../../support/traces.js";
+import { notes, projection } from "./support/client.js";
+import { newClient, randomCommit } from "./support/edits.js";
+
+const engine = createDocumentEngine({ threads: 1 });
+afterAll(() => engine.close());
+
+describe("honest clients", () => {
+  test("may do whatever Loro can do inside the declared fields, in any order, and never are refused", async () => {
+    for (let seed = 1; seed <= 40; seed++) {
+      const random = seededRandom(seed);
+      const id = `session ${seed}`;
+      await engine.call(id, "load", [id, notes, null, []]);
+      const clients = [newClient(), newClient(), newClient()];
+      const pull = async (doc: LoroDoc) => {
+        const { updates } = await engine.call(id, "exportFrom", [id, doc.oplogVersion().encode()]);
+        for (const update of updates) doc.import(update);
+      };
+      const sent = clients.map((doc) => doc.oplogVersion());
+      for (let step = 0; step < 60; step++) {
+        const index = Math.floor(random() * clients.length);
+        const doc = clients[index] as LoroDoc;
+        if (random() < 0.7) randomCommit(doc, random);
+        if (random() < 0.5) {
+          const update = doc.export({ mode: random() < 0.1 ? "snapshot" : "update", from: sent[index] });
+          await engine.call(id, "import", [id, [update]]);
+          sent[index] = doc.oplogVersion();
+        }
+        if (random() < 0.3) await pull(doc);
+      }
+      for (const doc of clients) await engine.call(id, "import", [id, [doc.export({ mode: "update" })]]);
+      const texts = new Set<string>();
+      for (const doc of clients) {
+        await pull(doc);
+        texts.add(doc.getText("body").toString());
+      }
+      expect(texts.size).toBe(1);
+      const data = await projection(engine, id);
+      expect(data.body ?? "").toBe([...texts][0]);
+      const { snapshot } = await engine.call(id, "snapshot", [id]);
+      await engine.call(id, "load", ["copy", notes, snapshot, []]);
+      expect(await engine.call(id, "project", ["copy"])).toEqual({ data });
+      for (const { index } of clients.map((_, index) => ({ index }))) clients[index]?.free();
+      await engine.call(id, "drop", [id]);
+    }
+  }, 120_000);
+});
