@@ -18,6 +18,7 @@ import {
   roomErrorCode,
 } from "./protocol.js";
 import type { GatewaySettings } from "./settings.js";
+import { createStrays, type Strays } from "./strays.js";
 import type { Identity, VerifyToken } from "./tokens.js";
 
 /** What all sockets of a gateway share. */
@@ -55,6 +56,8 @@ export interface Connection extends Pick<ConnectionServices, "settings" | "acces
   dispatch(data: Buffer): void;
   forget(member: Member): void;
   fault(error: unknown, message: string): void;
+  /** Whether any of its rooms is joined. */
+  isServing(): boolean;
   close(code: number, reason: string): void;
 }
 
@@ -81,9 +84,6 @@ export interface NewSocket {
 
 type JoinFrame = Extract<Frame, { kind: "join" }>;
 
-/** How many answered batches of rooms that are not joined are remembered, so that each is answered once. */
-const rememberedStrays = 64;
-
 /** Serves one socket until it closes. `onClosed` is called once. */
 export function createConnection(
   { socket, stream, token, id }: NewSocket,
@@ -95,7 +95,7 @@ export function createConnection(
   const { settings, log } = services;
   const outbox = createOutbox(socket, stream, settings.maxQueuedBytes);
   const members = new Map<string, Member>();
-  let strays: Set<string> | undefined;
+  let strays: Strays | undefined;
   let users: Set<string> | undefined;
   let healing: Healing | undefined;
   let takeBatch: (() => boolean) | undefined;
@@ -184,11 +184,9 @@ export function createConnection(
         refuseJoin(frame, "too_large", "the frame is too large");
         break;
       case "fragment":
-        if (!isStray(frame)) refuseBatch(frame, status);
-        break;
       case "fragmentHeader":
-        isStray(frame);
-        refuseBatch(frame, status);
+        strays ??= createStrays();
+        if (strays.isNew(frame) || frame.kind === "fragmentHeader") refuseBatch(frame, status);
         break;
       case "update":
         refuseBatch(frame, status);
@@ -198,16 +196,6 @@ export function createConnection(
   function refuseBatch(frame: { readonly head: Buffer; readonly batchId: Buffer }, status: AckStatus): void {
     services.acked(status, 0);
     outbox.send(ackFrame(frame.head, frame.batchId, status));
-  }
-
-  /** Whether a fragmented batch that belongs to no room has been answered; from now on it has. */
-  function isStray(frame: { readonly roomKey: string; readonly batchId: Buffer }): boolean {
-    const batch = frame.roomKey + frame.batchId.toString("latin1");
-    strays ??= new Set();
-    if (strays.has(batch)) return true;
-    if (strays.size >= rememberedStrays) strays.clear();
-    strays.add(batch);
-    return false;
   }
 
   function close(code: number, reason: string): void {
@@ -274,6 +262,7 @@ export function createConnection(
     forget(member) {
       if (members.get(member.roomKey) === member) members.delete(member.roomKey);
     },
+    isServing: () => [...members.values()].some((member) => !member.isJoining()),
     fault: (error, message) => log.warn({ socket: id, err: error }, message),
     close,
   };

@@ -4,6 +4,7 @@ import { ownCopy } from "./bytes.js";
 import { type Channel, JoinRefused, joinRefusal, type OpenChannel, type Reader } from "./channel.js";
 import type { Connection } from "./connection.js";
 import { type Frame, roomIdOf } from "./decode.js";
+import { createDelivery } from "./delivery.js";
 import { ackFrame, joinErrorFrame, joinResponseFrame, roomErrorFrame, updateFrames } from "./encode.js";
 import { createFragments, type Fragments } from "./fragments.js";
 import {
@@ -40,7 +41,6 @@ export interface Member extends Reader {
 /** Roughly what a batch in flight costs besides its bytes. */
 const batchOverhead = 256;
 const rateLimitPauseMs = 1_000;
-const retryJoinMs = 250;
 
 type JoinFrame = Extract<Frame, { kind: "join" }>;
 
@@ -57,15 +57,17 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   let channel: Channel | undefined;
   /** Frames of the client that came before the answer to its join. */
   let waiting: Buffer[] = [];
-  /** Frames for the client that wait until its backfill is on the way; undefined when there is none. */
-  let held: Buffer[] | undefined = [];
-  let heldBytes = 0;
-  let muted = false;
   /** The client is about to be asked to join again, because of a batch that was refused with this status. */
   let healing: { readonly timer: NodeJS.Timeout; readonly status: AckStatus } | undefined;
   /** A dismissal that came before the answer to the join. */
   let dismissal: [RoomErrorCode, string] | undefined;
   const isClosed = () => state === "closed";
+
+  const delivery = createDelivery(outbox, settings.maxQueuedBytes, {
+    overflow: () => channel?.mute(),
+    // A join brings it what it missed.
+    caughtUp: () => dismiss(roomErrorCode.rejoinSuggested, "you fell behind: join again"),
+  });
 
   let made: Fragments | undefined;
   const fragments = (): Fragments => {
@@ -164,7 +166,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
 
   async function enter(auth: Uint8Array, version: Uint8Array): Promise<void> {
     const deadline = Date.now() + settings.joinPatienceMs;
-    for (;;) {
+    for (let wait = 250; ; wait = Math.min(2 * wait, 5_000)) {
       try {
         const identity = await connection.identify(auth);
         const opened = await connection.inTurn(() => openFor(identity, version));
@@ -175,9 +177,12 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
         if (refusal !== undefined) return refuse(refusal);
         connection.joined("failed");
         connection.fault(error, "a join could not be answered");
-        // A JoinError would end the room for good, but the fault is passing: the client comes back by itself.
-        if (Date.now() > deadline) return connection.close(closeCode.tryAgainLater, "try again later");
-        await new Promise((resolve) => setTimeout(resolve, retryJoinMs));
+        // A JoinError would end the room for good, but the fault is passing. After a while the client had better try another
+        // node, unless other rooms of its socket are served here.
+        if (Date.now() > deadline && !connection.isServing()) {
+          return connection.close(closeCode.tryAgainLater, "try again later");
+        }
+        await new Promise((resolve) => setTimeout(resolve, wait));
       }
     }
   }
@@ -204,18 +209,12 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     state = "joined";
     connection.joined("ok");
     outbox.send(joinResponseFrame(head, opened.permission, opened.version));
-    const sent = outbox.sendPaced(updateFrames(head, opened.backfill));
+    const sent = delivery.begin(updateFrames(head, opened.backfill));
     const frames = waiting;
     waiting = [];
     if (dismissal !== undefined) dismiss(...dismissal);
     replay(frames);
     await sent;
-    if (isClosed()) return;
-    const late = held ?? [];
-    held = undefined;
-    heldBytes = 0;
-    for (const frame of late) outbox.send(frame);
-    if (muted) outbox.onDrained(catchUp);
   }
 
   function refuse({ code, message, extra }: JoinRefused): void {
@@ -233,35 +232,6 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
       connection.hold(-data.length - batchOverhead);
       connection.dispatch(data);
     }
-  }
-
-  function deliver(frames: readonly Buffer[]): void {
-    if (muted || state === "closed") return;
-    if (held !== undefined) {
-      for (const frame of frames) {
-        held.push(frame);
-        heldBytes += frame.length;
-      }
-      if (heldBytes > settings.maxQueuedBytes) {
-        held = [];
-        mute();
-      }
-    } else if (outbox.isFull()) {
-      mute();
-      outbox.onDrained(catchUp);
-    } else {
-      for (const frame of frames) outbox.send(frame);
-    }
-  }
-
-  /** The reader is too slow: nothing more is queued for it. Once it has caught up, a join brings it what it missed. */
-  function mute(): void {
-    muted = true;
-    channel?.mute();
-  }
-
-  function catchUp(): void {
-    dismiss(roomErrorCode.rejoinSuggested, "you fell behind: join again");
   }
 
   function dismiss(code: RoomErrorCode, reason: string): void {
@@ -282,7 +252,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     clearTimeout(healing?.timer);
     made?.close();
     channel?.close();
-    held = undefined;
+    delivery.close();
     for (const data of waiting) connection.hold(-data.length - batchOverhead);
     waiting = [];
   }
@@ -293,12 +263,8 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     isJoining: () => state === "joining",
     admission: () => (state === "joined" ? admission : undefined),
     receive,
-    deliver,
-    offer(frames) {
-      if (state !== "joined" || held !== undefined || outbox.isFull()) return false;
-      for (const frame of frames) outbox.send(frame);
-      return true;
-    },
+    deliver: delivery.deliver,
+    offer: delivery.offer,
     evict: (reason) => dismiss(roomErrorCode.evicted, reason),
     dismiss,
     close,

@@ -218,9 +218,12 @@ describe("the door", () => {
 
   it("trap 38: closes a socket that shows no token in time, with a code to come back on", async () => {
     const node = await startNode(database, { env: { PERCH_UNAUTHENTICATED_MS: "1500", PERCH_RECHECK_MS: "100" } });
-    const [idle, wrong, known] = [await rawClient(node), await rawClient(node), await rawClient(node)];
-    await known.join(newRoom(), { token: "ada" });
-    await wrong.join(newRoom(), { token: "" });
+    const known = await rawClient(node);
+    const joined = known.join(newRoom(), { token: "ada" });
+    const wrong = await rawClient(node);
+    expect(await wrong.join(newRoom(), { token: "" })).toMatchObject({ code: JoinErrorCode.AuthFailed });
+    const idle = await rawClient(node);
+    await joined;
     expect(await idle.closed).toMatchObject({ code: 1013 });
     expect(await wrong.closed).toMatchObject({ code: 1013 });
     await known.join(newRoom(), { token: "ada" });

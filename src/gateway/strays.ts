@@ -1,0 +1,21 @@
+/** Fragmented batches of rooms that are not joined. */
+export interface Strays {
+  /** Whether this is the first that is seen of a batch, which is then remembered. */
+  isNew(frame: { readonly roomKey: string; readonly batchId: Buffer }): boolean;
+}
+
+const remembered = 64;
+
+/** Such a batch comes as many frames, but is answered once. */
+export function createStrays(): Strays {
+  const batches = new Set<string>();
+  return {
+    isNew({ roomKey, batchId }) {
+      const batch = roomKey + batchId.toString("latin1");
+      if (batches.has(batch)) return false;
+      if (batches.size >= remembered) batches.clear();
+      batches.add(batch);
+      return true;
+    },
+  };
+}
