@@ -3,6 +3,8 @@ import { parseArgs } from "node:util";
 import type { Benchmark } from "./benchmark.js";
 
 const benchmarks: Record<string, () => Promise<{ benchmark: Benchmark }>> = {
+  changes: () => import("./changes/index.js"),
+  checkpoints: () => import("./checkpoints/index.js"),
   keystroke: () => import("./keystroke.js"),
   wal: () => import("./wal.js"),
 };

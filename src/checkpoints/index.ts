@@ -1,13 +1,13 @@
 export { type Lease, type LeaseOptions, type ThreadLeases, threadLeases } from "./leases.js";
-export { type LoadOptions, type ThreadEvent, type ThreadLog, type ThreadLogOptions, threadLog } from "./log.js";
+export { type LoadEventsOptions, type ThreadEvent, type ThreadLog, type ThreadLogOptions, threadLog } from "./log.js";
 export {
   type Checkpoint,
   CheckpointStore,
   type CheckpointStoreOptions,
+  type CheckpointWriteOptions,
   type ForkOptions,
   type HistoryOptions,
   type PruneOptions,
   type PutOptions,
-  type WriteOptions,
 } from "./store.js";
 export { type StateVersions, type StateVersionsChain, stateVersions } from "./versions.js";

@@ -19,7 +19,7 @@ export interface ThreadLogOptions<Event> {
   schema?: ZodType<Event> | undefined;
 }
 
-export interface LoadOptions {
+export interface LoadEventsOptions {
   /** At most so many events (1 to 10,000); 1,000 when not given. */
   limit?: number | undefined;
 }
@@ -35,7 +35,7 @@ export interface ThreadLog<Event> {
    * The events after a number, in order; without a number from the first that is not archived.
    * Errors: PE410 when events after that number are archived, or the log does not reach it.
    */
-  load(threadId: string, after?: number, options?: LoadOptions): Promise<ThreadEvent<Event>[]>;
+  load(threadId: string, after?: number, options?: LoadEventsOptions): Promise<ThreadEvent<Event>[]>;
   /**
    * Takes the events up to a number out of the log. Out: them, to be kept elsewhere. Numbers go on where they were.
    * Errors: PE422 when the log does not reach that number.

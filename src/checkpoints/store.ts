@@ -35,7 +35,7 @@ export interface CheckpointStoreOptions<State> {
   schema: ZodType<State> | StateVersions<State>;
 }
 
-export interface WriteOptions {
+export interface CheckpointWriteOptions {
   metadata?: Record<string, unknown> | undefined;
   /** The put fails with PE409 unless this is the head; null: unless the thread is empty. */
   expectedHead?: string | null | undefined;
@@ -43,7 +43,7 @@ export interface WriteOptions {
   fencingToken?: number | undefined;
 }
 
-export interface PutOptions<State> extends WriteOptions {
+export interface PutOptions<State> extends CheckpointWriteOptions {
   state: State;
   step: number;
   /** The checkpoint this one follows. None: a root. */
@@ -204,7 +204,7 @@ export class CheckpointStore<State> {
     threadId: string,
     parentId: string,
     change: State | ((state: State) => State | Promise<State>),
-    options: WriteOptions = {},
+    options: CheckpointWriteOptions = {},
   ): Promise<string> {
     const state = typeof change === "function" ? await this.#changed(threadId, parentId, change as never) : change;
     return this.#calls.value("update_checkpoint_state", {
@@ -264,7 +264,7 @@ export class CheckpointStore<State> {
   }
 }
 
-function writeArguments({ metadata, expectedHead, fencingToken }: WriteOptions) {
+function writeArguments({ metadata, expectedHead, fencingToken }: CheckpointWriteOptions) {
   return {
     metadata: metadata && jsonText(metadata, "metadata"),
     expected_head: expectedHead === null ? nobody : checkpointId(expectedHead, "expectedHead"),

@@ -1,0 +1,77 @@
+import { migrate } from "../../../src/database/migrate.js";
+import { openDatabase } from "../../../src/database/open.js";
+import { startPostgresServer } from "../../../test/support/postgres-server.js";
+import { figure, table } from "../../support/figures.js";
+import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
+import { type Race, race } from "../changes/race.js";
+import { storedBytes } from "./bytes.js";
+import { latest, longThread, manyThreads } from "./latest.js";
+import { puts } from "./puts.js";
+import { openSavers } from "./savers.js";
+
+/** The same calls of the same interface, on the same server with a server's own settings. */
+async function run(options: BenchmarkOptions): Promise<void> {
+  const postgres = await startPostgresServer({
+    version: 18,
+    settings: {
+      fsync: "on",
+      synchronous_commit: "on",
+      full_page_writes: "on",
+      max_wal_size: "4GB",
+      shared_buffers: "1GB",
+    },
+  });
+  const createDatabase = async (name: string): Promise<string> => {
+    const admin = await openDatabase(postgres.url());
+    await admin.query(`create database ${name}`);
+    await admin.close();
+    return postgres.url(name);
+  };
+  const rows: string[][] = [["work", "perch", "other", "ratio", "at least"]];
+  const add = (row: string[]) => {
+    rows.push(row);
+    options.print(row.join("  "));
+  };
+  const addRace = (name: string, { ours, theirs, ratio }: Race, atLeast: string) =>
+    add([name, figure(ours, "/s"), figure(theirs, "/s"), figure(ratio), atLeast]);
+  try {
+    const url = await createDatabase("work");
+    const db = await openDatabase(url);
+    await migrate(db);
+    await db.close();
+    for (const threads of [1, 16]) {
+      const savers = await openSavers(url, threads);
+      const name = `put and putWrites of a 10 kB state, ${threads} at once`;
+      addRace(name, await race(options, puts(savers.ours, threads), puts(savers.theirs, threads)), "1.2");
+      await savers.close();
+    }
+    const savers = await openSavers(url, 1);
+    const long = [await longThread(savers, 10_000)];
+    await savers.db.query("vacuum analyze");
+    addRace(
+      "latest of 10,000 of one thread",
+      await race(options, latest(savers.ours, long), latest(savers.theirs, long)),
+      "1.0",
+    );
+    const many = await manyThreads(savers, 1_000_000);
+    addRace(
+      "latest of a thread among 1,000,000",
+      await race(options, latest(savers.ours, many), latest(savers.theirs, many)),
+      "1.0",
+    );
+    await savers.close();
+
+    for (const { name, ours, theirs } of await storedBytes(createDatabase)) {
+      add([`1,000 steps: ${name}`, figure(ours / 1e6, "MB"), figure(theirs / 1e6, "MB"), figure(theirs / ours), "1.0"]);
+    }
+    options.print("");
+    options.print(table(rows));
+  } finally {
+    await postgres.close();
+  }
+}
+
+export const benchmark: Benchmark = {
+  summary: "checkpoints against LangGraph's own saver for Postgres",
+  run,
+};
