@@ -1,0 +1,30 @@
+import pg from "pg";
+
+/**
+ * What a worker does while it is busy: it listens, and rings for the writers, who leave that to it. Resolves once it watches.
+ */
+export async function startWatcher(url: string): Promise<{ rings(): number; close(): Promise<void> }> {
+  const client = new pg.Client({ connectionString: url });
+  await client.connect();
+  let rings = 0;
+  client.on("notification", () => rings++);
+  await client.query("set role perch_worker");
+  await client.query("listen perch_changes");
+  let open = true;
+  const look = () => client.query({ name: "look", text: "select perch.look(watch_for => '2 seconds')" });
+  await look();
+  const looking = (async () => {
+    while (open) {
+      await look();
+      await new Promise((done) => setTimeout(done, 25));
+    }
+  })();
+  return {
+    rings: () => rings,
+    async close() {
+      open = false;
+      await looking;
+      await client.end();
+    },
+  };
+}
