@@ -101,3 +101,6 @@ begin
     jsonb_build_object('op_id', op_id, 'status', 'applied', 'space_id', space, 'seq', taken)));
 end
 $$;
+
+comment on function perch.push(text, jsonb, text) is
+  'Writes changes of an app to the log and to the records, as the current user, in the caller''s transaction: changes is an array of {op, table, id, data, field_meta, at, op_id, space_id, schema_version, base_seq, actor, origin}, of which only op (insert, update, delete), table and id are required; client_id names the device. Returns {"results": [{op_id, status, space_id, seq, error}]}, one for each change, in order: applied; replayed, when the op_id was applied before; rejected, with the code and message of the error (PE403, PE404, PE409, PE413, PE422), which harms no other change. Errors that refuse the whole push: PE401 without a user, PE413 for too many changes, PE422 when changes is not an array or app_id or client_id is unusable. Example: select perch.push(app_id => ''todo'', changes => ''[{"op": "insert", "table": "tasks", "id": "t1", "data": {"title": "Buy milk"}}]'', client_id => ''phone'');';

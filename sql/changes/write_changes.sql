@@ -69,8 +69,14 @@ begin
              latest_at = w.latest, inserted_at = case when w.op = 'insert' then w.at else r.inserted_at end,
              seq = greatest(r.seq, w.seq), updated_at = write_changes.now
         from waiting w
-       where r.space_id = w.space_id and r.app_id = write_changes.app_id and r.table_name = w.table_name and r.record_id = w.record_id
-         and w.op <> 'delete' and r.latest_at < w.earliest and r.deleted_at is null and r.schema_version = w.schema_version
+       -- The limit keeps the search for each record a search by its key: joined freely, a table without fresh statistics is read
+       -- once over, the whole space, for every change.
+       cross join lateral (
+         select x.ctid as place from perch.stored_records x
+          where x.space_id = w.space_id and x.app_id = write_changes.app_id and x.table_name = w.table_name and x.record_id = w.record_id
+            and x.latest_at < w.earliest and x.deleted_at is null and x.schema_version = w.schema_version
+          limit 1) k
+       where r.ctid = k.place and w.op <> 'delete'
       returning w.nth
     )
     select array(select unnest(left_over) except select w.nth from won w order by 1) into left_over;
@@ -89,8 +95,10 @@ begin
            case when v.revived then nullif(greatest(octet_length(r.data::text), 2000), 2000) else c.size end, write_changes.now
       from unnest(changes, seqs) as c (position, space_id, table_name, record_id, op, data, field_meta, at, timeless, earliest, latest,
              op_id, digest, schema_version, base_seq, actor, origin, size, is_document, seq)
-      join perch.stored_records r
-        on r.space_id = c.space_id and r.app_id = write_changes.app_id and r.table_name = c.table_name and r.record_id = c.record_id
+      cross join lateral (
+        select x.data, x.field_meta, x.deleted, x.deleted_at from perch.stored_records x
+         where x.space_id = c.space_id and x.app_id = write_changes.app_id and x.table_name = c.table_name and x.record_id = c.record_id
+         limit 1) r
       cross join lateral (select c.op = 'insert' and r.deleted_at is not null and not r.deleted as revived) v;
   else
     insert into perch.sync_changes
