@@ -29,7 +29,7 @@ export interface PerchProcessOptions {
   port?: number;
 }
 
-const startsWithinMs = 60_000;
+const startsWithinMs = 120_000;
 
 export async function perchProcess(options: PerchProcessOptions = {}): Promise<PerchProcess> {
   const port = options.port ?? (await freePort());

@@ -14,7 +14,7 @@ import { openPostgres } from "../../src/database/postgres.js";
 import { emptyDatabase, postgres } from "../support/databases.js";
 import { runPerch } from "../support/processes.js";
 
-describe("perch start on the embedded database", () => {
+describe("perch start on the embedded database", { timeout: 180_000 }, () => {
   let cwd: string;
   beforeAll(async () => {
     cwd = await mkdtemp(join(tmpdir(), "perch-start-"));
@@ -24,7 +24,7 @@ describe("perch start on the embedded database", () => {
   it("says what it did, where to connect, and one line to try, which works", async () => {
     const perch = await perchProcess({ cwd });
     await perch.start();
-    await expect.poll(() => perch.output).toContain("Ctrl-C stops it.");
+    await expect.poll(() => perch.output, { timeout: 10_000 }).toContain("Ctrl-C stops it.");
     expect(perch.output).toContain(`embedded, in ${join(cwd, ".perch")} (applied`);
     expect(perch.output).toContain(`psql -h ${join(cwd, ".perch")} `);
     expect(perch.output).toContain(perch.url);
@@ -43,7 +43,7 @@ describe("perch start on the embedded database", () => {
     expect((await perch.stop()).code).toBe(0);
     const again = await perchProcess({ cwd });
     await again.start();
-    await expect.poll(() => again.output).toContain("(up to date)");
+    await expect.poll(() => again.output, { timeout: 10_000 }).toContain("(up to date)");
     expect((await again.stop()).code).toBe(0);
   });
 
@@ -75,7 +75,7 @@ describe("perch start on the embedded database", () => {
   });
 });
 
-describe("perch start, where it cannot", () => {
+describe("perch start, where it cannot", { timeout: 120_000 }, () => {
   let taken: Server;
   let port: number;
   beforeAll(async () => {
@@ -124,7 +124,7 @@ describe("perch start, where it cannot", () => {
   });
 });
 
-describe("perch worker", () => {
+describe("perch worker", { timeout: 120_000 }, () => {
   const open = postgres();
 
   it("refuses a database that was never migrated, and says what to do", async () => {
