@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { migrationStatus } from "../database/migrate.js";
 import { type DatabaseOptions, openDatabase } from "../database/open.js";
@@ -33,6 +34,10 @@ const reasons: Record<string, string> = {
 export async function connect(options: DatabaseOptions): Promise<Connected> {
   const url = options.url ?? (process.env.DATABASE_URL || "pglite:.perch");
   const name = nameOf(url);
+  const folder = url.startsWith("pglite:") ? resolve(url.slice("pglite:".length) || ".perch") : undefined;
+  if (folder !== undefined && !existsSync(folder)) {
+    process.stdout.write(`making the embedded database in ${folder}, which takes some seconds, once\n`);
+  }
   const db = await openDatabase({ ...options, url });
   try {
     await db.query("select 1");
@@ -41,7 +46,6 @@ export async function connect(options: DatabaseOptions): Promise<Connected> {
     const reason = reasonOf(error);
     throw new Error(`cannot reach the database ${name}: ${reason}`, { cause: error });
   }
-  const folder = url.startsWith("pglite:") ? resolve(url.slice("pglite:".length) || ".perch") : undefined;
   return { db, name, folder };
 }
 
