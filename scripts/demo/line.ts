@@ -32,6 +32,8 @@ interface HeldFrame {
 
 interface WatchedLine extends Line {
   held: HeldFrame[];
+  /** Updates too long for a frame, on their way out in pieces. */
+  pieces: Map<string, { count: number; fragments: Uint8Array[] }>;
 }
 
 const lines = new Map<string, WatchedLine>();
@@ -41,6 +43,7 @@ export function watchLine(token: string): Line {
   const line: WatchedLine = {
     bytes: { sent: 0, received: 0 },
     held: [],
+    pieces: new Map(),
     release() {
       for (let first = line.held[0]; first !== undefined; first = line.held[0]) {
         if (line.mayPass !== undefined && !line.mayPass(first.updates)) return;
@@ -66,6 +69,7 @@ class WatchedWebSocket extends WebSocket {
     if (line === undefined) return;
     // What an old socket still held back is lost with it, as on a network.
     line.held = [];
+    line.pieces.clear();
     this.once("close", (code) => line.onClosed?.(code));
   }
 
@@ -93,8 +97,16 @@ class WatchedWebSocket extends WebSocket {
 function sent(line: WatchedLine, data: Uint8Array): void {
   line.bytes.sent += data.byteLength;
   const message = tryDecode(data);
-  if (message?.type === MessageType.DocUpdate && message.crdt === CrdtType.Loro) {
+  if (message?.crdt !== CrdtType.Loro) return;
+  if (message.type === MessageType.DocUpdate) {
     line.onSent?.(message.batchId, message.updates);
+  } else if (message.type === MessageType.DocUpdateFragmentHeader) {
+    line.pieces.set(message.batchId, { count: message.fragmentCount, fragments: [] });
+  } else if (message.type === MessageType.DocUpdateFragment) {
+    const pieces = line.pieces.get(message.batchId);
+    if (pieces === undefined || pieces.fragments.push(message.fragment) < pieces.count) return;
+    line.pieces.delete(message.batchId);
+    line.onSent?.(message.batchId, [Buffer.concat(pieces.fragments)]);
   }
 }
 

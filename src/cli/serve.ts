@@ -18,7 +18,12 @@ export interface Serving {
  * Throws when the address is taken; nothing is left running then.
  */
 export async function serve(db: Database, settings: ServeSettings, log: Logger): Promise<Serving> {
-  const engine = createDocumentEngine({ threads: settings.engineThreads, timeoutMs: settings.engineTimeoutMs });
+  const engine = createDocumentEngine({
+    ...(settings.engineThreads === undefined ? {} : { threads: settings.engineThreads }),
+    timeoutMs: settings.engineTimeoutMs,
+    // What the gateway lets in, the engine has to take.
+    limits: { updateBytes: settings.gateway.maxUpdateBytes },
+  });
   engine.warm();
   const live = createLiveDocuments({ db, engine, limits: { idleDocuments: settings.cachedDocuments }, log });
   const ends: (() => Promise<void>)[] = [() => live.close(), () => engine.close()];

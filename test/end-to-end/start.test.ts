@@ -146,7 +146,7 @@ describe("perch worker", { timeout: 120_000 }, () => {
     await t.db.query("drop role plain_login");
   });
 
-  it("serves a migrated database as a login with nothing but the two roles", async () => {
+  it("serves a migrated database as a login with nothing but the two roles, and takes updates of some megabytes", async () => {
     installWatchedSockets();
     const t = await open();
     await t.db.query("select perch.declare_table(app_id => 'demo', table_name => 'notes', fields => $1::jsonb)", [
@@ -164,6 +164,10 @@ describe("perch worker", { timeout: 120_000 }, () => {
     await expect
       .poll(() => t.asUser("ben", (tx) => tx.query("select data from perch.records")), { timeout: 10_000 })
       .toEqual([{ data: { body: "hello" } }]);
+    // What was typed offline for a year comes as one update.
+    const year = Array.from({ length: 400_000 }, () => Math.random().toString(36).slice(2, 7)).join("");
+    ben.type([[0, 0, year]]);
+    await expect.poll(() => ben.acknowledged, { timeout: 30_000 }).toBe(5 + year.length);
     ben.leaveWithServer();
     expect((await perch.stop()).code).toBe(0);
     await t.db.query("drop owned by serving_login");
