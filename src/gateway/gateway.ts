@@ -150,18 +150,21 @@ export async function startGateway({ db, live, settings, notReady, ...options }:
   async function close(): Promise<void> {
     draining = true;
     clearInterval(tick);
+    let deadline: NodeJS.Timeout | undefined;
+    const overdue = new Promise<void>((resolve) => {
+      deadline = setTimeout(() => {
+        for (const connection of connections) connection.terminate();
+        server.closeAllConnections();
+        resolve();
+      }, settings.drainMs);
+    });
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-    const deadline = setTimeout(() => {
-      for (const connection of connections) connection.terminate();
-      server.closeAllConnections();
-    }, settings.drainMs);
-    await Promise.all(
-      [...connections].map(async (connection) => {
-        await Promise.race([connection.drain(), closed]);
-        connection.close(closeCode.serviceRestart, "restarting");
-      }),
-    );
-    await closed;
+    const drained = [...connections].map(async (connection) => {
+      await Promise.race([connection.drain(), overdue]);
+      connection.close(closeCode.serviceRestart, "restarting");
+    });
+    await Promise.all(drained);
+    await Promise.race([closed, overdue]);
     clearTimeout(deadline);
   }
 
