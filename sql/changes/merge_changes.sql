@@ -38,14 +38,15 @@ as $$
       left join perch.stored_records r
         on r.space_id = t.space_id and r.app_id = merge_changes.app_id and r.table_name = t.table_name and r.record_id = t.record_id
       -- A record that was written before its table's current version is lifted now.
-      left join lateral (
-        select perch.lift_change(
-                 jsonb_build_object('op', 'insert', 'table', r.table_name, 'id', r.record_id, 'data', r.data, 'field_meta', (
-                   select coalesce(jsonb_object_agg(k, coalesce(r.field_meta ->> k, perch.stamp(r.written_at, r.written_by))), '{}')
-                     from jsonb_object_keys(r.data) k)),
-                 r.app_id, r.table_name, r.schema_version, t.schema_version)
-      ) l (lifted) on r.schema_version < t.schema_version
-                  and exists (select from perch.schema_versions v where v.app_id = r.app_id and v.table_name = r.table_name)
+      cross join lateral (
+        select case when r.schema_version < t.schema_version
+                     and exists (select from perch.schema_versions v where v.app_id = r.app_id and v.table_name = r.table_name) then
+          perch.lift_change(
+            jsonb_build_object('op', 'insert', 'table', r.table_name, 'id', r.record_id, 'data', r.data, 'field_meta', (
+              select coalesce(jsonb_object_agg(k, coalesce(r.field_meta ->> k, perch.stamp(r.written_at, r.written_by))), '{}')
+                from jsonb_object_keys(r.data) k)),
+            r.app_id, r.table_name, r.schema_version, t.schema_version) end
+      ) l (lifted)
   ),
   registers as (
     select s.space_id, s.table_name, s.record_id, f.key, f.value, coalesce(s.field_meta ->> f.key, s.written) as stamp

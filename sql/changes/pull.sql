@@ -27,9 +27,11 @@ declare
   ends bigint[];
   behind text[];
   lost jsonb;
-  page jsonb;
+  page text;
+  given bigint;
   fetched bigint;
   last_nth integer;
+  last_seq bigint;
 begin
   perform perch.check_id(pull.app_id, 'app_id', 64);
   versions := perch.check_versions(pull.app_id, pull.schema_versions);
@@ -60,7 +62,10 @@ begin
   loop
     begin
       with found as materialized (
-        select s.nth, c.*, d.data as document
+        select s.nth, c.*,
+               case when c.changed_fields is not null then (
+                 select r.data from perch.stored_records r
+                  where r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id) end as document
           from unnest(readable, starts, ends) with ordinality s (space_id, start, stop, nth)
           cross join lateral (
             select l.* from perch.sync_changes l
@@ -70,10 +75,6 @@ begin
                and (pull.exclude_client_id is null or l.client_id is distinct from pull.exclude_client_id or l.space_id = any (behind))
              order by l.seq limit max_count
           ) c
-          left join lateral (
-            select r.data from perch.stored_records r
-             where r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id
-          ) d on c.changed_fields is not null
          where s.start < s.stop
          limit max_count
       ),
@@ -87,7 +88,10 @@ begin
       kept as (
         select f.* from found f order by f.nth, f.seq limit (select c.kept from cut c)
       )
-      select coalesce(jsonb_agg(e), '[]'), (select count(*) from found) into page, fetched
+      -- Through text, which is parsed once: jsonb that is put together from jsonb is copied at every level.
+      select coalesce(json_agg(e)::text, '[]'), count(*), (select count(*) from found), (select max(k.nth) from kept k),
+             (select max(k.seq) from kept k where k.nth = (select max(l.nth) from kept l))
+        into page, given, fetched, last_nth, last_seq
         from (
           select k.space_id, k.seq, k.op, k.table_name as "table", k.record_id as id,
                  case when v.lifted is not null then v.lifted -> 'data'
@@ -98,13 +102,26 @@ begin
                  case when v.lifted is not null then (versions ->> k.table_name)::integer else k.schema_version end as schema_version,
                  k.actor, k.origin, perch.stamp(k.created_at) as created_at
             from kept k
-            left join lateral (
-              select perch.lift_change(jsonb_build_object('op', k.op, 'table', k.table_name, 'id', k.record_id, 'data', k.data,
-                       'field_meta', coalesce(k.field_meta, '{}'), 'at', perch.stamp(k.at)), k.app_id, k.table_name, k.schema_version,
-                       (versions ->> k.table_name)::integer)
-            ) v (lifted) on k.op <> 'delete' and k.changed_fields is null and k.schema_version < (versions ->> k.table_name)::integer
+            cross join lateral (
+              select case when k.op <> 'delete' and k.changed_fields is null and k.schema_version < (versions ->> k.table_name)::integer then
+                perch.lift_change(jsonb_build_object('op', k.op, 'table', k.table_name, 'id', k.record_id, 'data', k.data,
+                    'field_meta', coalesce(k.field_meta, '{}'), 'at', perch.stamp(k.at)),
+                  k.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer) end
+            ) v (lifted)
         ) e;
-      exit;
+      -- Ended before its bounds: at its last entry.
+      if given = max_count or given < fetched then
+        ends := ends[:last_nth - 1] || last_seq || starts[last_nth + 1:];
+      end if;
+      return (
+        '{"changes":' || page
+        || ',"cursor":' || (jsonb_strip_nulls(jsonb_build_object('v', 1, 'app', pull.app_id, 'tables', perch.tables_digest(pull.tables), 'epoch', epoch))
+             || (select jsonb_build_object('spaces', jsonb_object_agg(r.space_id, r.stop),
+                          'behind', coalesce(jsonb_agg(r.space_id) filter (where r.stop < r.head and r.space_id = any (behind)), '[]'))
+                   from unnest(readable, ends, heads) r (space_id, stop, head)))::text
+        || ',"has_more":' || (ends <> heads)::text
+        || ',"revoked_space_ids":' || to_json(array(select k from jsonb_object_keys(position -> 'spaces') k where k <> all (readable)))::text
+        || '}')::jsonb;
     exception when program_limit_exceeded then
       -- More JSON than fits into one value.
       if max_count = 1 then
@@ -113,20 +130,6 @@ begin
       max_count := greatest(1, max_count / 4);
     end;
   end loop;
-  -- Ended before its bounds: at its last entry.
-  if jsonb_array_length(page) = max_count or jsonb_array_length(page) < fetched then
-    last_nth := array_position(readable, page -> -1 ->> 'space_id');
-    ends := ends[:last_nth - 1] || (page -> -1 -> 'seq')::bigint || starts[last_nth + 1:];
-  end if;
-
-  return jsonb_build_object(
-    'changes', page,
-    'cursor', jsonb_strip_nulls(jsonb_build_object('v', 1, 'app', pull.app_id, 'tables', perch.tables_digest(pull.tables), 'epoch', epoch))
-      || (select jsonb_build_object('spaces', jsonb_object_agg(r.space_id, r.stop),
-                   'behind', coalesce(jsonb_agg(r.space_id) filter (where r.stop < r.head and r.space_id = any (behind)), '[]'))
-            from unnest(readable, ends, heads) r (space_id, stop, head)),
-    'has_more', ends <> heads,
-    'revoked_space_ids', to_jsonb(array(select k from jsonb_object_keys(position -> 'spaces') k where k <> all (readable))));
 end
 $$;
 

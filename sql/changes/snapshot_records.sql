@@ -82,10 +82,11 @@ begin
             cross join lateral (
               select coalesce(jsonb_object_agg(n, coalesce(k.field_meta ->> n, perch.stamp(k.written_at, k.written_by))), '{}')
                 from jsonb_object_keys(k.data) n where k.written_at is not null) m (stamps)
-            left join lateral (
-              select perch.lift_change(jsonb_build_object('op', 'insert', 'table', k.table_name, 'id', k.record_id, 'data', k.data, 'field_meta', m.stamps),
-                       snapshot_records.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer)
-            ) v (lifted) on k.schema_version < (versions ->> k.table_name)::integer
+            cross join lateral (
+              select case when k.schema_version < (versions ->> k.table_name)::integer then
+                perch.lift_change(jsonb_build_object('op', 'insert', 'table', k.table_name, 'id', k.record_id, 'data', k.data, 'field_meta', m.stamps),
+                  snapshot_records.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer) end
+            ) v (lifted)
         ) e;
       exit;
     exception when program_limit_exceeded then

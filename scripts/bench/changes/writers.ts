@@ -1,16 +1,22 @@
-import { randomUUID } from "node:crypto";
+import { randomBytes } from "node:crypto";
 import pg from "pg";
 import type { Work } from "./race.js";
+
+/** An id that grows with time, as apps that keep many rows make them (UUIDv7): random ones touch another page each. */
+function newId(): string {
+  const hex = Date.now().toString(16).padStart(12, "0") + randomBytes(10).toString("hex");
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-7${hex.slice(13, 16)}-a${hex.slice(17, 20)}-${hex.slice(20)}`;
+}
 
 /** A change as an app would send it: made offline at a time of its own, and safe to repeat. */
 export function change(spaceId?: string): Record<string, unknown> {
   return {
     op: "insert",
     table: "tasks",
-    id: randomUUID(),
+    id: newId(),
     data: { title: "Buy milk", done: false, position: 12, note: "the good one, from the market" },
     at: new Date(Date.now() - 1000).toISOString(),
-    op_id: randomUUID(),
+    op_id: newId(),
     ...(spaceId === undefined ? {} : { space_id: spaceId }),
   };
 }
