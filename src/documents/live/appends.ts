@@ -36,9 +36,10 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     state.importing++;
     const { generation } = state.content;
     try {
-      const { changed, ends } = await engine.call(state.id, "import", [state.id, append.updates]);
+      const { changed, ends, updates } = await engine.call(state.id, "import", [state.id, append.updates]);
       append.known = !changed;
       append.ends = ends;
+      if (updates) append.updates = updates;
       if (append.life !== state.life) append.reject(ended());
       else if (generation !== state.content.generation) putBack(state.waiting, [append]);
       else stage(append);
@@ -243,10 +244,10 @@ function writableFor(author: Author, spaceId: string): boolean | null {
   return author.writableSpaceIds?.includes(spaceId) ?? false;
 }
 
-/** A refusal by content: not one over a limit, nor a trap. */
+/** A refusal for what the copy lacks: an operation to build on, or a declared field. */
 function mayFitLater(error: unknown): boolean {
-  const { code, detail } = (error ?? {}) as { code?: unknown; detail?: { dropped?: unknown } | null };
-  return code === "PE422" && detail?.dropped === true;
+  const { code, detail } = (error ?? {}) as { code?: unknown; detail?: { missing?: unknown; field?: unknown } | null };
+  return code === "PE422" && (detail?.missing !== undefined || detail?.field !== undefined);
 }
 
 /** What a writer is told whose document is gone. */

@@ -90,10 +90,11 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
       };
       const session: MergeSession = {
         async importUpdate(update) {
-          const { changed, ends } = await trying(() => engine.call(id, "import", [id, [update]]));
-          if (!changed) return { update: null, ends: null };
-          merged.push(update);
-          return { update, ends };
+          const result = await trying(() => engine.call(id, "import", [id, [update]]));
+          if (!result.changed) return { update: null, ends: null };
+          const [stored = update] = result.updates ?? [];
+          merged.push(stored);
+          return { update: stored, ends: result.ends };
         },
         async applyPatch(patch, base) {
           const { update, ends } = await trying(() => engine.call(id, "patch", [id, patch, base]));

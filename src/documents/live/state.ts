@@ -12,7 +12,8 @@ export interface Append {
   readonly order: number;
   /** The life of the document it was written in: an append of a life that is over is refused. */
   readonly life: number;
-  readonly updates: readonly Uint8Array[];
+  /** What is stored and given to readers; the engine may have put trustworthy ones in the place of those that came. */
+  updates: readonly Uint8Array[];
   readonly author: Author;
   readonly origin: unknown;
   /** The engine found nothing new in it. It may still stand on what others append just now, so it is answered behind them. */

@@ -6,7 +6,6 @@ import {
   cleanUp,
   connect,
   declare,
-  eventually,
   fragileEngine,
   freshId,
   keyOf,
@@ -202,14 +201,23 @@ describe("the transaction that many documents share", () => {
     doc.getText("body").insert(4, " top");
     doc.commit();
     const top = doc.export({ mode: "update", from });
-    const [first, second] = await Promise.allSettled([
+    await client.type("first ");
+    // While this is under way both get ready, and would share the next transaction.
+    const held = node.db.hold(/append_updates/, "after");
+    const typing = client.type("second ");
+    await held;
+    const both = Promise.allSettled([
       client.document.append([base], { userId: "bob" }, undefined),
       client.document.append([top], ada, undefined),
     ]);
+    await pause(100);
+    node.db.go();
+    await typing;
+    const [first, second] = await both;
     expect(first).toMatchObject({ status: "rejected", reason: { code: "PE403" } });
     expect(second).toMatchObject({ status: "rejected", reason: { code: "PE422" } });
-    await client.type("mine");
-    expect(await storedText(node.db, key)).toBe("mine");
-    await eventually(() => client.heard.length === 1);
+    await client.type("third");
+    expect(await storedText(node.db, key)).toBe("first second third");
+    expect(client.heard).toHaveLength(3);
   });
 });

@@ -88,6 +88,29 @@ describe("a document open on several nodes", () => {
     expect(reads(two.db.counted())).toBe(0);
   });
 
+  it("does not forget a ring that comes while it reads", async () => {
+    const { key, one, two } = await twoNodes();
+    const [ada, bob] = [await connect(one, key), await connect(two, key)];
+    await ada.type("1");
+    const held = two.db.hold(/perch\.documents/, "after");
+    two.live.ring(key, 1);
+    await held;
+    // The answer that is on its way does not have it yet.
+    await ada.type("2");
+    two.live.ring(key, 2);
+    two.db.go();
+    await eventually(() => bob.text() === "12");
+    // And while an append is under way, whose answer does not have it either.
+    const storing = two.db.hold(/append_updates/, "after");
+    const typing = bob.type("3");
+    await storing;
+    await ada.type("4", 0);
+    two.live.ring(key, 4);
+    two.db.go();
+    await typing;
+    await eventually(() => bob.text() === "4123");
+  });
+
   it("says of rings that the tail does not explain that something may be pending", async () => {
     const { t, key, one } = await twoNodes();
     const reader = await connect(one, key);

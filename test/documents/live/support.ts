@@ -208,7 +208,8 @@ export function strangersUpdate(edit: (doc: LoroDoc) => void): Uint8Array {
 
 /** An engine of one thread, and an update that is more than its memory holds: importing it traps the thread. */
 export function fragileEngine(): { engine: DocumentEngine; trapping: Uint8Array } {
-  const engine = createDocumentEngine({ threads: 1, limits: { wasmBytes: 8 * 2 ** 20, updateBytes: 8 * 2 ** 20 } });
+  const limits = { wasmBytes: 8 * 2 ** 20, updateBytes: 8 * 2 ** 20, updateOps: 10_000_000 };
+  const engine = createDocumentEngine({ threads: 1, limits });
   cleanup(() => engine.close());
   const trapping = strangersUpdate((doc) => doc.getText("body").insert(0, "x".repeat(3_900_000)));
   return { engine, trapping };
