@@ -2,17 +2,24 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { openAuthor } from "../../scripts/demo/author.js";
 import { readStored } from "../../scripts/demo/document.js";
 import { installWatchedSockets } from "../../scripts/demo/line.js";
 import { embeddedUrl } from "../../scripts/demo/stage.js";
 import { freePort } from "../../scripts/support/free-port.js";
-import { perchProcess } from "../../scripts/support/perch-process.js";
+import { type PerchProcess, type PerchProcessOptions, perchProcess } from "../../scripts/support/perch-process.js";
 import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import { emptyDatabase, postgres } from "../support/databases.js";
 import { runPerch } from "../support/processes.js";
+
+/** A perch that does not outlive its test, however that ends. */
+async function testPerch(options: PerchProcessOptions): Promise<PerchProcess> {
+  const perch = await perchProcess(options);
+  onTestFinished(() => perch.kill());
+  return perch;
+}
 
 describe("perch start on the embedded database", { timeout: 180_000 }, () => {
   let cwd: string;
@@ -22,7 +29,7 @@ describe("perch start on the embedded database", { timeout: 180_000 }, () => {
   afterAll(() => rm(cwd, { recursive: true, force: true }));
 
   it("says what it did, where to connect, and one line to try, which works", async () => {
-    const perch = await perchProcess({ cwd });
+    const perch = await testPerch({ cwd });
     await perch.start();
     await expect.poll(() => perch.output, { timeout: 10_000 }).toContain("Ctrl-C stops it.");
     expect(perch.output).toContain(`embedded, in ${join(cwd, ".perch")} (applied`);
@@ -41,7 +48,7 @@ describe("perch start on the embedded database", { timeout: 180_000 }, () => {
     expect(second.stderr).toMatch(/\.perch is in use by process \d+; stop it first/);
 
     expect((await perch.stop()).code).toBe(0);
-    const again = await perchProcess({ cwd });
+    const again = await testPerch({ cwd });
     await again.start();
     await expect.poll(() => again.output, { timeout: 10_000 }).toContain("(up to date)");
     expect((await again.stop()).code).toBe(0);
@@ -49,7 +56,7 @@ describe("perch start on the embedded database", { timeout: 180_000 }, () => {
 
   it("loses nothing acknowledged when it is stopped in the middle of typing, and stops within 5 seconds (trap 43)", async () => {
     installWatchedSockets();
-    const perch = await perchProcess({ cwd });
+    const perch = await testPerch({ cwd });
     await perch.start();
     const db = openPostgres({ url: embeddedUrl(join(cwd, ".perch")) });
     await db.query("select perch.declare_table(app_id => 'demo', table_name => 'notes', fields => $1::jsonb)", [
@@ -156,7 +163,7 @@ describe("perch worker", { timeout: 120_000 }, () => {
     await t.db.query("grant perch_worker, perch_app to serving_login");
     const url = new URL(t.url ?? "");
     url.username = "serving_login";
-    const perch = await perchProcess({ args: ["worker"], env: { DATABASE_URL: url.href } });
+    const perch = await testPerch({ args: ["worker"], env: { DATABASE_URL: url.href } });
     await perch.start();
     const ben = await openAuthor({ url: perch.url, roomId: "/demo/notes/n1", token: "ben", field: "body" });
     ben.type([[0, 0, "hello"]]);
