@@ -10,6 +10,9 @@ const json = (name: string) => `$1::jsonb -> '${name}'`;
 const integer = (name: string) => `($1::jsonb ->> '${name}')::int`;
 const texts = (name: string) => `array(select jsonb_array_elements_text($1::jsonb -> '${name}'))`;
 
+const cursor = z.record(z.string(), z.unknown()).nullish();
+const tables = z.array(z.string()).nullish();
+const schemaVersions = z.record(z.string(), z.unknown()).nullish();
 const pageSize = z.int().min(1).max(2_147_483_647).nullish();
 
 /**
@@ -31,12 +34,20 @@ const calls = {
     sql: "perch.pull",
     body: z.strictObject({
       app_id: z.string(),
-      cursor: z.record(z.string(), z.unknown()).nullish(),
+      cursor,
       page_size: pageSize,
-      tables: z.array(z.string()).nullish(),
+      tables,
       exclude_client_id: z.string().nullish(),
+      schema_versions: schemaVersions,
     }),
-    arguments: { app_id: text, cursor: json, page_size: integer, tables: texts, exclude_client_id: text },
+    arguments: {
+      app_id: text,
+      cursor: json,
+      page_size: integer,
+      tables: texts,
+      exclude_client_id: text,
+      schema_versions: json,
+    },
     passed: [],
   },
   snapshot: {
@@ -46,8 +57,19 @@ const calls = {
       space_id: z.string().nullish(),
       after: z.string().nullish(),
       page_size: pageSize,
+      cursor,
+      tables,
+      schema_versions: schemaVersions,
     }),
-    arguments: { app_id: text, space_id: text, after: text, page_size: integer },
+    arguments: {
+      app_id: text,
+      space_id: text,
+      after: text,
+      page_size: integer,
+      cursor: json,
+      tables: texts,
+      schema_versions: json,
+    },
     passed: [],
   },
 } as const;

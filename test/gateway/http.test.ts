@@ -49,6 +49,11 @@ describeEachEngine("HTTP", (open) => {
     expect(rest.body).toMatchObject({ changes: [], has_more: false });
     const filtered = await post("pull", { app_id: "app", tables: ["nothing"], exclude_client_id: null }, "eve");
     expect(filtered.body.changes).toEqual([]);
+    const versions = { schema_versions: { tasks: 1 }, tables: ["tasks"] };
+    expect((await post("pull", { app_id: "app", ...versions }, "eve")).body.changes).toHaveLength(1);
+    expect((await post("snapshot", { app_id: "app", space_id: "team", ...versions }, "eve")).body.records).toHaveLength(
+      1,
+    );
     const snapshot = await post("snapshot", { app_id: "app", space_id: "team" }, "eve");
     expect(snapshot.body).toMatchObject({ records: [{ id: "t1", data: { title: "Milk" } }], next: null });
   });
