@@ -11,6 +11,8 @@ export interface LiveLimits extends AppenderOptions {
   idleMs?: number;
   /** Documents that nobody has open and that are kept nevertheless, at most; the longest unused go first. Default 500. */
   idleDocuments?: number;
+  /** How long closing waits for what is under way; the database may be away. Default 4,000. */
+  closeMs?: number;
 }
 
 /** Where this layer reports what nobody waits for; a pino logger is one. */
@@ -106,10 +108,17 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
 
   async function close(): Promise<void> {
     clearInterval(sweep);
-    for (const document of documents.values()) document.close();
-    await Promise.allSettled(opening.values());
-    for (const document of documents.values()) document.close();
-    while ([...documents.values()].some((document) => !document.quiet)) {
+    const end = Date.now() + (limits.closeMs ?? 4_000);
+    // What was being opened arrives meanwhile, and is closed as well.
+    const busy = () => {
+      for (const document of documents.values()) document.close();
+      return opening.size > 0 || [...documents.values()].some((document) => !document.quiet);
+    };
+    while (busy()) {
+      if (Date.now() > end) {
+        log?.warn({}, "closing did not wait any longer for appends whose outcome is not known");
+        break;
+      }
       await new Promise((done) => setTimeout(done, 5));
     }
     for (const document of documents.values()) document.forget();
