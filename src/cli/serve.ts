@@ -28,7 +28,7 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
   const live = createLiveDocuments({ db, engine, limits: { idleDocuments: settings.cachedDocuments }, log });
   const ends: (() => Promise<void>)[] = [() => live.close(), () => engine.close()];
   try {
-    const worker = await startWorker({ db, live, log });
+    const worker = await startWorker({ db, live, log, settings: retention(settings) });
     ends.unshift(() => worker.close());
     const gateway = await startGateway({
       db,
@@ -50,6 +50,12 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
     for (const end of ends) await end().catch((failure: unknown) => log.warn({ err: failure }, "stopping failed"));
     throw addressError(error, settings);
   }
+}
+
+const dayMs = 24 * 60 * 60 * 1_000;
+
+function retention({ keepChangesDays, keepChangesLast }: ServeSettings) {
+  return { keepChangesMs: keepChangesDays === undefined ? undefined : keepChangesDays * dayMs, keepChangesLast };
 }
 
 function addressError(error: unknown, { gateway: { host, port } }: ServeSettings): unknown {

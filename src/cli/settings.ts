@@ -17,6 +17,17 @@ const types = {
     .min(1)
     .default(500)
     .describe("documents kept in memory that nobody has open"),
+  keepChangesDays: z.coerce
+    .number()
+    .positive()
+    .optional()
+    .describe("log entries older than this many days are forgotten; unset: none ever"),
+  keepChangesLast: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .default(1_000)
+    .describe("but so many of each space are kept whatever their age"),
   logLevel: z
     .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"])
     .default("warn")

@@ -16,6 +16,11 @@ export interface WorkerSettings {
   foldBytes: number;
   /** The tail is folded beyond this many updates, or a two-hundredth of the snapshot's bytes if that is more. */
   foldUpdates: number;
+  /** Log entries older than this are forgotten, but for the last `keepChangesLast` of each space; undefined: none ever. */
+  keepChangesMs: number | undefined;
+  keepChangesLast: number;
+  /** How often old log entries are looked for. */
+  pruneEveryMs: number;
   /** How long closing waits for what is under way. */
   closeMs: number;
 }
@@ -30,6 +35,9 @@ export const defaultWorkerSettings: Readonly<WorkerSettings> = {
   takeOverMs: 1_000,
   foldBytes: 64 * 1024,
   foldUpdates: 2_000,
+  keepChangesMs: undefined,
+  keepChangesLast: 1_000,
+  pruneEveryMs: 60_000,
   closeMs: 4_000,
 };
 

@@ -3,8 +3,10 @@ import type { LiveDocuments } from "../documents/live.js";
 import { createDeclarations } from "./declarations.js";
 import { createInbox } from "./inbox.js";
 import { createProjections } from "./projections.js";
+import { type Retention, startRetention } from "./retention.js";
 import { channels, parseRing, type Ring } from "./rings.js";
 import { defaultWorkerSettings, type WorkerSettings } from "./settings.js";
+import { createWatch } from "./watch.js";
 
 /** Where a worker reports what nobody waits for; a pino logger is one. */
 export interface WorkerLog {
@@ -35,8 +37,8 @@ export interface Worker {
 const silent: WorkerLog = { info: () => undefined, warn: () => undefined };
 
 /**
- * The worker of one process: merges what SQL callers pushed, projects documents into records, folds tails, and brings what other
- * nodes appended to this node's readers. Any number of workers share one database; none is in charge.
+ * The worker of one process: merges what SQL callers pushed, projects documents into records, folds tails, brings what other
+ * nodes appended to this node's readers, rings for busy writers of the log, and forgets its old entries. Any number of workers share one database; none is in charge.
  *
  * Notifications only say when to look. Everything is read from tables, and a poll looks at all of them whether it rang or not: so a
  * notification that is lost (a connection that broke, a proxy that swallows them) costs `pollMs`, and no data. Errors are logged, and
@@ -49,6 +51,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const inbox = createInbox({ db, live, log, concurrency: settings.concurrency });
   const projections = createProjections({ db, live, log, settings });
   const declarations = createDeclarations(db, live);
+  const watch = createWatch({ db, log });
   const listeners = new Set<{ ring(ring: Ring): void; ready(): void }>();
   let subscription: Subscription | undefined;
   let listening = false;
@@ -56,6 +59,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   let timer: NodeJS.Timeout | undefined;
   let polling: Promise<void> | undefined;
   let failures = 0;
+  let retention: Retention | undefined;
 
   function tell(call: (listener: { ring(ring: Ring): void; ready(): void }) => void): void {
     for (const listener of listeners) {
@@ -71,6 +75,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     const ring = parseRing(channel, payload);
     if (!ring) return;
     if (ring.channel === "perch_documents") live.ring(ring.key, ring.seq);
+    else watch.rung();
     tell((listener) => listener.ring(ring));
   }
 
@@ -90,7 +95,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     if (closing) return Promise.resolve();
     if (polling) return polling;
     clearTimeout(timer);
-    const looks = [declarations.look(), live.refreshAll(), inbox.wake(), projections.takeOver()];
+    const looks = [declarations.look(), live.refreshAll(), inbox.wake(), projections.takeOver(), watch.look()];
     polling = Promise.allSettled(looks).then((results) => {
       const failed = results.find((result) => result.status === "rejected");
       // One line when it begins and one when it ends, however long the database is away.
@@ -114,7 +119,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     clearTimeout(timer);
     stopUnexplained();
     await subscription?.close();
-    await Promise.all([inbox.close(), projections.close(), polling]);
+    await Promise.all([inbox.close(), projections.close(), watch.close(), retention?.close(), polling]);
   }
 
   async function close(): Promise<void> {
@@ -129,6 +134,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
 
   try {
     subscription = await db.listen(channels, { notify, ready, lost });
+    retention = startRetention({ db, log, settings });
   } catch (error) {
     closing = finish();
     await closing;
