@@ -1,4 +1,5 @@
 import { type Logger, pino } from "pino";
+import { loggedError } from "../gateway/index.js";
 
 interface Line {
   level: number;
@@ -8,8 +9,10 @@ interface Line {
 
 /** The log of a serving process, to standard error: JSON lines, or, on a terminal, lines for people. */
 export function createLog(level: string): Logger {
-  if (!process.stderr.isTTY) return pino({ level, base: null }, pino.destination({ dest: 2, sync: true }));
-  return pino({ level, base: null }, { write: (json: string) => process.stderr.write(readable(json)) });
+  // A driver's errors carry the parameters of the query, which are content.
+  const options = { level, base: null, serializers: { err: loggedError } };
+  if (!process.stderr.isTTY) return pino(options, pino.destination({ dest: 2, sync: true }));
+  return pino(options, { write: (json: string) => process.stderr.write(readable(json)) });
 }
 
 function readable(json: string): string {
