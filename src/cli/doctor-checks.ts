@@ -1,0 +1,214 @@
+import { migrationStatus } from "../database/migrate.js";
+import type { Database } from "../database/types.js";
+
+/** What one check found; every check gives rows of this shape. */
+export interface Finding {
+  name: string;
+  level: "ok" | "warning" | "error";
+  detail: string;
+  /** What to do; null when nothing need be done. */
+  remedy: string | null;
+}
+
+type Check = (db: Database) => Promise<Finding[]>;
+
+const ok = (name: string, detail: string): Finding => ({ name, level: "ok", detail, remedy: null });
+const warning = (name: string, detail: string, remedy: string): Finding => ({ name, level: "warning", detail, remedy });
+const wrong = (name: string, detail: string, remedy: string): Finding => ({ name, level: "error", detail, remedy });
+
+/** Looks at everything, in this order. A database that was never migrated is examined no further. */
+export async function examine(db: Database): Promise<Finding[]> {
+  const version = await serverVersion(db);
+  const [schema] = await db.query<{ there: boolean }>("select to_regclass('perch.documents') is not null as there");
+  if (!schema?.there) return [...version, wrong("schema", "there is no perch in this database", "perch migrate up")];
+  const findings = [...version];
+  for (const check of [migrations, roles, rowSecurity, login, durability, listening, pending, setAside, projections]) {
+    findings.push(...(await check(db).catch((error: unknown) => [failure(check.name, error)])));
+  }
+  return findings;
+}
+
+function failure(name: string, error: unknown): Finding {
+  const { code, message } = error as { code?: unknown; message?: unknown };
+  const remedy = code === "42501" ? "run it as a login that is a member of perch_worker" : "see the message";
+  return wrong(name, `could not be checked: ${String(message ?? error)}`, remedy);
+}
+
+const serverVersion: Check = async (db) => {
+  const [row] = await db.query<{ version: string; number: number }>(
+    "select current_setting('server_version') as version, current_setting('server_version_num')::int as number",
+  );
+  const major = Math.floor((row?.number ?? 0) / 10_000);
+  const detail = `${db.kind === "pglite" ? "PGlite, " : ""}PostgreSQL ${row?.version}`;
+  if (major < 15) return [wrong("server", detail, "upgrade to PostgreSQL 15 or later")];
+  if (major > 18) return [warning("server", `${detail}, which perch was not tested on`, "use PostgreSQL 15 to 18")];
+  return [ok("server", detail)];
+};
+
+const migrations: Check = async (db) => {
+  const { pending, unknown, changedFiles } = await migrationStatus(db);
+  if (unknown.length > 0)
+    return [wrong("migrations", `the database is newer: it has had ${unknown.join(", ")}`, "upgrade perch")];
+  const missing = [...pending, ...changedFiles];
+  if (missing.length > 0) return [wrong("migrations", `not up to date: ${missing.join(", ")}`, "perch migrate up")];
+  return [ok("migrations", "up to date")];
+};
+
+const roles: Check = async (db) => {
+  const strong = await db.query<{ name: string }>(
+    `select rolname as name from pg_roles
+      where rolname in ('perch_owner', 'perch_app', 'perch_worker') and (rolsuper or rolbypassrls)`,
+  );
+  return strong.length === 0
+    ? [ok("roles", "none of perch's roles is above row level security")]
+    : strong.map(({ name }) =>
+        wrong("roles", `${name} bypasses row level security`, `alter role ${name} nosuperuser nobypassrls`),
+      );
+};
+
+const rowSecurity: Check = async (db) => {
+  const open = await db.query<{ name: string }>(
+    `select c.relname as name from pg_class c
+      where c.relnamespace = 'perch'::regnamespace and c.relkind in ('r', 'p') and not (c.relrowsecurity and c.relforcerowsecurity)`,
+  );
+  return open.length === 0
+    ? [ok("row level security", "forced on every table")]
+    : open.map(({ name }) =>
+        wrong("row level security", `not forced on perch.${name}`, "perch migrate up, and see who switched it off"),
+      );
+};
+
+const login: Check = async (db) => {
+  const [row] = await db.query<{ name: string; super: boolean; app: boolean; worker: boolean }>(
+    `select session_user::text as name, r.rolsuper as super,
+            pg_has_role(session_user, 'perch_app', 'USAGE') as app, pg_has_role(session_user, 'perch_worker', 'USAGE') as worker
+       from pg_roles r where r.rolname = session_user`,
+  );
+  if (!row) return [];
+  if (row.super && db.kind === "postgres") {
+    return [
+      warning(
+        "login",
+        `${row.name} is a superuser: what it selects from perch's tables itself is not under row level security`,
+        "let the application log in as a role that has only perch_app, and the worker as one with perch_worker and perch_app",
+      ),
+    ];
+  }
+  const lacking = [row.app ? [] : ["perch_app"], row.worker ? [] : ["perch_worker"]].flat();
+  if (lacking.length === 0 || row.super) return [ok("login", `${row.name} may serve`)];
+  return [
+    warning(
+      "login",
+      `${row.name} lacks ${lacking.join(" and ")}`,
+      `grant ${lacking.join(", ")} to "${row.name}", if it is to serve`,
+    ),
+  ];
+};
+
+const durability: Check = async (db) => {
+  const off = await db.query<{ name: string }>(
+    "select name from pg_settings where name in ('fsync', 'full_page_writes', 'synchronous_commit') and setting = 'off'",
+  );
+  // PGlite's own folder is synced by perch at each commit.
+  if (off.length === 0 || db.kind === "pglite") return [ok("durability", "commits wait for the disk")];
+  const names = off.map(({ name }) => name).join(", ");
+  return [warning("durability", `off: ${names}; a crash can lose what was acknowledged`, `set ${names} to on`)];
+};
+
+const patienceMs = 3_000;
+
+/** Behind a transaction-pooling proxy LISTEN succeeds and nothing is ever heard. */
+const listening: Check = async (db) => {
+  const word = `doctor ${Math.random()}`;
+  let hear: (heard: boolean) => void = () => undefined;
+  const heard = new Promise<boolean>((resolve) => {
+    hear = resolve;
+    setTimeout(() => resolve(false), patienceMs).unref();
+  });
+  const subscription = await db.listen(["perch_doctor"], {
+    notify: (_, payload) => payload === word && hear(true),
+    ready: () => undefined,
+  });
+  try {
+    await db.query("select pg_notify('perch_doctor', $1)", [word]);
+    if (await heard) return [ok("notifications", "are heard")];
+    return [
+      wrong(
+        "notifications",
+        "what is notified is not heard on this URL: it goes through a transaction-pooling proxy",
+        "give perch a direct URL to listen on: PERCH_LISTEN_URL",
+      ),
+    ];
+  } finally {
+    await subscription.close();
+  }
+};
+
+const pending: Check = async (db) => {
+  const [row] = await db.query<{ items: number; oldest: number }>(
+    `select count(*) as items, coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0)::float8 as oldest
+       from (select created_at from perch.document_inbox where status = 'pending' order by created_at limit 10000) i`,
+  );
+  const { items = 0, oldest = 0 } = row ?? {};
+  if (items === 0 || oldest < 10)
+    return [ok("inbox", items === 0 ? "nothing waits to be merged" : `${items} being merged`)];
+  return [
+    warning(
+      "inbox",
+      `${items === 10_000 ? "10000 or more" : items} updates wait to be merged, the oldest for ${Math.round(oldest)} s`,
+      "start perch worker, or see its log",
+    ),
+  ];
+};
+
+const shown = 20;
+
+const setAside: Check = async (db) => {
+  const items = await db.query<{
+    space_id: string;
+    app_id: string;
+    table_name: string;
+    record_id: string;
+    seq: number;
+    message: string | null;
+    user_id: string;
+  }>(
+    `select space_id, app_id, table_name, record_id, seq, error ->> 'message' as message, user_id
+       from perch.document_inbox where status = 'rejected' order by created_at desc limit ${shown + 1}`,
+  );
+  if (items.length === 0) return [ok("set aside", "no update had to be set aside")];
+  const findings = items.slice(0, shown).map(({ space_id, app_id, table_name, record_id, seq, message, user_id }) => {
+    const address = [space_id, app_id, table_name, record_id]
+      .map((part) => `'${part.replaceAll("'", "''")}'`)
+      .join(", ");
+    return warning(
+      "set aside",
+      `${space_id} ${app_id} ${table_name} ${record_id}, seq ${seq}, by ${user_id}: ${message ?? "no reason is known"}`,
+      `select perch.retry_update(${address}, ${seq}), or perch.discard_update(…)`,
+    );
+  });
+  if (items.length > shown)
+    findings.push(
+      warning(
+        "set aside",
+        `and more than these ${shown}`,
+        "select * from perch.document_inbox where status = 'rejected'",
+      ),
+    );
+  return findings;
+};
+
+const projections: Check = async (db) => {
+  const [row] = await db.query<{ late: number; oldest: number }>(
+    `select count(*) as late, coalesce(extract(epoch from clock_timestamp() - min(due_at)), 0)::float8 as oldest
+       from perch.document_queue where due_at < clock_timestamp() - interval '10 seconds'`,
+  );
+  if (!row || row.late === 0) return [ok("records", "show their documents")];
+  return [
+    warning(
+      "records",
+      `${row.late} lag behind their documents, the furthest by ${Math.round(row.oldest)} s`,
+      "start perch worker, or see its log",
+    ),
+  ];
+};

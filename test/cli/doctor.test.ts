@@ -1,0 +1,89 @@
+import { expect, it } from "vitest";
+import { examine } from "../../src/cli/doctor-checks.js";
+import { describeEachEngine, describeEachPostgres, emptyDatabase } from "../support/databases.js";
+import { runPerch } from "../support/processes.js";
+
+describeEachEngine("perch doctor", (open, engine) => {
+  it("finds nothing wrong with a fresh database", async () => {
+    const t = await open();
+    const findings = await examine(t.db);
+    expect(findings.filter(({ level }) => level === "error")).toEqual([]);
+    expect(findings.map(({ name }) => name)).toEqual([
+      "server",
+      "migrations",
+      "roles",
+      "row level security",
+      "login",
+      "durability",
+      "notifications",
+      "inbox",
+      "set aside",
+      "records",
+    ]);
+    expect(findings[0]?.detail).toContain(engine === "PGlite" ? "PGlite" : `PostgreSQL ${engine.slice(-2)}`);
+  });
+
+  it("lists what was set aside, and how to retry it", async () => {
+    const t = await open();
+    await t.db.query(`select perch.declare_table('notes', 'pages', '{"body": "text"}')`);
+    await t.asUser("ada", (tx) =>
+      tx.query("select perch.patch_document('notes', 'pages', 'it''s', '{\"body\": \"x\"}')"),
+    );
+    await t.asWorker((tx) =>
+      tx.query(
+        `select perch.finish_inbox('~ada', 'notes', 'pages', 'it''s', 1, null, '{"code": "PE422", "message": "invalid: no good"}')`,
+      ),
+    );
+    const [finding] = (await examine(t.db)).filter(({ name }) => name === "set aside");
+    expect(finding).toMatchObject({
+      level: "warning",
+      detail: "~ada notes pages it's, seq 1, by ada: invalid: no good",
+    });
+    const retry = /^(select .*\)), or/.exec(finding?.remedy ?? "")?.[1] ?? "";
+    expect(await t.db.query<{ retry_update: boolean }>(retry)).toEqual([{ retry_update: true }]);
+  });
+
+  it("sees that no worker runs", async () => {
+    const t = await open();
+    await t.db.query(`select perch.declare_table('notes', 'pages', '{"body": "text"}')`);
+    await t.asUser("ada", (tx) => tx.query("select perch.patch_document('notes', 'pages', 'p', '{\"body\": \"x\"}')"));
+    await t.db.query("update perch.document_inbox set created_at = created_at - interval '1 minute'");
+    expect((await examine(t.db)).find(({ name }) => name === "inbox")).toMatchObject({
+      level: "warning",
+      remedy: "start perch worker, or see its log",
+    });
+  });
+
+  it("sees a table that row level security no longer binds, trap 15", async () => {
+    const t = await open();
+    await t.db.query("alter table perch.sync_changes no force row level security");
+    expect((await examine(t.db)).find(({ name }) => name === "row level security")).toMatchObject({
+      level: "error",
+      detail: "not forced on perch.sync_changes",
+    });
+  });
+});
+
+describeEachPostgres("perch doctor, the command", (open) => {
+  it("prints a line a finding, or JSON, and tells by its exit code whether anything is wrong", async () => {
+    const t = await open();
+    const text = await runPerch(["doctor", "--database-url", t.url ?? ""]);
+    expect(text).toMatchObject({ code: 0, stderr: "" });
+    expect(text.stdout).toMatch(/^ok {7}migrations: up to date$/m);
+    await t.db.query("drop schema perch cascade");
+    const json = await runPerch(["doctor", "--json", "--database-url", t.url ?? ""]);
+    expect(json.code).toBe(1);
+    expect(
+      json.stdout
+        .trim()
+        .split("\n")
+        .map((line) => JSON.parse(line).name),
+    ).toEqual(["server", "schema"]);
+  });
+});
+
+it("perch doctor says what to do with a database that was never migrated", async () => {
+  const result = await runPerch(["doctor", "--database-url", await emptyDatabase()]);
+  expect(result.code).toBe(1);
+  expect(result.stdout).toContain("→ perch migrate up");
+});
