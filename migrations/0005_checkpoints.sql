@@ -8,7 +8,7 @@ create table perch.threads (
   tenant_id      text collate "C" not null check (tenant_id <> ''),
   thread_id      text collate "C" not null,
   namespace      text collate "C" not null default '',
-  thread_no      bigint not null,
+  thread_no      bigint not null check (thread_no > 0),
   format         text not null check (format in ('state', 'channels')),
   head_id        uuid,
   newest_id      uuid,
@@ -28,14 +28,16 @@ comment on column perch.threads.last_seq is 'The seq given to the last checkpoin
 comment on column perch.threads.last_value_no is 'The number given to the last value.';
 comment on column perch.threads.delta_channels is 'Channels of which a checkpoint may hold only what was written since an ancestor: pruning keeps those ancestors.';
 
-create unique index threads_by_no on perch.threads (tenant_id, thread_no);
+-- The condition, which is always true, keeps the planner from taking this index for a thread that is looked up by its id: while a
+-- table is small both seem to cost the same, and a plan made then is kept.
+create unique index threads_by_no on perch.threads (tenant_id, thread_no) where thread_no > 0;
 
 create table perch.stored_checkpoints (
   tenant_id      text collate "C" not null,
   thread_no      bigint not null,
   id             uuid not null,
   parent_id      uuid,
-  seq            bigint not null,
+  seq            bigint not null check (seq > 0),
   step           bigint,
   created_at     timestamptz not null default clock_timestamp(),
   schema_version integer,
@@ -52,7 +54,8 @@ comment on column perch.stored_checkpoints.value_nos is 'Which rows of perch.che
 comment on column perch.stored_checkpoints.channels is
   'Of a thread of format channels: the rest of what LangGraph calls a checkpoint, and the versions of channels that have no row in perch.checkpoint_values.';
 
-create unique index stored_checkpoints_by_seq on perch.stored_checkpoints (tenant_id, thread_no, seq);
+-- The condition is there for the same reason.
+create unique index stored_checkpoints_by_seq on perch.stored_checkpoints (tenant_id, thread_no, seq) where seq > 0;
 
 create table perch.checkpoint_values (
   tenant_id text collate "C" not null,
@@ -73,7 +76,7 @@ comment on column perch.checkpoint_values.version is 'Of a channel: its version,
 comment on column perch.checkpoint_values.type is 'How the writer encoded it; null: JSON.';
 comment on column perch.checkpoint_values.json_text is 'With bytes null as well: a channel that has a version and no value.';
 comment on column perch.checkpoint_values.pieces is
-  'Of a long array or object: its elements, in runs that other values of the thread may have as well. Between the brackets that json_text then holds.';
+  'Of a long value: where its text is in perch.checkpoint_pieces, which other values and writes of the thread may share. One piece is the text itself; several are runs of elements, to be put between the brackets that json_text then holds, with what is between those.';
 
 create table perch.checkpoint_pieces (
   tenant_id text collate "C" not null,
@@ -83,7 +86,7 @@ create table perch.checkpoint_pieces (
   primary key (tenant_id, thread_no, hash)
 );
 comment on table perch.checkpoint_pieces is
-  'Runs of elements of long values, each once a thread: a list that grows by an element does not store the others again.';
+  'The text of long values and writes, each piece once a thread: what a task wrote and what became of it is stored once, and a list that grows by an element does not store the others again.';
 comment on column perch.checkpoint_pieces.hash is 'The first half of the SHA-256 of body.';
 
 create table perch.checkpoint_writes (
@@ -95,6 +98,7 @@ create table perch.checkpoint_writes (
   channel       text collate "C" not null,
   type          text,
   json_text     text,
+  pieces        uuid[],
   bytes         bytea,
   primary key (tenant_id, thread_no, checkpoint_id, task_id, idx)
 );

@@ -3,6 +3,7 @@ create or replace function perch.append_thread_events(thread_id text, events jso
 returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   tenant constant text := perch.require_tenant();

@@ -2,6 +2,7 @@ create or replace function perch.channel_history(thread_id text, namespace text,
 returns table (kind text, task_id text, channel text, type text, json_text text, bytes bytea)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   tenant constant text := perch.require_tenant();
@@ -24,20 +25,30 @@ begin
     exit when not found;
     -- From here on upwards, so the last first.
     return query
-      select 'write', w.task_id, w.channel, w.type, w.json_text, w.bytes
+      select 'write', w.task_id, w.channel, w.type,
+           case when w.pieces is null then w.json_text else perch.assemble_json(tenant, thread.thread_no, w.json_text, w.pieces) end, w.bytes
         from perch.checkpoint_writes w
        where w.tenant_id = tenant and w.thread_no = thread.thread_no and w.checkpoint_id = c.id and w.channel = any (missing)
        order by w.task_id desc, w.idx desc;
     return query
       select 'seed', null::text, v.key, v.type, perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces), v.bytes
-        from perch.checkpoint_values v
-       where v.tenant_id = tenant and v.thread_no = thread.thread_no and v.no = any (c.value_nos)
-         and v.key = any (missing) and (v.json_text is not null or v.bytes is not null);
-    select array(select m from unnest(missing) m
-                  where m <> all (array(select v.key from perch.checkpoint_values v
-                                         where v.tenant_id = tenant and v.thread_no = thread.thread_no and v.no = any (c.value_nos)
-                                           and (v.json_text is not null or v.bytes is not null))))
-      into missing;
+        from unnest(c.value_nos) u (no)
+       cross join lateral (
+         select x.* from perch.checkpoint_values x
+          where x.tenant_id = tenant and x.thread_no = thread.thread_no and x.no = u.no
+         offset 0
+       ) v
+       where v.key = any (missing) and (v.json_text is not null or v.bytes is not null);
+    missing := array(
+      select m from unnest(missing) m
+       where m <> all (array(
+         select v.key from unnest(c.value_nos) u (no)
+          cross join lateral (
+            select x.key, x.json_text, x.bytes from perch.checkpoint_values x
+             where x.tenant_id = tenant and x.thread_no = thread.thread_no and x.no = u.no
+            offset 0
+          ) v
+          where v.json_text is not null or v.bytes is not null)));
     above := c.parent_id;
   end loop;
 end

@@ -2,6 +2,7 @@ create or replace function perch.checkpoint_history(thread_id text, max_count in
 returns setof perch.checkpoints
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   tenant constant text := perch.require_tenant();
@@ -23,7 +24,7 @@ begin
   end if;
   return query
     select c.* from perch.checkpoints c
-     where c.tenant_id = tenant and c.thread_id = checkpoint_history.thread_id and c.namespace = '' and c.seq < before_seq
+     where c.tenant_id = tenant and c.thread_id = checkpoint_history.thread_id and c.namespace = '' and c.seq > 0 and c.seq < before_seq
      order by c.seq desc
      limit checkpoint_history.max_count;
 end

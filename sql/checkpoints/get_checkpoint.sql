@@ -2,6 +2,7 @@ create or replace function perch.get_checkpoint(thread_id text, id uuid)
 returns setof perch.checkpoints
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 rows 1
 as $$
 declare

@@ -9,6 +9,7 @@ returns table (
 )
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   tenant constant text := perch.require_tenant();
@@ -35,17 +36,17 @@ begin
          and (list_channels.id is null or c.id = list_channels.id)
          and (list_channels.filter is null or c.metadata @> list_channels.filter)
          and (list_channels.before is null or case when before_seq is null then c.id < list_channels.before else c.seq < before_seq end)
-         and c.seq < coalesce(after_seq, 9223372036854775807)
+         and c.seq > 0 and c.seq < coalesce(after_seq, 9223372036854775807)
        order by c.seq desc
        limit list_channels.max_count
     loop
-      return query select * from perch.channel_rows(tenant, one, listed.id);
+      return query select * from perch.channel_rows(tenant, list_channels.thread_id, list_channels.namespace, listed.id);
     end loop;
     return;
   end if;
 
   for listed in
-    select t as thread, c.id
+    select t.thread_id, t.namespace, c.id
       from perch.threads t
       join perch.stored_checkpoints c on c.tenant_id = t.tenant_id and c.thread_no = t.thread_no
      where t.tenant_id = tenant and t.format = 'channels'
@@ -59,7 +60,7 @@ begin
      order by c.id desc, t.thread_id desc, t.namespace desc
      limit list_channels.max_count
   loop
-    return query select * from perch.channel_rows(tenant, listed.thread, listed.id);
+    return query select * from perch.channel_rows(tenant, listed.thread_id, listed.namespace, listed.id);
   end loop;
 end
 $$;

@@ -2,6 +2,7 @@ create or replace function perch.load_thread_events(thread_id text, after bigint
 returns setof perch.thread_events
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   tenant constant text := perch.require_tenant();

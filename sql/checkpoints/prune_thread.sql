@@ -85,9 +85,13 @@ begin
   delete from perch.checkpoint_pieces p
    where p.tenant_id = prune_thread.tenant_id and p.thread_no = any (numbers)
      and not exists (
-       select from (select distinct v.thread_no, u.hash
+       select from (select v.thread_no, u.hash
                       from perch.checkpoint_values v cross join unnest(v.pieces) u (hash)
-                     where v.tenant_id = prune_thread.tenant_id and v.thread_no = any (numbers)) used
+                     where v.tenant_id = prune_thread.tenant_id and v.thread_no = any (numbers)
+                    union
+                    select w.thread_no, u.hash
+                      from perch.checkpoint_writes w cross join unnest(w.pieces) u (hash)
+                     where w.tenant_id = prune_thread.tenant_id and w.thread_no = any (numbers)) used
         where used.thread_no = p.thread_no and used.hash = p.hash);
   -- Each run of a subgraph has a namespace of its own.
   delete from perch.threads t

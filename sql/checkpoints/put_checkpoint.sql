@@ -6,6 +6,7 @@ create or replace function perch.put_checkpoint(
 returns uuid
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
   tenant constant text := perch.require_tenant();
@@ -67,8 +68,15 @@ begin
   ), compared as (
     select p.key, p.json_text, v.no
       from parts p
-      left join perch.checkpoint_values v
-        on v.tenant_id = tenant and v.thread_no = thread.thread_no and v.no = any (near) and v.key is not distinct from p.key
+      left join (
+        select x.* from unnest(near) u (no)
+         cross join lateral (
+           select x.* from perch.checkpoint_values x
+            where x.tenant_id = tenant and x.thread_no = thread.thread_no and x.no = u.no
+           offset 0
+         ) x
+      ) v
+        on v.key is not distinct from p.key
        and perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces) = p.json_text
   )
   select array_agg(c.no order by c.no) filter (where c.no is not null),
@@ -81,7 +89,15 @@ begin
     made := perch.uuid_v7(thread.newest_id);
     thread.newest_id := made;
   end if;
-  perform perch.add_values(thread, keys, null, null, jsons, null) where keys is not null;
+  insert into perch.checkpoint_values (tenant_id, thread_no, no, key, json_text)
+  select tenant, thread.thread_no, thread.last_value_no + g.nth, g.key, g.json_text
+    from unnest(keys, jsons) with ordinality g (key, json_text, nth)
+   where octet_length(g.json_text) < 768;
+  for nth in 1 .. coalesce(cardinality(jsons), 0) loop
+    if octet_length(jsons[nth]) >= 768 then
+      perform perch.add_long_value(tenant, thread.thread_no, thread.last_value_no + nth, keys[nth], null, jsons[nth]);
+    end if;
+  end loop;
   insert into perch.stored_checkpoints (tenant_id, thread_no, id, parent_id, seq, step, schema_version, next_node, metadata, value_nos)
   values (tenant, thread.thread_no, made, put_checkpoint.parent_id, thread.last_seq + 1, put_checkpoint.step,
           put_checkpoint.schema_version, put_checkpoint.next_node, described,

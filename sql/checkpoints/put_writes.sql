@@ -1,27 +1,27 @@
 create or replace function perch.put_writes(
-  thread_id text, namespace text, checkpoint_id uuid, task_id text,
-  idxs integer[], channels text[], types text[], jsons text[], bytes bytea[],
+  tenant_id text, thread_id text, namespace text, checkpoint_id uuid, task_id text,
+  idxs integer[], channels text[], types text[], starts integer[], sizes integer[], payload bytea,
   replace boolean default false, fencing_token bigint default null
 )
 returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
 as $$
 declare
-  tenant constant text := perch.require_tenant();
+  tenant constant text := coalesce(case when put_writes.tenant_id is not null then set_config('app.current_tenant_id', put_writes.tenant_id, true) end,
+    perch.current_tenant_id());
   number bigint;
   found_format text;
 begin
-  perform perch.check_id(put_writes.thread_id, 'thread_id');
-  perform perch.check_id(put_writes.task_id, 'task_id', 1024);
-  if put_writes.namespace <> '' then
-    perform perch.check_id(put_writes.namespace, 'namespace', 1024);
+  if coalesce(put_writes.task_id, '') = '' or octet_length(put_writes.task_id) > 1024 or put_writes.checkpoint_id is null or put_writes.payload is null then
+    perform perch.require_tenant();
+    perform perch.check_id(put_writes.task_id, 'task_id', 1024);
+    perform perch.fail('PE422', 'checkpoint_id or payload is missing');
   end if;
-  if put_writes.namespace is null or put_writes.checkpoint_id is null then
-    perform perch.fail('PE422', 'namespace or checkpoint_id is missing');
+  if octet_length(put_writes.payload) > 1048576 or current_setting('perch.max_state_bytes', true) is not null then
+    perform perch.check_state_size(octet_length(put_writes.payload));
   end if;
-  perform perch.check_state_size((select coalesce(sum(octet_length(g.json_text)), 0) + coalesce(sum(octet_length(g.bytes)), 0)
-                                    from unnest(put_writes.jsons, put_writes.bytes) g (json_text, bytes)));
   if put_writes.fencing_token is not null then
     perform perch.require_lease(tenant, put_writes.thread_id, put_writes.fencing_token);
   end if;
@@ -34,25 +34,31 @@ begin
      where t.tenant_id = tenant and t.thread_id = put_writes.thread_id and t.namespace = put_writes.namespace
        for key share;
     exit when found;
-    perform perch.make_thread(tenant, put_writes.thread_id, put_writes.namespace, 'channels');
+    perform perch.make_thread(perch.require_tenant(), put_writes.thread_id, put_writes.namespace, 'channels');
   end loop;
-
-  perform perch.check_format(put_writes.thread_id, found_format, 'channels');
-
-  if put_writes.replace then
-    insert into perch.checkpoint_writes (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json_text, bytes)
-    select tenant, number, put_writes.checkpoint_id, put_writes.task_id, g.idx, g.channel, g.type, g.json_text, g.bytes
-      from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.jsons, put_writes.bytes) g (idx, channel, type, json_text, bytes)
-    on conflict on constraint checkpoint_writes_pkey do update
-      set channel = excluded.channel, type = excluded.type, json_text = excluded.json_text, bytes = excluded.bytes;
-  else
-    insert into perch.checkpoint_writes (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json_text, bytes)
-    select tenant, number, put_writes.checkpoint_id, put_writes.task_id, g.idx, g.channel, g.type, g.json_text, g.bytes
-      from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.jsons, put_writes.bytes) g (idx, channel, type, json_text, bytes)
-    on conflict on constraint checkpoint_writes_pkey do nothing;
+  if found_format <> 'channels' then
+    perform perch.check_format(put_writes.thread_id, found_format, 'channels');
   end if;
+
+  if 768 <= any (put_writes.sizes) then
+    for nth in 1 .. cardinality(put_writes.idxs) loop
+      if put_writes.sizes[nth] >= 768 and put_writes.types[nth] is null then
+        perform perch.add_long_write(tenant, number, put_writes.checkpoint_id, put_writes.task_id, put_writes.idxs[nth], put_writes.channels[nth],
+          convert_from(substring(put_writes.payload from put_writes.starts[nth] for put_writes.sizes[nth]), 'UTF8'), put_writes.replace);
+      end if;
+    end loop;
+  end if;
+  insert into perch.checkpoint_writes as w (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json_text, bytes)
+  select tenant, number, put_writes.checkpoint_id, put_writes.task_id, g.idx, g.channel, g.type,
+         case when g.type is null then convert_from(substring(put_writes.payload from g.start for g.size), 'UTF8') end,
+         case when g.type is not null then substring(put_writes.payload from g.start for g.size) end
+    from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.starts, put_writes.sizes) g (idx, channel, type, start, size)
+   where g.type is not null or g.size is null or g.size < 768
+  on conflict on constraint checkpoint_writes_pkey do update
+    set channel = excluded.channel, type = excluded.type, json_text = excluded.json_text, pieces = null, bytes = excluded.bytes
+    where put_writes.replace;
 end
 $$;
 
-comment on function perch.put_writes(text, text, uuid, text, integer[], text[], text[], text[], bytea[], boolean, bigint) is
-  'For LangGraph savers: keeps what a task wrote on top of a checkpoint, so that the task does not run again when the step is resumed. The checkpoint may be put later. A write that is there already stays as it is, or is replaced. Errors: PE401, PE409 for a lost lease, PE413, PE422.';
+comment on function perch.put_writes(text, text, text, uuid, text, integer[], text[], text[], integer[], integer[], bytea, boolean, bigint) is
+  'For LangGraph savers: keeps what a task wrote on top of a checkpoint of a tenant (null: the current one), so that the task does not run again when the step is resumed. The checkpoint may be put later. Values lie in payload as for perch.put_channels. A write that is there already stays as it is, or is replaced. Errors: PE401, PE409 for a lost lease, PE413, PE422.';

@@ -1,18 +1,17 @@
 -- Where one run of elements ends and the next begins depends on the elements alone, not on their place: what is added or changed
 -- somewhere leaves the runs elsewhere as they were. (hashtext may differ between builds: then less is shared, nothing else.)
-create or replace function perch.split_json(json_text text, spaced boolean)
+create or replace function perch.split_json(json_text text, separator text)
 returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  separator constant text := case when split_json.spaced then ', ' else ',' end;
-  colon constant text := case when split_json.spaced then ': ' else ':' end;
+  colon constant text := case separator when ', ' then ': ' else ':' end;
   opens constant text := left(split_json.json_text, 1);
   bodies text[];
 begin
-  if opens not in ('[', '{') then
-    return null;
+  if opens not in ('[', '{') or octet_length(split_json.json_text) < 16384 then
+    return array[split_json.json_text];
   end if;
   with elements as (
     select a.value::text as body, a.nth from json_array_elements(case opens when '[' then split_json.json_text::json end) with ordinality a (value, nth)
@@ -32,11 +31,11 @@ begin
   select array_agg(r.body order by r.run) into bodies from runs r;
   -- Joined again it must be what it was, to the letter: JSON can be written in more ways than these.
   if cardinality(bodies) < 2 or opens || array_to_string(bodies, separator) || right(split_json.json_text, 1) <> split_json.json_text then
-    return null;
+    return array[split_json.json_text];
   end if;
   return bodies;
 end
 $$;
 
-comment on function perch.split_json(text, boolean) is
-  'Private. The elements of a JSON array or object, in runs without brackets; spaced: written as jsonb is. Null when that would not give the same text again, or one run only.';
+comment on function perch.split_json(text, text) is
+  'Private. The elements of a long JSON array or object, in runs without brackets. separator: what is between elements, '','' or, as jsonb writes it, '', ''. One run, the text itself, when it is not long, no array or object, or would not be the same text when joined again.';

@@ -3,16 +3,18 @@
 -- does not matter to whoever passes the last id: the next one counts on from it.
 create or replace function perch.uuid_v7(after uuid default null)
 returns uuid
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select (left(t.hex, 12) || '7' || right(t.hex, 3) || right(replace(gen_random_uuid()::text, '-', ''), 16))::uuid
-    from (
-      select lpad(to_hex(greatest(
-               floor(extract(epoch from clock_timestamp()) * 4096000)::bigint,
-               ('x' || left(a.hex, 12) || substr(a.hex, 14, 3))::bit(60)::bigint + 1)), 15, '0') as hex
-        from (select replace(uuid_v7.after::text, '-', '') as hex) a
-    ) t
+declare
+  known constant text := replace(uuid_v7.after::text, '-', '');
+  ticks constant bigint := greatest(
+    floor(extract(epoch from clock_timestamp()) * 4096000)::bigint,
+    ('x' || left(known, 12) || substr(known, 14, 3))::bit(60)::bigint + 1);
+  hex constant text := lpad(to_hex(ticks), 15, '0');
+begin
+  return (left(hex, 12) || '7' || right(hex, 3) || right(replace(gen_random_uuid()::text, '-', ''), 16))::uuid;
+end
 $$;
 
 comment on function perch.uuid_v7(uuid) is

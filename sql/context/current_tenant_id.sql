@@ -1,9 +1,12 @@
+-- plpgsql keeps the plan from call to call, and every policy of a tenant's table calls this once a statement.
 create or replace function perch.current_tenant_id()
 returns text
-language sql stable parallel safe
+language plpgsql stable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-  select nullif(current_setting('app.current_tenant_id', true), '')
+begin
+  return nullif(current_setting('app.current_tenant_id', true), '');
+end
 $$;
 
 comment on function perch.current_tenant_id() is

@@ -18,7 +18,7 @@ import type { Database } from "../database/types.js";
 import { PerchError } from "../errors.js";
 import { metadataText } from "./metadata.js";
 import { type ChannelRow, groups, tuple } from "./rows.js";
-import { columns, loadedValue, noValue, type StoredValue, storedValue } from "./values.js";
+import { type EncodedValue, encodedValue, loadedValue, noValue, packed, type StoredValue } from "./values.js";
 
 /** LangGraph's configuration of a run, as its savers get it. */
 type Config = Parameters<BaseCheckpointSaver["getTuple"]>[0];
@@ -34,6 +34,14 @@ export interface PerchSaverOptions {
 /** Checkpoints of `list` that are read at a time. */
 const pageSize = 50;
 
+// What every step of a run calls: statements that are short to parse, and name the tenant on their own.
+const putChannels = `select perch.put_channels(tenant_id => $1, thread_id => $2, namespace => $3, id => $4, parent_id => $5, step => $6,
+  metadata => $7, checkpoint => $8, channels => $9, types => $10, starts => $11, sizes => $12, payload => $13,
+  only_known => $14, delta_channels => $15, fencing_token => $16)`;
+const putWrites = `select perch.put_writes(tenant_id => $1, thread_id => $2, namespace => $3, checkpoint_id => $4, task_id => $5, idxs => $6,
+  channels => $7, types => $8, starts => $9, sizes => $10, payload => $11, replace => $12, fencing_token => $13)`;
+const loadChannels = "select * from perch.load_channels(tenant_id => $1, thread_id => $2, namespace => $3, id => $4)";
+
 /**
  * Keeps the checkpoints of LangGraph graphs in perch's tables, for one tenant:
  *
@@ -45,11 +53,13 @@ const pageSize = 50;
  */
 export class PerchSaver extends BaseCheckpointSaver {
   readonly tenantId: string;
+  readonly #db: Database;
   readonly #calls: TenantCalls;
 
   constructor({ db, tenantId, serde }: PerchSaverOptions) {
     super(serde);
     this.tenantId = tenantId;
+    this.#db = db;
     this.#calls = tenantCalls(db, tenantId);
   }
 
@@ -57,8 +67,7 @@ export class PerchSaver extends BaseCheckpointSaver {
   override async getTuple(config: Config): Promise<CheckpointTuple | undefined> {
     const { threadId, namespace, id } = place(config);
     if (threadId === undefined || (id !== undefined && !isCheckpointId(id))) return undefined;
-    const args = { thread_id: threadId, namespace: namespace ?? "", id };
-    const rows = await this.#calls.rows<ChannelRow>("load_channels", args);
+    const rows = await this.#db.query<ChannelRow>(loadChannels, [this.tenantId, threadId, namespace ?? "", id ?? null]);
     return rows.length === 0 ? undefined : tuple(this.serde, rows, this.getNextVersion(undefined));
   }
 
@@ -103,21 +112,26 @@ export class PerchSaver extends BaseCheckpointSaver {
     // A copy of a checkpoint is put beside it without saying so: what it shares with it is found by comparison.
     const isCopy = Object.keys(newVersions).length === 0;
     const channels = Object.keys(isCopy ? values : newVersions);
-    const stored = await Promise.all(channels.map((channel) => this.#stored(values, channel)));
-    await this.#calls.rows("put_channels", {
-      thread_id: threadId,
+    const encoded = await Promise.all(channels.map((channel) => this.#encoded(values, channel)));
+    const { types, starts, sizes, payload } = packed(encoded);
+    await this.#db.query(putChannels, [
+      this.tenantId,
+      threadId,
       namespace,
-      id: checkpointId(checkpoint.id, "checkpoint.id"),
-      parent_id: checkpointId(parentId, "checkpoint_id") ?? null,
-      step: metadata.step ?? null,
-      metadata: await metadataText(this.serde, metadata),
-      checkpoint: JSON.stringify({ ...rest, channel_versions }),
+      checkpointId(checkpoint.id, "checkpoint.id"),
+      checkpointId(parentId, "checkpoint_id") ?? null,
+      metadata.step ?? null,
+      await metadataText(this.serde, metadata),
+      JSON.stringify({ ...rest, channel_versions }),
       channels,
-      ...columns(stored),
-      only_known: isCopy,
-      delta_channels: deltaChannels(values, metadata),
-      fencing_token: fencingToken,
-    });
+      types,
+      starts,
+      sizes,
+      payload,
+      isCopy,
+      deltaChannels(values, metadata),
+      fencingToken ?? null,
+    ]);
     return { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpoint.id } };
   }
 
@@ -126,19 +140,24 @@ export class PerchSaver extends BaseCheckpointSaver {
     const { threadId, namespace = "", id, fencingToken } = place(config);
     if (threadId === undefined) throw missing("thread_id");
     if (id === undefined) throw missing("checkpoint_id");
-    const stored = await Promise.all(writes.map(([, value]) => storedValue(this.serde, value)));
-    await this.#calls.rows("put_writes", {
-      thread_id: threadId,
+    const encoded = await Promise.all(writes.map(([, value]) => encodedValue(this.serde, value)));
+    const { types, starts, sizes, payload } = packed(encoded);
+    await this.#db.query(putWrites, [
+      this.tenantId,
+      threadId,
       namespace,
-      checkpoint_id: checkpointId(id, "checkpoint_id"),
-      task_id: taskId,
-      idxs: writes.map(([channel], nth) => WRITES_IDX_MAP[channel] ?? nth),
-      channels: writes.map(([channel]) => channel),
-      ...columns(stored),
+      checkpointId(id, "checkpoint_id"),
+      taskId,
+      writes.map(([channel], nth) => WRITES_IDX_MAP[channel] ?? nth),
+      writes.map(([channel]) => channel),
+      types,
+      starts,
+      sizes,
+      payload,
       // Errors, interrupts and the like: the last one counts. Anything else a task wrote once stays.
-      replace: writes.every(([channel]) => channel in WRITES_IDX_MAP),
-      fencing_token: fencingToken,
-    });
+      writes.every(([channel]) => channel in WRITES_IDX_MAP),
+      fencingToken ?? null,
+    ]);
   }
 
   /** Deletes a thread with all its namespaces. */
@@ -176,8 +195,8 @@ export class PerchSaver extends BaseCheckpointSaver {
     return history;
   }
 
-  #stored(values: Readonly<Record<string, unknown>>, channel: string): Promise<StoredValue> {
-    return Object.hasOwn(values, channel) ? storedValue(this.serde, values[channel]) : Promise.resolve(noValue);
+  #encoded(values: Readonly<Record<string, unknown>>, channel: string): Promise<EncodedValue> {
+    return Object.hasOwn(values, channel) ? encodedValue(this.serde, values[channel]) : Promise.resolve(noValue);
   }
 }
 

@@ -1,42 +1,47 @@
+import { isUtf8 } from "node:buffer";
 import type { SerializerProtocol } from "@langchain/langgraph-checkpoint";
 
-/** A value as it is stored: JSON as text, anything else as bytes with its type; nothing at all: a channel without a value. */
-export interface StoredValue {
-  type: string | null;
-  json_text: string | null;
-  bytes: Uint8Array | null;
+/** An encoded value on its way to the database: JSON (type null) or bytes of another type; no bytes: a channel without a value. */
+export interface EncodedValue {
+  readonly type: string | null;
+  readonly bytes: Uint8Array | null;
 }
 
-const none: StoredValue = { type: null, json_text: null, bytes: null };
-const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+export const noValue: EncodedValue = { type: null, bytes: null };
 
-export async function storedValue(serde: SerializerProtocol, value: unknown): Promise<StoredValue> {
+export async function encodedValue(serde: SerializerProtocol, value: unknown): Promise<EncodedValue> {
   const [type, bytes] = await serde.dumpsTyped(value);
-  if (type !== "json") return { type, json_text: null, bytes };
-  try {
-    const json_text = utf8.decode(bytes);
-    // A text of Postgres holds no NUL. JSON has none either, but what a serializer calls "json" is its own affair.
-    if (!json_text.includes("\0")) return { type: null, json_text, bytes: null };
-  } catch {
-    // No UTF-8.
+  // JSON is kept as text, so that SQL can read it: that is UTF-8 without NUL, whatever a serializer may call "json".
+  const isText = type === "json" && isUtf8(bytes) && !bytes.includes(0);
+  return { type: isText ? null : type, bytes };
+}
+
+/** Values as the SQL functions take them: one behind the other, and where each begins (from 1) and how long it is. */
+export function packed(values: readonly EncodedValue[]) {
+  const sizes: (number | null)[] = [];
+  const starts: number[] = [];
+  const parts: Uint8Array[] = [];
+  let next = 1;
+  for (const { bytes } of values) {
+    starts.push(next);
+    sizes.push(bytes === null ? null : bytes.byteLength);
+    if (bytes === null) continue;
+    next += bytes.byteLength;
+    parts.push(bytes);
   }
-  return { type, json_text: null, bytes };
+  const types = values.map(({ type }) => type);
+  return { types, starts, sizes, payload: parts.length === 1 ? (parts[0] as Uint8Array) : Buffer.concat(parts) };
+}
+
+/** A value as it comes from the database. */
+export interface StoredValue {
+  readonly type: string | null;
+  readonly json_text: string | null;
+  readonly bytes: Uint8Array | null;
 }
 
 export const hasValue = ({ json_text, bytes }: StoredValue): boolean => json_text !== null || bytes !== null;
 
 export function loadedValue(serde: SerializerProtocol, { type, json_text, bytes }: StoredValue): Promise<unknown> {
-  if (json_text !== null) return serde.loadsTyped("json", json_text);
-  return serde.loadsTyped(type ?? "json", bytes ?? "");
+  return serde.loadsTyped(type ?? "json", json_text ?? bytes ?? "");
 }
-
-/** One array a column, as the SQL functions take lists of values. Without names: none of these channels has a value. */
-export function columns(values: readonly StoredValue[]) {
-  return {
-    types: values.map(({ type }) => type),
-    jsons: values.map(({ json_text }) => json_text),
-    bytes: values.map(({ bytes }) => bytes),
-  };
-}
-
-export const noValue: StoredValue = none;

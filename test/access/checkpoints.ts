@@ -22,14 +22,14 @@ export async function makeThreads(tx: Transaction): Promise<void> {
     await tx.query(`select perch.append_thread_events(thread_id => 'run', events => array['{"n": 1}'::jsonb])`);
     await tx.query("select perch.acquire_lease(thread_id => 'run', holder => 'first', duration => '1 day')");
     await tx.query(
-      `select perch.put_channels(thread_id => 'graph', namespace => '', id => $1, parent_id => null, step => 0, metadata => '{}',
-              checkpoint => '{"v": 4, "channel_versions": {"said": 1}}', channels => '{said}', types => '{null}', jsons => array[$2],
-              bytes => '{null}')`,
-      [graph, JSON.stringify(["x".repeat(5000), "y".repeat(5000)])],
+      `select perch.put_channels(tenant_id => null, thread_id => 'graph', namespace => '', id => $1, parent_id => null, step => 0,
+              metadata => '{}', checkpoint => '{"v": 4, "channel_versions": {"said": 1}}', channels => '{said}', types => '{null}',
+              starts => '{1}', sizes => array[octet_length($2)], payload => convert_to($2, 'UTF8'))`,
+      [graph, JSON.stringify(["x".repeat(9000), "y".repeat(9000)])],
     );
     await tx.query(
-      `select perch.put_writes(thread_id => 'graph', namespace => '', checkpoint_id => $1, task_id => 'task', idxs => '{0}',
-              channels => '{said}', types => '{null}', jsons => '{1}', bytes => '{null}')`,
+      `select perch.put_writes(tenant_id => null, thread_id => 'graph', namespace => '', checkpoint_id => $1, task_id => 'task',
+              idxs => '{0}', channels => '{said}', types => '{null}', starts => '{1}', sizes => '{1}', payload => '1')`,
       [graph],
     );
   }
@@ -40,6 +40,14 @@ const piece = (...callers: FunctionEntry["callers"]): FunctionEntry => ({ caller
 const count = (call: string) => `(select count(*) from ${call})`;
 const ofAcme = `thread_id => 'run', id => '${ids.acme}'`;
 const token = "(select l.token from perch.thread_leases l where l.tenant_id = 'acme')";
+
+// A saver names its tenant in the call: whoever may call at all may also call perch.set_tenant.
+const putChannels = (tenant: string) =>
+  `perch.put_channels(tenant_id => ${tenant}, thread_id => 'graph', namespace => '', id => '${fresh}', parent_id => '${graph}', step => 1,
+     metadata => '{}', checkpoint => '{}', channels => '{}', types => '{}', starts => '{}', sizes => '{}', payload => '')`;
+const putWrites = (tenant: string) =>
+  `perch.put_writes(tenant_id => ${tenant}, thread_id => 'graph', namespace => '', checkpoint_id => '${graph}', task_id => 'other',
+     idxs => '{0}', channels => '{said}', types => '{null}', starts => '{1}', sizes => '{1}', payload => '1')`;
 
 export const checkpointFunctions: Record<string, FunctionEntry> = {
   put_checkpoint: app(
@@ -79,17 +87,18 @@ export const checkpointFunctions: Record<string, FunctionEntry> = {
   fork_checkpoint: app(`perch.fork_checkpoint(${ofAcme}) is not null`, "401 404 yes yes yes 401"),
   delete_thread: app("perch.delete_thread(thread_id => 'run')", "401 1 1 1 1 401"),
   prune_checkpoints: app("perch.prune_checkpoints(keep_last => 1)", "401 0 0 0 0 401"),
-  put_channels: app(
-    `perch.put_channels(thread_id => 'graph', namespace => '', id => '${fresh}', parent_id => '${graph}', step => 1, metadata => '{}',
-       checkpoint => '{}', channels => '{}', types => '{}', jsons => '{}', bytes => '{}')`,
-    "401 ok ok ok ok 401",
+  put_channels: app(putChannels("null"), "401 ok ok ok ok 401"),
+  "put_channels: for a tenant by name": app(putChannels("'acme'"), "ok"),
+  put_writes: app(putWrites("null"), "401 ok ok ok ok 401"),
+  "put_writes: for no tenant": app(putWrites("''"), "401"),
+  load_channels: app(
+    count("perch.load_channels(tenant_id => null, thread_id => 'graph', namespace => '')"),
+    "401 3 3 3 3 401",
   ),
-  put_writes: app(
-    `perch.put_writes(thread_id => 'graph', namespace => '', checkpoint_id => '${graph}', task_id => 'other', idxs => '{0}',
-       channels => '{said}', types => '{null}', jsons => '{1}', bytes => '{null}')`,
-    "401 ok ok ok ok 401",
+  "load_channels: of a state": app(
+    count("perch.load_channels(tenant_id => null, thread_id => 'run', namespace => '')"),
+    "401 422 422 422 422 401",
   ),
-  load_channels: app(count("perch.load_channels(thread_id => 'graph', namespace => '')"), "401 3 3 3 3 401"),
   list_channels: app(count("perch.list_channels()"), "401 3 3 3 3 401"),
   channel_history: app(
     count(`perch.channel_history(thread_id => 'graph', namespace => '', id => '${graph}', channels => '{said}')`),
@@ -107,8 +116,11 @@ export const checkpointFunctions: Record<string, FunctionEntry> = {
   release_lease: app(`perch.release_lease(thread_id => 'run', token => ${token})`, "401 no yes yes yes 401"),
   assemble_json: piece("perch_app", "perch_worker"),
   as_jsonb: piece("perch_app", "perch_worker"),
-  add_values: piece(),
+  add_long_value: piece(),
+  add_long_write: piece(),
+  add_pieces: piece(),
   channel_rows: piece(),
+  head_after: piece(),
   check_checkpoint: piece(),
   check_count: piece(),
   check_duration: piece(),
