@@ -11,6 +11,8 @@ export interface Replay {
    * Rejects when a document shows something the recording had not, or when nothing moves for a minute.
    */
   type(from: number, to: number, ahead?: number): Promise<void>;
+  /** Shows each author what the first of their steps in [from, to) was typed upon. */
+  prepare(from: number, to: number): Promise<void>;
   /**
    * Shows both authors everything, and waits until both have all that was typed, and the server has confirmed it. Only where the
    * recording lets both know everything: at an interruption, or at the end.
@@ -86,6 +88,12 @@ export function createReplay(schedule: Schedule, authors: readonly [Author, Auth
     },
     async type(from, to, ahead = Number.POSITIVE_INFINITY) {
       await Promise.all([typeAs(0, from, to, ahead), typeAs(1, from, to, ahead)]);
+    },
+    async prepare(from, to) {
+      const first = ([0, 1] as const).map((index) =>
+        schedule.steps.slice(from, to).find(({ author }) => author === index),
+      );
+      await Promise.all(first.map((step) => step && show(step.author, step.others)));
     },
     async settle() {
       await Promise.all(([0, 1] as const).map((index) => show(index, authors[other(index)].counters.length)));

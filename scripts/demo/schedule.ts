@@ -54,8 +54,9 @@ export function scheduleOf(trace: ConcurrentTrace): Schedule {
 
 /**
  * Where the session may be interrupted: indexes k such that after step k-1 each author next types with all that the other had
- * typed before k on the screen, and the `quiet` steps before k can be typed without hearing of one another. A server may die
- * within these steps and catch everybody up afterwards without showing an author anything the recording has not shown.
+ * typed before k on the screen, and each types the `quiet` steps before k seeing one and the same of the other, all of it typed
+ * before. A server may die within these steps and catch everybody up afterwards, without an author having to hear of anything
+ * meanwhile, or being shown what the recording has not shown.
  */
 export function interruptions({ steps }: Schedule, quiet: number): number[] {
   const typed: [number, number][] = [[0, 0]];
@@ -73,7 +74,16 @@ export function interruptions({ steps }: Schedule, quiet: number): number[] {
     if (step === undefined || upToHere === undefined || before === undefined) continue;
     next[step.author] = step.others;
     if (next[0] < upToHere[1] || next[1] < upToHere[0]) continue;
-    if (steps.slice(k - quiet, k).every(({ author, others }) => others <= before[other(author)])) found.push(k);
+    if (isQuiet(steps.slice(k - quiet, k), before)) found.push(k);
   }
   return found.reverse();
+}
+
+/** Whether neither author sees anything new within these steps. */
+function isQuiet(steps: readonly Step[], typedBefore: readonly [number, number]): boolean {
+  const seen: [number | undefined, number | undefined] = [undefined, undefined];
+  return steps.every(({ author, others }) => {
+    seen[author] ??= others;
+    return others === seen[author] && others <= typedBefore[other(author)];
+  });
 }

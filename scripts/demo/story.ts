@@ -249,6 +249,8 @@ interface CrashOptions {
 /** Kills the server while edits are under way to it, goes on typing while it is away, and starts it again. */
 async function crash({ stage, place, reader, authors, replay, from, to }: CrashOptions): Promise<Crash> {
   const middle = Math.ceil((from + to) / 2);
+  // While the server is away nobody can be shown anything.
+  await replay.prepare(from, to);
   await replay.type(from, middle);
   // Into the middle of what is under way: the last of these edits were sent a moment ago.
   await stage.perch.kill();
