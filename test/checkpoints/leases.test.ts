@@ -1,0 +1,199 @@
+import { beforeAll, describe, expect, it } from "vitest";
+import { z } from "zod";
+import { CheckpointStore, threadLeases, threadLog } from "../../src/checkpoints/index.js";
+import { openPostgres } from "../../src/database/postgres.js";
+import { describeEachEngine, postgres, type TestDatabase } from "../support/databases.js";
+import { freshTenant } from "./support.js";
+
+const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
+const schema = z.object({ by: z.string() });
+
+describeEachEngine("leases", (open) => {
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+  });
+  const parts = () => {
+    const options = { db: t.db, tenantId: freshTenant() };
+    return {
+      leases: threadLeases(options),
+      store: new CheckpointStore({ ...options, schema }),
+      log: threadLog(options),
+    };
+  };
+  const lost = { code: "PE409" };
+
+  it("have one holder at a time, until it releases", async () => {
+    const { leases } = parts();
+    const first = await leases.acquire("run", { holder: "first" });
+    expect(first).toMatchObject({
+      threadId: "run",
+      holder: "first",
+      token: expect.any(Number),
+      expiresAt: expect.any(Date),
+    });
+    expect(await leases.acquire("run", { holder: "second" })).toBeUndefined();
+    expect(await leases.acquire("other", { holder: "second" })).toBeDefined();
+    expect(await leases.release(first as never)).toBe(true);
+    expect(await leases.release(first as never)).toBe(false);
+    const second = await leases.acquire("run", { holder: "second" });
+    expect(second?.token).toBeGreaterThan(first?.token as number);
+    await expect(leases.renew(first as never)).rejects.toMatchObject(lost);
+  });
+
+  it("of a holder that died expire, and what it still sends is refused", async () => {
+    const { leases, store, log } = parts();
+    const dead = await leases.acquire("run", { holder: "dead", durationMs: 300 });
+    const fencingToken = dead?.token as number;
+    await store.put("run", { state: { by: "dead" }, step: 1, fencingToken });
+    await log.append("run", ["dead"], { fencingToken });
+    expect(await leases.acquire("run", { holder: "alive" })).toBeUndefined();
+    await pause(350);
+    const alive = await leases.acquire("run", { holder: "alive" });
+    expect(alive?.token).toBeGreaterThan(fencingToken);
+
+    const head = await store.put("run", { state: { by: "alive" }, step: 2, fencingToken: alive?.token });
+    await expect(store.put("run", { state: { by: "dead" }, step: 2, fencingToken })).rejects.toMatchObject(lost);
+    await expect(store.updateState("run", head, { by: "dead" }, { fencingToken })).rejects.toMatchObject(lost);
+    await expect(log.append("run", ["dead"], { fencingToken })).rejects.toMatchObject(lost);
+    await expect(leases.renew(dead as never)).rejects.toMatchObject(lost);
+    expect(await leases.release(dead as never)).toBe(false);
+    expect((await store.latest("run"))?.state).toEqual({ by: "alive" });
+  });
+
+  it("are prolonged from now, also one that expired while nobody wanted it", async () => {
+    const { leases, store } = parts();
+    const lease = await leases.acquire("run", { holder: "me", durationMs: 200 });
+    await pause(250);
+    await store.put("run", { state: { by: "me" }, step: 1, fencingToken: lease?.token });
+    const renewed = await leases.renew(lease as never, 60_000);
+    expect(renewed.token).toBe(lease?.token);
+    expect(renewed.expiresAt.getTime()).toBeGreaterThan((lease?.expiresAt.getTime() as number) + 50_000);
+    expect(await leases.acquire("run", { holder: "other" })).toBeUndefined();
+  });
+
+  it("give the same holder a new token, with which it is not taken for its former self", async () => {
+    const { leases, store } = parts();
+    const before = await leases.acquire("run", { holder: "me" });
+    const after = await leases.acquire("run", { holder: "me" });
+    expect(after?.token).toBeGreaterThan(before?.token as number);
+    await expect(store.put("run", { state: { by: "me" }, step: 1, fencingToken: before?.token })).rejects.toMatchObject(
+      lost,
+    );
+    await store.put("run", { state: { by: "me" }, step: 1, fencingToken: after?.token });
+  });
+
+  it("refuse the token of a lease that was released, that never was, or of a thread that was deleted", async () => {
+    const { leases, store } = parts();
+    const attempt = (fencingToken: number) => store.put("run", { state: { by: "me" }, step: 1, fencingToken });
+    await expect(attempt(1)).rejects.toMatchObject(lost);
+    const lease = await leases.acquire("run", { holder: "me" });
+    const token = lease?.token as number;
+    await leases.release(lease as never);
+    await expect(attempt(token)).rejects.toMatchObject(lost);
+    await leases.acquire("run", { holder: "me" });
+    await store.deleteThread("run");
+    await expect(attempt(token)).rejects.toMatchObject(lost);
+    const anew = await leases.acquire("run", { holder: "you" });
+    expect(anew?.token).toBeGreaterThan(token);
+    await expect(attempt(token)).rejects.toMatchObject(lost);
+  });
+
+  it("trap 47: have a time limit that means something", async () => {
+    const { leases } = parts();
+    for (const durationMs of [0, -1, 86_400_001]) {
+      await expect(leases.acquire("run", { holder: "me", durationMs })).rejects.toMatchObject({ code: "PE422" });
+    }
+    await expect(leases.acquire("run", { holder: "" })).rejects.toMatchObject({ code: "PE422" });
+  });
+
+  it("are renewed as long as the work takes, and released after it", async () => {
+    const { leases } = parts();
+    const result = await leases.hold("run", { holder: "me", durationMs: 300 }, async (lease, signal) => {
+      await pause(900);
+      expect(signal.aborted).toBe(false);
+      expect(await leases.acquire("run", { holder: "other" })).toBeUndefined();
+      await expect(leases.hold("run", { holder: "other" }, async () => "never")).rejects.toMatchObject(lost);
+      return lease.token;
+    });
+    expect(result).toEqual(expect.any(Number));
+    expect(await leases.acquire("run", { holder: "other" })).toBeDefined();
+    const failing = leases.hold("again", { holder: "me" }, async () => {
+      throw new Error("changed my mind");
+    });
+    await expect(failing).rejects.toThrow("changed my mind");
+    expect(await leases.acquire("again", { holder: "other" })).toBeDefined();
+  });
+
+  it("tell the work when they are lost", async () => {
+    const { leases } = parts();
+    const work = leases.hold("run", { holder: "me", durationMs: 300 }, async (_, signal) => {
+      // As after a pause in which the lease expired and somebody else, who goes by the same name here, took it.
+      await leases.acquire("run", { holder: "me" });
+      await new Promise((done) => signal.addEventListener("abort", done, { once: true }));
+      return "too late";
+    });
+    await expect(work).rejects.toMatchObject(lost);
+  });
+});
+
+describe("leases on Postgres 18", () => {
+  const open = postgres();
+
+  it("trap 48: are held by no connection: all may go, and another one renews", async () => {
+    const t = await open();
+    const tenantId = freshTenant();
+    const one = openPostgres({ url: t.url as string, poolSize: 1 });
+    const lease = await threadLeases({ db: one, tenantId }).acquire("run", { holder: "me" });
+    const locks =
+      "select 1 from pg_locks where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database())";
+    expect(await t.db.query(locks)).toEqual([]);
+    const backend = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()";
+    await t.db.query(`select pg_terminate_backend(b.pid) from (${backend}) b`);
+    await one.close();
+
+    const elsewhere = { db: await t.connect(), tenantId };
+    expect(await threadLeases(elsewhere).acquire("run", { holder: "other" })).toBeUndefined();
+    await threadLeases(elsewhere).renew(lease as never);
+    const store = new CheckpointStore({ ...elsewhere, schema });
+    await store.put("run", { state: { by: "me" }, step: 1, fencingToken: lease?.token });
+  });
+
+  it("trap 48: neither make anybody wait who asks, nor let one be taken under a put that has begun", async () => {
+    const t = await open();
+    const options = { db: t.db, tenantId: freshTenant() };
+    const leases = threadLeases(options);
+    const store = new CheckpointStore({ ...options, schema });
+    const lease = await leases.acquire("run", { holder: "me", durationMs: 500 });
+    let commit = () => {};
+    const held = new Promise<void>((done) => {
+      commit = done;
+    });
+    let begun = () => {};
+    const began = new Promise<void>((done) => {
+      begun = done;
+    });
+    const order: string[] = [];
+    const putting = t.db.transaction(async (tx) => {
+      await store.in(tx).put("run", { state: { by: "me" }, step: 1, fencingToken: lease?.token });
+      begun();
+      await held;
+      order.push("put");
+    });
+    await began;
+    // While it runs: whoever asks is answered, and the holder renews.
+    expect(await leases.acquire("run", { holder: "other" })).toBeUndefined();
+    await leases.renew(lease as never, 100);
+    await pause(150);
+    const taking = leases.acquire("run", { holder: "other" }).then((taken) => {
+      order.push("taken");
+      return taken;
+    });
+    await pause(200);
+    expect(order).toEqual([]);
+    commit();
+    await putting;
+    expect(await taking).toMatchObject({ holder: "other" });
+    expect(order).toEqual(["put", "taken"]);
+  });
+});
