@@ -6,7 +6,8 @@ import { toJson } from "./json.js";
 import { kindOfType, parseRootId, scalarRootId } from "./layout.js";
 import { isMergeable, parseMergeable } from "./mergeable.js";
 import { checkStructure, containerPrefix } from "./operations.js";
-import { type Operation, readOperations } from "./oplog.js";
+import { type Operation, readOperations, unreadable } from "./oplog.js";
+import { checkPositions } from "./positions.js";
 import { project } from "./projection.js";
 import { tooLarge } from "./refusals.js";
 import { describeValue, fitsScalar, scalarExpectations } from "./scalars.js";
@@ -37,16 +38,28 @@ export function checkOperations(held: HeldDocument, spans: Spans, limits: CheckL
   const visit: Visit = { held, limits, containers: new Set(), nodes: new Set() };
   for (const [peer, { start, end }] of spans) {
     const changes = readOperations(held.doc, peer, start, end);
-    if (changes === undefined) {
-      checkWhole(visit, peer, start, end);
-      continue;
-    }
+    for (const { ops } of changes) for (const { container } of ops) checkChain(visit, container);
     checkStructure(held.doc, changes, start, end);
+    checkPositions(held.doc, changes, spans);
     for (const { ops } of changes) for (const op of ops) checkOperation(visit, op);
+    if (changes.some(({ ops }) => ops.some(({ content }) => content.type === unreadable)))
+      checkWhole(visit, peer, start, end);
   }
 }
 
-/** Without the operations at hand: the containers they touched, and the whole of what the document has become. Rare. */
+/** The name of a mergeable child grows with its depth: too long a one is refused before anything is looked up by it. */
+function checkChain({ held, limits }: Visit, container: ContainerID): void {
+  if (!isMergeable(container)) return;
+  const parsed = parseMergeable(container);
+  if (parsed && parsed.keys.length > limits.depth) {
+    throw tooLarge("depth", limits.depth, parsed.keys.length, {
+      table: held.schema.table,
+      field: fieldOf(parsed.head),
+    });
+  }
+}
+
+/** Where operations cannot be read: the containers they touched, and the whole of what the document has become. Rare. */
 function checkWhole(visit: Visit, peer: PeerID, start: number, end: number): void {
   const { held, limits } = visit;
   for (const container of held.doc.getChangedContainersIn({ peer, counter: start }, end - start))
@@ -62,13 +75,14 @@ function checkWhole(visit: Visit, peer: PeerID, start: number, end: number): voi
 function checkOperation(visit: Visit, { container, content }: Operation): void {
   const { held, limits } = visit;
   const { type, key, value } = content;
+  if (type === unreadable) return;
   if (type === "unknown") throw mismatch(held.schema, container, "a known operation", "one of a newer Loro");
   if (container === scalarRootId && key !== undefined) {
     // Taking away what an earlier declaration allowed does no harm.
     if (type !== "delete") checkScalar(held.schema, key, value, limits);
     return;
   }
-  if (type === "counter" && typeof value !== "number") {
+  if (type === "counter" && !Number.isFinite(value)) {
     throw mismatch(held.schema, fieldOf(container), "a finite number to add", "one that is not finite");
   }
   if (!visit.containers.has(container)) checkContainer(visit, container);

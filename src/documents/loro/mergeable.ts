@@ -68,9 +68,7 @@ export function wasMade(doc: LoroDoc, id: ContainerID): boolean {
   if (doc.getPathToContainer(id) !== undefined) return true;
   const mark = JSON.stringify(markOf(parsed));
   for (const [peer, end] of withHandle(doc.oplogVersion(), (version) => version.toJSON())) {
-    const changes = readOperations(doc, peer, 0, end);
-    if (changes === undefined) return true;
-    for (const { ops } of changes) {
+    for (const { ops } of readOperations(doc, peer, 0, end)) {
       for (const { container, content } of ops) {
         if (content.key === parsed.key && container === parsed.parent && JSON.stringify(content.value) === mark)
           return true;

@@ -1,7 +1,7 @@
 import type { ContainerID, LoroDoc, TreeID, VersionVector } from "loro-crdt";
 import { PerchError } from "../../errors.js";
 import { isMergeable, parseMergeable, wasMade } from "./mergeable.js";
-import { type Change, type Operation, parseId, readOperations } from "./oplog.js";
+import { type Change, type Operation, parseId, readOperations, unreadable } from "./oplog.js";
 
 /** A nested container, as an operation's JSON names it: this, then its id. */
 export const containerPrefix = "🦜:cid:";
@@ -35,6 +35,8 @@ export function checkStructure(doc: LoroDoc, changes: readonly Change[], start: 
     const { peer, start: first, ops } = change;
     const references: References = { doc, found, change, at: first, past: undefined };
     if (first !== next) throw forged(`operation ${next}@${peer} is missing`);
+    if (first > 0 && !followsItself(references))
+      throw forged(`the operations from ${first}@${peer} do not follow those before`);
     for (const op of ops) {
       if (op.counter !== next) throw forged(`operation ${next}@${peer} is missing or there twice`);
       checkReferences(references, op);
@@ -50,6 +52,17 @@ export function checkStructure(doc: LoroDoc, changes: readonly Change[], start: 
   }
   if (before?.content.type === "mark") throw forged(`the mark at ${before.counter} has no end`);
   if (next !== end) throw forged(`${end - next} operations are missing`);
+}
+
+/** Whether a change was made after its own peer's operations before it, all of them. */
+function followsItself(references: References): boolean {
+  const { peer, start, deps } = references.change;
+  return deps.some((dep) => dep.peer === peer && dep.counter === start - 1) || pastOf(references).get(peer) === start;
+}
+
+function pastOf(references: References): VersionVector {
+  references.past ??= references.doc.frontiersToVV(references.change.deps);
+  return references.past;
 }
 
 function isMarkPair(first: Operation, second: Operation): boolean {
@@ -166,14 +179,12 @@ function refersTo(references: References, id: string, key: string, fits: (op: Op
   if (peer === change.peer && counter >= change.start) {
     if (counter >= references.at) return false;
   } else {
-    references.past ??= doc.frontiersToVV(change.deps);
-    if ((references.past.get(peer) ?? 0) <= counter) return false;
+    if ((pastOf(references).get(peer) ?? 0) <= counter) return false;
   }
   if (found.has(key)) return true;
   const changes = readOperations(doc, peer, counter, counter + 1);
-  // Unreadable for a large integer in it, so nothing else than a value.
-  const maker = changes?.[0]?.ops[0];
-  if (changes && !(maker && fits(maker))) return false;
+  const maker = changes[0]?.ops[0];
+  if (!maker || (maker.content.type !== unreadable && !fits(maker))) return false;
   found.add(key);
   return true;
 }

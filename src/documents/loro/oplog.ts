@@ -1,5 +1,6 @@
 import type { ContainerID, LoroDoc, OpId, PeerID, TreeID } from "loro-crdt";
 import { PerchError } from "../../errors.js";
+import { scalarRootId } from "./layout.js";
 
 /** An operation as Loro's JSON export writes it, as far as it matters here. */
 export interface Operation {
@@ -8,6 +9,7 @@ export interface Operation {
   content: {
     type: string;
     key?: string;
+    pos?: number;
     value?: unknown;
     text?: string;
     len?: number;
@@ -29,11 +31,14 @@ export interface Change {
   ops: Operation[];
 }
 
+/** The type of an operation that could not be read, for an integer beyond 2^53 in it. Of such, nothing else is known. */
+export const unreadable = "unreadable";
+
 /**
- * Out: the operations `start` to `end` of a peer; undefined when an integer beyond 2^53 among them keeps them from being read, and it is
- * one that a JavaScript number equals. Errors: PE422 for one that it does not.
+ * Out: the operations `start` to `end` of a peer. Errors: PE422 when one holds an integer beyond 2^53 that no JavaScript number equals.
  */
-export function readOperations(doc: LoroDoc, peer: PeerID, start: number, end: number): Change[] | undefined {
+export function readOperations(doc: LoroDoc, peer: PeerID, start: number, end: number): Change[] {
+  if (start >= end) return [];
   try {
     const changes = doc.exportJsonInIdSpan({ peer, counter: start, length: end - start });
     return changes.map(({ id, deps, ops }) => {
@@ -43,11 +48,19 @@ export function readOperations(doc: LoroDoc, peer: PeerID, start: number, end: n
   } catch (error) {
     const integer = /^(?:Error: )?(-?\d+) can't be represented as a JavaScript number/.exec(String(error))?.[1];
     if (integer === undefined) throw error;
-    if (BigInt(Number(integer)) === BigInt(integer)) return undefined;
-    throw new PerchError("PE422", `the integer ${integer} cannot be kept exactly: write it as a decimal string`, {
-      reason: "integer beyond 2^53",
-      got: integer,
-    });
+    if (BigInt(Number(integer)) !== BigInt(integer)) {
+      throw new PerchError("PE422", `the integer ${integer} cannot be kept exactly: write it as a decimal string`, {
+        reason: "integer beyond 2^53",
+        got: integer,
+      });
+    }
+    if (end - start > 1) {
+      // One such integer hides all the operations around it: look for it, to read the others.
+      const middle = (start + end) >> 1;
+      return [...readOperations(doc, peer, start, middle), ...readOperations(doc, peer, middle, end)];
+    }
+    const op: Operation = { container: scalarRootId, counter: start, content: { type: unreadable } };
+    return [{ peer, start, deps: start > 0 ? [{ peer, counter: start - 1 }] : [], ops: [op] }];
   }
 }
 

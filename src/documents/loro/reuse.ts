@@ -46,7 +46,7 @@ function withoutKnown(doc: LoroDoc, version: VersionVector, known: Spans): LoroD
 
 function sameOperations(ours: LoroDoc, theirs: LoroDoc, peer: PeerID, start: number, end: number): boolean {
   const read = (doc: LoroDoc, from: number, length: number) =>
-    JSON.stringify(doc.exportJsonInIdSpan({ peer, counter: from, length }));
+    JSON.stringify(doc.exportJsonInIdSpan({ peer, counter: from, length }), sorted);
   if (read(ours, start, end - start) === read(theirs, start, end - start)) return true;
   // Cut into changes differently, perhaps.
   for (let counter = start; counter < Math.min(end, start + maxCompared); counter++) {
@@ -56,4 +56,10 @@ function sameOperations(ours: LoroDoc, theirs: LoroDoc, peer: PeerID, start: num
     if (mine !== other) return false;
   }
   return true;
+}
+
+/** A replacer for JSON.stringify: Loro gives the keys of an object inside an operation in any order. */
+function sorted(_: string, value: unknown): unknown {
+  if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

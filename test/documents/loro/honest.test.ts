@@ -1,4 +1,4 @@
-import type { LoroDoc } from "loro-crdt";
+import { LoroDoc } from "loro-crdt";
 import { afterAll, describe, expect, test } from "vitest";
 import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
 import { seededRandom } from "../../support/traces.js";
@@ -47,4 +47,22 @@ describe("honest clients", () => {
       await engine.call(id, "drop", [id]);
     }
   }, 120_000);
+
+  test("may send operations again together with new ones, whatever objects are in them", async () => {
+    await engine.call("again", "load", ["again", notes, null, []]);
+    const doc = new LoroDoc();
+    for (let step = 0; step < 10; step++) {
+      const item = Object.fromEntries(
+        Array.from({ length: 3 + step }, (_, index) => [`${index * 7919}`.slice(-3), index]),
+      );
+      const { update } = await engine.call("again", "patch", ["again", { tags: [{ nested: item }] }, "head"]);
+      if (update) doc.import(update);
+      doc.getText("body").insert(0, `${step}`);
+      doc.commit();
+      // All there is, of which only the last is new: Loro gives the keys of the objects in any order.
+      await engine.call("again", "import", ["again", [doc.export({ mode: "update" })]]);
+    }
+    expect((await projection(engine, "again")).body).toBe("9876543210");
+    await engine.call("again", "drop", ["again"]);
+  });
 });
