@@ -174,7 +174,6 @@ const documents: Record<string, FunctionEntry> = {
   finish_inbox: worker(`perch.finish_inbox(${key}, 1, '\\x01', null)`, "5", "null null null 5 5 null"),
   discard_update: piece("perch_worker"),
   retry_update: piece("perch_worker"),
-  due_projections: piece("perch_worker"),
   project_document: worker(
     `(select logged_seq is not null from perch.project_document(${key}, 2, '{"title": "y"}', 10))`,
     "yes",
