@@ -107,11 +107,20 @@ function checkReferences(references: References, { container, counter, content }
       throw forged(`operation ${own} names a tree node ${parent} that is not there`);
     }
   }
+  const { fractional_index: place } = content;
+  if (place !== undefined && !orderly.test(place))
+    throw forged(`operation ${own} places a tree node at ${place || "nothing"}`);
   const item = element === undefined ? startId : idOfElement(references.doc, element);
   if (item !== undefined && !isItem(references, container, item)) {
     throw forged(`operation ${own} names an item ${item} that is not there`);
   }
 }
+
+/**
+ * Places among siblings as Loro makes them unless asked for jitter. Beside any other (with jitter they may end in any byte) the next
+ * node that somebody creates can make their Loro trap.
+ */
+const orderly = /^(?:[0-9A-F]{2})*80$/;
 
 /** A value that names a container creates it, so the name is the operation's own; anywhere deeper inside a value no name may stand. */
 function checkCreated(value: unknown, own: string): void {

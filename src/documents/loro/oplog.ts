@@ -17,6 +17,7 @@ export interface Operation {
     end?: number;
     target?: TreeID;
     parent?: TreeID | null;
+    fractional_index?: string;
     elem_id?: string;
     start_id?: string;
   };

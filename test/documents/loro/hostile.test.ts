@@ -290,6 +290,29 @@ describe("writes outside the declared fields", () => {
     expect(await projection(engine, id)).toMatchObject({ title: "kept", body: "kept", count: null });
   });
 
+  test("trap 26: a place among siblings beside which the next node would trap is refused", async () => {
+    const { take } = await open();
+    const update = madeBy((doc) => {
+      doc.setPeerId("5");
+      doc.getTree("outline").createNode();
+    });
+    // The one place of this update, 0x80 after its length.
+    const at = update.findLastIndex((byte, index) => byte === 0x80 && update[index - 1] === 1);
+    expect(at).toBeGreaterThan(22);
+    const forged = new Uint8Array(update);
+    forged[at] = 0xff;
+    await expect(take(repairChecksum(forged))).rejects.toMatchObject({
+      code: "PE422",
+      message: expect.stringContaining("places a tree node at FF"),
+    });
+    const jittered = madeBy((doc) => {
+      doc.getTree("outline").enableFractionalIndex(4);
+      for (let index = 0; index < 5; index++) doc.getTree("outline").createNode();
+    });
+    const other = await open();
+    await expect(other.take(jittered)).rejects.toMatchObject({ code: "PE422" });
+  });
+
   test("numbers that JSON lacks, and bytes inside a list, are projected as JSON has them", async () => {
     const { take, read } = await open();
     await take(
