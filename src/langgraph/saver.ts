@@ -55,6 +55,8 @@ export class PerchSaver extends BaseCheckpointSaver {
   readonly tenantId: string;
   readonly #db: Database;
   readonly #calls: TenantCalls;
+  /** By thread and namespace, the last put that has begun. */
+  readonly #puts = new Map<string, Promise<unknown>>();
 
   constructor({ db, tenantId, serde }: PerchSaverOptions) {
     super(serde);
@@ -98,15 +100,38 @@ export class PerchSaver extends BaseCheckpointSaver {
     }
   }
 
-  /** Keeps a checkpoint, which becomes the head of its thread and namespace. Of its channels only those in `newVersions` are sent. */
+  /**
+   * Keeps a checkpoint, which becomes the head of its thread and namespace. Of its channels only those in `newVersions` are sent.
+   * LangGraph does not always wait for a put before the next: in a thread they are stored in the order of the calls.
+   */
   override async put(
     config: Config,
     checkpoint: Checkpoint,
     metadata: CheckpointMetadata,
     newVersions: ChannelVersions,
   ): Promise<Config> {
-    const { threadId, namespace = "", id: parentId, fencingToken } = place(config);
+    const at = place(config);
+    const { threadId, namespace = "" } = at;
     if (threadId === undefined) throw missing("thread_id");
+    const key = JSON.stringify([threadId, namespace]);
+    const before = this.#puts.get(key) ?? Promise.resolve();
+    const putting = before.then(() => this.#put({ ...at, threadId, namespace }, checkpoint, metadata, newVersions));
+    const settled = putting.catch(() => undefined);
+    this.#puts.set(key, settled);
+    try {
+      await putting;
+    } finally {
+      if (this.#puts.get(key) === settled) this.#puts.delete(key);
+    }
+    return { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpoint.id } };
+  }
+
+  async #put(
+    { threadId, namespace, id: parentId, fencingToken }: Place & { threadId: string; namespace: string },
+    checkpoint: Checkpoint,
+    metadata: CheckpointMetadata,
+    newVersions: ChannelVersions,
+  ): Promise<void> {
     const { channel_values: values, ...rest } = checkpoint;
     const channel_versions = { ...rest.channel_versions, ...newVersions };
     // A copy of a checkpoint is put beside it without saying so: what it shares with it is found by comparison.
@@ -132,7 +157,6 @@ export class PerchSaver extends BaseCheckpointSaver {
       deltaChannels(values, metadata),
       fencingToken ?? null,
     ]);
-    return { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpoint.id } };
   }
 
   /** Keeps what a task wrote on top of a checkpoint, which may be put later. */
