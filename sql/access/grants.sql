@@ -24,13 +24,13 @@ begin
           'append_thread_events', 'load_thread_events', 'archive_thread_events', 'thread_log',
           'acquire_lease', 'renew_lease', 'release_lease',
           -- called by the policies, or by views, with the rights of whoever reads
-          'owns_space', 'is_unowned_space_of_mine', 'assemble_json', 'as_jsonb']),
+          'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb']),
         ('perch_worker', array[
           'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
           'setting', 'lock_key', 'check_id', 'fail', 'error_word', 'document_fields',
           'load_document', 'read_document', 'append_updates', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
           'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'projection_delay', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'next_seq',
-          'owns_space', 'is_unowned_space_of_mine', 'assemble_json', 'as_jsonb'])
+          'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb'])
       ) as g (role, functions)
       cross join unnest(g.functions) as f (name)
       join pg_proc p on p.proname = f.name and p.pronamespace = 'perch'::regnamespace

@@ -8,15 +8,17 @@ declare
   tenant constant text := perch.require_tenant();
   thread perch.threads;
   missing text[] := channel_history.channels;
+  start uuid;
   above uuid;
   c perch.stored_checkpoints;
 begin
   select t.* into thread
     from perch.threads t
    where t.tenant_id = tenant and t.thread_id = channel_history.thread_id and t.namespace = channel_history.namespace and t.format = 'channels';
+  start := coalesce(channel_history.id, thread.head_id);
   select x.parent_id into above
     from perch.stored_checkpoints x
-   where x.tenant_id = tenant and x.thread_no = thread.thread_no and x.id = coalesce(channel_history.id, thread.head_id);
+   where x.tenant_id = tenant and x.thread_no = thread.thread_no and x.id = start;
 
   while above is not null and cardinality(missing) > 0 loop
     select x.* into c

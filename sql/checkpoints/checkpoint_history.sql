@@ -23,8 +23,11 @@ begin
     end if;
   end if;
   return query
-    select c.* from perch.checkpoints c
-     where c.tenant_id = tenant and c.thread_id = checkpoint_history.thread_id and c.namespace = '' and c.seq > 0 and c.seq < before_seq
+    select c.tenant_id, checkpoint_history.thread_id, c.id, c.parent_id, c.step,
+           perch.assemble_state(c.tenant_id, c.thread_no, c.value_nos),
+           c.next_node, c.schema_version, c.metadata, c.created_at, ''::text, c.seq
+      from perch.stored_checkpoints c
+     where c.tenant_id = tenant and c.thread_no = number and c.seq > 0 and c.seq < before_seq
      order by c.seq desc
      limit checkpoint_history.max_count;
 end

@@ -2,15 +2,12 @@ create or replace function perch.get_checkpoint(thread_id text, id uuid)
 returns setof perch.checkpoints
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
 rows 1
 as $$
 declare
   tenant constant text := perch.require_tenant();
 begin
-  return query
-    select c.* from perch.checkpoints c
-     where c.tenant_id = tenant and c.thread_id = get_checkpoint.thread_id and c.namespace = '' and c.id = get_checkpoint.id;
+  return query select * from perch.find_checkpoint(tenant, get_checkpoint.thread_id, get_checkpoint.id);
 end
 $$;
 

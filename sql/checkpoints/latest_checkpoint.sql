@@ -2,17 +2,17 @@ create or replace function perch.latest_checkpoint(thread_id text)
 returns setof perch.checkpoints
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
 rows 1
 as $$
 declare
   tenant constant text := perch.require_tenant();
+  head uuid;
 begin
-  return query
-    select c.* from perch.checkpoints c
-     where c.tenant_id = tenant and c.thread_id = latest_checkpoint.thread_id and c.namespace = ''
-       and c.id = (select t.head_id from perch.threads t
-                    where t.tenant_id = tenant and t.thread_id = latest_checkpoint.thread_id and t.namespace = '');
+  -- Stable, so that this and what follows see the same moment.
+  select t.head_id into head
+    from perch.threads t
+   where t.tenant_id = tenant and t.thread_id = latest_checkpoint.thread_id and t.namespace = '';
+  return query select * from perch.find_checkpoint(tenant, latest_checkpoint.thread_id, head);
 end
 $$;
 

@@ -16,6 +16,7 @@ declare
   one perch.threads;
   before_seq bigint;
   after_seq bigint;
+  below bigint;
   listed record;
 begin
   perform perch.check_count(list_channels.max_count);
@@ -27,6 +28,7 @@ begin
      where c.tenant_id = tenant and c.thread_no = one.thread_no and c.id = list_channels.before;
     select c.seq into after_seq from perch.stored_checkpoints c
      where c.tenant_id = tenant and c.thread_no = one.thread_no and c.id = list_channels.after_id;
+    below := least(before_seq, after_seq, one.last_seq + 1);
     -- In the order of the commits, the head's being the last whatever the clocks said that made the ids. Only when before is of
     -- another namespace is there nothing but its id to go by.
     for listed in
@@ -35,8 +37,8 @@ begin
        where c.tenant_id = tenant and c.thread_no = one.thread_no
          and (list_channels.id is null or c.id = list_channels.id)
          and (list_channels.filter is null or c.metadata @> list_channels.filter)
-         and (list_channels.before is null or case when before_seq is null then c.id < list_channels.before else c.seq < before_seq end)
-         and c.seq > 0 and c.seq < coalesce(after_seq, 9223372036854775807)
+         and (list_channels.before is null or before_seq is not null or c.id < list_channels.before)
+         and c.seq > 0 and c.seq < below
        order by c.seq desc
        limit list_channels.max_count
     loop

@@ -14,6 +14,7 @@ declare
   described constant jsonb := coalesce(put_checkpoint.metadata, '{}');
   thread perch.threads;
   known perch.stored_checkpoints;
+  near_id uuid;
   near integer[];
   kept_keys text[];
   kept integer[];
@@ -37,9 +38,7 @@ begin
     if found then
       if (known.parent_id, known.step, known.next_node, known.schema_version, known.metadata) is distinct from
          (put_checkpoint.parent_id, put_checkpoint.step, put_checkpoint.next_node, put_checkpoint.schema_version, described)
-         or (select c.state from perch.checkpoints c
-              where c.tenant_id = tenant and c.thread_id = put_checkpoint.thread_id and c.namespace = '' and c.id = made)
-            is distinct from put_checkpoint.state then
+         or perch.assemble_state(tenant, thread.thread_no, known.value_nos) is distinct from put_checkpoint.state then
         perform perch.fail('PE409', 'this id is that of another checkpoint', jsonb_build_object('id', made));
       end if;
       return made;
@@ -52,9 +51,11 @@ begin
       'Read the latest checkpoint and decide again.');
   end if;
 
-  -- The parent, or else the head, is where unchanged values are looked for.
+  -- The parent, or else the head, is where unchanged values are looked for. (Under row level security no index serves a comparison
+  -- with coalesce(…).)
+  near_id := coalesce(put_checkpoint.parent_id, thread.head_id);
   select c.value_nos into near from perch.stored_checkpoints c
-   where c.tenant_id = tenant and c.thread_no = thread.thread_no and c.id = coalesce(put_checkpoint.parent_id, thread.head_id);
+   where c.tenant_id = tenant and c.thread_no = thread.thread_no and c.id = near_id;
   if not found and put_checkpoint.parent_id is not null then
     perform perch.fail('PE404', 'the parent is no checkpoint of this thread',
       jsonb_build_object('thread_id', put_checkpoint.thread_id, 'parent_id', put_checkpoint.parent_id));

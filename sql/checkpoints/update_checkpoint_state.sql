@@ -8,13 +8,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   tenant constant text := perch.require_tenant();
-  parent perch.stored_checkpoints;
+  parent record;
 begin
-  select c.* into parent
-    from perch.threads t
-    join perch.stored_checkpoints c on c.tenant_id = t.tenant_id and c.thread_no = t.thread_no
-   where t.tenant_id = tenant and t.thread_id = update_checkpoint_state.thread_id and t.namespace = ''
-     and c.id = update_checkpoint_state.parent_id;
+  select c.step, c.next_node, c.schema_version into parent
+    from perch.find_checkpoint(tenant, update_checkpoint_state.thread_id, update_checkpoint_state.parent_id) c;
   if not found then
     perform perch.fail('PE404', 'the parent is no checkpoint of this thread',
       jsonb_build_object('thread_id', update_checkpoint_state.thread_id, 'parent_id', update_checkpoint_state.parent_id));
@@ -23,7 +20,7 @@ begin
     thread_id => update_checkpoint_state.thread_id,
     state => update_checkpoint_state.state,
     step => parent.step + 1,
-    parent_id => parent.id,
+    parent_id => update_checkpoint_state.parent_id,
     next_node => parent.next_node,
     schema_version => coalesce(update_checkpoint_state.schema_version, parent.schema_version),
     metadata => update_checkpoint_state.metadata,
