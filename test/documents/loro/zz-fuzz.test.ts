@@ -23,7 +23,7 @@ describe("thousands of forged updates", () => {
     for (const { edit } of authors) await edit();
 
     const outcomes = { accepted: 0, refused: 0, trapped: 0, timedOut: 0 };
-    let forged = 0;
+    let forged = 0; let lastBad = new Uint8Array();
     while (forged < corruptions) {
       const victim = victims[forged % victims.length] ?? victims[0];
       if (!victim) break;
@@ -37,29 +37,16 @@ describe("thousands of forged updates", () => {
       for (let copies = 0; copies < 10; copies++, forged++) {
         // Tried on what is stored, and not kept: thousands of accepted ones would be a document of their own.
         const before = victim.stored.length;
-        const error: unknown = await victim.accept(corrupt(honest, random)).catch((refusal: unknown) => refusal);
+        const error: unknown = await victim.accept((lastBad = corrupt(honest, random))).catch((refusal: unknown) => refusal);
         if (victim.stored.length > before) {
           outcomes.accepted++;
-          try {
-            await expectReadable(victim);
-          } catch (e) {
-            const fs = await import("node:fs");
-            fs.writeFileSync(
-              "/tmp/engtry/case.json",
-              JSON.stringify({
-                before,
-                stored: victim.stored.map((u) => Buffer.from(u).toString("base64")),
-                honest: Buffer.from(honest).toString("base64"),
-              }),
-            );
-            throw e;
-          }
+          try { await expectReadable(victim); } catch (e) { const fs = await import("node:fs"); fs.writeFileSync("/tmp/engtry/case.json", JSON.stringify({ before, stored: victim.stored.map((u) => Buffer.from(u).toString("base64")), honest: Buffer.from(honest).toString("base64") })); throw e; }
           victim.stored.length = before;
           await engine.call(victim.id, "drop", [victim.id]);
         } else if (error instanceof PerchError) {
           expect(["PE422", "PE413"]).toContain(error.code);
           const { reason } = error.detail as { reason?: string };
-          if (reason === "trapped") outcomes.trapped++;
+          if (reason === "trapped") { outcomes.trapped++; const fs = await import("node:fs"); fs.appendFileSync("/tmp/engtry/traps.jsonl", JSON.stringify({ m: error.message, stored: victim.stored.map((u) => Buffer.from(u).toString("base64")), bad: Buffer.from(lastBad).toString("base64") }) + "\n"); }
           else if (reason === "timed out") outcomes.timedOut++;
           else outcomes.refused++;
         } else if (error !== undefined) throw error;
