@@ -1,6 +1,7 @@
 import type { LoroDoc } from "loro-crdt";
 import { notLoaded } from "./api.js";
 import type { DocumentSchema } from "./fields.js";
+import type { createHistory } from "./history.js";
 import type { DocumentLimits } from "./limits.js";
 
 export interface HeldDocument {
@@ -8,6 +9,8 @@ export interface HeldDocument {
   schema: DocumentSchema;
   /** The root containers the schema allows. */
   roots: ReadonlySet<string>;
+  /** What its state does not show. */
+  history: ReturnType<typeof createHistory>;
   estimatedBytes: number;
 }
 

@@ -4,9 +4,10 @@ import type { HeldDocument } from "./cache.js";
 import { type DocumentSchema, isScalar, mismatch, scalarRoot } from "./fields.js";
 import { toJson } from "./json.js";
 import { kindOfType, parseRootId, scalarRootId } from "./layout.js";
+import { bringUp, takeIn, versionOf } from "./merge.js";
 import { isMergeable, parseMergeable } from "./mergeable.js";
 import { checkStructure, containerPrefix } from "./operations.js";
-import { type Operation, readOperations, unreadable } from "./oplog.js";
+import { type Change, type Operation, readOperations, unreadable } from "./oplog.js";
 import { checkPositions } from "./positions.js";
 import { project } from "./projection.js";
 import { tooLarge } from "./refusals.js";
@@ -15,7 +16,6 @@ import type { Spans } from "./spans.js";
 
 export interface CheckLimits {
   depth: number;
-  updateOps: number;
 }
 
 /** What one check has already looked at. */
@@ -27,24 +27,36 @@ interface Visit {
 }
 
 /**
- * Whether operations that were just imported hold together, and keep to the declared fields and limits. Looks at the operations alone, those that lost
- * against others included, so it costs what they cost, whatever the size of the document.
- * Errors: PE422 naming table, field, expected and got; PE413 naming the limit.
+ * Imports updates of strangers, and checks that their operations hold together, name places that are there, and keep to the
+ * declared fields and limits. Looks at the operations alone, those that lost against others included, so it costs what they cost,
+ * whatever the size of the document.
+ * Out: the operations that were new. Errors: PE422, for what breaks the declaration naming table, field, expected and got; PE413 naming
+ * the limit; strings of Loro's. After an error the document is good for nothing any more.
  */
-export function checkOperations(held: HeldDocument, spans: Spans, limits: CheckLimits): void {
-  let count = 0;
-  for (const { start, end } of spans.values()) count += end - start;
-  if (count > limits.updateOps) throw tooLarge("update_ops", limits.updateOps, count);
+export function takeInChecked(held: HeldDocument, updates: readonly Uint8Array[], limits: CheckLimits): Spans {
+  const { doc } = held;
+  const before = versionOf(doc);
+  doc.detach();
+  const spans = takeIn(doc, updates);
   const visit: Visit = { held, limits, containers: new Set(), nodes: new Set() };
+  const changes: Change[] = [];
   for (const [peer, { start, end }] of spans) {
-    const changes = readOperations(held.doc, peer, start, end);
-    for (const { ops } of changes) for (const { container } of ops) checkChain(visit, container);
-    checkStructure(held.doc, changes, start, end);
-    checkPositions(held.doc, changes, spans);
-    for (const { ops } of changes) for (const op of ops) checkOperation(visit, op);
-    if (changes.some(({ ops }) => ops.some(({ content }) => content.type === unreadable)))
-      checkWhole(visit, peer, start, end);
+    for (const change of readOperations(doc, peer, start, end)) {
+      for (const { container } of change.ops) checkChain(visit, container);
+      changes.push(change);
+    }
   }
+  const of = (peer: PeerID) => changes.filter((change) => change.peer === peer);
+  const afterwards = [...spans].map(([peer, { start, end }]) => checkStructure(doc, of(peer), start, end));
+  afterwards.push(checkPositions(held, before, changes, spans));
+  bringUp(doc, before, spans);
+  for (const check of afterwards) check();
+  for (const [peer, { start, end }] of spans) {
+    const ops = of(peer).flatMap((change) => change.ops);
+    for (const op of ops) checkOperation(visit, op);
+    if (ops.some(({ content }) => content.type === unreadable)) checkWhole(visit, peer, start, end);
+  }
+  return spans;
 }
 
 /** The name of a mergeable child grows with its depth: too long a one is refused before anything is looked up by it. */

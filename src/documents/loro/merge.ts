@@ -1,4 +1,4 @@
-import { type ImportStatus, LoroDoc, VersionVector } from "loro-crdt";
+import { type ImportStatus, LoroDoc, type PeerID, VersionVector } from "loro-crdt";
 import { withHandle } from "./handles.js";
 import { missingBase, refused } from "./refusals.js";
 import { addSpan, type Spans } from "./spans.js";
@@ -9,30 +9,39 @@ const fewUpdates = 16;
 const manyOperations = 40_000;
 
 /**
- * Imports all updates. In: how many operations are new in them, about. Out: the operations that were new.
- * Errors: PE422 when an update builds on operations that neither the document nor the others have; strings of Loro's.
+ * Imports updates that were checked when they came. In: how many operations are in them, about.
+ * Errors: PE422 when one builds on operations that neither the document nor the others have; strings of Loro's.
  */
-export function mergeAll(doc: LoroDoc, updates: readonly Uint8Array[], operations: number): Spans {
-  const results: ImportStatus[] = [];
+export function mergeAll(doc: LoroDoc, updates: readonly Uint8Array[], operations: number): void {
   let rest = updates;
-  const [first] = updates;
-  // An empty document is filled directly, however much it is.
-  if (operations > manyOperations && first && doc.opCount() === 0) {
-    results.push(doc.import(first));
-    rest = updates.slice(1);
+  if (operations > manyOperations) {
+    const [first] = updates;
+    // An empty document is filled directly, however much it is.
+    if (first && doc.opCount() === 0) {
+      doc.import(first);
+      rest = updates.slice(1);
+    }
+    doc.detach();
   }
-  // Loro's way of bringing a text up to date takes time by the square of what comes at once: 300,000 pasted characters five
-  // seconds, a million half a minute. In steps it is a fraction of a second.
-  const bySteps = operations > manyOperations && rest.length > 0;
-  const before = bySteps ? withHandle(doc.oplogVersion(), (version) => version.toJSON()) : undefined;
-  if (before) doc.detach();
-  if (rest.length > fewUpdates) results.push(doc.importBatch([...rest]));
-  else for (const update of rest) results.push(doc.import(update));
+  const before = operations > manyOperations ? versionOf(doc) : undefined;
+  const spans = takeIn(doc, rest);
+  if (before) bringUp(doc, before, spans);
+}
+
+/** Imports updates. Out: the operations that were new; when the document is detached, it has them, but does not show them yet. */
+export function takeIn(doc: LoroDoc, updates: readonly Uint8Array[]): Spans {
+  const results: ImportStatus[] =
+    updates.length > fewUpdates ? [doc.importBatch([...updates])] : updates.map((update) => doc.import(update));
   const spans: Spans = new Map();
   for (const { success } of results) for (const [peer, { start, end }] of success) addSpan(spans, peer, start, end);
   checkComplete(doc, results);
-  if (before) catchUp(doc, before, spans);
   return spans;
+}
+
+type Ends = Map<PeerID, number>;
+
+export function versionOf(doc: LoroDoc): Ends {
+  return withHandle(doc.version(), (version) => version.toJSON());
 }
 
 /** Accepted without a word, an update without its base would be in no export and no snapshot: answered "ok", then lost. */
@@ -60,10 +69,15 @@ export function operationsOf(snapshot: Uint8Array): Uint8Array {
   });
 }
 
-/** Moves a detached document from the version `at` to its latest, a few thousand operations at a time. */
-function catchUp(doc: LoroDoc, at: Map<`${number}`, number>, spans: Spans): void {
+/**
+ * Moves a detached document to its latest version, from the version `at`, and attaches it. Loro's way of bringing a text up to
+ * date takes time by the square of what comes at once: 300,000 pasted characters five seconds, a million half a minute. In steps of
+ * some thousand operations it is a fraction of a second.
+ */
+export function bringUp(doc: LoroDoc, at: Ends, spans: Spans): void {
   const step = manyOperations / 2;
-  for (const [peer, { start, end }] of spans) {
+  const large = [...spans].filter(([, { start, end }]) => end - start > manyOperations);
+  for (const [peer, { start, end }] of large) {
     for (let counter = start + step; counter < end; counter += step) {
       if ((at.get(peer) ?? 0) >= counter) continue;
       // With everything that operation was made after.
@@ -72,5 +86,7 @@ function catchUp(doc: LoroDoc, at: Map<`${number}`, number>, spans: Spans): void
       doc.checkout(withHandle(VersionVector.parseJSON(at), (version) => doc.vvToFrontiers(version)));
     }
   }
+  // First by its own name: of a version that cannot be shown `checkoutToLatest` makes a trap, where this is an error.
+  doc.checkout(doc.oplogFrontiers());
   doc.checkoutToLatest();
 }

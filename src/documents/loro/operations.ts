@@ -1,7 +1,7 @@
 import type { ContainerID, LoroDoc, TreeID, VersionVector } from "loro-crdt";
 import { PerchError } from "../../errors.js";
 import { isMergeable, parseMergeable, wasMade } from "./mergeable.js";
-import { type Change, type Operation, parseId, readOperations, unreadable } from "./oplog.js";
+import { type Change, lengthOf, type Operation, parseId, readOperations, unreadable } from "./oplog.js";
 
 /** A nested container, as an operation's JSON names it: this, then its id. */
 export const containerPrefix = "🦜:cid:";
@@ -13,6 +13,8 @@ interface References {
   doc: LoroDoc;
   /** What was looked up already, and was there. */
   found: Set<string>;
+  /** Mergeable children that were met. */
+  mergeable: Set<ContainerID>;
   change: Change;
   /** The number of the operation being looked at. */
   at: number;
@@ -25,15 +27,17 @@ interface References {
  * makes them, and whatever they refer to made by an operation of the right container that they were made after. Loro checks none of
  * this when it imports. A document that took in such operations fails later, when it is exported, loaded, or looked at in an older
  * version, or it is not the same in every replica.
- * Errors: PE422 saying what does not hold together.
+ * In: all new operations of one peer; the document has them, but need not show them yet. Out: to be called when it does.
+ * Errors, of both: PE422 saying what does not hold together.
  */
-export function checkStructure(doc: LoroDoc, changes: readonly Change[], start: number, end: number): void {
+export function checkStructure(doc: LoroDoc, changes: readonly Change[], start: number, end: number): () => void {
   const found = new Set<string>();
+  const mergeable = new Set<ContainerID>();
   let next = start;
   let before: Operation | undefined;
   for (const change of changes) {
     const { peer, start: first, ops } = change;
-    const references: References = { doc, found, change, at: first, past: undefined };
+    const references: References = { doc, found, mergeable, change, at: first, past: undefined };
     if (first !== next) throw forged(`operation ${next}@${peer} is missing`);
     if (first > 0 && !followsItself(references))
       throw forged(`the operations from ${first}@${peer} do not follow those before`);
@@ -43,7 +47,7 @@ export function checkStructure(doc: LoroDoc, changes: readonly Change[], start: 
       const pair = before?.content.type === "mark" || op.content.type === "mark_end";
       // A mark and its end are one thing, but for the rare span that begins between the two.
       if (pair && before && !isMarkPair(before, op)) throw forged(`the mark at ${next}@${peer} is torn`);
-      const length = lengthOf(op);
+      const length = lengthOf(op.content);
       if (length === 0) throw forged(`operation ${next}@${peer} is empty`);
       next += length;
       before = op;
@@ -52,6 +56,11 @@ export function checkStructure(doc: LoroDoc, changes: readonly Change[], start: 
   }
   if (before?.content.type === "mark") throw forged(`the mark at ${before.counter} has no end`);
   if (next !== end) throw forged(`${end - next} operations are missing`);
+  return () => {
+    for (const container of mergeable) {
+      if (!wasMade(doc, container)) throw forged(`the container ${container} is not there`);
+    }
+  };
 }
 
 /** Whether a change was made after its own peer's operations before it, all of them. */
@@ -68,25 +77,6 @@ function pastOf(references: References): VersionVector {
 function isMarkPair(first: Operation, second: Operation): boolean {
   const { type, start = 0, end = 0 } = first.content;
   return type === "mark" && start < end && second.content.type === "mark_end" && first.container === second.container;
-}
-
-/** How many numbers an operation takes up. */
-function lengthOf({ content }: Operation): number {
-  const { type, text, value, len } = content;
-  if (type === "delete" && len !== undefined) return Math.abs(len);
-  if (type !== "insert") return 1;
-  if (text !== undefined) return countCharacters(text);
-  return content.key === undefined && Array.isArray(value) ? value.length : 1;
-}
-
-function countCharacters(text: string): number {
-  let count = 0;
-  for (let index = 0; index < text.length; index++) {
-    const unit = text.charCodeAt(index);
-    // The second half of a character beyond U+FFFF does not count.
-    if (unit < 0xdc00 || unit > 0xdfff) count++;
-  }
-  return count;
 }
 
 function checkReferences(references: References, { container, counter, content }: Operation): void {
@@ -111,7 +101,8 @@ function checkReferences(references: References, { container, counter, content }
   if (place !== undefined && !orderly.test(place))
     throw forged(`operation ${own} places a tree node at ${place || "nothing"}`);
   const item = element === undefined ? startId : idOfElement(references.doc, element);
-  if (item !== undefined && !isItem(references, container, item)) {
+  const count = startId === undefined ? 1 : lengthOf(content);
+  if (item !== undefined && !areItems(references, container, item, count)) {
     throw forged(`operation ${own} names an item ${item} that is not there`);
   }
 }
@@ -141,11 +132,9 @@ function checkCreated(value: unknown, own: string): void {
 /** A container that is no root was made by the operation it is named after; a mergeable one by a mark in a map that was made. */
 function checkExists(references: References, container: ContainerID): void {
   if (isMergeable(container)) {
-    if (references.found.has(container)) return;
     const head = parseMergeable(container)?.head;
-    if (head === undefined || !wasMade(references.doc, container))
-      throw forged(`the container ${container} is not there`);
-    references.found.add(container);
+    if (head === undefined) throw forged(`the container ${container} is not there`);
+    references.mergeable.add(container);
     checkExists(references, head);
     return;
   }
@@ -174,26 +163,41 @@ function idOfElement(doc: LoroDoc, element: string): string {
   return change ? `${change.counter + lamport - change.lamport}@${peer}` : element;
 }
 
-function isItem(references: References, container: ContainerID, item: string): boolean {
-  return refersTo(references, item, `item ${item} ${container}`, (maker) => {
-    return maker.container === container && itemMakers.has(maker.content.type);
-  });
+function areItems(references: References, container: ContainerID, item: string, count: number): boolean {
+  return refersTo(
+    references,
+    item,
+    `item ${item} ${count} ${container}`,
+    (maker) => {
+      return maker.container === container && itemMakers.has(maker.content.type);
+    },
+    count,
+  );
 }
 
-/** Whether the operation `id` is one that fits, and lies in the past of the change. */
-function refersTo(references: References, id: string, key: string, fits: (op: Operation) => boolean): boolean {
+/** Whether the operation `id`, and the `count - 1` that follow it, are ones that fit, and lie in the past of the change. */
+function refersTo(
+  references: References,
+  id: string,
+  key: string,
+  fits: (op: Operation) => boolean,
+  count = 1,
+): boolean {
   const { doc, found, change } = references;
   if (!/^\d+@\d+$/.test(id)) return false;
   const { peer, counter } = parseId(id);
-  if (peer === change.peer && counter >= change.start) {
-    if (counter >= references.at) return false;
-  } else {
-    if ((pastOf(references).get(peer) ?? 0) <= counter) return false;
-  }
+  const end = counter + count;
+  const isOwn = peer === change.peer && end > change.start;
+  if (isOwn ? end > references.at : end > (pastOf(references).get(peer) ?? 0)) return false;
   if (found.has(key)) return true;
-  const changes = readOperations(doc, peer, counter, counter + 1);
-  const maker = changes[0]?.ops[0];
-  if (!maker || (maker.content.type !== unreadable && !fits(maker))) return false;
+  let next = counter;
+  for (const { ops } of readOperations(doc, peer, counter, end)) {
+    for (const maker of ops) {
+      if (maker.content.type !== unreadable && !fits(maker)) return false;
+      next += lengthOf(maker.content);
+    }
+  }
+  if (next !== end) return false;
   found.add(key);
   return true;
 }

@@ -23,6 +23,13 @@ export interface Operation {
   };
 }
 
+/** Items of a text or list, by the operations that made them. */
+interface NamedItems {
+  peer: PeerID;
+  start: number;
+  end: number;
+}
+
 /** Operations of one peer, in order, without a gap. */
 export interface Change {
   peer: PeerID;
@@ -30,6 +37,8 @@ export interface Change {
   /** The operations it was made after, its peer's own before it among them. */
   deps: OpId[];
   ops: Operation[];
+  /** What operations that it was not made after have deleted; once it was asked for. */
+  deletedSince?: NamedItems[];
 }
 
 /** The type of an operation that could not be read, for an integer beyond 2^53 in it. Of such, nothing else is known. */
@@ -69,4 +78,22 @@ export function readOperations(doc: LoroDoc, peer: PeerID, start: number, end: n
 export function parseId(id: string): OpId {
   const [counter = "", peer = ""] = id.split("@");
   return { peer: peer as PeerID, counter: Number(counter) };
+}
+
+/** How many numbers an operation takes up. */
+export function lengthOf({ type, key, text, value, len }: Operation["content"]): number {
+  if (type === "delete" && len !== undefined) return Math.abs(len);
+  if (type !== "insert") return 1;
+  if (text !== undefined) return countCharacters(text);
+  return key === undefined && Array.isArray(value) ? value.length : 1;
+}
+
+function countCharacters(text: string): number {
+  let count = 0;
+  for (let index = 0; index < text.length; index++) {
+    const unit = text.charCodeAt(index);
+    // The second half of a character beyond U+FFFF does not count.
+    if (unit < 0xdc00 || unit > 0xdfff) count++;
+  }
+  return count;
 }

@@ -1,57 +1,134 @@
-import { type ContainerID, Cursor, type LoroDoc, type LoroList, type LoroText, type OpId } from "loro-crdt";
+import type { ContainerID, LoroDoc, OpId, PeerID, VersionVector } from "loro-crdt";
+import type { HeldDocument } from "./cache.js";
 import { withHandle } from "./handles.js";
-import { type Change, type Operation, parseId, readOperations } from "./oplog.js";
+import type { History } from "./history.js";
+import { type Change, lengthOf, type Operation, parseId, readOperations, unreadable } from "./oplog.js";
+import { createPieces, type Piece, type Pieces } from "./pieces.js";
+import { type Places, placesOf } from "./places.js";
 import { refused } from "./refusals.js";
 import type { Spans } from "./spans.js";
 
 /** Items of one deletion that are looked up; of longer ones, so many spread over its length. */
 const maxLookups = 64;
+/** Operations of one update that are followed place by place: each costs the more the more there are. */
+const maxFollowed = 5_000;
+/** Items of one container that are looked for afterwards; of more, so many by chance. */
+const maxGone = 500;
 
-type Sequence = LoroText | LoroList;
-
-/**
- * Whether deletions and insertions name places that were there. A deletion says where it deletes and what; Loro goes by the place, and
- * keeps the name for later. If the two differ, what it names is still there, and the document will trap when it is taken back
- * to an older version. An insertion beyond the end is noticed by Loro, unless it was deleted again before anybody saw it.
- * In: changes just imported, the document up to date with them.
- * Errors: PE422.
- */
-export function checkPositions(doc: LoroDoc, changes: readonly Change[], spans: Spans): void {
-  const sequences = new Map<ContainerID, Sequence | undefined>();
-  const find = (container: ContainerID): Sequence | undefined => {
-    if (!sequences.has(container)) sequences.set(container, sequenceOf(doc, container));
-    return sequences.get(container);
-  };
-  /** Texts and lists in which something was deleted that was inserted in the same update. */
-  const unseen = new Set<ContainerID>();
-  for (const { peer, ops } of changes) {
-    for (const op of ops) {
-      const { type, start_id: startId, len = 0 } = op.content;
-      if (type !== "delete" || startId === undefined) continue;
-      const sequence = find(op.container);
-      if (!sequence) continue;
-      const first = parseId(startId);
-      const span = spans.get(first.peer);
-      if (span && first.counter + Math.abs(len) > span.start && first.counter < span.end) unseen.add(op.container);
-      const there = sampled(Math.abs(len)).find((offset) =>
-        isThere(doc, sequence, { ...first, counter: first.counter + offset }),
-      );
-      if (there !== undefined) {
-        throw refused(
-          `it does not hold together: operation ${op.counter}@${peer} deletes something else than it names`,
-        );
-      }
-    }
-  }
-  for (const container of unseen) {
-    const sequence = find(container);
-    if (sequence) checkBounds(doc, container, sequence, changes, spans);
-  }
+/** A text or list that new operations change. */
+interface Sequence {
+  before: Places | undefined;
+  /** Followed operation by operation as long as every place in it is known. */
+  pieces: Pieces | undefined;
+  ops: Operation[];
+  /** Whether something was deleted that was inserted in the same update. */
+  ownDeleted: boolean;
 }
 
-function sequenceOf(doc: LoroDoc, container: ContainerID): Sequence | undefined {
-  if (!/:(Text|List)$/.test(container)) return undefined;
-  return doc.getContainerById(container) as Sequence | undefined;
+interface Visit {
+  doc: LoroDoc;
+  spans: Spans;
+  /** What the document does not show, up to the version before. */
+  history(): History;
+  sequences: Map<ContainerID, Sequence>;
+  linear: boolean;
+  /** Whether to follow every place. */
+  follow: boolean;
+  /** What must not be shown any more when the document has been brought up to date. */
+  gone: Map<ContainerID, OpId[]>;
+}
+
+/**
+ * Whether insertions and deletions in texts and lists name places that were there. A deletion says where it deletes and what. Loro goes
+ * by the place, and keeps the name for later; should they differ, the document traps when it is taken back to an older version. An
+ * insertion beyond the end is noticed by Loro, unless it was deleted again before anybody saw it.
+ *
+ * Operations made on the document just as it was are gone through place by place. For others, and in texts with marks (whose ends take
+ * up places that cannot be seen), what a deletion names must not have been deleted before, and must be gone afterwards.
+ *
+ * In: a document that has the operations, and is detached at its version before them. Out: to be called when it is up to date.
+ * Errors, of both: PE422.
+ */
+export function checkPositions(
+  { doc, history }: HeldDocument,
+  before: ReadonlyMap<PeerID, number>,
+  changes: readonly Change[],
+  spans: Spans,
+): () => void {
+  const linear = isLinear(doc, changes, spans);
+  const count = changes.reduce((sum, { ops }) => sum + ops.length, 0);
+  // Where an operation that cannot be read inserts, nobody knows.
+  const allRead = changes.every(({ ops }) => ops.every(({ content }) => content.type !== unreadable));
+  const visit: Visit = {
+    doc,
+    spans,
+    history: () => history(before),
+    sequences: new Map(),
+    linear,
+    follow: linear && allRead && count <= maxFollowed,
+    gone: new Map(),
+  };
+  for (const change of changes) for (const op of change.ops) checkOperation(visit, change, op);
+  if (allRead) for (const [container, sequence] of visit.sequences) checkBounds(visit, container, sequence);
+  return () => {
+    for (const [container, ids] of visit.gone) {
+      const now = placesOf(doc, container);
+      if (now && ids.some((id) => now.shows(id))) {
+        throw refused(`it does not hold together: something else was deleted in ${container} than was named`);
+      }
+    }
+  };
+}
+
+function checkOperation(visit: Visit, change: Change, op: Operation): void {
+  const { container, content } = op;
+  if (!/:(Text|List)$/.test(container) || !["insert", "delete", "mark", "mark_end"].includes(content.type)) return;
+  const sequence = sequenceOf(visit, container);
+  sequence.ops.push(op);
+  if (sequence.pieces && !follow(sequence.before, sequence.pieces, change.peer, op)) {
+    sequence.pieces = undefined;
+    const marked = sequence.ops.some(({ content: { type } }) => type.startsWith("mark"));
+    if (!marked && visit.history().marksIn(container) === 0) throw misplaced(op);
+  }
+  if (!sequence.pieces && content.type === "delete") checkNamed(visit, sequence, change, op);
+}
+
+function sequenceOf({ doc, sequences, follow: places }: Visit, container: ContainerID): Sequence {
+  let sequence = sequences.get(container);
+  if (!sequence) {
+    const before = placesOf(doc, container);
+    sequence = { before, pieces: places ? createPieces(before?.length ?? 0) : undefined, ops: [], ownDeleted: false };
+    sequences.set(container, sequence);
+  }
+  return sequence;
+}
+
+/** Out: false when the operation does not fit the places as they are known. */
+function follow(before: Places | undefined, pieces: Pieces, peer: PeerID, op: Operation): boolean {
+  const { type, pos = 0, len = 0, start_id: startId = "" } = op.content;
+  if (type === "insert") return pieces.insert(pos, op.counter, lengthOf(op.content));
+  if (type !== "delete") return false;
+  // A deletion backwards names its last place, and its first item.
+  const taken = pieces.take(len < 0 ? pos + len + 1 : pos, Math.abs(len));
+  if (!taken) return false;
+  const first = parseId(startId);
+  let next = first.counter;
+  for (const piece of taken) {
+    // A run of one peer may begin in what was there and go on in what is new.
+    const fits = piece.own
+      ? first.peer === peer && piece.start === next
+      : areAt(before, { peer: first.peer, counter: next }, piece);
+    if (!fits) return false;
+    next += piece.length;
+  }
+  return true;
+}
+
+function areAt(before: Places | undefined, first: OpId, { start, length }: Piece): boolean {
+  return sampled(length).every((offset) => {
+    const id = before?.idAt(start + offset);
+    return id?.peer === first.peer && id.counter === first.counter + offset;
+  });
 }
 
 function sampled(length: number): number[] {
@@ -59,100 +136,89 @@ function sampled(length: number): number[] {
   return Array.from({ length: count }, (_, index) => Math.floor((index * (length - 1)) / Math.max(1, count - 1)));
 }
 
-/** Whether the character or item that an operation made is there, and not deleted. */
-function isThere(doc: LoroDoc, sequence: Sequence, id: OpId): boolean {
-  const cursor = sequence.getCursor(0);
-  if (!cursor) return false;
-  const bytes = withHandle(cursor, (handle) => handle.encode());
-  return withHandle(Cursor.decode(cursorAt(bytes, id)), (handle) => {
-    const found = doc.getCursorPos(handle);
-    found?.update?.free();
-    return found !== undefined && found.update === undefined;
-  });
+function isNew(spans: Spans, { peer, counter }: OpId): boolean {
+  const span = spans.get(peer);
+  return span !== undefined && counter >= span.start && counter < span.end;
 }
 
-/** A cursor like the given one, at another item: the bytes begin with whether there is one, then its peer and counter. */
-function cursorAt(template: Uint8Array, { peer, counter }: OpId): Uint8Array {
-  let at = 1;
-  if (template[0] === 1) for (let numbers = 0; numbers < 2; numbers++) while ((template[at++] ?? 0) >= 0x80);
-  return Uint8Array.from([1, ...leb(BigInt(peer)), ...leb(BigInt(counter) * 2n), ...template.subarray(at)]);
-}
-
-function leb(value: bigint): number[] {
-  const bytes: number[] = [];
-  for (let rest = value; ; rest >>= 7n) {
-    if (rest < 0x80n) return [...bytes, Number(rest)];
-    bytes.push(Number(rest & 0x7fn) | 0x80);
+/** What a deletion names must be new itself, or not deleted before but by others its author did not know of. */
+function checkNamed(visit: Visit, sequence: Sequence, change: Change, op: Operation): void {
+  const { doc, spans, gone } = visit;
+  const first = parseId(op.content.start_id ?? "");
+  const ids = sampled(lengthOf(op.content)).map((offset) => ({ ...first, counter: first.counter + offset }));
+  const expected = gone.get(op.container) ?? [];
+  gone.set(op.container, expected);
+  for (const id of ids) {
+    if (isNew(spans, id)) sequence.ownDeleted = true;
+    else if (visit.history().hasDeleted(id)) {
+      change.deletedSince ??= visit.linear ? [] : deletedSince(doc, change);
+      const isNamed = change.deletedSince.some(
+        ({ peer, start, end }) => peer === id.peer && id.counter >= start && id.counter < end,
+      );
+      if (!isNamed) throw misplaced(op);
+    }
+    if (expected.length < maxGone) expected.push(id);
+    else if (Math.random() < 0.5) expected[Math.floor(Math.random() * maxGone)] = id;
   }
 }
 
-/**
- * No insertion may reach beyond the end of the sequence as its author had it. How long that was is known but for what others deleted
- * meanwhile, and for the ends of marks, which count in a text: these are looked for, in the whole history, only when it matters.
- */
-function checkBounds(
-  doc: LoroDoc,
-  container: ContainerID,
-  sequence: Sequence,
-  changes: readonly Change[],
-  spans: Spans,
-): void {
-  const ops = changes.flatMap((change) => change.ops.filter((op) => op.container === container));
-  const before = visibleLength(sequence) - ops.reduce((sum, op) => sum + growth(op), 0);
-  if (!firstBeyond(ops, before)) return;
-  const beyond = firstBeyond(ops, before + unaccounted(doc, container, isLinear(doc, changes, spans)));
-  if (beyond) {
-    throw refused(`it does not hold together: operation ${beyond.counter} inserts beyond the end of ${container}`);
+/** What was deleted by operations that a change was not made after. */
+function deletedSince(doc: LoroDoc, change: Change): NonNullable<Change["deletedSince"]> {
+  const known = withHandle(doc.frontiersToVV(change.deps), (version) => version.toJSON());
+  const named: NonNullable<Change["deletedSince"]> = [];
+  for (const [peer, end] of withHandle(doc.oplogVersion(), (version) => version.toJSON())) {
+    for (const { ops } of readOperations(doc, peer, known.get(peer) ?? 0, end)) {
+      for (const { content } of ops) {
+        if (content.type !== "delete" || content.start_id === undefined) continue;
+        const first = parseId(content.start_id);
+        named.push({ peer: first.peer, start: first.counter, end: first.counter + lengthOf(content) });
+      }
+    }
   }
+  return named;
+}
+
+/** Whether the changes were made on the document just as it was, one after another. */
+function isLinear(doc: LoroDoc, [first, ...rest]: readonly Change[], spans: Spans): boolean {
+  if (!first || spans.size !== 1) return false;
+  const follows = ({ peer, start, deps }: Change) =>
+    deps.length === 1 && deps[0]?.peer === peer && deps[0].counter === start - 1;
+  return rest.every(follows) && withHandle(doc.frontiersToVV(first.deps), (past) => isVersionOf(doc, past));
+}
+
+function isVersionOf(doc: LoroDoc, version: VersionVector): boolean {
+  return withHandle(doc.version(), (state) => state.compare(version) === 0);
+}
+
+/** No insertion may reach beyond the end of the sequence as its author may have had it, were everything there that is not shown. */
+function checkBounds(visit: Visit, container: ContainerID, { before, pieces, ops, ownDeleted }: Sequence): void {
+  const shown = before?.length ?? 0;
+  if (pieces || !ownDeleted || !firstBeyond(ops, shown)) return;
+  const deleted = visit.linear ? 0 : deletedIn(visit.doc, container);
+  const beyond = firstBeyond(ops, shown + visit.history().marksIn(container) + deleted);
+  if (beyond) throw misplaced(beyond);
 }
 
 function firstBeyond(ops: readonly Operation[], before: number): Operation | undefined {
   let length = before;
-  return ops.find((op) => {
-    if (op.content.type === "insert" && (op.content.pos ?? 0) > length) return true;
-    length += growth(op);
+  return ops.find(({ content }) => {
+    if (content.type === "insert" && (content.pos ?? 0) > length) return true;
+    length += content.type === "delete" ? -lengthOf(content) : lengthOf(content);
     return false;
   });
 }
 
-/** Whether the changes were made on the document as it was, one after another. */
-function isLinear(doc: LoroDoc, changes: readonly Change[], spans: Spans): boolean {
-  if (spans.size !== 1) return false;
-  const [first, ...rest] = changes;
-  if (
-    !first ||
-    !rest.every(({ peer, start, deps }) => deps.length === 1 && deps[0]?.peer === peer && deps[0].counter === start - 1)
-  ) {
-    return false;
-  }
-  const past = withHandle(doc.frontiersToVV(first.deps), (version) => version.toJSON());
-  const now = withHandle(doc.oplogVersion(), (version) => version.toJSON());
-  return [...now].every(([peer, end]) => (past.get(peer) ?? 0) === (spans.get(peer)?.start ?? end));
-}
-
-/** Places that an author may have counted and the sequence does not show: ends of marks and, unless `linear`, what was deleted. */
-function unaccounted(doc: LoroDoc, container: ContainerID, linear: boolean): number {
-  let count = 0;
+/** How much was ever deleted in a container, or more. Goes through the whole history. */
+function deletedIn(doc: LoroDoc, container: ContainerID): number {
+  let sum = 0;
   for (const [peer, end] of withHandle(doc.oplogVersion(), (version) => version.toJSON())) {
-    for (const op of readOperations(doc, peer, 0, end).flatMap(({ ops }) => ops)) {
-      if (op.container !== container) continue;
-      if (op.content.type.startsWith("mark")) count++;
-      if (op.content.type === "delete" && !linear) count += Math.abs(op.content.len ?? 0);
+    for (const { ops } of readOperations(doc, peer, 0, end)) {
+      for (const op of ops) if (op.container === container && op.content.type === "delete") sum += lengthOf(op.content);
     }
   }
-  return count;
+  return sum;
 }
 
-function visibleLength(sequence: Sequence): number {
-  if (sequence.kind() === "List") return sequence.length;
-  const text = sequence as LoroText;
-  return Number(text.convertPos(text.length, "utf16", "unicode") ?? text.length);
-}
-
-function growth({ content }: Operation): number {
-  const { type, text, value, len = 0 } = content;
-  if (type === "delete") return -Math.abs(len);
-  if (type === "mark" || type === "mark_end") return 1;
-  if (type !== "insert") return 0;
-  return text === undefined ? (Array.isArray(value) ? value.length : 1) : [...text].length;
+function misplaced({ counter, container }: Operation) {
+  return refused(`it does not hold together: operation ${counter} names places in ${container} that are not there`);
 }

@@ -6,10 +6,11 @@ import { serve, transferring } from "../../engine/thread.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentThreadApi, Ends, PatchBase } from "./api.js";
 import { createCache, estimateBytes } from "./cache.js";
-import { checkOperations } from "./check.js";
+import { takeInChecked } from "./check.js";
 import { checkEnvelope, modeOf } from "./envelope.js";
 import type { DocumentSchema } from "./fields.js";
 import { withHandle } from "./handles.js";
+import { createHistory } from "./history.js";
 import { parseExact } from "./json.js";
 import { declaredRoots } from "./layout.js";
 import type { DocumentLimits } from "./limits.js";
@@ -34,7 +35,13 @@ function load(id: string, schema: DocumentSchema, snapshot: Uint8Array | null, u
     return loaded;
   });
   const bytes = totalLength(updates) + (snapshot?.length ?? 0);
-  cache.put(id, { doc, schema, roots: declaredRoots(schema.fields), estimatedBytes: estimateBytes(bytes) });
+  cache.put(id, {
+    doc,
+    schema,
+    roots: declaredRoots(schema.fields),
+    history: createHistory(doc),
+    estimatedBytes: estimateBytes(bytes),
+  });
   return { version: encodedVersion(doc) };
 }
 
@@ -44,10 +51,9 @@ function importUpdates(id: string, given: readonly Uint8Array[]) {
   for (const update of given) checkEnvelope(update, limits.updateBytes);
   const updates = decoding(() => given.map(asOperations));
   const replaced = updates.some((update, index) => update !== given[index]);
-  const count = decoding(() => inspect(doc, updates));
+  decoding(() => inspect(doc, updates));
   const result = orDrop(id, () => {
-    const spans = decoding(() => mergeAll(doc, updates, count));
-    checkOperations(held, spans, limits);
+    const spans = takeInChecked(held, updates, limits);
     cache.grow(id, totalLength(updates));
     return { changed: spans.size > 0, ends: endsOf(spans), version: encodedVersion(doc) };
   });
@@ -58,10 +64,9 @@ function asOperations(blob: Uint8Array): Uint8Array {
   return modeOf(blob) === "snapshot" ? operationsOf(blob) : blob;
 }
 
-/** What can be told of updates before the document is touched. Out: how many operations are new in them. */
-function inspect(doc: LoroDoc, updates: readonly Uint8Array[]): number {
-  return withHandle(doc.oplogVersion(), (version) => {
-    let count = 0;
+/** What can be told of updates before the document is touched. */
+function inspect(doc: LoroDoc, updates: readonly Uint8Array[]): void {
+  withHandle(doc.oplogVersion(), (version) => {
     for (const update of updates) {
       // Again, since a snapshot unpacks to more than it was.
       if (update.length > limits.updateBytes) throw tooLarge("update_bytes", limits.updateBytes, update.length);
@@ -72,9 +77,7 @@ function inspect(doc: LoroDoc, updates: readonly Uint8Array[]): number {
       const added = countNew(spans, version);
       if (added > limits.updateOps) throw tooLarge("update_ops", limits.updateOps, added);
       checkReuse(doc, version, update, spans);
-      count += added;
     }
-    return count;
   });
 }
 
