@@ -86,22 +86,27 @@ begin
        order by v.key, v.no desc
     )
     select kept || coalesce(array_agg(f.no), '{}'), known || coalesce(array_agg(f.key), '{}') into kept, known from found_values f;
-  elsif 768 <= any (put_channels.sizes) then
-    for nth in 1 .. added loop
-      if put_channels.sizes[nth] >= 768 and put_channels.types[nth] is null then
-        perform perch.add_long_value(tenant, number, before_first + nth, given[nth], (versions -> given[nth])::text,
-          convert_from(substring(put_channels.payload from put_channels.starts[nth] for put_channels.sizes[nth]), 'UTF8'));
-      end if;
-    end loop;
   end if;
 
-  with short_values as (
-    insert into perch.checkpoint_values (tenant_id, thread_no, no, key, version, type, json_text, bytes)
-    select tenant, number, before_first + g.nth, g.channel, (versions -> g.channel)::text, g.type,
-           case when g.type is null then convert_from(substring(put_channels.payload from g.start for g.size), 'UTF8') end,
-           case when g.type is not null then substring(put_channels.payload from g.start for g.size) end
+  -- One statement, in which the values are taken out of the payload once. Long arrays and objects are left to the loop below.
+  with given_values as materialized (
+    select g.channel, g.type, before_first + g.nth as no, v.value,
+           case when g.type is null and g.size >= 768 then encode(substring(sha256(v.value) for 16), 'hex')::uuid end as hash
       from unnest(given, put_channels.types, put_channels.starts, put_channels.sizes) with ordinality g (channel, type, start, size, nth)
-     where g.nth <= added and (g.type is not null or g.size is null or g.size < 768)
+     cross join lateral (select substring(put_channels.payload from g.start for g.size) as value) v
+     where g.nth <= added
+       and (g.size >= 16384 and g.type is null and substring(put_channels.payload from g.start for 1) in ('[', '{')) is not true
+  ), added_pieces as (
+    insert into perch.checkpoint_pieces (tenant_id, thread_no, hash, body)
+    select tenant, number, g.hash, convert_from(g.value, 'UTF8') from given_values g where g.hash is not null
+    on conflict on constraint checkpoint_pieces_pkey do nothing
+  ), added_values as (
+    insert into perch.checkpoint_values (tenant_id, thread_no, no, key, version, type, json_text, pieces, bytes)
+    select tenant, number, g.no, g.channel, (versions -> g.channel)::text, g.type,
+           case when g.hash is not null then '' when g.type is null then convert_from(g.value, 'UTF8') end,
+           case when g.hash is not null then array[g.hash] end,
+           case when g.type is not null then g.value end
+      from given_values g
   )
   insert into perch.stored_checkpoints as c (tenant_id, thread_no, id, parent_id, seq, step, metadata, value_nos, channels)
   values (tenant, number, put_channels.id, put_channels.parent_id, position, put_channels.step, put_channels.metadata,
@@ -110,6 +115,16 @@ begin
                else jsonb_set(put_channels.checkpoint, '{channel_versions}', others - known) end)
   on conflict on constraint stored_checkpoints_pkey do update
     set metadata = excluded.metadata, value_nos = excluded.value_nos, channels = excluded.channels, step = excluded.step;
+
+  if not put_channels.only_known and 16384 <= any (put_channels.sizes) then
+    for nth in 1 .. added loop
+      if put_channels.sizes[nth] >= 16384 and put_channels.types[nth] is null
+         and substring(put_channels.payload from put_channels.starts[nth] for 1) in ('[', '{') then
+        perform perch.add_long_value(tenant, number, before_first + nth, given[nth], (versions -> given[nth])::text,
+          convert_from(substring(put_channels.payload from put_channels.starts[nth] for put_channels.sizes[nth]), 'UTF8'));
+      end if;
+    end loop;
+  end if;
 end
 $$;
 

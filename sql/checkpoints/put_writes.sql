@@ -40,23 +40,36 @@ begin
     perform perch.check_format(put_writes.thread_id, found_format, 'channels');
   end if;
 
-  if 768 <= any (put_writes.sizes) then
+  with given_values as materialized (
+    select g.idx, g.channel, g.type, v.value,
+           case when g.type is null and g.size >= 768 then encode(substring(sha256(v.value) for 16), 'hex')::uuid end as hash
+      from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.starts, put_writes.sizes) g (idx, channel, type, start, size)
+     cross join lateral (select substring(put_writes.payload from g.start for g.size) as value) v
+     where (g.size >= 16384 and g.type is null and substring(put_writes.payload from g.start for 1) in ('[', '{')) is not true
+  ), added_pieces as (
+    insert into perch.checkpoint_pieces (tenant_id, thread_no, hash, body)
+    select tenant, number, g.hash, convert_from(g.value, 'UTF8') from given_values g where g.hash is not null
+    on conflict on constraint checkpoint_pieces_pkey do nothing
+  )
+  insert into perch.checkpoint_writes as w (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json_text, pieces, bytes)
+  select tenant, number, put_writes.checkpoint_id, put_writes.task_id, g.idx, g.channel, g.type,
+         case when g.hash is not null then '' when g.type is null then convert_from(g.value, 'UTF8') end,
+         case when g.hash is not null then array[g.hash] end,
+         case when g.type is not null then g.value end
+    from given_values g
+  on conflict on constraint checkpoint_writes_pkey do update
+    set channel = excluded.channel, type = excluded.type, json_text = excluded.json_text, pieces = excluded.pieces, bytes = excluded.bytes
+    where put_writes.replace;
+
+  if 16384 <= any (put_writes.sizes) then
     for nth in 1 .. cardinality(put_writes.idxs) loop
-      if put_writes.sizes[nth] >= 768 and put_writes.types[nth] is null then
+      if put_writes.sizes[nth] >= 16384 and put_writes.types[nth] is null
+         and substring(put_writes.payload from put_writes.starts[nth] for 1) in ('[', '{') then
         perform perch.add_long_write(tenant, number, put_writes.checkpoint_id, put_writes.task_id, put_writes.idxs[nth], put_writes.channels[nth],
           convert_from(substring(put_writes.payload from put_writes.starts[nth] for put_writes.sizes[nth]), 'UTF8'), put_writes.replace);
       end if;
     end loop;
   end if;
-  insert into perch.checkpoint_writes as w (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json_text, bytes)
-  select tenant, number, put_writes.checkpoint_id, put_writes.task_id, g.idx, g.channel, g.type,
-         case when g.type is null then convert_from(substring(put_writes.payload from g.start for g.size), 'UTF8') end,
-         case when g.type is not null then substring(put_writes.payload from g.start for g.size) end
-    from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.starts, put_writes.sizes) g (idx, channel, type, start, size)
-   where g.type is not null or g.size is null or g.size < 768
-  on conflict on constraint checkpoint_writes_pkey do update
-    set channel = excluded.channel, type = excluded.type, json_text = excluded.json_text, pieces = null, bytes = excluded.bytes
-    where put_writes.replace;
 end
 $$;
 

@@ -6,7 +6,7 @@ import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
 import { type Race, race } from "../changes/race.js";
 import { storedBytes } from "./bytes.js";
 import { latest, longThread, manyThreads } from "./latest.js";
-import { puts } from "./puts.js";
+import { conversation, puts, replaced } from "./puts.js";
 import { openSavers } from "./savers.js";
 
 /** The same calls of the same interface, on the same server with a server's own settings. */
@@ -39,11 +39,17 @@ async function run(options: BenchmarkOptions): Promise<void> {
     const db = await openDatabase(url);
     await migrate(db);
     await db.close();
-    for (const threads of [1, 16]) {
-      const savers = await openSavers(url, threads);
-      const name = `put and putWrites of a 10 kB state, ${threads} at once`;
-      addRace(name, await race(options, puts(savers.ours, threads), puts(savers.theirs, threads)), "1.2");
-      await savers.close();
+    for (const [kind, step] of [
+      ["replaced", replaced()],
+      ["a message is added", conversation()],
+    ] as const) {
+      for (const threads of [1, 16]) {
+        const savers = await openSavers(url, threads);
+        const name = `put and putWrites of a 10 kB state (${kind}), ${threads} at once`;
+        const work = await race(options, puts(savers.ours, threads, step), puts(savers.theirs, threads, step));
+        addRace(name, work, "1.2");
+        await savers.close();
+      }
     }
     const savers = await openSavers(url, 1);
     const long = [await longThread(savers, 10_000)];

@@ -45,8 +45,8 @@ export function prose(bytes: number, random: () => number): string {
 
 /** A thread that goes on step by step, as LangGraph drives a saver: what the tasks wrote, then the checkpoint after them. */
 export interface Run {
-  /** `changes`: the channels that this step writes. */
-  step(changes: Record<string, unknown>): Promise<void>;
+  /** `changes`: the channels that this step changes; `written`: what its task wrote to them, where that is not the whole value. */
+  step(changes: Record<string, unknown>, written?: Record<string, unknown>): Promise<void>;
   readonly threadId: string;
 }
 
@@ -57,8 +57,8 @@ export function startRun(saver: BaseCheckpointSaver, threadId: string = randomUU
   let step = -1;
   return {
     threadId,
-    async step(changes) {
-      if (step >= 0) await saver.putWrites(config as never, Object.entries(changes), randomUUID());
+    async step(changes, written = changes) {
+      if (step >= 0) await saver.putWrites(config as never, Object.entries(written), randomUUID());
       const newVersions = Object.fromEntries(
         Object.keys(changes).map((channel) => [channel, (versions[channel] ?? 0) + 1]),
       );
