@@ -11,6 +11,8 @@ const firstRetryMs = 20;
 export interface Bell {
   /** A notification came. */
   rung(payload: string): void;
+  /** For whoever has read the notification: so far has the log of a space come. Out: whether that is news, and wakes. */
+  heard(spaceId: string, seq: number): boolean;
   /** Something may have been missed: pull at once. */
   wake(): void;
   /** How far a pull that came to the end of the log has read; what was rung beyond that is a gap. */
@@ -45,15 +47,22 @@ export function createBell(): Bell {
     }, ms);
   };
 
+  const heard = (spaceId: string, seq: number) => {
+    const position = positions[spaceId];
+    if (position === undefined || seq <= position) return false;
+    told.set(spaceId, Math.max(seq, told.get(spaceId) ?? 0));
+    wake();
+    return true;
+  };
+
   return {
     wake,
+    heard,
     rung(payload) {
       const ring = parse(payload);
-      const position = ring === undefined ? undefined : positions[ring.space_id];
-      if (ring !== undefined && position !== undefined && ring.seq > position) {
-        told.set(ring.space_id, Math.max(ring.seq, told.get(ring.space_id) ?? 0));
-        wake();
-      } else wakeIn(Math.max(0, lastLook + lookAroundMs - Date.now()));
+      if (ring === undefined || !heard(ring.space_id, ring.seq)) {
+        wakeIn(Math.max(0, lastLook + lookAroundMs - Date.now()));
+      }
     },
     reached(now) {
       positions = now;

@@ -32,7 +32,7 @@ export type Following = AsyncIterableIterator<FollowEvent, undefined, undefined>
 const positionsSchema = z.object({ spaces: z.record(z.string(), z.number()) });
 
 /** The numbers a cursor stands at; of one that says none, none. */
-function positionsOf(cursor: Cursor): Record<string, number> {
+export function positionsOf(cursor: Cursor): Record<string, number> {
   return positionsSchema.safeParse(cursor).data?.spaces ?? {};
 }
 
@@ -154,13 +154,14 @@ const passingCode = /^(08...|53...|57P..|40...|E[A-Z_]{3,})$/;
 const passingMessage =
   /^(Connection terminated|Client (has encountered|was closed)|timeout exceeded|Query read timeout)/i;
 
-function isPassing(error: unknown): boolean {
+/** Whether the same again may succeed in a while. */
+export function isPassing(error: unknown): boolean {
   const { code, message } = error as { code?: unknown; message?: unknown };
   return passingCode.test(String(code)) || (code === undefined && passingMessage.test(String(message)));
 }
 
 /** Tries until it succeeds, with pauses from 0.1 to 5 s. Out: undefined when the signal came first. Throws what does not pass. */
-async function throughFaults<T>(
+export async function throughFaults<T>(
   work: () => Promise<T>,
   signal: AbortSignal,
   onError: ((error: unknown) => void) | undefined,
