@@ -54,6 +54,13 @@ export interface DocumentThreadApi {
    * it is not stored after all. Errors: PE422 naming table, field, expected and got; nothing was applied then.
    */
   patch(id: string, patch: string | object, base: PatchBase): Version & { update: Uint8Array | null; ends: Ends };
+  /** The plain JSON of the document as it was at a version, of every field declared now. Errors: PE422 when it never had that version. */
+  projectAt(id: string, version: Ends): { data: Record<string, unknown> };
+  /**
+   * Sets the document back to what it was at a version, by new operations. Out, and what to do with it: as with `patch`.
+   * Errors: PE422 when it never had that version.
+   */
+  revert(id: string, version: Ends): Version & { update: Uint8Array | null; ends: Ends };
   drop(id: string): void;
   /** Documents held, and their estimated size. */
   stats(): { documents: number; estimatedBytes: number };

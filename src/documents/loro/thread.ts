@@ -5,7 +5,7 @@ import { LoroDoc, type PeerID } from "loro-crdt";
 import { serve, transferring } from "../../engine/thread.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentThreadApi, Ends, PatchBase } from "./api.js";
-import { createCache, estimateBytes } from "./cache.js";
+import { createCache, estimateBytes, type HeldDocument } from "./cache.js";
 import { takeInChecked } from "./check.js";
 import { checkEnvelope, modeOf } from "./envelope.js";
 import type { DocumentSchema } from "./fields.js";
@@ -22,6 +22,7 @@ import { checkReuse } from "./reuse.js";
 import { blobSpans, countAll, countNew, type Spans } from "./spans.js";
 import { checkPatch } from "./values.js";
 import { atVersion, decodeVersion, encodedVersion } from "./version.js";
+import { projectAt, revertTo } from "./versions.js";
 
 const limits = workerData as DocumentLimits;
 const cache = createCache(limits);
@@ -97,15 +98,26 @@ function snapshot(id: string) {
 }
 
 function patch(id: string, value: string | object, base: PatchBase) {
-  const { doc, schema } = cache.get(id);
+  const { schema } = cache.get(id);
   const checked = checkPatch(schema, typeof value === "string" ? parsePatch(value) : value, limits.depth);
+  return write(id, base, ({ doc }) => applyPatch(doc, checked, limits));
+}
+
+function revert(id: string, ends: Ends) {
+  return write(id, "head", (held) => revertTo(held, ends, limits));
+}
+
+/** New operations of a writer of their own, at a version of the document: what they are as an update. */
+function write(id: string, base: PatchBase, edit: (held: HeldDocument) => void) {
+  const held = cache.get(id);
+  const { doc } = held;
   return orDrop(id, () => {
     const before = doc.oplogVersion();
     const peer = randomPeer();
     // One writer, one peer id, never used again: two writers under one id diverge without a word.
     atVersion(doc, base, () => {
       doc.setPeerId(peer);
-      applyPatch(doc, checked, limits);
+      edit(held);
       doc.commit();
     });
     const end = withHandle(doc.oplogVersion(), (after) => after.get(peer)) ?? 0;
@@ -186,6 +198,8 @@ serve<DocumentThreadApi>(
       return { data: project(doc, schema.fields) };
     },
     patch,
+    projectAt: (id, ends) => ({ data: decoding(() => projectAt(cache.get(id), ends)) }),
+    revert,
     drop: (id) => cache.drop(id),
     stats: () => cache.stats(),
   },

@@ -57,11 +57,12 @@ function baseVersion(base: PatchBase): VersionVector | undefined {
   return VersionVector.parseJSON(ends);
 }
 
-function versionOfEnds(ends: Ends): VersionVector {
+/** In: for each peer the counter behind its last operation. Errors: PE422 when it is no such thing. */
+export function versionOfEnds(ends: Ends): VersionVector {
   const entries = Object.entries(ends);
   for (const [peer, end] of entries) {
     if (!/^\d{1,20}$/.test(peer) || !Number.isInteger(end) || end < 0 || end >= 2 ** 31) {
-      throw new PerchError("PE422", "the patch's base is no version", { reason: "base", peer, got: end });
+      throw new PerchError("PE422", "the version is none", { reason: "version", peer, got: end });
     }
   }
   return VersionVector.parseJSON(new Map(entries as [PeerID, number][]));

@@ -1,0 +1,88 @@
+import { LoroDoc, type LoroTree, type PeerID } from "loro-crdt";
+import { PerchError } from "../../errors.js";
+import type { Ends } from "./api.js";
+import type { HeldDocument } from "./cache.js";
+import { withHandle } from "./handles.js";
+import { type Json, sameJson } from "./json.js";
+import { mergeAll } from "./merge.js";
+import { applyPatch } from "./patch.js";
+import { isEmpty, project } from "./projection.js";
+import type { ReconcileOptions } from "./reconcile.js";
+import { readTree } from "./tree.js";
+import type { FieldPatch } from "./values.js";
+import { versionOfEnds } from "./version.js";
+
+/**
+ * Lets `look` see the document as it was at an earlier version: a document of its own, of the operations up to there and nothing
+ * else. Cheaper than checking out a fork, and containers that were touched later are not in it, so they are null as they were.
+ * Errors: PE422 when the document never had that version.
+ */
+function withVersion<Result>({ doc }: HeldDocument, ends: Ends, look: (past: LoroDoc) => Result): Result {
+  checkKnown(doc, ends);
+  return withHandle(new LoroDoc(), (past) => {
+    const spans = Object.entries(ends).filter(([, end]) => end > 0);
+    if (spans.length > 0) {
+      const operations = doc.export({
+        mode: "updates-in-range",
+        spans: spans.map(([peer, len]) => ({ id: { peer: peer as PeerID, counter: 0 }, len })),
+      });
+      mergeAll(
+        past,
+        [operations],
+        spans.reduce((count, [, end]) => count + end, 0),
+      );
+    }
+    return look(past);
+  });
+}
+
+/** The plain JSON of the document as it was at a version. Errors: PE422. */
+export function projectAt(held: HeldDocument, ends: Ends): Record<string, Json> {
+  return withVersion(held, ends, (past) => project(past, held.schema.fields));
+}
+
+/**
+ * Sets the document back to what it was at a version, by new operations on top of everything since: as little as differs, so what
+ * others write meanwhile merges, and what was deleted comes back with its marks and nested containers. Loro's own way of doing so leaves
+ * two things to do: containers that were untouched then are empty now rather than null, and tree nodes that come back have new ids.
+ * Errors: PE422 when the document never had that version.
+ */
+export function revertTo(held: HeldDocument, ends: Ends, options: ReconcileOptions): void {
+  const { doc, schema } = held;
+  const { fields } = schema;
+  withVersion(held, ends, (past) => {
+    const wanted = project(past, fields);
+    doc.revertTo(past.oplogFrontiers());
+    for (const [name, kind] of Object.entries(fields)) {
+      if (kind !== "tree" || wanted[name] === null || isEmpty(wanted[name] ?? null)) continue;
+      withHandle(past.getTree(name), (then) => withHandle(doc.getTree(name), (now) => renameNodes(now, then)));
+    }
+    const got = project(doc, fields);
+    const rest = Object.entries(fields).flatMap(([name, kind]): FieldPatch[] => {
+      const value = wanted[name] ?? null;
+      if (sameJson(got[name], value)) return [];
+      // A counter is given what it lacks.
+      const delta = Number(value) - Number(got[name] ?? 0);
+      return [{ name, kind, value: kind === "counter" && value !== null ? delta : value }];
+    });
+    applyPatch(doc, rest, options);
+  });
+}
+
+/** Nodes that were deleted since come back as new ones, in their old places: they take on the ids they went by. */
+function renameNodes(now: LoroTree, then: LoroTree): void {
+  const names = readTree(then);
+  for (const [index, { treeId, id }] of readTree(now).entries()) {
+    const name = names[index]?.id;
+    if (name === undefined || name === id) continue;
+    now.getNodeByID(treeId)?.data.set("id", name);
+  }
+}
+
+function checkKnown(doc: LoroDoc, ends: Ends): void {
+  const order = withHandle(versionOfEnds(ends), (version) =>
+    withHandle(doc.oplogVersion(), (head) => version.compare(head)),
+  );
+  if (order === 0 || order === -1) return;
+  throw new PerchError("PE422", "this is no earlier version of the document", { reason: "version" });
+}
