@@ -46,6 +46,8 @@ const sentAhead = 16;
 export function createSeat(options: SeatOptions): Seat {
   let worker: Worker | undefined;
   let ready = false;
+  /** Its end was announced: it answers nothing that was not sent before. */
+  let dying = false;
   let closed = false;
   let memory = 0;
   let nextId = 1;
@@ -79,22 +81,29 @@ export function createSeat(options: SeatOptions): Seat {
     const started = options.start();
     worker = started;
     ready = false;
+    dying = false;
     started.on("message", (reply: Reply) => {
       if (worker === started) receive(reply);
     });
-    // An uncaught error inside the thread arrives here and nowhere else: without a listener it would end the process.
+    // An uncaught error inside the thread arrives here and nowhere else: without a listener it would end the process. It may overtake
+    // the last answers, which are all there by the exit; until then nothing more is sent.
+    let cause: unknown;
     started.on("error", (error) => {
-      if (worker === started) lose(ready ? "died" : "did not start", error);
+      cause = error;
+      if (worker !== started) return;
+      dying = true;
+      // Whoever calls now waits for the exit.
+      started.ref();
     });
     started.on("exit", () => {
-      if (worker === started) lose(ready ? "died" : "did not start");
+      if (worker === started) lose(ready ? "died" : "did not start", cause);
     });
     startTimer = setTimeout(() => lose("did not start"), options.startTimeoutMs);
     startTimer.unref();
   }
 
   function send(): void {
-    while (worker && sent.length < sentAhead) {
+    while (worker && !dying && sent.length < sentAhead) {
       const call = queue.shift();
       if (!call) break;
       const id = nextId++;
@@ -178,7 +187,8 @@ export function createSeat(options: SeatOptions): Seat {
 
   function lose(reason: LossReason, cause?: unknown): void {
     const head = sent.shift();
-    const culprit = reason === "trapped" || reason === "timed out" || (reason === "died" && head) ? head : undefined;
+    const culprit =
+      reason === "trapped" || reason === "timed out" || (reason === "died" && isOfACall(cause)) ? head : undefined;
     const others = [...sent.splice(0), ...queue.splice(0)];
     if (head && !culprit) others.unshift({ ...head });
     stop();
@@ -224,6 +234,14 @@ export function createSeat(options: SeatOptions): Seat {
       await Promise.all(ending);
     },
   };
+}
+
+/**
+ * Whether a thread died of what it was doing for a call: it ended itself, or filled its heap. An error that nobody caught was
+ * thrown outside of any call, since a call's errors are its answer.
+ */
+function isOfACall(cause: unknown): boolean {
+  return cause === undefined || (cause as { code?: unknown } | null)?.code === "ERR_WORKER_OUT_OF_MEMORY";
 }
 
 function blame(call: Call, reason: LossReason, cause: unknown): PerchError {

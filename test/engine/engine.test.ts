@@ -141,7 +141,7 @@ describe("a thread", () => {
     expect(engine.stats().replaced).toBe(0);
   });
 
-  test("with an uncaught error is replaced without the process noticing", async () => {
+  test("with an uncaught error is replaced without the process noticing, its answers all arrive, and no call is blamed", async () => {
     const uncaught = vi.fn();
     process.on("uncaughtException", uncaught);
     process.on("unhandledRejection", uncaught);
@@ -151,7 +151,15 @@ describe("a thread", () => {
     expect(await lost).toMatchObject({ reason: "died", shardKey: undefined });
     const again = new Promise((resolve) => engine.onReplaced(resolve));
     expect(await engine.call("a", "rejectLater", [])).toBe("soon");
-    expect(await again).toMatchObject({ reason: "died" });
+    expect(await again).toMatchObject({ reason: "died", shardKey: undefined });
+    // The error comes while another call runs, or waits to, or after it: that one is served or lost, never at fault.
+    const third = new Promise((resolve) => engine.onReplaced(resolve));
+    const answer = engine.call("a", "throwLater", []);
+    const other = engine.call("a", "busy", [20]).catch((error: unknown) => error);
+    expect(await answer).toBe("soon");
+    const outcome = await other;
+    if (outcome !== 20) expect(outcome).toBeInstanceOf(EngineLost);
+    expect(await third).toMatchObject({ reason: "died", shardKey: undefined });
     expect(await engine.call("a", "add", [1, 1])).toBe(2);
     process.off("uncaughtException", uncaught);
     process.off("unhandledRejection", uncaught);
