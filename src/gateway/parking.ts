@@ -11,33 +11,40 @@ export interface Parking {
 }
 
 /** How long after a join, and how long without progress, a batch may wait for what it builds on. */
-const openMs = 15_000;
-const patienceMs = 3_000;
+const openMs = 30_000;
+const patienceMs = 10_000;
 const maxParked = 1_000;
+/** Attempts of one batch: each may cost a look into the database. */
+const maxTries = 4;
 
 interface Parked {
   readonly updates: Updates;
+  readonly tries: number;
   resolve(status: AckStatus): void;
 }
 
 /**
  * After a reconnect a client goes on sending what is typed while it waits for the answer to its join; what was typed while it
  * was away it sends only after that answer. So the first batches of a room may build on one that comes later. Refusing them
- * would make the client join again, and type into the same gap again. They are parked, until the first batch that is accepted
- * has brought what they build on.
+ * would make the client join again, and type into the same gap again. They are parked, until a batch that is accepted has
+ * brought what they build on.
+ *
+ * Refusals and acceptances do not come in the order of the batches: to refuse one, the database may be asked for what it builds on,
+ * and the batch that brings it may be committed meanwhile. So a refusal counts only when nothing was accepted since the attempt
+ * began; and while an attempt is under way, however slow the database, nobody runs out of patience.
  * In: `append` stores a batch or throws; `statusOf` says what a failure is acknowledged with.
  */
 export function createParking(on: {
   append(updates: Updates): Promise<AckStatus>;
   statusOf(error: unknown): AckStatus;
 }): Parking {
-  const closesAt = Date.now() + openMs;
+  const closesAt = performance.now() + openMs;
   let parked: Parked[] = [];
+  /** An acceptance left nothing parked: the client is past its gap. */
   let settled = false;
+  let attempts = 0;
+  let acceptances = 0;
   let timer: NodeJS.Timeout | undefined;
-
-  const mayPark = (error: unknown) =>
-    !settled && lacksDependencies(error) && parked.length < maxParked && Date.now() < closesAt;
 
   function release(): Parked[] {
     clearTimeout(timer);
@@ -47,34 +54,41 @@ export function createParking(on: {
     return released;
   }
 
-  async function attempt(updates: Updates): Promise<AckStatus> {
+  function expire(): void {
+    if (attempts > 0) {
+      timer?.refresh();
+      return;
+    }
+    for (const { resolve } of release()) resolve(ackStatus.invalidUpdate);
+  }
+
+  async function attempt(updates: Updates, tries = 1): Promise<AckStatus> {
+    const before = acceptances;
+    attempts += 1;
     try {
-      return await on.append(updates);
+      const status = await on.append(updates);
+      acceptances += 1;
+      accepted();
+      return status;
     } catch (error) {
-      return on.statusOf(error);
+      if (!lacksDependencies(error) || tries >= maxTries) return on.statusOf(error);
+      if (acceptances > before) return attempt(updates, tries + 1);
+      if (settled || parked.length >= maxParked || performance.now() > closesAt) return on.statusOf(error);
+      timer ??= setTimeout(expire, patienceMs);
+      return new Promise((resolve) => parked.push({ updates, tries: tries + 1, resolve }));
+    } finally {
+      attempts -= 1;
     }
   }
 
   function accepted(): void {
-    settled = true;
+    settled ||= parked.length === 0;
     // Started in their order, without waiting for each other: the document keeps them in order.
-    for (const { updates, resolve } of release()) attempt(updates).then(resolve);
+    for (const { updates, tries, resolve } of release()) attempt(updates, tries).then(resolve);
   }
 
   return {
-    async submit(updates) {
-      try {
-        const status = await on.append(updates);
-        if (!settled) accepted();
-        return status;
-      } catch (error) {
-        if (!mayPark(error)) return on.statusOf(error);
-        timer ??= setTimeout(() => {
-          for (const { resolve } of release()) resolve(ackStatus.invalidUpdate);
-        }, patienceMs);
-        return new Promise((resolve) => parked.push({ updates, resolve }));
-      }
-    },
+    submit: (updates) => attempt(updates),
     progress: () => timer?.refresh(),
     close() {
       settled = true;

@@ -16,9 +16,14 @@ type PresenceSettings = Pick<
   "presenceIntervalMs" | "presenceTimeoutMs" | "maxPresenceBytes" | "viewerPresence"
 >;
 
+interface KeptEntry extends PresenceEntry {
+  readonly from: Reader;
+  readonly keptUntil: number;
+}
+
 interface Room {
   readonly readers: Set<Reader>;
-  readonly entries: Map<string, PresenceEntry & { readonly keptUntil: number }>;
+  readonly entries: Map<string, KeptEntry>;
   /** Keys that changed since the last flush. */
   readonly changed: Set<string>;
   /** Who changed them, when it was one reader only. */
@@ -51,15 +56,13 @@ export function createPresence(settings: PresenceSettings): Presence {
   }
 
   function take(room: Room, entries: readonly PresenceEntry[], from: Reader): AckStatus {
-    const now = Date.now();
-    const newer = entries.filter(
-      (entry) => !((room.entries.get(entry.key)?.setAt ?? Number.NEGATIVE_INFINITY) >= entry.setAt),
-    );
+    const now = performance.now();
+    const newer = entries.filter((entry) => isNewer(entry, from, room.entries.get(entry.key)));
     if (room.bytes + growth(room, newer) > settings.maxPresenceBytes) prune(room, now);
     if (room.bytes + growth(room, newer) > settings.maxPresenceBytes) return ackStatus.payloadTooLarge;
     for (const entry of newer) {
       room.bytes += growth(room, [entry]);
-      room.entries.set(entry.key, { ...entry, keptUntil: now + settings.presenceTimeoutMs });
+      room.entries.set(entry.key, { ...entry, from, keptUntil: now + settings.presenceTimeoutMs });
       room.changed.add(entry.key);
       room.origin = room.origin === undefined || room.origin === from ? from : "several";
     }
@@ -73,7 +76,7 @@ export function createPresence(settings: PresenceSettings): Presence {
 
   function flush(room: Room): void {
     room.timer = undefined;
-    room.flushedAt = Date.now();
+    room.flushedAt = performance.now();
     const { origin } = room;
     const changed = [...room.changed].flatMap((key) => room.entries.get(key) ?? []);
     room.changed.clear();
@@ -101,7 +104,7 @@ export function createPresence(settings: PresenceSettings): Presence {
         origin: undefined,
         behind: new Set(),
         bytes: 0,
-        flushedAt: 0,
+        flushedAt: Number.NEGATIVE_INFINITY,
         timer: undefined,
       };
       rooms.set(key, room);
@@ -122,7 +125,7 @@ export function createPresence(settings: PresenceSettings): Presence {
     open: async ({ key, access, reader }: Entry): Promise<Channel> => {
       const id = documentId(key);
       const room = enter(id, reader);
-      prune(room, Date.now());
+      prune(room, performance.now());
       return {
         permission: settings.viewerPresence ? "write" : access,
         version,
@@ -145,6 +148,15 @@ export function createPresence(settings: PresenceSettings): Presence {
       return rooms.size;
     },
   };
+}
+
+/**
+ * The newer entry of a key wins, by its sender's clock. What one sender sets twice within a millisecond comes in its order, and the
+ * last counts; stores would keep the first, so it matters that nobody has been given that yet.
+ */
+function isNewer(entry: PresenceEntry, from: Reader, known: KeptEntry | undefined): boolean {
+  if (known === undefined || entry.setAt > known.setAt) return true;
+  return entry.setAt === known.setAt && from === known.from && !Buffer.from(entry.bytes).equals(known.bytes);
 }
 
 function growth(room: Room, entries: readonly PresenceEntry[]): number {

@@ -2,6 +2,7 @@ import { LoroAdaptor } from "loro-adaptors/loro";
 import { LoroDoc } from "loro-crdt";
 import { MessageType } from "loro-protocol";
 import { beforeAll, describe, expect, it } from "vitest";
+import type { Database } from "../../src/database/types.js";
 import type { LiveDocuments } from "../../src/documents/live.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
 import {
@@ -71,6 +72,15 @@ const slowly =
     },
   });
 
+/** Reads documents late, as a busy database does: what was committed meanwhile is found. */
+const lateReads = (ms: number): Database => ({
+  ...database.db,
+  async query<Row>(sql: string, params?: readonly unknown[]) {
+    if (sql.includes("perch.load_document")) await new Promise((resolve) => setTimeout(resolve, ms));
+    return database.db.query<Row>(sql, params);
+  },
+});
+
 describe("an official client", () => {
   it("trap 38: ends up right after the database refused what it typed, without a reload", async () => {
     const node = await startNode(database);
@@ -90,7 +100,7 @@ describe("an official client", () => {
   });
 
   it("trap 39: loses nothing that it types while it is away and while it waits for the answer to its join", async () => {
-    const node = await startNode(database, { wrapLive: slowly(300) });
+    const node = await startNode(database, { db: lateReads(200), wrapLive: slowly(300) });
     const roomId = newRoom();
     const [writer, reader] = [await member(node, roomId, "ada"), await member(node, roomId, "bob")];
     typed(writer.doc, "online ");
