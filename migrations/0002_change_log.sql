@@ -46,7 +46,7 @@ comment on table perch.sync_changes is
   'The log: one row a change, in commit order within its space. data: the fields written (null for a deletion, and for documents, whose changed_fields perch.pull fills in from the record).';
 comment on column perch.sync_changes.at is 'When the change was made, clamped to the server''s clock: decides which writer is the last.';
 comment on column perch.sync_changes.field_meta is
-  'When each field was written, where that is not at: a time, or a time, a space and the client that wrote it, where that is not client_id.';
+  'When each field was written, where that is not at: a time, or a time, a space and the client that wrote it (nothing for none), where that is not client_id.';
 comment on column perch.sync_changes.deleted_at is
   'The latest deletion of the record, this change included: so that whoever took a snapshot, which leaves deleted records out, knows what is hidden.';
 comment on column perch.sync_changes.size is 'Bytes of the change as JSON, where that is much: bounds a page of perch.pull.';
@@ -78,7 +78,7 @@ create table perch.stored_records (
 comment on table perch.stored_records is
   'The folded state of every record, deleted ones included (they keep what decides a late change). Read perch.records instead.';
 comment on column perch.stored_records.field_meta is
-  'The stamp of each field: when it was written and by which client, as "2026-01-01T10:00:00.000000Z client". Stamps compare as bytes. A field that is not named here was written at written_at by written_by.';
+  'The stamp of each field: when it was written and by which client, as "2026-01-01T10:00:00.000000Z client", the time and the space alone for none. Stamps compare as bytes. A field that is not named here was written at written_at by written_by.';
 comment on column perch.stored_records.latest_at is 'No field, insertion or deletion of this record is later: a change that is newer wins without looking further.';
 comment on column perch.stored_records.seq is 'The last log entry folded in.';
 comment on column perch.stored_records.user_id is 'Who made the record.';

@@ -15,8 +15,8 @@ begin
                    join perch.stored_records r
                      on r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id
                   where r.data ? f.name) end,
-             'field_meta', coalesce(c.field_meta, '{}'), 'at', perch.stamp(c.at), 'client_id', c.client_id, 'op_id', c.op_id,
-             'schema_version', c.schema_version, 'actor', c.actor, 'origin', c.origin, 'created_at', perch.stamp(c.created_at))
+             'field_meta', coalesce(c.field_meta, '{}'), 'at', perch.time_text(c.at), 'client_id', c.client_id, 'op_id', c.op_id,
+             'schema_version', c.schema_version, 'actor', c.actor, 'origin', c.origin, 'created_at', perch.time_text(c.created_at))
       from perch.sync_changes c
      where c.user_id = me
      order by c.created_at, c.space_id, c.seq;

@@ -53,7 +53,7 @@ as $$
       from stored s cross join lateral jsonb_each(s.data) f
     union all
     select i.space_id, i.table_name, i.record_id, f.key, f.value,
-           coalesce(i.field_meta ->> f.key, perch.stamp(i.at)) || coalesce(' ' || merge_changes.client_id, '')
+           coalesce(i.field_meta ->> f.key, perch.time_text(i.at)) || ' ' || coalesce(merge_changes.client_id, '')
       from incoming i cross join lateral jsonb_each(i.data) f
   ),
   winners as (
@@ -70,7 +70,7 @@ as $$
       from stored s
       left join winners w
         on w.space_id = s.space_id and w.table_name = s.table_name and w.record_id = s.record_id
-       and (s.deleted_at is null or left(w.stamp, 27) collate "C" > perch.stamp(s.deleted_at))
+       and (s.deleted_at is null or left(w.stamp, 27) collate "C" > perch.time_text(s.deleted_at))
      group by s.space_id, s.table_name, s.record_id, s.seq, s.schema_version, s.latest_at, s.inserted_at, s.deleted_at
   )
   insert into perch.stored_records as r

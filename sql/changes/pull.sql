@@ -98,14 +98,14 @@ begin
                       when k.changed_fields is null then k.data
                       else (select coalesce(jsonb_object_agg(n, k.document -> n), '{}') from unnest(k.changed_fields) n where k.document ? n) end as data,
                  coalesce(v.lifted -> 'field_meta', k.field_meta, '{}') as field_meta,
-                 perch.stamp(k.at) as at, perch.stamp(k.deleted_at) as deleted_at, k.user_id, k.client_id, k.op_id,
+                 perch.time_text(k.at) as at, perch.time_text(k.deleted_at) as deleted_at, k.user_id, k.client_id, k.op_id,
                  case when v.lifted is not null then (versions ->> k.table_name)::integer else k.schema_version end as schema_version,
-                 k.actor, k.origin, perch.stamp(k.created_at) as created_at
+                 k.actor, k.origin, perch.time_text(k.created_at) as created_at
             from kept k
             cross join lateral (
               select case when k.op <> 'delete' and k.changed_fields is null and k.schema_version < (versions ->> k.table_name)::integer then
                 perch.lift_change(jsonb_build_object('op', k.op, 'table', k.table_name, 'id', k.record_id, 'data', k.data,
-                    'field_meta', coalesce(k.field_meta, '{}'), 'at', perch.stamp(k.at)),
+                    'field_meta', coalesce(k.field_meta, '{}'), 'at', perch.time_text(k.at)),
                   k.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer) end
             ) v (lifted)
         ) e;

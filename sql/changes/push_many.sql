@@ -86,7 +86,7 @@ begin
           cross join lateral (select case when pg_column_size(e.change) <= max_bytes * 8 then e.change::text end,
                                      coalesce(e.change ->> 'space_id', personal)) s (content, space_id)
           left join lateral (
-            select jsonb_object_agg(m.key, perch.stamp(m.moment)), min(m.moment), max(m.moment), bool_and(m.ordinary), count(*)
+            select jsonb_object_agg(m.key, perch.time_text(m.moment)), min(m.moment), max(m.moment), bool_and(m.ordinary), count(*)
               from (select w.key, least(w.value::timestamptz, horizon) as moment,
                            w.value like '____-__-__T__:__:__%Z' and (e.change -> 'data') ? w.key as ordinary
                       from jsonb_each_text(e.change -> 'field_meta') w) m

@@ -132,7 +132,7 @@ begin
   end if;
   read.earliest := least(case when not read.timeless then read.at end, first_moment);
   read.latest := greatest(case when not read.timeless then read.at end, last_moment);
-  select jsonb_object_agg(m.key, perch.stamp(moments[m.nth])) into read.field_meta
+  select jsonb_object_agg(m.key, perch.time_text(moments[m.nth])) into read.field_meta
     from jsonb_each(times) with ordinality m (key, value, nth);
   if read.op = 'delete' then
     read.data := null;

@@ -76,7 +76,7 @@ begin
           select k.table_name as "table", k.record_id as id, coalesce(v.lifted -> 'data', k.data) as data, case when v.lifted is null then m.stamps else (
                    select coalesce(jsonb_object_agg(n, coalesce(v.lifted -> 'field_meta' ->> n, perch.stamp(k.written_at, k.written_by))), '{}')
                      from jsonb_object_keys(v.lifted -> 'data') n) end as field_meta,
-                 k.seq, perch.stamp(k.inserted_at) as inserted_at, perch.stamp(k.deleted_at) as deleted_at,
+                 k.seq, perch.time_text(k.inserted_at) as inserted_at, perch.time_text(k.deleted_at) as deleted_at,
                  case when v.lifted is not null then (versions ->> k.table_name)::integer else k.schema_version end as schema_version
             from kept k
             cross join lateral (

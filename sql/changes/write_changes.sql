@@ -12,7 +12,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  suffix constant text := coalesce(' ' || client_id, '');
+  suffix constant text := ' ' || coalesce(client_id, '');
   count constant integer := cardinality(changes);
   left_over integer[];
   inserted integer;
@@ -65,7 +65,7 @@ begin
       update perch.stored_records r
          set data = r.data || w.data,
              field_meta = r.field_meta || (
-               select coalesce(jsonb_object_agg(k, coalesce(w.field_meta ->> k, perch.stamp(w.at)) || suffix), '{}') from jsonb_object_keys(w.data) k),
+               select coalesce(jsonb_object_agg(k, coalesce(w.field_meta ->> k, perch.time_text(w.at)) || suffix), '{}') from jsonb_object_keys(w.data) k),
              latest_at = w.latest, inserted_at = case when w.op = 'insert' then w.at else r.inserted_at end,
              seq = greatest(r.seq, w.seq), updated_at = write_changes.now
         from waiting w

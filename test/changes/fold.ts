@@ -1,6 +1,6 @@
 /**
  * What a client does with the log: the same rule as the server's, written down once more from the documentation of perch.pull.
- * Stamps ("time client") compare byte by byte; of equal stamps the greater value wins, in jsonb order.
+ * Stamps ("time client", with nothing behind the space for no client) compare byte by byte; of equal stamps the greater value wins, in jsonb order.
  */
 import type { Entry, Snapshot } from "./support.js";
 
@@ -58,7 +58,7 @@ export function fold(replica: Replica, entries: readonly Entry[]): void {
     if (entry.op === "delete") folded.deletedAt = later(folded.deletedAt, entry.at);
     for (const [field, value] of Object.entries(entry.data ?? {})) {
       const time = entry.field_meta[field] ?? entry.at;
-      const stamp = time.includes(" ") || entry.client_id === null ? time : `${time} ${entry.client_id}`;
+      const stamp = time.includes(" ") ? time : `${time} ${entry.client_id ?? ""}`;
       write(folded, field, stamp, value);
     }
     drop(folded);

@@ -122,6 +122,21 @@ describeEachEngine("Merging", (open, engine) => {
     };
     const at = (second: number | string) => ({ at: `2026-01-01T10:00:0${second}Z` });
 
+    it("by who wrote it, also when an insertion by another revives the record", async () => {
+      const t = await open();
+      await t.asUser("ada", async (tx) => {
+        const [at, later] = ["2026-01-01T10:00:00.12Z", "2026-01-01T10:00:00.2Z"];
+        await push(tx, [insert("x", { n: "of no client" }, { at })], null);
+        // Deletes what is older than the field, and inserts again: the entry names the field as well, which its client did not write.
+        await push(tx, [remove("x", { at: "2026-01-01T10:00:00.1Z" }), insert("x", { m: 1 }, { at: later })], "z");
+        await push(tx, [update("x", { n: "of a client" }, { at })], "a");
+        const replica: Replica = new Map();
+        fold(replica, (await pullAll(tx, { pageSize: 3 })).changes);
+        expect(await records(tx)).toEqual({ "~ada/tasks/x": { n: "of a client", m: 1 } });
+        expect(live(replica)).toEqual(await records(tx));
+      });
+    });
+
     it("trap 12: by time and not by the text of a time of another precision", async () => {
       expect(
         await outcome([insert("x", { n: "late" }, at("5.123"))], [update("x", { n: "early" }, at("5.12"))]),

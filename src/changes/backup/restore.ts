@@ -14,10 +14,12 @@ export function restoreId(...parts: readonly (string | number)[]): string {
   return `restore-${createHash("sha256").update(JSON.stringify(parts)).digest("base64url").slice(0, 32)}`;
 }
 
-/** A stamp is a time and, where another device wrote than the change says, a space and that device. */
+/** A stamp is a time and, where another device wrote than the change says, a space and that device (nothing for none). */
 function readStamp(stamp: string): { at: string; clientId: string | null | undefined } {
   const end = stamp.indexOf(" ");
-  return end < 0 ? { at: stamp, clientId: undefined } : { at: stamp.slice(0, end), clientId: stamp.slice(end + 1) };
+  return end < 0
+    ? { at: stamp, clientId: undefined }
+    : { at: stamp.slice(0, end), clientId: stamp.slice(end + 1) || null };
 }
 
 /** Fields by the device that wrote them. */
@@ -45,7 +47,7 @@ export function restoreChange(line: ChangeLine, epoch: string, spaceId: string):
     const stamp = line.field_meta[field];
     if (stamp === undefined) return { clientId: own };
     const { at: time, clientId } = readStamp(stamp);
-    return { at: time, clientId: clientId ?? own };
+    return { at: time, clientId: clientId === undefined ? own : clientId };
   });
   const { data = {}, times = {} } = devices.get(own) ?? {};
   devices.delete(own);
