@@ -52,7 +52,7 @@ export function createContent(id: string, engine: DocumentEngine): Content {
       const updates = stored.updates.map((update) => update.payload);
       for (let attempt = 1; ; attempt++) {
         try {
-          await engine.call(id, "load", [id, stored.schema, stored.snapshot, updates]);
+          await engine.call(id, "load", [id, stored.schema, stored.snapshot, updates, stored.ended]);
           loaded = true;
           declared = JSON.stringify(stored.schema.fields);
           return;

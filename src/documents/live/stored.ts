@@ -18,6 +18,8 @@ export interface StoredDocument {
   readonly headSeq: number;
   /** Where this life of the document began: the position of its last deletion, or 0. */
   readonly lifeSeq: number;
+  /** What the lives before it had in them. */
+  readonly ended: Ends;
   readonly projectionBytes: number;
 }
 
@@ -44,6 +46,7 @@ interface LoadRow {
   head_seq: number;
   life_seq: number;
   projection_bytes: number;
+  ended: Ends;
 }
 
 /** What a reader at `afterSeq` (0: the beginning) lacks. Errors: PE404 when the table is not declared. */
@@ -57,6 +60,7 @@ export async function readDocument(db: Queryable, key: DocumentKey, afterSeq = 0
     updates: storedUpdates(row.seqs, row.updates),
     headSeq: row.head_seq,
     lifeSeq: row.life_seq,
+    ended: row.ended,
     projectionBytes: row.projection_bytes,
   };
 }

@@ -28,15 +28,23 @@ export type PatchBase =
  */
 export interface DocumentThreadApi {
   /**
-   * Builds the document from what is stored, replacing a copy held before. Out: its version.
+   * Builds the document from what is stored, replacing a copy held before. `ended`: what the document's earlier lives had in them,
+   * before it was deleted. Out: its version.
    * Errors: PE422 when the stored bytes do not make a whole document.
    */
-  load(id: string, schema: DocumentSchema, snapshot: Uint8Array | null, updates: readonly Uint8Array[]): Version;
+  load(
+    id: string,
+    schema: DocumentSchema,
+    snapshot: Uint8Array | null,
+    updates: readonly Uint8Array[],
+    ended?: Ends,
+  ): Version;
   has(id: string): boolean;
   /**
    * Merges updates or snapshots of strangers: all or none. Out: whether anything was new, where the new operations end, the version
    * afterwards, and `updates`: null, or what is to be stored and passed on in place of those given, which cannot be trusted in
-   * every place (a snapshot claims a state, not only operations). Errors: PE413 over a limit, PE422 when one does not decode, lacks its dependencies, or writes outside the declared fields.
+   * every place (a snapshot claims a state, not only operations). Errors: PE410 when one belongs to a life of the document that has
+   * ended, PE413 over a limit, PE422 when one does not decode, lacks its dependencies, or writes outside the declared fields.
    */
   import(
     id: string,

@@ -11,6 +11,8 @@ export interface HeldDocument {
   roots: ReadonlySet<string>;
   /** What its state does not show. */
   history: ReturnType<typeof createHistory>;
+  /** The peers of its earlier lives: nothing of them may come in any more. */
+  ended: ReadonlySet<string>;
   estimatedBytes: number;
 }
 

@@ -10,6 +10,14 @@ export function missingBase(peer: string): PerchError {
   return refused("it builds on updates that are not here", { missing: peer });
 }
 
+/** An update that was made in, or on top of, a life of the document that has ended. */
+export function lateForLife(peer: string): PerchError {
+  return new PerchError("PE410", "the update belongs to a document that was deleted; read the document anew", {
+    reason: "deleted",
+    peer,
+  });
+}
+
 /** Over a limit, which it names. */
 export function tooLarge(
   limit: string,

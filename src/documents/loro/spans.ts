@@ -6,14 +6,20 @@ export type Spans = Map<PeerID, { start: number; end: number }>;
 
 const headerLength = 22;
 
+/** One block of an updates blob: one run of one peer. */
+interface Block {
+  start: number;
+  count: number;
+  /** Its own peer first, then those that its operations name. */
+  peers: PeerID[];
+}
+
 /**
- * The operations an updates blob says it holds, known ones included.
- * It is a row of blocks, each one run of one peer: its length, then first counter, number of operations, four numbers more, and the
- * table of peers, its own first. Read here because asking Loro costs more than importing a keystroke does.
+ * The blocks of an updates blob: its length, then first counter, number of operations, four numbers more, the number of peers, and
+ * the peers. Read here because asking Loro costs more than importing a keystroke does.
  * In: a blob that passed `checkEnvelope` as updates. Errors: PE422 when its headers cannot be read.
  */
-export function blobSpans(blob: Uint8Array): Spans {
-  const spans: Spans = new Map();
+function* blocksOf(blob: Uint8Array, allPeers: boolean): Generator<Block> {
   const view = new DataView(blob.buffer, blob.byteOffset, blob.byteLength);
   let at = headerLength;
   const number = (): number => {
@@ -32,13 +38,29 @@ export function blobSpans(blob: Uint8Array): Spans {
     if (next > blob.length) throw unreadable();
     const start = number();
     const count = number();
-    for (let skipped = 0; skipped < 5; skipped++) number();
-    if (at + 8 > next) throw unreadable();
-    const peer = view.getBigUint64(at, true).toString() as PeerID;
-    addSpan(spans, peer, start, start + count);
+    for (let skipped = 0; skipped < 4; skipped++) number();
+    const known = allPeers ? number() : Math.min(number(), 1);
+    if (known < 1 || at + 8 * known > next) throw unreadable();
+    const peers = Array.from({ length: known }, (_, index) => `${view.getBigUint64(at + 8 * index, true)}` as PeerID);
+    yield { start, count, peers };
     at = next;
   }
+}
+
+/** The operations an updates blob says it holds, known ones included. In, errors: as above. */
+export function blobSpans(blob: Uint8Array): Spans {
+  const spans: Spans = new Map();
+  for (const { start, count, peers } of blocksOf(blob, false)) {
+    for (const peer of peers) addSpan(spans, peer, start, start + count);
+  }
   return spans;
+}
+
+/** Every peer an updates blob names, be it only as one whose operations its own were made after. In, errors: as above. */
+export function blobPeers(blob: Uint8Array): Set<PeerID> {
+  const named = new Set<PeerID>();
+  for (const { peers } of blocksOf(blob, true)) for (const peer of peers) named.add(peer);
+  return named;
 }
 
 const unreadable = () => refused("its headers cannot be read");

@@ -17,9 +17,9 @@ import type { DocumentLimits } from "./limits.js";
 import { mergeAll, operationsOf } from "./merge.js";
 import { applyPatch } from "./patch.js";
 import { project } from "./projection.js";
-import { missingBase, refused, tooLarge } from "./refusals.js";
+import { lateForLife, missingBase, refused, tooLarge } from "./refusals.js";
 import { checkReuse } from "./reuse.js";
-import { blobSpans, countAll, countNew, type Spans } from "./spans.js";
+import { blobPeers, blobSpans, countAll, countNew, type Spans } from "./spans.js";
 import { checkPatch } from "./values.js";
 import { atVersion, decodeVersion, encodedVersion } from "./version.js";
 import { projectAt, revertTo } from "./versions.js";
@@ -27,7 +27,13 @@ import { projectAt, revertTo } from "./versions.js";
 const limits = workerData as DocumentLimits;
 const cache = createCache(limits);
 
-function load(id: string, schema: DocumentSchema, snapshot: Uint8Array | null, updates: readonly Uint8Array[]) {
+function load(
+  id: string,
+  schema: DocumentSchema,
+  snapshot: Uint8Array | null,
+  updates: readonly Uint8Array[],
+  ended: Ends = {},
+) {
   cache.drop(id);
   const doc = decoding(() => {
     const loaded = snapshot === null ? new LoroDoc() : LoroDoc.fromSnapshot(snapshot);
@@ -41,6 +47,7 @@ function load(id: string, schema: DocumentSchema, snapshot: Uint8Array | null, u
     schema,
     roots: declaredRoots(schema.fields),
     history: createHistory(doc),
+    ended: new Set(Object.keys(ended)),
     estimatedBytes: estimateBytes(bytes),
   });
   return { version: encodedVersion(doc) };
@@ -52,6 +59,7 @@ function importUpdates(id: string, given: readonly Uint8Array[]) {
   for (const update of given) checkEnvelope(update, limits.updateBytes);
   const updates = decoding(() => given.map(asOperations));
   const replaced = updates.some((update, index) => update !== given[index]);
+  checkLife(held.ended, updates);
   decoding(() => inspect(doc, updates));
   const result = orDrop(id, () => {
     const spans = takeInChecked(held, updates, limits);
@@ -63,6 +71,17 @@ function importUpdates(id: string, given: readonly Uint8Array[]) {
 
 function asOperations(blob: Uint8Array): Uint8Array {
   return modeOf(blob) === "snapshot" ? operationsOf(blob) : blob;
+}
+
+/**
+ * Nothing of an earlier life comes back: neither operations that were deleted with it, nor later ones of its writers, nor of
+ * others on top of them. All of these name one of its peers, and no honest operation of this life does.
+ */
+function checkLife(ended: ReadonlySet<string>, updates: readonly Uint8Array[]): void {
+  if (ended.size === 0) return;
+  for (const update of updates) {
+    for (const peer of blobPeers(update)) if (ended.has(peer)) throw lateForLife(peer);
+  }
 }
 
 /** What can be told of updates before the document is touched. */

@@ -59,7 +59,7 @@ export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine)
     view = undefined;
     const stored = await readDocument(tx, key);
     const updates = stored.updates.map((update) => update.payload);
-    await engine.call(id, "load", [id, stored.schema, stored.snapshot, updates]);
+    await engine.call(id, "load", [id, stored.schema, stored.snapshot, updates, stored.ended]);
     unsure = visit.wrote ? stored.updates.map((update) => ({ ...update, transaction: visit.transaction })) : [];
     sure = visit.wrote ? (stored.snapshot === null ? stored.lifeSeq : stored.snapshotSeq) : stored.headSeq;
     declared = visit.declared;
