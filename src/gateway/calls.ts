@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { withContext } from "../context/index.js";
 import type { Database } from "../database/types.js";
-import { PerchError } from "../errors.js";
+import { maxPageSize, parsed } from "./shapes.js";
 import type { Identity } from "./tokens.js";
 
 /** The body is the argument $1, as text: what JavaScript would round, the database reads exactly. */
@@ -13,13 +13,13 @@ const texts = (name: string) => `array(select jsonb_array_elements_text($1::json
 const cursor = z.record(z.string(), z.unknown()).nullish();
 const tables = z.array(z.string()).nullish();
 const schemaVersions = z.record(z.string(), z.unknown()).nullish();
-const pageSize = z.int().min(1).max(2_147_483_647).nullish();
+const pageSize = z.int().min(1).max(maxPageSize).nullish();
 
 /**
  * The SQL functions that are reached by HTTP: the shape of the body, how each argument is read from it, and which of them have no
  * default in SQL, so that they are passed even when they are null.
  */
-const calls = {
+export const calls = {
   push: {
     sql: "perch.push",
     body: z.strictObject({
@@ -87,7 +87,7 @@ export function isCallName(name: string): name is CallName {
  */
 export async function call(db: Database, name: CallName, body: string, identity: Identity): Promise<string> {
   const { sql, body: shape, arguments: readers, passed } = calls[name];
-  const given = checked(shape, body);
+  const given = parsed(shape as z.ZodType<Record<string, unknown>>, body);
   const isPassed = (argument: string) =>
     (given[argument] ?? null) !== null || (passed as readonly string[]).includes(argument);
   const named = Object.entries(readers)
@@ -97,17 +97,4 @@ export async function call(db: Database, name: CallName, body: string, identity:
     const [row] = await tx.query<{ result: string }>(`select ${sql}(${named.join(", ")})::text as result`, [body]);
     return row?.result ?? "null";
   });
-}
-
-function checked(shape: z.ZodType<Record<string, unknown>>, body: string): Record<string, unknown> {
-  let value: unknown;
-  try {
-    value = JSON.parse(body);
-  } catch {
-    throw new PerchError("PE422", "the body is not JSON");
-  }
-  const { data, error } = shape.safeParse(value);
-  if (data !== undefined) return data;
-  const issues = error.issues.map(({ path, message }) => ({ at: path.join("."), message }));
-  throw new PerchError("PE422", `the body is malformed: ${issues[0]?.at || "body"}: ${issues[0]?.message}`, { issues });
 }

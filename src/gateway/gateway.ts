@@ -19,6 +19,9 @@ import { closeCode, maxFrameBytes, roomType } from "./protocol.js";
 import { recheckAccess } from "./recheck.js";
 import { addressOfClient, isAllowedOrigin, targetOf, tokenOf } from "./requests.js";
 import { type GatewaySettings, isDevelopmentMode, refuseOpenDevelopmentMode } from "./settings.js";
+import { maxIdLength } from "./streams/event-id.js";
+import type { RingSource } from "./streams/feed.js";
+import { listenForRings } from "./streams/listening.js";
 import { createTelemetry } from "./telemetry.js";
 import { createTokenVerifier, maxTokenLength } from "./tokens.js";
 
@@ -29,6 +32,8 @@ export interface GatewayOptions {
   readonly log: Logger;
   /** Why the rest of perch cannot serve now, for /readyz; undefined when it can. */
   readonly notReady?: () => string | undefined;
+  /** Where the database's rings come from; not given: the gateway listens itself, once somebody streams. */
+  readonly rings?: RingSource;
 }
 
 export interface Gateway {
@@ -48,7 +53,14 @@ const joinsAtOnce = 8;
  * Serves HTTP and WebSocket. Does not own `db` and `live`: close them after it.
  * Throws when the address is taken, or when development mode would be open to the network.
  */
-export async function startGateway({ db, live, settings, notReady, ...options }: GatewayOptions): Promise<Gateway> {
+export async function startGateway({
+  db,
+  live,
+  settings,
+  notReady,
+  rings,
+  ...options
+}: GatewayOptions): Promise<Gateway> {
   const log = options.log.child({}, { serializers: { err: loggedError } });
   refuseOpenDevelopmentMode(settings);
   if (isDevelopmentMode(settings)) log.warn("development mode: a token is a plain user id");
@@ -93,17 +105,20 @@ export async function startGateway({ db, live, settings, notReady, ...options }:
     // Twice the frame limit, so that a frame somewhat over it can still be answered by its own code.
     maxPayload: 2 * maxFrameBytes,
   });
-  const server = createServer(
-    createHttpHandler({
-      db,
-      settings,
-      log,
-      verifyToken,
-      telemetry,
-      isDraining: () => draining,
-      notReady: () => notReady?.(),
-    }),
-  );
+  const http = createHttpHandler({
+    db,
+    settings,
+    log,
+    verifyToken,
+    telemetry,
+    rings: rings ?? listenForRings(db, log),
+    addresses,
+    users,
+    isDraining: () => draining,
+    notReady: () => notReady?.(),
+  });
+  // A Last-Event-ID holds a position for each space of its user.
+  const server = createServer({ maxHeaderSize: maxIdLength + 2 * maxTokenLength }, http.handle);
 
   server.on("upgrade", (request: IncomingMessage, stream: Duplex, head: Buffer) => {
     stream.on("error", (error) => log.debug({ err: error }, "connection error"));
@@ -150,6 +165,7 @@ export async function startGateway({ db, live, settings, notReady, ...options }:
   async function close(): Promise<void> {
     draining = true;
     clearInterval(tick);
+    http.close();
     let deadline: NodeJS.Timeout | undefined;
     const overdue = new Promise<void>((resolve) => {
       deadline = setTimeout(() => {

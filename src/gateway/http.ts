@@ -2,10 +2,17 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "pino";
 import type { Database } from "../database/types.js";
-import { call, isCallName } from "./calls.js";
+import { call } from "./calls.js";
+import type { Counts } from "./counts.js";
+import { type Match, type OperationName, operationsAt } from "./operations.js";
 import { type Problem, problem, problemBody, problemOf } from "./problems.js";
-import { isAllowedOrigin, readBody, targetOf, tokenOf } from "./requests.js";
+import { createReadiness } from "./readiness.js";
+import { addressOfClient, isAllowedOrigin, readBody, targetOf, tokenOf } from "./requests.js";
 import type { GatewaySettings } from "./settings.js";
+import { queryOf } from "./shapes.js";
+import type { RingSource } from "./streams/feed.js";
+import { selectionOf, streamQuery } from "./streams/page.js";
+import { createStreams } from "./streams/streams.js";
 import type { Telemetry } from "./telemetry.js";
 import type { VerifyToken } from "./tokens.js";
 
@@ -15,10 +22,22 @@ export interface HttpServices {
   readonly log: Logger;
   readonly verifyToken: VerifyToken;
   readonly telemetry: Telemetry;
+  /** Where the database's rings come from. */
+  readonly rings: RingSource;
+  /** Connections of each address and of each user. */
+  readonly addresses: Counts;
+  readonly users: Counts;
   /** Whether the gateway is shutting down. */
   isDraining(): boolean;
   /** Why perch cannot serve now, beyond the database; undefined when it can. */
   notReady(): string | undefined;
+}
+
+export interface HttpHandler {
+  /** Answers a request. Never throws. */
+  handle(request: IncomingMessage, response: ServerResponse): void;
+  /** Ends the streams, and has their clients come back. */
+  close(): void;
 }
 
 interface Answer {
@@ -27,56 +46,81 @@ interface Answer {
   readonly headers?: Record<string, string>;
 }
 
-/** Paths are whatever a client asks for; only these become a label of the metrics. */
-const paths = new Set(["/healthz", "/readyz", "/metrics", "/sync", "/v1/push", "/v1/pull", "/v1/snapshot"]);
-const readyTimeoutMs = 2_000;
+interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly target: URL;
+  readonly requestId: string;
+}
 
-/** Answers the gateway's HTTP requests. The handler never throws. */
-export function createHttpHandler(
-  services: HttpServices,
-): (request: IncomingMessage, response: ServerResponse) => void {
+/** Answers the gateway's HTTP requests. */
+export function createHttpHandler(services: HttpServices): HttpHandler {
   const { db, settings, log, verifyToken, telemetry } = services;
+  const databaseTrouble = createReadiness(db, log);
+  const streams = createStreams({ ...services, onEnded: telemetry.streamEnded });
+  telemetry.watchStreams(streams);
 
-  async function answer(request: IncomingMessage): Promise<Answer> {
-    const target = targetOf(request);
-    const { pathname } = target;
-    if (pathname === "/healthz") return only("GET", request) ?? json('{"status":"ok"}');
-    if (pathname === "/readyz") return only("GET", request) ?? readiness();
-    if (pathname === "/metrics") return only("GET", request) ?? metrics();
-    if (pathname === "/sync")
-      return { ...failed(problem(426, "upgrade_required", "this is a WebSocket")), headers: { upgrade: "websocket" } };
-    const name = pathname.startsWith("/v1/") ? pathname.slice("/v1/".length) : "";
-    if (!isCallName(name)) return failed(problem(404, "not_found", "there is nothing here"));
-    const refusal = only("POST", request);
-    if (refusal !== undefined) return refusal;
+  const callWith = async (name: "push" | "pull" | "snapshot", { request, target }: Exchange): Promise<Answer> => {
     const identity = await verifyToken(tokenOf(request, target));
     return json(await call(db, name, await readBody(request, settings.maxBodyBytes), identity));
-  }
+  };
 
-  function metrics(): Answer {
-    const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
-    return { status: 200, body: telemetry.metrics.text(), headers };
-  }
+  /** Undefined when the response has been begun, and goes on by itself. */
+  const handlers: Record<OperationName, (exchange: Exchange, parts: Match["parts"]) => Promise<Answer | undefined>> = {
+    push: (exchange) => callWith("push", exchange),
+    pull: (exchange) => callWith("pull", exchange),
+    snapshot: (exchange) => callWith("snapshot", exchange),
+    changes: stream,
+    healthz: async () => json('{"status":"ok"}'),
+    readyz: readiness,
+    metrics: async () => ({
+      status: 200,
+      body: telemetry.metrics.text(),
+      headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" },
+    }),
+  };
 
   async function readiness(): Promise<Answer> {
     const reason = services.isDraining() ? "shutting down" : (services.notReady() ?? (await databaseTrouble()));
     return reason === undefined ? json('{"status":"ready"}') : failed(problem(503, "unavailable", reason));
   }
 
-  async function databaseTrouble(): Promise<string | undefined> {
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error("no answer in time")), readyTimeoutMs);
-    });
+  async function stream({ request, response, target, requestId }: Exchange): Promise<Answer | undefined> {
+    const identity = await verifyToken(tokenOf(request, target));
+    const seen = request.headers["last-event-id"];
+    const { selection, cursor } = selectionOf(
+      queryOf(target, streamQuery),
+      seen === undefined ? undefined : String(seen),
+    );
+    if (request.method === "HEAD") return { status: 200, body: "", headers: { "content-type": "text/event-stream" } };
+    const address = addressOfClient(request, settings);
+    const opened = await streams.open({ response, identity, address, selection, cursor, requestId });
+    return opened === "open" ? undefined : failed(problem(429, "too_many_requests", "too many connections are open"));
+  }
+
+  async function answer(exchange: Exchange): Promise<{ path: string; result: Answer | undefined }> {
+    const { pathname } = exchange.target;
+    if (pathname === "/sync") {
+      const refusal = failed(problem(426, "upgrade_required", "this is a WebSocket"));
+      return { path: pathname, result: { ...refusal, headers: { upgrade: "websocket" } } };
+    }
+    const matches = operationsAt(pathname);
+    const path = matches[0]?.operation.path;
+    if (path === undefined)
+      return { path: "other", result: failed(problem(404, "not_found", "there is nothing here")) };
+    const method = exchange.request.method === "HEAD" ? "GET" : exchange.request.method;
+    const match = matches.find(({ operation }) => operation.method === method);
+    if (match === undefined) {
+      const allowed = matches.map(({ operation }) => operation.method).join(", ");
+      const refusal = failed(problem(405, "method_not_allowed", `use ${allowed}`));
+      return { path, result: { ...refusal, headers: { allow: allowed } } };
+    }
     try {
-      // Fails also when nothing was migrated.
-      await Promise.race([db.query("select from perch.document_tables limit 1"), late]);
-      return undefined;
+      return { path, result: await handlers[match.name](exchange, match.parts) };
     } catch (error) {
-      log.warn({ err: error }, "not ready: the database does not answer");
-      return "the database does not answer";
-    } finally {
-      clearTimeout(timer);
+      const failure = problemOf(error);
+      if (failure.status >= 500) log.error({ err: error, requestId: exchange.requestId }, "a request failed");
+      return { path, result: failed(failure) };
     }
   }
 
@@ -87,45 +131,45 @@ export function createHttpHandler(
     response.setHeader("x-request-id", requestId);
     response.setHeader("cache-control", "no-store");
     const { origin } = request.headers;
-    let result: Answer;
-    try {
-      if (!isAllowedOrigin(origin, settings)) result = failed(problem(403, "forbidden", "this origin may not connect"));
-      else if (request.method === "OPTIONS") result = { status: 204, body: "", headers: preflight };
-      else result = await answer(request);
-    } catch (error) {
-      const failure = problemOf(error);
-      if (failure.status >= 500) log.error({ err: error, requestId }, "a request failed");
-      result = failed(failure);
-    }
-    if (origin !== undefined) {
+    const allowed = isAllowedOrigin(origin, settings);
+    if (origin !== undefined && allowed) {
       response.setHeader("access-control-allow-origin", origin);
-      response.setHeader("vary", "origin");
+      response.setHeader("access-control-expose-headers", "x-request-id, retry-after");
     }
-    // What was not read of the body would be taken for the next request.
-    if (!request.complete || services.isDraining()) response.setHeader("connection", "close");
-    response.writeHead(result.status, {
-      ...(result.body && { "content-type": "application/json" }),
-      ...result.headers,
-    });
-    response.end(result.body);
+    if (origin !== undefined) response.setHeader("vary", "origin");
+    let path = "other";
+    let result: Answer | undefined;
+    if (!allowed) result = failed(problem(403, "forbidden", "this origin may not connect"));
+    else if (request.method === "OPTIONS") result = { status: 204, body: "", headers: preflight };
+    else ({ path, result } = await answer({ request, response, target: targetOf(request), requestId }));
+    const status = result?.status ?? response.statusCode;
+    if (result !== undefined) send(request, response, result);
     const ms = performance.now() - started;
-    const { status } = result;
-    const path = targetOf(request).pathname;
-    telemetry.answered(paths.has(path) ? path : "other", status, ms / 1000);
+    telemetry.answered(path, status, ms / 1000);
     log.debug({ requestId, method: request.method, path, status, ms: Math.round(ms) }, "request");
   }
 
-  return (request, response) => {
-    handle(request, response).catch((error: unknown) => {
-      log.error({ err: error }, "a request could not be answered");
-      response.destroy();
-    });
+  function send(request: IncomingMessage, response: ServerResponse, { status, body, headers }: Answer): void {
+    // What was not read of the body would be taken for the next request.
+    if (!request.complete || services.isDraining()) response.setHeader("connection", "close");
+    response.writeHead(status, { ...(body && { "content-type": "application/json" }), ...headers });
+    response.end(body);
+  }
+
+  return {
+    handle(request, response) {
+      handle(request, response).catch((error: unknown) => {
+        log.error({ err: error }, "a request could not be answered");
+        response.destroy();
+      });
+    },
+    close: streams.close,
   };
 }
 
 const preflight = {
-  "access-control-allow-methods": "GET, POST",
-  "access-control-allow-headers": "authorization, content-type, x-request-id",
+  "access-control-allow-methods": "GET, POST, PATCH",
+  "access-control-allow-headers": "authorization, content-type, last-event-id, x-request-id",
   "access-control-max-age": "600",
 };
 
@@ -136,9 +180,4 @@ function json(body: string): Answer {
 function failed(failure: Problem): Answer {
   const headers: Record<string, string> = failure.status === 503 ? { "retry-after": "1" } : {};
   return { status: failure.status, body: problemBody(failure), headers };
-}
-
-function only(method: string, request: IncomingMessage): Answer | undefined {
-  if (request.method === method || (method === "GET" && request.method === "HEAD")) return undefined;
-  return { ...failed(problem(405, "method_not_allowed", `use ${method}`)), headers: { allow: method } };
 }

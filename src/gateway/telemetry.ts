@@ -13,6 +13,9 @@ export interface Telemetry {
   joined(result: "ok" | "refused" | "failed"): void;
   /** A request was answered. */
   answered(path: string, status: number, seconds: number): void;
+  /** The event streams that are open. */
+  watchStreams(streams: { readonly size: number }): void;
+  streamEnded(reason: string): void;
 }
 
 const statusNames = new Map<number, string>(Object.entries(ackStatus).map(([name, status]) => [status, name]));
@@ -40,6 +43,7 @@ export function createTelemetry(
   const joins = metrics.counter("perch_joins_total", "Joins answered, by result.", ["result"]);
   const requests = metrics.counter("perch_requests_total", "HTTP requests answered.", ["path", "status"]);
   const requestSeconds = metrics.histogram("perch_request_seconds", "From the receipt of a request to its answer.");
+  const streamEnds = metrics.counter("perch_streams_ended_total", "Event streams that ended, by why.", ["reason"]);
   return {
     metrics,
     acked(status, seconds) {
@@ -51,6 +55,8 @@ export function createTelemetry(
       requests.add(path, status);
       requestSeconds.observe(seconds);
     },
+    watchStreams: (streams) => metrics.gauge("perch_streams", "Open event streams.", () => streams.size),
+    streamEnded: (reason) => streamEnds.add(reason),
   };
 }
 

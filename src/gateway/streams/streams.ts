@@ -1,0 +1,117 @@
+import type { ServerResponse } from "node:http";
+import type { Logger } from "pino";
+import type { Database } from "../../database/types.js";
+import type { Counts } from "../counts.js";
+import { createGate } from "../gate.js";
+import type { GatewaySettings } from "../settings.js";
+import type { Identity } from "../tokens.js";
+import { createFeed, type RingSource } from "./feed.js";
+import { readPage, type Selection } from "./page.js";
+import { openStream, type Stream, type StreamEnd } from "./stream.js";
+
+export interface StreamsOptions {
+  readonly db: Database;
+  readonly settings: GatewaySettings;
+  readonly log: Logger;
+  readonly rings: RingSource;
+  /** Connections of each address and each user, those of sockets included. */
+  readonly addresses: Counts;
+  readonly users: Counts;
+  onEnded(reason: StreamEnd): void;
+}
+
+export interface NewStream {
+  readonly response: ServerResponse;
+  readonly identity: Identity;
+  readonly address: string;
+  readonly selection: Selection;
+  readonly cursor: string;
+  readonly requestId: string;
+}
+
+export interface Streams {
+  readonly size: number;
+  /**
+   * Serves one. Out: resolves when it has begun, or "full" when the node, the user or the address has as many as it may. Errors: see
+   * `openStream`.
+   */
+  open(stream: NewStream): Promise<"open" | "full">;
+  /** Ends all, and has their clients come back. */
+  close(): void;
+}
+
+/** Streams that may read at once: fewer than the pool has connections, however many were woken. */
+const readsAtOnce = 4;
+
+export function createStreams(options: StreamsOptions): Streams {
+  const { db, settings, log, addresses, users } = options;
+  const feed = createFeed({ db, rings: options.rings, log, lookEveryMs: settings.recheckMs });
+  const inTurn = createGate(readsAtOnce);
+  const streams = new Set<Stream>();
+  let opening = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  function tick(): void {
+    const now = Date.now();
+    feed.tick(now);
+    for (const stream of streams) stream.tick(now);
+  }
+
+  async function serve({ response, identity, selection, cursor, requestId }: NewStream): Promise<void> {
+    const started = performance.now();
+    const stream = await openStream(response, identity, cursor, {
+      feed,
+      heartbeatMs: settings.streamHeartbeatMs,
+      slowReaderMs: settings.slowReaderMs,
+      read: (from) => inTurn(() => readPage(db, identity, selection, from, settings.maxStreamPageBytes)),
+      onFault: (error) => log.debug({ err: error, requestId }, "a stream could not read; it goes on"),
+      onFailure: (error) => log.error({ err: error, requestId }, "a stream failed"),
+    });
+    streams.add(stream);
+    timer ??= setInterval(tick, Math.max(20, Math.min(250, settings.recheckMs / 4)));
+    void stream.ended.then((reason) => {
+      streams.delete(stream);
+      if (streams.size === 0) {
+        clearInterval(timer);
+        timer = undefined;
+      }
+      options.onEnded(reason);
+      log.debug({ requestId, reason, ms: Math.round(performance.now() - started) }, "stream ended");
+    });
+    // It was opened while everything was being closed.
+    if (closed) stream.drain();
+    await Promise.resolve();
+  }
+
+  return {
+    get size() {
+      return streams.size;
+    },
+    async open(stream) {
+      const { address, identity, response } = stream;
+      if (streams.size + opening >= settings.maxStreams || !addresses.take(address)) return "full";
+      if (!users.take(identity.userId)) {
+        addresses.give(address);
+        return "full";
+      }
+      response.once("close", () => {
+        addresses.give(address);
+        users.give(identity.userId);
+      });
+      opening += 1;
+      try {
+        await serve(stream);
+      } finally {
+        opening -= 1;
+      }
+      return "open";
+    },
+    close() {
+      closed = true;
+      for (const stream of streams) stream.drain();
+      clearInterval(timer);
+      feed.close();
+    },
+  };
+}

@@ -1,0 +1,337 @@
+import { SignJWT } from "jose";
+import { beforeAll, describe, expect, it } from "vitest";
+import { type Change, push } from "../../src/changes/index.js";
+import { withContext } from "../../src/context/index.js";
+import type { Database } from "../../src/database/types.js";
+import { makeSpace, startNode, until } from "../gateway/support.js";
+import { describeEachEngine, postgres, type TestDatabase } from "../support/databases.js";
+import { metric, openEvents } from "./support.js";
+
+const insert = (id: string, space_id: string | null = null, data: object = {}): Change => ({
+  op: "insert",
+  table: "tasks",
+  id,
+  space_id,
+  data: data as Record<string, unknown>,
+});
+const pushAs = (db: Database, userId: string, appId: string, ...changes: Change[]) =>
+  withContext(db, { userId }, (tx) => push(tx, { appId, changes, clientId: `${userId}-phone` }));
+/** Only what the database rings, or one slow look for all, can explain what arrives. */
+const quiet = { PERCH_RECHECK_MS: "60000" };
+
+describeEachEngine("event streams", (open) => {
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+  });
+
+  it("give what is there in pages, then what is committed, each with the id to go on from", async () => {
+    const node = await startNode(t, { env: quiet });
+    await pushAs(t.db, "ada", "live", insert("a"), insert("b"), insert("c"));
+    const stream = await openEvents(node, "app_id=live&page_size=2");
+    expect(stream.status).toBe(200);
+    expect(stream.headers).toMatchObject({ "content-type": "text/event-stream; charset=utf-8" });
+    expect(await stream.next()).toMatchObject({
+      event: "changes",
+      data: { changes: [{ id: "a" }, { id: "b" }], has_more: true, revoked_space_ids: [] },
+    });
+    expect((await stream.next()).data).toMatchObject({ changes: [{ id: "c" }], has_more: false });
+    for (const id of ["d", "e"]) {
+      await pushAs(t.db, "ada", "live", insert(id));
+      expect((await stream.next()).data.changes).toMatchObject([{ id }]);
+    }
+    const { id, data } = stream.events.at(-2) ?? { id: "", data: {} };
+    const later = await openEvents(node, "app_id=live", { lastEventId: id });
+    expect((await later.next()).data.changes).toMatchObject([{ id: "e" }]);
+    const byQuery = await openEvents(node, `app_id=live&cursor=${id}`);
+    expect((await byQuery.next()).data.changes).toMatchObject([{ id: "e" }]);
+    const byCursor = await openEvents(node, `app_id=live&cursor=${encodeURIComponent(JSON.stringify(data.cursor))}`);
+    expect((await byCursor.next()).data.changes).toMatchObject([{ id: "e" }]);
+  });
+
+  it("say at once that there is nothing yet, and take tables and a client to leave out", async () => {
+    const node = await startNode(t, { env: quiet });
+    const stream = await openEvents(node, "app_id=empty&tables=tasks&tables=notes&exclude_client_id=ada-phone");
+    expect((await stream.next()).data).toMatchObject({ changes: [], has_more: false });
+    await pushAs(t.db, "ada", "empty", insert("mine"));
+    await withContext(t.db, { userId: "ada" }, (tx) =>
+      push(tx, {
+        appId: "empty",
+        clientId: "tablet",
+        changes: [
+          { op: "insert", table: "other", id: "o" },
+          { op: "insert", table: "notes", id: "n" },
+        ],
+      }),
+    );
+    expect((await stream.next()).data.changes).toMatchObject([{ id: "n" }]);
+  });
+
+  it("keep numbers that JavaScript would round", async () => {
+    const node = await startNode(t, { env: quiet });
+    await fetch(`${node.gateway.url}/v1/push`, {
+      method: "POST",
+      headers: { authorization: "Bearer ada" },
+      body: '{"app_id":"exact","changes":[{"op":"insert","table":"t","id":"1","data":{"n":9007199254740993}}]}',
+    });
+    const stream = await openEvents(node, "app_id=exact");
+    await stream.next();
+    expect(stream.text()).toContain("9007199254740993");
+  });
+
+  it("answer what cannot be begun as every request is answered", async () => {
+    const node = await startNode(t, { env: quiet });
+    const get = async (query: string, headers: Record<string, string> = { authorization: "Bearer ada" }) => {
+      const response = await fetch(`${node.gateway.url}/v1/changes?${query}`, { headers });
+      return { status: response.status, body: JSON.parse(await response.text()) };
+    };
+    expect(await get("app_id=a", {})).toMatchObject({ status: 401, body: { error: { code: "PE401" } } });
+    for (const wrong of ["", "app_id=a&app_id=b", "app_id=a&page_size=0", "app_id=a&colour=red", "app_id=a&cursor=?"]) {
+      expect(await get(wrong)).toMatchObject({ status: 422, body: { error: { code: "PE422" } } });
+    }
+    expect(await get("app_id=a&schema_versions=no")).toMatchObject({ status: 422 });
+    expect(await get(`app_id=a&cursor=${"x".repeat(70_000)}`)).toMatchObject({ status: 413 });
+    const other = await openEvents(node, "app_id=other");
+    const { id } = await other.next();
+    expect(await get(`app_id=a&cursor=${id}`)).toMatchObject({ status: 422, body: { error: { word: "invalid" } } });
+    const post = await fetch(`${node.gateway.url}/v1/changes`, { method: "POST" });
+    expect([post.status, post.headers.get("allow")]).toEqual([405, "GET"]);
+  });
+
+  it("tell that the log does not go on from a cursor by an event with its detail, and end", async () => {
+    const node = await startNode(t, { env: quiet });
+    await pushAs(t.db, "ada", "gone", insert("a"));
+    const first = await openEvents(node, "app_id=gone");
+    const { data } = await first.next();
+    const cursor = JSON.stringify({ ...data.cursor, spaces: { "~ada": 999_999 } });
+    const stream = await openEvents(node, `app_id=gone&cursor=${encodeURIComponent(cursor)}`);
+    expect(await stream.next()).toMatchObject({
+      event: "problem",
+      data: {
+        error: { code: "PE410", word: "resync_required", detail: { spaces: [{ space_id: "~ada", reason: "ahead" }] } },
+      },
+    });
+    expect(await stream.ended).toBe("end");
+    expect(stream.retry()).toBeGreaterThan(5_000);
+  });
+
+  it("end with a problem while they are open, when the log is restored under them", async () => {
+    const own = await open();
+    const node = await startNode(own, { env: { PERCH_RECHECK_MS: "50" } });
+    await pushAs(own.db, "ada", "live", insert("a"));
+    const stream = await openEvents(node, "app_id=live");
+    await stream.next();
+    await own.db.query("update perch.log_epoch set epoch = gen_random_uuid()");
+    await pushAs(own.db, "ada", "live", insert("b"));
+    expect(await stream.next()).toMatchObject({ event: "problem", data: { error: { code: "PE410" } } });
+    expect(await stream.ended).toBe("end");
+  });
+
+  it("are kept alive while nothing happens, and carry on the id over what is not theirs", async () => {
+    const node = await startNode(t, { env: { ...quiet, PERCH_RECHECK_MS: "80", PERCH_STREAM_HEARTBEAT_MS: "50" } });
+    const stream = await openEvents(node, "app_id=beat");
+    const { id } = await stream.next();
+    await until(() => stream.text().includes("\n:\n"));
+    await pushAs(t.db, "ada", "elsewhere", insert("a"));
+    await until(() => stream.lastEventId() !== id);
+    expect(stream.events).toHaveLength(1);
+  });
+
+  it("bring the past of a space that is joined, and name one that is left: trap 19, trap 20", async () => {
+    const node = await startNode(t);
+    await makeSpace(t, "club", "olga");
+    await pushAs(t.db, "olga", "member", insert("old", "club"));
+    const stream = await openEvents(node, "app_id=member", { token: "vera" });
+    await stream.next();
+    const asOlga = (sql: string) => withContext(t.db, { userId: "olga" }, (tx) => tx.query(sql));
+    await asOlga("select perch.set_space_member(space_id => 'club', user_id => 'vera', role => 'viewer')");
+    expect((await stream.next()).data).toMatchObject({ changes: [{ id: "old", space_id: "club" }] });
+    await asOlga("select perch.remove_space_member(space_id => 'club', user_id => 'vera')");
+    await pushAs(t.db, "olga", "member", insert("secret", "club"));
+    expect((await stream.next()).data).toMatchObject({ changes: [], revoked_space_ids: ["club"] });
+    await pushAs(t.db, "vera", "member", insert("own"));
+    expect((await stream.next()).data.changes).toMatchObject([{ id: "own" }]);
+    expect(stream.text()).not.toContain("secret");
+  });
+
+  it("end when their token expires", async () => {
+    const secret = "s".repeat(32);
+    const node = await startNode(t, { env: { PERCH_JWT_SECRET: secret, PERCH_JWT_CLOCK_SKEW_SECONDS: "0" } });
+    let expires = 0;
+    const openFor = async (seconds: number) => {
+      expires = Math.floor(Date.now() / 1000) + seconds;
+      const token = await new SignJWT({ sub: "ada" })
+        .setProtectedHeader({ alg: "HS256" })
+        .setExpirationTime(expires)
+        .sign(new TextEncoder().encode(secret));
+      return openEvents(node, "app_id=token", { token });
+    };
+    let stream = await openFor(2);
+    // On a machine that took longer than that to begin.
+    if (stream.status === 401) stream = await openFor(30);
+    expect((await stream.next()).event).toBe("changes");
+    expect(await stream.next(40_000)).toMatchObject({ event: "problem", data: { error: { code: "PE401" } } });
+    expect(Date.now()).toBeGreaterThanOrEqual(expires * 1000);
+    expect(await stream.ended).toBe("end");
+  });
+
+  it("end when the gateway stops, and say when to come back", async () => {
+    const node = await startNode(t, { env: quiet });
+    const stream = await openEvents(node, "app_id=drain");
+    await stream.next();
+    await node.gateway.close();
+    expect(await stream.ended).toBe("end");
+    expect(stream.retry()).toBeGreaterThanOrEqual(1_000);
+    expect(stream.retry()).toBeLessThanOrEqual(2_000);
+  });
+
+  it("are as many as a user, an address and the node may have", async () => {
+    const limited = async (env: Record<string, string>) => {
+      const node = await startNode(t, { env: { ...quiet, ...env } });
+      const first = await openEvents(node, "app_id=many");
+      await first.next();
+      const url = `${node.gateway.url}/v1/changes?app_id=many`;
+      const refused = await fetch(url, { headers: { authorization: "Bearer ada" } });
+      expect([refused.status, (await refused.text()).includes("too_many_requests")]).toEqual([429, true]);
+      first.close();
+      await until(async () => (await metric(node, "perch_streams")) === 0);
+      const again = await openEvents(node, "app_id=many");
+      expect((await again.next()).event).toBe("changes");
+    };
+    await limited({ PERCH_MAX_STREAMS: "1" });
+    await limited({ PERCH_MAX_SOCKETS_PER_USER: "1" });
+    await limited({ PERCH_MAX_SOCKETS_PER_ADDRESS: "1" });
+  });
+});
+
+describe("event streams on Postgres 18", () => {
+  const open = postgres();
+
+  it("miss nothing and repeat nothing under concurrent writers, over reconnects with the last id", async () => {
+    const t = await open();
+    await makeSpace(t, "one", "olga", { ada: "viewer", eve: "editor" });
+    await makeSpace(t, "two", "olga", { ada: "viewer", eve: "editor" });
+    const node = await startNode(t);
+    const total = 150;
+    const writing = Promise.all(
+      Array.from({ length: 5 }, async (_, writer) => {
+        for (let n = 0; n < total / 5; n += 1) {
+          await pushAs(t.db, writer % 2 ? "olga" : "eve", "busy", insert(`${writer}-${n}`, n % 3 ? "one" : "two"));
+        }
+      }),
+    );
+    const follow = async (reconnects: number) => {
+      const seqs: Record<string, number[]> = {};
+      let lastEventId: string | undefined;
+      let count = 0;
+      for (let connection = 0; count < total; connection += 1) {
+        const stream = await openEvents(node, "app_id=busy&page_size=7", {
+          ...(lastEventId !== undefined && { lastEventId }),
+        });
+        for (let taken = 0; count < total && (connection >= reconnects || taken < 3); taken += 1) {
+          const { event, id, data } = await stream.next(30_000);
+          expect(event).toBe("changes");
+          lastEventId = id;
+          for (const { space_id, seq } of data.changes) {
+            seqs[space_id] ??= [];
+            seqs[space_id]?.push(seq);
+            count += 1;
+          }
+        }
+        stream.close();
+      }
+      return seqs;
+    };
+    const followed = await Promise.all([follow(0), follow(5), follow(5)]);
+    await writing;
+    for (const seqs of followed) {
+      expect(Object.values(seqs).flat()).toHaveLength(total);
+      for (const each of Object.values(seqs)) expect(each).toEqual(each.map((_, nth) => nth + 1));
+    }
+  });
+
+  it("cut off a reader that does not read, keep little for it, and let it go on where it was: trap 44", async () => {
+    const t = await open();
+    const node = await startNode(t, { env: { PERCH_SLOW_READER_MS: "300", PERCH_MAX_STREAM_PAGE_BYTES: "100000" } });
+    const stream = await openEvents(node, "app_id=slow");
+    const { id } = await stream.next();
+    stream.pause();
+    let pulls = 0;
+    const text = "x".repeat(50_000);
+    const ids: string[] = [];
+    // What the system's own buffers take is not under our control: until they are full the reader is not slow.
+    while ((await metric(node, 'perch_streams_ended_total{reason="slow"}')) === undefined) {
+      const next = `s${ids.length}`;
+      ids.push(next);
+      await pushAs(t.db, "ada", "slow", insert(next, null, { text }));
+      pulls += 1;
+      expect(pulls).toBeLessThan(2_000);
+    }
+    expect(await metric(node, "perch_streams")).toBe(0);
+    stream.resume();
+    expect(await stream.ended).toBe("cut");
+    expect(stream.ids()).toEqual(ids.slice(0, stream.ids().length));
+    const again = await openEvents(node, "app_id=slow", { lastEventId: stream.lastEventId() || id });
+    const seen = stream.ids();
+    await until(() => seen.length + again.ids().length === ids.length, 30_000);
+    expect([...seen, ...again.ids()]).toEqual(ids);
+    for (const { data } of again.events) expect(JSON.stringify(data).length).toBeLessThan(250_000);
+  });
+
+  it("are not each a poll: idle ones, however many, look together; and rings of others wake nobody", async () => {
+    const t = await open();
+    let statements = 0;
+    const counting: Database = {
+      ...t.db,
+      query: (sql, params) => {
+        statements += 1;
+        return t.db.query(sql, params);
+      },
+      transaction: (work) => {
+        statements += 1;
+        return t.db.transaction(work);
+      },
+    };
+    const node = await startNode(t, { db: counting, env: { PERCH_RECHECK_MS: "200" } });
+    const streams = await Promise.all(
+      Array.from({ length: 120 }, (_, n) => openEvents(node, "app_id=idle", { token: `user${n}` })),
+    );
+    await Promise.all(streams.map((stream) => stream.next(60_000)));
+    const looked = async () => {
+      const before = statements;
+      await until(() => statements >= before + 4);
+    };
+    await looked();
+    const before = statements;
+    const started = Date.now();
+    for (let n = 0; n < 20; n += 1) await pushAs(t.db, "stranger", "idle", insert(`s${n}`));
+    await looked();
+    // Two statements for each look, and a look at most five times a second.
+    expect(statements - before).toBeLessThanOrEqual(2 * ((Date.now() - started) / 200 + 3));
+    await pushAs(t.db, "user7", "idle", insert("mine"));
+    expect((await streams[7]?.next())?.data.changes).toMatchObject([{ id: "mine" }]);
+    expect(streams.filter((stream) => stream.events.length > 1)).toHaveLength(1);
+  });
+
+  it("go on by themselves when their connections to the database are cut", async () => {
+    const t = await open();
+    const mine = await t.login("perch_app");
+    const worker = await t.login("perch_worker");
+    // Reads as the application, looks as the worker, as the one login of a serving process may do both.
+    const db: Database = { ...mine, query: worker.query };
+    const node = await startNode(t, { db });
+    const stream = await openEvents(node, "app_id=cut");
+    await stream.next();
+    const wanted = Array.from({ length: 30 }, (_, n) => `t${n}`);
+    for (const [n, id] of wanted.entries()) {
+      await pushAs(t.db, "ada", "cut", insert(id));
+      if (n % 10 === 5) {
+        await t.db.query(
+          "select pg_terminate_backend(pid) from pg_stat_activity where usename like 'perch_app_%' or usename like 'perch_worker_%'",
+        );
+      }
+    }
+    await until(() => stream.ids().length >= wanted.length, 30_000);
+    expect(stream.ids()).toEqual(wanted);
+  });
+});
