@@ -1,2 +1,3 @@
-export { type DocumentKey, documentId } from "./key.js";
+export { type DocumentAddress, type DocumentKey, documentId } from "./key.js";
 export * from "./store/store.js";
+export type { DocumentVersion, VersionsOptions } from "./versions.js";

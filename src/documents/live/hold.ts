@@ -65,6 +65,10 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
       const { data } = await withCopy(() => engine.call(id, "project", [id]));
       return data;
     },
+    async projectAt(version) {
+      const { data } = await withCopy(() => engine.call(id, "projectAt", [id, version]));
+      return data;
+    },
     async snapshot() {
       const { snapshot } = await withCopy(() => engine.call(id, "snapshot", [id]));
       parts.snapshotBytes(snapshot.byteLength);

@@ -79,6 +79,8 @@ export interface HeldDocument {
   readonly position: number;
   /** The plain JSON at `position`. */
   project(): Promise<Record<string, unknown>>;
+  /** The plain JSON at an earlier version. Errors: PE422 when the document never had it. */
+  projectAt(version: Ends): Promise<Record<string, unknown>>;
   /** The whole history at `position`, in one blob. Its size becomes the document's `snapshotBytes`. */
   snapshot(): Promise<Uint8Array>;
   /** Takes what `work` merges into the engine's copy; see `MergeSession`. */

@@ -8,7 +8,7 @@ import { mergeAll } from "./merge.js";
 import { applyPatch } from "./patch.js";
 import { isEmpty, project } from "./projection.js";
 import type { ReconcileOptions } from "./reconcile.js";
-import { readTree } from "./tree.js";
+import { readTree, type TreeNode } from "./tree.js";
 import type { FieldPatch } from "./values.js";
 import { versionOfEnds } from "./version.js";
 
@@ -44,7 +44,8 @@ export function projectAt(held: HeldDocument, ends: Ends): Record<string, Json> 
 /**
  * Sets the document back to what it was at a version, by new operations on top of everything since: as little as differs, so what
  * others write meanwhile merges, and what was deleted comes back with its marks and nested containers. Loro's own way of doing so leaves
- * two things to do: containers that were untouched then are empty now rather than null, and tree nodes that come back have new ids.
+ * something to do: containers that were untouched then are empty now rather than null, and tree nodes that come back have new ids, and
+ * not always their old place.
  * Errors: PE422 when the document never had that version.
  */
 export function revertTo(held: HeldDocument, ends: Ends, options: ReconcileOptions): void {
@@ -69,13 +70,32 @@ export function revertTo(held: HeldDocument, ends: Ends, options: ReconcileOptio
   });
 }
 
-/** Nodes that were deleted since come back as new ones, in their old places: they take on the ids they went by. */
+/**
+ * Nodes that were deleted since come back as new ones: they take on the ids they went by. Which is which is told by parent and data, so
+ * that one that comes back in another place among its siblings is not taken for them.
+ */
 function renameNodes(now: LoroTree, then: LoroTree): void {
-  const names = readTree(then);
-  for (const [index, { treeId, id }] of readTree(now).entries()) {
-    const name = names[index]?.id;
-    if (name === undefined || name === id) continue;
-    now.getNodeByID(treeId)?.data.set("id", name);
+  const [came, were] = [readTree(now), readTree(then)];
+  const present = new Set(came.map(({ treeId }) => treeId));
+  const known = new Map(were.map((node) => [node.treeId, node.id]));
+  const missing = new Map<string | null, TreeNode[]>();
+  for (const node of were) {
+    if (present.has(node.treeId)) continue;
+    const siblings = missing.get(node.parent);
+    if (siblings) siblings.push(node);
+    else missing.set(node.parent, [node]);
+  }
+  /** What a parent is called from now on. */
+  const names = new Map<string | null, string>();
+  for (const { treeId, id, parent, data } of came) {
+    const siblings = known.has(treeId)
+      ? []
+      : (missing.get(parent === null ? null : (names.get(parent) ?? parent)) ?? []);
+    const same = siblings.findIndex((sibling) => sameJson(sibling.data, data));
+    const [wanted] = siblings.splice(Math.max(0, same), 1);
+    if (!wanted || wanted.id === id) continue;
+    now.getNodeByID(treeId)?.data.set("id", wanted.id);
+    names.set(id, wanted.id);
   }
 }
 

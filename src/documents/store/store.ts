@@ -1,21 +1,14 @@
 import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
-import { type DocumentKey, documentId } from "../key.js";
+import { type DocumentAddress, type DocumentKey, documentId } from "../key.js";
 import { appendEntries, type StoredUpdate } from "../live/stored.js";
 import type { Ends } from "../loro/api.js";
 import { createDocumentEngine, type DocumentEngine, type DocumentEngineOptions } from "../loro/engine.js";
 import { patchBase } from "../patch-base.js";
+import { type DocumentVersion, documentVersions, type VersionsOptions, versionAt } from "../versions.js";
 import { createCopy, type DocumentCopy, type Visit } from "./copy.js";
 import { uuidV7 } from "./uuid.js";
 import { asWorker } from "./worker-role.js";
-
-/** The address of a document. `spaceId` left out or null: the personal space of the transaction's user. */
-export interface DocumentAddress {
-  readonly appId: string;
-  readonly tableName: string;
-  readonly recordId: string;
-  readonly spaceId?: string | null | undefined;
-}
 
 /** The address of a document to write. Without `recordId` a new document is made, with a UUIDv7. */
 export type WritableAddress = Omit<DocumentAddress, "recordId"> & { readonly recordId?: string | undefined };
@@ -173,6 +166,36 @@ export class DocumentStore {
     }));
   }
 
+  /**
+   * Who changed the document when, the latest first: stretches of one author, each with the position (`seq`) that `at` and `revert`
+   * take. Errors besides: PE422.
+   */
+  versions(tx: Transaction, address: DocumentAddress, options: VersionsOptions = {}): Promise<DocumentVersion[]> {
+    return documentVersions(tx, address, options);
+  }
+
+  /**
+   * The plain JSON of the document as it was at a position: every field declared now, null where it was not set. Errors besides:
+   * PE404 for a position the document never came to; PE410 for one of an earlier life, or that was folded away: its detail names
+   * those that are known around it.
+   */
+  at(tx: Transaction, address: DocumentAddress, seq: number): Promise<Record<string, unknown>> {
+    return this.#read(tx, address, async ({ key, id }) => {
+      const version = await versionAt(tx, key, seq);
+      return (await this.#engine.call(id, "projectAt", [id, version])).data;
+    });
+  }
+
+  /**
+   * Sets the document back to what it was at a position, as a new edit of the transaction's user: what others write at the same time
+   * is merged, and the history goes on. Errors besides: as for `at`; PE413 when what is brought back is too large for one update.
+   */
+  revert(tx: Transaction, address: DocumentAddress, seq: number, options: DocumentWriteOptions = {}): Promise<Written> {
+    return this.#write(tx, address, options, async ({ key, id }) =>
+      this.#engine.call(id, "revert", [id, await versionAt(tx, key, seq)]),
+    );
+  }
+
   /** Deletes the document and its record in the transaction. A document that does not exist: nothing happens. */
   async delete(tx: Transaction, address: DocumentAddress): Promise<void> {
     const { key, visited } = await this.#visit(tx, address, true);
@@ -322,7 +345,8 @@ function applicable({ update, ends }: { update: Uint8Array | null; ends: Ends })
 
 function refusal(code: string, key: DocumentKey): PerchError {
   const why = code === "PE413" ? "the update is over the limit" : "the document was deleted meanwhile";
-  return new PerchError(code === "PE413" ? "PE413" : "PE410", why, { ...key });
+  const limit = code === "PE413" ? { limit: "max_update_bytes" } : {};
+  return new PerchError(code === "PE413" ? "PE413" : "PE410", why, { ...key, ...limit });
 }
 
 function parts({ spaceId, appId, tableName, recordId }: DocumentKey): string[] {

@@ -1,0 +1,61 @@
+import type { Queryable } from "../database/types.js";
+import { PerchError } from "../errors.js";
+import type { DocumentAddress, DocumentKey } from "./key.js";
+import type { LiveDocuments } from "./live/types.js";
+import { versionAt } from "./versions.js";
+
+/** Who reads. With either list, the lists are the memberships; else `perch.space_members` is. */
+export interface Reader {
+  readonly userId: string;
+  readonly spaceIds?: readonly string[] | undefined;
+  readonly writableSpaceIds?: readonly string[] | undefined;
+}
+
+export interface ReadDocument {
+  readonly seq: number;
+  readonly data: Record<string, unknown>;
+}
+
+/**
+ * A document as plain JSON, now or as it was at an earlier position, out of this node's live documents.
+ * In: a connection with the rights of perch_worker. Errors: PE401, PE403, PE404 when the table is not declared or the document never
+ * came to that position, PE410 when the position is of an earlier life or was folded away (with those that are known around it).
+ */
+export async function readLiveDocument(
+  { db, live }: { db: Queryable; live: LiveDocuments },
+  reader: Reader,
+  address: DocumentAddress,
+  seq?: number,
+): Promise<ReadDocument> {
+  const key = await readableKey(db, reader, address);
+  const version = seq === undefined ? undefined : await versionAt(db, key, seq);
+  const document = await live.open(key);
+  try {
+    // Other nodes may have written what the version has in it.
+    if (seq === undefined || document.position < seq) await document.refresh();
+    return await document.exclusive(async (held) =>
+      version === undefined || seq === undefined
+        ? { seq: held.position, data: await held.project() }
+        : { seq, data: await held.projectAt(version) },
+    );
+  } finally {
+    document.release();
+  }
+}
+
+async function readableKey(
+  db: Queryable,
+  { userId, spaceIds, writableSpaceIds }: Reader,
+  { appId, tableName, recordId, spaceId = null }: DocumentAddress,
+): Promise<DocumentKey> {
+  if (userId === "") throw new PerchError("PE401", "no user is named");
+  const [row] = await db.query<{ space_id: string; access: string | null }>(
+    `select s.space_id, perch.document_access(user_id => $1, space_id => s.space_id, space_ids => $3::text[],
+                                              writable_space_ids => $4::text[]) as access
+       from (select coalesce($2, perch.personal_space_id($1)) as space_id) s`,
+    [userId, spaceId, spaceIds ?? null, writableSpaceIds ?? null],
+  );
+  if (!row || row.access === null)
+    throw new PerchError("PE403", "this user may not read this space", { space_id: row?.space_id ?? spaceId });
+  return { spaceId: row.space_id, appId, tableName, recordId };
+}
