@@ -9,6 +9,12 @@ export interface CallMessage {
   args: readonly unknown[];
 }
 
+/**
+ * Sent to a thread. Waking another thread costs more than most calls do, so calls that wait at the same time travel together, and so
+ * do their answers. `progress` is sent once, first: shared memory in which the thread notes the call that it runs, 0 for none.
+ */
+export type Request = { progress: Int32Array } | { calls: readonly CallMessage[] };
+
 /** An error as it crosses the thread's border: classes do not survive the structured clone. */
 export interface Failure {
   name: string;
@@ -17,9 +23,17 @@ export interface Failure {
   detail?: unknown;
 }
 
-/** `memory`: bytes the thread holds outside the JavaScript heap (WASM memory never shrinks). `ready` is sent once, first. */
-export type Reply =
-  | { kind: "ready"; memory: number }
-  | { kind: "value"; call: number; value: unknown; memory: number }
-  | { kind: "failure"; call: number; failure: Failure; memory: number }
-  | { kind: "trapped"; call: number; failure: Failure };
+export type Answer =
+  | { call: number; kind: "value"; value: unknown }
+  | { call: number; kind: "failure"; failure: Failure }
+  /** The last answer of this thread. */
+  | { call: number; kind: "trapped"; failure: Failure };
+
+/**
+ * `memory`: bytes the thread holds outside the JavaScript heap (WASM memory never shrinks). `ready` is sent once, first. Answers come
+ * in the order of the calls.
+ */
+export type Reply = { kind: "ready"; memory: number } | { kind: "answers"; answers: readonly Answer[]; memory: number };
+
+/** How long a thread may keep back answers, in order to send them together, before it begins the next call. */
+export const keepBackMs = 1;

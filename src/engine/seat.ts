@@ -1,7 +1,7 @@
 import type { Worker } from "node:worker_threads";
-import { PerchError, toPerchError } from "../errors.js";
+import { blame, isOfACall, type LossReason, messageOf, revive } from "./blame.js";
 import { EngineBusy, EngineLost } from "./errors.js";
-import type { CallMessage, Failure, Reply } from "./protocol.js";
+import type { Answer, CallMessage, Reply, Request } from "./protocol.js";
 
 export interface Call {
   shardKey: string;
@@ -12,8 +12,6 @@ export interface Call {
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
-
-export type LossReason = "trapped" | "timed out" | "died" | "outgrown" | "released" | "did not start";
 
 export interface SeatOptions {
   start(): Worker;
@@ -50,14 +48,17 @@ export function createSeat(options: SeatOptions): Seat {
   let dying = false;
   let closed = false;
   let memory = 0;
+  let scheduled = false;
   let nextId = 1;
-  /** When the head's time is up; when the timer next looks. */
-  let deadline = 0;
+  /** Which of the calls the thread runs, as it says itself. */
+  let progress: Int32Array = new Int32Array(1);
+  /** When it began to, but for `keepBackMs`; when the timer next looks. */
+  let began = 0;
   let due = 0;
   let timer: NodeJS.Timeout | undefined;
   let startTimer: NodeJS.Timeout | undefined;
   const ending = new Set<Promise<unknown>>();
-  /** In the thread, oldest first: the head is running, and its clock runs. */
+  /** In the thread, oldest first, and not answered yet. */
   const sent: Sent[] = [];
   /** Not yet sent. */
   const queue: Call[] = [];
@@ -73,7 +74,17 @@ export function createSeat(options: SeatOptions): Seat {
     }
     queue.push(call);
     warm();
-    if (ready) send();
+    if (ready) sendSoon();
+  }
+
+  /** What else is asked for in this turn of the event loop goes in the same message. */
+  function sendSoon(): void {
+    if (scheduled) return;
+    scheduled = true;
+    setImmediate(() => {
+      scheduled = false;
+      if (ready) send();
+    });
   }
 
   function warm(): void {
@@ -82,6 +93,8 @@ export function createSeat(options: SeatOptions): Seat {
     worker = started;
     ready = false;
     dying = false;
+    progress = new Int32Array(new SharedArrayBuffer(4));
+    started.postMessage({ progress } satisfies Request);
     started.on("message", (reply: Reply) => {
       if (worker === started) receive(reply);
     });
@@ -103,54 +116,69 @@ export function createSeat(options: SeatOptions): Seat {
   }
 
   function send(): void {
-    while (worker && !dying && sent.length < sentAhead) {
-      const call = queue.shift();
-      if (!call) break;
-      const id = nextId++;
-      try {
-        worker.postMessage({ call: id, method: call.method, args: call.args } satisfies CallMessage, call.transfer);
-      } catch (error) {
-        call.reject(error);
-        continue;
+    if (!worker || dying || queue.length === 0 || sent.length >= sentAhead) return;
+    const calls = queue.splice(0, sentAhead - sent.length).map((call) => ({ ...call, id: takeId() }));
+    const idle = sent.length === 0;
+    try {
+      post(worker, calls);
+      sent.push(...calls);
+    } catch {
+      // Arguments that cannot be cloned fail their own call only.
+      for (const call of calls) {
+        try {
+          post(worker, [call]);
+          sent.push(call);
+        } catch (error) {
+          call.reject(error);
+        }
       }
-      sent.push({ ...call, id });
-      if (sent.length === 1) startClock();
     }
+    if (idle && sent.length > 0) startClock();
+  }
+
+  function takeId(): number {
+    const id = nextId;
+    nextId = nextId === 2 ** 31 - 1 ? 1 : nextId + 1;
+    return id;
   }
 
   function startClock(): void {
-    const head = sent[0];
-    if (!head) return;
     worker?.ref();
-    deadline = performance.now() + head.timeoutMs;
-    // One timer is enough for a stream of calls: it looks at the deadline of whichever call is the head when it fires.
-    if (timer && due <= deadline) return;
+    began = performance.now();
+    const shortest = Math.min(...sent.map(({ timeoutMs }) => timeoutMs));
+    // One timer is enough for a stream of calls: it looks at the clock of whichever call runs when it fires.
+    if (timer && due <= began + shortest) return;
     clearTimeout(timer);
-    arm(head.timeoutMs);
+    arm(shortest);
+  }
+
+  /** The call that the thread runs. Those before it are done, and their answers on the way. */
+  function running(): Sent | undefined {
+    const id = Atomics.load(progress, 0);
+    return sent.find((call) => call.id === id);
   }
 
   function arm(delay: number): void {
     due = performance.now() + delay;
     timer = setTimeout(() => {
       timer = undefined;
-      const head = sent[0];
+      const [head] = sent;
       if (!head) return;
       const now = performance.now();
-      const left = deadline - now;
+      const left = began + (running() ?? head).timeoutMs - now;
       if (left > 0) {
         arm(left);
         return;
       }
       // Fired far too late: this process was stopped or starved, and the thread perhaps with it. Give the call its time again.
       if (now - due > 1000) {
-        deadline = now + head.timeoutMs;
-        arm(head.timeoutMs);
+        startClock();
         return;
       }
       // The answer may already have arrived, behind this timer in the event loop: let the loop turn once before judging.
+      const since = began;
       setImmediate(() => {
-        if (sent[0] === head && performance.now() >= deadline) lose("timed out");
-        else if (sent[0] && !timer) arm(Math.max(1, deadline - performance.now()));
+        if (sent.length > 0 && began === since) lose("timed out");
       });
     }, delay);
     timer.unref();
@@ -164,19 +192,25 @@ export function createSeat(options: SeatOptions): Seat {
       send();
       return;
     }
-    const head = sent[0];
-    if (!head || head.id !== reply.call) return;
-    if (reply.kind === "trapped") {
-      lose("trapped", reply.failure);
-      return;
-    }
-    sent.shift();
     memory = reply.memory;
-    if (reply.kind === "value") head.resolve(reply.value);
-    else head.reject(revive(reply.failure));
+    for (const answer of reply.answers) if (!take(answer)) return;
     send();
     if (sent.length > 0) startClock();
     else settle();
+  }
+
+  /** Out: whether the thread goes on. */
+  function take(answer: Answer): boolean {
+    const head = sent[0];
+    if (head?.id !== answer.call) return false;
+    if (answer.kind === "trapped") {
+      lose("trapped", answer.failure);
+      return false;
+    }
+    sent.shift();
+    if (answer.kind === "value") head.resolve(answer.value);
+    else head.reject(revive(answer.failure));
+    return true;
   }
 
   /** Nothing to do: let the process end if it wants to, and give back memory that WASM itself never returns. */
@@ -186,11 +220,8 @@ export function createSeat(options: SeatOptions): Seat {
   }
 
   function lose(reason: LossReason, cause?: unknown): void {
-    const head = sent.shift();
-    const culprit =
-      reason === "trapped" || reason === "timed out" || (reason === "died" && isOfACall(cause)) ? head : undefined;
-    const others = [...sent.splice(0), ...queue.splice(0)];
-    if (head && !culprit) others.unshift({ ...head });
+    const culprit = culpritOf(reason, cause);
+    const others: Call[] = [...sent.splice(0), ...queue.splice(0)].filter((call) => call !== culprit);
     stop();
     culprit?.reject(blame(culprit, reason, cause));
     if (others.length > 0) {
@@ -201,6 +232,12 @@ export function createSeat(options: SeatOptions): Seat {
       }
     }
     options.onLost(reason, culprit);
+  }
+
+  function culpritOf(reason: LossReason, cause: unknown): Sent | undefined {
+    if (reason === "trapped") return sent[0];
+    if (reason === "timed out") return running() ?? sent[0];
+    return reason === "died" && isOfACall(cause) ? running() : undefined;
   }
 
   function stop(): Promise<unknown> {
@@ -236,37 +273,8 @@ export function createSeat(options: SeatOptions): Seat {
   };
 }
 
-/**
- * Whether a thread died of what it was doing for a call: it ended itself, or filled its heap. An error that nobody caught was
- * thrown outside of any call, since a call's errors are its answer.
- */
-function isOfACall(cause: unknown): boolean {
-  return cause === undefined || (cause as { code?: unknown } | null)?.code === "ERR_WORKER_OUT_OF_MEMORY";
-}
-
-function blame(call: Call, reason: LossReason, cause: unknown): PerchError {
-  const message =
-    reason === "timed out"
-      ? `${call.method} took longer than ${call.timeoutMs} ms`
-      : `${call.method} trapped: ${messageOf(cause)}`;
-  return new PerchError("PE422", message, {
-    reason: reason === "timed out" ? "timed out" : "trapped",
-    method: call.method,
-  });
-}
-
-function messageOf(error: unknown): string {
-  if (typeof error === "object" && error !== null && "message" in error) return String(error.message);
-  return error === undefined ? "the thread ended" : String(error);
-}
-
-function revive(failure: Failure): Error {
-  return (
-    toPerchError(failure) ??
-    Object.assign(
-      new Error(failure.message),
-      { name: failure.name },
-      failure.code === undefined ? {} : { code: failure.code },
-    )
-  );
+function post(worker: Worker, calls: readonly Sent[]): void {
+  const messages = calls.map(({ id, method, args }): CallMessage => ({ call: id, method, args }));
+  const transfer = calls.flatMap((call) => call.transfer);
+  worker.postMessage({ calls: messages } satisfies Request, transfer);
 }

@@ -1,5 +1,13 @@
-import { parentPort } from "node:worker_threads";
-import type { CallMessage, Failure, Handlers, Reply } from "./protocol.js";
+import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
+import {
+  type Answer,
+  type CallMessage,
+  type Failure,
+  type Handlers,
+  keepBackMs,
+  type Reply,
+  type Request,
+} from "./protocol.js";
 
 const transferLists = new WeakMap<object, ArrayBuffer[]>();
 
@@ -15,7 +23,7 @@ export function transferring<Result extends object>(result: Result, views: reado
 }
 
 export interface ServeOptions {
-  /** Bytes held outside the JavaScript heap, asked after every call; must be cheap. */
+  /** Bytes held outside the JavaScript heap, asked after calls; must be cheap. */
   memory?(): number;
   /** Whether an error means that the thread cannot be trusted any more. WASM traps and stack overflows always do. */
   isTrap?(error: unknown): boolean;
@@ -30,27 +38,99 @@ export function serve<Api extends Handlers<Api>>(handlers: Api, options: ServeOp
   if (port === null) throw new Error("a thread module runs in a worker thread only");
   const memory = options.memory ?? (() => 0);
   const methods = new Map(Object.entries(handlers) as [string, (...args: unknown[]) => unknown][]);
+  const outgoing = createOutgoing(port, memory);
+  let progress: Int32Array = new Int32Array(1);
   let trapped = false;
 
-  port.on("message", ({ call, method, args }: CallMessage) => {
-    if (trapped) return;
+  function run({ call, method, args }: CallMessage): void {
+    Atomics.store(progress, 0, call);
     try {
       const handler = methods.get(method);
       if (!handler) throw new Error(`the thread has no method ${method}`);
       const value = handler(...args);
-      const transfer = (typeof value === "object" && value !== null && transferLists.get(value)) || [];
-      port.postMessage({ kind: "value", call, value, memory: memory() } satisfies Reply, transfer);
+      outgoing.add({ call, kind: "value", value });
     } catch (error) {
       trapped = isTrap(error) || (options.isTrap?.(error) ?? false);
-      const failure = describe(error);
-      port.postMessage(
-        (trapped
-          ? { kind: "trapped", call, failure }
-          : { kind: "failure", call, failure, memory: memory() }) satisfies Reply,
-      );
+      outgoing.add({ call, kind: trapped ? "trapped" : "failure", failure: describe(error) });
     }
+  }
+
+  /** The calls of a message and of those behind it, until none is left. */
+  function runAll(first: Request): void {
+    for (let message: Request | undefined = first; message; message = nextMessage(port as MessagePort)) {
+      if ("progress" in message) {
+        progress = message.progress;
+        continue;
+      }
+      for (const call of message.calls) {
+        if (trapped) return;
+        // Whoever waits for the answer to a short call does not wait for a long one behind it. And the engine, which takes the
+        // first call without an answer for the one that runs, is never wrong by more than this time.
+        outgoing.postOlderThan(keepBackMs);
+        run(call);
+      }
+    }
+    outgoing.post();
+    Atomics.store(progress, 0, 0);
+  }
+
+  port.on("message", (message: Request) => {
+    if (!trapped) runAll(message);
+    if (trapped) outgoing.post();
   });
   port.postMessage({ kind: "ready", memory: memory() } satisfies Reply);
+}
+
+function nextMessage(port: MessagePort): Request | undefined {
+  return receiveMessageOnPort(port)?.message as Request | undefined;
+}
+
+/** Answers on their way out, kept back until they are posted together. */
+function createOutgoing(port: MessagePort, memory: () => number) {
+  let answers: Answer[] = [];
+  let since = 0;
+
+  function send(sent: readonly Answer[]): void {
+    const transfer = sent.flatMap((answer) => transferListOf(answer));
+    port.postMessage({ kind: "answers", answers: sent, memory: memory() } satisfies Reply, transfer);
+  }
+
+  function post(): void {
+    if (answers.length === 0) return;
+    const sent = answers;
+    answers = [];
+    try {
+      send(sent);
+    } catch {
+      // A value that cannot be cloned fails its own call only.
+      for (const answer of sent) {
+        try {
+          send([answer]);
+        } catch (error) {
+          send([{ call: answer.call, kind: "failure", failure: describe(error) }]);
+        }
+      }
+    }
+  }
+
+  return {
+    add(answer: Answer): void {
+      answers.push(answer);
+    },
+    post,
+    postOlderThan(ms: number): void {
+      if (answers.length === 0) since = performance.now();
+      else if (performance.now() - since > ms) {
+        post();
+        since = performance.now();
+      }
+    },
+  };
+}
+
+function transferListOf(answer: Answer): readonly ArrayBuffer[] {
+  if (answer.kind !== "value" || typeof answer.value !== "object" || answer.value === null) return [];
+  return transferLists.get(answer.value) ?? [];
 }
 
 /** A stack overflow inside WASM is a RangeError, and leaves it in the middle of something just as a trap does. */

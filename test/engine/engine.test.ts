@@ -90,6 +90,30 @@ describe("calls", () => {
     expect((await engine.call("a", "make", [5_000_000])).bytes.byteLength).toBe(5_000_000);
   });
 
+  test("made together travel together, and are answered each for itself", async () => {
+    const engine = open();
+    const results = await Promise.allSettled([
+      engine.call("a", "add", [1, 1]),
+      engine.call("a", "add", [(() => 1) as unknown as number, 2]),
+      engine.call("b", "unclonable", []),
+      engine.call("a", "make", [1_000]),
+      engine.call("b", "refuse", ["PE413"]),
+      engine.call("a", "busy", [5]),
+      engine.call("b", "add", [2, 2]),
+    ]);
+    expect(results.map(({ status }) => status)).toEqual([
+      "fulfilled",
+      "rejected",
+      "rejected",
+      "fulfilled",
+      "rejected",
+      "fulfilled",
+      "fulfilled",
+    ]);
+    expect(results.at(-1)).toMatchObject({ value: 4 });
+    expect(engine.stats()).toMatchObject({ replaced: 0, waiting: 0 });
+  });
+
   test("see nothing of the process's environment", async () => {
     expect(await open().call("a", "environment", [])).toEqual([]);
   });
@@ -129,6 +153,19 @@ describe("a thread", () => {
     await expect(engine.call("a", "busy", [300], { timeoutMs: 50 })).rejects.toMatchObject({
       detail: { reason: "timed out" },
     });
+  });
+
+  test("that hangs in a call sent along with others blames that call, by its own time limit", async () => {
+    const engine = open({ timeoutMs: 60_000 });
+    await engine.call("a", "add", [1, 1]);
+    const before = engine.call("a", "add", [1, 1]).catch((error: unknown) => error);
+    const hung = engine.call("bad", "hang", [], { timeoutMs: 200 });
+    const behind = engine.call("a", "add", [1, 1]);
+    await expect(hung).rejects.toMatchObject({ code: "PE422", detail: { reason: "timed out", method: "hang" } });
+    await expect(behind).rejects.toBeInstanceOf(EngineLost);
+    // Its answer was kept back to be sent with others, and then the thread was gone.
+    const outcome = await before;
+    if (outcome !== 2) expect(outcome).toBeInstanceOf(EngineLost);
   });
 
   test("that is slow to answer only because this process was busy is not blamed", async () => {
