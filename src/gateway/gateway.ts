@@ -107,6 +107,7 @@ export async function startGateway({
   });
   const http = createHttpHandler({
     db,
+    live,
     settings,
     log,
     verifyToken,

@@ -2,8 +2,10 @@ import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "pino";
 import type { Database } from "../database/types.js";
+import type { LiveDocuments } from "../documents/live.js";
 import { call } from "./calls.js";
 import type { Counts } from "./counts.js";
+import { createDocumentRequests, documentParts, documentQuery, historyQuery } from "./document-requests.js";
 import { type Match, type OperationName, operationsAt } from "./operations.js";
 import { type Problem, problem, problemBody, problemOf } from "./problems.js";
 import { createReadiness } from "./readiness.js";
@@ -18,6 +20,7 @@ import type { VerifyToken } from "./tokens.js";
 
 export interface HttpServices {
   readonly db: Database;
+  readonly live: LiveDocuments;
   readonly settings: GatewaySettings;
   readonly log: Logger;
   readonly verifyToken: VerifyToken;
@@ -59,9 +62,13 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   const databaseTrouble = createReadiness(db, log);
   const streams = createStreams({ ...services, onEnded: telemetry.streamEnded });
   telemetry.watchStreams(streams);
+  const documents = createDocumentRequests(services);
 
-  const callWith = async (name: "push" | "pull" | "snapshot", { request, target }: Exchange): Promise<Answer> => {
-    const identity = await verifyToken(tokenOf(request, target));
+  const identify = ({ request, target }: Exchange) => verifyToken(tokenOf(request, target));
+
+  const callWith = async (name: "push" | "pull" | "snapshot", exchange: Exchange): Promise<Answer> => {
+    const identity = await identify(exchange);
+    const { request } = exchange;
     return json(await call(db, name, await readBody(request, settings.maxBodyBytes), identity));
   };
 
@@ -71,6 +78,22 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     pull: (exchange) => callWith("pull", exchange),
     snapshot: (exchange) => callWith("snapshot", exchange),
     changes: stream,
+    async readDocument(exchange, parts) {
+      const identity = await identify(exchange);
+      const { seq } = queryOf(exchange.target, documentQuery);
+      return json(await documents.read(identity, documentParts(parts), seq));
+    },
+    async patchDocument(exchange, parts) {
+      const identity = await identify(exchange);
+      const body = await readBody(exchange.request, settings.maxBodyBytes);
+      const patched = await documents.patch(identity, documentParts(parts), body);
+      return { status: patched.status === "merged" ? 200 : 202, body: JSON.stringify(patched) };
+    },
+    async documentHistory(exchange, parts) {
+      const identity = await identify(exchange);
+      const page = queryOf(exchange.target, historyQuery);
+      return json(await documents.history(identity, documentParts(parts), page));
+    },
     healthz: async () => json('{"status":"ok"}'),
     readyz: readiness,
     metrics: async () => ({
@@ -85,8 +108,9 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     return reason === undefined ? json('{"status":"ready"}') : failed(problem(503, "unavailable", reason));
   }
 
-  async function stream({ request, response, target, requestId }: Exchange): Promise<Answer | undefined> {
-    const identity = await verifyToken(tokenOf(request, target));
+  async function stream(exchange: Exchange): Promise<Answer | undefined> {
+    const { request, response, target, requestId } = exchange;
+    const identity = await identify(exchange);
     const seen = request.headers["last-event-id"];
     const { selection, cursor } = selectionOf(
       queryOf(target, streamQuery),
@@ -163,7 +187,10 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
         response.destroy();
       });
     },
-    close: streams.close,
+    close() {
+      streams.close();
+      documents.close();
+    },
   };
 }
 

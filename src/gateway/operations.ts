@@ -1,6 +1,14 @@
 import { z } from "zod";
 import { changeSchema, pullAnswerSchema, pushAnswerSchema, snapshotAnswerSchema } from "../changes/schemas.js";
 import { calls } from "./calls.js";
+import {
+  documentAnswer,
+  documentQuery,
+  historyAnswer,
+  historyQuery,
+  patchAnswer,
+  patchBody,
+} from "./document-requests.js";
 import type { QueryShape } from "./shapes.js";
 import { streamQuery } from "./streams/page.js";
 
@@ -25,6 +33,9 @@ const healthy = (status: string) => json(z.object({ status: z.literal(status) })
 
 /** Of a change the database judges the meaning; it rejects a malformed one alone. */
 const pushBody = calls.push.body.extend({ changes: z.array(changeSchema) });
+
+const document = "/v1/documents/{space}/{app}/{table}/{record}";
+const space = "The space ~ is the user's personal one.";
 
 const ofLog = [401, 403, 410, 413, 422] as const;
 
@@ -69,6 +80,36 @@ export const operations = {
     query: streamQuery,
     answer: { type: "text/event-stream", description: "Events, for as long as they are read." },
     problems: [401, 413, 422, 429],
+  },
+  readDocument: {
+    method: "GET",
+    path: document,
+    summary: "A document as plain JSON, now or at an earlier position.",
+    description: `${space} 404 also when there is no such document, or it never came to that position; 410 when the position is no longer told apart from those around it, with detail.earlier_seq and detail.later_seq.`,
+    authenticated: true,
+    query: documentQuery,
+    answer: json(documentAnswer, "The document."),
+    problems: [401, 403, 404, 410, 422],
+  },
+  patchDocument: {
+    method: "PATCH",
+    path: document,
+    summary: "Merges a JSON patch into a document, which is made if there is none.",
+    description: `${space} An absent field is kept, null clears it, a text is the wanted text, a counter takes a delta, list, movable_list, map and tree take the wanted value. base_seq is the position the patch was based on: it is merged there, so that it undoes no concurrent edit. With op_id a repeat is answered as the first time.`,
+    authenticated: true,
+    body: patchBody,
+    answer: json(patchAnswer, "The position of the patch, to be used as base_seq of the next."),
+    problems: [401, 403, 404, 409, 410, 413, 422],
+  },
+  documentHistory: {
+    method: "GET",
+    path: `${document}/history`,
+    summary: "Who changed a document when, the latest first.",
+    description: `${space} One version is a stretch of updates of one author without a pause of more than a minute.`,
+    authenticated: true,
+    query: historyQuery,
+    answer: json(historyAnswer, "A page of versions."),
+    problems: [401, 403, 404, 422],
   },
   healthz: {
     method: "GET",

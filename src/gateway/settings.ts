@@ -33,6 +33,7 @@ const types = {
   maxPendingBytes: count(32 * 1024 * 1024).describe("unanswered bytes of one socket, before perch stops reading it"),
   maxQueuedBytes: count(8 * 1024 * 1024).describe("unsent bytes of one socket, before perch stops queueing for it"),
   slowReaderMs: count(30_000).describe("how long that queue may stay full before the socket is closed"),
+  mergePatienceMs: count(2_000).describe("how long a PATCH waits to be merged before it is answered as pending"),
   maxStreams: count(20_000).describe("open event streams of GET /v1/changes"),
   maxStreamPageBytes: count(256 * 1024).describe("an event of such a stream; one change may be longer"),
   streamHeartbeatMs: count(15_000).describe("how often a silent stream is kept alive"),
