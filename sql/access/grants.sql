@@ -30,6 +30,7 @@ begin
           'setting', 'lock_key', 'check_id', 'fail', 'error_word', 'document_fields',
           'load_document', 'read_document', 'append_updates', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
           'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'projection_delay', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'next_seq',
+          'put_presence', 'presence_news', 'presence_of', 'enter_presence', 'leave_presence',
           'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb'])
       ) as g (role, functions)
       cross join unnest(g.functions) as f (name)
@@ -49,5 +50,6 @@ grant select on perch.checkpoints, perch.threads, perch.stored_checkpoints, perc
 grant select on all tables in schema perch to perch_worker;
 grant insert, update, delete on
   perch.documents, perch.document_tombstones, perch.document_snapshots, perch.document_updates, perch.document_history, perch.document_inbox, perch.document_queue,
-  perch.stored_records, perch.sync_changes, perch.space_heads, perch.push_receipts, perch.owed_rings, perch.watch
+  perch.stored_records, perch.sync_changes, perch.space_heads, perch.push_receipts, perch.owed_rings, perch.watch,
+  perch.presence, perch.presence_head, perch.presence_nodes
   to perch_worker;

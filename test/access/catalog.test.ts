@@ -8,6 +8,8 @@ const unledIndexes: Record<string, string> = {
   schema_versions_pkey: "as document_tables_pkey",
   schema_upgrades_pkey: "as document_tables_pkey",
   watch_pkey: "one row, which no user touches",
+  presence_head_pkey: "as watch_pkey",
+  presence_nodes_pkey: "perch's own processes, which no user touches",
   migrations_pkey: "the ledger of migrations, which no user touches",
   applied_sql_pkey: "the ledger of sql/, which no user touches",
 };

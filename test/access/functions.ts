@@ -187,6 +187,7 @@ const documents: Record<string, FunctionEntry> = {
   projection_delay: piece("perch_worker"),
   stretches: piece("perch_worker"),
   append_to_inbox: piece(),
+  check_field_count: piece(),
   check_patch: piece(),
   claim_receipt: piece(),
   field_kinds: piece(),
@@ -194,8 +195,26 @@ const documents: Record<string, FunctionEntry> = {
   ring_documents: piece(),
 };
 
+const node = "'00000000-0000-4000-8000-000000000001'";
+const presence: Record<string, FunctionEntry> = {
+  enter_presence: worker(`(select others from perch.enter_presence(${node}))`, "yes", "42501"),
+  leave_presence: worker(`perch.leave_presence(${node})`, "null", "null"),
+  presence_news: worker(
+    `(select count(*) from perch.presence_news('00000000-0000-4000-8000-00000000000f', after_change => 0))`,
+    "1",
+    "0",
+  ),
+  presence_of: worker(`(select count(*) from perch.presence_of(${key}, kind => 'persisted'))`, "1", "0"),
+  put_presence: worker(
+    `perch.put_presence(${node}, '{team}', '{notes}', '{pages}', '{fresh}', '{ephemeral}', '{a}', '{a}', '{1}', '{1000}') > 0`,
+    "yes",
+    "42501",
+  ),
+};
+
 export const functions: Record<string, FunctionEntry> = {
   ...context,
+  ...presence,
   ...spaces,
   ...changes,
   ...documents,

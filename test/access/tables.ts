@@ -103,6 +103,27 @@ export const tables: Record<string, TableEntry> = {
     insertForAll: "23505",
     where: "true",
   },
+  // Of the gateway, which has authorised whoever it shows them to.
+  presence: { ...inner, select: "0", insert: "x", update: "0", delete: "0", fresh: inTeam, insertForAll: "1" },
+  presence_head: {
+    ...inner,
+    select: "0",
+    insert: "x",
+    update: "0",
+    delete: "0",
+    fresh: {},
+    insertForAll: "23505",
+    where: "true",
+  },
+  presence_nodes: {
+    ...inner,
+    select: "0",
+    insert: "x",
+    update: "0",
+    delete: "0",
+    fresh: { node_id: "00000000-0000-4000-8000-00000000000f" },
+    where: "true",
+  },
   schema_versions: {
     ...declared,
     app: "",

@@ -57,6 +57,14 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
     await t.asUser(user, (tx) => author(tx, user, space));
   }
   await t.asWorker(work);
+  await t.asWorker(async (tx) => {
+    const node = "00000000-0000-4000-8000-000000000002";
+    await tx.query("select perch.enter_presence($1)", [node]);
+    await tx.query(
+      `select perch.put_presence($1, '{team}', '{notes}', '{pages}', '{olga-in-team}', '{persisted}', '{k}', '{k}', '{1}', '{3600000}')`,
+      [node],
+    );
+  });
   await t.db.transaction(makeThreads);
   await t.asUser("olga", (tx) => tx.query("select perch.remove_space_member(space_id => 'team', user_id => 'rudi')"));
 }
