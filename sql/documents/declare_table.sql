@@ -17,6 +17,11 @@ begin
 
   for field in select f.key as name, f.value as kind from jsonb_each(declare_table.fields) f loop
     perform perch.check_id(field.name, 'field', 128);
+    -- Field names are names of Loro's containers, which takes no slash, and keeps this prefix for itself.
+    if field.name like '%/%' or starts_with(field.name, '🤝:') then
+      perform perch.fail('PE422', format('field %s of table %s has a name that no document can have', field.name, declare_table.table_name),
+        jsonb_build_object('table', declare_table.table_name, 'field', field.name, 'expected', 'a name without "/" that does not begin with "🤝:"', 'got', field.name));
+    end if;
     if jsonb_typeof(field.kind) <> 'string' or (field.kind #>> '{}') <> all (perch.field_kinds()) then
       perform perch.fail('PE422', format('field %s of table %s has an unknown kind', field.name, declare_table.table_name),
         jsonb_build_object('table', declare_table.table_name, 'field', field.name, 'expected', perch.field_kinds(), 'got', field.kind));
@@ -28,6 +33,7 @@ begin
     end if;
   end loop;
 
+  perform perch.check_field_count(declare_table.table_name, declare_table.fields);
   insert into perch.document_tables as t (app_id, table_name, fields)
   values (declare_table.app_id, declare_table.table_name, declare_table.fields)
   on conflict on constraint document_tables_pkey do nothing;
@@ -48,6 +54,7 @@ begin
       jsonb_build_object('table', declare_table.table_name, 'field', field.name, 'expected', field.declared_kind, 'got', field.kind),
       'The kind of a field cannot be changed. Add a field of another name.');
   end loop;
+  perform perch.check_field_count(declare_table.table_name, declared || declare_table.fields);
   update perch.document_tables t
      set fields = t.fields || declare_table.fields, updated_at = clock_timestamp()
    where t.app_id = declare_table.app_id and t.table_name = declare_table.table_name
@@ -56,4 +63,4 @@ end
 $$;
 
 comment on function perch.declare_table(text, text, jsonb) is
-  'For the DBA, in a migration: makes it a document table, with the kind of each field (string, number, integer, boolean, datetime, json, text, list, movable_list, tree, counter, map). Declaring again may add fields; fields left out stay; changing a kind is refused. Errors: PE422. Example: select perch.declare_table(app_id => ''notes'', table_name => ''pages'', fields => ''{"title": "string", "body": "text"}'');';
+  'For the DBA, in a migration: makes it a document table, with the kind of each field (string, number, integer, boolean, datetime, json, text, list, movable_list, tree, counter, map). Declaring again may add fields; fields left out stay; changing a kind is refused. A field''s name has at most 128 bytes, no "/" and no control characters, and does not begin with "🤝:". Errors: PE413 over 1,000 fields (perch.max_fields) or for too long a name, PE422. Example: select perch.declare_table(app_id => ''notes'', table_name => ''pages'', fields => ''{"title": "string", "body": "text"}'');';

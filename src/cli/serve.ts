@@ -1,6 +1,7 @@
 import { createServer } from "node:net";
 import type { Logger } from "pino";
 import type { Database } from "../database/types.js";
+import { engineLimits } from "../documents/limit-settings.js";
 import { createLiveDocuments } from "../documents/live/documents.js";
 import { createDocumentEngine } from "../documents/loro/engine.js";
 import { type Gateway, startGateway } from "../gateway/index.js";
@@ -21,8 +22,7 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
   const engine = createDocumentEngine({
     ...(settings.engineThreads === undefined ? {} : { threads: settings.engineThreads }),
     timeoutMs: settings.engineTimeoutMs,
-    // What the gateway lets in, the engine has to take.
-    limits: { updateBytes: settings.gateway.maxUpdateBytes },
+    limits: engineLimits(settings, settings.gateway.maxUpdateBytes),
   });
   engine.warm();
   const live = createLiveDocuments({ db, engine, limits: { idleDocuments: settings.cachedDocuments }, log });

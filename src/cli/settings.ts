@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { documentLimitTypes } from "../documents/limit-settings.js";
 import { describeGatewaySettings, type GatewaySettings, gatewaySettings } from "../gateway/index.js";
 import { UsageError } from "./command.js";
 
@@ -11,12 +12,7 @@ const types = {
   poolSize: z.coerce.number().int().min(2).max(1_000).default(10).describe("connections to Postgres at most"),
   engineThreads: z.coerce.number().int().min(1).max(64).optional().describe("threads that decode documents"),
   engineTimeoutMs: z.coerce.number().int().min(10).default(5_000).describe("how long one update may take to decode"),
-  cachedDocuments: z.coerce
-    .number()
-    .int()
-    .min(1)
-    .default(500)
-    .describe("documents kept in memory that nobody has open"),
+  ...documentLimitTypes,
   keepChangesDays: z.coerce
     .number()
     .positive()

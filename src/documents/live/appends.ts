@@ -262,5 +262,7 @@ const reasons: Record<string, string> = {
 };
 
 function refusal(code: string): PerchError {
-  return new PerchError(isPerchErrorCode(code) ? code : "PE422", reasons[code] ?? "the database refused the update");
+  const known = isPerchErrorCode(code) ? code : "PE422";
+  const detail = code === "PE413" ? { limit: "max_update_bytes" } : null;
+  return new PerchError(known, reasons[code] ?? "the database refused the update", detail);
 }

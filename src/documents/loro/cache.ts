@@ -13,7 +13,10 @@ export interface HeldDocument {
   history: ReturnType<typeof createHistory>;
   /** The peers of its earlier lives: nothing of them may come in any more. */
   ended: ReadonlySet<string>;
-  estimatedBytes: number;
+  /** Bytes of the blobs it was made from: at least its stored size. */
+  blobBytes: number;
+  /** The last known stored size. */
+  storedBytes: number;
 }
 
 export interface DocumentCache {
@@ -23,6 +26,8 @@ export interface DocumentCache {
   put(id: string, held: HeldDocument): void;
   /** More bytes went into the document. */
   grow(id: string, blobBytes: number): void;
+  /** Its stored size was measured. */
+  measured(held: HeldDocument, storedBytes: number): void;
   drop(id: string): void;
   stats(): { documents: number; estimatedBytes: number };
 }
@@ -42,7 +47,7 @@ export function createCache(limits: Pick<DocumentLimits, "cachedDocuments" | "ca
     const entry = held.get(id);
     if (!entry) return;
     held.delete(id);
-    bytes -= entry.estimatedBytes;
+    bytes -= estimateBytes(entry.blobBytes);
     entry.doc.free();
   }
 
@@ -52,6 +57,11 @@ export function createCache(limits: Pick<DocumentLimits, "cachedDocuments" | "ca
       if (held.size <= 1 || (held.size <= limits.cachedDocuments && bytes <= limits.cachedBytes)) break;
       drop(id);
     }
+  }
+
+  function resize(entry: HeldDocument, change: number): void {
+    entry.blobBytes += change;
+    bytes += estimateBytes(change) - estimateBytes(0);
   }
 
   function get(id: string): HeldDocument {
@@ -68,14 +78,16 @@ export function createCache(limits: Pick<DocumentLimits, "cachedDocuments" | "ca
     put(id, entry) {
       drop(id);
       held.set(id, entry);
-      bytes += entry.estimatedBytes;
+      bytes += estimateBytes(entry.blobBytes);
       evict();
     },
     grow(id, blobBytes) {
-      const entry = get(id);
-      entry.estimatedBytes += 10 * blobBytes;
-      bytes += 10 * blobBytes;
+      resize(get(id), blobBytes);
       evict();
+    },
+    measured(entry, storedBytes) {
+      resize(entry, storedBytes - entry.blobBytes);
+      entry.storedBytes = storedBytes;
     },
     drop,
     stats: () => ({ documents: held.size, estimatedBytes: bytes }),

@@ -2,6 +2,8 @@
 export interface DocumentLimits {
   /** One update, in bytes. */
   updateBytes: number;
+  /** A document with its history, as it is stored. */
+  documentBytes: number;
   /** How deep values, containers and tree nodes may be nested inside a field. */
   depth: number;
   /** Single operations (characters, items, deletions) one update may hold, however few bytes they were packed into. */
@@ -16,8 +18,13 @@ export interface DocumentLimits {
   wasmBytes: number;
 }
 
+/**
+ * In memory a document takes about ten times its stored size (see `estimateBytes`), so one of `documentBytes` has room in a thread;
+ * how they are set is in limit-settings.ts.
+ */
 export const defaultLimits: Readonly<DocumentLimits> = {
-  updateBytes: 2 ** 20,
+  updateBytes: 16 * 2 ** 20,
+  documentBytes: 64 * 2 ** 20,
   depth: 100,
   updateOps: 2_000_000,
   cachedDocuments: 500,

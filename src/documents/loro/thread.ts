@@ -5,7 +5,7 @@ import { LoroDoc, type PeerID } from "loro-crdt";
 import { serve, transferring } from "../../engine/thread.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentThreadApi, Ends, PatchBase } from "./api.js";
-import { createCache, estimateBytes, type HeldDocument } from "./cache.js";
+import { createCache, type HeldDocument } from "./cache.js";
 import { takeInChecked } from "./check.js";
 import { checkEnvelope, modeOf } from "./envelope.js";
 import type { DocumentSchema } from "./fields.js";
@@ -41,14 +41,15 @@ function load(
     mergeAll(loaded, operations, countAll(operations));
     return loaded;
   });
-  const bytes = totalLength(updates) + (snapshot?.length ?? 0);
+  const storedBytes = snapshot?.length ?? 0;
   cache.put(id, {
     doc,
     schema,
     roots: declaredRoots(schema.fields),
     history: createHistory(doc),
     ended: new Set(Object.keys(ended)),
-    estimatedBytes: estimateBytes(bytes),
+    blobBytes: storedBytes + totalLength(updates),
+    storedBytes,
   });
   return { version: encodedVersion(doc) };
 }
@@ -61,6 +62,7 @@ function importUpdates(id: string, given: readonly Uint8Array[]) {
   const replaced = updates.some((update, index) => update !== given[index]);
   checkLife(held.ended, updates);
   decoding(() => inspect(doc, updates));
+  checkSize(held, totalLength(updates));
   const result = orDrop(id, () => {
     const spans = takeInChecked(held, updates, limits);
     cache.grow(id, totalLength(updates));
@@ -71,6 +73,18 @@ function importUpdates(id: string, given: readonly Uint8Array[]) {
 
 function asOperations(blob: Uint8Array): Uint8Array {
   return modeOf(blob) === "snapshot" ? operationsOf(blob) : blob;
+}
+
+/**
+ * What came in small pieces is stored in a fraction of their bytes, once it is folded. So the size is measured when the pieces are
+ * over the limit, and again when they have grown by a sixteenth of it: a document may be that much larger, and is measured rarely.
+ */
+function checkSize(held: HeldDocument, added: number): void {
+  const max = limits.documentBytes;
+  if (held.blobBytes + added <= max) return;
+  if (held.blobBytes - held.storedBytes > max / 16) cache.measured(held, held.doc.export({ mode: "snapshot" }).length);
+  const got = held.blobBytes + added;
+  if (got > max) throw tooLarge("document_bytes", max, got, { table: held.schema.table });
 }
 
 /**
@@ -130,6 +144,7 @@ function revert(id: string, ends: Ends) {
 function write(id: string, base: PatchBase, edit: (held: HeldDocument) => void) {
   const held = cache.get(id);
   const { doc } = held;
+  checkSize(held, 0);
   return orDrop(id, () => {
     const before = doc.oplogVersion();
     const peer = randomPeer();

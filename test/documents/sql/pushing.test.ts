@@ -1,3 +1,4 @@
+import { LoroDoc } from "loro-crdt";
 import { beforeAll, expect, it } from "vitest";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../../support/databases.js";
 import { blob, declarePages, key, state } from "./support.js";
@@ -132,10 +133,34 @@ describeEachEngine("Documents written by SQL", (open) => {
     await expect(declare({ x: "strings" })).rejects.toMatchObject({ code: "PE422", detail: { field: "x" } });
     await expect(declare({ fields: "text" })).rejects.toMatchObject({ code: "PE422" });
     await expect(declare({})).rejects.toMatchObject({ code: "PE422" });
+    for (const name of ["a/b", "/", "🤝:a", "tab\there", ""]) {
+      await expect(declare({ [name]: "text" })).rejects.toMatchObject({ code: "PE422" });
+    }
+    await expect(declare({ ["n".repeat(129)]: "text" })).rejects.toMatchObject({
+      code: "PE413",
+      detail: { limit: "field_bytes", max: 128, got: 129 },
+    });
+    // The longest name and the oddest characters that are let in can be those of a container.
+    const odd = ["n".repeat(128), "a🤝:", "é 漢字", "__proto__", "a>b"];
+    await declare(Object.fromEntries(odd.map((name) => [name, "text"])));
+    const doc = new LoroDoc();
+    for (const name of odd) doc.getText(name).insert(0, "x");
     const app = await t.login("perch_app");
     await expect(app.query(`select perch.declare_table('notes', 'mine', '{"a": "text"}')`)).rejects.toMatchObject({
       code: "42501",
     });
+  });
+
+  it("have at most so many fields a table, however they are declared, trap 35", async () => {
+    const declare = (from: number, count: number) =>
+      t.db.query("select perch.declare_table('notes', 'wide', $1::jsonb)", [
+        JSON.stringify(Object.fromEntries(Array.from({ length: count }, (_, index) => [`f${from + index}`, "string"]))),
+      ]);
+    const refusal = { code: "PE413", detail: { limit: "max_fields", max: 1_000, got: 1_001, table: "wide" } };
+    await expect(declare(0, 1_001)).rejects.toMatchObject(refusal);
+    await declare(0, 900);
+    await expect(declare(500, 501)).rejects.toMatchObject(refusal);
+    await declare(500, 500);
   });
 });
 

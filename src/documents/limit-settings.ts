@@ -1,0 +1,47 @@
+import { z } from "zod";
+import { type DocumentLimits, defaultLimits } from "./loro/limits.js";
+
+const count = (fallback: number) => z.coerce.number().int().min(1).default(fallback);
+
+/** What a serving process can be told of the limits of documents. Environment variable: PERCH_ and the name. */
+export const documentLimitTypes = {
+  maxDocumentBytes: count(defaultLimits.documentBytes).describe("a document with its history, stored"),
+  maxUpdateOps: count(defaultLimits.updateOps).describe("characters, items and deletions in one update"),
+  maxDepth: count(defaultLimits.depth).describe("how deep values, containers and tree nodes are nested in a field"),
+  cachedDocuments: count(defaultLimits.cachedDocuments).describe("documents kept in memory that nobody has open"),
+  cachedBytes: count(defaultLimits.cachedBytes).describe("documents of one thread in memory, all together"),
+  threadBytes: count(defaultLimits.wasmBytes).describe("memory of one thread; what asks for more is refused"),
+  textDiffMs: count(defaultLimits.textDiffMs).describe("how long texts are compared by character, not by line"),
+};
+
+const schema = z.object(documentLimitTypes);
+
+export type DocumentLimitSettings = z.output<typeof schema>;
+
+/** The engine's limits. `updateBytes` is what a client may send: what the gateway lets in, the engine has to take. */
+export function engineLimits(settings: DocumentLimitSettings, updateBytes: number): DocumentLimits {
+  return {
+    updateBytes,
+    documentBytes: settings.maxDocumentBytes,
+    updateOps: settings.maxUpdateOps,
+    depth: settings.maxDepth,
+    cachedDocuments: settings.cachedDocuments,
+    cachedBytes: settings.cachedBytes,
+    wasmBytes: settings.threadBytes,
+    textDiffMs: settings.textDiffMs,
+  };
+}
+
+/** A limit that SQL enforces: a setting of the database, as in `alter database app set perch.max_fields = 200`. */
+export interface DatabaseLimit {
+  readonly name: string;
+  readonly fallback: number;
+  readonly description: string;
+}
+
+/** In: what calls `perch.setting` in sql/documents. */
+export const databaseLimits: readonly DatabaseLimit[] = [
+  { name: "perch.max_update_bytes", fallback: 16 * 2 ** 20, description: "an update, whichever way it comes" },
+  { name: "perch.max_patch_bytes", fallback: 4 * 2 ** 20, description: "a JSON patch" },
+  { name: "perch.max_fields", fallback: 1_000, description: "fields that a table may declare" },
+];
