@@ -5,8 +5,11 @@ import type { ListenHandlers, Subscription } from "./types.js";
 // A CommonJS module with a `default` of its own, seen from ESM.
 const createSubscriber = pgListen.default;
 
-/** A half-open socket is noticed after at most these two together. */
-const probeEveryMs = 10_000;
+/**
+ * A half-open socket is noticed after at most these two together. A new connection that breaks before LISTEN is in force is noticed by
+ * the next probe only, hence the short interval.
+ */
+const probeEveryMs = 2_000;
 const probeTimeoutMs = 10_000;
 
 /** Back-off between attempts to reconnect: 0.1 s, doubling to 2 s. */

@@ -7,7 +7,8 @@ const delays = [0, 200, 800, 3_000, 5_000];
 export interface Healing {
   /**
    * How long to wait before a room is asked to join again; undefined when that has just been tried so often, to no avail, that
-   * it will not help. A `passing` fault is worth waiting for, however long.
+   * it will not help. A `passing` fault is worth waiting for however long it lasts, and does not count: the longest of the waits is
+   * then the longest that a client lags behind once the fault is over.
    */
   delay(roomKey: string, passing: boolean): number | undefined;
 }
@@ -18,6 +19,9 @@ const maxRooms = 1_000;
 interface Budget {
   tokens: number;
   at: number;
+  /** Passing faults in a row, and when the last was. */
+  faults: number;
+  faultAt: number;
 }
 
 /**
@@ -30,22 +34,25 @@ export function createHealing(now: () => number = Date.now): Healing {
   return {
     delay(roomKey, passing) {
       const time = now();
-      const budget = budgets.get(roomKey) ?? { tokens: capacity, at: time };
+      const budget = budgets.get(roomKey) ?? { tokens: capacity, at: time, faults: 0, faultAt: time };
       budget.tokens = Math.min(capacity, budget.tokens + (time - budget.at) / refillMs);
       budget.at = time;
       budgets.delete(roomKey);
       budgets.set(roomKey, budget);
       if (budgets.size > maxRooms)
         for (const oldest of [...budgets.keys()].slice(0, maxRooms / 2)) budgets.delete(oldest);
-      if (budget.tokens < 1) {
-        if (!passing) return undefined;
-        const wait = (1 - budget.tokens) * refillMs;
-        budget.tokens -= 1;
-        return wait;
+      if (passing) {
+        if (time - budget.faultAt > refillMs) budget.faults = 0;
+        budget.faultAt = time;
+        budget.faults += 1;
+        return delayAfter(budget.faults - 1);
       }
-      const delay = delays[Math.min(delays.length - 1, Math.floor(capacity - budget.tokens))] ?? 0;
+      if (budget.tokens < 1) return undefined;
+      const delay = delayAfter(Math.floor(capacity - budget.tokens));
       budget.tokens -= 1;
       return delay;
     },
   };
 }
+
+const delayAfter = (attempts: number) => delays[Math.min(delays.length - 1, attempts)] ?? 0;

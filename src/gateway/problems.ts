@@ -33,7 +33,8 @@ export function problemOf(error: unknown): Problem {
   const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
   const state = typeof code === "string" ? code : "";
   if (badInputStates.test(state)) return problem(422, "invalid", "the database cannot take what was sent");
-  if (passingStates.test(state) || !/^[0-9A-Z]{5}$/.test(state)) {
+  // EPIPE has five letters as well.
+  if (passingStates.test(state) || !/^[0-9A-Z]{5}$/.test(state) || state === "EPIPE") {
     return problem(503, "unavailable", "the database cannot be reached; try again");
   }
   return problem(500, "internal", "something went wrong; the log has the details");

@@ -1,3 +1,4 @@
+import { isPassing } from "../documents/live/failures.js";
 import type { WorkerLog } from "./worker.js";
 
 export interface Errands {
@@ -18,6 +19,8 @@ export interface Errands {
 
 const firstRestMs = 500;
 const longestRestMs = 60_000;
+/** When it was not the document's fault (the database was away, somebody held a lock): how late it may be once that is over. */
+const longestWaitMs = 5_000;
 
 /**
  * Work for many documents, a few at a time. One document's error never stops the others: it rests, each time twice as long, and is
@@ -48,7 +51,8 @@ export function createErrands(what: string, concurrency: number, log: WorkerLog)
       return true;
     } catch (error) {
       const failures = (resting.get(id)?.failures ?? 0) + 1;
-      const rest = Math.min(longestRestMs, firstRestMs * 2 ** (failures - 1));
+      const longest = isPassing(error) ? longestWaitMs : longestRestMs;
+      const rest = Math.min(longest, firstRestMs * 2 ** (failures - 1));
       resting.set(id, { until: Date.now() + rest, failures });
       log.warn({ err: error, document: id, failures, rest }, `${what} failed; it will be tried again`);
       return false;

@@ -18,8 +18,18 @@ const unknownClasses = ["08", "57P", "58", "XX"];
 export function failureOf(error: unknown): Failure {
   if (error instanceof PerchError) return "undone";
   const code = (error as { code?: unknown } | null)?.code;
-  // A driver's own errors have codes such as ECONNRESET, or none; a SQLSTATE has five characters.
-  if (typeof code !== "string" || !/^[0-9A-Z]{5}$/.test(code)) return "unknown";
+  if (!isSqlState(code)) return "unknown";
   if (contended.has(code)) return "contended";
   return unknownClasses.some((start) => code.startsWith(start)) ? "unknown" : "undone";
+}
+
+/** A driver's own errors have codes such as ECONNRESET, or none. A SQLSTATE has five characters, like EPIPE, but no class EP. */
+function isSqlState(code: unknown): code is string {
+  return typeof code === "string" && /^[0-9A-Z]{5}$/.test(code) && code !== "EPIPE";
+}
+
+/** Whether an error says that the database is away, busy or full: not the fault of what was asked, and over some time. */
+export function isPassing(error: unknown): boolean {
+  const { code } = (error ?? {}) as { code?: unknown };
+  return failureOf(error) !== "undone" || (isSqlState(code) && code.startsWith("53"));
 }
