@@ -6,6 +6,7 @@ import type { LiveDocuments } from "../documents/live.js";
 import { call } from "./calls.js";
 import type { Counts } from "./counts.js";
 import { createDocumentRequests, documentParts, documentQuery, historyQuery } from "./document-requests.js";
+import { openApiDocument } from "./openapi.js";
 import { type Match, type OperationName, operationsAt } from "./operations.js";
 import { type Problem, problem, problemBody, problemOf } from "./problems.js";
 import { createReadiness } from "./readiness.js";
@@ -72,6 +73,8 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     return json(await call(db, name, await readBody(request, settings.maxBodyBytes), identity));
   };
 
+  let openApi: string | undefined;
+
   /** Undefined when the response has been begun, and goes on by itself. */
   const handlers: Record<OperationName, (exchange: Exchange, parts: Match["parts"]) => Promise<Answer | undefined>> = {
     push: (exchange) => callWith("push", exchange),
@@ -93,6 +96,10 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       const identity = await identify(exchange);
       const page = queryOf(exchange.target, historyQuery);
       return json(await documents.history(identity, documentParts(parts), page));
+    },
+    openapi: async () => {
+      openApi ??= openApiDocument();
+      return json(openApi);
     },
     healthz: async () => json('{"status":"ok"}'),
     readyz: readiness,

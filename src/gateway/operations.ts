@@ -22,8 +22,11 @@ export interface Operation {
   /** Whether it needs a token. */
   readonly authenticated: boolean;
   readonly query?: QueryShape;
+  readonly headers?: Readonly<Record<string, z.ZodType>>;
   readonly body?: z.ZodType;
   readonly answer: { readonly type: string; readonly description: string; readonly schema?: z.ZodType };
+  /** When the same is answered with status 202. */
+  readonly accepted?: string;
   /** The statuses of problems that it may be answered with, besides those of every request. */
   readonly problems: readonly number[];
 }
@@ -78,6 +81,7 @@ export const operations = {
       "Event changes: what pull answers; its id is where to go on, in Last-Event-ID or cursor. Event problem: as the body of a failed request; the stream ends after it. 410 (the log does not go on from the cursor) is such an event, always.",
     authenticated: true,
     query: streamQuery,
+    headers: { "Last-Event-ID": z.string().optional().describe("the id of the last event: goes on behind it") },
     answer: { type: "text/event-stream", description: "Events, for as long as they are read." },
     problems: [401, 413, 422, 429],
   },
@@ -99,6 +103,7 @@ export const operations = {
     authenticated: true,
     body: patchBody,
     answer: json(patchAnswer, "The position of the patch, to be used as base_seq of the next."),
+    accepted: "It is stored, and no worker has merged it yet.",
     problems: [401, 403, 404, 409, 410, 413, 422],
   },
   documentHistory: {
@@ -110,6 +115,14 @@ export const operations = {
     query: historyQuery,
     answer: json(historyAnswer, "A page of versions."),
     problems: [401, 403, 404, 422],
+  },
+  openapi: {
+    method: "GET",
+    path: "/openapi.json",
+    summary: "This document.",
+    authenticated: false,
+    answer: json(z.object({ openapi: z.string() }).loose(), "It."),
+    problems: [],
   },
   healthz: {
     method: "GET",

@@ -1,4 +1,15 @@
+import { z } from "zod";
 import { toPerchError } from "../errors.js";
+
+/** The body of a request that failed. */
+export const problemSchema = z.object({
+  error: z.object({
+    code: z.string().regex(/^PE[0-9]{3}$/),
+    word: z.string(),
+    message: z.string(),
+    detail: z.unknown(),
+  }),
+});
 
 /** What a request that failed is answered with. */
 export interface Problem {
