@@ -11,12 +11,23 @@ export interface DocumentChannelServices {
   onFault(error: unknown): void;
   /** An append was refused although the room was joined for writing: access has changed. */
   onForbidden(): void;
+  /** A batch of so many updates was committed, so long after it was handed over. */
+  onCommitted(updates: number, ms: number): void;
+  /** A committed batch was handed to a reader of this node, so long after its writer handed it over. */
+  onDelivered(ms: number): void;
+}
+
+/** What an append is known by to the readers of this node. */
+interface Origin {
+  readonly writer: Entry["reader"];
+  readonly at: number;
 }
 
 const emptyVersion = new Uint8Array(1);
 
 /** Document rooms: what a client sends is appended, what is committed is sent to every reader. */
-export function documentChannels({ live, onFault, onForbidden }: DocumentChannelServices): OpenChannel {
+export function documentChannels(services: DocumentChannelServices): OpenChannel {
+  const { live, onFault, onForbidden, onCommitted, onDelivered } = services;
   const framesFor = createFrameCache();
 
   return async ({ key, identity, access, version, reader }: Entry): Promise<Channel> => {
@@ -26,7 +37,10 @@ export function documentChannels({ live, onFault, onForbidden }: DocumentChannel
       joined = await joinAt(document, version, {
         // The writer has what it wrote; the acknowledgement tells it the rest.
         committed: (committed) => {
-          if (committed.origin !== reader) reader.deliver(framesFor(committed, reader));
+          const origin = committed.origin as Origin | undefined;
+          if (origin?.writer === reader) return;
+          reader.deliver(framesFor(committed, reader));
+          if (origin !== undefined) onDelivered(performance.now() - origin.at);
         },
         ended: () => reader.evict("the document was deleted"),
       });
@@ -36,7 +50,9 @@ export function documentChannels({ live, onFault, onForbidden }: DocumentChannel
     }
 
     const append = async (updates: readonly Uint8Array<ArrayBuffer>[]): Promise<AckStatus> => {
-      await document.append(updates, identity, reader);
+      const origin: Origin = { writer: reader, at: performance.now() };
+      await document.append(updates, identity, origin);
+      onCommitted(updates.length, performance.now() - origin.at);
       return ackStatus.ok;
     };
     const statusOf = (error: unknown): AckStatus => {

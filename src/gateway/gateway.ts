@@ -80,6 +80,8 @@ export async function startGateway({
       onForbidden: () => {
         recheckAt = 0;
       },
+      onCommitted: (updates, ms) => telemetry.committed(updates, ms / 1000),
+      onDelivered: (ms) => telemetry.delivered(ms / 1000),
     }),
     [roomType.presence]: presence.open,
   };

@@ -3,6 +3,8 @@
 export interface Counter {
   /** Counts one more with these label values. */
   add(...labels: (string | number)[]): void;
+  /** Counts so many more, of a counter without labels. */
+  count(more: number): void;
 }
 
 export interface Histogram {
@@ -12,8 +14,15 @@ export interface Histogram {
 export interface Metrics {
   counter(name: string, help: string, labels: readonly string[]): Counter;
   histogram(name: string, help: string): Histogram;
-  /** A value that is read when somebody asks; several with a label. */
-  gauge(name: string, help: string, read: () => number | Record<string, number>, label?: string): void;
+  /** A value that is read when somebody asks; several with a label; undefined while it is not known. */
+  gauge(
+    name: string,
+    help: string,
+    read: () => number | undefined | Readonly<Record<string, number>>,
+    label?: string,
+  ): void;
+  /** The same for one that only ever grows, and that somebody else counts. */
+  total(name: string, help: string, read: () => number | undefined): void;
   /** All of it, for `GET /metrics`. */
   text(): string;
 }
@@ -28,7 +37,8 @@ export function createMetrics(): Metrics {
 
   return {
     counter(name, help, labels) {
-      const counts = new Map<string, number>();
+      // Without labels it is there from the start, so that its first step is seen as one.
+      const counts = new Map<string, number>(labels.length === 0 ? [["", 0]] : []);
       section(name, "counter", help, () => [...counts].map(([values, count]) => `${name}${values} ${count}`));
       return {
         add(...values) {
@@ -36,6 +46,7 @@ export function createMetrics(): Metrics {
           const key = pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
           counts.set(key, (counts.get(key) ?? 0) + 1);
         },
+        count: (more) => void counts.set("", (counts.get("") ?? 0) + more),
       };
     },
     histogram(name, help) {
@@ -61,8 +72,15 @@ export function createMetrics(): Metrics {
     gauge(name, help, read, label) {
       section(name, "gauge", help, () => {
         const value = read();
+        if (value === undefined) return [];
         if (typeof value === "number") return [`${name} ${value}`];
         return Object.entries(value).map(([key, each]) => `${name}{${label}="${key}"} ${each}`);
+      });
+    },
+    total(name, help, read) {
+      section(name, "counter", help, () => {
+        const value = read();
+        return value === undefined ? [] : [`${name} ${value}`];
       });
     },
     text: () => sections.map((lines) => lines()).join(""),

@@ -10,6 +10,10 @@ export interface Telemetry {
   readonly metrics: Metrics;
   /** A batch was acknowledged, so long after it was received. */
   acked(status: number, seconds: number): void;
+  /** A batch of so many updates was committed, so long after it was received. */
+  committed(updates: number, seconds: number): void;
+  /** A committed batch was handed to a reader of this node, so long after it was received. */
+  delivered(seconds: number): void;
   joined(result: "ok" | "refused" | "failed"): void;
   /** A request was answered. */
   answered(path: string, status: number, seconds: number): void;
@@ -40,6 +44,12 @@ export function createTelemetry(
   metrics.gauge("process_resident_memory_bytes", "Memory of the process.", () => process.memoryUsage.rss());
   const batches = metrics.counter("perch_batches_total", "Batches answered, by the status of the answer.", ["status"]);
   const batchSeconds = metrics.histogram("perch_batch_seconds", "From the receipt of a batch to its acknowledgement.");
+  const edits = metrics.counter("perch_edits_total", "Updates of clients that were committed.", []);
+  const commitSeconds = metrics.histogram("perch_commit_seconds", "From the receipt of a batch to its commit.");
+  const deliverySeconds = metrics.histogram(
+    "perch_delivery_seconds",
+    "From the receipt of a batch, by way of its commit, to its being queued for another reader of this node.",
+  );
   const joins = metrics.counter("perch_joins_total", "Joins answered, by result.", ["result"]);
   const requests = metrics.counter("perch_requests_total", "HTTP requests answered.", ["path", "status"]);
   const requestSeconds = metrics.histogram("perch_request_seconds", "From the receipt of a request to its answer.");
@@ -50,6 +60,11 @@ export function createTelemetry(
       batches.add(statusNames.get(status) ?? status);
       batchSeconds.observe(seconds);
     },
+    committed(updates, seconds) {
+      edits.count(updates);
+      commitSeconds.observe(seconds);
+    },
+    delivered: (seconds) => deliverySeconds.observe(seconds),
     joined: (result) => joins.add(result),
     answered(path, status, seconds) {
       requests.add(path, status);
