@@ -1,5 +1,5 @@
--- One call for everything that waits, over all documents: one statement, one commit, one ring a document; seven statements
--- inside, however many documents and updates there are.
+-- One call for everything that waits, over all documents: one statement, one commit, one ring a document; two statements
+-- inside when nothing is out of the ordinary, however many documents and updates there are.
 --
 -- Locks: the rows of the documents, in the order of their keys, so that two calls cannot deadlock; held until commit, so that
 -- positions are in commit order. Hence "missed" is complete: it is read while the row is locked, so no update below our
@@ -10,7 +10,7 @@
 create or replace function perch.append_updates(
   space_ids text[], app_ids text[], table_names text[], record_ids text[], after_seqs bigint[],
   update_entries integer[], updates bytea[], user_ids text[], writable boolean[], client_ids text[],
-  ends jsonb[] default null
+  ends jsonb[] default null, lock_timeout_ms integer default null
 )
 returns table (kind text, ordinal integer, seq bigint, error text, payload bytea)
 language plpgsql volatile
@@ -20,141 +20,170 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
   entry_count constant integer := cardinality(space_ids);
+  update_count constant integer := cardinality(updates);
   max_bytes constant bigint := perch.setting('max_update_bytes', 16777216);
-  verdicts text[];                                          -- of each update; null: accepted
-  counts bigint[] := array_fill(0::bigint, array[entry_count]);   -- of each document: its accepted updates, and their bytes
+  -- A variable of its own is taken apart once, a parameter at each look.
+  payloads constant bytea[] := updates;
+  authors constant text[] := user_ids;
+  spaces constant text[] := space_ids;
+  verdicts text[] := array_fill(null::text, array[update_count]);        -- of each update; null: accepted
+  seqs bigint[] := array_fill(null::bigint, array[update_count]);        -- its position
+  counts bigint[] := array_fill(0::bigint, array[entry_count]);          -- of each document: its accepted updates, and their bytes
   bytes bigint[] := array_fill(0::bigint, array[entry_count]);
-  previous bigint[] := array_fill(null::bigint, array[entry_count]); -- its last position before ours; null: refused as PE410
+  previous bigint[] := array_fill(null::bigint, array[entry_count]);     -- its last position before ours; null: refused as PE410
   tail_from bigint[] := array_fill(0::bigint, array[entry_count]);
-  projection_bytes bigint[] := array_fill(0::bigint, array[entry_count]);
-  found_entries integer[] := '{}';
+  delays interval[] := array_fill(null::interval, array[entry_count]);   -- of those that go on the queue
+  found_count integer := 0;
+  news boolean := false;                                                 -- whether others appended what the caller lacks
+  queuing boolean := false;
   row record;
   made record;
   entry integer;
+  ignored text;
 begin
-  verdicts := array(
-    select case
-             when coalesce(u.user_id, '') = '' then 'PE401'
-             when octet_length(u.payload) > max_bytes then 'PE413'
-             when space_ids[u.entry] = '~' || u.user_id or u.writable then null
-             when u.writable is null and exists (
+  if lock_timeout_ms is not null then
+    ignored := set_config('lock_timeout', lock_timeout_ms::text, true);
+  end if;
+
+  for ordinal in 1 .. update_count loop
+    entry := update_entries[ordinal];
+    if coalesce(authors[ordinal], '') = '' then
+      verdicts[ordinal] := 'PE401';
+    elsif octet_length(payloads[ordinal]) > max_bytes then
+      verdicts[ordinal] := 'PE413';
+    elsif spaces[entry] = '~' || authors[ordinal] or writable[ordinal]
+          or writable[ordinal] is null and exists (
                select from perch.space_members m
-                where m.space_id = space_ids[u.entry] and m.user_id = u.user_id and m.role in ('editor', 'owner')) then null
-             else 'PE403'
-           end
-      from unnest(update_entries, updates, user_ids, writable) with ordinality as u (entry, payload, user_id, writable, ordinal)
-     order by u.ordinal);
-  for ordinal in 1 .. cardinality(verdicts) loop
-    if verdicts[ordinal] is null then
-      entry := update_entries[ordinal];
+                where m.space_id = spaces[entry] and m.user_id = authors[ordinal] and m.role in ('editor', 'owner')) then
       counts[entry] := counts[entry] + 1;
-      bytes[entry] := bytes[entry] + octet_length(updates[ordinal]);
+      bytes[entry] := bytes[entry] + octet_length(payloads[ordinal]);
+    else
+      verdicts[ordinal] := 'PE403';
     end if;
   end loop;
 
   for row in
-    select e.ordinal::integer as entry, d.head_seq, d.life_seq, d.tail_from, d.projection_bytes
-      from unnest(space_ids, app_ids, table_names, record_ids, counts) with ordinality
-             as e (space_id, app_id, table_name, record_id, updates, ordinal)
-      join perch.documents d
-        on d.space_id = e.space_id and d.app_id = e.app_id and d.table_name = e.table_name and d.record_id = e.record_id
-     where e.updates > 0
-     order by d.space_id, d.app_id, d.table_name, d.record_id
-       for no key update of d
+    with locked as (
+      select d.space_id, d.app_id, d.table_name, d.record_id, e.ordinal::integer as entry, e.updates, e.bytes,
+             d.head_seq, d.tail_from, d.projection_bytes, d.merged_seq > d.projected_seq as queued
+        from unnest(space_ids, app_ids, table_names, record_ids, after_seqs, counts, bytes) with ordinality
+               as e (space_id, app_id, table_name, record_id, after_seq, updates, bytes, ordinal)
+        join perch.documents d
+          on d.space_id = e.space_id and d.app_id = e.app_id and d.table_name = e.table_name and d.record_id = e.record_id
+         -- A document that was deleted and made again behind the back of a writer who has the old life open takes nothing of it.
+         and e.after_seq >= d.life_seq
+       where e.updates > 0
+       order by d.space_id, d.app_id, d.table_name, d.record_id
+         for no key update of d)
+    update perch.documents d
+       set head_seq = d.head_seq + l.updates, merged_seq = d.head_seq + l.updates,
+           tail_count = d.tail_count + l.updates, tail_bytes = d.tail_bytes + l.bytes
+      from locked l
+     where d.space_id = l.space_id and d.app_id = l.app_id and d.table_name = l.table_name and d.record_id = l.record_id
+    returning l.entry, l.head_seq, l.tail_from, l.projection_bytes, l.queued
   loop
+    found_count := found_count + 1;
+    previous[row.entry] := row.head_seq;
     tail_from[row.entry] := row.tail_from;
-    projection_bytes[row.entry] := row.projection_bytes;
-    -- A document that was deleted and made again behind the back of a writer who has the old life open takes nothing of it.
-    if after_seqs[row.entry] >= row.life_seq then
-      previous[row.entry] := row.head_seq;
-    else
-      counts[row.entry] := 0;
+    if after_seqs[row.entry] < row.head_seq then
+      news := true;
     end if;
-    found_entries := found_entries || row.entry;
+    -- A document that is ahead of its record is on the queue: it is taken off by whoever makes them equal, holding this row.
+    if not row.queued then
+      delays[row.entry] := perch.projection_delay(row.projection_bytes);
+      queuing := true;
+    end if;
   end loop;
 
   -- What the loop did not find is new, or deleted. New ones are made, again in the order of their keys.
-  if cardinality(found_entries) < entry_count then
+  if found_count < entry_count then
     for row in
       select e.ordinal::integer as entry, coalesce(t.seq, 0) as deleted_at
-        from unnest(space_ids, app_ids, table_names, record_ids, counts) with ordinality
-               as e (space_id, app_id, table_name, record_id, updates, ordinal)
+        from unnest(space_ids, app_ids, table_names, record_ids, counts, previous) with ordinality
+               as e (space_id, app_id, table_name, record_id, updates, previous, ordinal)
         left join perch.document_tombstones t
           on t.space_id = e.space_id and t.app_id = e.app_id and t.table_name = e.table_name and t.record_id = e.record_id
-       where e.updates > 0 and e.ordinal <> all (found_entries)
+       where e.updates > 0 and e.previous is null
        order by e.space_id collate "C", e.app_id collate "C", e.table_name collate "C", e.record_id collate "C"
     loop
       entry := row.entry;
       if after_seqs[entry] = row.deleted_at then
-        -- Made with no position taken yet; somebody else may be making it at the same time, then this waits for their commit.
+        -- Made with no position taken before ours; somebody else may be making it at the same time, then this waits for their commit.
         insert into perch.documents as d
-          (space_id, app_id, table_name, record_id, head_seq, merged_seq, projected_seq, snapshot_seq, tail_from, life_seq, created_by)
+          (space_id, app_id, table_name, record_id, head_seq, merged_seq, projected_seq, snapshot_seq, tail_from, life_seq,
+           tail_count, tail_bytes, created_by)
         values (space_ids[entry], app_ids[entry], table_names[entry], record_ids[entry],
-                row.deleted_at, row.deleted_at, row.deleted_at, row.deleted_at, row.deleted_at, row.deleted_at,
-                user_ids[array_position(update_entries, entry)])
-        on conflict on constraint documents_pkey do update set head_seq = d.head_seq where d.life_seq <= excluded.life_seq
-        returning d.head_seq, d.tail_from into made;
+                row.deleted_at + counts[entry], row.deleted_at + counts[entry], row.deleted_at, row.deleted_at, row.deleted_at, row.deleted_at,
+                counts[entry], bytes[entry], user_ids[array_position(update_entries, entry)])
+        on conflict on constraint documents_pkey do update
+          set head_seq = d.head_seq + excluded.tail_count, merged_seq = d.head_seq + excluded.tail_count,
+              tail_count = d.tail_count + excluded.tail_count, tail_bytes = d.tail_bytes + excluded.tail_bytes
+          where d.life_seq <= excluded.life_seq
+        returning d.head_seq, d.tail_from, d.projection_bytes into made;
         if found then
-          previous[entry] := made.head_seq;
+          previous[entry] := made.head_seq - counts[entry];
           tail_from[entry] := made.tail_from;
+          delays[entry] := perch.projection_delay(made.projection_bytes);
+          queuing := true;
+          news := news or after_seqs[entry] < previous[entry];
         end if;
-      end if;
-      if previous[entry] is null then
-        counts[entry] := 0;
       end if;
     end loop;
   end if;
 
-  update perch.documents d
-     set head_seq = d.head_seq + e.updates, merged_seq = d.head_seq + e.updates,
-         tail_count = d.tail_count + e.updates, tail_bytes = d.tail_bytes + e.bytes
-    from unnest(space_ids, app_ids, table_names, record_ids, counts, bytes) as e (space_id, app_id, table_name, record_id, updates, bytes)
-   where d.space_id = e.space_id and d.app_id = e.app_id and d.table_name = e.table_name and d.record_id = e.record_id
-     and e.updates > 0;
+  if news then
+    return query
+      select 'missed', e.ordinal::integer, t.seq, null::text, t.payload
+        from unnest(space_ids, app_ids, table_names, record_ids, after_seqs, previous, tail_from) with ordinality
+               as e (space_id, app_id, table_name, record_id, after_seq, previous, tail_from, ordinal)
+        join perch.document_updates t
+          on t.space_id = e.space_id and t.app_id = e.app_id and t.table_name = e.table_name and t.record_id = e.record_id
+         and t.seq > e.after_seq and t.seq <= e.previous
+       where e.after_seq < e.previous and e.after_seq >= e.tail_from
+      union all
+      -- Some of what the writer missed is in the snapshot only. Our updates are safe; the writer reads the document anew.
+      select 'missed', e.ordinal::integer, null, 'PE410', null
+        from unnest(after_seqs, previous, tail_from) with ordinality as e (after_seq, previous, tail_from, ordinal)
+       where e.previous is not null and e.after_seq < e.tail_from
+       order by 2, 3;
+  end if;
 
-  return query
-    select 'missed', e.ordinal::integer, t.seq, null::text, t.payload
-      from unnest(space_ids, app_ids, table_names, record_ids, after_seqs, previous, tail_from) with ordinality
-             as e (space_id, app_id, table_name, record_id, after_seq, previous, tail_from, ordinal)
-      join perch.document_updates t
-        on t.space_id = e.space_id and t.app_id = e.app_id and t.table_name = e.table_name and t.record_id = e.record_id
-       and t.seq > e.after_seq and t.seq <= e.previous
-     where e.after_seq < e.previous and e.after_seq >= e.tail_from
-    union all
-    -- Some of what the writer missed is in the snapshot only. Our updates are safe; the writer reads the document anew.
-    select 'missed', e.ordinal::integer, null, 'PE410', null
-      from unnest(after_seqs, previous, tail_from) with ordinality as e (after_seq, previous, tail_from, ordinal)
-     where e.previous is not null and e.after_seq < e.tail_from
-     order by 2, 3;
+  for ordinal in 1 .. update_count loop
+    entry := update_entries[ordinal];
+    if verdicts[ordinal] is not null then
+      continue;
+    elsif previous[entry] is null then
+      verdicts[ordinal] := 'PE410';
+    else
+      previous[entry] := previous[entry] + 1;
+      seqs[ordinal] := previous[entry];
+    end if;
+  end loop;
 
-  return query
-    with placed as (
-      select u.ordinal::integer, u.entry, u.payload, u.user_id, u.client_id,
-             coalesce(u.verdict, case when previous[u.entry] is null then 'PE410' end) as verdict,
-             previous[u.entry] + row_number() over (partition by u.entry, u.verdict is null order by u.ordinal) as seq
-        from unnest(update_entries, updates, user_ids, client_ids, verdicts) with ordinality
-               as u (entry, payload, user_id, client_id, verdict, ordinal)
-    ), stored as (
-      insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, ends, user_id, client_id)
-      select space_ids[p.entry], app_ids[p.entry], table_names[p.entry], record_ids[p.entry], p.seq, p.payload, ends[p.ordinal], p.user_id, p.client_id
-        from placed p
-       where p.verdict is null
-       order by p.ordinal
-    ), queued as (
-      -- As in perch.enqueue_document: we hold the rows of the documents.
-      insert into perch.document_queue (space_id, app_id, table_name, record_id, due_at)
-      select e.space_id, e.app_id, e.table_name, e.record_id, clock_timestamp() + perch.projection_delay(e.projection_bytes)
-        from unnest(space_ids, app_ids, table_names, record_ids, counts, projection_bytes)
-               as e (space_id, app_id, table_name, record_id, updates, projection_bytes)
-       where e.updates > 0
-       order by e.space_id collate "C", e.app_id collate "C", e.table_name collate "C", e.record_id collate "C"
-      on conflict do nothing
-    )
-    select 'appended', p.ordinal, case when p.verdict is null then p.seq end, p.verdict, null::bytea
-      from placed p
-     order by p.ordinal;
+  insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, ends, user_id, client_id)
+  select space_ids[u.entry], app_ids[u.entry], table_names[u.entry], record_ids[u.entry], u.seq, u.payload, u.ends, u.user_id, u.client_id
+    from unnest(update_entries, seqs, updates, ends, user_ids, client_ids) as u (entry, seq, payload, ends, user_id, client_id)
+   where u.seq is not null;
+
+  if queuing then
+    -- As in perch.enqueue_document: we hold the rows of the documents.
+    insert into perch.document_queue (space_id, app_id, table_name, record_id, due_at)
+    select e.space_id, e.app_id, e.table_name, e.record_id, clock_timestamp() + e.delay
+      from unnest(space_ids, app_ids, table_names, record_ids, delays) as e (space_id, app_id, table_name, record_id, delay)
+     where e.delay is not null
+     order by e.space_id collate "C", e.app_id collate "C", e.table_name collate "C", e.record_id collate "C"
+    on conflict do nothing;
+  end if;
+
+  kind := 'appended';
+  for position in 1 .. update_count loop
+    ordinal := position;
+    seq := seqs[position];
+    error := verdicts[position];
+    return next;
+  end loop;
 end
 $$;
 
-comment on function perch.append_updates(text[], text[], text[], text[], bigint[], integer[], bytea[], text[], boolean[], text[], jsonb[]) is
-  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs: the position that the caller has), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s; seq null and PE410: read the document anew), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document was deleted meanwhile).';
+comment on function perch.append_updates(text[], text[], text[], text[], bigint[], integer[], bytea[], text[], boolean[], text[], jsonb[], integer) is
+  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs: the position that the caller has), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. lock_timeout_ms: how long to wait for a document that somebody else has locked. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s; seq null and PE410: read the document anew), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document was deleted meanwhile).';

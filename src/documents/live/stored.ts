@@ -161,16 +161,11 @@ export interface EntryResult {
   readonly results: AppendResult[];
 }
 
-// The lock timeout is set by the statement itself, so that a batch takes one round trip: the function's last argument is made to
-// depend on it, so it is in force when the function begins. Being local, it ends with the statement.
 const appendSql = `
-  with patience as materialized (select set_config('lock_timeout', $11, true) as set)
-  select a.kind, a.ordinal, a.seq, a.error, a.payload
-    from patience
-   cross join lateral perch.append_updates(
-     space_ids => $1, app_ids => $2, table_names => $3, record_ids => $4, after_seqs => $5,
-     update_entries => $6, updates => $7, user_ids => $8, writable => $9,
-     client_ids => case when patience.set is not null then $10::text[] end, ends => $12::text[]::jsonb[]) a`;
+  select * from perch.append_updates(
+    space_ids => $1, app_ids => $2, table_names => $3, record_ids => $4, after_seqs => $5,
+    update_entries => $6, updates => $7, user_ids => $8, writable => $9, client_ids => $10,
+    ends => $11::text[]::jsonb[], lock_timeout_ms => $12)`;
 
 interface AppendRow {
   kind: "appended" | "missed";
@@ -198,8 +193,8 @@ export async function appendEntries(
     updates.map((update) => update.userId),
     updates.map((update) => update.writable),
     updates.map((update) => update.clientId),
-    String(lockTimeoutMs),
     updates.map((update) => update.ends && JSON.stringify(update.ends)),
+    lockTimeoutMs,
   ]);
   const results: EntryResult[] = entries.map(() => ({ missed: [], anew: false, results: [] }));
   // "appended" rows come in the order of the updates, so each is the next of its entry.
