@@ -17,8 +17,10 @@ begin
         ('perch_app', array[
           'set_context', 'set_tenant', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
           'create_space', 'set_space_member', 'remove_space_member',
-          'push', 'pull', 'snapshot_records', 'export_changes',
+          'push', 'pull', 'pull_text', 'snapshot_records', 'export_changes',
           'push_update', 'patch_document', 'document_state', 'document_versions', 'delete_document', 'lock_document',
+          -- of DocumentStore, whose login is a member of both roles
+          'visit_document', 'write_document',
           'put_checkpoint', 'latest_checkpoint', 'get_checkpoint', 'checkpoint_history', 'update_checkpoint_state', 'fork_checkpoint',
           'delete_thread', 'prune_checkpoints', 'put_channels', 'put_writes', 'load_channels', 'list_channels', 'channel_history',
           'append_thread_events', 'load_thread_events', 'archive_thread_events', 'thread_log',

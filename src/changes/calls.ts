@@ -19,7 +19,7 @@ export interface PushOptions {
   clientId?: string | null | undefined;
 }
 
-/** Calls an SQL function that answers with one JSON value. */
+/** Calls an SQL function that answers with one value. */
 async function answer(db: Queryable, call: string, params: readonly unknown[]): Promise<unknown> {
   const [row] = await db.query<{ answer: unknown }>(`select ${call} as answer`, params);
   return row?.answer;
@@ -95,21 +95,20 @@ export interface PullOptions {
  * Errors: PE401; PE410, whose detail names the spaces that need `snapshotRecords`; PE422 for a cursor of something else.
  */
 export async function pull(db: Queryable, options: PullOptions): Promise<PullAnswer> {
-  return pullAnswerSchema.parse(
-    await answer(
-      db,
-      `perch.pull(app_id => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], exclude_client_id => $5,
-                  schema_versions => $6::jsonb)`,
-      [
-        options.appId,
-        JSON.stringify(options.cursor ?? {}),
-        options.pageSize ?? 1000,
-        options.tables ?? null,
-        options.excludeClientId ?? null,
-        jsonOrNull(options.schemaVersions),
-      ],
-    ),
+  const text = await answer(
+    db,
+    `perch.pull_text(app_id => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], exclude_client_id => $5,
+                     schema_versions => $6::jsonb)`,
+    [
+      options.appId,
+      JSON.stringify(options.cursor ?? {}),
+      options.pageSize ?? 1000,
+      options.tables ?? null,
+      options.excludeClientId ?? null,
+      jsonOrNull(options.schemaVersions),
+    ],
   );
+  return pullAnswerSchema.parse(JSON.parse(String(text)));
 }
 
 export interface SnapshotOptions {

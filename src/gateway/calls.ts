@@ -31,7 +31,7 @@ export const calls = {
     passed: ["client_id"],
   },
   pull: {
-    sql: "perch.pull",
+    sql: "perch.pull_text",
     body: z.strictObject({
       app_id: z.string(),
       cursor,

@@ -100,6 +100,7 @@ const changes: Record<string, FunctionEntry> = {
   "push: to a space": app(task('"team"'), "401 PE403 PE403 applied applied PE403"),
   "push: at home": app(task("null"), "401 applied applied applied applied applied"),
   pull: app(count("perch.pull(app_id => 'todo') -> 'changes'"), "401 1 2 2 3 0"),
+  pull_text: app(count("perch.pull_text(app_id => 'todo')::jsonb -> 'changes'"), "401 1 2 2 3 0"),
   "snapshot_records: of a space": app(
     count("perch.snapshot_records(app_id => 'todo', space_id => 'team') -> 'records'"),
     "401 403 2 2 2 403",
@@ -154,6 +155,21 @@ const documents: Record<string, FunctionEntry> = {
     "ok",
   ),
   document_versions: app(`(select count(*) from perch.document_versions(${inTeam}))`, "401 403 2 2 2 403"),
+  "visit_document: to read": app(
+    "(select head_seq from perch.visit_document('notes', 'pages', 'olga-in-team', 'team', false, '{}', '{}'))",
+    "401 403 4 4 4 403",
+  ),
+  "visit_document: to write": app(
+    "(select is_there from perch.visit_document('notes', 'pages', 'olga-in-team', 'team', true, '{}', '{}'))",
+    "401 403 403 yes yes 403",
+  ),
+  write_document: {
+    ...app(
+      `perch.write_document('notes', 'pages', 'olga-in-team', 'team', 4, '\\x01', null, null, '{"title": "z"}', 10, true) > 0`,
+      "42501",
+    ),
+    superuser: "PE403 PE403 PE403 yes yes PE403",
+  },
   append_updates: worker(
     `(select coalesce(error, 'ok') from perch.append_updates(space_ids => '{team}', app_ids => '{notes}', table_names => '{pages}',
         record_ids => '{olga-in-team}', after_seqs => '{4}', update_entries => '{1}', updates => '{x}', user_ids => '{eddy}',

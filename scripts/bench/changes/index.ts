@@ -115,6 +115,10 @@ async function run(options: BenchmarkOptions): Promise<void> {
         await race(options, pullAll(client, "reader"), selectAll(client, "s1")),
         0.5,
       );
+      add(
+        "the same, as jsonb in SQL / SELECT as JSON",
+        await race(options, pullAll(client, "reader", "jsonb"), selectAll(client, "s1")),
+      );
     });
 
     const small = await database(postgres, "small", fill(2000, 10));

@@ -24,7 +24,7 @@ export async function plans(url: string): Promise<string[]> {
     await client.query(`set auto_explain.${setting}`);
   }
   await client.query("set client_min_messages = log");
-  await client.query(pullSql, ["reader", "{}"]);
+  await client.query(pullSql("text"), ["reader", "{}"]);
   await client.query(pushSql, ["user0", JSON.stringify([change("s1")])]);
   await client.query(pushSql, ["user0", JSON.stringify(Array.from({ length: 100 }, () => change("s1")))]);
   await client.end();

@@ -1,8 +1,10 @@
 import type pg from "pg";
 import type { Work } from "./race.js";
 
-export const pullSql =
-  "select perch.pull(app_id => 'bench', cursor => $2::jsonb, page_size => 1000) as page from perch.set_context(user_id => $1)";
+/** As text, which is what perch's own pull and gateway ask for, or as jsonb, for what is done with it in SQL. */
+export const pullSql = (as: "text" | "jsonb"): string =>
+  `select perch.${as === "text" ? "pull_text" : "pull"}(app_id => 'bench', cursor => $2::jsonb, page_size => 1000) as page
+     from perch.set_context(user_id => $1)`;
 
 interface Page {
   changes: unknown[];
@@ -11,18 +13,18 @@ interface Page {
 }
 
 /** Pulls from the beginning to the end of the log, again and again. */
-export function pullAll(client: pg.Client, user: string): Work {
+export function pullAll(client: pg.Client, user: string, as: "text" | "jsonb" = "text"): Work {
   return async (deadline) => {
     let done = 0;
     while (performance.now() < deadline) {
       let page: Page = { changes: [], cursor: {}, has_more: true };
       while (page.has_more) {
         const { rows } = await client.query({
-          name: "pull",
-          text: pullSql,
+          name: `pull ${as}`,
+          text: pullSql(as),
           values: [user, JSON.stringify(page.cursor)],
         });
-        page = rows[0].page;
+        page = as === "text" ? JSON.parse(rows[0].page) : rows[0].page;
         done += page.changes.length;
       }
     }
