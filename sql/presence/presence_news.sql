@@ -12,7 +12,7 @@ as $$
      and p.change_id <= (
        select max(c.change_id)
          from (select x.change_id from perch.presence x
-                where x.change_id > presence_news.after_change
+                where x.change_id > presence_news.after_change and x.node_id <> presence_news.node_id
                 group by x.change_id order by x.change_id limit 100) c)
      and p.node_id <> presence_news.node_id
      and p.expires_at > clock_timestamp()

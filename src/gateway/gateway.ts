@@ -14,7 +14,8 @@ import { createGate } from "./gate.js";
 import { createHttpHandler } from "./http.js";
 import { loggedError } from "./log.js";
 import type { Metrics } from "./metrics.js";
-import { createPresence } from "./presence.js";
+import { createPresence, type Presence } from "./presence.js";
+import { createPresenceExchange } from "./presence-exchange.js";
 import { closeCode, maxFrameBytes, roomType } from "./protocol.js";
 import { recheckAccess } from "./recheck.js";
 import { addressOfClient, isAllowedOrigin, targetOf, tokenOf } from "./requests.js";
@@ -72,7 +73,16 @@ export async function startGateway({
   let draining = false;
   let recheckAt = Date.now() + settings.recheckMs;
 
-  const presence = createPresence(settings);
+  const exchange = createPresenceExchange({
+    db,
+    log,
+    intervalMs: settings.presenceExchangeMs,
+    on: {
+      arrived: (room, entries) => presence.arrived(room, entries),
+      othersCame: () => presence.share(),
+    },
+  });
+  const presence: Presence = createPresence(settings, exchange);
   const channels: Record<string, OpenChannel> = {
     [roomType.document]: documentChannels({
       live,
@@ -83,7 +93,8 @@ export async function startGateway({
       onCommitted: (updates, ms) => telemetry.committed(updates, ms / 1000),
       onDelivered: (ms) => telemetry.delivered(ms / 1000),
     }),
-    [roomType.presence]: presence.open,
+    [roomType.presence]: presence.open("ephemeral"),
+    [roomType.persistedPresence]: presence.open("persisted"),
   };
 
   const telemetry = createTelemetry(connections, live, presence);
@@ -183,7 +194,7 @@ export async function startGateway({
       connection.close(closeCode.serviceRestart, "restarting");
     });
     await Promise.all(drained);
-    await Promise.race([closed, overdue]);
+    await Promise.race([Promise.all([closed, exchange.close()]), overdue]);
     clearTimeout(deadline);
   }
 
@@ -193,8 +204,9 @@ export async function startGateway({
       server.off("error", reject);
       resolve();
     });
-  }).catch((error: unknown) => {
+  }).catch(async (error: unknown) => {
     clearInterval(tick);
+    await exchange.close();
     throw error;
   });
   server.on("error", (error) => log.error({ err: error }, "server error"));

@@ -40,6 +40,8 @@ const types = {
   maxBodyBytes: count(8 * 1024 * 1024).describe("the body of a request"),
   presenceIntervalMs: count(33).describe("how often the presence of a room is passed on at most"),
   presenceTimeoutMs: count(30_000).describe("how long a presence entry is kept for late joiners"),
+  persistedPresenceMs: count(24 * 60 * 60 * 1_000).describe("how long an entry of persisted presence is kept"),
+  presenceExchangeMs: count(100).describe("how often a node stores presence at most, for other nodes or for later"),
   maxPresenceBytes: count(256 * 1024).describe("the presence of a room, all entries together"),
   viewerPresence: flag.describe("whether viewers may show their presence, not only see it"),
   recheckMs: count(1_000).describe("how often the access of open rooms is checked again"),

@@ -3,7 +3,8 @@ import { EphemeralStore } from "loro-crdt";
 import { MessageType } from "loro-protocol";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Channel, Reader } from "../../src/gateway/channel.js";
-import { createPresence } from "../../src/gateway/presence.js";
+import { createPresence as createRooms } from "../../src/gateway/presence.js";
+import type { PresenceExchange } from "../../src/gateway/presence-exchange.js";
 import type { Permission } from "../../src/gateway/protocol.js";
 import { gatewaySettings } from "../../src/gateway/settings.js";
 import { pglite, type TestDatabase } from "../support/databases.js";
@@ -147,6 +148,14 @@ describe("a presence room", () => {
     vi.useRealTimers();
   });
   const settings = gatewaySettings({ PERCH_MAX_PRESENCE_BYTES: "200" });
+  /** One node alone. */
+  const nobody: PresenceExchange = {
+    load: async () => [],
+    store: async () => undefined,
+    hasOthers: () => false,
+    close: async () => undefined,
+  };
+  const createPresence = (with_: typeof settings) => createRooms(with_, nobody);
   const key = { spaceId: "s", appId: "a", tableName: "t", recordId: "r" };
   const head = Buffer.concat([Buffer.from("%EPH"), Buffer.from([1]), Buffer.from("r")]);
 
@@ -170,7 +179,7 @@ describe("a presence room", () => {
     who: Reader,
     access: Permission = "write",
   ): Promise<Channel> =>
-    presence.open({
+    presence.open("ephemeral")({
       key,
       access,
       reader: who,

@@ -1,0 +1,311 @@
+import { randomUUID } from "node:crypto";
+import type { Logger } from "pino";
+import { z } from "zod";
+import type { Database } from "../database/types.js";
+import { type DocumentKey, documentId } from "../documents/key.js";
+import { listenSteadily } from "./listening.js";
+import type { PresenceEntry } from "./presence-entries.js";
+
+export type PresenceKind = "ephemeral" | "persisted";
+
+/** A presence room, whichever node it is open on. */
+export interface PresenceAddress {
+  readonly key: DocumentKey;
+  readonly kind: PresenceKind;
+}
+
+/** An entry that another node has put, or an earlier reader has left. */
+export interface StoredEntry extends PresenceEntry {
+  /** For how many milliseconds it still counts. */
+  readonly keepMs: number;
+}
+
+/** What presence rooms have to do with the database, and so with other nodes. */
+export interface PresenceExchange {
+  /** What is stored of a room; call it after news of the room are taken, so that none is missed. Throws when it cannot be read. */
+  load(room: PresenceAddress): Promise<StoredEntry[]>;
+  /** Stores entries that a reader of this node has set. Out: resolves when committed. Rejects when that failed. */
+  store(room: PresenceAddress, entries: readonly StoredEntry[]): Promise<void>;
+  /** Whether other nodes want to know of what is not persisted. */
+  hasOthers(): boolean;
+  close(): Promise<void>;
+}
+
+export interface ExchangeEvents {
+  /** Another node has put entries into a room, which need not be open here. */
+  arrived(room: PresenceAddress, entries: readonly StoredEntry[]): void;
+  /** Other nodes appeared where there were none: they know nothing of what is here. */
+  othersCame(): void;
+}
+
+export interface ExchangeOptions {
+  readonly db: Database;
+  readonly log: Logger;
+  /** How often entries are stored at most. */
+  readonly intervalMs: number;
+  readonly on: ExchangeEvents;
+}
+
+interface Waiting {
+  readonly room: PresenceAddress;
+  readonly entry: StoredEntry;
+  readonly settle: { resolve(): void; reject(error: unknown): void }[];
+}
+
+interface EntryRow {
+  entry_key: Uint8Array;
+  entry: Uint8Array;
+  set_at: number;
+  keep_ms: number;
+}
+
+interface NewsRow extends EntryRow {
+  head: number;
+  change_id: number;
+  space_id: string;
+  app_id: string;
+  table_name: string;
+  record_id: string;
+  kind: PresenceKind;
+}
+
+interface NoNewsRow {
+  head: number;
+  change_id: null;
+}
+
+// One statement, hence one snapshot of the database: when there are no news, there are none up to the head.
+const newsSql = `
+  select h.change_id as head, n.*
+    from perch.presence_head h
+    left join lateral perch.presence_news(node_id => $1, after_change => $2) n on true`;
+
+const putSql = `
+  select perch.put_presence(node_id => $1, space_ids => $2, app_ids => $3, table_names => $4, record_ids => $5, kinds => $6,
+                            entry_keys => $7, entries => $8, set_ats => $9, keep_ms => $10) as change_id`;
+
+/** Of one statement. */
+const maxEntries = 2_000;
+const maxBytes = 1024 * 1024;
+/** A node that is silent for 30 s is taken for gone. Also how long a lost ring delays what it was about. */
+const heartbeatMs = 5_000;
+const retryMs = 1_000;
+
+const ringSchema = z.object({ v: z.literal(1), seq: z.number().optional(), node: z.literal(true).optional() });
+
+/**
+ * Exchanges presence with other nodes through a table, and keeps there what is persisted. What waits for the next call is bounded by
+ * what the rooms may hold: of each key only the latest entry waits. A ring has no content, and is only a hint: everything is read
+ * from the table, also without one, every few seconds. With the embedded database there is one node, so nothing is exchanged.
+ */
+export function createPresenceExchange({ db, log, intervalMs, on }: ExchangeOptions): PresenceExchange {
+  const nodeId = randomUUID();
+  const alone = db.kind === "pglite";
+  let waiting = new Map<string, Waiting>();
+  let storing: Promise<void> | undefined;
+  let storedAt = Number.NEGATIVE_INFINITY;
+  let timer: NodeJS.Timeout | undefined;
+  let others = false;
+  /** Up to where the news are known; undefined until the first answer of the database. */
+  let seen: number | undefined;
+  let looking: Promise<void> | undefined;
+  let lookAgain: "no" | "news" | "greet" = "no";
+  let heartbeat: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  async function look(greet: boolean): Promise<void> {
+    if (greet || seen === undefined) {
+      const [row] = await db.query<{ others: boolean; change_id: number }>(
+        "select others, change_id from perch.enter_presence(node_id => $1)",
+        [nodeId],
+      );
+      // A database that went back to an earlier state counts anew.
+      if (row !== undefined) seen = Math.min(seen ?? row.change_id, row.change_id);
+      const before = others;
+      others = row?.others === true;
+      if (others && !before) on.othersCame();
+    }
+    for (;;) {
+      const rows = await db.query<NewsRow | NoNewsRow>(newsSql, [nodeId, seen ?? 0]);
+      const news = rows.filter((row) => row.change_id !== null);
+      for (const [room, entries] of grouped(news)) on.arrived(room, entries);
+      const last = news.at(-1);
+      seen = last?.change_id ?? rows[0]?.head ?? seen;
+      if (last === undefined) return;
+    }
+  }
+
+  /** Looks once at a time, and once more when there was a reason to meanwhile. */
+  function wake(greet: boolean): void {
+    if (closed) return;
+    if (looking !== undefined) {
+      if (lookAgain !== "greet") lookAgain = greet ? "greet" : "news";
+      return;
+    }
+    looking = look(greet)
+      .catch((error: unknown) => log.warn({ err: error }, "the presence of other nodes could not be read"))
+      .finally(() => {
+        looking = undefined;
+        const again = lookAgain;
+        lookAgain = "no";
+        if (again !== "no") wake(again === "greet");
+      });
+  }
+
+  const stopListening = alone
+    ? async () => undefined
+    : listenSteadily(
+        db,
+        ["perch_presence"],
+        {
+          ready: () => wake(true),
+          notify(_channel, payload) {
+            const ring = parseRing(payload);
+            if (ring?.node === true) wake(true);
+            else if (ring?.seq !== undefined && (seen === undefined || ring.seq > seen)) wake(false);
+          },
+          lost: (error) => log.warn({ err: error }, "presence: the connection that listens was lost"),
+        },
+        log,
+      );
+  if (!alone) {
+    heartbeat = setInterval(() => wake(true), heartbeatMs);
+    heartbeat.unref();
+  }
+
+  function schedule(delay: number): void {
+    if (storing !== undefined) return;
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      storing = put().finally(() => {
+        storing = undefined;
+        if (waiting.size > 0) schedule(closed ? 0 : nextDelay());
+      });
+    }, delay);
+  }
+
+  const nextDelay = () => Math.max(0, storedAt + intervalMs - performance.now());
+
+  async function put(): Promise<void> {
+    storedAt = performance.now();
+    const batch: [string, Waiting][] = [];
+    let bytes = 0;
+    for (const item of waiting) {
+      if (batch.length === maxEntries || bytes > maxBytes) break;
+      batch.push(item);
+      bytes += item[1].entry.bytes.length;
+    }
+    for (const [id] of batch) waiting.delete(id);
+    const items = batch.map(([, item]) => item);
+    try {
+      const [row] = await db.query<{ change_id: number }>(putSql, [
+        nodeId,
+        items.map(({ room }) => room.key.spaceId),
+        items.map(({ room }) => room.key.appId),
+        items.map(({ room }) => room.key.tableName),
+        items.map(({ room }) => room.key.recordId),
+        items.map(({ room }) => room.kind),
+        items.map(({ entry }) => Buffer.from(entry.key, "latin1")),
+        items.map(({ entry }) => entry.bytes),
+        items.map(({ entry }) => safeInteger(entry.setAt)),
+        items.map(({ entry }) => entry.keepMs),
+      ]);
+      // Nobody else's call lies between, so there is nothing to read.
+      if (row !== undefined && seen !== undefined && row.change_id === seen + 1) seen = row.change_id;
+      for (const { settle } of items) for (const { resolve } of settle) resolve();
+    } catch (error) {
+      for (const { settle } of items) for (const { reject } of settle) reject(error);
+      if (closed) return;
+      log.warn({ err: error }, "presence could not be stored");
+      if (isRefusal(error)) return;
+      storedAt = performance.now() + retryMs - intervalMs;
+      // Stored later all the same, unless there is something newer: nobody sets again what he has set.
+      waiting = new Map([...batch.map(([id, item]) => [id, { ...item, settle: [] }] as [string, Waiting]), ...waiting]);
+    }
+  }
+
+  return {
+    async load({ key, kind }) {
+      if (alone && kind === "ephemeral") return [];
+      // What is put after this is read must be news.
+      if (!alone && seen === undefined) {
+        wake(true);
+        await looking;
+        if (seen === undefined) throw new Error("the presence of other nodes cannot be read yet");
+      }
+      const rows = await db.query<EntryRow>(
+        "select * from perch.presence_of(space_id => $1, app_id => $2, table_name => $3, record_id => $4, kind => $5)",
+        [key.spaceId, key.appId, key.tableName, key.recordId, kind],
+      );
+      return rows.map(entryOf);
+    },
+    store(room, entries) {
+      const stored = Promise.all(
+        entries.map(
+          (entry) =>
+            new Promise<void>((resolve, reject) => {
+              const id = JSON.stringify([room.kind, documentId(room.key), entry.key]);
+              const earlier = waiting.get(id);
+              waiting.set(id, { room, entry, settle: [...(earlier?.settle ?? []), { resolve, reject }] });
+            }),
+        ),
+      );
+      schedule(nextDelay());
+      return stored.then(() => undefined);
+    },
+    hasOthers: () => others,
+    async close() {
+      if (closed) return;
+      closed = true;
+      clearInterval(heartbeat);
+      await stopListening();
+      await looking;
+      clearTimeout(timer);
+      timer = undefined;
+      while (waiting.size > 0 || storing !== undefined) {
+        schedule(0);
+        await (storing ?? new Promise((resolve) => setTimeout(resolve, 1)));
+      }
+      if (alone) return;
+      await db
+        .query("select perch.leave_presence(node_id => $1)", [nodeId])
+        .catch((error: unknown) => log.info({ err: error }, "presence: the other nodes will notice by themselves"));
+    },
+  };
+}
+
+function parseRing(payload: string): z.output<typeof ringSchema> | undefined {
+  try {
+    return ringSchema.safeParse(JSON.parse(payload)).data;
+  } catch {
+    return undefined;
+  }
+}
+
+/** Whether the database would refuse it again: the batch must not stand in the way of others for ever. */
+function isRefusal(error: unknown): boolean {
+  const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
+  return typeof code === "string" && /^(22|23|54)/.test(code);
+}
+
+/** A client may claim any time; beyond this, numbers are not exact. */
+function safeInteger(value: number): number {
+  return Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Math.trunc(value)));
+}
+
+function entryOf({ entry_key, entry, set_at, keep_ms }: EntryRow): StoredEntry {
+  return { key: Buffer.from(entry_key).toString("latin1"), bytes: entry, setAt: set_at, keepMs: keep_ms };
+}
+
+/** What came for each room. */
+function grouped(news: readonly NewsRow[]): Iterable<[PresenceAddress, StoredEntry[]]> {
+  const rooms = new Map<string, [PresenceAddress, StoredEntry[]]>();
+  for (const row of news) {
+    const key = { spaceId: row.space_id, appId: row.app_id, tableName: row.table_name, recordId: row.record_id };
+    const id = row.kind + documentId(key);
+    const room = rooms.get(id) ?? [{ key, kind: row.kind }, []];
+    room[1].push(entryOf(row));
+    rooms.set(id, room);
+  }
+  return rooms.values();
+}
