@@ -143,6 +143,7 @@ create table perch.document_inbox (
 comment on table perch.document_inbox is
   'What SQL callers appended and no worker has merged yet (pending), and what was set aside because it could not be merged (rejected, with its error).';
 create index document_inbox_pending on perch.document_inbox (created_at) where status = 'pending';
+create index document_inbox_rejected on perch.document_inbox (created_at) where status = 'rejected';
 
 create table perch.document_queue (
   space_id   text collate "C" not null,

@@ -4,7 +4,7 @@ import type { Database } from "../database/types.js";
 import { engineLimits } from "../documents/limit-settings.js";
 import { createLiveDocuments } from "../documents/live/documents.js";
 import { createDocumentEngine } from "../documents/loro/engine.js";
-import { type Gateway, startGateway } from "../gateway/index.js";
+import { addEngineFigures, type Gateway, startGateway } from "../gateway/index.js";
 import { startWorker } from "../worker/index.js";
 import type { ServeSettings } from "./settings.js";
 
@@ -39,6 +39,7 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
         worker.onRing((each) => each.channel === "perch_changes" && ring(each.spaceId, each.seq), ready),
       notReady: () => (worker.listening() ? undefined : "the connection that listens is being made again"),
     });
+    addEngineFigures(gateway.metrics, engine);
     return {
       gateway,
       async close() {

@@ -5,6 +5,7 @@ import type { Database } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
 import { call } from "./calls.js";
 import type { Counts } from "./counts.js";
+import { addDatabaseFigures } from "./database-figures.js";
 import { createDocumentRequests, documentParts, documentQuery, historyQuery } from "./document-requests.js";
 import { openApiDocument } from "./openapi.js";
 import { type Match, type OperationName, operationsAt } from "./operations.js";
@@ -73,6 +74,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     return json(await call(db, name, await readBody(request, settings.maxBodyBytes), identity));
   };
 
+  const figures = addDatabaseFigures(telemetry.metrics, db, log);
   let openApi: string | undefined;
 
   /** Undefined when the response has been begun, and goes on by itself. */
@@ -103,11 +105,11 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
     healthz: async () => json('{"status":"ok"}'),
     readyz: readiness,
-    metrics: async () => ({
-      status: 200,
-      body: telemetry.metrics.text(),
-      headers: { "content-type": "text/plain; version=0.0.4; charset=utf-8" },
-    }),
+    async metrics() {
+      await figures.refresh();
+      const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
+      return { status: 200, body: telemetry.metrics.text(), headers };
+    },
   };
 
   async function readiness(): Promise<Answer> {

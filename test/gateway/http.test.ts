@@ -122,7 +122,10 @@ describeEachEngine("HTTP", (open) => {
     const local = await post("pull", { app_id: "app" }, "ada", { origin: "http://localhost:5173" });
     expect(local.headers.get("access-control-allow-origin")).toBe("http://localhost:5173");
     const preflight = await request("/v1/push", { method: "OPTIONS", headers: { origin: "http://localhost:5173" } });
-    expect([preflight.status, preflight.headers.get("access-control-allow-methods")]).toEqual([204, "GET, POST, PATCH"]);
+    expect([preflight.status, preflight.headers.get("access-control-allow-methods")]).toEqual([
+      204,
+      "GET, POST, PATCH",
+    ]);
     expect((await post("pull", { app_id: "app" }, "ada", { origin: "https://evil.example" })).status).toBe(403);
   });
 
