@@ -11,8 +11,13 @@ export interface PerchProcess {
   /** What it has printed so far, over all starts. */
   readonly output: string;
   readonly pid: number | undefined;
+  /** Whether it ended without having been asked to. */
+  readonly ended: boolean;
   /** Resolves once it takes connections; rejects with what it printed when it ends before that. */
   start(): Promise<void>;
+  /** Stops it where it is (SIGSTOP), and lets it go on (SIGCONT). */
+  pause(): void;
+  resume(): void;
   /** Ends it in the middle of whatever it does (SIGKILL). */
   kill(): Promise<void>;
   /** Asks it to end (SIGTERM). Out: its exit code and how long it took. */
@@ -69,6 +74,11 @@ export async function perchProcess(options: PerchProcessOptions = {}): Promise<P
     get pid() {
       return child?.pid;
     },
+    get ended() {
+      return child !== undefined && (child.exitCode !== null || child.signalCode !== null);
+    },
+    pause: () => void child?.kill("SIGSTOP"),
+    resume: () => void child?.kill("SIGCONT"),
     async start() {
       const main = join(packageRoot, "dist", "cli", "main.js");
       const started = spawn(process.execPath, [...(options.nodeArgs ?? []), main, ...(options.args ?? ["start"])], {

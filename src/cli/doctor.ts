@@ -16,7 +16,12 @@ async function run(args: string[]): Promise<number> {
   const { values, positionals } = parseCommandLine(args, { ...databaseOption, json: { type: "boolean" } });
   if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
   const url = values["database-url"];
-  const { db } = await connect({ ...(url === undefined ? {} : { url }), poolSize: 3 });
+  const listenUrl = process.env.PERCH_LISTEN_URL || undefined;
+  const { db } = await connect({
+    ...(url === undefined ? {} : { url }),
+    ...(listenUrl === undefined ? {} : { listenUrl }),
+    poolSize: 3,
+  });
   try {
     const findings = await examine(db);
     process.stdout.write(findings.map(values.json ? (finding) => `${JSON.stringify(finding)}\n` : line).join(""));

@@ -24,6 +24,8 @@ export interface PostgresServer {
   pid(): number;
   /** Ends the postmaster and all backends at once, as a crash would. The folder stays, for `start()`. */
   kill(): Promise<void>;
+  /** Stops all its processes where they are, so that it answers nothing; the function it resolves with lets them go on. */
+  pause(): Promise<() => void>;
   /** Orderly stop. The folder stays, for `start()`. */
   stop(): Promise<void>;
   /** Starts again after `kill()` or `stop()`, on the same port and folder. */
@@ -83,6 +85,16 @@ kill -INT $server 2>/dev/null
 wait $server
 [ "$word" = keep ] || rm -rf "$dir"
 `;
+
+/** Out: false when there is no such process any more. */
+function signal(pid: number, name: NodeJS.Signals): boolean {
+  try {
+    return process.kill(pid, name);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
+    throw error;
+  }
+}
 
 const fast = { fsync: "off", synchronous_commit: "off", full_page_writes: "off" };
 
@@ -158,6 +170,25 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
     await ended;
   }
 
+  async function pause(): Promise<() => void> {
+    const client = new pg.Client({ connectionString: url() });
+    await client.connect();
+    const stopped = [pid()];
+    // The postmaster first, so that no process is made after the others were listed.
+    process.kill(pid(), "SIGSTOP");
+    const { rows } = await client.query<{ pid: number }>(
+      "select pid from pg_stat_activity where pid is not null order by pid = pg_backend_pid()",
+    );
+    client.on("error", () => undefined);
+    for (const row of rows) {
+      if (signal(row.pid, "SIGSTOP")) stopped.push(row.pid);
+    }
+    return () => {
+      for (const each of stopped) signal(each, "SIGCONT");
+      client.end().catch(() => undefined);
+    };
+  }
+
   const pid = () => Number(readFileSync(join(data, "postmaster.pid"), "utf8").split("\n")[0]);
 
   await start();
@@ -171,6 +202,7 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
       process.kill(pid(), "SIGQUIT");
       await end("keep\n");
     },
+    pause,
     stop: () => end("keep\n"),
     start,
     async close() {
