@@ -59,9 +59,15 @@ export interface DocumentThreadApi {
   /**
    * Applies a JSON patch at `base` and merges the result. `patch` is the object, or its JSON text (which keeps integers beyond 2^53).
    * Out: the update to store and where its operations end; null when the patch changes nothing. The copy held already contains it: drop the document if
-   * it is not stored after all. Errors: PE422 naming table, field, expected and got; nothing was applied then.
+   * it is not stored after all. `show`: also the plain JSON of the fields that it names, afterwards.
+   * Errors: PE422 naming table, field, expected and got; nothing was applied then.
    */
-  patch(id: string, patch: string | object, base: PatchBase): Version & { update: Uint8Array | null; ends: Ends };
+  patch(
+    id: string,
+    patch: string | object,
+    base: PatchBase,
+    show?: boolean,
+  ): Version & { update: Uint8Array | null; ends: Ends; data: Record<string, unknown> | null };
   /** The plain JSON of the document as it was at a version, of every field declared now. Errors: PE422 when it never had that version. */
   projectAt(id: string, version: Ends): { data: Record<string, unknown> };
   /**

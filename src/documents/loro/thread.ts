@@ -130,10 +130,12 @@ function snapshot(id: string) {
   return transferring({ snapshot: bytes, version: encodedVersion(doc) }, [bytes]);
 }
 
-function patch(id: string, value: string | object, base: PatchBase) {
-  const { schema } = cache.get(id);
+function patch(id: string, value: string | object, base: PatchBase, show = false) {
+  const { doc, schema } = cache.get(id);
   const checked = checkPatch(schema, typeof value === "string" ? parsePatch(value) : value, limits.depth);
-  return write(id, base, ({ doc }) => applyPatch(doc, checked, limits));
+  const written = write(id, base, () => applyPatch(doc, checked, limits));
+  const fields = Object.fromEntries(checked.map(({ name, kind }) => [name, kind]));
+  return { ...written, data: show ? project(doc, fields) : null };
 }
 
 function revert(id: string, ends: Ends) {

@@ -1,9 +1,13 @@
 import type { Transaction } from "../../database/types.js";
+import { PerchError } from "../../errors.js";
 import type { DocumentKey } from "../key.js";
 import { innocentAttempts, isLost } from "../live/content.js";
-import { continues, readDocument, readNews, type StoredUpdate } from "../live/stored.js";
+import { continues, type News, readDocument, readNews, type StoredUpdate } from "../live/stored.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { DocumentSchema } from "../loro/fields.js";
+import type { Shown } from "./shown.js";
+import type { Visit } from "./visit.js";
+import { asWorker } from "./worker-role.js";
 
 /*
  * The store's copy of a document in an engine thread, while callers' transactions come and go, some of them to be rolled back.
@@ -17,7 +21,8 @@ import type { DocumentSchema } from "../loro/fields.js";
  * what other processes wrote.
  *
  * Uses of one copy take turns. Inside a turn nothing waits for a lock that another transaction may hold while it waits for the turn:
- * writers lock the document's row before.
+ * writers lock the document's row before, and store what they made of it afterwards. Meanwhile the copy is ahead of the database:
+ * whoever has a turn then loads it anew.
  */
 
 interface Unsure extends StoredUpdate {
@@ -27,25 +32,28 @@ interface Unsure extends StoredUpdate {
 export interface View {
   readonly schema: DocumentSchema;
   readonly seq: number;
+  /** The JSON at this position, if it was made before. */
+  readonly shown: Shown | undefined;
+}
+
+/** What a copy is ahead of the database with. */
+export interface Ahead {
+  readonly view: View;
 }
 
 export interface DocumentCopy {
+  /** The position up to which the copy holds what is committed; undefined when it holds nothing. */
+  readonly known: number | undefined;
   /** Takes a turn: brings the copy to what `tx` sees, then runs `work`. */
   use<T>(tx: Transaction, visit: Visit, work: (view: View) => Promise<T>): Promise<T>;
-  /** Inside a turn: the transaction stored an update that the copy contains already. */
-  stored(update: StoredUpdate, visit: Visit): void;
+  /** Inside a turn: the JSON at the position of its view. */
+  show(shown: Shown | undefined): void;
+  /** Inside a turn, its last act: the copy contains an update that is yet to be stored. */
+  runAhead(): Ahead;
+  /** After the turn: the transaction stored that update. `shown`: the JSON it leads to. */
+  stored(ahead: Ahead, update: StoredUpdate, visit: Visit, shown: Shown | undefined): void;
   /** Forgets the copy; the next use loads it. */
   forget(): void;
-}
-
-/** What is to be known of a transaction that uses a document. */
-export interface Visit {
-  /** Names the transaction: no two have the same. */
-  readonly transaction: string;
-  /** Whether it may have written anything before. */
-  readonly wrote: boolean;
-  /** The declared fields of the document's table, as JSON text: when they changed, the copy is loaded again. */
-  readonly declared: string;
 }
 
 export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine): DocumentCopy {
@@ -53,28 +61,39 @@ export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine)
   let declared = "";
   let sure = 0;
   let unsure: Unsure[] = [];
+  let ahead: Ahead | undefined;
   let turn: Promise<unknown> = Promise.resolve();
 
   async function load(tx: Transaction, visit: Visit): Promise<View> {
-    view = undefined;
-    const stored = await readDocument(tx, key);
+    forget();
+    const found = visit.found();
+    const stored = found?.afterSeq === null ? found.stored : await asWorker(tx, () => readDocument(tx, key));
     const updates = stored.updates.map((update) => update.payload);
     await engine.call(id, "load", [id, stored.schema, stored.snapshot, updates, stored.ended]);
     unsure = visit.wrote ? stored.updates.map((update) => ({ ...update, transaction: visit.transaction })) : [];
     sure = visit.wrote ? (stored.snapshot === null ? stored.lifeSeq : stored.snapshotSeq) : stored.headSeq;
     declared = visit.declared;
-    view = { schema: stored.schema, seq: stored.headSeq };
+    view = { schema: stored.schema, seq: stored.headSeq, shown: undefined };
     return view;
+  }
+
+  /** What the transaction sees behind `sure`; undefined when it does not lead on from there. */
+  async function lookBehind(tx: Transaction, visit: Visit): Promise<Pick<News, "headSeq" | "updates"> | undefined> {
+    const found = visit.found();
+    if (found?.afterSeq === null) return undefined;
+    if (found && found.afterSeq <= sure && sure <= found.headSeq)
+      return { headSeq: found.headSeq, updates: found.updates.filter(({ seq }) => seq > sure) };
+    const [news] = await asWorker(tx, () => readNews(tx, [{ key, afterSeq: sure }]));
+    return news && continues(news, sure) ? news : undefined;
   }
 
   async function sync(tx: Transaction, visit: Visit): Promise<View> {
     if (!view || declared !== visit.declared) return load(tx, visit);
-    const [news] = await readNews(tx, [{ key, afterSeq: sure }]);
-    if (!news || !continues(news, sure)) return load(tx, visit);
-    const known = unsure.every((own, index) => isSame(own, news.updates[index]));
+    const news = await lookBehind(tx, visit);
+    const known = news !== undefined && unsure.every((own, index) => isSame(own, news.updates[index]));
     if (!known || news.headSeq < view.seq) return load(tx, visit);
     const added = news.updates.slice(unsure.length);
-    if (added.length > 0) await engine.call(id, "import", [id, added.map((update) => update.payload)]);
+    if (added.length > 0 && !(await takesIn(added))) return load(tx, visit);
     if (visit.wrote) {
       const own = unsure.findIndex((update) => update.transaction === visit.transaction);
       const settled = own === -1 ? unsure.length : own;
@@ -84,8 +103,19 @@ export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine)
       sure = news.headSeq;
       unsure = [];
     }
-    view = { schema: view.schema, seq: news.headSeq };
+    view = { schema: view.schema, seq: news.headSeq, shown: added.length > 0 ? undefined : view.shown };
     return view;
+  }
+
+  /** Out: false for what was stored under limits that have changed since: then only loading takes it. */
+  async function takesIn(updates: readonly StoredUpdate[]): Promise<boolean> {
+    try {
+      await engine.call(id, "import", [id, updates.map((update) => update.payload)]);
+      return true;
+    } catch (error) {
+      if (error instanceof PerchError) return false;
+      throw error;
+    }
   }
 
   async function attempt<T>(tx: Transaction, visit: Visit, work: (view: View) => Promise<T>): Promise<T> {
@@ -103,18 +133,33 @@ export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine)
   function forget(): void {
     view = undefined;
     unsure = [];
+    ahead = undefined;
   }
 
   return {
+    get known() {
+      return view && sure;
+    },
     use(tx, visit, work) {
       const result = turn.then(() => attempt(tx, visit, work));
       turn = result.catch(() => undefined);
       return result;
     },
-    stored(update, visit) {
-      if (!view) throw new Error("an update was stored outside a turn");
+    show(shown) {
+      if (view) view = { ...view, shown };
+    },
+    runAhead() {
+      if (!view) throw new Error("a copy that is not loaded cannot be ahead");
+      ahead = { view };
+      view = undefined;
+      return ahead;
+    },
+    stored(made, update, visit, shown) {
+      // Somebody else had a turn since, and loaded what the database had then.
+      if (ahead !== made) return;
+      ahead = undefined;
       unsure.push({ ...update, transaction: visit.transaction });
-      view = { schema: view.schema, seq: update.seq };
+      view = { schema: made.view.schema, seq: update.seq, shown };
     },
     forget,
   };

@@ -1,6 +1,11 @@
 import type { Transaction } from "../../database/types.js";
 
-const insufficientPrivilege = "42501";
+export const insufficientPrivilege = "42501";
+
+/** The error of a login that is no worker. */
+export function needsBothRoles(cause: unknown): Error {
+  return new Error("a DocumentStore needs a login with both roles: grant perch_app, perch_worker to it", { cause });
+}
 
 /**
  * Runs `work` with the rights of perch_worker, inside a transaction that goes on with its own role afterwards. Only who may decode
@@ -11,9 +16,7 @@ export async function asWorker<T>(tx: Transaction, work: () => Promise<T>): Prom
     .query<{ role: string }>("select current_setting('role') as role, set_config('role', 'perch_worker', true)")
     .catch((error: unknown) => {
       if ((error as { code?: unknown } | null)?.code !== insufficientPrivilege) throw error;
-      throw new Error("a DocumentStore needs a login with both roles: grant perch_app, perch_worker to it", {
-        cause: error,
-      });
+      throw needsBothRoles(error);
     });
   const restore = () => tx.query("select set_config('role', $1, true)", [before?.role ?? "none"]);
   try {

@@ -1,0 +1,65 @@
+-- All that a DocumentStore asks before it calls its engine, in one round trip: who is there, whether they may, the locks, and what
+-- their copy of the document lacks.
+--
+-- Volatile, so that each statement here sees what was committed when it begins: what a writer reads behind the locks is the
+-- newest there is, and stays so until it commits. Positions and updates are read by one statement: they belong together.
+create or replace function perch.visit_document(
+  app_id text, table_name text, record_id text, space_id text, to_write boolean, known_spaces text[], known_seqs bigint[]
+)
+returns table (
+  user_id text, in_space text, transaction text, wrote boolean, declared text, is_there boolean, projected boolean,
+  after_seq bigint, snapshot bytea, snapshot_seq bigint, seqs bigint[], updates bytea[], head_seq bigint, life_seq bigint, ended jsonb
+)
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  space constant text := perch.require_space(visit_document.space_id, to_write => visit_document.to_write);
+  declared_fields constant text := perch.document_fields(visit_document.app_id, visit_document.table_name)::text;
+  known constant bigint := known_seqs[array_position(known_spaces, space)];
+  -- The backend and the microsecond it began in: no two transactions have both in common.
+  began constant text := pg_backend_pid() || ' ' || extract(epoch from transaction_timestamp());
+  has_written constant boolean := pg_current_xact_id_if_assigned() is not null;
+begin
+  perform perch.check_id(visit_document.record_id, 'record_id');
+  if visit_document.to_write then
+    -- The advisory lock also covers the first write, when there is no row: of two transactions that make a document the second
+    -- waits here. Then the row, as every writer takes it: the tail does not grow until this transaction ends.
+    perform pg_advisory_xact_lock(perch.lock_key(
+      array['document', space, visit_document.app_id, visit_document.table_name, visit_document.record_id]));
+    perform from perch.documents d
+      where d.space_id = space and d.app_id = visit_document.app_id
+        and d.table_name = visit_document.table_name and d.record_id = visit_document.record_id
+        for no key update;
+  end if;
+
+  if known is not null then
+    return query
+      select perch.current_user_id(), space, began, has_written, declared_fields, true, d.projected_seq = d.merged_seq,
+             known, null::bytea, 0::bigint, coalesce(u.seqs, '{}'), coalesce(u.updates, '{}'), d.merged_seq, d.life_seq, '{}'::jsonb
+        from perch.documents d
+        left join lateral (
+          select array_agg(x.seq order by x.seq) as seqs, array_agg(x.payload order by x.seq) as updates
+            from perch.document_updates x
+           where x.space_id = d.space_id and x.app_id = d.app_id and x.table_name = d.table_name and x.record_id = d.record_id
+             and x.seq > known) u on true
+       where d.space_id = space and d.app_id = visit_document.app_id
+         and d.table_name = visit_document.table_name and d.record_id = visit_document.record_id
+         and d.life_seq <= known and d.tail_from <= known and known <= d.merged_seq;
+    if found then
+      return;
+    end if;
+  end if;
+  return query
+    select perch.current_user_id(), space, began, has_written, declared_fields, d.space_id is not null, coalesce(d.projected_seq = d.merged_seq, false),
+           null::bigint, l.snapshot, l.snapshot_seq, l.seqs, l.updates, l.head_seq, coalesce(d.life_seq, l.head_seq), l.ended
+      from perch.load_document(space, visit_document.app_id, visit_document.table_name, visit_document.record_id) l
+      left join perch.documents d
+        on d.space_id = space and d.app_id = visit_document.app_id
+       and d.table_name = visit_document.table_name and d.record_id = visit_document.record_id;
+end
+$$;
+
+comment on function perch.visit_document(text, text, text, text, boolean, text[], bigint[]) is
+  'For DocumentStore: what it has to know of a document before it reads, or (to_write) writes it, in which case the document is locked as by perch.lock_document, and its row as every writer does. known_seqs: the positions at which the caller has the document, one for each of known_spaces. Returns who asks, whether the transaction has written, the declared fields, whether the document is there and its record shows its latest position, and either what came after the known position (after_seq) or the whole (after_seq null), as perch.load_document. Errors: PE401, PE403, PE404 when the table is not declared, PE413, PE422.';

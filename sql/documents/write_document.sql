@@ -1,0 +1,108 @@
+-- An append and its projection in one: perch.append_updates and perch.project_document for a writer who holds the row of the
+-- document (perch.visit_document) and has decoded the update. Six statements, where those two take some twenty between them.
+--
+-- Only who may decode documents may write to their tails, so this goes on as perch_worker: the caller's login has to be a member of
+-- it. On an error the role goes back with everything else.
+--
+-- Locks, in the order of every writer: the document (held already), its record, and last the counter of the space.
+create or replace function perch.write_document(
+  app_id text, table_name text, record_id text, space_id text, after_seq bigint, update bytea, ends jsonb, client_id text,
+  data jsonb, size bigint, is_whole boolean
+)
+returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+as $$
+declare
+  author constant text := perch.current_user_id();
+  may_write constant boolean := write_document.space_id = any (perch.writable_space_ids());
+  role_before constant text := current_setting('role');
+  record perch.stored_records;
+  is_new boolean;
+  placed bigint;
+  maker text;
+  changed text[];
+  logged bigint;
+begin
+  perform set_config('role', 'perch_worker', true);
+  if may_write is not true then
+    perform perch.fail('PE403', 'this user may not write this space', jsonb_build_object('space_id', write_document.space_id));
+  end if;
+  if octet_length(write_document.update) > perch.setting('max_update_bytes', 16777216) then
+    perform perch.fail('PE413', 'the update is over the limit', jsonb_build_object('limit', 'max_update_bytes',
+      'max', perch.setting('max_update_bytes', 16777216), 'got', octet_length(write_document.update)));
+  end if;
+
+  select r.* into record from perch.stored_records r
+   where r.space_id = write_document.space_id and r.app_id = write_document.app_id
+     and r.table_name = write_document.table_name and r.record_id = write_document.record_id
+     for no key update;
+  is_new := record.space_id is null or record.deleted;
+
+  update perch.documents d
+     set head_seq = d.head_seq + 1, merged_seq = d.head_seq + 1, projected_seq = d.head_seq + 1,
+         tail_count = d.tail_count + 1, tail_bytes = d.tail_bytes + octet_length(write_document.update), projection_bytes = write_document.size
+   where d.space_id = write_document.space_id and d.app_id = write_document.app_id
+     and d.table_name = write_document.table_name and d.record_id = write_document.record_id
+     and d.merged_seq = after_seq and d.life_seq <= after_seq and (is_whole or d.projected_seq = d.merged_seq and not is_new)
+  returning d.head_seq, d.created_by into placed, maker;
+  if placed is null and is_whole then
+    -- New, or again after a deletion; somebody else may be making it at the same time, then this waits for their commit.
+    insert into perch.documents as d
+      (space_id, app_id, table_name, record_id, head_seq, merged_seq, projected_seq, snapshot_seq, tail_from, life_seq,
+       tail_count, tail_bytes, projection_bytes, created_by)
+    select write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
+           after_seq + 1, after_seq + 1, after_seq + 1, after_seq, after_seq, after_seq,
+           1, octet_length(write_document.update), write_document.size, author
+     where after_seq = coalesce((
+       select t.seq from perch.document_tombstones t
+        where t.space_id = write_document.space_id and t.app_id = write_document.app_id
+          and t.table_name = write_document.table_name and t.record_id = write_document.record_id), 0)
+    on conflict on constraint documents_pkey do nothing
+    returning d.head_seq, d.created_by into placed, maker;
+  end if;
+  if placed is null then
+    perform set_config('role', role_before, true);
+    return null;
+  end if;
+  insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, ends, user_id, client_id)
+  values (write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
+          placed, write_document.update, write_document.ends, author, write_document.client_id);
+
+  changed := array(
+    select n.key from jsonb_each(write_document.data) n
+     where is_new or n.value is distinct from record.data -> n.key
+     order by n.key);
+  if changed <> '{}' then
+    logged := perch.next_seq(write_document.space_id);
+    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, changed_fields, at, user_id, client_id, origin)
+    values (write_document.space_id, logged, write_document.app_id, write_document.table_name, write_document.record_id,
+            case when is_new then 'insert' else 'update' end, changed, clock_timestamp(), author, write_document.client_id, 'document');
+    if is_new then
+      insert into perch.stored_records as r
+        (space_id, app_id, table_name, record_id, data, latest_at, inserted_at, seq, user_id)
+      values (write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
+              write_document.data, clock_timestamp(), clock_timestamp(), logged, maker)
+      on conflict on constraint stored_records_pkey do update
+        set data = excluded.data, latest_at = excluded.latest_at, seq = excluded.seq, updated_at = clock_timestamp(),
+            inserted_at = excluded.inserted_at, user_id = excluded.user_id, deleted = false;
+    else
+      update perch.stored_records r
+         set data = case when is_whole then write_document.data else r.data || write_document.data end,
+             latest_at = clock_timestamp(), seq = logged, updated_at = clock_timestamp()
+       where r.space_id = write_document.space_id and r.app_id = write_document.app_id
+         and r.table_name = write_document.table_name and r.record_id = write_document.record_id;
+    end if;
+  end if;
+  -- There was one if the record was behind.
+  delete from perch.document_queue q
+   where q.space_id = write_document.space_id and q.app_id = write_document.app_id
+     and q.table_name = write_document.table_name and q.record_id = write_document.record_id;
+  perform set_config('role', role_before, true);
+  return placed;
+end
+$$;
+
+comment on function perch.write_document(text, text, text, text, bigint, bytea, jsonb, text, jsonb, bigint, boolean) is
+  'For DocumentStore, whose login is a member of perch_worker as well: appends a decoded update of the current user to a document that is at after_seq, and writes what it leads to into the record and the log: data, all fields (is_whole) or those the update changed; size: the bytes of the whole as JSON text. ends: as in perch.document_updates. Returns the update''s position; null, with nothing done, when the document is not at after_seq, or not all fields were given and the record is behind. Errors: PE403, PE413, 42501 when the login is no member of perch_worker.';

@@ -1,0 +1,63 @@
+/** The plain JSON of a document as the store last made it, with the bytes that each field takes as JSON text. */
+export interface Shown {
+  readonly data: Record<string, unknown>;
+  readonly fieldBytes: ReadonlyMap<string, number>;
+}
+
+/** What is written to the record: all fields, or those that an update may have changed. */
+export interface Projection {
+  readonly shown: Shown;
+  /** The JSON text to send. */
+  readonly json: string;
+  /** The bytes of the whole as JSON text. */
+  readonly bytes: number;
+  readonly isWhole: boolean;
+}
+
+/** A document whose JSON is larger is projected whole every time: the store keeps no copy of it. */
+const maxKeptBytes = 2 ** 20;
+
+export function projectWhole(data: Record<string, unknown>): Projection {
+  const { json, fieldBytes } = written(data);
+  const bytes = total(fieldBytes);
+  return { shown: { data, fieldBytes }, json, bytes, isWhole: true };
+}
+
+/** In: what was shown before an update, and the fields that the update may have changed. */
+export function projectChanged(before: Shown, fields: Record<string, unknown>): Projection {
+  const { json, fieldBytes } = written(fields);
+  const all = new Map([...before.fieldBytes, ...fieldBytes]);
+  return { shown: { data: { ...before.data, ...fields }, fieldBytes: all }, json, bytes: total(all), isWhole: false };
+}
+
+/** Undefined for what is too large to be kept. */
+export function kept(shown: Shown): Shown | undefined {
+  return total(shown.fieldBytes) <= maxKeptBytes ? shown : undefined;
+}
+
+/** A copy that the caller may change. */
+export function handOut({ data }: Shown): Record<string, unknown> {
+  return Object.fromEntries(
+    Object.entries(data).map(([name, value]) => [
+      name,
+      typeof value === "object" && value !== null ? structuredClone(value) : value,
+    ]),
+  );
+}
+
+function written(data: Record<string, unknown>): { json: string; fieldBytes: Map<string, number> } {
+  const texts = Object.entries(data).map(
+    ([name, value]) => [name, `${JSON.stringify(name)}:${JSON.stringify(value)}`] as const,
+  );
+  return {
+    json: `{${texts.map(([, text]) => text).join(",")}}`,
+    fieldBytes: new Map(texts.map(([name, text]) => [name, Buffer.byteLength(text)])),
+  };
+}
+
+/** With braces and commas. */
+function total(fieldBytes: ReadonlyMap<string, number>): number {
+  let bytes = 1 + Math.max(1, fieldBytes.size);
+  for (const one of fieldBytes.values()) bytes += one;
+  return bytes;
+}
