@@ -33,6 +33,8 @@ export interface CallOptions {
   timeoutMs?: number;
   /** Buffers to move into the thread; the caller must not use them afterwards. Everything else is copied. */
   transfer?: readonly ArrayBuffer[];
+  /** Told how long the call ran in its thread, before it is settled; not when the thread was lost to another call. */
+  spent?(ms: number): void;
 }
 
 export interface ThreadLoss {
@@ -151,6 +153,7 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
           method,
           ...detached,
           timeoutMs: callOptions.timeoutMs ?? options.methodTimeoutMs?.[method] ?? timeoutMs,
+          spent: callOptions.spent?.bind(callOptions),
           resolve: resolve as (value: unknown) => void,
           reject,
         };

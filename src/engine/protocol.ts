@@ -23,11 +23,13 @@ export interface Failure {
   detail?: unknown;
 }
 
-export type Answer =
-  | { call: number; kind: "value"; value: unknown }
-  | { call: number; kind: "failure"; failure: Failure }
+/** `ms`: how long the call ran. */
+export type Answer = { call: number; ms: number } & (
+  | { kind: "value"; value: unknown }
+  | { kind: "failure"; failure: Failure }
   /** The last answer of this thread. */
-  | { call: number; kind: "trapped"; failure: Failure };
+  | { kind: "trapped"; failure: Failure }
+);
 
 /**
  * `memory`: bytes the thread holds outside the JavaScript heap (WASM memory never shrinks). `ready` is sent once, first. Answers come

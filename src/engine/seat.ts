@@ -9,6 +9,7 @@ export interface Call {
   args: readonly unknown[];
   transfer: readonly ArrayBuffer[];
   timeoutMs: number;
+  spent?: ((ms: number) => void) | undefined;
   resolve(value: unknown): void;
   reject(error: unknown): void;
 }
@@ -203,6 +204,7 @@ export function createSeat(options: SeatOptions): Seat {
   function take(answer: Answer): boolean {
     const head = sent[0];
     if (head?.id !== answer.call) return false;
+    head.spent?.(answer.ms);
     if (answer.kind === "trapped") {
       lose("trapped", answer.failure);
       return false;
@@ -223,6 +225,7 @@ export function createSeat(options: SeatOptions): Seat {
     const culprit = culpritOf(reason, cause);
     const others: Call[] = [...sent.splice(0), ...queue.splice(0)].filter((call) => call !== culprit);
     stop();
+    if (reason === "timed out") culprit?.spent?.(culprit.timeoutMs);
     culprit?.reject(blame(culprit, reason, cause));
     if (others.length > 0) {
       const message = `the engine thread was replaced: ${reason}${cause === undefined ? "" : ` (${messageOf(cause)})`}`;

@@ -44,14 +44,16 @@ export function serve<Api extends Handlers<Api>>(handlers: Api, options: ServeOp
 
   function run({ call, method, args }: CallMessage): void {
     Atomics.store(progress, 0, call);
+    const began = performance.now();
     try {
       const handler = methods.get(method);
       if (!handler) throw new Error(`the thread has no method ${method}`);
       const value = handler(...args);
-      outgoing.add({ call, kind: "value", value });
+      outgoing.add({ call, ms: performance.now() - began, kind: "value", value });
     } catch (error) {
       trapped = isTrap(error) || (options.isTrap?.(error) ?? false);
-      outgoing.add({ call, kind: trapped ? "trapped" : "failure", failure: describe(error) });
+      const ms = performance.now() - began;
+      outgoing.add({ call, ms, kind: trapped ? "trapped" : "failure", failure: describe(error) });
     }
   }
 
@@ -107,7 +109,7 @@ function createOutgoing(port: MessagePort, memory: () => number) {
         try {
           send([answer]);
         } catch (error) {
-          send([{ call: answer.call, kind: "failure", failure: describe(error) }]);
+          send([{ call: answer.call, ms: answer.ms, kind: "failure", failure: describe(error) }]);
         }
       }
     }

@@ -2,6 +2,7 @@ import { isPerchErrorCode, PerchError } from "../../errors.js";
 import { isNotLoaded } from "../loro/api.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { Appendable, Appender, Batch } from "./appender.js";
+import type { Budgets } from "./budgets.js";
 import { innocentAttempts, isLost } from "./content.js";
 import { type Append, type DocumentState, discard, putBack } from "./state.js";
 import type { AppendedUpdate, EntryResult } from "./stored.js";
@@ -14,6 +15,7 @@ const maxBatchBytes = 2 ** 20;
 export interface AppendsParts {
   readonly engine: DocumentEngine;
   readonly appender: Appender;
+  readonly budgets: Budgets;
   /** Whether the copy is older than the database: others appended since, or the table was declared anew. */
   stale(): Promise<boolean>;
   /** Whoever waits for a refresh that has not begun; a completed append is as good as one. */
@@ -28,15 +30,20 @@ export interface Appends extends Appendable {
 
 /** The way of appends through one document: import, transaction, readers, acknowledgement. */
 export function createAppends(state: DocumentState, parts: AppendsParts): Appends {
-  const { engine, appender } = parts;
+  const { engine, appender, budgets } = parts;
   /** Authors that the database let write here; see `takeBatch`. */
   const trusted = new Set<string>();
 
   async function start(append: Append): Promise<void> {
     state.importing++;
     const { generation } = state.content;
+    let spentMs = 0;
+    const spent = (ms: number) => {
+      spentMs = ms;
+    };
     try {
-      const { changed, ends, updates } = await engine.call(state.id, "import", [state.id, append.updates]);
+      const { changed, ends, updates } = await engine.call(state.id, "import", [state.id, append.updates], { spent });
+      budgets.charge(append.author.userId, spentMs, false);
       append.known = !changed;
       append.ends = ends;
       if (updates) append.updates = updates;
@@ -44,6 +51,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
       else if (generation !== state.content.generation) putBack(state.waiting, [append]);
       else stage(append);
     } catch (error) {
+      if (!isLost(error)) budgets.charge(append.author.userId, spentMs + damage(error, state.content.loadMs), true);
       if (append.life !== state.life) append.reject(ended());
       else if (await isWorthAnother(append, error, generation)) putBack(state.waiting, [append]);
       else append.reject(error);
@@ -225,6 +233,16 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
 
   const appends: Appends = { start: (append) => void start(append), takeBatch, giveBack, failed, stored };
   return appends;
+}
+
+/** A thread is started, and its documents are loaded again, in about this time. */
+const threadMs = 300;
+
+/** What a refused import breaks, in the time it takes to mend. */
+function damage(error: unknown, loadMs: number): number {
+  const { dropped, reason } = (error as { detail?: { dropped?: unknown; reason?: unknown } | null }).detail ?? {};
+  if (reason === "trapped" || reason === "timed out") return threadMs + loadMs;
+  return dropped === true ? loadMs : 0;
 }
 
 interface Accepted {

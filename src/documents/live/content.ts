@@ -18,6 +18,8 @@ export interface Content {
   readonly loaded: boolean;
   /** Rises whenever what was imported and not committed was given up. */
   readonly generation: number;
+  /** How long the last load took the engine. */
+  readonly loadMs: number;
   load(stored: StoredDocument): Promise<void>;
   /** Whether the copy was loaded for other fields than these. */
   differs(fields: Fields): boolean;
@@ -35,6 +37,7 @@ export function createContent(id: string, engine: DocumentEngine): Content {
   let loaded = false;
   let generation = 0;
   let declared = "";
+  let loadMs = 0;
 
   function failed(error: unknown): void {
     const detail = (error as { detail?: { dropped?: unknown; reason?: unknown } } | null)?.detail;
@@ -48,11 +51,18 @@ export function createContent(id: string, engine: DocumentEngine): Content {
     get generation() {
       return generation;
     },
+    get loadMs() {
+      return loadMs;
+    },
     async load(stored) {
       const updates = stored.updates.map((update) => update.payload);
       for (let attempt = 1; ; attempt++) {
         try {
-          await engine.call(id, "load", [id, stored.schema, stored.snapshot, updates, stored.ended]);
+          await engine.call(id, "load", [id, stored.schema, stored.snapshot, updates, stored.ended], {
+            spent: (ms) => {
+              loadMs = ms;
+            },
+          });
           loaded = true;
           declared = JSON.stringify(stored.schema.fields);
           return;

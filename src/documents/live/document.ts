@@ -4,6 +4,7 @@ import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { Appender } from "./appender.js";
 import { createAppends, ended } from "./appends.js";
+import type { Budgets } from "./budgets.js";
 import { createContent } from "./content.js";
 import { createHold } from "./hold.js";
 import { createLoader } from "./loader.js";
@@ -42,6 +43,7 @@ export interface DocumentParts {
   readonly engine: DocumentEngine;
   readonly appender: Appender;
   readonly refresher: Refresher;
+  readonly budgets: Budgets;
   warn(message: string, error: unknown, document: string): void;
   committed(document: Document, notice: CommitNotice): void;
   unexplained(key: DocumentKey): void;
@@ -74,6 +76,8 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   const warn = (message: string, error: unknown) => parts.warn(message, error, id);
   let nextOrder = 0;
   let appending = 0;
+  /** Of these, the ones whose author has to wait; see budgets. */
+  let held = 0;
   let references = 0;
   let closed = false;
 
@@ -101,6 +105,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   const appends = createAppends(state, {
     engine,
     appender: parts.appender,
+    budgets: parts.budgets,
     stale: loader.stale,
     takeAsking: news.takeAsking,
     giveAsking: news.giveAsking,
@@ -169,11 +174,24 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     if (closed) return Promise.reject(new Error("this node is closing; join again"));
     if (author.userId === "") return Promise.reject(new PerchError("PE401", "the update has no author"));
     appending++;
-    return new Promise((resolve, reject) => {
+    const { life } = state;
+    return new Promise<{ seq: number }>((resolve, reject) => {
+      held++;
+      parts.budgets.turn(author.userId, () => {
+        held--;
+        if (closed) reject(new Error("this node is closing; join again"));
+        else if (life !== state.life) reject(ended());
+        else begin(resolve, reject);
+      });
+    }).finally(() => {
+      appending--;
+    });
+
+    function begin(resolve: (result: { seq: number }) => void, reject: (error: unknown) => void): void {
       waiting.push({
         kind: "append",
         order: nextOrder++,
-        life: state.life,
+        life,
         updates,
         author,
         origin,
@@ -181,17 +199,11 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
         ends: null,
         losses: 0,
         rechecked: false,
-        resolve: (result) => {
-          appending--;
-          resolve(result);
-        },
-        reject: (error) => {
-          appending--;
-          reject(error);
-        },
+        resolve,
+        reject,
       });
       pump();
-    });
+    }
   }
 
   function exclusive<T>(work: (held: HeldDocument) => Promise<T>): Promise<T> {
@@ -245,7 +257,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       return appending;
     },
     get quiet() {
-      return idle() && !state.busy && !state.behind && waiting.length === 0;
+      return idle() && !state.busy && !state.behind && waiting.length === 0 && held === 0;
     },
     async begin() {
       state.busy = true;

@@ -2,6 +2,7 @@ import type { Database } from "../../database/types.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import { type AppenderOptions, createAppender } from "./appender.js";
+import { createBudgets } from "./budgets.js";
 import { createDocument, type Document } from "./document.js";
 import { createRefresher } from "./refresher.js";
 import type { CommitNotice, LiveDocument, LiveDocuments } from "./types.js";
@@ -33,6 +34,7 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
   const idleDocuments = limits.idleDocuments ?? 500;
   const appender = createAppender(db, limits);
   const refresher = createRefresher(db);
+  const budgets = createBudgets();
   const documents = new Map<string, Document>();
   const opening = new Map<string, Promise<Document>>();
   /** Without a reference, longest unused first, and since when. */
@@ -59,6 +61,7 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
       engine,
       appender,
       refresher,
+      budgets,
       warn,
       committed: (committed, notice) => tell(committedListeners, committed, notice),
       unexplained: (unexplained) => tell(unexplainedListeners, unexplained),
@@ -108,6 +111,8 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
 
   async function close(): Promise<void> {
     clearInterval(sweep);
+    for (const document of documents.values()) document.close();
+    budgets.close();
     const end = Date.now() + (limits.closeMs ?? 4_000);
     // What was being opened arrives meanwhile, and is closed as well.
     const busy = () => {
