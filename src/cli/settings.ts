@@ -69,6 +69,12 @@ export function serveSettings(
   return { ...own.data, gateway };
 }
 
+/** Variables that are named like a setting and are none: most likely one that is misspelt, and has no effect. */
+export function unknownSettings(env: Readonly<Record<string, string | undefined>> = process.env): string[] {
+  const known = new Set([...describeGatewaySettings().map(({ name }) => name), ...names.map(variable)]);
+  return Object.keys(env).filter((name) => name.startsWith("PERCH_") && env[name] && !known.has(name));
+}
+
 /** Every setting with its default, as lines for `--help`. */
 export function settingsHelp(): string {
   const own = names.map((name) => {

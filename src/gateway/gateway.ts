@@ -17,6 +17,7 @@ import type { Metrics } from "./metrics.js";
 import { createPresence, type Presence } from "./presence.js";
 import { createPresenceExchange } from "./presence-exchange.js";
 import { closeCode, maxFrameBytes, roomType } from "./protocol.js";
+import { createReadiness } from "./readiness.js";
 import { recheckAccess } from "./recheck.js";
 import { addressOfClient, isAllowedOrigin, targetOf, tokenOf } from "./requests.js";
 import { type GatewaySettings, isDevelopmentMode, refuseOpenDevelopmentMode } from "./settings.js";
@@ -66,6 +67,7 @@ export async function startGateway({
   refuseOpenDevelopmentMode(settings);
   if (isDevelopmentMode(settings)) log.warn("development mode: a token is a plain user id");
   const verifyToken = createTokenVerifier(settings);
+  const readiness = createReadiness(db, log);
   const connections = new Set<OpenConnection>();
   const addresses = createCounts(settings.maxSocketsPerAddress);
   const users = createCounts(settings.maxSocketsPerUser);
@@ -86,11 +88,17 @@ export async function startGateway({
   const channels: Record<string, OpenChannel> = {
     [roomType.document]: documentChannels({
       live,
-      onFault: (error) => log.warn({ err: error }, "an append failed"),
+      onFault: (error) => {
+        readiness.writeFailed(error);
+        log.warn({ err: error }, "an append failed");
+      },
       onForbidden: () => {
         recheckAt = 0;
       },
-      onCommitted: (updates, ms) => telemetry.committed(updates, ms / 1000),
+      onCommitted: (updates, ms) => {
+        readiness.wrote();
+        telemetry.committed(updates, ms / 1000);
+      },
       onDelivered: (ms) => telemetry.delivered(ms / 1000),
     }),
     [roomType.presence]: presence.open("ephemeral"),
@@ -125,6 +133,7 @@ export async function startGateway({
     log,
     verifyToken,
     telemetry,
+    readiness,
     rings: rings ?? listenForRings(db, log),
     addresses,
     users,

@@ -10,7 +10,7 @@ import { createDocumentRequests, documentParts, documentQuery, historyQuery } fr
 import { openApiDocument } from "./openapi.js";
 import { type Match, type OperationName, operationsAt } from "./operations.js";
 import { type Problem, problem, problemBody, problemOf } from "./problems.js";
-import { createReadiness } from "./readiness.js";
+import type { Readiness } from "./readiness.js";
 import { addressOfClient, isAllowedOrigin, readBody, targetOf, tokenOf } from "./requests.js";
 import type { GatewaySettings } from "./settings.js";
 import { queryOf } from "./shapes.js";
@@ -27,6 +27,7 @@ export interface HttpServices {
   readonly log: Logger;
   readonly verifyToken: VerifyToken;
   readonly telemetry: Telemetry;
+  readonly readiness: Readiness;
   /** Where the database's rings come from. */
   readonly rings: RingSource;
   /** Connections of each address and of each user. */
@@ -61,7 +62,7 @@ interface Exchange {
 /** Answers the gateway's HTTP requests. */
 export function createHttpHandler(services: HttpServices): HttpHandler {
   const { db, settings, log, verifyToken, telemetry } = services;
-  const databaseTrouble = createReadiness(db, log);
+  const { readiness } = services;
   const streams = createStreams({ ...services, onEnded: telemetry.streamEnded });
   telemetry.watchStreams(streams);
   const documents = createDocumentRequests(services);
@@ -104,7 +105,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       return json(openApi);
     },
     healthz: async () => json('{"status":"ok"}'),
-    readyz: readiness,
+    readyz,
     async metrics() {
       await figures.refresh();
       const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
@@ -112,8 +113,8 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
   };
 
-  async function readiness(): Promise<Answer> {
-    const reason = services.isDraining() ? "shutting down" : (services.notReady() ?? (await databaseTrouble()));
+  async function readyz(): Promise<Answer> {
+    const reason = services.isDraining() ? "shutting down" : (services.notReady() ?? (await readiness.trouble()));
     return reason === undefined ? json('{"status":"ready"}') : failed(problem(503, "unavailable", reason));
   }
 
@@ -152,6 +153,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       return { path, result: await handlers[match.name](exchange, match.parts) };
     } catch (error) {
       const failure = problemOf(error);
+      readiness.writeFailed(error);
       if (failure.status >= 500) log.error({ err: error, requestId: exchange.requestId }, "a request failed");
       return { path, result: failed(failure) };
     }

@@ -1,14 +1,26 @@
 import type { Logger } from "pino";
 import type { Queryable } from "../database/types.js";
 
+export interface Readiness {
+  /** Asks whether the database answers, was migrated and takes writes. Out: what is wrong, for people; undefined when nothing is. */
+  trouble(): Promise<string | undefined>;
+  /** Something was committed. */
+  wrote(): void;
+  /** Something could not be committed; counts when the database is at fault. */
+  writeFailed(error: unknown): void;
+}
+
 const timeoutMs = 2_000;
 
-/**
- * Asks the database whether it answers, and was migrated. Out: what is wrong, for people; undefined when nothing is. Those who
- * ask at once share one question: however often a node is asked, one connection is kept busy by it.
- */
-export function createReadiness(db: Queryable, log: Logger): () => Promise<string | undefined> {
+/** Full disk, out of memory or connections, failing devices, a server that only reads: reading may go on as if nothing were wrong. */
+const takesNoWrites = /^(53...|58...|25006)$/;
+/** Then nobody writes here any more, so nobody sees whether it works again: after this long it is tried. */
+const distrustMs = 15_000;
+
+/** Those who ask at once share one question: however often a node is asked, one connection is kept busy by it. */
+export function createReadiness(db: Queryable, log: Logger, now: () => number = Date.now): Readiness {
   let asking: Promise<string | undefined> | undefined;
+  let failedAt = Number.NEGATIVE_INFINITY;
 
   async function ask(): Promise<string | undefined> {
     let timer: NodeJS.Timeout | undefined;
@@ -16,8 +28,13 @@ export function createReadiness(db: Queryable, log: Logger): () => Promise<strin
       timer = setTimeout(() => reject(new Error("no answer in time")), timeoutMs);
     });
     try {
-      await Promise.race([db.query("select from perch.document_tables limit 1"), late]);
-      return undefined;
+      // Fails also when nothing was migrated.
+      const answer = db.query<{ only_reads: boolean }>(
+        `select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as only_reads
+           from (select count(*) from (select from perch.document_tables limit 1) t) c`,
+      );
+      const [row] = await Promise.race([answer, late]);
+      return row?.only_reads === false ? undefined : "the database takes no writes: it only reads";
     } catch (error) {
       log.warn({ err: error }, "not ready: the database does not answer");
       return "the database does not answer";
@@ -26,10 +43,20 @@ export function createReadiness(db: Queryable, log: Logger): () => Promise<strin
     }
   }
 
-  return () => {
-    asking ??= ask().finally(() => {
-      asking = undefined;
-    });
-    return asking;
+  return {
+    trouble() {
+      if (now() - failedAt < distrustMs) return Promise.resolve("the database takes no writes");
+      asking ??= ask().finally(() => {
+        asking = undefined;
+      });
+      return asking;
+    },
+    wrote() {
+      failedAt = Number.NEGATIVE_INFINITY;
+    },
+    writeFailed(error) {
+      const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
+      if (typeof code === "string" && takesNoWrites.test(code)) failedAt = now();
+    },
   };
 }

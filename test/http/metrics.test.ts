@@ -151,7 +151,7 @@ describeEachEngine("metrics", (open) => {
     cleanup(() => worker.close());
     const settled = await until(async () => {
       const { value } = await scrape(node);
-      return value("perch_set_aside_updates") === 1 && value("perch_pending_updates") === 0 && { value };
+      return value("perch_set_aside_updates") === 1 && value("perch_pending_updates") === 0 ? { value } : undefined;
     }, 30_000);
     expect(settled.value("perch_merge_lag_seconds")).toBe(0);
   });
