@@ -58,6 +58,16 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
     throw error;
   }
 
+  let underWay = 0;
+  async function counted<T>(work: () => Promise<T>): Promise<T> {
+    underWay++;
+    try {
+      return await work();
+    } finally {
+      underWay--;
+    }
+  }
+
   async function transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     try {
       return await client.transaction(async (inner) => {
@@ -92,8 +102,8 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
   return {
     kind: "pglite",
     client,
-    query: (sql, params) => run(client, sql, params),
-    transaction,
+    query: <Row>(sql: string, params?: readonly unknown[]) => counted(() => run<Row>(client, sql, params)),
+    transaction: (work) => counted(() => transaction(work)),
     async listen(channels, on) {
       let closed = false;
       const guarded = (call: () => void) => {
@@ -120,6 +130,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
       subscriptions.add(subscription);
       return subscription;
     },
+    stats: () => ({ max: 1, open: 1, idle: underWay === 0 ? 1 : 0, waiting: Math.max(0, underWay - 1) }),
     dump: () => client.dumpDataDir("none"),
     close() {
       closing ??= (async () => {

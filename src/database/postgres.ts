@@ -42,10 +42,11 @@ export function openPostgres(options: PostgresOptions): Database {
     connectionTimeoutMillis: connectTimeoutMs,
     keepAlive: true,
   };
+  const max = options.poolSize ?? 10;
   const pool = new pg.Pool({
     ...connection,
     connectionString: options.url,
-    max: options.poolSize ?? 10,
+    max,
     types: rowTypes,
   });
   // A pool that is being closed loses its connections; that is no news.
@@ -105,6 +106,7 @@ export function openPostgres(options: PostgresOptions): Database {
       subscriptions.add(tracked);
       return tracked;
     },
+    stats: () => ({ max, open: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
     close() {
       closing ??= (async () => {
         await Promise.all([...subscriptions].map((subscription) => subscription.close()));

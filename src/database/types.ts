@@ -32,6 +32,18 @@ export interface Subscription {
   close(): Promise<void>;
 }
 
+/** How the connections are used at this moment. PGlite is one session, which counts as one connection. */
+export interface PoolStats {
+  /** The most there may be. */
+  readonly max: number;
+  /** Those there are. */
+  readonly open: number;
+  /** Of these, the ones that do nothing. */
+  readonly idle: number;
+  /** Queries and transactions that wait for a connection: for long above 0, the pool is too small or the database too slow. */
+  readonly waiting: number;
+}
+
 export interface Database extends Queryable {
   readonly kind: "postgres" | "pglite";
   /**
@@ -42,6 +54,8 @@ export interface Database extends Queryable {
   transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
   /** Listens on channels until closed; resolves once LISTEN is in force, after the first `ready()`. */
   listen(channels: readonly string[], on: ListenHandlers): Promise<Subscription>;
+  /** Costs nothing: it is all known here. The connection that listens is not among them. */
+  stats(): PoolStats;
   /** Ends subscriptions and connections; safe to call twice. */
   close(): Promise<void>;
 }

@@ -15,9 +15,23 @@ export interface InboxOptions {
   readonly concurrency: number;
 }
 
+export interface InboxStats {
+  /** Documents in which something is pending, as of the last look. */
+  readonly pending: number;
+  /**
+   * For how long the oldest of that has been pending; 0 when nothing is. What came before this worker started counts from its first
+   * look, until it is claimed. Stays high when a document cannot be merged.
+   */
+  readonly mergeLagMs: number;
+  /** What this worker has looked after since it started, and how much of that it set aside with an error. */
+  readonly merged: number;
+  readonly setAside: number;
+}
+
 export interface Inbox {
   /** Something may be pending. Out: resolves when it has been looked at; merging goes on behind. */
   wake(): Promise<void>;
+  stats(): InboxStats;
   /** Begins nothing more; resolves when nothing is under way. */
   close(): Promise<void>;
 }
@@ -33,6 +47,10 @@ export function createInbox({ db, live, log, concurrency }: InboxOptions): Inbox
   const errands = createErrands("merging a document's inbox", concurrency, log);
   /** Documents in which something was pending while they were being merged: it may have come too late for that. */
   const missed = new Set<string>();
+  /** Documents with something pending, and since when. */
+  const pending = new Map<string, number>();
+  let merged = 0;
+  let setAside = 0;
   let looking: Promise<void> | undefined;
   let again = false;
   let closed = false;
@@ -44,10 +62,18 @@ export function createInbox({ db, live, log, concurrency }: InboxOptions): Inbox
       const { working, resting } = errands.counts();
       const max = maxDocuments + working + resting;
       const found = await db.query<KeyRow>("select * from perch.pending_documents(max_count => $1)", [max]);
-      const merging = found.map(keyOf).flatMap((key) => begin(key) ?? []);
+      const keys = found.map(keyOf);
+      note(new Set(keys.map(documentId)));
+      const merging = keys.flatMap((key) => begin(key) ?? []);
       if (found.length === max) void Promise.all(merging).then(() => wake());
       await new Promise((done) => setTimeout(done, betweenLooksMs));
     } while (again && !closed);
+  }
+
+  function note(ids: ReadonlySet<string>): void {
+    const now = Date.now();
+    for (const id of [...pending.keys()]) if (!ids.has(id) && !errands.working(id)) pending.delete(id);
+    for (const id of ids) if (!pending.has(id)) pending.set(id, now);
   }
 
   function begin(key: DocumentKey): Promise<unknown> | undefined {
@@ -61,11 +87,17 @@ export function createInbox({ db, live, log, concurrency }: InboxOptions): Inbox
 
   async function mergeDocument(key: DocumentKey): Promise<void> {
     const document = await live.open(key);
+    const { id } = document;
+    const claimed = (oldestMs: number) =>
+      pending.set(id, Math.min(pending.get(id) ?? Date.now(), Date.now() - oldestMs));
     try {
       while (!closed) {
-        const merged = await document.exclusive((held) => mergeSome(db, held, key));
-        if (merged < maxItems) return;
+        const done = await document.exclusive((held) => mergeSome(db, held, key, claimed));
+        merged += done.merged;
+        setAside += done.setAside;
+        if (done.merged < maxItems) break;
       }
+      pending.delete(id);
     } finally {
       document.release();
     }
@@ -84,6 +116,12 @@ export function createInbox({ db, live, log, concurrency }: InboxOptions): Inbox
 
   return {
     wake,
+    stats: () => ({
+      pending: pending.size,
+      mergeLagMs: pending.size === 0 ? 0 : Date.now() - Math.min(...pending.values()),
+      merged,
+      setAside,
+    }),
     async close() {
       closed = true;
       await looking;
@@ -111,6 +149,8 @@ interface Item {
   patch: string | null;
   base_seq: number | null;
   user_id: string;
+  /** By the clock of the database. */
+  age_ms: number;
 }
 
 interface Outcome extends MergedPush, Merged {
@@ -120,7 +160,8 @@ interface Outcome extends MergedPush, Merged {
 // Whoever holds the document's row in a long transaction of their own makes this document wait, not the worker.
 const claimSql = `
   with patience as materialized (select set_config('lock_timeout', $6, true) as set)
-  select i.seq, i.kind, i.payload, i.patch::text as patch, i.base_seq, i.user_id
+  select i.seq, i.kind, i.payload, i.patch::text as patch, i.base_seq, i.user_id,
+         (extract(epoch from clock_timestamp() - i.created_at) * 1000)::float8 as age_ms
     from patience
    cross join lateral perch.claim_inbox(space_id => $1, app_id => $2, table_name => $3, record_id => $4,
                                         max_count => case when patience.set is not null then $5::int end) i`;
@@ -136,16 +177,23 @@ const finishSql = `
  * Merges the oldest pending items of a document, in one transaction: they move from the inbox to the tail together with the
  * positions they get there, or stay. Nobody sees the merged copy before the commit (see `HeldDocument.merge`); after it, readers are
  * given what the database then has.
- * Out: how many were looked after; 0 also when another worker has the document.
+ * `claimed` is told the age of the oldest. Out: how many were looked after, and how many of them were set aside; 0 also when another
+ * worker has the document.
  */
-async function mergeSome(db: Database, held: HeldDocument, key: DocumentKey): Promise<number> {
+async function mergeSome(
+  db: Database,
+  held: HeldDocument,
+  key: DocumentKey,
+  claimed: (oldestMs: number) => void,
+): Promise<{ merged: number; setAside: number }> {
   const address = [key.spaceId, key.appId, key.tableName, key.recordId];
   let begun = false;
   let committed = false;
   try {
-    const count = await db.transaction(async (tx) => {
+    const done = await db.transaction(async (tx) => {
       const items = await tx.query<Item>(claimSql, [...address, maxItems, lockTimeoutMs]);
-      if (items.length === 0) return 0;
+      if (items.length === 0) return { merged: 0, setAside: 0 };
+      claimed(items[0]?.age_ms ?? 0);
       begun = true;
       const outcomes = await held.merge(tx, (session) => mergeItems(tx, session, key, items));
       // Only now, at the end: from here to the commit the row of the document is locked, and other nodes wait.
@@ -156,10 +204,10 @@ async function mergeSome(db: Database, held: HeldDocument, key: DocumentKey): Pr
         outcomes.map(({ error }) => error && describe(error)),
         outcomes.map(({ ends }) => ends && JSON.stringify(ends)),
       ]);
-      return items.length;
+      return { merged: items.length, setAside: outcomes.filter(({ error }) => error !== null).length };
     });
     committed = true;
-    return count;
+    return done;
   } finally {
     if (begun) await held.merged(committed);
   }

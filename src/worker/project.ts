@@ -51,7 +51,7 @@ export async function projectDocument(
   const [row] = await db.query<ProjectedRow>(projectSql, [...address(document.key), seq, json, size, lockTimeoutMs]);
   // Deleted meanwhile.
   if (!row) return;
-  document.projected(size);
+  document.projected(size, { updates: row.tail_count, bytes: row.tail_bytes });
   if (!shouldFold({ count: row.tail_count, bytes: row.tail_bytes }, document.snapshotBytes, settings)) return;
   try {
     await foldDocument(db, document);
@@ -67,7 +67,9 @@ export async function foldDocument(db: Queryable, document: LiveDocument): Promi
     seq: held.position,
   }));
   const [row] = await db.query<{ folded: boolean }>(foldSql, [...address(document.key), snapshot, seq, lockTimeoutMs]);
-  return row?.folded ?? false;
+  const folded = row?.folded ?? false;
+  if (folded) document.folded();
+  return folded;
 }
 
 function address({ spaceId, appId, tableName, recordId }: DocumentKey): string[] {

@@ -14,9 +14,17 @@ export interface ProjectionsOptions {
   readonly settings: WorkerSettings;
 }
 
+export interface ProjectionsStats {
+  /** Documents of which this worker knows that their records are behind. */
+  readonly behind: number;
+  /** For how long the one longest behind has been so; 0 when none is. */
+  readonly projectionLagMs: number;
+}
+
 export interface Projections {
   /** Claims the projections that are overdue, whoever should have made them; making them goes on behind. */
   takeOver(): Promise<void>;
+  stats(): ProjectionsStats;
   /** Begins nothing more; resolves when nothing is under way. What is due stays in the queue. */
   close(): Promise<void>;
 }
@@ -154,6 +162,10 @@ export function createProjections({ db, live, log, settings }: ProjectionsOption
 
   return {
     takeOver,
+    stats() {
+      const since = [...dirty.values()].flatMap(({ firstAt }) => firstAt ?? []);
+      return { behind: since.length, projectionLagMs: since.length === 0 ? 0 : Date.now() - Math.min(...since) };
+    },
     async close() {
       closed = true;
       stopListening();

@@ -1,8 +1,8 @@
 import type { Database, Subscription } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
 import { createDeclarations } from "./declarations.js";
-import { createInbox } from "./inbox.js";
-import { createProjections } from "./projections.js";
+import { createInbox, type InboxStats } from "./inbox.js";
+import { createProjections, type ProjectionsStats } from "./projections.js";
 import { type Retention, startRetention } from "./retention.js";
 import { channels, parseRing, type Ring } from "./rings.js";
 import { defaultWorkerSettings, type WorkerSettings } from "./settings.js";
@@ -22,6 +22,8 @@ export interface WorkerOptions {
   settings?: Partial<WorkerSettings> | undefined;
 }
 
+export type WorkerStats = InboxStats & ProjectionsStats;
+
 export interface Worker {
   /**
    * Tells of every notification on perch_changes and perch_documents, so that a process listens once. `ready` is called when
@@ -30,6 +32,8 @@ export interface Worker {
   onRing(listener: (ring: Ring) => void, ready?: () => void): () => void;
   /** Whether LISTEN is in force. */
   listening(): boolean;
+  /** How far the worker is behind. Costs nothing: it is all known here. */
+  stats(): WorkerStats;
   /** Begins nothing more, waits for what is under way, within `closeMs`. What is not done stays in the tables. */
   close(): Promise<void>;
 }
@@ -148,6 +152,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       return () => listeners.delete(listener);
     },
     listening: () => listening,
+    stats: () => ({ ...inbox.stats(), ...projections.stats() }),
     close() {
       closing ??= close();
       return closing;

@@ -37,6 +37,21 @@ describeEachEngine("a database", (open) => {
     });
   });
 
+  it("says how its connections are used", async () => {
+    const { db } = await open();
+    await db.query("select 1");
+    const idle = db.stats();
+    expect(idle.open).toBe(idle.idle);
+    expect(idle.waiting).toBe(0);
+    const queries = Array.from({ length: idle.max + 5 }, () => db.transaction((tx) => tx.query("select 1")));
+    await waitFor(() => db.stats().idle === 0);
+    const busy = db.stats();
+    expect(busy.open).toBeLessThanOrEqual(busy.max);
+    expect(busy.waiting).toBeGreaterThan(0);
+    await Promise.all(queries);
+    expect(db.stats()).toMatchObject({ idle: db.stats().open, waiting: 0 });
+  });
+
   it("takes parameters of the same types on every engine", async () => {
     const { db } = await open();
     const at = new Date("2026-01-02T03:04:05.678Z");

@@ -155,6 +155,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     if (complete) {
       await deliver(result, accepted);
       state.position = last.seq;
+      state.rings.committed(last.seq);
     } else if (last) {
       state.content.unload();
       state.behind = true;

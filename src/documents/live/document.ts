@@ -13,7 +13,7 @@ import type { Refresher } from "./refresher.js";
 import { createRings } from "./rings.js";
 import { type DocumentState, discard } from "./state.js";
 import { createSubscribers } from "./subscribers.js";
-import type { Author, CommitNotice, HeldDocument, Joined, LiveDocument, UpdateListener } from "./types.js";
+import type { Author, CommitNotice, HeldDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
 
 /*
  * One document held open. What makes it safe is who may touch the engine's copy, and when:
@@ -47,6 +47,8 @@ export interface DocumentParts {
   warn(message: string, error: unknown, document: string): void;
   committed(document: Document, notice: CommitNotice): void;
   unexplained(key: DocumentKey): void;
+  /** The ring of an own commit came after so long. */
+  rang(lagMs: number): void;
   /** The last reference was given back. */
   released(document: Document): void;
 }
@@ -57,6 +59,9 @@ export interface Document extends LiveDocument {
   readonly warm: boolean;
   /** Appends that are neither committed nor refused. */
   readonly appending: number;
+  readonly tail: Tail;
+  /** Since when the ring of an own commit has been on its way. */
+  readonly awaitsRingSince: number | undefined;
   /** Nothing waits and nothing is under way. */
   readonly quiet: boolean;
   /** Loads the document for the first time. Errors: PE404. */
@@ -86,7 +91,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     id,
     content: createContent(id, engine),
     subscribers: createSubscribers((error) => warn("a reader of committed updates threw", error)),
-    rings: createRings(() => parts.unexplained(key)),
+    rings: createRings(() => parts.unexplained(key), parts.rang),
     waiting: [],
     position: 0,
     life: 0,
@@ -256,6 +261,12 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     get appending() {
       return appending;
     },
+    get tail() {
+      return loader.sizes.tail;
+    },
+    get awaitsRingSince() {
+      return rings.awaitedSince();
+    },
     get quiet() {
       return idle() && !state.busy && !state.behind && waiting.length === 0 && held === 0;
     },
@@ -276,8 +287,12 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       pump();
     },
     reload: () => content.unload(),
-    projected(bytes) {
+    projected(bytes, tail) {
       loader.sizes.projection = bytes;
+      loader.sizes.tail = tail;
+    },
+    folded() {
+      loader.sizes.tail = { updates: 0, bytes: 0 };
     },
     retain() {
       references++;

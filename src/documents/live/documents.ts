@@ -5,7 +5,7 @@ import { type AppenderOptions, createAppender } from "./appender.js";
 import { createBudgets } from "./budgets.js";
 import { createDocument, type Document } from "./document.js";
 import { createRefresher } from "./refresher.js";
-import type { CommitNotice, LiveDocument, LiveDocuments } from "./types.js";
+import type { CommitNotice, LiveDocument, LiveDocuments, LiveStats } from "./types.js";
 
 export interface LiveLimits extends AppenderOptions {
   /** How long a document that nobody has open is kept. Default 30,000. */
@@ -41,6 +41,7 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
   const unused = new Map<Document, number>();
   const committedListeners = new Set<(document: LiveDocument, notice: CommitNotice) => void>();
   const unexplainedListeners = new Set<(key: DocumentKey) => void>();
+  let notifyLagMs: number | undefined;
   let closing: Promise<void> | undefined;
 
   const warn = (message: string, error: unknown, document?: string) => log?.warn({ err: error, document }, message);
@@ -64,6 +65,9 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
       budgets,
       warn,
       committed: (committed, notice) => tell(committedListeners, committed, notice),
+      rang: (lagMs) => {
+        notifyLagMs = lagMs;
+      },
       unexplained: (unexplained) => tell(unexplainedListeners, unexplained),
       released,
     });
@@ -158,17 +162,26 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
         if (document.key.appId === appId && document.key.tableName === tableName) document.reload();
       }
     },
-    stats() {
-      const all = [...documents.values()];
-      return {
-        documents: all.length,
-        warm: all.filter((document) => document.warm).length,
-        appending: all.reduce((sum, document) => sum + document.appending, 0),
-      };
-    },
+    stats: () => statsOf([...documents.values()], notifyLagMs),
     close() {
       closing ??= close();
       return closing;
     },
+  };
+}
+
+function statsOf(all: readonly Document[], notifyLagMs: number | undefined): LiveStats {
+  const sum = (of: (document: Document) => number) => all.reduce((total, document) => total + of(document), 0);
+  const now = performance.now();
+  const lags = all.flatMap(({ awaitsRingSince }) => (awaitsRingSince === undefined ? [] : [now - awaitsRingSince]));
+  return {
+    documents: all.length,
+    warm: sum(({ warm }) => (warm ? 1 : 0)),
+    appending: sum(({ appending }) => appending),
+    readers: sum(({ readers }) => readers),
+    tailUpdates: sum(({ tail }) => tail.updates),
+    tailBytes: sum(({ tail }) => tail.bytes),
+    longestTail: all.reduce((most, { tail }) => Math.max(most, tail.updates), 0),
+    notifyLagMs: lags.length === 0 ? notifyLagMs : Math.max(notifyLagMs ?? 0, ...lags),
   };
 }

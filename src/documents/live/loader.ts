@@ -2,10 +2,11 @@ import type { Queryable } from "../../database/types.js";
 import type { DocumentNews } from "./news.js";
 import type { DocumentState } from "./state.js";
 import { readDocument, type StoredDocument } from "./stored.js";
+import type { Tail } from "./types.js";
 
 export interface Loader {
-  /** Bytes of the last known projection and snapshot. */
-  readonly sizes: { projection: number; snapshot: number };
+  /** Bytes of the last known projection and snapshot, and what is behind that. */
+  readonly sizes: { projection: number; snapshot: number; tail: Tail };
   /**
    * Builds the copy from what is committed, and gives readers what they lack; nothing else may be under way. A document that was
    * deleted meanwhile begins a new life, of which the readers of the old one get nothing.
@@ -19,7 +20,7 @@ export interface Loader {
 
 export function createLoader(state: DocumentState, { db, news }: { db: Queryable; news: DocumentNews }): Loader {
   const { key, content, subscribers, rings } = state;
-  const sizes = { projection: 0, snapshot: 0 };
+  const sizes = { projection: 0, snapshot: 0, tail: { updates: 0, bytes: 0 } };
   let lifeSeq: number | undefined;
 
   async function load(): Promise<void> {
@@ -28,6 +29,7 @@ export function createLoader(state: DocumentState, { db, news }: { db: Queryable
     await content.load(stored);
     sizes.projection = stored.projectionBytes;
     sizes.snapshot = stored.snapshot?.byteLength ?? 0;
+    sizes.tail = tailOf(stored);
     const before = state.position;
     if (lifeSeq === undefined) {
       lifeSeq = stored.lifeSeq;
@@ -74,4 +76,8 @@ export function createLoader(state: DocumentState, { db, news }: { db: Queryable
       lifeSeq = undefined;
     },
   };
+}
+
+function tailOf({ updates }: StoredDocument): Tail {
+  return { updates: updates.length, bytes: updates.reduce((sum, { payload }) => sum + payload.byteLength, 0) };
 }

@@ -11,6 +11,10 @@ const kept = 64;
 export interface Rings {
   /** An update with this position is in the tail. */
   saw(seq: number): void;
+  /** We have just committed up to this position, and a ring says so. */
+  committed(seq: number): void;
+  /** Since when (of performance.now) such a ring has been on its way; undefined when none is. */
+  awaitedSince(): number | undefined;
   /** In: the ring; up to where everything is known; whether a read is under way, which may explain it; whether news is wanted. */
   ring(seq: number, position: number, reading: boolean, wanted: boolean): void;
   /** Whether a ring asks for a read. */
@@ -23,9 +27,19 @@ export interface Rings {
   failed(answered: readonly number[]): void;
 }
 
-export function createRings(unexplained: () => void): Rings {
+/** `rang` is told how long rings of own commits took to come. */
+export function createRings(unexplained: () => void, rang: (lagMs: number) => void): Rings {
   const seen = new Set<number>();
   let pending: number[] = [];
+  let heard = 0;
+  let awaited: { readonly seq: number; readonly since: number } | undefined;
+
+  function hear(seq: number): void {
+    heard = Math.max(heard, seq);
+    if (awaited === undefined || seq < awaited.seq) return;
+    rang(performance.now() - awaited.since);
+    awaited = undefined;
+  }
 
   return {
     saw(seq) {
@@ -36,7 +50,14 @@ export function createRings(unexplained: () => void): Rings {
         break;
       }
     },
+    committed(seq) {
+      // The ring may overtake the answer.
+      if (heard >= seq) rang(0);
+      else awaited ??= { seq, since: performance.now() };
+    },
+    awaitedSince: () => awaited?.since,
     ring(seq, position, reading, wanted) {
+      hear(seq);
       if (seen.has(seq)) return;
       if (!reading && (seq <= position || !wanted)) return unexplained();
       pending.push(seq);

@@ -66,8 +66,10 @@ export interface LiveDocument {
   refresh(): Promise<void>;
   /** Runs `work` while nothing of this document is under way; what comes meanwhile waits. Do not nest. */
   exclusive<T>(work: (held: HeldDocument) => Promise<T>): Promise<T>;
-  /** A projection was stored: `projectionBytes` is its size. */
-  projected(bytes: number): void;
+  /** A projection was stored: `projectionBytes` is its size; the tail was then so long. */
+  projected(bytes: number, tail: Tail): void;
+  /** Everything known here was folded into the snapshot. */
+  folded(): void;
   /** Another reference to the same document. */
   retain(): void;
   /** Gives a reference back; without any the document is kept for a while, then forgotten. */
@@ -113,6 +115,26 @@ export interface LiveStats {
   readonly warm: number;
   /** Appends that are neither committed nor refused yet. */
   readonly appending: number;
+  /** Subscriptions to committed updates, over all documents. */
+  readonly readers: number;
+  /**
+   * Updates, and their bytes, behind the snapshots of the documents known here, as of their last load, projection or fold; and the
+   * most updates that one document has. Grows without end when folding does not work.
+   */
+  readonly tailUpdates: number;
+  readonly tailBytes: number;
+  readonly longestTail: number;
+  /**
+   * How long the ring of an own commit took to come back through the database: the last one, or the longest that is still on its
+   * way. Undefined before the first. Grows without end when notifications do not arrive.
+   */
+  readonly notifyLagMs: number | undefined;
+}
+
+/** What is behind the snapshot of a document. */
+export interface Tail {
+  readonly updates: number;
+  readonly bytes: number;
 }
 
 /** What was committed on this node or reached it, for whoever keeps projections. */
