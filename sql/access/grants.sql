@@ -18,7 +18,7 @@ begin
           'set_context', 'set_tenant', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
           'create_space', 'set_space_member', 'remove_space_member',
           'push', 'pull', 'pull_text', 'snapshot_records', 'export_changes',
-          'push_update', 'patch_document', 'document_state', 'document_versions', 'delete_document', 'lock_document',
+          'push_update', 'patch_document', 'pending_updates', 'document_state', 'document_versions', 'delete_document', 'lock_document',
           -- of DocumentStore, whose login is a member of both roles
           'visit_document', 'write_document',
           'put_checkpoint', 'latest_checkpoint', 'get_checkpoint', 'checkpoint_history', 'update_checkpoint_state', 'fork_checkpoint',
@@ -32,6 +32,7 @@ begin
           'setting', 'lock_key', 'check_id', 'fail', 'error_word', 'document_fields',
           'load_document', 'read_document', 'append_updates', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
           'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'projection_delay', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'next_seq',
+          'require_encrypted_table', 'append_encrypted', 'encrypted_state', 'encrypted_news',
           'put_presence', 'presence_news', 'presence_of', 'enter_presence', 'leave_presence',
           'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb'])
       ) as g (role, functions)
@@ -43,7 +44,8 @@ begin
 end
 $grants$;
 
-grant select on perch.spaces, perch.space_members, perch.sync_changes, perch.records, perch.stored_records, perch.documents, perch.document_tables, perch.log_epoch
+grant select on perch.spaces, perch.space_members, perch.sync_changes, perch.records, perch.stored_records, perch.documents, perch.document_tables, perch.log_epoch,
+  perch.encrypted_tables, perch.encrypted_documents, perch.encrypted_records
   to perch_app;
 grant select on perch.checkpoints, perch.threads, perch.stored_checkpoints, perch.checkpoint_values, perch.checkpoint_pieces,
   perch.thread_logs, perch.thread_events, perch.thread_leases
@@ -53,5 +55,6 @@ grant select on all tables in schema perch to perch_worker;
 grant insert, update, delete on
   perch.documents, perch.document_tombstones, perch.document_snapshots, perch.document_updates, perch.document_history, perch.document_inbox, perch.document_queue,
   perch.stored_records, perch.sync_changes, perch.space_heads, perch.push_receipts, perch.owed_rings, perch.watch,
-  perch.presence, perch.presence_head, perch.presence_nodes
+  perch.presence, perch.presence_head, perch.presence_nodes,
+  perch.encrypted_documents, perch.encrypted_records, perch.encrypted_reaches
   to perch_worker;

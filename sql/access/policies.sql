@@ -39,6 +39,10 @@ begin
       ('schema_upgrades',      'true',                                 null),
       ('owed_rings',           'false',                                null),
       ('watch',                'true',                                 null),
+      ('encrypted_tables',     'true',                                 null),
+      ('encrypted_documents',  readable,                               writable),
+      ('encrypted_records',    readable,                               writable),
+      ('encrypted_reaches',    readable,                               writable),
       ('presence',             'false',                                null),
       ('presence_head',        'false',                                null),
       ('presence_nodes',       'false',                                null),
@@ -87,6 +91,7 @@ create policy may_delete on perch.document_inbox for delete
 -- Declarations and the epoch are the DBA's, through functions that only members of perch_owner may execute.
 create policy may_insert on perch.document_tables for insert to perch_owner with check (true);
 create policy may_update on perch.document_tables for update to perch_owner using (true) with check (true);
+create policy may_insert on perch.encrypted_tables for insert to perch_owner with check (true);
 create policy may_update on perch.log_epoch for update to perch_owner using (true) with check (true);
 
 create policy may_insert on perch.schema_versions for insert to perch_owner with check (true);

@@ -15,6 +15,12 @@ begin
       'Example: {"title": "string", "body": "text"}');
   end if;
 
+  if exists (select from perch.encrypted_tables t
+              where t.app_id = declare_table.app_id and t.table_name = declare_table.table_name) then
+    perform perch.fail('PE422', format('table %s holds encrypted documents, which have no fields', declare_table.table_name),
+      jsonb_build_object('table', declare_table.table_name), 'Declare a table of another name.');
+  end if;
+
   for field in select f.key as name, f.value as kind from jsonb_each(declare_table.fields) f loop
     perform perch.check_id(field.name, 'field', 128);
     -- Field names are names of Loro's containers, which takes no slash, and keeps this prefix for itself.

@@ -11,6 +11,11 @@ declare
   logged bigint;
 begin
   perform perch.check_id(delete_document.record_id, 'record_id');
+  if exists (select from perch.encrypted_tables t
+              where t.app_id = delete_document.app_id and t.table_name = delete_document.table_name) then
+    perform perch.delete_encrypted(space, delete_document.app_id, delete_document.table_name, delete_document.record_id);
+    return;
+  end if;
   perform perch.document_fields(delete_document.app_id, delete_document.table_name);
 
   -- From here nobody appends: what version names is all there was.

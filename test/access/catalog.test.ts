@@ -8,6 +8,7 @@ const unledIndexes: Record<string, string> = {
   schema_versions_pkey: "as document_tables_pkey",
   schema_upgrades_pkey: "as document_tables_pkey",
   watch_pkey: "one row, which no user touches",
+  encrypted_tables_pkey: "as document_tables_pkey",
   presence_head_pkey: "as watch_pkey",
   presence_nodes_pkey: "perch's own processes, which no user touches",
   migrations_pkey: "the ledger of migrations, which no user touches",

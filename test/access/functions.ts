@@ -1,4 +1,5 @@
 import { checkpointFunctions } from "./checkpoints.js";
+import { span } from "./world.js";
 
 /**
  * What every function of schema perch does for everybody. A function without an entry here fails the test: add one, with what it
@@ -137,6 +138,7 @@ const changes: Record<string, FunctionEntry> = {
   stamp: piece(),
   tables_digest: piece(),
   time_changes: piece(),
+  time_text: piece(),
 };
 
 const documents: Record<string, FunctionEntry> = {
@@ -154,6 +156,7 @@ const documents: Record<string, FunctionEntry> = {
     `perch.declare_table(app_id => 'notes', table_name => 'more', fields => '{"title": "string"}')`,
     "ok",
   ),
+  pending_updates: app("perch.pending_updates()", "401 0 0 0 0 0"),
   document_versions: app(`(select count(*) from perch.document_versions(${inTeam}))`, "401 403 2 2 2 403"),
   "visit_document: to read": app(
     "(select head_seq from perch.visit_document('notes', 'pages', 'olga-in-team', 'team', false, '{}', '{}'))",
@@ -168,7 +171,7 @@ const documents: Record<string, FunctionEntry> = {
       `perch.write_document('notes', 'pages', 'olga-in-team', 'team', 4, '\\x01', null, null, '{"title": "z"}', 10, true) > 0`,
       "42501",
     ),
-    superuser: "PE403 PE403 PE403 yes yes PE403",
+    superuser: "403 403 403 yes yes 403",
   },
   append_updates: worker(
     `(select coalesce(error, 'ok') from perch.append_updates(space_ids => '{team}', app_ids => '{notes}', table_names => '{pages}',
@@ -211,6 +214,24 @@ const documents: Record<string, FunctionEntry> = {
   ring_documents: piece(),
 };
 
+const diary = "'team', 'notes', 'diaries', 'd1'";
+const encrypted: Record<string, FunctionEntry> = {
+  declare_encrypted_table: dba("perch.declare_encrypted_table(app_id => 'notes', table_name => 'more')", "ok"),
+  append_encrypted: worker(
+    `(select coalesce(error, seq::text) from perch.append_encrypted(${diary}, ${span("eddy", 1)}))`,
+    "2",
+    "42501 42501 42501 2 2 42501",
+  ),
+  encrypted_state: worker(`(select head_seq from perch.encrypted_state(${diary}, '{}', '{}'))`, "1", "0 0 1 1 1 0"),
+  encrypted_news: worker(
+    `(select cardinality(records) from perch.encrypted_news(${diary}, after_seq => 0))`,
+    "1",
+    "0 0 1 1 1 0",
+  ),
+  delete_encrypted: piece(),
+  require_encrypted_table: piece("perch_worker"),
+};
+
 const node = "'00000000-0000-4000-8000-000000000001'";
 const presence: Record<string, FunctionEntry> = {
   enter_presence: worker(`(select others from perch.enter_presence(${node}))`, "yes", "42501"),
@@ -230,6 +251,7 @@ const presence: Record<string, FunctionEntry> = {
 
 export const functions: Record<string, FunctionEntry> = {
   ...context,
+  ...encrypted,
   ...presence,
   ...spaces,
   ...changes,

@@ -103,6 +103,32 @@ export const tables: Record<string, TableEntry> = {
     insertForAll: "23505",
     where: "true",
   },
+  encrypted_tables: {
+    ...declared,
+    app: "select",
+    select: "1",
+    insert: "1",
+    update: "0",
+    delete: "0",
+    fresh: { table_name: "fresh" },
+  },
+  encrypted_documents: {
+    ...ofSpace,
+    app: "select",
+    worker: "all",
+    select: "0 0 1 1 1 0",
+    update: "0 0 0 1 1 0",
+    delete: "0 0 0 1 1 0",
+  },
+  encrypted_records: {
+    ...ofSpace,
+    app: "select",
+    worker: "all",
+    select: "0 0 1 1 1 0",
+    update: "0 0 0 1 1 0",
+    delete: "0 0 0 1 1 0",
+  },
+  encrypted_reaches: { ...ofSpace, ...inner, select: "0 0 1 1 1 0", update: "0 0 0 1 1 0", delete: "0 0 0 1 1 0" },
   // Of the gateway, which has authorised whoever it shows them to.
   presence: { ...inner, select: "0", insert: "x", update: "0", delete: "0", fresh: inTeam, insertForAll: "1" },
   presence_head: {

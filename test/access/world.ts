@@ -57,6 +57,10 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
     await t.asUser(user, (tx) => author(tx, user, space));
   }
   await t.asWorker(work);
+  await t.db.query("select perch.declare_encrypted_table(app_id => 'notes', table_name => 'diaries')");
+  await t.asWorker((tx) =>
+    tx.query(`select perch.append_encrypted('team', 'notes', 'diaries', 'd1', ${span("olga", 0)})`),
+  );
   await t.asWorker(async (tx) => {
     const node = "00000000-0000-4000-8000-000000000002";
     await tx.query("select perch.enter_presence($1)", [node]);
@@ -68,6 +72,11 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
   await t.db.transaction(makeThreads);
   await t.asUser("olga", (tx) => tx.query("select perch.remove_space_member(space_id => 'team', user_id => 'rudi')"));
 }
+
+/** The arguments of perch.append_encrypted for one span of one operation. */
+export const span = (user: string, first: number) =>
+  `life_seq => 0, user_ids => '{${user}}', writable => '{null}', peer_ids => '{1}', firsts => '{${first}}',
+   nexts => '{${first + 1}}', versions => '{null}', payloads => '{x}'`;
 
 /** One record, one document with a pending patch, one deleted document. */
 async function author(tx: Transaction, user: string, space: string | null): Promise<void> {

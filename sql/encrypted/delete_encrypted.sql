@@ -1,0 +1,46 @@
+create or replace function perch.delete_encrypted(space_id text, app_id text, table_name text, record_id text)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  ended_at bigint;
+begin
+  perform from perch.encrypted_documents d
+    where d.space_id = delete_encrypted.space_id and d.app_id = delete_encrypted.app_id
+      and d.table_name = delete_encrypted.table_name and d.record_id = delete_encrypted.record_id
+      for no key update;
+  if not found then
+    return;
+  end if;
+  update perch.encrypted_documents d
+     set head_seq = d.head_seq + 1, life_seq = d.head_seq + 1,
+         ended = perch.merge_ends(d.ended, (
+           select coalesce(jsonb_object_agg(p.peer, p.counter), '{}')
+             from (select e.peer, max(e.counter) as counter
+                     from (select encode(x.peer_id, 'hex') as peer, x.next as counter
+                             from perch.encrypted_records x
+                            where x.space_id = d.space_id and x.app_id = d.app_id and x.table_name = d.table_name
+                              and x.record_id = d.record_id and x.version is null
+                           union all
+                           select v.key, v.value::bigint
+                             from perch.encrypted_records x cross join lateral jsonb_each_text(x.version) v
+                            where x.space_id = d.space_id and x.app_id = d.app_id and x.table_name = d.table_name
+                              and x.record_id = d.record_id and x.version is not null) e
+                    group by e.peer) p))
+   where d.space_id = delete_encrypted.space_id and d.app_id = delete_encrypted.app_id
+     and d.table_name = delete_encrypted.table_name and d.record_id = delete_encrypted.record_id
+  returning d.life_seq into ended_at;
+  delete from perch.encrypted_records x
+   where x.space_id = delete_encrypted.space_id and x.app_id = delete_encrypted.app_id
+     and x.table_name = delete_encrypted.table_name and x.record_id = delete_encrypted.record_id;
+  delete from perch.encrypted_reaches x
+   where x.space_id = delete_encrypted.space_id and x.app_id = delete_encrypted.app_id
+     and x.table_name = delete_encrypted.table_name and x.record_id = delete_encrypted.record_id;
+  perform pg_notify('perch_documents', jsonb_build_object('v', 1, 'space_id', delete_encrypted.space_id, 'app_id', delete_encrypted.app_id,
+    'table', delete_encrypted.table_name, 'id', delete_encrypted.record_id, 'seq', ended_at)::text);
+end
+$$;
+
+comment on function perch.delete_encrypted(text, text, text, text) is
+  'Private. Deletes an encrypted document, for perch.delete_document: its records go, its positions go on, and the operations it had are refused if they come again.';
