@@ -12,7 +12,8 @@ import { treeToJson } from "./tree.js";
  * emptied otherwise is the empty value (see `applyPatch` for how that is told). Integers beyond 2^53 are decimal strings.
  */
 export function project(doc: LoroDoc, fields: Fields): Record<string, Json> {
-  const touched = touchedRoots(doc);
+  // Costs what the document has seen, and scalars do not need it.
+  const touched = Object.values(fields).every(isScalar) ? new Set<string>() : touchedRoots(doc);
   return withHandle(doc.getMap(scalarRoot), (scalars) =>
     Object.fromEntries(
       Object.entries(fields).map(([name, kind]) => {
