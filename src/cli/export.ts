@@ -13,6 +13,7 @@ const help = `Usage: perch export --user USER [--out FILE] [options]
 
 Writes all that a user authored to one file (JSON lines, gzip): changes, also in spaces the user has left, and
 documents with their history. The last line is a manifest with counts and a SHA-256; perch import reads it back.
+Edits to documents that no worker has merged yet are not in it; their number is printed.
 
 Options:
   --user USER          whose content
@@ -70,6 +71,7 @@ async function run(args: string[]): Promise<number | undefined> {
   }
   const progress = progressLine();
   const db = await openDatabase(url === undefined ? {} : { url });
+  let pending = 0;
   try {
     const manifest = await writing(out, (write) =>
       exportUser(db, {
@@ -77,10 +79,18 @@ async function run(args: string[]): Promise<number | undefined> {
         write,
         onProgress: ({ records, changes, documents }) =>
           progress.show(`${changes} changes, ${records} records, ${documents} documents`),
+        onPending: (count) => {
+          pending = count;
+        },
       }),
     );
     progress.end();
     process.stderr.write(`exported ${summary(manifest)}\n`);
+    if (pending > 0) {
+      process.stderr.write(
+        `not in it: ${pending} edits of ${user} to documents that no worker has merged yet; run perch start or perch worker, then export again\n`,
+      );
+    }
     return 0;
   } finally {
     progress.end();

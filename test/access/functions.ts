@@ -156,7 +156,7 @@ const documents: Record<string, FunctionEntry> = {
     `perch.declare_table(app_id => 'notes', table_name => 'more', fields => '{"title": "string"}')`,
     "ok",
   ),
-  pending_updates: app("perch.pending_updates()", "401 0 0 0 0 0"),
+  pending_updates: app("perch.pending_updates()", "401 1 0 0 2 0"),
   document_versions: app(`(select count(*) from perch.document_versions(${inTeam}))`, "401 403 2 2 2 403"),
   "visit_document: to read": app(
     "(select head_seq from perch.visit_document('notes', 'pages', 'olga-in-team', 'team', false, '{}', '{}'))",

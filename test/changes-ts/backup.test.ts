@@ -329,6 +329,19 @@ describe("perch export and perch import", () => {
     expect(damaged).toMatchObject({ code: 1, stderr: expect.stringMatching(/cannot be imported/) });
   });
 
+  it("say how many edits no worker has merged yet, which are not in the file", async () => {
+    const t = await open();
+    await declare(t);
+    const doc = new LoroDoc();
+    doc.getText("body").insert(0, "Hello");
+    await append(t, "ada", doc.export({ mode: "update" }));
+    const exportIt = () =>
+      runPerch(["export", "--user", "ada", "--out", freshPath()], { env: { DATABASE_URL: t.url ?? "" } });
+    expect((await exportIt()).stderr).toMatch(/not in it: 1 edits of ada to documents/);
+    await mergePending(t, "~ada");
+    expect((await exportIt()).stderr).not.toMatch(/not in it/);
+  });
+
   it("leave no half of a file behind, and say what is wrong with the command", async () => {
     const t = await open();
     const env = { env: { DATABASE_URL: t.url ?? "" } };

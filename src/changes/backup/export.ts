@@ -12,6 +12,8 @@ export interface ExportOptions {
   write(line: string): Promise<void> | void;
   /** Called after every batch of lines. */
   onProgress?: ((counts: Readonly<Counts>) => void) | undefined;
+  /** Called when edits of this user to documents still wait to be merged, with their number: they are not in the export. */
+  onPending?: ((count: number) => void) | undefined;
 }
 
 /** What a batch of rows may come to: the next one is made smaller, or greater. */
@@ -90,7 +92,10 @@ export async function exportUser(db: Database, options: ExportOptions): Promise<
       }
     };
 
-    const [log] = await tx.query<{ epoch: string }>("select epoch from perch.log_epoch");
+    const [log] = await tx.query<{ epoch: string; pending: number }>(
+      "select epoch, perch.pending_updates() as pending from perch.log_epoch",
+    );
+    if (log !== undefined && log.pending > 0) options.onPending?.(log.pending);
     const header = { kind: "perch-export", format: formatVersion, perch: version, user_id: options.userId };
     await put(JSON.stringify({ ...header, epoch: log?.epoch, exported_at: new Date().toISOString() }), header);
     await putRows("document_table", documentTables);
