@@ -10,6 +10,13 @@ const types = {
     .optional()
     .describe("where to LISTEN, when DATABASE_URL goes through a transaction-pooling proxy"),
   poolSize: z.coerce.number().int().min(2).max(1_000).default(10).describe("connections to Postgres at most"),
+  queryTimeoutMs: z.coerce
+    .number()
+    .int()
+    .min(1_000)
+    .max(3_600_000)
+    .default(60_000)
+    .describe("how long a statement may take before its connection counts as lost"),
   engineThreads: z.coerce.number().int().min(1).max(64).optional().describe("threads that decode documents"),
   engineTimeoutMs: z.coerce.number().int().min(10).default(5_000).describe("how long one update may take to decode"),
   ...documentLimitTypes,

@@ -1,7 +1,9 @@
 import type { Logger } from "pino";
 import { type MigrateResult, migrate } from "../database/migrate.js";
+import { openDatabase } from "../database/open.js";
 import type { PgliteDatabase } from "../database/pglite.js";
 import { openPgliteSocket, type PgliteSocket } from "../database/pglite-socket.js";
+import type { Database } from "../database/types.js";
 import { isDevelopmentMode } from "../gateway/settings.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { type Connected, connect, requireRoles } from "./connect.js";
@@ -37,12 +39,13 @@ async function run(args: string[]): Promise<number> {
     ...(values["database-url"] === undefined ? {} : { url: values["database-url"] }),
     ...(settings.listenUrl === undefined ? {} : { listenUrl: settings.listenUrl }),
     poolSize: settings.poolSize,
+    queryTimeoutMs: settings.queryTimeoutMs,
     onError: (error) => log.warn({ err: error }, "database"),
   });
   const { db } = connected;
   let socket: PgliteSocket | undefined;
   try {
-    const migrated = await migrate(db);
+    const migrated = await bringUpToDate(db, values["database-url"]);
     await requireRoles(db);
     socket = await openSocket(connected, log);
     const serving = await serve(db, settings, log);
@@ -54,6 +57,17 @@ async function run(args: string[]): Promise<number> {
   } finally {
     await socket?.close();
     await db.close();
+  }
+}
+
+/** A migration takes as long as it takes: on Postgres it has a connection without a time limit. */
+async function bringUpToDate(db: Database, url: string | undefined): Promise<MigrateResult> {
+  if (db.kind === "pglite") return migrate(db);
+  const patient = await openDatabase({ ...(url === undefined ? {} : { url }), poolSize: 1 });
+  try {
+    return await migrate(patient);
+  } finally {
+    await patient.close();
   }
 }
 

@@ -30,6 +30,7 @@ async function run(args: string[]): Promise<number> {
     ...(values["database-url"] === undefined ? {} : { url: values["database-url"] }),
     ...(settings.listenUrl === undefined ? {} : { listenUrl: settings.listenUrl }),
     poolSize: settings.poolSize,
+    queryTimeoutMs: settings.queryTimeoutMs,
     onError: (error) => log.warn({ err: error }, "database"),
   });
   try {

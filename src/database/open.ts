@@ -9,6 +9,8 @@ export interface DatabaseOptions {
   listenUrl?: string;
   /** Connections to Postgres at most; 10 when not given. */
   poolSize?: number;
+  /** How long a statement on Postgres may take before its connection counts as lost; unlimited when not given. */
+  queryTimeoutMs?: number;
   /** What pg_stat_activity shows; "perch" when not given. */
   applicationName?: string;
   /** A folder for the embedded database (PGlite), instead of `url`. */

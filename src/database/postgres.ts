@@ -1,5 +1,5 @@
 import pg from "pg";
-import { toPerchError } from "../errors.js";
+import { PerchError, toPerchError } from "../errors.js";
 import { listenPostgres } from "./postgres-listen.js";
 import { rowTypes } from "./postgres-types.js";
 import type { Database, Subscription, Transaction } from "./types.js";
@@ -9,6 +9,8 @@ export interface PostgresOptions {
   /** Where to LISTEN, when `url` goes through a transaction-pooling proxy, behind which LISTEN is silently useless. */
   listenUrl?: string | undefined;
   poolSize?: number | undefined;
+  /** How long a statement may take before its connection counts as lost; unlimited when not given. */
+  queryTimeoutMs?: number | undefined;
   applicationName?: string | undefined;
   /** Told of errors nobody waits for: an idle connection that broke, a handler of a notification that threw. */
   onError?: ((error: Error) => void) | undefined;
@@ -33,6 +35,8 @@ async function runScript(client: pg.ClientBase, sql: string): Promise<void> {
     throw toPerchError(error) ?? error;
   }
 }
+
+const isServersAnswer = (error: unknown) => error instanceof PerchError || error instanceof pg.DatabaseError;
 
 /** Opens a pool; it connects on first use, so a wrong URL shows with the first query. */
 export function openPostgres(options: PostgresOptions): Database {
@@ -64,14 +68,20 @@ export function openPostgres(options: PostgresOptions): Database {
       broken = error;
     };
     client.on("error", breaks);
+    /** What the server itself did not answer says that nothing more can be asked on this connection. */
+    const noting = <T>(answer: Promise<T>): Promise<T> =>
+      answer.catch((error: unknown) => {
+        if (!isServersAnswer(error)) broken ??= error as Error;
+        throw error;
+      });
     const tx: Transaction = {
-      query: (sql, params) => run(client, sql, params),
-      script: (sql) => runScript(client, sql),
+      query: (sql, params) => noting(run(client, sql, params)),
+      script: (sql) => noting(runScript(client, sql)),
     };
     try {
-      await client.query("begin");
+      await noting(client.query("begin"));
       const result = await work(tx);
-      const committed = await client.query("commit");
+      const committed = await noting(client.query("commit"));
       // Postgres answers the COMMIT of a failed transaction with success and the tag ROLLBACK.
       if (committed.command !== "COMMIT") {
         throw new Error(
@@ -80,9 +90,12 @@ export function openPostgres(options: PostgresOptions): Database {
       }
       return result;
     } catch (error) {
-      await client.query("rollback").catch((failure: Error) => {
-        broken ??= failure;
-      });
+      // A connection that is closed is rolled back by the server; asking for it would only wait once more.
+      if (broken === undefined) {
+        await client.query("rollback").catch((failure: Error) => {
+          broken ??= failure;
+        });
+      }
       throw toPerchError(error) ?? error;
     } finally {
       client.off("error", breaks);

@@ -17,10 +17,18 @@ const takesNoWrites = /^(53...|58...|25006)$/;
 /** Then nobody writes here any more, so nobody sees whether it works again: after this long it is tried. */
 const distrustMs = 15_000;
 
+const writeTroubles: Readonly<Record<string, string>> = {
+  "53100": "its disk is full",
+  "53200": "it is out of memory",
+  "53300": "it has no connection left",
+  "25006": "it only reads",
+};
+
 /** Those who ask at once share one question: however often a node is asked, one connection is kept busy by it. */
 export function createReadiness(db: Queryable, log: Logger, now: () => number = Date.now): Readiness {
   let asking: Promise<string | undefined> | undefined;
   let failedAt = Number.NEGATIVE_INFINITY;
+  let reason = "";
 
   async function ask(): Promise<string | undefined> {
     let timer: NodeJS.Timeout | undefined;
@@ -45,7 +53,7 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
 
   return {
     trouble() {
-      if (now() - failedAt < distrustMs) return Promise.resolve("the database takes no writes");
+      if (now() - failedAt < distrustMs) return Promise.resolve(`the database takes no writes: ${reason}`);
       asking ??= ask().finally(() => {
         asking = undefined;
       });
@@ -56,7 +64,9 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
     },
     writeFailed(error) {
       const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
-      if (typeof code === "string" && takesNoWrites.test(code)) failedAt = now();
+      if (typeof code !== "string" || !takesNoWrites.test(code)) return;
+      failedAt = now();
+      reason = writeTroubles[code] ?? `error ${code}`;
     },
   };
 }
