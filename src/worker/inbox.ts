@@ -39,6 +39,11 @@ export interface Inbox {
 /** Documents shown by one look at the inbox, and items merged in one transaction. */
 const maxDocuments = 100;
 const maxItems = 20;
+/** What is spent on items that have to be set aside is made up for: for so many times as long the document's inbox rests. */
+const restFactor = 9;
+const longestRestMs = 2_000;
+/** Once so much was spent so, the transaction takes no further item: who edits the document meanwhile waits for it. */
+const maxWastedMs = 50;
 /** Rings come in bursts: between two looks there is at least this much time. */
 const betweenLooksMs = 15;
 
@@ -47,6 +52,8 @@ export function createInbox({ db, live, log, concurrency }: InboxOptions): Inbox
   const errands = createErrands("merging a document's inbox", concurrency, log);
   /** Documents in which something was pending while they were being merged: it may have come too late for that. */
   const missed = new Set<string>();
+  /** Documents whose inbox rests after bad items. */
+  const restingInboxes = new Map<string, NodeJS.Timeout>();
   /** Documents with something pending, and since when. */
   const pending = new Map<string, number>();
   let merged = 0;
@@ -60,7 +67,7 @@ export function createInbox({ db, live, log, concurrency }: InboxOptions): Inbox
       again = false;
       // Those at work or at rest may be the oldest: they must not hide the others.
       const { working, resting } = errands.counts();
-      const max = maxDocuments + working + resting;
+      const max = maxDocuments + working + resting + restingInboxes.size;
       const found = await db.query<KeyRow>("select * from perch.pending_documents(max_count => $1)", [max]);
       const keys = found.map(keyOf);
       note(new Set(keys.map(documentId)));
@@ -79,7 +86,7 @@ export function createInbox({ db, live, log, concurrency }: InboxOptions): Inbox
   function begin(key: DocumentKey): Promise<unknown> | undefined {
     const id = documentId(key);
     if (errands.working(id)) missed.add(id);
-    else if (!errands.resting(id) && !closed) {
+    else if (!errands.resting(id) && !restingInboxes.has(id) && !closed) {
       return errands.run(id, () => mergeDocument(key)).then(() => (missed.delete(id) ? begin(key) : undefined));
     }
     return undefined;
@@ -95,12 +102,26 @@ export function createInbox({ db, live, log, concurrency }: InboxOptions): Inbox
         const done = await document.exclusive((held) => mergeSome(db, held, key, claimed));
         merged += done.merged;
         setAside += done.setAside;
+        if (done.wastedMs > 0) {
+          // It may be that more is pending: the rest ends with a look.
+          rest(key, Math.min(longestRestMs, done.wastedMs * restFactor));
+          return;
+        }
         if (done.merged < maxItems) break;
       }
       pending.delete(id);
     } finally {
       document.release();
     }
+  }
+
+  function rest(key: DocumentKey, ms: number): void {
+    const id = documentId(key);
+    const timer = setTimeout(() => {
+      restingInboxes.delete(id);
+      begin(key);
+    }, ms);
+    restingInboxes.set(id, timer);
   }
 
   function wake(): Promise<void> {
@@ -124,6 +145,7 @@ export function createInbox({ db, live, log, concurrency }: InboxOptions): Inbox
     }),
     async close() {
       closed = true;
+      for (const timer of restingInboxes.values()) clearTimeout(timer);
       await looking;
       await errands.settled();
     },
@@ -173,6 +195,13 @@ const finishSql = `
     from (select * from unnest($5::bigint[], $6::bytea[], $7::text[], $8::text[]) with ordinality
             as u (seq, update, error, ends, ordinal) order by ordinal) f`;
 
+interface Merging {
+  readonly merged: number;
+  readonly setAside: number;
+  /** How long those took that had to be set aside. */
+  readonly wastedMs: number;
+}
+
 /**
  * Merges the oldest pending items of a document, in one transaction: they move from the inbox to the tail together with the
  * positions they get there, or stay. Nobody sees the merged copy before the commit (see `HeldDocument.merge`); after it, readers are
@@ -185,17 +214,17 @@ async function mergeSome(
   held: HeldDocument,
   key: DocumentKey,
   claimed: (oldestMs: number) => void,
-): Promise<{ merged: number; setAside: number }> {
+): Promise<Merging> {
   const address = [key.spaceId, key.appId, key.tableName, key.recordId];
   let begun = false;
   let committed = false;
   try {
     const done = await db.transaction(async (tx) => {
       const items = await tx.query<Item>(claimSql, [...address, maxItems, lockTimeoutMs]);
-      if (items.length === 0) return { merged: 0, setAside: 0 };
+      if (items.length === 0) return { merged: 0, setAside: 0, wastedMs: 0 };
       claimed(items[0]?.age_ms ?? 0);
       begun = true;
-      const outcomes = await held.merge(tx, (session) => mergeItems(tx, session, key, items));
+      const { outcomes, wastedMs } = await held.merge(tx, (session) => mergeItems(tx, session, key, items));
       // Only now, at the end: from here to the commit the row of the document is locked, and other nodes wait.
       await tx.query(finishSql, [
         ...address,
@@ -204,7 +233,8 @@ async function mergeSome(
         outcomes.map(({ error }) => error && describe(error)),
         outcomes.map(({ ends }) => ends && JSON.stringify(ends)),
       ]);
-      return { merged: items.length, setAside: outcomes.filter(({ error }) => error !== null).length };
+      const setAside = outcomes.filter(({ error }) => error !== null).length;
+      return { merged: outcomes.length, setAside, wastedMs };
     });
     committed = true;
     return done;
@@ -218,18 +248,22 @@ async function mergeItems(
   session: MergeSession,
   key: DocumentKey,
   items: readonly Item[],
-): Promise<Outcome[]> {
+): Promise<{ outcomes: Outcome[]; wastedMs: number }> {
   const outcomes: Outcome[] = [];
+  let wastedMs = 0;
   for (const item of items) {
+    if (wastedMs > maxWastedMs) break;
     const { seq, user_id: userId } = item;
+    const began = performance.now();
     try {
       const { update, ends } = await mergeItem(tx, session, key, item, outcomes);
       outcomes.push({ seq, userId, update, ends, error: null });
     } catch (error) {
       outcomes.push({ seq, userId, update: null, ends: null, error: reasonToSetAside(error) });
+      wastedMs += performance.now() - began;
     }
   }
-  return outcomes;
+  return { outcomes, wastedMs };
 }
 
 async function mergeItem(
