@@ -4,7 +4,7 @@ import type { Database } from "../database/types.js";
 import { engineLimits } from "../documents/limit-settings.js";
 import { createLiveDocuments } from "../documents/live/documents.js";
 import { createDocumentEngine } from "../documents/loro/engine.js";
-import { addEngineFigures, type Gateway, startGateway } from "../gateway/index.js";
+import { addEngineFigures, addWorkerFigures, type Gateway, startGateway } from "../gateway/index.js";
 import { startWorker } from "../worker/index.js";
 import { type ServeSettings, unknownSettings } from "./settings.js";
 
@@ -41,6 +41,7 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
       notReady: () => (worker.listening() ? undefined : "the connection that listens is being made again"),
     });
     addEngineFigures(gateway.metrics, engine);
+    addWorkerFigures(gateway.metrics, worker);
     return {
       gateway,
       async close() {

@@ -16,6 +16,7 @@ import { loggedError } from "./log.js";
 import type { Metrics } from "./metrics.js";
 import { createPresence, type Presence } from "./presence.js";
 import { createPresenceExchange } from "./presence-exchange.js";
+import { addDocumentFigures, addPoolFigures } from "./process-figures.js";
 import { closeCode, maxFrameBytes, roomType } from "./protocol.js";
 import { createReadiness } from "./readiness.js";
 import { recheckAccess } from "./recheck.js";
@@ -105,7 +106,9 @@ export async function startGateway({
     [roomType.persistedPresence]: presence.open("persisted"),
   };
 
-  const telemetry = createTelemetry(connections, live, presence);
+  const telemetry = createTelemetry(connections, presence);
+  addDocumentFigures(telemetry.metrics, live);
+  addPoolFigures(telemetry.metrics, db);
   const services: ConnectionServices = {
     settings,
     log,

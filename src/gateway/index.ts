@@ -1,6 +1,6 @@
 export { type Gateway, type GatewayOptions, startGateway } from "./gateway.js";
 export { loggedError } from "./log.js";
-export { addEngineFigures } from "./process-figures.js";
+export { addEngineFigures, addWorkerFigures } from "./process-figures.js";
 export {
   describeGatewaySettings,
   type GatewaySettings,

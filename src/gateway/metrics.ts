@@ -23,6 +23,8 @@ export interface Metrics {
   ): void;
   /** The same for one that only ever grows, and that somebody else counts. */
   total(name: string, help: string, read: () => number | undefined): void;
+  /** What several figures are read from, so that it is looked at once each time somebody asks. */
+  shared<T>(read: () => T): () => T;
   /** All of it, for `GET /metrics`. */
   text(): string;
 }
@@ -32,6 +34,7 @@ const bounds = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5,
 
 export function createMetrics(): Metrics {
   const sections: (() => string)[] = [];
+  let asked = 0;
   const section = (name: string, type: string, help: string, lines: () => string[]) =>
     sections.push(() => [`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`, ...lines(), ""].join("\n"));
 
@@ -83,6 +86,18 @@ export function createMetrics(): Metrics {
         return value === undefined ? [] : [`${name} ${value}`];
       });
     },
-    text: () => sections.map((lines) => lines()).join(""),
+    shared(read) {
+      let at = -1;
+      let value: ReturnType<typeof read>;
+      return () => {
+        if (at !== asked) value = read();
+        at = asked;
+        return value;
+      };
+    },
+    text() {
+      asked += 1;
+      return sections.map((lines) => lines()).join("");
+    },
   };
 }

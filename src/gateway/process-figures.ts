@@ -1,5 +1,52 @@
+import type { PoolStats } from "../database/types.js";
+import type { LiveStats } from "../documents/live.js";
 import type { EngineStats } from "../engine/engine.js";
+import type { WorkerStats } from "../worker/index.js";
 import type { Metrics } from "./metrics.js";
+
+/** Adds what this node knows of its documents to the metrics. */
+export function addDocumentFigures(metrics: Metrics, live: { stats(): LiveStats }): void {
+  const stats = metrics.shared(() => live.stats());
+  metrics.gauge("perch_documents", "Documents known on this node.", () => stats().documents);
+  metrics.gauge("perch_documents_warm", "Of these, the ones held in an engine thread.", () => stats().warm);
+  metrics.gauge("perch_document_readers", "Who is told of their edits, over all documents.", () => stats().readers);
+  metrics.gauge("perch_appends_in_flight", "Batches neither committed nor refused yet.", () => stats().appending);
+  metrics.gauge("perch_tail_updates", "Updates behind the snapshots of these documents.", () => stats().tailUpdates);
+  metrics.gauge("perch_tail_bytes", "Bytes of these updates.", () => stats().tailBytes);
+  metrics.gauge(
+    "perch_longest_tail_updates",
+    "The most updates behind one snapshot: grows without end when folding does not work.",
+    () => stats().longestTail,
+  );
+  metrics.gauge(
+    "perch_notify_lag_seconds",
+    "How long the ring of a commit took to come back through the database, or is on its way by now.",
+    () => seconds(stats().notifyLagMs),
+  );
+}
+
+/** Adds how the connections to the database are used. */
+export function addPoolFigures(metrics: Metrics, db: { stats(): PoolStats }): void {
+  const stats = metrics.shared(() => db.stats());
+  metrics.gauge("perch_pool_max_connections", "Connections to the database, at most.", () => stats().max);
+  metrics.gauge("perch_pool_connections", "Connections to the database.", () => stats().open);
+  metrics.gauge("perch_pool_idle_connections", "Of these, the ones that do nothing.", () => stats().idle);
+  metrics.gauge("perch_pool_waiting", "Queries and transactions that wait for one.", () => stats().waiting);
+}
+
+/** Adds what the worker of this process has done. */
+export function addWorkerFigures(metrics: Metrics, worker: { stats(): WorkerStats }): void {
+  const stats = metrics.shared(() => worker.stats());
+  metrics.total(
+    "perch_merged_total",
+    "Updates and patches of SQL callers that were looked after.",
+    () => stats().merged,
+  );
+  metrics.total("perch_set_aside_total", "Of these, the ones set aside with an error.", () => stats().setAside);
+  metrics.gauge("perch_documents_behind", "Documents edited here whose records are behind.", () => stats().behind);
+}
+
+const seconds = (ms: number | undefined) => (ms === undefined ? undefined : ms / 1_000);
 
 /** Adds what the engine's threads are about to the metrics. */
 export function addEngineFigures(metrics: Metrics, engine: { stats(): EngineStats }): void {

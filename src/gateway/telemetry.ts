@@ -1,4 +1,3 @@
-import type { LiveDocuments } from "../documents/live.js";
 import type { OpenConnection } from "./connection.js";
 import { roomTypeOf } from "./decode.js";
 import { createMetrics, type Metrics } from "./metrics.js";
@@ -24,11 +23,7 @@ export interface Telemetry {
 
 const statusNames = new Map<number, string>(Object.entries(ackStatus).map(([name, status]) => [status, name]));
 
-export function createTelemetry(
-  connections: ReadonlySet<OpenConnection>,
-  live: LiveDocuments,
-  presence: Presence,
-): Telemetry {
+export function createTelemetry(connections: ReadonlySet<OpenConnection>, presence: Presence): Telemetry {
   const metrics = createMetrics();
   metrics.gauge("perch_sockets", "Open sockets.", () => connections.size);
   metrics.gauge(
@@ -38,9 +33,6 @@ export function createTelemetry(
     "type",
   );
   metrics.gauge("perch_presence_rooms", "Rooms whose presence is kept.", () => presence.rooms);
-  metrics.gauge("perch_documents", "Documents known on this node.", () => live.stats().documents);
-  metrics.gauge("perch_documents_warm", "Of these, the ones held in an engine thread.", () => live.stats().warm);
-  metrics.gauge("perch_appends_in_flight", "Updates neither committed nor refused yet.", () => live.stats().appending);
   metrics.gauge("process_resident_memory_bytes", "Memory of the process.", () => process.memoryUsage.rss());
   const batches = metrics.counter("perch_batches_total", "Batches answered, by the status of the answer.", ["status"]);
   const batchSeconds = metrics.histogram("perch_batch_seconds", "From the receipt of a batch to its acknowledgement.");

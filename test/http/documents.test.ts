@@ -4,6 +4,9 @@ import { startWorker } from "../../src/worker/index.js";
 import { cleanup, declareNotes, makeSpace, rawClient, startNode, typed, until } from "../gateway/support.js";
 import { describeEachEngine, type TestDatabase } from "../support/databases.js";
 
+/** However slow the machine is. */
+const patient = { PERCH_MERGE_PATIENCE_MS: "60000" };
+
 describeEachEngine("documents over HTTP", (open) => {
   let t: TestDatabase;
   beforeAll(async () => {
@@ -13,7 +16,7 @@ describeEachEngine("documents over HTTP", (open) => {
   });
 
   async function start({ worker = true, env = {} as Record<string, string> } = {}) {
-    const node = await startNode(t, { env });
+    const node = await startNode(t, { env: { ...patient, ...env } });
     if (worker) {
       const started = await startWorker({ db: t.db, live: node.live });
       cleanup(() => started.close());

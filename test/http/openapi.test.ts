@@ -5,6 +5,9 @@ import { cleanup, declareNotes, makeSpace, type Node, startNode } from "../gatew
 import { pglite, type TestDatabase } from "../support/databases.js";
 import { openEvents } from "./support.js";
 
+/** However slow the machine is. */
+const patient = { PERCH_MERGE_PATIENCE_MS: "60000" };
+
 // biome-ignore lint/suspicious/noExplicitAny: a document that is looked into
 type Any = any;
 
@@ -18,7 +21,7 @@ describe("the OpenAPI document", () => {
   });
 
   const start = async (env: Record<string, string> = {}) => {
-    const node = await startNode(t, { env });
+    const node = await startNode(t, { env: { ...patient, ...env } });
     const worker = await startWorker({ db: t.db, live: node.live });
     cleanup(() => worker.close());
     const document: Any = await (await fetch(`${node.gateway.url}/openapi.json`)).json();
