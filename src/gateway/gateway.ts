@@ -10,6 +10,7 @@ import type { OpenChannel } from "./channel.js";
 import { type ConnectionServices, createConnection, type OpenConnection } from "./connection.js";
 import { createCounts } from "./counts.js";
 import { documentChannels } from "./document-channel.js";
+import { createEncryptedDocuments } from "./encrypted/channel.js";
 import { createGate } from "./gate.js";
 import { createHttpHandler } from "./http.js";
 import { loggedError } from "./log.js";
@@ -86,16 +87,19 @@ export async function startGateway({
     },
   });
   const presence: Presence = createPresence(settings, exchange);
+  const onForbidden = () => {
+    recheckAt = 0;
+  };
+  const encrypted = createEncryptedDocuments({ db, log, onForbidden });
   const channels: Record<string, OpenChannel> = {
+    [roomType.encrypted]: encrypted.open,
     [roomType.document]: documentChannels({
       live,
       onFault: (error) => {
         readiness.writeFailed(error);
         log.warn({ err: error }, "an append failed");
       },
-      onForbidden: () => {
-        recheckAt = 0;
-      },
+      onForbidden,
       onCommitted: (updates, ms) => {
         readiness.wrote();
         telemetry.committed(updates, ms / 1000);
@@ -206,7 +210,7 @@ export async function startGateway({
       connection.close(closeCode.serviceRestart, "restarting");
     });
     await Promise.all(drained);
-    await Promise.race([Promise.all([closed, exchange.close()]), overdue]);
+    await Promise.race([Promise.all([closed, exchange.close(), encrypted.close()]), overdue]);
     clearTimeout(deadline);
   }
 

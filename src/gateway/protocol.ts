@@ -42,7 +42,7 @@ export type AckStatus = (typeof ackStatus)[keyof typeof ackStatus];
 export type Permission = "read" | "write";
 
 /** The room types perch serves; every other one gets a JoinError. */
-export const roomType = { document: "%LOR", presence: "%EPH", persistedPresence: "%EPS" } as const;
+export const roomType = { document: "%LOR", encrypted: "%ELO", presence: "%EPH", persistedPresence: "%EPS" } as const;
 
 export const closeCode = {
   goingAway: 1001,

@@ -42,7 +42,7 @@ describe("one socket", () => {
 
   it("is told which types of room are not served", async () => {
     const client = await rawClient(await startNode(database));
-    for (const crdt of ["%YJS", "%YAW", "%ELO", "%FLO"] as const) {
+    for (const crdt of ["%YJS", "%YAW", "%FLO"] as const) {
       expect(await client.join(newRoom(), { token: "ada", crdt })).toMatchObject({
         crdt,
         type: MessageType.JoinError,
