@@ -9,32 +9,29 @@ export interface Pair {
   leave(): void;
 }
 
+/** How a pair of some kind of client types and reads. */
+export interface PairClients {
+  readonly room: string;
+  type(letter: string): void;
+  /** `arrived` is to be called whenever the reader has been given something. */
+  onArrival(arrived: () => void): void;
+  leave(): void;
+}
+
 const letters = "etaoinshrdlu ";
 
-/** Opens a document for a writer and a reader. In: the server's address with its query, and the room. */
-export async function openPair(url: string, roomId: string): Promise<Pair> {
-  const open = async () => {
-    const client = new LoroWebsocketClient({ url, disablePing: true });
-    await client.waitConnected();
-    const doc = new LoroDoc();
-    await client.join({ roomId, crdtAdaptor: new LoroAdaptor(doc) });
-    return { client, doc };
-  };
-  const [writer, reader] = [await open(), await open()];
-  const text = writer.doc.getText("body");
+export function pairOf({ room, type, onArrival, leave }: PairClients): Pair {
   let arrived: () => void = () => undefined;
-  reader.doc.subscribe((event) => {
-    if (event.by === "import") arrived();
-  });
+  let count = 0;
+  onArrival(() => arrived());
   const stroke = () =>
     new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`a letter in ${roomId} did not arrive within 30 s`)), 30_000);
+      const timer = setTimeout(() => reject(new Error(`a letter in ${room} did not arrive within 30 s`)), 30_000);
       arrived = () => {
         clearTimeout(timer);
         resolve();
       };
-      text.insert(text.length, letters[text.length % letters.length] ?? " ");
-      writer.doc.commit();
+      type(letters[count++ % letters.length] ?? " ");
     });
   return {
     async type(deadline) {
@@ -47,9 +44,35 @@ export async function openPair(url: string, roomId: string): Promise<Pair> {
       }
       return waits;
     },
+    leave,
+  };
+}
+
+/** Opens a document for a writer and a reader, with the official clients. In: the server's address with its query, and the room. */
+export async function openPair(url: string, roomId: string): Promise<Pair> {
+  const open = async () => {
+    const client = new LoroWebsocketClient({ url, disablePing: true });
+    await client.waitConnected();
+    const doc = new LoroDoc();
+    await client.join({ roomId, crdtAdaptor: new LoroAdaptor(doc) });
+    return { client, doc };
+  };
+  const [writer, reader] = [await open(), await open()];
+  const text = writer.doc.getText("body");
+  return pairOf({
+    room: roomId,
+    type(letter) {
+      text.insert(text.length, letter);
+      writer.doc.commit();
+    },
+    onArrival(arrived) {
+      reader.doc.subscribe((event) => {
+        if (event.by === "import") arrived();
+      });
+    },
     leave() {
       writer.client.destroy();
       reader.client.destroy();
     },
-  };
+  });
 }
