@@ -82,7 +82,7 @@ export async function openEvents(
     events,
     lastEventId: () => lastId,
     retry: () => retry,
-    async next(timeoutMs) {
+    async next(timeoutMs = 30_000) {
       const found = await until(() => events[taken], timeoutMs);
       taken += 1;
       return found;

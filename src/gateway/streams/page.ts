@@ -1,6 +1,5 @@
 import { z } from "zod";
-import { withContext } from "../../context/index.js";
-import type { Database } from "../../database/types.js";
+import type { Queryable } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import { maxPageSize } from "../shapes.js";
 import type { Identity } from "../tokens.js";
@@ -72,40 +71,61 @@ function requireJson(text: string): void {
   }
 }
 
-// The page as text: what JavaScript would round reaches the client exactly. A stream's page is bounded more tightly than pull's,
-// since one page of each of its readers may wait in this process.
+// One statement, which is a transaction by itself: a commit may wake many readers, and each of them pulls. The context lasts as long
+// as the statement does, and pull_text runs as its owner, whom the policies bind whoever calls. A stream's page is bounded more
+// tightly than pull's, since one page of each reader may wait in this process.
 const pageSql = `
-with bound as materialized (
-  select set_config('perch.max_page_bytes',
-           least(coalesce(nullif(current_setting('perch.max_page_bytes', true), '')::bigint, $7), $7)::text, true) as bytes
-), page as materialized (
-  select perch.pull(app_id => case when b.bytes is not null then $1 end, cursor => $2::jsonb, page_size => $3, tables => $4::text[],
-                    exclude_client_id => $5, schema_versions => $6::jsonb) as p
-    from bound b
+with context as materialized (
+  select perch.set_context(user_id => $1, space_ids => $2::text[], writable_space_ids => $3::text[])::text
+         || set_config('perch.max_page_bytes',
+              least(coalesce(nullif(current_setting('perch.max_page_bytes', true), '')::bigint, $4), $4)::text, true) as entered
 )
-select case when p -> 'changes' <> '[]' or p -> 'revoked_space_ids' <> '[]' then p::text end as body,
-       (p -> 'cursor')::text as cursor, (p ->> 'has_more')::boolean as "hasMore"
-  from page`;
+select perch.pull_text(app_id => case when c.entered is not null then $5 end, cursor => $6::jsonb, page_size => $7,
+                       tables => $8::text[], exclude_client_id => $9, schema_versions => $10::jsonb) as page
+  from context c`;
 
 /** Pulls on the user's behalf. Errors: as perch.pull. */
-export function readPage(
-  db: Database,
-  identity: Identity,
+export async function readPage(
+  db: Queryable,
+  { userId, spaceIds, writableSpaceIds }: Identity,
   { appId, tables, excludeClientId, pageSize, schemaVersions }: Selection,
   cursor: string,
   maxBytes: number,
 ): Promise<Page> {
-  return withContext(db, identity, async (tx) => {
-    const [page] = await tx.query<Page>(pageSql, [
-      appId,
-      cursor,
-      pageSize,
-      tables,
-      excludeClientId,
-      schemaVersions,
-      maxBytes,
-    ]);
-    if (page === undefined) throw new Error("perch.pull gave no page");
-    return page;
-  });
+  const [row] = await db.query<{ page: string }>(pageSql, [
+    userId,
+    spaceIds ?? null,
+    writableSpaceIds ?? null,
+    maxBytes,
+    appId,
+    cursor,
+    pageSize,
+    tables,
+    excludeClientId,
+    schemaVersions,
+  ]);
+  if (row === undefined) throw new Error("perch.pull_text gave no page");
+  return pageOf(row.page);
 }
+
+/**
+ * Takes a page apart without reading its changes: what JavaScript would round reaches the client exactly. The text is
+ * {"changes":[…],"cursor":{…},"has_more":…,"revoked_space_ids":[…]}; inside of the cursor, and of strings, these names are written
+ * otherwise (with spaces, or with escaped quotes), so the last of each is the page's own.
+ */
+export function pageOf(text: string): Page {
+  const cursorAt = text.lastIndexOf(',"cursor":');
+  const moreAt = text.lastIndexOf(',"has_more":');
+  if (!text.startsWith('{"changes":[') || cursorAt < 0 || moreAt < cursorAt)
+    throw new Error("this is no page of changes");
+  const { has_more: hasMore, revoked_space_ids: revoked } = restSchema.parse(JSON.parse(`{${text.slice(moreAt + 1)}`));
+  const isEmpty = text.startsWith('{"changes":[]') && revoked.length === 0;
+  return {
+    // Between values there may be line breaks, in values there are none: an event's data is one line.
+    body: isEmpty ? null : text.replaceAll("\n", ""),
+    cursor: text.slice(cursorAt + ',"cursor":'.length, moreAt),
+    hasMore,
+  };
+}
+
+const restSchema = z.object({ has_more: z.boolean(), revoked_space_ids: z.array(z.string()) });
