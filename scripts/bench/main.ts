@@ -5,6 +5,7 @@ import type { Benchmark } from "./benchmark.js";
 const benchmarks: Record<string, () => Promise<{ benchmark: Benchmark }>> = {
   changes: () => import("./changes/index.js"),
   checkpoints: () => import("./checkpoints/index.js"),
+  documents: () => import("./documents/index.js"),
   gateway: () => import("./gateway/index.js"),
   wal: () => import("./wal.js"),
 };
