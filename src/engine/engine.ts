@@ -33,6 +33,8 @@ export interface CallOptions {
   timeoutMs?: number;
   /** Buffers to move into the thread; the caller must not use them afterwards. Everything else is copied. */
   transfer?: readonly ArrayBuffer[];
+  /** Needs nothing that a thread keeps, and may be heavy: runs beside the threads, in the quarantine. */
+  apart?: boolean;
   /** Told how long the call ran in its thread, before it is settled; not when the thread was lost to another call. */
   spent?(ms: number): void;
 }
@@ -82,7 +84,7 @@ export interface Engine<Api extends Handlers<Api>> {
  *
  * Whoever can make a thread trap can do so again and again, and every document of that thread pays. So the key of a call at fault is
  * served by one extra thread, the quarantine, until all such keys have behaved for `quarantineMs`; then that thread is ended, and its
- * keys go back. (They cannot go back one by one: the quarantine would keep what it knew of a key, and hand it out, stale, when
+ * keys go back. Calls that need no state and may be heavy run there, too. (Keys cannot go back one by one: the quarantine would keep what it knew of a key, and hand it out, stale, when
  * the key came again.)
  */
 export function createEngine<Api extends Handlers<Api>>(options: EngineOptions): Engine<Api> {
@@ -157,7 +159,7 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
           resolve: resolve as (value: unknown) => void,
           reject,
         };
-        seatAt(threadOf(shardKey)).push(call);
+        seatAt(callOptions.apart ? threads : threadOf(shardKey)).push(call);
       });
     },
     threadOf,

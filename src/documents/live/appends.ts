@@ -240,7 +240,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
 const threadMs = 300;
 
 /** What a refused import breaks, in the time it takes to mend. */
-function damage(error: unknown, loadMs: number): number {
+export function damage(error: unknown, loadMs: number): number {
   const { dropped, reason } = (error as { detail?: { dropped?: unknown; reason?: unknown } | null }).detail ?? {};
   if (reason === "trapped" || reason === "timed out") return threadMs + loadMs;
   return dropped === true ? loadMs : 0;

@@ -1,7 +1,10 @@
+/** Begins an append; when it returns a promise, the author's next waits for that. */
+export type Begin = () => unknown;
+
 /** What an author's appends may cost the engine: bad ones are answered, but no faster than leaves most of the time to others. */
 export interface Budgets {
   /** Calls `begin`: at once, or, while the author has to wait, later, in the order of calling. */
-  turn(author: string, begin: () => void): void;
+  turn(author: string, begin: Begin): void;
   /** Appends that wait for their turn. */
   readonly waiting: number;
   /** An append of the author took the engine `ms`, what it broke included; `refused`: for nothing. */
@@ -19,7 +22,9 @@ const maxDebtMs = 10_000;
 
 interface Account {
   freeAt: number;
-  readonly waiting: (() => void)[];
+  /** What began last is still at it. */
+  busy: boolean;
+  readonly waiting: Begin[];
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -33,44 +38,55 @@ export function createBudgets(now: () => number = () => performance.now()): Budg
   let waiting = 0;
   let closed = false;
 
-  function beginAll(author: string, account: Account): void {
+  function accountOf(author: string): Account {
+    const account = accounts.get(author) ?? { freeAt: now(), busy: false, waiting: [], timer: undefined };
+    accounts.set(author, account);
+    return account;
+  }
+
+  function run(author: string, begin: Begin): void {
+    const pending = begin();
+    if (!(pending instanceof Promise)) return;
+    const account = accountOf(author);
+    account.busy = true;
+    void pending.finally(() => {
+      account.busy = false;
+      next(author, account);
+    });
+  }
+
+  /** Lets the next of an author begin, if it may; one at a time, since each may cost again. */
+  function next(author: string, account: Account): void {
     clearTimeout(account.timer);
     account.timer = undefined;
-    for (let begin = account.waiting.shift(); begin; begin = account.waiting.shift()) {
+    while (!account.busy && (closed || account.freeAt <= now())) {
+      const begin = account.waiting.shift();
+      if (!begin) break;
       waiting--;
-      begin();
-      // One at a time, since each may cost again: the next begins when this one's answer could be there.
-      if (!closed && account.waiting.length > 0) {
-        arm(author, account);
-        return;
-      }
+      run(author, begin);
+      // When the answer could be there.
+      if (!closed) break;
     }
-    if (account.freeAt <= now()) accounts.delete(author);
+    if (account.busy) return;
+    if (account.waiting.length === 0 && account.freeAt <= now()) accounts.delete(author);
     else arm(author, account);
   }
 
   function arm(author: string, account: Account): void {
-    account.timer ??= setTimeout(
-      () => {
-        account.timer = undefined;
-        if (account.freeAt > now()) arm(author, account);
-        else beginAll(author, account);
-      },
-      Math.max(1, account.freeAt - now()),
-    );
+    account.timer ??= setTimeout(() => next(author, account), Math.max(1, account.freeAt - now()));
     account.timer.unref();
   }
 
   return {
     turn(author, begin) {
       const account = accounts.get(author);
-      if (!account || closed || (account.freeAt <= now() && account.waiting.length === 0)) {
-        begin();
+      if (closed || !account || (account.freeAt <= now() && account.waiting.length === 0 && !account.busy)) {
+        run(author, begin);
         return;
       }
       waiting++;
       account.waiting.push(begin);
-      arm(author, account);
+      if (!account.busy) arm(author, account);
     },
     get waiting() {
       return waiting;
@@ -79,14 +95,13 @@ export function createBudgets(now: () => number = () => performance.now()): Budg
       const cost = refused ? ms * refusedFactor : Math.max(0, ms - freeMs);
       if (cost <= 0 || closed) return;
       const time = now();
-      const account = accounts.get(author) ?? { freeAt: time, waiting: [], timer: undefined };
+      const account = accountOf(author);
       account.freeAt = Math.min(time + maxDebtMs, Math.max(time, account.freeAt) + cost);
-      accounts.set(author, account);
-      arm(author, account);
+      if (!account.busy) arm(author, account);
     },
     close() {
       closed = true;
-      for (const [author, account] of accounts) beginAll(author, account);
+      for (const [author, account] of accounts) next(author, account);
     },
   };
 }

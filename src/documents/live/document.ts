@@ -3,7 +3,7 @@ import { PerchError } from "../../errors.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { Appender } from "./appender.js";
-import { createAppends, ended } from "./appends.js";
+import { createAppends, damage, ended } from "./appends.js";
 import type { Budgets } from "./budgets.js";
 import { createContent } from "./content.js";
 import { createHold } from "./hold.js";
@@ -14,6 +14,7 @@ import { createRings } from "./rings.js";
 import { type DocumentState, discard } from "./state.js";
 import { createSubscribers } from "./subscribers.js";
 import type { Author, CommitNotice, HeldDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
+import { isPacked, unpacked } from "./unpack.js";
 
 /*
  * One document held open. What makes it safe is who may touch the engine's copy, and when:
@@ -74,6 +75,9 @@ export interface Document extends LiveDocument {
   /** Refuses what comes from now on. */
   close(): void;
 }
+
+type Resolve = (result: { seq: number }) => void;
+type Reject = (error: unknown) => void;
 
 export function createDocument(key: DocumentKey, parts: DocumentParts): Document {
   const id = documentId(key);
@@ -186,18 +190,37 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
         held--;
         if (closed) reject(new Error("this node is closing; join again"));
         else if (life !== state.life) reject(ended());
-        else begin(resolve, reject);
+        else if (isPacked(updates)) return unpack(resolve, reject);
+        else begin(updates, resolve, reject);
       });
     }).finally(() => {
       appending--;
     });
 
-    function begin(resolve: (result: { seq: number }) => void, reject: (error: unknown) => void): void {
+    async function unpack(resolve: Resolve, reject: Reject): Promise<void> {
+      held++;
+      let spentMs = 0;
+      const spent = (ms: number) => {
+        spentMs = ms;
+      };
+      try {
+        const plain = await unpacked(engine, author.userId, updates, spent);
+        parts.budgets.charge(author.userId, spentMs, false);
+        begin(plain, resolve, reject);
+      } catch (error) {
+        parts.budgets.charge(author.userId, spentMs + damage(error, 0), true);
+        reject(error);
+      } finally {
+        held--;
+      }
+    }
+
+    function begin(plain: readonly Uint8Array[], resolve: Resolve, reject: Reject): void {
       waiting.push({
         kind: "append",
         order: nextOrder++,
         life,
-        updates,
+        updates: plain,
         author,
         origin,
         known: false,

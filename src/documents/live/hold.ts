@@ -6,6 +6,7 @@ import type { DocumentNews } from "./news.js";
 import type { DocumentState } from "./state.js";
 import { continues, readDocument, readNews } from "./stored.js";
 import type { HeldDocument, MergeSession } from "./types.js";
+import { isPacked, unpacked } from "./unpack.js";
 
 export interface HoldParts {
   readonly db: Queryable;
@@ -94,9 +95,10 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
       };
       const session: MergeSession = {
         async importUpdate(update) {
-          const result = await trying(() => engine.call(id, "import", [id, [update]]));
+          const [plain = update] = isPacked([update]) ? await unpacked(engine, id, [update]) : [update];
+          const result = await trying(() => engine.call(id, "import", [id, [plain]]));
           if (!result.changed) return { update: null, ends: null };
-          const [stored = update] = result.updates ?? [];
+          const [stored = plain] = result.updates ?? [];
           merged.push(stored);
           return { update: stored, ends: result.ends };
         },

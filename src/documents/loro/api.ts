@@ -41,6 +41,11 @@ export interface DocumentThreadApi {
   ): Version;
   has(id: string): boolean;
   /**
+   * Updates and snapshots of strangers, the snapshots as updates of the same operations. Needs no document. Decoding a snapshot can
+   * take long, whatever its size, so whoever serves others meanwhile has it done apart. Errors: PE413, PE422 as `import`.
+   */
+  unpack(updates: readonly Uint8Array[]): { updates: Uint8Array[] };
+  /**
    * Merges updates or snapshots of strangers: all or none. Out: whether anything was new, where the new operations end, the version
    * afterwards, and `updates`: null, or what is to be stored and passed on in place of those given, which cannot be trusted in
    * every place (a snapshot claims a state, not only operations). Errors: PE410 when one belongs to a life of the document that has

@@ -71,6 +71,18 @@ function importUpdates(id: string, given: readonly Uint8Array[]) {
   return transferring({ ...result, updates: replaced ? updates : null }, replaced ? updates : []);
 }
 
+function unpack(given: readonly Uint8Array[]) {
+  for (const update of given) checkEnvelope(update, limits.updateBytes);
+  const updates = decoding(() => given.map(asOperations));
+  for (const update of updates) checkUnpacked(update);
+  return transferring({ updates }, updates);
+}
+
+/** A snapshot unpacks to more than it was. */
+function checkUnpacked(update: Uint8Array): void {
+  if (update.length > limits.updateBytes) throw tooLarge("update_bytes", limits.updateBytes, update.length);
+}
+
 function asOperations(blob: Uint8Array): Uint8Array {
   return modeOf(blob) === "snapshot" ? operationsOf(blob) : blob;
 }
@@ -102,8 +114,7 @@ function checkLife(ended: ReadonlySet<string>, updates: readonly Uint8Array[]): 
 function inspect(doc: LoroDoc, updates: readonly Uint8Array[]): void {
   withHandle(doc.oplogVersion(), (version) => {
     for (const update of updates) {
-      // Again, since a snapshot unpacks to more than it was.
-      if (update.length > limits.updateBytes) throw tooLarge("update_bytes", limits.updateBytes, update.length);
+      checkUnpacked(update);
       const spans = blobSpans(update);
       for (const [peer, { start }] of spans) {
         if (updates.length === 1 && start > (version.get(peer) ?? 0)) throw missingBase(peer);
@@ -226,6 +237,7 @@ serve<DocumentThreadApi>(
   {
     load,
     has: (id) => cache.has(id),
+    unpack,
     import: importUpdates,
     exportFrom,
     snapshot,
