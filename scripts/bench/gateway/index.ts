@@ -2,6 +2,7 @@ import { WebSocket } from "ws";
 import { openDatabase } from "../../../src/database/open.js";
 import { figure, median } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
+import { measureIdle } from "./idle.js";
 import { measureLargeKeystroke, measureLateJoin } from "./large.js";
 import { measureReaders } from "./readers.js";
 import { type Servers, startServers } from "./servers.js";
@@ -45,6 +46,7 @@ async function run(options: BenchmarkOptions): Promise<void> {
       ...(await measureLargeKeystroke(servers, options)),
       ...(await measureLateJoin(servers, options)),
       ...(await measureReaders(servers, options)),
+      ...(await measureIdle(servers, options)),
     ];
     print(verdicts.join("\n"));
   } finally {
