@@ -102,6 +102,7 @@ export interface DocumentRequests {
     parts: DocumentParts,
     page: { before?: number | undefined; max_count?: number | undefined },
   ): Promise<string>;
+  /** Waits for no worker any more. */
   close(): void;
 }
 
@@ -155,6 +156,7 @@ const firstLookMs = 20;
 export function createDocumentRequests({ db, live, settings }: DocumentRequestServices): DocumentRequests {
   /** Those who wait for something to be committed in a document. */
   const waiting = new Map<string, Set<() => void>>();
+  let closed = false;
   const stop = live.onCommitted(({ id }) => {
     for (const wake of waiting.get(id) ?? []) wake();
   });
@@ -195,7 +197,8 @@ export function createDocumentRequests({ db, live, settings }: DocumentRequestSe
     const key = { ...parts, spaceId: pushed.space_id };
     const deadline = Date.now() + settings.mergePatienceMs;
     for (let pause = firstLookMs; ; pause *= 2) {
-      const left = deadline - Date.now();
+      // While the process stops its worker begins nothing more.
+      const left = closed ? 0 : deadline - Date.now();
       if (left > 0) await committedIn(documentId(key), Math.min(pause, left));
       const [item] = await db.query<{ status: string; error: unknown }>(pushedSql, [
         key.spaceId,
@@ -229,7 +232,11 @@ export function createDocumentRequests({ db, live, settings }: DocumentRequestSe
   return {
     read,
     patch,
-    close: stop,
+    close() {
+      closed = true;
+      stop();
+      for (const waiters of waiting.values()) for (const wake of waiters) wake();
+    },
     history(identity, { spaceId, appId, tableName, recordId }, { before, max_count: maxCount = defaultMaxCount }) {
       return withContext(db, identity, async (tx) => {
         const params = [appId, tableName, recordId, spaceId, before ?? null, maxCount];

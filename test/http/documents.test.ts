@@ -167,6 +167,14 @@ describeEachEngine("documents over HTTP", (open) => {
     expect([post.status, post.headers.get("allow")]).toEqual([405, "GET, PATCH"]);
   });
 
+  it("are answered at once, as pending, when the gateway stops before they are merged", async () => {
+    const { node, patch } = await start({ worker: false });
+    const patched = patch("~/app/notes/n8", { patch: { title: "Late" } });
+    await until(async () => (await t.db.query("select from perch.document_inbox where record_id = 'n8'")).length === 1);
+    await node.stop();
+    expect(await patched).toMatchObject({ status: 202, body: { status: "pending" } });
+  });
+
   it("say that a patch is pending where no worker is, and with which error it was set aside", async () => {
     const alone = await start({ worker: false, env: { PERCH_MERGE_PATIENCE_MS: "30" } });
     expect(await alone.patch("~/app/notes/n7", { patch: { title: "Later" } })).toMatchObject({

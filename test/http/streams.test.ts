@@ -334,6 +334,24 @@ describe("event streams on Postgres 18", () => {
     expect(streams.filter((stream) => stream.events.length > 1)).toHaveLength(1);
   });
 
+  it("begin while the database is away, and give what there is once it is back", async () => {
+    const t = await open();
+    await pushAs(t.db, "ada", "away", insert("a"));
+    let away = true;
+    const db: Database = {
+      ...t.db,
+      query: (sql, params) =>
+        away ? Promise.reject(new Error("Connection terminated unexpectedly")) : t.db.query(sql, params),
+    };
+    const node = await startNode(t, { db, env: { PERCH_STREAM_HEARTBEAT_MS: "50" } });
+    const stream = await openEvents(node, "app_id=away");
+    expect(stream.status).toBe(200);
+    await until(() => stream.text().includes("\n:\n"));
+    expect(stream.events).toEqual([]);
+    away = false;
+    expect((await stream.next()).data.changes).toMatchObject([{ id: "a" }]);
+  });
+
   it("go on by themselves when their connections to the database are cut", async () => {
     const t = await open();
     // The login of a serving process: it has both roles, and is no superuser.

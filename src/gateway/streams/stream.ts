@@ -96,11 +96,18 @@ export async function openStream(
     if (!response.write(text)) blockedSince ??= wroteAt;
   }
 
+  /** Says a last word, and ends. A client that does not read would keep the connection open with it. */
+  function conclude(reason: StreamEnd, text: string): void {
+    const reads = blockedSince === undefined;
+    if (reads) write(text);
+    finish(reason);
+    if (reads) response.end();
+    else response.destroy();
+  }
+
   function fail(reason: StreamEnd, error: unknown): void {
     const retry = reason === "expired" ? retryMs : refusedRetryMs;
-    write(`retry: ${retry}\nevent: problem\ndata: ${problemBody(problemOf(error))}\n\n`);
-    finish(reason);
-    response.end();
+    conclude(reason, `retry: ${retry}\nevent: problem\ndata: ${problemBody(problemOf(error))}\n\n`);
   }
 
   /** What the client gets an id for without an event: it goes on from there, and nothing is told of it. */
@@ -199,9 +206,7 @@ export async function openStream(
       } else if (now - wroteAt >= services.heartbeatMs) keepAlive();
     },
     drain() {
-      write(`retry: ${retryMs + Math.floor(Math.random() * drainSpreadMs)}\n\n`);
-      finish("draining");
-      response.end();
+      if (end === undefined) conclude("draining", `retry: ${retryMs + Math.floor(Math.random() * drainSpreadMs)}\n\n`);
     },
   };
 }
