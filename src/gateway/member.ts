@@ -74,8 +74,8 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     made ??= createFragments(
       {
         maxUpdateBytes: settings.maxUpdateBytes,
-        maxFragments: 4_096,
-        maxBatches: 16,
+        maxFragments: settings.maxFragments,
+        maxBatches: settings.maxIncompleteBatches,
         timeoutMs: settings.fragmentTimeoutMs,
       },
       {

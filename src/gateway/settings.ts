@@ -28,6 +28,8 @@ const types = {
   unauthenticatedMs: count(30_000).describe("how long a socket may stay open without a valid token"),
   pingMs: count(30_000).describe("how often a silent socket is pinged; still silent, it is closed"),
   maxUpdateBytes: count(16 * 1024 * 1024).describe("a client's update, also one that came in fragments"),
+  maxFragments: count(4_096).describe("fragments of one batch"),
+  maxIncompleteBatches: count(16).describe("batches of one room and socket whose fragments have not all come"),
   fragmentTimeoutMs: count(10_000).describe("how long to wait for the next fragment of a batch"),
   maxBatchesPerSecond: count(20_000).describe("batches of one socket; twice as many in a burst"),
   maxPendingBytes: count(32 * 1024 * 1024).describe("unanswered bytes of one socket, before perch stops reading it"),

@@ -250,6 +250,32 @@ describe("one socket", () => {
     expect(await client.next(MessageType.Ack)).toMatchObject({ status: 5 });
   });
 
+  it("may send a batch in so many fragments, and have so many batches incomplete, and is told which it was", async () => {
+    const node = await startNode(database, {
+      env: { PERCH_MAX_FRAGMENTS: "2", PERCH_MAX_INCOMPLETE_BATCHES: "1", PERCH_MAX_UPDATE_BYTES: "1000" },
+    });
+    for (const [headers, status] of [
+      [[[3, 10]], 5],
+      [[[1, 1_001]], 5],
+      [
+        [
+          [2, 10],
+          [2, 10],
+        ],
+        6,
+      ],
+    ] as const) {
+      const client = await rawClient(node);
+      const roomId = await joined(client);
+      for (const [fragmentCount, totalSizeBytes] of headers) {
+        const batchId = newBatchId();
+        const header = { type: MessageType.DocUpdateFragmentHeader, crdt: loro, roomId, batchId } as const;
+        client.send({ ...header, fragmentCount, totalSizeBytes });
+      }
+      expect(await client.next(MessageType.Ack)).toMatchObject({ status });
+    }
+  });
+
   it("is answered once for a fragmented batch of a room it is not in", async () => {
     const client = await rawClient(await startNode(database));
     const roomId = newRoom();

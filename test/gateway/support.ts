@@ -134,6 +134,16 @@ export async function until<T>(check: () => T | Promise<T>, timeoutMs = 10_000):
   }
 }
 
+/** Expects an attempt to take less than two seconds, by the best of a few: a loaded machine may be late once. */
+export async function withinTwoSeconds(attempt: () => Promise<number>): Promise<void> {
+  const took: number[] = [];
+  while (took.length < 4) {
+    took.push(await attempt());
+    if (Math.min(...took) < 2_000) return;
+  }
+  throw new Error(`took ${took.join(", ")} ms`);
+}
+
 /** The official client, destroyed after the test. */
 export function officialClient(
   node: { url: string },

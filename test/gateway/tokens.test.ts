@@ -1,9 +1,11 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { exportJWK, generateKeyPair, type JWK, SignJWT, UnsecuredJWT } from "jose";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
+import { PerchError } from "../../src/errors.js";
 import { gatewaySettings } from "../../src/gateway/settings.js";
 import { createTokenVerifier } from "../../src/gateway/tokens.js";
+import { until } from "./support.js";
 
 const secret = "a secret of at least thirty-two bytes";
 const key = new TextEncoder().encode(secret);
@@ -142,6 +144,29 @@ describe("tokens of public keys", () => {
     const before = fetches;
     for (let n = 0; n < 20; n++) await expect(verify(await signed("ES256", `no${n}`))).rejects.toMatchObject(refusal);
     expect(fetches - before).toBeLessThanOrEqual(1);
+  });
+
+  it("of a key that is published later are verified, those of one that is withdrawn are not: keys rotate", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    try {
+      const verify = byKeys();
+      await verify(await signed("ES256"));
+      const { publicKey, privateKey } = await generateKeyPair("ES256", { extractable: true });
+      const next = { ...(await exportJWK(publicKey)), alg: "ES256", kid: "next" };
+      const token = await new SignJWT({ sub: "ada" })
+        .setProtectedHeader({ alg: "ES256", kid: "next" })
+        .sign(privateKey);
+      published.push(next);
+      vi.setSystemTime(Date.now() + 6_000);
+      expect(await verify(token)).toMatchObject({ userId: "ada" });
+      published.splice(published.indexOf(next), 1);
+      vi.setSystemTime(Date.now() + 11 * 60_000);
+      await until(async () => (await verify(token).catch((error: unknown) => error)) instanceof PerchError);
+      await expect(verify(token)).rejects.toMatchObject(refusal);
+      expect(await verify(await signed("ES256"))).toMatchObject({ userId: "ada" });
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   it("go on being verified while the key server is away", async () => {
