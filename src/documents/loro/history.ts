@@ -23,7 +23,10 @@ export function createHistory(doc: LoroDoc): (upTo: ReadonlyMap<PeerID, number>)
 
   return (upTo) => {
     for (const [peer, end] of upTo) {
-      for (const { ops } of readOperations(doc, peer, known.get(peer) ?? 0, end)) {
+      const start = known.get(peer) ?? 0;
+      // Reading nothing costs as much as reading a change.
+      if (start >= end) continue;
+      for (const { ops } of readOperations(doc, peer, start, end)) {
         for (const { container, content } of ops) {
           if (content.type.startsWith("mark")) marks.set(container, (marks.get(container) ?? 0) + 1);
           if (content.type !== "delete" || content.start_id === undefined) continue;
@@ -33,7 +36,7 @@ export function createHistory(doc: LoroDoc): (upTo: ReadonlyMap<PeerID, number>)
           addRun(runs, first.counter, first.counter + lengthOf(content));
         }
       }
-      known.set(peer, Math.max(end, known.get(peer) ?? 0));
+      known.set(peer, end);
     }
     return {
       marksIn: (container) => marks.get(container) ?? 0,

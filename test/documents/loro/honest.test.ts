@@ -65,4 +65,41 @@ describe("honest clients", () => {
     expect((await projection(engine, "again")).body).toBe("9876543210");
     await engine.call("again", "drop", ["again"]);
   });
+
+  test("may come back after a long time away, in which they and others typed and took back hundreds of words", async () => {
+    const random = seededRandom(7);
+    const words = new Map<LoroDoc, string[]>();
+    const write = (doc: LoroDoc, count: number) => {
+      const own = words.get(doc) ?? [];
+      words.set(doc, own);
+      const body = doc.getText("body");
+      for (let n = 0; n < count; n++) {
+        const shown = body.toString();
+        const word = random() < 0.3 ? own.splice(Math.floor(random() * own.length), 1)[0] : undefined;
+        if (word === undefined) {
+          own.push(`<${doc.peerIdStr}.${own.length}.${n}>`);
+          const at = shown.indexOf("<", Math.floor(random() * (shown.length + 1)));
+          body.insert(at < 0 ? shown.length : at, own.at(-1) ?? "");
+        } else body.delete(shown.indexOf(word), word.length);
+        doc.commit();
+      }
+    };
+    await engine.call("away", "load", ["away", notes, null, []]);
+    const [here, away] = [newClient(), newClient()];
+    write(here, 300);
+    away.import(here.export({ mode: "update" }));
+    write(away, 50);
+    here.import(away.export({ mode: "update" }));
+    await engine.call("away", "import", ["away", [here.export({ mode: "update" })]]);
+    const left = away.oplogVersion();
+    write(away, 600);
+    const stayed = here.oplogVersion();
+    write(here, 600);
+    await engine.call("away", "import", ["away", [here.export({ mode: "update", from: stayed })]]);
+    // In less time than the engine grants an update; it used to take several times as long.
+    await engine.call("away", "import", ["away", [away.export({ mode: "update", from: left })]]);
+    here.import(away.export({ mode: "update" }));
+    expect((await projection(engine, "away")).body).toBe(here.getText("body").toString());
+    await engine.call("away", "drop", ["away"]);
+  });
 });
