@@ -34,7 +34,7 @@ const types = {
   maxBatchesPerSecond: count(20_000).describe("batches of one socket; twice as many in a burst"),
   maxPendingBytes: count(32 * 1024 * 1024).describe("unanswered bytes of one socket, before perch stops reading it"),
   maxQueuedBytes: count(8 * 1024 * 1024).describe("unsent bytes of one socket, before perch stops queueing for it"),
-  slowReaderMs: count(30_000).describe("how long that queue may stay full before the socket is closed"),
+  slowReaderMs: count(30_000).describe("how long that queue, or an event of a stream, may wait before the client is cut off"),
   mergePatienceMs: count(2_000).describe("how long a PATCH waits to be merged before it is answered as pending"),
   maxStreams: count(20_000).describe("open event streams of GET /v1/changes"),
   maxStreamPageBytes: count(256 * 1024).describe("an event of such a stream; one change may be longer"),
@@ -46,7 +46,7 @@ const types = {
   presenceExchangeMs: count(100).describe("how often a node stores presence at most, for other nodes or for later"),
   maxPresenceBytes: count(256 * 1024).describe("the presence of a room, all entries together"),
   viewerPresence: flag.describe("whether viewers may show their presence, not only see it"),
-  recheckMs: count(1_000).describe("how often the access of open rooms is checked again"),
+  recheckMs: count(1_000).describe("how often the access of open rooms and streams is checked again"),
   joinPatienceMs: count(5_000).describe("how long a join is tried while the database is away"),
   drainMs: count(4_000).describe("how long shutting down waits for what is in flight"),
 };
