@@ -34,7 +34,9 @@ const types = {
   maxBatchesPerSecond: count(20_000).describe("batches of one socket; twice as many in a burst"),
   maxPendingBytes: count(32 * 1024 * 1024).describe("unanswered bytes of one socket, before perch stops reading it"),
   maxQueuedBytes: count(8 * 1024 * 1024).describe("unsent bytes of one socket, before perch stops queueing for it"),
-  slowReaderMs: count(30_000).describe("how long that queue, or an event of a stream, may wait before the client is cut off"),
+  slowReaderMs: count(30_000).describe(
+    "how long that queue, or an event of a stream, may wait before the client is cut off",
+  ),
   mergePatienceMs: count(2_000).describe("how long a PATCH waits to be merged before it is answered as pending"),
   maxStreams: count(20_000).describe("open event streams of GET /v1/changes"),
   maxStreamPageBytes: count(256 * 1024).describe("an event of such a stream; one change may be longer"),
