@@ -302,10 +302,12 @@ describe("event streams on Postgres 18", () => {
   it("are not each a poll: idle ones, however many, look together; and rings of others wake nobody", async () => {
     const t = await open();
     let statements = 0;
+    let spacesLookedAt: unknown;
     const counting: Database = {
       ...t.db,
       query: (sql, params) => {
         statements += 1;
+        if (sql.includes("perch.space_heads")) spacesLookedAt = params?.[0];
         return t.db.query(sql, params);
       },
       transaction: (work) => {
@@ -332,6 +334,12 @@ describe("event streams on Postgres 18", () => {
     await pushAs(t.db, "user7", "idle", insert("mine"));
     expect((await streams[7]?.next())?.data.changes).toMatchObject([{ id: "mine" }]);
     expect(streams.filter((stream) => stream.events.length > 1)).toHaveLength(1);
+    // Of those who have gone nothing is left.
+    for (const stream of streams.slice(1)) stream.close();
+    await until(async () => (await metric(node, "perch_streams")) === 1);
+    spacesLookedAt = undefined;
+    await until(() => spacesLookedAt !== undefined);
+    await until(() => JSON.stringify(spacesLookedAt) === '["~user0"]');
   });
 
   it("begin while the database is away, and give what there is once it is back", async () => {
