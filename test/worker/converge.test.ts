@@ -1,12 +1,15 @@
 import * as fc from "fast-check";
 import { LoroDoc } from "loro-crdt";
 import { afterEach, expect, it } from "vitest";
+import { withContext } from "../../src/context/index.js";
 import type { DocumentKey } from "../../src/documents/key.js";
+import { DocumentStore } from "../../src/documents/store/store.js";
 import { foldDocument } from "../../src/worker/project.js";
 import {
   ada,
   type Client,
   cleanUp,
+  cleanup,
   connect,
   declare,
   eventually,
@@ -40,6 +43,10 @@ const step = fc.oneof(
     arbitrary: fc.record({ do: fc.constant("patch" as const), age: fc.nat(5), at: place }),
   },
   { weight: 3, arbitrary: fc.record({ do: fc.constant("push" as const), at: place }) },
+  {
+    weight: 3,
+    arbitrary: fc.record({ do: fc.constant("store" as const), who: fc.nat(1), at: place, undo: fc.boolean() }),
+  },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("title" as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant("rollback" as const), at: place }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant("hostile" as const), who: fc.nat(3), kind: fc.nat(3) }) },
@@ -58,6 +65,8 @@ interface World {
   readonly key: DocumentKey;
   readonly nodes: readonly [WorkerNode, WorkerNode];
   readonly trapping: Uint8Array;
+  /** As two processes of an app would have them. */
+  readonly stores: readonly [DocumentStore, DocumentStore];
 }
 
 async function live(world: World, steps: readonly Step[]): Promise<void> {
@@ -132,6 +141,23 @@ async function live(world: World, steps: readonly Step[]): Promise<void> {
         doc.commit();
         await t.asUser("ada", (tx) => pushUpdate(tx, key, doc.export({ mode: "update", from })));
         there.add(letter);
+        return;
+      }
+      case "store": {
+        const letter = character();
+        const store = world.stores[one.who] as DocumentStore;
+        const work = withContext(t.db, { userId: "ada" }, async (tx) => {
+          const { snapshot, seq } = await store.snapshot(tx, key);
+          const text = LoroDoc.fromSnapshot(snapshot).getText("body").toString();
+          await store.applyPatch(tx, key, { body: insert(text, letter, one.at) }, { baseSeq: seq });
+          if (one.undo) throw new Error("rolled back");
+        });
+        const failure = await work.then(
+          () => undefined,
+          (error: Error) => error.message,
+        );
+        expect([undefined, "rolled back"]).toContain(failure);
+        (failure === undefined ? there : absent).add(letter);
         return;
       }
       case "title":
@@ -232,6 +258,8 @@ it("all replicas, the stored document and the record end equal, whatever happens
   const t = await open();
   await declare(t);
   const { engine, trapping } = fragileEngine();
+  const stores = [0, 1].map(() => new DocumentStore({ engineOptions: { threads: 1 } }));
+  cleanup(() => Promise.all(stores.map((store) => store.close())));
   const nodes = [
     await startWorkerNode(t, { engine, settings: { pollMs: 100, takeOverMs: 100 } }),
     await startWorkerNode(t, { deaf: true, settings: { pollMs: 30, takeOverMs: 100 } }),
@@ -239,8 +267,11 @@ it("all replicas, the stored document and the record end equal, whatever happens
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 15, maxLength: 60, size: "max" }), async (steps) => {
       await t.db.query("delete from perch.document_inbox");
-      await live({ t, key: keyOf(freshId()), nodes, trapping }, steps);
+      await live(
+        { t, key: keyOf(freshId()), nodes, trapping, stores: stores as [DocumentStore, DocumentStore] },
+        steps,
+      );
     }),
-    { numRuns: 25, endOnFailure: true },
+    { numRuns: 20, endOnFailure: true },
   );
 }, 300_000);
