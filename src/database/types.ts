@@ -56,6 +56,9 @@ export interface Database extends Queryable {
   listen(channels: readonly string[], on: ListenHandlers): Promise<Subscription>;
   /** Costs nothing: it is all known here. The connection that listens is not among them. */
   stats(): PoolStats;
-  /** Ends subscriptions and connections; safe to call twice. */
+  /**
+   * Ends subscriptions and connections, when the queries under way have been answered; after 3 s it cuts what is left, and they fail.
+   * Safe to call twice.
+   */
   close(): Promise<void>;
 }

@@ -118,8 +118,8 @@ describeEachPostgres("listening", (open) => {
   });
 });
 
-/** A proxy whose connections can be cut, as a network does. */
-async function proxy(port: number): Promise<{ url: string; cut(): void; server: Server }> {
+/** A proxy whose connections can be cut, or carry nothing any more, as a network does. */
+async function proxy(port: number): Promise<{ url: string; cut(): void; freeze(): void; server: Server }> {
   const sockets = new Set<Socket>();
   const server = createServer((client) => {
     const upstream = connect(port, "127.0.0.1");
@@ -148,6 +148,9 @@ async function proxy(port: number): Promise<{ url: string; cut(): void; server: 
     cut() {
       for (const socket of sockets) socket.destroy();
     },
+    freeze() {
+      for (const socket of sockets) socket.unpipe().pause();
+    },
   };
 }
 
@@ -172,6 +175,22 @@ it("listens again after a longer absence of the server, for which it waits witho
   expect(heard).toEqual(["ready", "lost", "ready"]);
   await pool.query("notify perch_one, 'again'");
   await waitFor(() => heard.length === 4);
+});
+
+it("closes in bounded time while the server answers nothing any more", async () => {
+  const { url } = await here();
+  const between = await proxy(Number(new URL(url ?? "").port));
+  const pool = opened(between.url, { onError: () => undefined });
+  await pool.listen(["perch_one"], { ready: () => undefined, notify: () => undefined });
+  await Promise.all([pool.query("select 1"), pool.query("select 1")]);
+  between.freeze();
+  const asked = pool.query("select 1").catch((error: unknown) => error);
+  const inside = pool.transaction((tx) => tx.query("select 1")).catch((error: unknown) => error);
+  const started = performance.now();
+  await pool.close();
+  expect(performance.now() - started).toBeLessThan(10_000);
+  expect(await asked).toBeInstanceOf(Error);
+  expect(await inside).toBeInstanceOf(Error);
 });
 
 it("ends the search for the server when the database is closed", async () => {
