@@ -54,6 +54,8 @@ export function openPostgres(options: PostgresOptions): Database {
     ...connection,
     connectionString: options.url,
     max,
+    // A server that froze, or a network that swallows everything, would otherwise keep the connection busy for good.
+    ...(options.queryTimeoutMs === undefined ? {} : { query_timeout: options.queryTimeoutMs }),
     types: rowTypes,
   });
   // A pool that is being closed loses its connections; that is no news.

@@ -38,6 +38,8 @@ export interface PostgresServerOptions {
   version?: PostgresVersion;
   /** Settings as in postgresql.conf. Unless told otherwise the server does not wait for the disk (fsync off). */
   settings?: Record<string, string | number>;
+  /** The folder in which its own is made; the system's folder for temporary files when not given. */
+  parent?: string;
 }
 
 /** The folder with initdb and postgres of a version, or undefined when it is not on this machine. */
@@ -104,7 +106,7 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
   if (found === undefined) throw new Error(`Postgres ${version} is not installed here`);
 
   const user = unprivileged();
-  const dir = mkdtempSync(join(tmpdir(), `perch-postgres-${version}-`));
+  const dir = mkdtempSync(join(options.parent ?? tmpdir(), `perch-postgres-${version}-`));
   if (user) chownSync(dir, user.uid, user.gid);
   let binaries = found;
   // A checkout in root's own home is closed to that user.
