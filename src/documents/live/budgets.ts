@@ -15,10 +15,12 @@ export interface Budgets {
 
 /** For each millisecond that brought nothing, so many of waiting: such an author has a tenth of a thread. */
 const refusedFactor = 9;
+/** Where there are several, so many times their number, so that they have no more than a fifth together. */
+const togetherFactor = 5;
 /** What was taken costs its author nothing up to here: more than typing ever takes, even in the largest document. */
 const freeMs = 50;
 /** The longest wait. */
-const maxDebtMs = 10_000;
+const maxDebtMs = 30_000;
 
 interface Account {
   freeAt: number;
@@ -92,7 +94,8 @@ export function createBudgets(now: () => number = () => performance.now()): Budg
       return waiting;
     },
     charge(author, ms, refused) {
-      const cost = refused ? ms * refusedFactor : Math.max(0, ms - freeMs);
+      const factor = Math.max(refusedFactor, togetherFactor * (accounts.size + (accounts.has(author) ? 0 : 1)));
+      const cost = refused ? ms * factor : Math.max(0, ms - freeMs);
       if (cost <= 0 || closed) return;
       const time = now();
       const account = accountOf(author);
