@@ -21,17 +21,24 @@ begin
              when f.kind = 'boolean' then 'boolean'
              when f.kind = 'integer' and jsonb_typeof(p.value) in ('number', 'string') then jsonb_typeof(p.value)
              when f.kind = 'json' then jsonb_typeof(p.value)
-           end as json_type
+           end as json_type,
+           -- Of any size: beyond 2^53 the digits are kept.
+           case
+             when f.kind <> 'integer' then true
+             when jsonb_typeof(p.value) = 'string' then p.value #>> '{}' ~ '^-?(0|[1-9]\d*)$'
+             when jsonb_typeof(p.value) = 'number' then p.value::numeric % 1 = 0
+             else false
+           end as is_exact
       from jsonb_each(patch) p cross join lateral (select check_patch.fields ->> p.key as kind) f
   loop
     if field.kind is null then
       perform perch.fail('PE422', format('table %s has no field %s', check_patch.table_name, field.name),
-        jsonb_build_object('table', check_patch.table_name, 'field', field.name, 'expected', check_patch.fields),
+        jsonb_build_object('table', check_patch.table_name, 'field', field.name, 'expected', 'a declared field', 'got', field.got),
         'Declare it with perch.declare_table, or leave it out.');
-    elsif field.got = 'null' and field.kind <> 'counter' then
+    elsif field.got = 'null' then
       continue;
     elsif field.got is distinct from field.json_type
-       or field.kind = 'integer' and field.value #>> '{}' !~ '^-?\d{1,19}$' then
+       or not field.is_exact then
       perform perch.fail('PE422',
         format('field %s of table %s takes %s, not %s', field.name, check_patch.table_name, field.kind, field.got),
         jsonb_build_object('table', check_patch.table_name, 'field', field.name, 'expected', field.kind, 'got', field.got));
