@@ -63,7 +63,12 @@ export function openPostgres(options: PostgresOptions): Database {
     if (closing === undefined) onError(error);
   });
   const clients = new Set<pg.PoolClient>();
-  pool.on("connect", (client) => clients.add(client));
+  pool.on("connect", (client) => {
+    clients.add(client);
+    // The pool hands a connection on within the event that brings its last answer, and what broke it may come in that same event, before
+    // whoever gets it can listen. Without any listener such an error would end the process.
+    client.on("error", () => undefined);
+  });
   pool.on("remove", (client) => clients.delete(client));
   const subscriptions = new Set<Subscription>();
   let closing: Promise<void> | undefined;

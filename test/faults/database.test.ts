@@ -178,4 +178,41 @@ describe("a connection that gets no answer", () => {
       await server.close();
     }
   });
+
+  it("may break in the very moment in which the pool hands it on, and the process lives", async () => {
+    const server = await startPostgresServer();
+    const line = await startTcpProxy({ port: server.port });
+    const direct = openQuietly(server.url());
+    const url = `postgres://postgres@127.0.0.1:${line.port}/postgres`;
+    const db = openPostgres({ url, poolSize: 1, applicationName: "handed on", onError: () => undefined });
+    try {
+      const [own] = await db.query<{ pid: number }>("select pg_backend_pid() as pid");
+      line.hold("answers");
+      const answered = db.query("select 1 as one");
+      // Waits for the connection that the query has.
+      const next = db.transaction((tx) => tx.query("select 2")).catch((error: unknown) => error);
+      await until(async () => {
+        const [row] = await direct.query<{ state: string; query: string }>(
+          "select state, query from pg_stat_activity where pid = $1",
+          [own?.pid],
+        );
+        return row?.state === "idle" && row.query === "select 1 as one";
+      }, "the query is answered");
+      await direct.query("select pg_terminate_backend($1)", [own?.pid]);
+      await until(async () => {
+        const found = await direct.query("select from pg_stat_activity where pid = $1", [own?.pid]);
+        return found.length === 0;
+      }, "the connection is ended");
+      // The answer and the end arrive together.
+      line.release();
+      expect(await answered).toEqual([{ one: 1 }]);
+      expect(await next).toBeInstanceOf(Error);
+      expect(await db.query("select 3 as three")).toEqual([{ three: 3 }]);
+    } finally {
+      await db.close();
+      await direct.close();
+      await line.close();
+      await server.close();
+    }
+  });
 });

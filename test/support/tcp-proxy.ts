@@ -52,14 +52,17 @@ export async function startTcpProxy(targets: readonly Target[] | Target): Promis
     clearTimeout(lane.timer);
     lane.timer = undefined;
     if (isHeld(pair, lane)) return;
-    for (let next = lane.queue[0]; next !== undefined; next = lane.queue[0]) {
-      const wait = next.dueAt - Date.now();
-      if (wait > 0) {
-        lane.timer = setTimeout(() => flush(pair, lane), wait);
-        return;
-      }
+    const due: Buffer[] = [];
+    for (let next = lane.queue[0]; next !== undefined && next.dueAt <= Date.now(); next = lane.queue[0]) {
+      due.push(next.bytes);
       lane.queue.shift();
-      if (lane.to.writable) lane.to.write(next.bytes);
+    }
+    // At once, as what waited in a network's buffers.
+    if (due.length > 0 && lane.to.writable) lane.to.write(Buffer.concat(due));
+    const [next] = lane.queue;
+    if (next !== undefined) {
+      lane.timer = setTimeout(() => flush(pair, lane), Math.max(1, next.dueAt - Date.now()));
+      return;
     }
     if (lane.ended) lane.to.end();
   }
