@@ -20,6 +20,7 @@ create table perch.encrypted_documents (
   head_seq   bigint not null default 0,
   life_seq   bigint not null default 0 check (life_seq <= head_seq),
   ended      jsonb not null default '{}',
+  stored_bytes bigint not null default 0,
   created_by text collate "C" not null,
   created_at timestamptz not null default clock_timestamp(),
   primary key (space_id, app_id, table_name, record_id)
@@ -27,6 +28,7 @@ create table perch.encrypted_documents (
 comment on table perch.encrypted_documents is 'The position of each encrypted document.';
 comment on column perch.encrypted_documents.head_seq is 'The last position given out.';
 comment on column perch.encrypted_documents.life_seq is 'Where this life of the document began: the position of its last deletion, or 0.';
+comment on column perch.encrypted_documents.stored_bytes is 'What its records measure together.';
 comment on column perch.encrypted_documents.ended is
   'What the ended lives had in them, for each peer (in hex) the counter behind its last operation: refused in a later life.';
 

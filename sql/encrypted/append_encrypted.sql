@@ -13,7 +13,11 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  max_bytes constant bigint := perch.setting('max_encrypted_bytes', 67108864);
+  max_steps constant integer := 1000;
   document perch.encrypted_documents;
+  bytes bigint;
+  freed bigint;
   record record;
   taken bigint;
   reached bigint;
@@ -28,6 +32,7 @@ begin
      and d.table_name = append_encrypted.table_name and d.record_id = append_encrypted.record_id
      for no key update;
   taken := document.head_seq;
+  bytes := document.stored_bytes;
 
   for record in
     select r.*, r.ordinal::integer as nth,
@@ -47,6 +52,16 @@ begin
     ordinal := record.nth;
     seq := null;
     error := record.refusal;
+    if error is null and bytes + octet_length(record.payload) > max_bytes then
+      -- It may replace what is there.
+      select coalesce(sum(octet_length(x.payload)), 0) into freed from perch.encrypted_records x
+       where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
+         and x.record_id = document.record_id and x.peer_id = record.peer_id
+         and x.next > record.first and x.next <= record.next and x.first >= record.first;
+      if bytes - freed + octet_length(record.payload) > max_bytes then
+        error := 'PE413';
+      end if;
+    end if;
     if error is not null then
       return next;
       continue;
@@ -65,11 +80,15 @@ begin
          where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
            and x.record_id = document.record_id and x.peer_id is null and x.version = record.version)
       then
-        delete from perch.encrypted_records x
-         where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
-           and x.record_id = document.record_id and x.peer_id is null
-           and not exists (select from jsonb_each_text(x.version) v
-                            where v.value::bigint > coalesce((record.version ->> v.key)::bigint, 0));
+        with gone as (
+          delete from perch.encrypted_records x
+           where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
+             and x.record_id = document.record_id and x.peer_id is null
+             and not exists (select from jsonb_each_text(x.version) v
+                              where v.value::bigint > coalesce((record.version ->> v.key)::bigint, 0))
+          returning octet_length(x.payload) as size)
+        select coalesce(sum(gone.size), 0) into freed from gone;
+        bytes := bytes - freed;
         taken := taken + 1;
         seq := taken;
       end if;
@@ -79,10 +98,14 @@ begin
          and x.record_id = document.record_id and x.peer_id = record.peer_id
          and x.next = record.next and x.first = record.first and x.payload = record.payload)
     then
-      delete from perch.encrypted_records x
-       where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
-         and x.record_id = document.record_id and x.peer_id = record.peer_id
-         and x.next > record.first and x.next <= record.next and x.first >= record.first;
+      with gone as (
+        delete from perch.encrypted_records x
+         where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
+           and x.record_id = document.record_id and x.peer_id = record.peer_id
+           and x.next > record.first and x.next <= record.next and x.first >= record.first
+        returning octet_length(x.payload) as size)
+      select coalesce(sum(gone.size), 0) into freed from gone;
+      bytes := bytes - freed;
       taken := taken + 1;
       seq := taken;
     end if;
@@ -94,6 +117,7 @@ begin
       (space_id, app_id, table_name, record_id, seq, peer_id, first, next, version, payload, user_id)
     values (document.space_id, document.app_id, document.table_name, document.record_id, seq,
             record.peer_id, record.first, record.next, record.version, record.payload, record.user_id);
+    bytes := bytes + octet_length(record.payload);
     return next;
 
     if record.version is null then
@@ -102,9 +126,10 @@ begin
          and x.record_id = document.record_id and x.peer_id = record.peer_id;
       reached := coalesce(reached, 0);
       if record.first <= reached and record.next > reached then
-        -- On past it there may be spans that came before what they continue.
+        -- On past it there may be spans that came before what they continue. Where there are too many to follow here, the reach stays
+        -- short of what is there: whoever has more sends it again, and brings it on.
         further := record.next;
-        loop
+        for step in 1 .. max_steps loop
           reached := further;
           select max(x.next) into further from perch.encrypted_records x
            where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
@@ -115,21 +140,25 @@ begin
         insert into perch.encrypted_reaches as x (space_id, app_id, table_name, record_id, peer_id, reach)
         values (document.space_id, document.app_id, document.table_name, document.record_id, record.peer_id, reached)
         on conflict on constraint encrypted_reaches_pkey do update set reach = excluded.reach;
-        delete from perch.encrypted_records s
-         where s.space_id = document.space_id and s.app_id = document.app_id and s.table_name = document.table_name
-           and s.record_id = document.record_id and s.peer_id is null
-           and not exists (
-             select from jsonb_each_text(s.version) v
-               left join perch.encrypted_reaches x
-                 on x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
-                and x.record_id = document.record_id and x.peer_id = decode(v.key, 'hex')
-              where v.value::bigint > coalesce(x.reach, 0));
+        with gone as (
+          delete from perch.encrypted_records s
+           where s.space_id = document.space_id and s.app_id = document.app_id and s.table_name = document.table_name
+             and s.record_id = document.record_id and s.peer_id is null
+             and not exists (
+               select from jsonb_each_text(s.version) v
+                 left join perch.encrypted_reaches x
+                   on x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
+                  and x.record_id = document.record_id and x.peer_id = decode(v.key, 'hex')
+                where v.value::bigint > coalesce(x.reach, 0))
+          returning octet_length(s.payload) as size)
+        select coalesce(sum(gone.size), 0) into freed from gone;
+        bytes := bytes - freed;
       end if;
     end if;
   end loop;
 
   if taken > document.head_seq then
-    update perch.encrypted_documents d set head_seq = taken
+    update perch.encrypted_documents d set head_seq = taken, stored_bytes = bytes
      where d.space_id = document.space_id and d.app_id = document.app_id
        and d.table_name = document.table_name and d.record_id = document.record_id;
     perform pg_notify('perch_documents', jsonb_build_object('v', 1, 'space_id', document.space_id, 'app_id', document.app_id,
@@ -139,4 +168,4 @@ end
 $$;
 
 comment on function perch.append_encrypted(text, text, text, text, bigint, text[], boolean[], bytea[], bigint[], bigint[], jsonb[], bytea[]) is
-  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots. Out, for each: its position; null when there is nothing new in it, or it is refused (PE403, PE410: of a life that has ended). Errors: PE404 when the table is not declared.';
+  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots. Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a life that has ended; PE413: the document would be over perch.max_encrypted_bytes). Errors: PE404 when the table is not declared.';

@@ -87,23 +87,25 @@ export async function startGateway({
     },
   });
   const presence: Presence = createPresence(settings, exchange);
-  const onForbidden = () => {
-    recheckAt = 0;
+  const onAppends = {
+    onFault: (error: unknown) => {
+      readiness.writeFailed(error);
+      log.warn({ err: error }, "an append failed");
+    },
+    onForbidden: () => {
+      recheckAt = 0;
+    },
+    onCommitted: (updates: number, ms: number) => {
+      readiness.wrote();
+      telemetry.committed(updates, ms / 1000);
+    },
   };
-  const encrypted = createEncryptedDocuments({ db, log, onForbidden });
+  const encrypted = createEncryptedDocuments({ db, log, ...onAppends });
   const channels: Record<string, OpenChannel> = {
     [roomType.encrypted]: encrypted.open,
     [roomType.document]: documentChannels({
       live,
-      onFault: (error) => {
-        readiness.writeFailed(error);
-        log.warn({ err: error }, "an append failed");
-      },
-      onForbidden,
-      onCommitted: (updates, ms) => {
-        readiness.wrote();
-        telemetry.committed(updates, ms / 1000);
-      },
+      ...onAppends,
       onDelivered: (ms) => telemetry.delivered(ms / 1000),
     }),
     [roomType.presence]: presence.open("ephemeral"),

@@ -220,6 +220,38 @@ describeEachEngine("an encrypted room", (open) => {
     expect((await newcomer(node, roomId)).records).toEqual([]);
   });
 
+  it("has room for so many bytes, and for more once records are replaced", async () => {
+    const limited: Database = {
+      ...database.db,
+      query: <Row>(sql: string, params?: readonly unknown[]) =>
+        database.db.transaction(async (tx) => {
+          await tx.query("select set_config('perch.max_encrypted_bytes', '1000', true)");
+          return tx.query<Row>(sql, params);
+        }),
+    };
+    const node = await startNode(database, { db: limited });
+    const roomId = newRoom();
+    for (const [start, end, bytes, status] of [
+      [0, 1, 400, 0],
+      [1, 2, 400, 0],
+      [2, 3, 400, 5],
+      [0, 2, 500, 0],
+      [2, 3, 400, 0],
+    ] as const) {
+      const client = await rawClient(node);
+      await client.join(roomId, { token: "ada", crdt: "%ELO" });
+      expect([start, end, await send(client, roomId, await span("1", start, end, "x".repeat(bytes)))]).toEqual([
+        start,
+        end,
+        status,
+      ]);
+    }
+    const client = await rawClient(node);
+    await client.join(roomId, { token: "ada", crdt: "%ELO" });
+    const many = await Promise.all(Array.from({ length: 4_097 }, (_, n) => span("9", n, n + 1, "")));
+    expect(await send(client, roomId, ...many)).toBe(5);
+  });
+
   it("is only for tables declared so, as their documents are only for it", async () => {
     const node = await startNode(database);
     const client = await rawClient(node);

@@ -17,12 +17,18 @@ export interface EncryptedDocuments {
 export interface EncryptedServices {
   readonly db: Database;
   readonly log: Logger;
+  /** An append or a reading failed for a reason that is not the client's. */
+  onFault(error: unknown): void;
+  /** So many records were committed, so long after they were handed over. */
+  onCommitted(records: number, ms: number): void;
   /** An append was refused although the room was joined for writing: access has changed. */
   onForbidden(): void;
 }
 
 /** How long a lost ring delays what it was about. */
 const pollMs = 5_000;
+/** Of one batch; official clients send one for each peer. */
+const maxRecords = 4_096;
 const ringSchema = z.object({
   v: z.literal(1),
   space_id: z.string(),
@@ -33,7 +39,8 @@ const ringSchema = z.object({
 });
 
 /** Rooms of documents that are encrypted end to end: records are stored and passed on as they are. */
-export function createEncryptedDocuments({ db, log, onForbidden }: EncryptedServices): EncryptedDocuments {
+export function createEncryptedDocuments(services: EncryptedServices): EncryptedDocuments {
+  const { db, log } = services;
   const rooms = new Map<string, EncryptedRoom>();
   let stopListening: (() => Promise<void>) | undefined;
   let poll: NodeJS.Timeout | undefined;
@@ -89,8 +96,9 @@ export function createEncryptedDocuments({ db, log, onForbidden }: EncryptedServ
     let room = rooms.get(id);
     if (room === undefined) {
       const made = createEncryptedRoom(db, key, {
-        fault: (error) => log.warn({ err: error }, "an encrypted document could not be read or written"),
-        forbidden: onForbidden,
+        fault: services.onFault,
+        forbidden: services.onForbidden,
+        committed: services.onCommitted,
         over: () => {
           if (rooms.get(id) === made) rooms.delete(id);
         },
@@ -125,6 +133,7 @@ export function createEncryptedDocuments({ db, log, onForbidden }: EncryptedServ
             if (some === undefined) return ackStatus.invalidUpdate;
             records.push(...some);
           }
+          if (records.length > maxRecords) return ackStatus.payloadTooLarge;
           return joined.submit(records, identity);
         },
         mute: joined.mute,

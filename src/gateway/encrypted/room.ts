@@ -37,6 +37,8 @@ export interface RoomEvents {
   fault(error: unknown): void;
   /** An append was refused although the room was joined for writing. */
   forbidden(): void;
+  /** So many records were committed, so long after the first of them was submitted. */
+  committed(records: number, ms: number): void;
   /** Nobody is in it any more, or its document was deleted: another room takes its place. */
   over(): void;
 }
@@ -56,6 +58,7 @@ interface Submission {
   readonly records: readonly EncryptedRecord[];
   readonly author: Identity;
   readonly origin: Place;
+  readonly at: number;
   resolve(status: AckStatus): void;
 }
 
@@ -63,6 +66,11 @@ interface Submission {
 const maxRecords = 500;
 const maxBytes = 2 ** 20;
 const retryMs = 1_000;
+
+const refusals: Record<string, AckStatus> = {
+  PE403: ackStatus.permissionDenied,
+  PE413: ackStatus.payloadTooLarge,
+};
 
 export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEvents): EncryptedRoom {
   const places = new Set<Place>();
@@ -132,6 +140,7 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
   async function append(batch: readonly Submission[]): Promise<void> {
     const all = batch.flatMap(({ records, author, origin }) => records.map((record) => ({ record, author, origin })));
     const results = await appendEncrypted(db, key, life, all);
+    on.committed(all.length, performance.now() - (batch[0]?.at ?? 0));
     const stored: Delivered[] = [];
     let ended = false;
     for (const [n, { record, origin }] of all.entries()) {
@@ -155,8 +164,7 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
       at += records.length;
       const refusal = own.flatMap((result) => ("refused" in result ? [result.refused] : []))[0];
       if (refusal === "PE403") on.forbidden();
-      if (refusal === undefined) resolve(ackStatus.ok);
-      else resolve(refusal === "PE403" ? ackStatus.permissionDenied : ackStatus.invalidUpdate);
+      resolve(refusal === undefined ? ackStatus.ok : (refusals[refusal] ?? ackStatus.invalidUpdate));
     }
   }
 
@@ -250,7 +258,7 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
           if (over) return Promise.resolve(ackStatus.invalidUpdate);
           if (records.length === 0) return Promise.resolve(ackStatus.ok);
           return new Promise((resolve) => {
-            submissions.push({ records, author, origin: place, resolve });
+            submissions.push({ records, author, origin: place, at: performance.now(), resolve });
             work();
           });
         },
