@@ -1,7 +1,8 @@
-import { LoroDoc } from "loro-crdt";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { decodeImportBlobMeta, LoroDoc } from "loro-crdt";
+import { afterAll, beforeAll, expect, it, vi } from "vitest";
 import { withContext } from "../../../src/context/index.js";
 import type { Transaction } from "../../../src/database/types.js";
+import { appendEntries } from "../../../src/documents/live/stored.js";
 import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
 import { DocumentStore, type HookEvent } from "../../../src/documents/store/store.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../../support/databases.js";
@@ -210,6 +211,70 @@ describeEachEngine("A DocumentStore", (open) => {
     });
   });
 
+  it("asks the database twice for a write, and once for a read", async () => {
+    const count = (work: (tx: Transaction) => Promise<unknown>) =>
+      asAda(async (tx) => {
+        const asked: string[] = [];
+        const query: Transaction["query"] = (sql, params) => {
+          asked.push(/perch\.(\w+)/.exec(sql)?.[1] ?? sql);
+          return tx.query(sql, params);
+        };
+        await work({ ...tx, query });
+        return asked;
+      });
+    const twice = ["visit_document", "write_document"];
+    expect(await count((tx) => store.applyPatch(tx, page("o"), { title: "new" }))).toEqual(twice);
+    expect(await count((tx) => store.applyPatch(tx, page("o"), { title: "newer", body: "x" }))).toEqual(twice);
+    expect(await count((tx) => store.snapshot(tx, page("o")))).toEqual(["visit_document"]);
+    // What is in the record is all of it, though only what changed was sent.
+    const [record] = await asAda((tx) => stored(tx, "o"));
+    expect(record?.data).toEqual({ title: "newer", body: "x", stars: null, tags: null });
+  });
+
+  it("hands out JSON that the caller may change", async () => {
+    const first = await asAda((tx) => store.applyPatch(tx, page("p"), { tags: [{ a: 1 }] }));
+    (first.data.tags as { a: number }[]).push({ a: 2 });
+    expect((await asAda((tx) => store.applyPatch(tx, page("p"), { stars: 1 }))).data).toMatchObject({
+      tags: [{ a: 1 }],
+    });
+  });
+
+  it("stores the operations of a snapshot, not the state it claims, trap 26", async () => {
+    const doc = new LoroDoc();
+    doc.getText("body").insert(0, "from a snapshot");
+    doc.commit();
+    await asAda((tx) => store.applyUpdate(tx, page("q"), doc.export({ mode: "snapshot" })));
+    const [update] = await t.db.query<{ payload: Uint8Array }>(
+      "select payload from perch.document_updates where record_id = 'q'",
+    );
+    expect(decodeImportBlobMeta(update?.payload ?? new Uint8Array(), true).mode).toBe("update");
+  });
+
+  it("writes all fields where the record is behind what Loro clients wrote", async () => {
+    await asAda((tx) => store.applyPatch(tx, page("r"), { title: "one", body: "two" }));
+    const doc = new LoroDoc();
+    doc.getMap("fields").set("stars", 4);
+    doc.commit();
+    const update = doc.export({ mode: "update" });
+    await t.asWorker((tx) =>
+      appendEntries(
+        tx,
+        [
+          {
+            key: { ...page("r"), spaceId: "~ada" },
+            afterSeq: 1,
+            updates: [{ payload: update, ends: null, userId: "ada", writable: null, clientId: null }],
+          },
+        ],
+        0,
+      ),
+    );
+    const { data } = await asAda((tx) => store.applyPatch(tx, page("r"), { title: "three" }));
+    expect(data).toEqual({ title: "three", body: "two", stars: 4, tags: null });
+    expect((await asAda((tx) => stored(tx, "r")))[0]?.data).toEqual(data);
+    expect(await t.db.query("select from perch.document_queue where record_id = 'r'")).toEqual([]);
+  });
+
   it("leaves the transaction with the rights it had", async () => {
     await asAda(async (tx) => {
       await store.applyPatch(tx, page("l"), { title: "x" });
@@ -265,6 +330,57 @@ describeEachPostgres("Several DocumentStores", (open) => {
     const after = await withContext(reader, { userId: "ada" }, (tx) => store.snapshot(tx, page("m")));
     expect(LoroDoc.fromSnapshot(after.snapshot).getText("body").toString()).toBe("committed, and more");
     await store.close();
+  });
+
+  it("read a document whose writer waits for the reader's own transaction to end", async () => {
+    const t = await prepared(open);
+    const store = new DocumentStore({ engine });
+    const other = await t.connect();
+    const asAda = <T>(work: (tx: Transaction) => Promise<T>) => withContext(other, { userId: "ada" }, work);
+    await asAda((tx) => store.applyPatch(tx, page("waited for"), { body: "committed" }));
+    let writing: Promise<unknown> = Promise.resolve();
+    await withContext(t.db, { userId: "ada" }, async (tx) => {
+      // From here this transaction has the counter of the space, which every writer in it takes.
+      await store.applyPatch(tx, page("another"), { title: "x" });
+      writing = asAda((writer) => store.applyPatch(writer, page("waited for"), { body: "and more" }));
+      await vi.waitFor(async () => {
+        const waiting = await t.db.query(
+          "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
+        );
+        expect(waiting).toHaveLength(1);
+      });
+      const { snapshot } = await store.snapshot(tx, page("waited for"));
+      expect(LoroDoc.fromSnapshot(snapshot).getText("body").toString()).toBe("committed");
+    });
+    expect(await writing).toMatchObject({ seq: 2, data: { body: "and more" } });
+    expect(await asAda((tx) => store.applyPatch(tx, page("waited for"), { title: "y" }))).toMatchObject({
+      seq: 3,
+      data: { title: "y", body: "and more" },
+    });
+  });
+
+  it("merge with a Loro client who makes the document at the same time", async () => {
+    const t = await prepared(open);
+    const worker = await t.connect();
+    const doc = new LoroDoc();
+    doc.getText("body").insert(0, "typed");
+    doc.commit();
+    const payload = doc.export({ mode: "update" });
+    const author = { userId: "ada", writable: null, clientId: null };
+    const store = new DocumentStore({
+      engine,
+      hooks: {
+        // The store has looked, and found nothing.
+        before: async (_, { key }) =>
+          void (await appendEntries(worker, [{ key, afterSeq: 0, updates: [{ payload, ends: null, ...author }] }], 0)),
+      },
+    });
+    const written = await withContext(t.db, { userId: "ada" }, (tx) =>
+      store.applyPatch(tx, page("made"), { title: "patched" }),
+    );
+    expect(written).toMatchObject({ seq: 2, data: { title: "patched", body: "typed" } });
+    const [record] = await withContext(t.db, { userId: "ada" }, (tx) => stored(tx, "made"));
+    expect(record?.data).toEqual(written.data);
   });
 
   it("say what is missing to a login that is no worker", async () => {
