@@ -153,7 +153,7 @@ create table perch.document_queue (
   due_at     timestamptz not null,
   primary key (space_id, app_id, table_name, record_id)
 );
-comment on table perch.document_queue is 'Documents whose record does not show their latest position yet, and when it is due.';
+comment on table perch.document_queue is 'Documents whose record does not show their latest position yet. due_at: since when; in the future while a worker has claimed the document.';
 create index document_queue_by_due on perch.document_queue (due_at);
 
 -- Down Migration

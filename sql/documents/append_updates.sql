@@ -32,7 +32,7 @@ declare
   bytes bigint[] := array_fill(0::bigint, array[entry_count]);
   previous bigint[] := array_fill(null::bigint, array[entry_count]);     -- its last position before ours; null: refused as PE410
   tail_from bigint[] := array_fill(0::bigint, array[entry_count]);
-  delays interval[] := array_fill(null::interval, array[entry_count]);   -- of those that go on the queue
+  queued boolean[] := array_fill(false, array[entry_count]);             -- whether it goes on the queue now
   found_count integer := 0;
   news boolean := false;                                                 -- whether others appended what the caller lacks
   queuing boolean := false;
@@ -65,7 +65,7 @@ begin
   for row in
     with locked as (
       select d.space_id, d.app_id, d.table_name, d.record_id, e.ordinal::integer as entry, e.updates, e.bytes,
-             d.head_seq, d.tail_from, d.projection_bytes, d.merged_seq > d.projected_seq as queued
+             d.head_seq, d.tail_from, d.merged_seq > d.projected_seq as queued
         from unnest(space_ids, app_ids, table_names, record_ids, after_seqs, counts, bytes) with ordinality
                as e (space_id, app_id, table_name, record_id, after_seq, updates, bytes, ordinal)
         join perch.documents d
@@ -80,7 +80,7 @@ begin
            tail_count = d.tail_count + l.updates, tail_bytes = d.tail_bytes + l.bytes
       from locked l
      where d.space_id = l.space_id and d.app_id = l.app_id and d.table_name = l.table_name and d.record_id = l.record_id
-    returning l.entry, l.head_seq, l.tail_from, l.projection_bytes, l.queued
+    returning l.entry, l.head_seq, l.tail_from, l.queued
   loop
     found_count := found_count + 1;
     previous[row.entry] := row.head_seq;
@@ -90,7 +90,7 @@ begin
     end if;
     -- A document that is ahead of its record is on the queue: it is taken off by whoever makes them equal, holding this row.
     if not row.queued then
-      delays[row.entry] := perch.projection_delay(row.projection_bytes);
+      queued[row.entry] := true;
       queuing := true;
     end if;
   end loop;
@@ -119,11 +119,11 @@ begin
           set head_seq = d.head_seq + excluded.tail_count, merged_seq = d.head_seq + excluded.tail_count,
               tail_count = d.tail_count + excluded.tail_count, tail_bytes = d.tail_bytes + excluded.tail_bytes
           where d.life_seq <= excluded.life_seq
-        returning d.head_seq, d.tail_from, d.projection_bytes into made;
+        returning d.head_seq, d.tail_from into made;
         if found then
           previous[entry] := made.head_seq - counts[entry];
           tail_from[entry] := made.tail_from;
-          delays[entry] := perch.projection_delay(made.projection_bytes);
+          queued[entry] := true;
           queuing := true;
           news := news or after_seqs[entry] < previous[entry];
         end if;
@@ -168,9 +168,9 @@ begin
   if queuing then
     -- As in perch.enqueue_document: we hold the rows of the documents.
     insert into perch.document_queue (space_id, app_id, table_name, record_id, due_at)
-    select e.space_id, e.app_id, e.table_name, e.record_id, clock_timestamp() + e.delay
-      from unnest(space_ids, app_ids, table_names, record_ids, delays) as e (space_id, app_id, table_name, record_id, delay)
-     where e.delay is not null
+    select e.space_id, e.app_id, e.table_name, e.record_id, clock_timestamp()
+      from unnest(space_ids, app_ids, table_names, record_ids, queued) as e (space_id, app_id, table_name, record_id, queued)
+     where e.queued
      order by e.space_id collate "C", e.app_id collate "C", e.table_name collate "C", e.record_id collate "C"
     on conflict do nothing;
   end if;

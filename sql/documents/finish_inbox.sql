@@ -6,7 +6,6 @@ as $$
 declare
   item perch.document_inbox;
   placed bigint;
-  bytes bigint;
 begin
   if finish_inbox.error is not null then
     update perch.document_inbox i set status = 'rejected', error = finish_inbox.error
@@ -35,11 +34,11 @@ begin
          tail_count = d.tail_count + 1, tail_bytes = d.tail_bytes + octet_length(finish_inbox.update)
    where d.space_id = finish_inbox.space_id and d.app_id = finish_inbox.app_id
      and d.table_name = finish_inbox.table_name and d.record_id = finish_inbox.record_id
-  returning d.head_seq, d.projection_bytes into placed, bytes;
+  returning d.head_seq into placed;
   insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, pushed_seq, payload, ends, user_id, client_id, actor)
   values (item.space_id, item.app_id, item.table_name, item.record_id, placed, item.seq, finish_inbox.update, finish_inbox.ends,
           item.user_id, item.client_id, item.actor);
-  perform perch.enqueue_document(item.space_id, item.app_id, item.table_name, item.record_id, perch.projection_delay(bytes));
+  perform perch.enqueue_document(item.space_id, item.app_id, item.table_name, item.record_id);
   return placed;
 end
 $$;

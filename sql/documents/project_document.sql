@@ -64,7 +64,7 @@ begin
      where q.space_id = document.space_id and q.app_id = document.app_id
        and q.table_name = document.table_name and q.record_id = document.record_id;
   else
-    update perch.document_queue q set due_at = clock_timestamp() + perch.projection_delay(project_document.size)
+    update perch.document_queue q set due_at = clock_timestamp()
      where q.space_id = document.space_id and q.app_id = document.app_id
        and q.table_name = document.table_name and q.record_id = document.record_id;
   end if;

@@ -45,8 +45,8 @@ const claimMs = 15_000;
 /** Overdue documents claimed at a time. */
 const maxClaimed = 32;
 
-// A claim is a later due time: it needs no transaction that stays open, and ends by itself when its worker dies. Large documents
-// are given the time that the worker which took the edits may wait.
+// A claim is a due time in the future: it needs no transaction that stays open, and ends by itself when its worker dies. Documents
+// are given the time that the worker which took the edits may wait (see projectionDelay), and some more: $1, and $5 for large ones.
 const claimSql = `
   update perch.document_queue q
      set due_at = clock_timestamp() + make_interval(secs => $3)
@@ -55,7 +55,7 @@ const claimSql = `
             left join perch.documents d
               on d.space_id = x.space_id and d.app_id = x.app_id and d.table_name = x.table_name and d.record_id = x.record_id
            where x.due_at <= clock_timestamp() - make_interval(secs => $1)
-             and (coalesce(d.projection_bytes, 0) <= $4 or x.due_at <= clock_timestamp() - make_interval(secs => $1 + $5))
+             and (coalesce(d.projection_bytes, 0) <= $4 or x.due_at <= clock_timestamp() - make_interval(secs => $5))
            order by x.due_at
            limit $2
              for update of x skip locked) c
@@ -149,11 +149,11 @@ export function createProjections({ db, live, log, settings }: ProjectionsOption
     const max = maxClaimed - errands.counts().working;
     if (closed || max <= 0) return;
     const claimed = await db.query<KeyRow>(claimSql, [
-      settings.takeOverMs / 1_000,
+      (settings.takeOverMs + settings.projectionMs) / 1_000,
       max,
       claimMs / 1_000,
       settings.smallProjectionBytes,
-      settings.projectionMaxMs / 1_000,
+      (settings.takeOverMs + settings.projectionMaxMs) / 1_000,
     ]);
     const ids = claimed.map(keyOf).filter((key) => !errands.resting(documentId(key)));
     const made = Promise.all(ids.map((key) => errands.run(documentId(key), () => projectOverdue(key))));

@@ -43,7 +43,8 @@ export const defaultWorkerSettings: Readonly<WorkerSettings> = {
 
 /**
  * How long the record may lag behind. A projection costs its whole size, in time and in WAL, so the interval grows until what
- * projecting a document costs a second stays the same however large it is; 5 s is the most that readers of records should wait.
+ * projecting a document costs a second stays the same however large it is; 5 s is the most that readers of records should wait. The
+ * queue of the database knows only since when a document is behind: this is the one place that says for how long it may be.
  */
 export function projectionDelay(bytes: number, settings: WorkerSettings): number {
   const { projectionMs, projectionMaxMs, smallProjectionBytes, largeProjectionBytes } = settings;

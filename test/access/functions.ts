@@ -203,7 +203,6 @@ const documents: Record<string, FunctionEntry> = {
   enqueue_document: piece("perch_worker"),
   merge_ends: piece("perch_worker"),
   next_seq: worker("perch.next_seq('team')", "3", "3"),
-  projection_delay: piece("perch_worker"),
   stretches: piece("perch_worker"),
   append_to_inbox: piece(),
   check_field_count: piece(),
