@@ -68,8 +68,10 @@ export function addDatabaseFigures(metrics: Metrics, db: Queryable, log: Logger)
     `Documents whose record does not show their latest position yet; ${countedAtMost} means as many or more.`,
     ({ unprojected }) => unprojected,
   );
-  gauge("perch_projection_lag_seconds", "For how long the one that has been behind longest has been so.", ({ overdue_seconds }) =>
-    Math.max(0, overdue_seconds ?? 0),
+  gauge(
+    "perch_projection_lag_seconds",
+    "For how long the one that has been behind longest has been so.",
+    ({ overdue_seconds }) => Math.max(0, overdue_seconds ?? 0),
   );
   gauge(
     "perch_notify_queue_ratio",
