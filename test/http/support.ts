@@ -1,4 +1,7 @@
 import { get, type IncomingMessage } from "node:http";
+import { type Change, push } from "../../src/changes/index.js";
+import { withContext } from "../../src/context/index.js";
+import type { Database } from "../../src/database/types.js";
 import { cleanup, type Node, until } from "../gateway/support.js";
 
 export interface ServerSentEvent {
@@ -102,3 +105,13 @@ export async function metric(node: Node, name: string): Promise<number | undefin
   const found = lines.find((each) => each.startsWith(`${name} `));
   return found === undefined ? undefined : Number(found.slice(name.length + 1));
 }
+
+export const insert = (id: string, space_id: string | null = null, data: object = {}): Change => ({
+  op: "insert",
+  table: "tasks",
+  id,
+  space_id,
+  data: data as Record<string, unknown>,
+});
+export const pushAs = (db: Database, userId: string, appId: string, ...changes: Change[]) =>
+  withContext(db, { userId }, (tx) => push(tx, { appId, changes, clientId: `${userId}-phone` }));
