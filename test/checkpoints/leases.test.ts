@@ -43,11 +43,12 @@ describeEachEngine("leases", (open) => {
 
   it("of a holder that died expire, and what it still sends is refused", async () => {
     const { leases, store, log } = parts();
-    const dead = await leases.acquire("run", { holder: "dead", durationMs: 300 });
+    const dead = await leases.acquire("run", { holder: "dead", durationMs: 60_000 });
     const fencingToken = dead?.token as number;
     await store.put("run", { state: { by: "dead" }, step: 1, fencingToken });
     await log.append("run", ["dead"], { fencingToken });
     expect(await leases.acquire("run", { holder: "alive" })).toBeUndefined();
+    await leases.renew(dead as never, 300);
     await pause(350);
     const alive = await leases.acquire("run", { holder: "alive" });
     expect(alive?.token).toBeGreaterThan(fencingToken);
