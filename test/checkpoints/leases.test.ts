@@ -110,8 +110,8 @@ describeEachEngine("leases", (open) => {
 
   it("are renewed as long as the work takes, and released after it", async () => {
     const { leases } = parts();
-    const result = await leases.hold("run", { holder: "me", durationMs: 300 }, async (lease, signal) => {
-      await pause(900);
+    const result = await leases.hold("run", { holder: "me", durationMs: 1_000 }, async (lease, signal) => {
+      await pause(2_200);
       expect(signal.aborted).toBe(false);
       expect(await leases.acquire("run", { holder: "other" })).toBeUndefined();
       await expect(leases.hold("run", { holder: "other" }, async () => "never")).rejects.toMatchObject(lost);
@@ -165,7 +165,7 @@ describe("leases on Postgres 18", () => {
     const options = { db: t.db, tenantId: freshTenant() };
     const leases = threadLeases(options);
     const store = new CheckpointStore({ ...options, schema });
-    const lease = await leases.acquire("run", { holder: "me", durationMs: 500 });
+    const lease = await leases.acquire("run", { holder: "me", durationMs: 60_000 });
     let commit = () => {};
     const held = new Promise<void>((done) => {
       commit = done;
