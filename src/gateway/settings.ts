@@ -40,6 +40,10 @@ const types = {
   mergePatienceMs: count(2_000).describe("how long a PATCH waits to be merged before it is answered as pending"),
   maxStreams: count(20_000).describe("open event streams of GET /v1/changes"),
   maxStreamPageBytes: count(256 * 1024).describe("an event of such a stream; one change may be longer"),
+  streamIntervalMs: count(50).describe(
+    "how often a stream is told of news at most; what comes meanwhile comes together",
+  ),
+  streamReads: count(4).describe("streams that read the log at once, the others wait in line; less than the pool size"),
   streamHeartbeatMs: count(15_000).describe("how often a silent stream is kept alive"),
   maxBodyBytes: count(8 * 1024 * 1024).describe("the body of a request"),
   presenceIntervalMs: count(33).describe("how often the presence of a room is passed on at most"),

@@ -121,6 +121,19 @@ describe("event streams on Postgres 18", () => {
     await until(() => JSON.stringify(spacesLookedAt) === '["~user0"]');
   });
 
+  it("bring together what is committed faster than they are told", async () => {
+    const t = await open();
+    const node = await startNode(t, { env: { PERCH_STREAM_INTERVAL_MS: "400", PERCH_RECHECK_MS: "60000" } });
+    const stream = await openEvents(node, "app_id=fast");
+    await stream.next();
+    const wanted = Array.from({ length: 40 }, (_, n) => `t${n}`);
+    const started = Date.now();
+    for (const id of wanted) await pushAs(t.db, "ada", "fast", insert(id));
+    await until(() => stream.ids().length === wanted.length, 30_000);
+    expect(stream.ids()).toEqual(wanted);
+    expect(stream.events.length).toBeLessThanOrEqual(3 + (Date.now() - started) / 400);
+  });
+
   it("begin while the database is away, and give what there is once it is back", async () => {
     const t = await open();
     await pushAs(t.db, "ada", "away", insert("a"));

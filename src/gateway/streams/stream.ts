@@ -1,4 +1,5 @@
 import type { ServerResponse } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 import { createBell } from "../../changes/bell.js";
 import { isPassing, positionsOf, throughFaults } from "../../changes/follow.js";
 import { PerchError } from "../../errors.js";
@@ -13,6 +14,8 @@ export type StreamEnd = "gone" | "expired" | "resync" | "refused" | "slow" | "dr
 
 export interface StreamServices {
   readonly feed: Feed;
+  /** Between two looks for news there is at least this much time: what a busy log costs is bounded by its readers, not its writers. */
+  readonly intervalMs: number;
   readonly heartbeatMs: number;
   readonly slowReaderMs: number;
   /** Reads what follows a cursor, when it is its turn. */
@@ -116,6 +119,13 @@ export async function openStream(
     sentCursor = cursor;
   };
 
+  async function news(readAt: number): Promise<void> {
+    // First the pause: what rings in it is then one piece of news.
+    const early = readAt + services.intervalMs - Date.now();
+    if (early > 0) await sleep(early, undefined, { signal }).catch(() => undefined);
+    await bell.wait(never, signal);
+  }
+
   async function take(page: Page, first: boolean, since: number): Promise<void> {
     cursor = page.cursor;
     if (page.body !== null || first) {
@@ -129,7 +139,6 @@ export async function openStream(
       feed.reached(reader, since);
     }
     await drained();
-    if (!page.hasMore) await bell.wait(never, signal);
   }
 
   async function drained(): Promise<void> {
@@ -149,13 +158,16 @@ export async function openStream(
   async function run(firstPage: Page | undefined, firstSince: number): Promise<void> {
     let page = firstPage;
     let since = firstSince;
+    let readAt = Date.now();
     for (let first = true; end === undefined; first = false) {
       if (page === undefined) {
         since = feed.rings();
+        readAt = Date.now();
         page = await throughFaults(() => services.read(cursor), signal, services.onFault);
       }
       if (page === undefined || end !== undefined) return;
       await take(page, first, since);
+      if (!page.hasMore) await news(readAt);
       page = undefined;
     }
   }

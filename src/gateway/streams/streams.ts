@@ -40,13 +40,10 @@ export interface Streams {
   close(): void;
 }
 
-/** Streams that may read at once: fewer than the pool has connections, however many were woken. */
-const readsAtOnce = 4;
-
 export function createStreams(options: StreamsOptions): Streams {
   const { db, settings, log, addresses, users } = options;
   const feed = createFeed({ db, rings: options.rings, log, lookEveryMs: settings.recheckMs });
-  const inTurn = createGate(readsAtOnce);
+  const inTurn = createGate(settings.streamReads);
   const streams = new Set<Stream>();
   let opening = 0;
   let timer: NodeJS.Timeout | undefined;
@@ -62,6 +59,7 @@ export function createStreams(options: StreamsOptions): Streams {
     const started = performance.now();
     const stream = await openStream(response, identity, cursor, {
       feed,
+      intervalMs: settings.streamIntervalMs,
       heartbeatMs: settings.streamHeartbeatMs,
       slowReaderMs: settings.slowReaderMs,
       read: (from) => inTurn(() => readPage(db, identity, selection, from, settings.maxStreamPageBytes)),
