@@ -41,8 +41,12 @@ const chunkSize = 5_000;
 
 /**
  * Wakes those of many readers whom the news concern. A ring wakes the readers of its space and nobody else. Rings may be lost, and
- * membership may change without a number; so twice in `lookEveryMs`, at least, is what two statements take for all readers together:
- * how far the log has come in the spaces that anybody reads, and which spaces each user is in. No reader looks by itself.
+ * memberships change without a number; so every `lookEveryMs` two statements look for all readers together: how far the log has come in
+ * the spaces that anybody reads, and which spaces each user is in. No reader looks by itself.
+ *
+ * Why nothing is missed: a reader is entered under its spaces when a page has brought it to the end of the log. What is committed in
+ * them later rings, and what rang since that page was asked for, before the reader was entered, wakes it once more (`since`). What
+ * did not ring at all is found by the next look, which compares with the reader's own positions.
  */
 export function createFeed({ db, rings, log, lookEveryMs }: FeedOptions): Feed {
   const readers = new Set<Reader>();
