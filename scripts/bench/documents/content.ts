@@ -2,7 +2,7 @@ import { LoroDoc } from "loro-crdt";
 import { withContext } from "../../../src/context/context.js";
 import type { Database } from "../../../src/database/types.js";
 import type { DocumentStore } from "../../../src/documents/store/store.js";
-import { seededRandom, sequentialTrace } from "../../../test/support/traces.js";
+import { type SequentialTrace, seededRandom, sequentialTrace } from "../../../test/support/traces.js";
 import { applyPatch } from "../../demo/author.js";
 
 export const appId = "bench";
@@ -42,6 +42,14 @@ export async function store(db: Database, documents: DocumentStore, recordId: st
   return seq;
 }
 
+let recorded: SequentialTrace | undefined;
+
+/** `automerge-paper`, or a generated session of as many edits, which takes some seconds to make. */
+export function session(): SequentialTrace {
+  recorded ??= sequentialTrace(260_000);
+  return recorded;
+}
+
 /** A document written as `automerge-paper` was (or a generated session of as many edits), one commit a keystroke. */
 export interface Written {
   readonly doc: LoroDoc;
@@ -53,7 +61,7 @@ export interface Written {
 
 /** In: how many edits of the session; default: all of some 260,000. */
 export function paper(edits = 300_000): Written {
-  const { txns } = sequentialTrace(260_000);
+  const { txns } = session();
   const doc = new LoroDoc();
   const text = doc.getText("body");
   const updates: Uint8Array[] = [];

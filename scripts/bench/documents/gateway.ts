@@ -1,8 +1,7 @@
 import { LoroDoc } from "loro-crdt";
-import { sequentialTrace } from "../../../test/support/traces.js";
 import { type Author, applyPatch, openAuthor } from "../../demo/author.js";
 import type { Work } from "../changes/race.js";
-import { reader, roomOf, writer } from "./content.js";
+import { reader, roomOf, session, writer } from "./content.js";
 import { typist } from "./log-bytes.js";
 
 /** A document with a writer and a reader, each an unmodified client of the gateway. */
@@ -73,7 +72,7 @@ export async function replay(url: string, recordId: string, stretch: number): Pr
   const updates: Uint8Array[] = [];
   author.doc.subscribeLocalUpdates((update) => updates.push(update));
   const text = author.doc.getText("body");
-  const { txns } = sequentialTrace(260_000);
+  const { txns } = session();
   const results: Replay[] = [];
   for (let start = 0; start < txns.length; start += stretch) {
     const edits = txns.slice(start, start + stretch);
