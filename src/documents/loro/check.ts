@@ -24,6 +24,8 @@ interface Visit {
   limits: CheckLimits;
   containers: Set<ContainerID>;
   nodes: Set<TreeID>;
+  /** How deep the containers lie at least that the updates make, and in which field. */
+  made: Map<string, { depth: number; field: string }>;
 }
 
 /**
@@ -38,11 +40,14 @@ export function takeInChecked(held: HeldDocument, updates: readonly Uint8Array[]
   const before = versionOf(doc);
   doc.detach();
   const spans = takeIn(doc, updates);
-  const visit: Visit = { held, limits, containers: new Set(), nodes: new Set() };
+  const visit: Visit = { held, limits, containers: new Set(), nodes: new Set(), made: new Map() };
   const changes: Change[] = [];
   for (const [peer, { start, end }] of spans) {
     for (const change of readOperations(doc, peer, start, end)) {
-      for (const { container } of change.ops) checkChain(visit, container);
+      for (const op of change.ops) {
+        checkChain(visit, op.container);
+        checkNesting(visit, change.peer, op);
+      }
       changes.push(change);
     }
   }
@@ -68,6 +73,24 @@ function checkChain({ held, limits }: Visit, container: ContainerID): void {
       table: held.schema.table,
       field: fieldOf(parsed.head),
     });
+  }
+}
+
+/**
+ * Containers inside each other, as far as the updates make them: told from the operations alone, since to work out the state of what is
+ * nested a thousand deep takes Loro a second.
+ */
+function checkNesting({ held, limits, made }: Visit, peer: PeerID, { container, counter, content }: Operation): void {
+  const { type, key, value } = content;
+  if (type !== "insert" && type !== "set") return;
+  const values = key === undefined && Array.isArray(value) ? value : [value];
+  for (const [index, item] of values.entries()) {
+    if (typeof item !== "string" || !item.startsWith(containerPrefix)) continue;
+    const outer = made.get(container);
+    const depth = (outer?.depth ?? 0) + 1;
+    const field = outer?.field ?? fieldOf(container);
+    if (depth > limits.depth) throw tooLarge("depth", limits.depth, depth, { table: held.schema.table, field });
+    made.set(`cid:${counter + index}@${peer}:${typeOf(item as ContainerID)}`, { depth, field });
   }
 }
 
