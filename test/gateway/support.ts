@@ -119,7 +119,7 @@ export async function makeSpace(
 }
 
 /** Waits until `check` returns something, or throws what it threw last. */
-export async function until<T>(check: () => T | Promise<T>, timeoutMs = 10_000): Promise<NonNullable<T>> {
+export async function until<T>(check: () => T | Promise<T>, timeoutMs = 30_000): Promise<NonNullable<T>> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     let failure: unknown = new Error(`nothing came of it within ${timeoutMs} ms: ${check}`);
