@@ -11,7 +11,7 @@ export function createDocumentEngine({ limits, ...options }: DocumentEngineOptio
   const bounds = { ...defaultLimits, ...limits };
   return createEngine<DocumentThreadApi>({
     // What is stored was checked when it came, and may be large.
-    methodTimeoutMs: { load: 30_000, snapshot: 30_000 },
+    methodTimeoutMs: { load: 30_000, snapshot: 30_000, projectAt: 30_000, revert: 30_000 },
     // Replaced when idle, well before the bound at which it would trap.
     maxMemoryBytes: bounds.wasmBytes / 2,
     ...options,

@@ -15,7 +15,7 @@ export interface Projection {
 }
 
 /** A document whose JSON is larger is projected whole every time: the store keeps no copy of it. */
-const maxKeptBytes = 2 ** 20;
+const maxKeptBytes = 256 * 1024;
 
 export function projectWhole(data: Record<string, unknown>): Projection {
   const { json, fieldBytes } = written(data);
