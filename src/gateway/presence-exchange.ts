@@ -110,6 +110,8 @@ export function createPresenceExchange({ db, log, intervalMs, on }: ExchangeOpti
   let seen: number | undefined;
   let looking: Promise<void> | undefined;
   let lookAgain: "no" | "news" | "greet" = "no";
+  let failing = false;
+  let storeFailing = false;
   let heartbeat: NodeJS.Timeout | undefined;
   let closed = false;
 
@@ -143,7 +145,17 @@ export function createPresenceExchange({ db, log, intervalMs, on }: ExchangeOpti
       return;
     }
     looking = look(greet)
-      .catch((error: unknown) => log.warn({ err: error }, "the presence of other nodes could not be read"))
+      .then(
+        () => {
+          if (failing) log.info("the presence of other nodes can be read again");
+          failing = false;
+        },
+        (error: unknown) => {
+          // One line when it begins and one when it ends, however long the database is away.
+          if (!failing && !closed) log.warn({ err: error }, "the presence of other nodes could not be read");
+          failing = true;
+        },
+      )
       .finally(() => {
         looking = undefined;
         const again = lookAgain;
@@ -210,14 +222,16 @@ export function createPresenceExchange({ db, log, intervalMs, on }: ExchangeOpti
         items.map(({ entry }) => safeInteger(entry.setAt)),
         items.map(({ entry }) => entry.keepMs),
       ]);
+      storeFailing = false;
       // Nobody else's call lies between, so there is nothing to read.
       if (row !== undefined && seen !== undefined && row.change_id === seen + 1) seen = row.change_id;
       for (const { settle } of items) for (const { resolve } of settle) resolve();
     } catch (error) {
       for (const { settle } of items) for (const { reject } of settle) reject(error);
       if (closed) return;
-      log.warn({ err: error }, "presence could not be stored");
+      if (!storeFailing || isRefusal(error)) log.warn({ err: error }, "presence could not be stored");
       if (isRefusal(error)) return;
+      storeFailing = true;
       storedAt = performance.now() + retryMs - intervalMs;
       // Stored later all the same, unless there is something newer: nobody sets again what he has set.
       waiting = new Map([...batch.map(([id, item]) => [id, { ...item, settle: [] }] as [string, Waiting]), ...waiting]);
