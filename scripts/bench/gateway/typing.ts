@@ -24,8 +24,8 @@ async function typeFor(seconds: number, pairs: readonly Pair[]): Promise<Run> {
   return { editsPerSecond: waits.length / elapsed, p50: quantile(waits, 0.5), p99: quantile(waits, 0.99) };
 }
 
-/** Warming up takes several thousand edits, until the code of a server has been compiled for good. */
-const warmUpSeconds = 6;
+/** Warming up takes some ten thousand edits, until the code of a server has been compiled for good. */
+const warmUpSeconds = 12;
 
 /** Keystroke to the other client: each writer types when its reader has the letter before. */
 export async function measureTyping(
@@ -38,7 +38,7 @@ export async function measureTyping(
     // Documents are new in every round.
     const rooms = Array.from({ length: documents }, (_, index) => `/bench/notes/${documents}-${round}-${index}`);
     const pairs = await Promise.all(rooms.map((room) => open(servers[name], room)));
-    const run = await typeFor(round === 0 ? warmUpSeconds : seconds, pairs);
+    const run = await typeFor(round === 0 && documents > 1 ? warmUpSeconds : seconds, pairs);
     for (const pair of pairs) pair.leave();
     return run;
   });
