@@ -20,12 +20,16 @@ const maxGone = 500;
  */
 const lookMs = 50;
 
+interface AuthoredOperation extends Operation {
+  peer: PeerID;
+}
+
 /** A text or list that new operations change. */
 interface Sequence {
   before: Places | undefined;
   /** Followed operation by operation as long as every place in it is known. */
   pieces: Pieces | undefined;
-  ops: Operation[];
+  ops: AuthoredOperation[];
   /** Whether something was deleted that was inserted in the same update. */
   ownDeleted: boolean;
 }
@@ -98,7 +102,7 @@ function checkOperation(visit: Visit, change: Change, op: Operation): void {
   const { container, content } = op;
   if (!/:(Text|List)$/.test(container) || !["insert", "delete", "mark", "mark_end"].includes(content.type)) return;
   const sequence = sequenceOf(visit, container);
-  sequence.ops.push(op);
+  sequence.ops.push({ ...op, peer: change.peer });
   if (sequence.pieces && !follow(sequence.before, sequence.pieces, change.peer, op)) {
     sequence.pieces = undefined;
     const marked = sequence.ops.some(({ content: { type } }) => type.startsWith("mark"));
@@ -213,11 +217,21 @@ function checkBounds(visit: Visit, container: ContainerID, { before, pieces, ops
   if (beyond) throw misplaced(beyond);
 }
 
-function firstBeyond(ops: readonly Operation[], before: number): Operation | undefined {
-  let length = before;
-  return ops.find(({ content }) => {
+/** What other peers insert may all have been there before: their operations are in no order to those of this one. */
+function firstBeyond(ops: readonly AuthoredOperation[], before: number): Operation | undefined {
+  const inserted = new Map<PeerID, number>();
+  let all = 0;
+  for (const { peer, content } of ops) {
+    if (content.type === "delete") continue;
+    inserted.set(peer, (inserted.get(peer) ?? 0) + lengthOf(content));
+    all += lengthOf(content);
+  }
+  const changed = new Map<PeerID, number>();
+  return ops.find(({ peer, content }) => {
+    const own = changed.get(peer) ?? 0;
+    const length = before + all - (inserted.get(peer) ?? 0) + own;
     if (content.type === "insert" && (content.pos ?? 0) > length) return true;
-    length += content.type === "delete" ? -lengthOf(content) : lengthOf(content);
+    changed.set(peer, own + (content.type === "delete" ? -lengthOf(content) : lengthOf(content)));
     return false;
   });
 }
