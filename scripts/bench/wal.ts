@@ -12,6 +12,7 @@ import { endOf } from "../demo/author.js";
 import { figure, table } from "../support/figures.js";
 import { perchProcess } from "../support/perch-process.js";
 import type { Benchmark, BenchmarkOptions } from "./benchmark.js";
+import { logged } from "./documents/log-bytes.js";
 
 const key = { spaceId: "~typist", appId: "bench", tableName: "notes", recordId: "long" };
 const strokesPerSecond = 5;
@@ -25,17 +26,6 @@ function randomTypist(doc: LoroDoc): () => void {
     text.insert(Math.floor(random() * (text.length + 1)), letter);
     doc.commit();
   };
-}
-
-/** Bytes that `work` writes to the log of the database. */
-async function logged(db: Database, work: () => Promise<void>): Promise<number> {
-  const [before] = await db.query<{ lsn: string }>("select pg_current_wal_lsn()::text as lsn");
-  await work();
-  const [after] = await db.query<{ bytes: number }>(
-    "select pg_wal_lsn_diff(pg_current_wal_lsn(), $1::pg_lsn)::float8 as bytes",
-    [before?.lsn],
-  );
-  return after?.bytes ?? Number.NaN;
 }
 
 /** What a server that keeps whole documents does for a keystroke. */
