@@ -3,6 +3,7 @@ import { resolve } from "node:path";
 import { migrationStatus } from "../database/migrate.js";
 import { type DatabaseOptions, openDatabase } from "../database/open.js";
 import type { Database } from "../database/types.js";
+import { UsageError } from "./command.js";
 
 /** A database that answers, and how to name it to people. */
 export interface Connected {
@@ -26,17 +27,27 @@ const reasons: Record<string, string> = {
   "57P03": "it is just starting up or shutting down",
 };
 
+export interface ConnectOptions extends DatabaseOptions {
+  /** For commands that are of no use in an embedded database that would only be made for them. */
+  existing?: boolean;
+}
+
 /**
- * Opens the database of a serving process and waits for its first answer.
+ * Opens the database a command works on and waits for its first answer.
  * In: a URL, or nothing for DATABASE_URL, else the embedded database in `./.perch`. Throws with a message for people when the
- * database cannot be reached, or its folder is in use.
+ * database cannot be reached, or its folder is in use; UsageError for a URL that is none.
  */
-export async function connect(options: DatabaseOptions): Promise<Connected> {
+export async function connect({ existing = false, ...options }: ConnectOptions): Promise<Connected> {
   const url = options.url ?? (process.env.DATABASE_URL || "pglite:.perch");
   const name = nameOf(url);
   const folder = url.startsWith("pglite:") ? resolve(url.slice("pglite:".length) || ".perch") : undefined;
   if (folder !== undefined && !existsSync(folder)) {
-    process.stdout.write(`making the embedded database in ${folder}, which takes some seconds, once\n`);
+    if (existing) {
+      throw new Error(
+        `there is no embedded database in ${folder}; name one with --database-url or DATABASE_URL, or make one: perch start`,
+      );
+    }
+    process.stderr.write(`making the embedded database in ${folder}, which takes some seconds, once\n`);
   }
   const db = await openDatabase({ ...options, url });
   try {
@@ -50,7 +61,14 @@ export async function connect(options: DatabaseOptions): Promise<Connected> {
 }
 
 function nameOf(url: string): string {
-  if (!/^postgres(ql)?:/.test(url)) return url;
+  if (/^(pglite|memory):/.test(url)) return url;
+  // The URL itself stays out of the messages: it may hold a password.
+  if (!/^postgres(ql)?:\/\//.test(url)) {
+    throw new UsageError("unknown kind of database URL: expected postgres://…, pglite:FOLDER or memory:");
+  }
+  if (!URL.canParse(url)) {
+    throw new UsageError("the database URL cannot be read: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE");
+  }
   const { hostname, port, pathname } = new URL(url);
   return `${hostname || "localhost"}:${port || 5432}${pathname}`;
 }

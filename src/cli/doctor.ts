@@ -21,6 +21,7 @@ async function run(args: string[]): Promise<number> {
     ...(url === undefined ? {} : { url }),
     ...(listenUrl === undefined ? {} : { listenUrl }),
     poolSize: 3,
+    existing: true,
   });
   try {
     const findings = await examine(db);

@@ -5,8 +5,8 @@ import { PassThrough, type Writable } from "node:stream";
 import { finished, pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
 import { exportUser, type Manifest } from "../changes/backup/index.js";
-import { openDatabase } from "../database/open.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
+import { connect } from "./connect.js";
 import { progressLine } from "./progress-line.js";
 
 const help = `Usage: perch export --user USER [--out FILE] [options]
@@ -70,7 +70,7 @@ async function run(args: string[]): Promise<number | undefined> {
     throw new UsageError("the export is binary: name a file with --out, or redirect it");
   }
   const progress = progressLine();
-  const db = await openDatabase(url === undefined ? {} : { url });
+  const { db } = await connect({ ...(url === undefined ? {} : { url }), existing: true });
   let pending = 0;
   try {
     const manifest = await writing(out, (write) =>

@@ -1,6 +1,7 @@
+import { existsSync } from "node:fs";
 import { type ImportResult, importUser } from "../changes/backup/index.js";
-import { openDatabase } from "../database/open.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
+import { connect } from "./connect.js";
 import { progressLine } from "./progress-line.js";
 
 const help = `Usage: perch import FILE [options]
@@ -43,7 +44,8 @@ async function run(args: string[]): Promise<number | undefined> {
   if (rest.length > 0) throw new UsageError(`unexpected argument "${rest[0]}"`);
   const url = values["database-url"];
   const progress = progressLine();
-  const db = await openDatabase(url === undefined ? {} : { url });
+  if (!existsSync(path)) throw new Error(`there is no file ${path}`);
+  const { db } = await connect({ ...(url === undefined ? {} : { url }), existing: true });
   try {
     const result = await importUser(db, {
       path,

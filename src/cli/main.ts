@@ -89,8 +89,26 @@ function report(error: unknown, args: string[]): number {
     return 2;
   }
   const detail = toPerchError(error)?.detail;
-  process.stderr.write(`perch: ${messageOf(error)}${detail ? `\n${JSON.stringify(detail)}` : ""}\n`);
+  const lines = [`perch: ${messageOf(error)}`, detail ? JSON.stringify(detail) : undefined, remedyOf(error)];
+  process.stderr.write(lines.flatMap((line) => (line === undefined ? [] : `${line}\n`)).join(""));
   return 1;
+}
+
+/** What to do about what the database said, where that is known. */
+function remedyOf(error: unknown): string | undefined {
+  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
+  const about = String(message ?? "");
+  if (
+    (code === "42704" && /role "perch_/.test(about)) ||
+    (/^(3F000|42P01|42883)$/.test(String(code)) && /perch/.test(about))
+  ) {
+    return "The database was never migrated, or by another version; run: perch migrate up";
+  }
+  if (code === "42501") {
+    return "The login lacks a right; see perch COMMAND --help for the roles it needs, and perch doctor for those it has";
+  }
+  if (code === "53100") return "The disk of the database is full; make room, then run this again";
+  return undefined;
 }
 
 /** Refused connections come as an AggregateError, whose own message is empty. */

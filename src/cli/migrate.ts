@@ -1,8 +1,8 @@
 import { type MigrateResult, type MigrationStatus, migrate, migrationStatus } from "../database/migrate.js";
 import { migrationScript } from "../database/migration-script.js";
-import { openDatabase } from "../database/open.js";
 import type { Database } from "../database/types.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
+import { connect } from "./connect.js";
 
 const help = `Usage: perch migrate [up|down|status|sql] [options]
 
@@ -22,7 +22,7 @@ Any number of processes may migrate one database at the same time.
 const print = (line: string) => process.stdout.write(`${line}\n`);
 
 async function withDatabase<T>(url: string | undefined, work: (db: Database) => Promise<T>): Promise<T> {
-  const db = await openDatabase(url === undefined ? {} : { url });
+  const { db } = await connect(url === undefined ? {} : { url });
   try {
     return await work(db);
   } finally {

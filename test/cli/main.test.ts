@@ -1,7 +1,7 @@
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { emptyDatabase } from "../support/databases.js";
 import { runPerch } from "../support/processes.js";
 
@@ -44,10 +44,47 @@ describe("perch", () => {
     expect(result.stderr).toContain(`See: ${see}\n`);
   });
 
-  it("fails with exit code 1 and a reason when the database cannot be reached", async () => {
-    const result = await runPerch(["migrate"], { env: { DATABASE_URL: "postgres://nobody@localhost:1/none" } });
+  it.each([["migrate"], ["doctor"], ["worker", "--port", "0"], ["export", "--user", "ann", "--out", "x"]])(
+    "fails with exit code 1 and a reason when the database of perch %s cannot be reached",
+    async (...args) => {
+      const env = { DATABASE_URL: "postgres://nobody:secret@127.0.0.1:1/none" };
+      expect(await runPerch(args, { env })).toEqual({
+        code: 1,
+        stdout: "",
+        stderr: "perch: cannot reach the database 127.0.0.1:1/none: nothing listens there\n",
+      });
+    },
+  );
+
+  it.each(["mysql://u:secret@h/d", "postgres://u:secret@h:port/d"])(
+    "takes the database URL %s for wrong use, and does not repeat it",
+    async (url) => {
+      const result = await runPerch(["migrate"], { env: { DATABASE_URL: url } });
+      expect(result).toMatchObject({ code: 2, stdout: "" });
+      expect(result.stderr).toMatch(/expected postgres:\/\//);
+      expect(result.stderr).not.toContain("secret");
+    },
+  );
+
+  it("makes no embedded database only to look into it", async () => {
+    const cwd = await mkdtemp(join(tmpdir(), "perch-cli-"));
+    onTestFinished(() => rm(cwd, { recursive: true }));
+    for (const args of [["doctor"], ["export", "--user", "ann", "--out", "x"]]) {
+      const result = await runPerch(args, { cwd });
+      expect(result).toMatchObject({ code: 1, stdout: "" });
+      expect(result.stderr).toContain("there is no embedded database");
+      expect(result.stderr).toContain("perch start");
+    }
+    expect(await readdir(cwd)).toEqual([]);
+  });
+
+  it("says what to do when the database was never migrated", async () => {
+    const env = { DATABASE_URL: await emptyDatabase() };
+    const cwd = await mkdtemp(join(tmpdir(), "perch-cli-"));
+    onTestFinished(() => rm(cwd, { recursive: true }));
+    const result = await runPerch(["export", "--user", "ann", "--out", "x"], { env, cwd });
     expect(result).toMatchObject({ code: 1, stdout: "" });
-    expect(result.stderr).toMatch(/^perch: .*ECONNREFUSED/);
+    expect(result.stderr).toContain("run: perch migrate up");
   });
 });
 
