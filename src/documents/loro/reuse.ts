@@ -58,8 +58,13 @@ function sameOperations(ours: LoroDoc, theirs: LoroDoc, peer: PeerID, start: num
   return true;
 }
 
-/** A replacer for JSON.stringify: Loro gives the keys of an object inside an operation in any order. */
+/**
+ * A replacer for JSON.stringify: Loro gives the keys of an object inside an operation in any order, and the length of one deleted
+ * item as minus one when it is taken out of a run of deletions backwards.
+ */
 function sorted(_: string, value: unknown): unknown {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
+  if ("type" in value && value.type === "delete" && "len" in value && value.len === -1)
+    return sorted(_, { ...value, len: 1 });
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

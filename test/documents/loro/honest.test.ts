@@ -66,6 +66,52 @@ describe("honest clients", () => {
     await engine.call("again", "drop", ["again"]);
   });
 
+  test("may send again what they took back letter by letter, with more of it", async () => {
+    await engine.call("back", "load", ["back", notes, null, []]);
+    const doc = newClient();
+    const body = doc.getText("body");
+    body.insert(0, "abcdef");
+    doc.commit();
+    for (let length = 6; length > 1; length--) {
+      body.delete(length - 1, 1);
+      doc.commit();
+      await engine.call("back", "import", ["back", [doc.export({ mode: length % 3 ? "update" : "snapshot" })]]);
+    }
+    expect((await projection(engine, "back")).body).toBe("a");
+    await engine.call("back", "drop", ["back"]);
+  });
+
+  test("may type and delete anywhere in what others type, and send any of it at any time, again and again", async () => {
+    for (let seed = 1; seed <= 30; seed++) {
+      const random = seededRandom(seed);
+      const below = (limit: number) => Math.floor(random() * limit);
+      const id = `mixed ${seed}`;
+      await engine.call(id, "load", [id, notes, null, []]);
+      const clients = [newClient(), newClient(), newClient()];
+      // Loro orders peers by their ids.
+      for (const doc of clients) doc.setPeerId(`${1 + below(1e9)}`);
+      for (let step = 0; step < 80; step++) {
+        const doc = clients[below(3)] as LoroDoc;
+        const choice = random();
+        if (choice < 0.7) {
+          const body = doc.getText("body");
+          for (let edits = below(5); edits >= 0; edits--) {
+            if (body.length > 4 && random() < 0.45) body.delete(below(body.length - 3), 1 + below(3));
+            else body.insert(below(body.length + 1), "abcdef".slice(0, 1 + below(6)));
+            doc.commit();
+          }
+        } else if (choice < 0.85) doc.import((clients[below(3)] as LoroDoc).export({ mode: "update" }));
+        else await engine.call(id, "import", [id, [doc.export({ mode: random() < 0.5 ? "snapshot" : "update" })]]);
+      }
+      for (const doc of clients) await engine.call(id, "import", [id, [doc.export({ mode: "update" })]]);
+      const merged = newClient();
+      for (const doc of clients) merged.import(doc.export({ mode: "update" }));
+      expect((await projection(engine, id)).body).toBe(merged.getText("body").toString());
+      await engine.call(id, "drop", [id]);
+      for (const doc of [...clients, merged]) doc.free();
+    }
+  }, 120_000);
+
   test("may come back after a long time away, in which they and others typed and took back hundreds of words", async () => {
     const random = seededRandom(7);
     const words = new Map<LoroDoc, string[]>();
