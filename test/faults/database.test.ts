@@ -79,7 +79,8 @@ describe("a node whose database", () => {
     await until(() => acknowledged(editors) > before, "edits are acknowledged again");
     await stop();
     await until(async () => (await readiness(node.httpUrl)).status === 200, "the node is ready");
-    await until(() => acknowledged(editors) === typed(editors), "everything is acknowledged");
+    // What two people typed past each other for long takes long to merge.
+    await until(() => acknowledged(editors) === typed(editors), "everything is acknowledged", 60_000 + 10 * delayMs);
     await expectNothingLost(db, editors);
     await expectAllEqual(db, editors);
     for (const { edits } of editors.flatMap(({ sheets }) => sheets)) {
