@@ -2,23 +2,19 @@ import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { Database } from "../database/types.js";
-import { type DocumentKey, documentId } from "../documents/key.js";
+import { documentId } from "../documents/key.js";
 import { listenSteadily } from "./listening.js";
-import type { PresenceEntry } from "./presence-entries.js";
-
-export type PresenceKind = "ephemeral" | "persisted";
-
-/** A presence room, whichever node it is open on. */
-export interface PresenceAddress {
-  readonly key: DocumentKey;
-  readonly kind: PresenceKind;
-}
-
-/** An entry that another node has put, or an earlier reader has left. */
-export interface StoredEntry extends PresenceEntry {
-  /** For how many milliseconds it still counts. */
-  readonly keepMs: number;
-}
+import {
+  enterPresence,
+  isFinalRefusal,
+  leavePresence,
+  type PresenceAddress,
+  type PresenceItem,
+  putPresence,
+  readPresence,
+  readPresenceNews,
+  type StoredEntry,
+} from "./presence-store.js";
 
 /** What presence rooms have to do with the database, and so with other nodes. */
 export interface PresenceExchange {
@@ -46,43 +42,9 @@ export interface ExchangeOptions {
   readonly on: ExchangeEvents;
 }
 
-interface Waiting {
-  readonly room: PresenceAddress;
-  readonly entry: StoredEntry;
+interface Waiting extends PresenceItem {
   readonly settle: { resolve(): void; reject(error: unknown): void }[];
 }
-
-interface EntryRow {
-  entry_key: Uint8Array;
-  entry: Uint8Array;
-  set_at: number;
-  keep_ms: number;
-}
-
-interface NewsRow extends EntryRow {
-  head: number;
-  change_id: number;
-  space_id: string;
-  app_id: string;
-  table_name: string;
-  record_id: string;
-  kind: PresenceKind;
-}
-
-interface NoNewsRow {
-  head: number;
-  change_id: null;
-}
-
-// One statement, hence one snapshot of the database: when there are no news, there are none up to the head.
-const newsSql = `
-  select h.change_id as head, n.*
-    from perch.presence_head h
-    left join lateral perch.presence_news(node_id => $1, after_change => $2) n on true`;
-
-const putSql = `
-  select perch.put_presence(node_id => $1, space_ids => $2, app_ids => $3, table_names => $4, record_ids => $5, kinds => $6,
-                            entry_keys => $7, entries => $8, set_ats => $9, keep_ms => $10) as change_id`;
 
 /** Of one statement. */
 const maxEntries = 2_000;
@@ -117,23 +79,17 @@ export function createPresenceExchange({ db, log, intervalMs, on }: ExchangeOpti
 
   async function look(greet: boolean): Promise<void> {
     if (greet || seen === undefined) {
-      const [row] = await db.query<{ others: boolean; change_id: number }>(
-        "select others, change_id from perch.enter_presence(node_id => $1)",
-        [nodeId],
-      );
+      const entered = await enterPresence(db, nodeId);
       // A database that went back to an earlier state counts anew.
-      if (row !== undefined) seen = Math.min(seen ?? row.change_id, row.change_id);
+      seen = Math.min(seen ?? entered.head, entered.head);
       const before = others;
-      others = row?.others === true;
+      others = entered.others;
       if (others && !before) on.othersCame();
     }
-    for (;;) {
-      const rows = await db.query<NewsRow | NoNewsRow>(newsSql, [nodeId, seen ?? 0]);
-      const news = rows.filter((row) => row.change_id !== null);
-      for (const [room, entries] of grouped(news)) on.arrived(room, entries);
-      const last = news.at(-1);
-      seen = last?.change_id ?? rows[0]?.head ?? seen;
-      if (last === undefined) return;
+    for (let more = true; more; ) {
+      const news = await readPresenceNews(db, nodeId, seen);
+      for (const [room, entries] of news.rooms) on.arrived(room, entries);
+      ({ seen, more } = news);
     }
   }
 
@@ -210,27 +166,16 @@ export function createPresenceExchange({ db, log, intervalMs, on }: ExchangeOpti
     for (const [id] of batch) waiting.delete(id);
     const items = batch.map(([, item]) => item);
     try {
-      const [row] = await db.query<{ change_id: number }>(putSql, [
-        nodeId,
-        items.map(({ room }) => room.key.spaceId),
-        items.map(({ room }) => room.key.appId),
-        items.map(({ room }) => room.key.tableName),
-        items.map(({ room }) => room.key.recordId),
-        items.map(({ room }) => room.kind),
-        items.map(({ entry }) => Buffer.from(entry.key, "latin1")),
-        items.map(({ entry }) => entry.bytes),
-        items.map(({ entry }) => safeInteger(entry.setAt)),
-        items.map(({ entry }) => entry.keepMs),
-      ]);
+      const change = await putPresence(db, nodeId, items);
       storeFailing = false;
       // Nobody else's call lies between, so there is nothing to read.
-      if (row !== undefined && seen !== undefined && row.change_id === seen + 1) seen = row.change_id;
+      if (seen !== undefined && change === seen + 1) seen = change;
       for (const { settle } of items) for (const { resolve } of settle) resolve();
     } catch (error) {
       for (const { settle } of items) for (const { reject } of settle) reject(error);
       if (closed) return;
-      if (!storeFailing || isRefusal(error)) log.warn({ err: error }, "presence could not be stored");
-      if (isRefusal(error)) return;
+      if (!storeFailing || isFinalRefusal(error)) log.warn({ err: error }, "presence could not be stored");
+      if (isFinalRefusal(error)) return;
       storeFailing = true;
       storedAt = performance.now() + retryMs - intervalMs;
       // Stored later all the same, unless there is something newer: nobody sets again what he has set.
@@ -239,19 +184,15 @@ export function createPresenceExchange({ db, log, intervalMs, on }: ExchangeOpti
   }
 
   return {
-    async load({ key, kind }) {
-      if (alone && kind === "ephemeral") return [];
+    async load(room) {
+      if (alone && room.kind === "ephemeral") return [];
       // What is put after this is read must be news.
       if (!alone && seen === undefined) {
         wake(true);
         await looking;
         if (seen === undefined) throw new Error("the presence of other nodes cannot be read yet");
       }
-      const rows = await db.query<EntryRow>(
-        "select * from perch.presence_of(space_id => $1, app_id => $2, table_name => $3, record_id => $4, kind => $5)",
-        [key.spaceId, key.appId, key.tableName, key.recordId, kind],
-      );
-      return rows.map(entryOf);
+      return readPresence(db, room);
     },
     store(room, entries) {
       const stored = Promise.all(
@@ -281,9 +222,9 @@ export function createPresenceExchange({ db, log, intervalMs, on }: ExchangeOpti
         await (storing ?? new Promise((resolve) => setTimeout(resolve, 1)));
       }
       if (alone) return;
-      await db
-        .query("select perch.leave_presence(node_id => $1)", [nodeId])
-        .catch((error: unknown) => log.info({ err: error }, "presence: the other nodes will notice by themselves"));
+      await leavePresence(db, nodeId).catch((error: unknown) =>
+        log.info({ err: error }, "presence: the other nodes will notice by themselves"),
+      );
     },
   };
 }
@@ -294,32 +235,4 @@ function parseRing(payload: string): z.output<typeof ringSchema> | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Whether the database would refuse it again: the batch must not stand in the way of others for ever. */
-function isRefusal(error: unknown): boolean {
-  const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
-  return typeof code === "string" && /^(22|23|54)/.test(code);
-}
-
-/** A client may claim any time; beyond this, numbers are not exact. */
-function safeInteger(value: number): number {
-  return Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Math.trunc(value)));
-}
-
-function entryOf({ entry_key, entry, set_at, keep_ms }: EntryRow): StoredEntry {
-  return { key: Buffer.from(entry_key).toString("latin1"), bytes: entry, setAt: set_at, keepMs: keep_ms };
-}
-
-/** What came for each room. */
-function grouped(news: readonly NewsRow[]): Iterable<[PresenceAddress, StoredEntry[]]> {
-  const rooms = new Map<string, [PresenceAddress, StoredEntry[]]>();
-  for (const row of news) {
-    const key = { spaceId: row.space_id, appId: row.app_id, tableName: row.table_name, recordId: row.record_id };
-    const id = row.kind + documentId(key);
-    const room = rooms.get(id) ?? [{ key, kind: row.kind }, []];
-    room[1].push(entryOf(row));
-    rooms.set(id, room);
-  }
-  return rooms.values();
 }

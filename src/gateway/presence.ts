@@ -2,7 +2,8 @@ import { documentId } from "../documents/key.js";
 import type { Channel, Entry, OpenChannel, Reader } from "./channel.js";
 import { updateFrames } from "./encode.js";
 import { type PresenceEntry, presenceEntries, presenceUpdate } from "./presence-entries.js";
-import type { PresenceAddress, PresenceExchange, PresenceKind, StoredEntry } from "./presence-exchange.js";
+import type { PresenceExchange } from "./presence-exchange.js";
+import type { PresenceAddress, PresenceKind, StoredEntry } from "./presence-store.js";
 import { type AckStatus, ackStatus } from "./protocol.js";
 import type { GatewaySettings } from "./settings.js";
 
@@ -92,7 +93,6 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
     for (const entry of newer.values()) {
       const { key, bytes, setAt } = entry;
       room.entries.set(key, { key, bytes, setAt, source, keptUntil: keptUntil(entry) });
-      room.changed.add(key);
     }
     return [...newer.values()];
   }
@@ -103,6 +103,7 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
     const newer = merge(room, entries, source, () => now + keep);
     if (newer === undefined) return ackStatus.payloadTooLarge;
     if (newer.length === 0) return ackStatus.ok;
+    for (const { key } of newer) room.changed.add(key);
     room.origin = room.origin === undefined || room.origin === from ? from : "several";
     schedule(room, Math.max(0, room.flushedAt + settings.presenceIntervalMs - now));
     const stored = () =>
@@ -121,10 +122,16 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
     return ackStatus.ok;
   }
 
-  function takeStored(room: Room, entries: readonly StoredEntry[]): void {
+  function mergeStored(room: Room, entries: readonly StoredEntry[]): StoredEntry[] {
     const now = performance.now();
-    const newer = merge(room, entries, elsewhere, (entry) => now + entry.keepMs);
-    if (newer === undefined || newer.length === 0) return;
+    return merge(room, entries, elsewhere, (entry) => now + entry.keepMs) ?? [];
+  }
+
+  function takeNews(room: Room, entries: readonly StoredEntry[]): void {
+    const now = performance.now();
+    const newer = mergeStored(room, entries);
+    if (newer.length === 0) return;
+    for (const { key } of newer) room.changed.add(key);
     room.origin = "several";
     schedule(room, Math.max(0, room.flushedAt + settings.presenceIntervalMs - now));
   }
@@ -187,7 +194,8 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
     const id = roomId({ key, kind });
     const room = enter(id, { key, kind }, reader);
     try {
-      room.loaded ??= exchange.load(room.address).then((entries) => takeStored(room, entries));
+      // Everybody in the room waits for it, and has it in the backfill.
+      room.loaded ??= exchange.load(room.address).then((entries) => void mergeStored(room, entries));
       await room.loaded;
     } catch (error) {
       room.loaded = undefined;
@@ -224,7 +232,7 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
     },
     arrived(address, entries) {
       const room = rooms.get(roomId(address));
-      if (room !== undefined) takeStored(room, entries);
+      if (room !== undefined) takeNews(room, entries);
     },
     share() {
       const now = performance.now();

@@ -76,6 +76,12 @@ describeEachEngine("persisted presence", (open) => {
     expect(await eve.join(roomId, { token: "eve", crdt: "%EPS" })).toMatchObject({ permission: "read" });
     expect(statesOf((await eve.next(MessageType.DocUpdate)).updates)).toEqual({ ada: "x" });
     expect(await eve.update(roomId, [updateOf({ eve: "x" })], "%EPS")).toBe(3);
+    const other = await rawClient(await startNode(database, { env: { PERCH_PRESENCE_INTERVAL_MS: "1" } }));
+    await other.join(roomId, { token: "bob", crdt: "%EPS" });
+    expect(statesOf((await other.next(MessageType.DocUpdate)).updates)).toEqual({ ada: "x" });
+    // What is in the backfill does not come again.
+    expect(await other.update(roomId, [updateOf({ bob: "y" })], "%EPS")).toBe(0);
+    expect(other.inbox).toEqual([]);
   });
 
   it("is forgotten after its time, here and in the database", async () => {

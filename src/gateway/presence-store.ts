@@ -1,0 +1,138 @@
+import type { Queryable } from "../database/types.js";
+import { type DocumentKey, documentId } from "../documents/key.js";
+import type { PresenceEntry } from "./presence-entries.js";
+
+export type PresenceKind = "ephemeral" | "persisted";
+
+/** A presence room, whichever node it is open on. */
+export interface PresenceAddress {
+  readonly key: DocumentKey;
+  readonly kind: PresenceKind;
+}
+
+/** An entry that another node has put, or an earlier reader has left. */
+export interface StoredEntry extends PresenceEntry {
+  /** For how many milliseconds it still counts. */
+  readonly keepMs: number;
+}
+
+export interface PresenceItem {
+  readonly room: PresenceAddress;
+  readonly entry: StoredEntry;
+}
+
+interface EntryRow {
+  entry_key: Uint8Array;
+  entry: Uint8Array;
+  set_at: number;
+  keep_ms: number;
+}
+
+interface NewsRow extends EntryRow {
+  head: number;
+  change_id: number;
+  space_id: string;
+  app_id: string;
+  table_name: string;
+  record_id: string;
+  kind: PresenceKind;
+}
+
+interface NoNewsRow {
+  head: number;
+  change_id: null;
+}
+
+/** Says that a node is there. Out: whether others are, and the last change_id. */
+export async function enterPresence(db: Queryable, nodeId: string): Promise<{ others: boolean; head: number }> {
+  const [row] = await db.query<{ others: boolean; change_id: number }>(
+    "select others, change_id from perch.enter_presence(node_id => $1)",
+    [nodeId],
+  );
+  return { others: row?.others === true, head: row?.change_id ?? 0 };
+}
+
+export async function leavePresence(db: Queryable, nodeId: string): Promise<void> {
+  await db.query("select perch.leave_presence(node_id => $1)", [nodeId]);
+}
+
+/** What is stored of a room. */
+export async function readPresence(db: Queryable, { key, kind }: PresenceAddress): Promise<StoredEntry[]> {
+  const rows = await db.query<EntryRow>(
+    "select * from perch.presence_of(space_id => $1, app_id => $2, table_name => $3, record_id => $4, kind => $5)",
+    [key.spaceId, key.appId, key.tableName, key.recordId, kind],
+  );
+  return rows.map(entryOf);
+}
+
+export interface PresenceNews {
+  /** What came for each room. */
+  readonly rooms: Iterable<readonly [PresenceAddress, readonly StoredEntry[]]>;
+  /** Up to where the news are known now. */
+  readonly seen: number;
+  /** Whether there may be more. */
+  readonly more: boolean;
+}
+
+// One statement, hence one snapshot of the database: when there are no news, there are none up to the head.
+const newsSql = `
+  select h.change_id as head, n.*
+    from perch.presence_head h
+    left join lateral perch.presence_news(node_id => $1, after_change => $2) n on true`;
+
+/** What other nodes have put since a change_id. */
+export async function readPresenceNews(db: Queryable, nodeId: string, after: number): Promise<PresenceNews> {
+  const rows = await db.query<NewsRow | NoNewsRow>(newsSql, [nodeId, after]);
+  const news = rows.filter((row) => row.change_id !== null);
+  const last = news.at(-1);
+  return { rooms: grouped(news), seen: last?.change_id ?? rows[0]?.head ?? after, more: last !== undefined };
+}
+
+const putSql = `
+  select perch.put_presence(node_id => $1, space_ids => $2, app_ids => $3, table_names => $4, record_ids => $5, kinds => $6,
+                            entry_keys => $7, entries => $8, set_ats => $9, keep_ms => $10) as change_id`;
+
+/** Stores entries in one transaction. Out: its change_id. */
+export async function putPresence(db: Queryable, nodeId: string, items: readonly PresenceItem[]): Promise<number> {
+  const [row] = await db.query<{ change_id: number }>(putSql, [
+    nodeId,
+    items.map(({ room }) => room.key.spaceId),
+    items.map(({ room }) => room.key.appId),
+    items.map(({ room }) => room.key.tableName),
+    items.map(({ room }) => room.key.recordId),
+    items.map(({ room }) => room.kind),
+    items.map(({ entry }) => Buffer.from(entry.key, "latin1")),
+    items.map(({ entry }) => entry.bytes),
+    items.map(({ entry }) => safeInteger(entry.setAt)),
+    items.map(({ entry }) => entry.keepMs),
+  ]);
+  if (row === undefined) throw new Error("perch.put_presence returned no row");
+  return row.change_id;
+}
+
+/** Whether the database would refuse it again: such a batch must not stand in the way of others for ever. */
+export function isFinalRefusal(error: unknown): boolean {
+  const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
+  return typeof code === "string" && /^(22|23|54)/.test(code);
+}
+
+/** A client may claim any time; beyond this, numbers are not exact. */
+function safeInteger(value: number): number {
+  return Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Math.trunc(value)));
+}
+
+function entryOf({ entry_key, entry, set_at, keep_ms }: EntryRow): StoredEntry {
+  return { key: Buffer.from(entry_key).toString("latin1"), bytes: entry, setAt: set_at, keepMs: keep_ms };
+}
+
+function grouped(news: readonly NewsRow[]): PresenceNews["rooms"] {
+  const rooms = new Map<string, [PresenceAddress, StoredEntry[]]>();
+  for (const row of news) {
+    const key = { spaceId: row.space_id, appId: row.app_id, tableName: row.table_name, recordId: row.record_id };
+    const id = row.kind + documentId(key);
+    const room = rooms.get(id) ?? [{ key, kind: row.kind }, []];
+    room[1].push(entryOf(row));
+    rooms.set(id, room);
+  }
+  return rooms.values();
+}
