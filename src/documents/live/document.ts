@@ -4,6 +4,7 @@ import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { Appender } from "./appender.js";
 import { createAppends, damage, ended } from "./appends.js";
+import type { Backfills } from "./backfills.js";
 import type { Budgets } from "./budgets.js";
 import { createContent } from "./content.js";
 import { createHold } from "./hold.js";
@@ -45,6 +46,7 @@ export interface DocumentParts {
   readonly appender: Appender;
   readonly refresher: Refresher;
   readonly budgets: Budgets;
+  readonly backfills: Backfills;
   warn(message: string, error: unknown, document: string): void;
   committed(document: Document, notice: CommitNotice): void;
   unexplained(key: DocumentKey): void;
@@ -123,6 +125,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     db,
     engine,
     news,
+    backfills: parts.backfills,
     load: loader.load,
     snapshotBytes: (bytes) => {
       loader.sizes.snapshot = bytes;
@@ -246,7 +249,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     // An empty version vector is one zero byte.
     const theirs = version.byteLength === 0 ? Uint8Array.of(0) : version;
     return exclusive(async () => {
-      const exported = await hold.withCopy(() => engine.call(id, "exportFrom", [id, theirs]));
+      const exported = await hold.exportFrom(theirs);
       const leave = subscribers.add(listener, onEnded);
       return { ...exported, seq: state.position, leave };
     });

@@ -2,6 +2,7 @@ import type { Database } from "../../database/types.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import { type AppenderOptions, createAppender } from "./appender.js";
+import { createBackfills } from "./backfills.js";
 import { createBudgets } from "./budgets.js";
 import { createDocument, type Document } from "./document.js";
 import { createRefresher } from "./refresher.js";
@@ -35,6 +36,7 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
   const appender = createAppender(db, limits);
   const refresher = createRefresher(db);
   const budgets = createBudgets();
+  const backfills = createBackfills();
   const documents = new Map<string, Document>();
   const opening = new Map<string, Promise<Document>>();
   /** Without a reference, longest unused first, and since when. */
@@ -63,6 +65,7 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
       appender,
       refresher,
       budgets,
+      backfills,
       warn,
       committed: (committed, notice) => tell(committedListeners, committed, notice),
       rang: (lagMs) => {
@@ -93,7 +96,12 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
     }
   }
 
-  const sweep = setInterval(forgetUnused, Math.max(100, idleMs / 3));
+  function clean(): void {
+    forgetUnused();
+    backfills.forget(idleMs);
+  }
+
+  const sweep = setInterval(clean, Math.max(100, idleMs / 3));
   sweep.unref();
 
   async function open(key: DocumentKey): Promise<LiveDocument> {

@@ -1,6 +1,7 @@
 import type { Queryable } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentEngine } from "../loro/engine.js";
+import type { Backfills, Exported } from "./backfills.js";
 import { innocentAttempts, isLost } from "./content.js";
 import type { DocumentNews } from "./news.js";
 import type { DocumentState } from "./state.js";
@@ -12,6 +13,7 @@ export interface HoldParts {
   readonly db: Queryable;
   readonly engine: DocumentEngine;
   readonly news: DocumentNews;
+  readonly backfills: Backfills;
   /** Builds the copy from what is committed, and gives readers what they lack. */
   load(): Promise<void>;
   /** The size of a snapshot just made. */
@@ -22,6 +24,8 @@ export interface HoldParts {
 export interface Hold extends HeldDocument {
   /** Calls the engine, with the copy loaded; a copy that was lost is loaded again. */
   withCopy<T>(use: () => Promise<T>): Promise<T>;
+  /** What a reader at a version (encoded) lacks of the present state. Errors: PE422 for a version that does not decode. */
+  exportFrom(version: Uint8Array): Promise<Exported>;
 }
 
 export function createHold(state: DocumentState, parts: HoldParts): Hold {
@@ -45,6 +49,17 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
     return retrying(parts.load, use);
   }
 
+  /** The same state exports the same to everybody who knows nothing; the copy need not even be loaded for that. */
+  async function exportFrom(version: Uint8Array): Promise<Exported> {
+    const fromNothing = version.byteLength === 1 && version[0] === 0;
+    const at = () => ({ id, position: state.position, life: state.life });
+    const kept = fromNothing && !state.behind ? parts.backfills.get(at()) : undefined;
+    if (kept) return kept;
+    const exported = await withCopy(() => engine.call(id, "exportFrom", [id, version]));
+    if (fromNothing) parts.backfills.put(at(), exported);
+    return exported;
+  }
+
   /** Brings the copy to what the transaction sees: what others committed meanwhile. */
   async function follow(tx: Queryable, loadWithin: () => Promise<void>): Promise<void> {
     if (!content.loaded || state.behind) return loadWithin();
@@ -59,6 +74,7 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
 
   return {
     withCopy,
+    exportFrom,
     get position() {
       return state.position;
     },
