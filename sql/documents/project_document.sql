@@ -27,6 +27,8 @@ begin
      where r.space_id = document.space_id and r.app_id = document.app_id
        and r.table_name = document.table_name and r.record_id = document.record_id
        for no key update;
+    -- In memory once: each look at a long value that is stored compressed would unpack it again.
+    record.data := record.data || '{}';
     select coalesce(array_agg(n.key order by n.key), '{}') into changed
       from jsonb_each(project_document.data) n
      where record.space_id is null or record.deleted or n.value is distinct from record.data -> n.key;

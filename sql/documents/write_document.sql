@@ -39,6 +39,8 @@ begin
      and r.table_name = write_document.table_name and r.record_id = write_document.record_id
      for no key update;
   is_new := record.space_id is null or record.deleted;
+  -- In memory once: each look at a long value that is stored compressed would unpack it again.
+  record.data := record.data || '{}';
 
   update perch.documents d
      set head_seq = d.head_seq + 1, merged_seq = d.head_seq + 1, projected_seq = d.head_seq + 1,
@@ -89,7 +91,7 @@ begin
             inserted_at = excluded.inserted_at, user_id = excluded.user_id, deleted = false;
     else
       update perch.stored_records r
-         set data = case when is_whole then write_document.data else r.data || write_document.data end,
+         set data = case when is_whole then write_document.data else record.data || write_document.data end,
              latest_at = clock_timestamp(), seq = logged, updated_at = clock_timestamp()
        where r.space_id = write_document.space_id and r.app_id = write_document.app_id
          and r.table_name = write_document.table_name and r.record_id = write_document.record_id;
