@@ -6,6 +6,7 @@ import { decodeFrame, type Frame, roomTypeOf } from "./decode.js";
 import { ackFrame, joinErrorFrame } from "./encode.js";
 import { createRate } from "./gate.js";
 import { createHealing, type Healing } from "./healing.js";
+import type { Warn } from "./log.js";
 import { createMember, type Member } from "./member.js";
 import { createOutbox, type Outbox } from "./outbox.js";
 import {
@@ -25,6 +26,7 @@ import type { Identity, VerifyToken } from "./tokens.js";
 export interface ConnectionServices {
   readonly settings: GatewaySettings;
   readonly log: Logger;
+  readonly warn: Warn;
   readonly verifyToken: VerifyToken;
   accessTo(identity: Identity, spaceId: string): Promise<Permission | null>;
   /** Runs the costly part of a join, when it is its turn. */
@@ -263,7 +265,7 @@ export function createConnection(
       if (members.get(member.roomKey) === member) members.delete(member.roomKey);
     },
     isServing: () => [...members.values()].some((member) => !member.isJoining()),
-    fault: (error, message) => log.warn({ socket: id, err: error }, message),
+    fault: (error, message) => services.warn(error, message, { socket: id }),
     close,
   };
 

@@ -13,7 +13,7 @@ import { documentChannels } from "./document-channel.js";
 import { createEncryptedDocuments } from "./encrypted/channel.js";
 import { createGate } from "./gate.js";
 import { createHttpHandler } from "./http.js";
-import { loggedError } from "./log.js";
+import { loggedError, sparing } from "./log.js";
 import type { Metrics } from "./metrics.js";
 import { createPresence, type Presence } from "./presence.js";
 import { createPresenceExchange } from "./presence-exchange.js";
@@ -66,6 +66,7 @@ export async function startGateway({
   ...options
 }: GatewayOptions): Promise<Gateway> {
   const log = options.log.child({}, { serializers: { err: loggedError } });
+  const warn = sparing(log);
   refuseOpenDevelopmentMode(settings);
   if (isDevelopmentMode(settings)) log.warn("development mode: a token is a plain user id");
   const verifyToken = createTokenVerifier(settings);
@@ -90,7 +91,7 @@ export async function startGateway({
   const onAppends = {
     onFault: (error: unknown) => {
       readiness.writeFailed(error);
-      log.warn({ err: error }, "an append failed");
+      warn(error, "an append failed");
     },
     onForbidden: () => {
       recheckAt = 0;
@@ -118,6 +119,7 @@ export async function startGateway({
   const services: ConnectionServices = {
     settings,
     log,
+    warn,
     verifyToken,
     accessTo: (identity, spaceId) => accessTo(db, identity, spaceId),
     inTurn: createGate(joinsAtOnce),

@@ -1,6 +1,7 @@
 import { pino } from "pino";
 import { beforeAll, expect, it } from "vitest";
 import { loggedError } from "../../src/gateway/index.js";
+import { sparing } from "../../src/gateway/log.js";
 import { pglite, type TestDatabase } from "../support/databases.js";
 import { declareNotes, rawClient, startNode, text } from "./support.js";
 
@@ -37,4 +38,23 @@ it("the log holds neither tokens nor content, at its most talkative", async () =
   await node.stop();
   expect(lines.length).toBeGreaterThan(3);
   expect(lines.join("")).not.toMatch(/token-of|content/);
+});
+
+it("a fault that comes to everybody at once is logged once, and then now and again with how often", () => {
+  let now = 0;
+  const lines: { message: string; others?: number }[] = [];
+  const write = (details: object, message: string) => lines.push({ message, ...(details as { others?: number }) });
+  const warn = sparing({ warn: write as never }, 10_000, () => now);
+  const away = Object.assign(new Error("away"), { code: "57P03" });
+  for (let n = 0; n < 500; n++) warn(away, "an append failed");
+  warn(new Error("another"), "an append failed");
+  warn(away, "a join could not be answered", { socket: "7" });
+  expect(lines).toMatchObject([
+    { message: "an append failed" },
+    { message: "an append failed" },
+    { message: "a join could not be answered", socket: "7" },
+  ]);
+  now = 10_000;
+  warn(away, "an append failed");
+  expect(lines.at(-1)).toMatchObject({ message: "an append failed", others: 499 });
 });
