@@ -26,6 +26,7 @@ export async function openRawRoom(
   const waiting = new Map<string, { resolve(): void; reject(error: Error): void }>();
   let joined: () => void = () => undefined;
   let refused: (error: Error) => void = () => undefined;
+  /** Fragments that are still to come; nothing else comes between them here, so they need not be decoded. */
   let missing = 0;
   let announced = 0;
 
@@ -49,15 +50,16 @@ export async function openRawRoom(
         break;
       case MessageType.DocUpdateFragmentHeader:
         announced = message.totalSizeBytes;
-        missing = announced;
-        break;
-      case MessageType.DocUpdateFragment:
-        missing -= message.fragment.byteLength;
-        if (missing === 0) received(announced);
+        missing = message.fragmentCount;
     }
   }
 
   socket.on("message", (data: Buffer, isBinary) => {
+    if (missing > 0) {
+      missing--;
+      if (missing === 0) received(announced);
+      return;
+    }
     const message = isBinary ? tryDecode(data) : undefined;
     if (message) handle(message);
   });
