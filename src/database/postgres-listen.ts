@@ -25,23 +25,8 @@ export async function listenPostgres(
   on: ListenHandlers,
   onError: (error: Error) => void,
 ): Promise<Subscription> {
-  let listening = false;
   let closed = false;
-
-  const subscriber = createSubscriber(
-    { ...connection, query_timeout: probeTimeoutMs },
-    {
-      // The default parser turns a payload that is not JSON into an error event.
-      parse: (payload) => payload,
-      paranoidChecking: probeEveryMs,
-      retryTimeout: Number.POSITIVE_INFINITY,
-      retryInterval: (attempt) => {
-        // Throwing is the one way to end the subscriber's reconnect loop once nobody wants it any more.
-        if (closed) throw new Error("the subscription is closed");
-        return retryDelayMs(attempt);
-      },
-    },
-  );
+  let wake: () => void = () => undefined;
 
   /** Handlers are called from the socket's event: what they throw would end the process. */
   const guarded = (call: () => void) => {
@@ -53,34 +38,90 @@ export async function listenPostgres(
     }
   };
 
-  subscriber.events.on("notification", ({ channel, payload }) => guarded(() => on.notify(channel, payload ?? "")));
-  subscriber.events.on("connected", () => {
-    // A reconnect that was under way while we closed has made a connection that nobody else will end.
-    if (closed) subscriber.close().catch(onError);
-    else if (listening) guarded(on.ready);
-  });
-  subscriber.events.on("reconnect", (attempt) => {
-    if (attempt === 1) guarded(() => on.lost?.(new Error("the connection that listens was lost")));
-  });
-  // The subscriber goes on by itself: its next probe fails and reconnects.
-  subscriber.events.on("error", (error) => guarded(() => on.lost?.(error)));
-
-  try {
-    await subscriber.connect();
-    await Promise.all(channels.map((channel) => subscriber.listenTo(channel)));
-  } catch (error) {
-    closed = true;
-    await subscriber.close().catch(onError);
-    throw error;
+  /** A subscriber that listens; it reconnects by itself, until that fails in a way it cannot get out of. */
+  async function subscribe(): Promise<Subscriber> {
+    let listening = false;
+    let over = false;
+    const subscriber = createSubscriber(
+      { ...connection, query_timeout: probeTimeoutMs },
+      {
+        // The default parser turns a payload that is not JSON into an error event.
+        parse: (payload) => payload,
+        paranoidChecking: probeEveryMs,
+        retryTimeout: Number.POSITIVE_INFINITY,
+        retryInterval: (attempt) => {
+          // Throwing is the one way to end the subscriber's reconnect loop once nobody wants it any more.
+          if (closed || over) throw new Error("the subscription is closed");
+          return retryDelayMs(attempt);
+        },
+      },
+    );
+    const end = () => subscriber.close().catch(onError);
+    subscriber.events.on("notification", ({ channel, payload }) => {
+      if (!over) guarded(() => on.notify(channel, payload ?? ""));
+    });
+    subscriber.events.on("connected", () => {
+      // A reconnect that was under way while we closed has made a connection that nobody else will end.
+      if (closed || over) void end();
+      else if (listening) guarded(on.ready);
+    });
+    subscriber.events.on("reconnect", (attempt) => {
+      if (attempt === 1 && !over) guarded(() => on.lost?.(new Error("the connection that listens was lost")));
+    });
+    // It is connected, and LISTEN failed, or had no answer in time. It would leave it at that, since its probes get answers: it would
+    // never say again that it listens.
+    subscriber.events.on("error", (error) => {
+      if (closed || over) return;
+      over = true;
+      guarded(() => on.lost?.(error));
+      void end();
+      if (listening) void replace();
+    });
+    try {
+      await subscriber.connect();
+      await Promise.all(channels.map((channel) => subscriber.listenTo(channel)));
+      if (over) throw new Error("the connection that listens was lost");
+    } catch (error) {
+      over = true;
+      void end();
+      throw error;
+    }
+    listening = true;
+    return { close: () => subscriber.close() };
   }
-  listening = true;
+
+  let current = await subscribe();
   guarded(on.ready);
+
+  async function replace(): Promise<void> {
+    for (let attempt = 0; !closed; attempt++) {
+      await new Promise<void>((resolve) => {
+        wake = resolve;
+        setTimeout(resolve, retryDelayMs(attempt));
+      });
+      if (closed) return;
+      try {
+        const next = await subscribe();
+        if (closed) return void next.close().catch(onError);
+        current = next;
+        guarded(on.ready);
+        return;
+      } catch (error) {
+        guarded(() => on.lost?.(error instanceof Error ? error : new Error(String(error))));
+      }
+    }
+  }
 
   return {
     async close() {
       if (closed) return;
       closed = true;
-      await subscriber.close();
+      wake();
+      await current.close();
     },
   };
+}
+
+interface Subscriber {
+  close(): Promise<void>;
 }

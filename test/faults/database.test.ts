@@ -216,4 +216,36 @@ describe("a connection that gets no answer", () => {
       await server.close();
     }
   });
+
+  it("while it begins to listen again is given up, and another is made that does listen", async () => {
+    const server = await startPostgresServer();
+    const line = await startTcpProxy({ port: server.port });
+    const direct = openQuietly(server.url());
+    const url = `postgres://postgres@127.0.0.1:${line.port}/postgres`;
+    const db = openPostgres({ url, applicationName: "listens", onError: () => undefined });
+    const heard: string[] = [];
+    const lost: string[] = [];
+    try {
+      await db.listen(["perch_test"], {
+        ready: () => heard.push("ready"),
+        notify: (_, payload) => heard.push(payload),
+        lost: (error) => lost.push(error.message),
+      });
+      // It can connect and log in, but LISTEN gets no answer.
+      line.hold("later answers");
+      await direct.query("select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'listens'");
+      line.cut();
+      await until(() => lost.some((message) => message.includes("timeout")), "LISTEN has had no answer in time");
+      line.release();
+      await until(() => heard.length === 2, "it listens again");
+      await direct.query("select pg_notify('perch_test', 'news')");
+      await until(() => heard.includes("news"), "the notification is heard");
+      expect(heard).toEqual(["ready", "ready", "news"]);
+    } finally {
+      await db.close();
+      await direct.close();
+      await line.close();
+      await server.close();
+    }
+  });
 });

@@ -9,14 +9,19 @@ export interface Target {
   readonly port: number;
 }
 
+type Held = "both" | "answers" | "later answers";
+
 export interface TcpProxy {
   readonly port: number;
   /** Connections open now. */
   connections(): number;
   /** Resets connections, on both sides. In: which of them, by their number from 0; all when not given. Out: how many. */
   cut(which?: (index: number) => boolean): number;
-  /** Nothing goes through any more, in either direction (or only no answers), until `release`. New connections are made, and are as mute. */
-  hold(direction?: "both" | "answers"): void;
+  /**
+   * Nothing goes through any more, in either direction (or only no answers, or none but the first of each connection), until `release`.
+   * New connections are made, and are as mute.
+   */
+  hold(direction?: Held): void;
   /** What was held goes on, in its order. */
   release(): void;
   /** Every answer takes so many milliseconds longer from now on. */
@@ -29,6 +34,8 @@ interface Lane {
   readonly from: Socket;
   readonly to: Socket;
   readonly queue: { readonly bytes: Buffer; readonly dueAt: number }[];
+  /** Something has gone through. */
+  begun: boolean;
   /** The sender has said all. */
   ended: boolean;
   timer: NodeJS.Timeout | undefined;
@@ -42,11 +49,14 @@ interface Pair {
 export async function startTcpProxy(targets: readonly Target[] | Target): Promise<TcpProxy> {
   const all = Array.isArray(targets) ? (targets as readonly Target[]) : [targets as Target];
   const pairs = new Set<Pair>();
-  let held: "both" | "answers" | undefined;
+  let held: Held | undefined;
   let delay = 0;
   let turn = 0;
 
-  const isHeld = (pair: Pair, lane: Lane) => held === "both" || (held === "answers" && lane === pair.answers);
+  const isHeld = (pair: Pair, lane: Lane) => {
+    if (held === undefined || held === "both") return held !== undefined;
+    return lane === pair.answers && (held === "answers" || lane.begun);
+  };
 
   function flush(pair: Pair, lane: Lane): void {
     clearTimeout(lane.timer);
@@ -59,6 +69,7 @@ export async function startTcpProxy(targets: readonly Target[] | Target): Promis
     }
     // At once, as what waited in a network's buffers.
     if (due.length > 0 && lane.to.writable) lane.to.write(Buffer.concat(due));
+    lane.begun ||= due.length > 0;
     const [next] = lane.queue;
     if (next !== undefined) {
       lane.timer = setTimeout(() => flush(pair, lane), Math.max(1, next.dueAt - Date.now()));
@@ -77,8 +88,8 @@ export async function startTcpProxy(targets: readonly Target[] | Target): Promis
   }
 
   function join(client: Socket, server: Socket): void {
-    const requests: Lane = { from: client, to: server, queue: [], ended: false, timer: undefined };
-    const answers: Lane = { from: server, to: client, queue: [], ended: false, timer: undefined };
+    const requests: Lane = { from: client, to: server, queue: [], begun: false, ended: false, timer: undefined };
+    const answers: Lane = { from: server, to: client, queue: [], begun: false, ended: false, timer: undefined };
     const pair = { requests, answers };
     pairs.add(pair);
     for (const lane of [requests, answers]) {
