@@ -1,21 +1,20 @@
 import type { Database } from "../../database/types.js";
-import { PerchError } from "../../errors.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { Appender } from "./appender.js";
-import { createAppends, damage, ended } from "./appends.js";
+import { createAppends, ended } from "./appends.js";
 import type { Backfills } from "./backfills.js";
 import type { Budgets } from "./budgets.js";
 import { createContent } from "./content.js";
 import { createHold } from "./hold.js";
+import { createIntake } from "./intake.js";
 import { createLoader } from "./loader.js";
 import { type Asking, createNews } from "./news.js";
 import type { Refresher } from "./refresher.js";
 import { createRings } from "./rings.js";
 import { type DocumentState, discard } from "./state.js";
 import { createSubscribers } from "./subscribers.js";
-import type { Author, CommitNotice, HeldDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
-import { isPacked, unpacked } from "./unpack.js";
+import type { CommitNotice, HeldDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
 
 /*
  * One document held open. What makes it safe is who may touch the engine's copy, and when:
@@ -78,17 +77,11 @@ export interface Document extends LiveDocument {
   close(): void;
 }
 
-type Resolve = (result: { seq: number }) => void;
-type Reject = (error: unknown) => void;
-
 export function createDocument(key: DocumentKey, parts: DocumentParts): Document {
   const id = documentId(key);
   const { db, engine } = parts;
   const warn = (message: string, error: unknown) => parts.warn(message, error, id);
   let nextOrder = 0;
-  let appending = 0;
-  /** Of these, the ones whose author has to wait; see budgets. */
-  let held = 0;
   let references = 0;
   let closed = false;
 
@@ -120,6 +113,12 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     stale: loader.stale,
     takeAsking: news.takeAsking,
     giveAsking: news.giveAsking,
+  });
+  const intake = createIntake(state, {
+    engine,
+    budgets: parts.budgets,
+    closed: () => closed,
+    order: () => nextOrder++,
   });
   const hold = createHold(state, {
     db,
@@ -182,61 +181,6 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     subscribers.end();
   }
 
-  function append(updates: readonly Uint8Array[], author: Author, origin: unknown): Promise<{ seq: number }> {
-    if (closed) return Promise.reject(new Error("this node is closing; join again"));
-    if (author.userId === "") return Promise.reject(new PerchError("PE401", "the update has no author"));
-    appending++;
-    const { life } = state;
-    return new Promise<{ seq: number }>((resolve, reject) => {
-      held++;
-      parts.budgets.turn(author.userId, () => {
-        held--;
-        if (closed) reject(new Error("this node is closing; join again"));
-        else if (life !== state.life) reject(ended());
-        else if (isPacked(updates)) return unpack(resolve, reject);
-        else begin(updates, resolve, reject);
-      });
-    }).finally(() => {
-      appending--;
-    });
-
-    async function unpack(resolve: Resolve, reject: Reject): Promise<void> {
-      held++;
-      let spentMs = 0;
-      const spent = (ms: number) => {
-        spentMs = ms;
-      };
-      try {
-        const plain = await unpacked(engine, author.userId, updates, spent);
-        parts.budgets.charge(author.userId, spentMs, false);
-        begin(plain, resolve, reject);
-      } catch (error) {
-        parts.budgets.charge(author.userId, spentMs + damage(error, 0), true);
-        reject(error);
-      } finally {
-        held--;
-      }
-    }
-
-    function begin(plain: readonly Uint8Array[], resolve: Resolve, reject: Reject): void {
-      waiting.push({
-        kind: "append",
-        order: nextOrder++,
-        life,
-        updates: plain,
-        author,
-        origin,
-        known: false,
-        ends: null,
-        losses: 0,
-        rechecked: false,
-        resolve,
-        reject,
-      });
-      pump();
-    }
-  }
-
   function exclusive<T>(work: (held: HeldDocument) => Promise<T>): Promise<T> {
     if (closed) return Promise.reject(new Error("this node is closing"));
     return new Promise((resolve, reject) => {
@@ -285,7 +229,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       return content.loaded;
     },
     get appending() {
-      return appending;
+      return intake.appending;
     },
     get tail() {
       return loader.sizes.tail;
@@ -294,7 +238,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       return rings.awaitedSince();
     },
     get quiet() {
-      return idle() && !state.busy && !state.behind && waiting.length === 0 && held === 0;
+      return idle() && !state.busy && !state.behind && waiting.length === 0 && intake.held === 0;
     },
     async begin() {
       state.busy = true;
@@ -305,7 +249,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       }
     },
     join,
-    append,
+    append: intake.append,
     refresh,
     exclusive,
     ring(seq) {
