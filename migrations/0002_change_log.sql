@@ -83,6 +83,16 @@ comment on column perch.stored_records.latest_at is 'No field, insertion or dele
 comment on column perch.stored_records.seq is 'The last log entry folded in.';
 comment on column perch.stored_records.user_id is 'Who made the record.';
 
+-- A long document's record is written anew with every projection. Where the server has lz4, that is several times faster than with
+-- the default compression, and no larger by much.
+do $$
+begin
+  if exists (select from pg_settings where name = 'default_toast_compression' and 'lz4' = any (enumvals)) then
+    alter table perch.stored_records alter column data set compression lz4;
+  end if;
+end
+$$;
+
 create index stored_records_by_author on perch.stored_records (user_id);
 
 create table perch.push_receipts (

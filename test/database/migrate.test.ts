@@ -46,6 +46,17 @@ describeEachEngine("migrate", (open, engine) => {
     expect(await schemaLines(db)).toEqual(before);
   });
 
+  it("has records compressed by lz4 where the server has it", async () => {
+    const { db } = await open();
+    const [server] = await db.query<{ has: boolean }>(
+      "select 'lz4' = any (enumvals) as has from pg_settings where name = 'default_toast_compression'",
+    );
+    if (engine === "Postgres 15") expect(server).toEqual({ has: true });
+    const compression =
+      "select attcompression as by from pg_attribute where attrelid = 'perch.stored_records'::regclass and attname = 'data'";
+    expect(await db.query(compression)).toEqual([{ by: server?.has ? "l" : "" }]);
+  });
+
   it("lets a worker's login, which may not migrate, see how the database stands", async () => {
     const t = await open();
     const status = await migrationStatus(await t.login("perch_worker"));
