@@ -14,7 +14,7 @@ import {
 } from "../../src/changes/index.js";
 import { withContext } from "../../src/context/index.js";
 import type { Database } from "../../src/database/types.js";
-import { describeEachEngine, postgres, type TestDatabase } from "../support/databases.js";
+import { describeBothKinds, postgres, type TestDatabase } from "../support/databases.js";
 import { runPerch } from "../support/processes.js";
 
 let folder: string;
@@ -127,7 +127,7 @@ async function makeContent(t: TestDatabase): Promise<void> {
   await pushAs(t.db, "bob", "pad", task("update", "shared", { space_id: "team", data: { by: "bob" }, at: late }));
 }
 
-describeEachEngine("a backup", (open) => {
+describeBothKinds("a backup", (open) => {
   it("brings records, deletions and documents into another database, with their times and devices", async () => {
     const from = await open();
     const to = await open();

@@ -1,9 +1,9 @@
 import { expect, it } from "vitest";
 import { type Change, type PulledChange, pull, push, snapshotRecords } from "../../src/changes/index.js";
 import { withContext } from "../../src/context/index.js";
-import { describeEachEngine } from "../support/databases.js";
+import { describeBothKinds } from "../support/databases.js";
 
-describeEachEngine("push, pull and snapshotRecords", (open) => {
+describeBothKinds("push, pull and snapshotRecords", (open) => {
   it("carry typed changes there and back", async () => {
     const { db } = await open();
     const change: Change = {

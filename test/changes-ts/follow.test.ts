@@ -9,7 +9,7 @@ import {
 } from "../../src/changes/index.js";
 import { withContext } from "../../src/context/index.js";
 import type { Database } from "../../src/database/types.js";
-import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { describeBothKinds, describeEachPostgres, type TestDatabase } from "../support/databases.js";
 
 const insert = (id: string, space_id: string | null = null): Change => ({ op: "insert", table: "tasks", id, space_id });
 const pushAs = (db: Database, userId: string, ...changes: Change[]) =>
@@ -35,7 +35,7 @@ const forget = (t: TestDatabase, space: string, upTo: number) =>
     await tx.query("update perch.space_heads set oldest_seq = $2 where space_id = $1", [space, upTo + 1]);
   });
 
-describeEachEngine("follow", (open) => {
+describeBothKinds("follow", (open) => {
   it("gives what is there, in pages, and then what is committed, as the database rings", async () => {
     const { db } = await open();
     await pushAs(db, "ada", insert("a"), insert("b"), insert("c"));

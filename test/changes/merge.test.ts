@@ -108,7 +108,7 @@ describeEachEngine("Merging", (open, engine) => {
         }
         expect(seen[1]).toEqual(seen[0]);
       }),
-      { numRuns: engine === "PGlite" ? 150 : 80 },
+      { numRuns: { PGlite: 100, "Postgres 18": 60, "Postgres 15": 20 }[engine] },
     );
   });
 

@@ -1,9 +1,9 @@
 import { expect, it } from "vitest";
 import { examine } from "../../src/cli/doctor-checks.js";
-import { describeEachEngine, describeEachPostgres, emptyDatabase } from "../support/databases.js";
+import { describeBothKinds, describeEachPostgres, emptyDatabase } from "../support/databases.js";
 import { runPerch } from "../support/processes.js";
 
-describeEachEngine("perch doctor", (open, engine) => {
+describeBothKinds("perch doctor", (open, engine) => {
   it("finds nothing wrong with a fresh database", async () => {
     const t = await open();
     const findings = await examine(t.db);

@@ -2,7 +2,7 @@ import { LoroAdaptor } from "loro-adaptors/loro";
 import { LoroDoc, VersionVector } from "loro-crdt";
 import { JoinErrorCode, MessageType } from "loro-protocol";
 import { beforeAll, expect, it } from "vitest";
-import { describeEachEngine, type TestDatabase } from "../support/databases.js";
+import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import {
   declareNotes,
   makeSpace,
@@ -16,7 +16,7 @@ import {
   until,
 } from "./support.js";
 
-describeEachEngine("document rooms", (open) => {
+describeBothKinds("document rooms", (open) => {
   let database: TestDatabase;
   let rooms = 0;
   const newRoom = () => `team/app/notes/d${++rooms}`;

@@ -10,7 +10,7 @@ import {
 } from "loro-protocol";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Database } from "../../src/database/types.js";
-import { describeEachEngine, postgres, type TestDatabase } from "../support/databases.js";
+import { describeBothKinds, postgres, type TestDatabase } from "../support/databases.js";
 import {
   cleanup,
   declareNotes,
@@ -81,7 +81,7 @@ async function newcomer(node: { url: string }, roomId: string, version = Uint8Ar
 
 const buffers = (...records: Uint8Array[]) => records.map((record) => Buffer.from(record));
 
-describeEachEngine("an encrypted room", (open) => {
+describeBothKinds("an encrypted room", (open) => {
   let database: TestDatabase;
   beforeAll(async () => {
     database = await open();

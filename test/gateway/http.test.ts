@@ -1,8 +1,8 @@
 import { beforeAll, expect, it } from "vitest";
-import { describeEachEngine, type TestDatabase } from "../support/databases.js";
+import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { declareNotes, makeSpace, startNode } from "./support.js";
 
-describeEachEngine("HTTP", (open) => {
+describeBothKinds("HTTP", (open) => {
   let database: TestDatabase;
   beforeAll(async () => {
     database = await open();

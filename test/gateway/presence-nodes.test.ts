@@ -2,7 +2,7 @@ import { LoroEphemeralAdaptor, LoroPersistentStoreAdaptor } from "loro-adaptors/
 import { EphemeralStore } from "loro-crdt";
 import { MessageType } from "loro-protocol";
 import { beforeAll, describe, expect, it } from "vitest";
-import { describeEachEngine, postgres, type TestDatabase } from "../support/databases.js";
+import { describeBothKinds, postgres, type TestDatabase } from "../support/databases.js";
 import { cleanup, declareNotes, makeSpace, officialClient, rawClient, startNode, text, until } from "./support.js";
 
 type Store = EphemeralStore<Record<string, string>>;
@@ -34,7 +34,7 @@ async function prepare(database: TestDatabase): Promise<void> {
 const storedRows = (database: TestDatabase, recordId: string) =>
   database.db.query<{ kind: string }>("select kind from perch.presence where record_id = $1", [recordId]);
 
-describeEachEngine("persisted presence", (open) => {
+describeBothKinds("persisted presence", (open) => {
   let database: TestDatabase;
   beforeAll(async () => {
     database = await open();

@@ -2,12 +2,12 @@ import { LoroDoc } from "loro-crdt";
 import { beforeAll, expect, it } from "vitest";
 import { startWorker } from "../../src/worker/index.js";
 import { cleanup, declareNotes, makeSpace, rawClient, startNode, typed, until } from "../gateway/support.js";
-import { describeEachEngine, type TestDatabase } from "../support/databases.js";
+import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 
 /** However slow the machine is. */
 const patient = { PERCH_MERGE_PATIENCE_MS: "60000" };
 
-describeEachEngine("documents over HTTP", (open) => {
+describeBothKinds("documents over HTTP", (open) => {
   let t: TestDatabase;
   beforeAll(async () => {
     t = await open();

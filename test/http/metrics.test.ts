@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { countedAtMost, figuresSql } from "../../src/gateway/database-figures.js";
 import { startWorker } from "../../src/worker/index.js";
 import { cleanup, declareNotes, type Node, rawClient, startNode, text, typed, until } from "../gateway/support.js";
-import { describeEachEngine, postgres, type TestDatabase } from "../support/databases.js";
+import { describeBothKinds, postgres, type TestDatabase } from "../support/databases.js";
 import { openEvents } from "./support.js";
 
 interface Family {
@@ -70,7 +70,7 @@ async function scrape(node: Node) {
 const series = (families: Map<string, Family>) =>
   [...families.values()].reduce((sum, { samples }) => sum + samples.length, 0);
 
-describeEachEngine("metrics", (open) => {
+describeBothKinds("metrics", (open) => {
   let t: TestDatabase;
   beforeAll(async () => {
     t = await open();

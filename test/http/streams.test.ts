@@ -3,13 +3,13 @@ import { beforeAll, expect, it } from "vitest";
 import { push } from "../../src/changes/index.js";
 import { withContext } from "../../src/context/index.js";
 import { makeSpace, startNode, until } from "../gateway/support.js";
-import { describeEachEngine, type TestDatabase } from "../support/databases.js";
+import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { insert, metric, openEvents, pushAs } from "./support.js";
 
 /** Only what the database rings, or one slow look for all, can explain what arrives. */
 const quiet = { PERCH_RECHECK_MS: "60000" };
 
-describeEachEngine("event streams", (open) => {
+describeBothKinds("event streams", (open) => {
   let t: TestDatabase;
   beforeAll(async () => {
     t = await open();

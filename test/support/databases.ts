@@ -10,6 +10,7 @@
  *
  * `describeEachEngine`    a suite on PGlite, on Postgres 18 and, where it is installed, on Postgres 15
  * `describeEachPostgres`  the same without PGlite: for what needs several connections
+ * `describeBothKinds`     on PGlite and Postgres 18: for what is made of TypeScript
  * `postgres()`            opens databases on Postgres 18 inside any suite; `pglite()` the same on PGlite
  * `emptyDatabase()`       a database nobody has migrated, on Postgres
  *
@@ -58,6 +59,15 @@ const installed = postgresVersions.filter((version) => postgresBinaries(version)
 export function describeEachEngine(name: string, suite: (open: Open, engine: EngineName) => void): void {
   describe(`${name} on PGlite`, () => suite(pglite(), "PGlite"));
   describeEachPostgres(name, suite);
+}
+
+/**
+ * Runs a suite on PGlite and on the newest Postgres: for what is made of TypeScript and calls SQL that has suites of its own on every
+ * engine.
+ */
+export function describeBothKinds(name: string, suite: (open: Open, engine: EngineName) => void): void {
+  describe(`${name} on PGlite`, () => suite(pglite(), "PGlite"));
+  describe(`${name} on Postgres 18`, () => suite(postgres(18), "Postgres 18"));
 }
 
 /** Runs a suite once for every version of Postgres on this machine. */

@@ -11,12 +11,12 @@ import {
   storedText,
   strangersUpdate,
 } from "../documents/live/support.js";
-import { describeEachEngine } from "../support/databases.js";
+import { describeBothKinds } from "../support/databases.js";
 import { inbox, patchDocument, pushUpdate, record, replica, startWorkerNode } from "./support.js";
 
 afterEach(cleanUp);
 
-describeEachEngine("the worker's inbox", (open, engine) => {
+describeBothKinds("the worker's inbox", (open, engine) => {
   it("merges what SQL pushes, in order, and readers hear of it", async () => {
     const t = await open();
     await declare(t);

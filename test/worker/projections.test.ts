@@ -1,11 +1,11 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { cleanUp, connect, declare, eventually, freshId, keyOf, pause, storedText } from "../documents/live/support.js";
-import { describeEachEngine, postgres } from "../support/databases.js";
+import { describeBothKinds, postgres } from "../support/databases.js";
 import { inbox, patchDocument, pushUpdate, record, replica, startWorkerNode } from "./support.js";
 
 afterEach(cleanUp);
 
-describeEachEngine("the worker's projections", (open) => {
+describeBothKinds("the worker's projections", (open) => {
   it("show small documents in their records within 250 ms, and log which fields changed", async () => {
     const t = await open();
     await declare(t);

@@ -1,11 +1,11 @@
 import { afterEach, expect, it } from "vitest";
 import { cleanUp, connect, declare, eventually, freshId, keyOf, pause } from "../documents/live/support.js";
-import { describeEachEngine } from "../support/databases.js";
+import { describeBothKinds } from "../support/databases.js";
 import { patchDocument, pushUpdate, replica, startWorkerNode } from "./support.js";
 
 afterEach(cleanUp);
 
-describeEachEngine("what a worker says of itself", (open) => {
+describeBothKinds("what a worker says of itself", (open) => {
   it("is how long something has waited to be merged, and what became of it", async () => {
     const t = await open();
     await declare(t);

@@ -1,10 +1,10 @@
 import { afterEach, expect, it } from "vitest";
-import { describeEachEngine } from "../../support/databases.js";
+import { describeBothKinds } from "../../support/databases.js";
 import { ada, cleanUp, connect, declare, freshId, keyOf, startNode, storedText, strangersUpdate } from "./support.js";
 
 afterEach(cleanUp);
 
-describeEachEngine("appending to a live document", (open) => {
+describeBothKinds("appending to a live document", (open) => {
   it("stores, tells the readers in order and then acknowledges", async () => {
     const t = await open();
     await declare(t);

@@ -1,6 +1,6 @@
 import { LoroDoc } from "loro-crdt";
 import { afterEach, describe, expect, it } from "vitest";
-import { describeEachEngine, postgres } from "../../support/databases.js";
+import { describeBothKinds, postgres } from "../../support/databases.js";
 import {
   ada,
   cleanUp,
@@ -31,7 +31,7 @@ function orphan(): Uint8Array {
 const garbage = () => Uint8Array.from({ length: 64 }, (_, index) => index);
 const undeclared = () => strangersUpdate((doc) => doc.getText("elsewhere").insert(0, "x"));
 
-describeEachEngine("trap 26: a live document under hostile updates", (open) => {
+describeBothKinds("trap 26: a live document under hostile updates", (open) => {
   it("refuses each with its reason, and no reader hears of it", async () => {
     const t = await open();
     await declare(t);
