@@ -1,5 +1,5 @@
 import type pg from "pg";
-import type { Work } from "./race.js";
+import type { Work } from "../race.js";
 
 /** As text, which is what perch's own pull and gateway ask for, or as jsonb, for what is done with it in SQL. */
 export const pullSql = (as: "text" | "jsonb"): string =>

@@ -1,6 +1,6 @@
 import { randomBytes } from "node:crypto";
 import pg from "pg";
-import type { Work } from "./race.js";
+import type { Work } from "../race.js";
 
 /** An id that grows with time, as apps that keep many rows make them (UUIDv7): random ones touch another page each. */
 function newId(): string {

@@ -3,7 +3,7 @@ import { openDatabase } from "../../../src/database/open.js";
 import { startPostgresServer } from "../../../test/support/postgres-server.js";
 import { figure, table } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
-import { type Race, race } from "../changes/race.js";
+import { type Race, race } from "../race.js";
 import { storedBytes } from "./bytes.js";
 import { latest, longThread, manyThreads } from "./latest.js";
 import { conversation, puts, replaced } from "./puts.js";

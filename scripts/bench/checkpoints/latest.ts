@@ -1,6 +1,6 @@
 import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
 import type { Database } from "../../../src/database/types.js";
-import type { Work } from "../changes/race.js";
+import type { Work } from "../race.js";
 import { newRandom, prose, type Savers, startRun } from "./savers.js";
 
 /** The latest checkpoint of one thread after another, each with all its values and writes. */

@@ -1,5 +1,5 @@
 import type { BaseCheckpointSaver } from "@langchain/langgraph-checkpoint";
-import type { Work } from "../changes/race.js";
+import type { Work } from "../race.js";
 import { newRandom, prose, startRun } from "./savers.js";
 
 /** What a step writes, and the state of 10 kB that comes of it. */

@@ -4,8 +4,8 @@ import { createLiveDocuments } from "../../../src/documents/live.js";
 import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
 import { seededRandom } from "../../../test/support/traces.js";
 import { median } from "../../support/figures.js";
+import { appends } from "../log-bytes.js";
 import { appId, keyOf, spaceId, tableName, writer } from "./content.js";
-import { appends } from "./log-bytes.js";
 
 export interface Opening {
   /** Milliseconds until a client that has nothing is given the document. */

@@ -1,8 +1,8 @@
 import { LoroDoc } from "loro-crdt";
 import { type Author, applyPatch, openAuthor } from "../../demo/author.js";
-import type { Work } from "../changes/race.js";
+import { typist } from "../log-bytes.js";
+import type { Work } from "../race.js";
 import { reader, roomOf, session, writer } from "./content.js";
-import { typist } from "./log-bytes.js";
 
 /** A document with a writer and a reader, each an unmodified client of the gateway. */
 export interface Pair {

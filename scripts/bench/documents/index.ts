@@ -7,11 +7,11 @@ import { installWatchedSockets } from "../../demo/line.js";
 import { figure, median, quantile, table } from "../../support/figures.js";
 import { perchProcess } from "../../support/perch-process.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
-import { type Race, race } from "../changes/race.js";
+import { appends, snapshotUpserts, typed } from "../log-bytes.js";
+import { type Race, race } from "../race.js";
 import { opening, shelf } from "./cold.js";
 import { note, paper, prepare, roomOf, store, writer } from "./content.js";
 import { bytesToReader, openPair, replay, typing } from "./gateway.js";
-import { appends, snapshotUpserts, typed } from "./log-bytes.js";
 import { patching, wholeDocuments } from "./patches.js";
 
 const strokesPerSecond = 5;

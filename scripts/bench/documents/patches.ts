@@ -2,7 +2,7 @@ import { LoroDoc } from "loro-crdt";
 import { withContext } from "../../../src/context/context.js";
 import type { Database } from "../../../src/database/types.js";
 import { DocumentStore } from "../../../src/documents/store/store.js";
-import type { Work } from "../changes/race.js";
+import type { Work } from "../race.js";
 import { keyOf, store, writer } from "./content.js";
 
 /** Changes one string of a document over and over, a transaction each: perch's way, and with whole snapshots. */

@@ -1,5 +1,5 @@
-import { median } from "../../support/figures.js";
-import type { BenchmarkOptions } from "../benchmark.js";
+import { median } from "../support/figures.js";
+import type { BenchmarkOptions } from "./benchmark.js";
 
 /** Does its work until the deadline (of performance.now); returns how many units it did. */
 export type Work = (deadline: number) => Promise<number>;

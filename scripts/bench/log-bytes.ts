@@ -1,8 +1,8 @@
 import type { LoroDoc } from "loro-crdt";
-import type { Database } from "../../../src/database/types.js";
-import { appendEntries } from "../../../src/documents/live/stored.js";
-import { type Author, endOf } from "../../demo/author.js";
-import { keyOf, writer } from "./content.js";
+import type { Database } from "../../src/database/types.js";
+import { appendEntries } from "../../src/documents/live/stored.js";
+import { type Author, endOf } from "../demo/author.js";
+import { keyOf, writer } from "./documents/content.js";
 
 /** Bytes that `work` writes to the log of the database. */
 export async function logged(db: Database, work: () => Promise<void>): Promise<number> {
@@ -15,19 +15,22 @@ export async function logged(db: Database, work: () => Promise<void>): Promise<n
   return after?.bytes ?? Number.NaN;
 }
 
-/** Types on where the body ends, a letter a commit. */
-export function typist(doc: LoroDoc): () => void {
+/** Whoever types a letter into the body with each call, a commit each. */
+export type Typist = (doc: LoroDoc) => () => void;
+
+/** Types on where the body ends. */
+export const typist: Typist = (doc) => {
   const text = doc.getText("body");
   let count = 0;
   return () => {
     text.insert(text.length, "etaoin shrdlu"[count++ % 13] ?? "e");
     doc.commit();
   };
-}
+};
 
 /** What a server that keeps whole documents logs for a keystroke. */
-export async function snapshotUpserts(db: Database, doc: LoroDoc, strokes: number): Promise<number> {
-  const stroke = typist(doc);
+export async function snapshotUpserts(db: Database, doc: LoroDoc, strokes: number, type = typist): Promise<number> {
+  const stroke = type(doc);
   const upsert = async () => {
     stroke();
     await db.query(
@@ -49,10 +52,11 @@ export async function appends(
   doc: LoroDoc,
   seq: number,
   strokes: number,
+  type = typist,
 ): Promise<number> {
   const updates: Uint8Array[] = [];
   const unsubscribe = doc.subscribeLocalUpdates((update) => updates.push(update));
-  const stroke = typist(doc);
+  const stroke = type(doc);
   for (let count = 0; count < strokes + 20; count++) stroke();
   unsubscribe();
   let afterSeq = seq;
@@ -77,8 +81,14 @@ export async function appends(
 }
 
 /** A person who types so many letters a second, with all that perch makes of it: projection, log entry, folding. */
-export async function typed(db: Database, author: Author, perSecond: number, seconds: number): Promise<number> {
-  const stroke = typist(author.doc);
+export async function typed(
+  db: Database,
+  author: Author,
+  perSecond: number,
+  seconds: number,
+  type = typist,
+): Promise<number> {
+  const stroke = type(author.doc);
   const typeFor = async (length: number) => {
     const started = performance.now();
     let count = 0;
