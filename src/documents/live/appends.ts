@@ -24,19 +24,98 @@ export interface AppendsParts {
 }
 
 export interface Appends extends Appendable {
-  /** Imports one append, the document being loaded; it goes on from there by itself. */
-  start(append: Append): void;
+  /**
+   * Imports the first append that waits, and what can come along, the document being loaded; they go on from there by themselves.
+   * Out: whether it did; not while enough is being imported already.
+   */
+  startNext(): boolean;
 }
+
+/** Calls under way for one document: while the thread works at one, the next is with it already. */
+const maxImporting = 4;
+/** What goes in one call: keystrokes that came while the thread was busy. Anything larger is a call of its own. */
+const maxRunAppends = 128;
+const maxRunBytes = 32 * 1024;
 
 /** The way of appends through one document: import, transaction, readers, acknowledgement. */
 export function createAppends(state: DocumentState, parts: AppendsParts): Appends {
   const { engine, appender, budgets } = parts;
+  /** Counts the runs that were put back. */
+  let putBacks = 0;
   /** Authors that the database let write here; see `takeBatch`. */
   const trusted = new Set<string>();
 
-  async function start(append: Append): Promise<void> {
+  function startNext(): boolean {
+    if (state.importing >= maxImporting) return false;
+    const run = takeRun();
+    const [first] = run;
+    if (!first) return false;
     state.importing++;
+    if (run.length > 1) void startRun(first, run);
+    else void start(first);
+    return true;
+  }
+
+  /** The first append that waits, and those behind it that can be imported with it: of one author, so that nobody pays for another. */
+  function takeRun(): Append[] {
+    const run: Append[] = [];
+    let bytes = 0;
+    for (const task of state.waiting) {
+      const [first] = run;
+      if (task.kind !== "append" || run.length === maxRunAppends) break;
+      bytes += task.updates.reduce((sum, update) => sum + update.byteLength, 0);
+      if (first && (task.alone || task.life !== first.life || bytes > maxRunBytes)) break;
+      if (first && authorName(task) !== authorName(first)) break;
+      run.push(task);
+      if (task.alone) break;
+    }
+    state.waiting.splice(0, run.length);
+    return run;
+  }
+
+  /** All of them are imported, or none; then each is tried by itself, and answered for itself. */
+  async function startRun(first: Append, run: readonly Append[]): Promise<void> {
     const { generation } = state.content;
+    let spentMs = 0;
+    const spent = (ms: number) => {
+      spentMs = ms;
+    };
+    const again = () => {
+      for (const append of run) append.alone = true;
+      putBacks++;
+      putBack(state.waiting, run);
+    };
+    const refuse = () => {
+      for (const append of run) append.reject(ended());
+    };
+    try {
+      const updates = run.map((append) => append.updates);
+      const { ends } = await engine.call(state.id, "importRun", [state.id, updates], { spent });
+      if (first.life !== state.life) refuse();
+      else if (generation !== state.content.generation) putBack(state.waiting, run);
+      else if (!ends) again();
+      else {
+        budgets.charge(first.author.userId, spentMs / run.length, false);
+        for (const [index, append] of run.entries()) {
+          append.known = false;
+          append.ends = ends[index] ?? null;
+          stage(append);
+        }
+      }
+    } catch (error) {
+      if (!isLost(error)) budgets.charge(first.author.userId, spentMs + damage(error, state.content.loadMs), true);
+      if (generation === state.content.generation) state.content.failed(error);
+      if (first.life !== state.life) refuse();
+      else again();
+    } finally {
+      state.importing--;
+      state.pump();
+    }
+  }
+
+  async function start(append: Append): Promise<void> {
+    const { generation } = state.content;
+    const putBacksBefore = putBacks;
     let spentMs = 0;
     const spent = (ms: number) => {
       spentMs = ms;
@@ -53,7 +132,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     } catch (error) {
       if (!isLost(error)) budgets.charge(append.author.userId, spentMs + damage(error, state.content.loadMs), true);
       if (append.life !== state.life) append.reject(ended());
-      else if (await isWorthAnother(append, error, generation)) putBack(state.waiting, [append]);
+      else if (await isWorthAnother(append, error, generation, putBacksBefore)) putBack(state.waiting, [append]);
       else append.reject(error);
     } finally {
       state.importing--;
@@ -62,9 +141,11 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
   }
 
   /** The calls of one document are answered in order, and a copy is loaded only when none is under way: no answer comes late. */
-  async function isWorthAnother(append: Append, error: unknown, generation: number): Promise<boolean> {
+  async function isWorthAnother(append: Append, error: unknown, generation: number, before: number): Promise<boolean> {
     if (generation !== state.content.generation) return true;
     state.content.failed(error);
+    // It may stand on a run that was before it in the thread, and was put back.
+    if (before !== putBacks) return true;
     // Whoever arrived earlier and made the thread let go of the copy is answered for good, so this comes to an end.
     if (isLost(error)) return isNotLoaded(error) || ++append.losses < innocentAttempts;
     // It may build on what its author was told by another node, or be written for fields that were declared since.
@@ -232,7 +313,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     return `${writable} ${author.userId}`;
   }
 
-  const appends: Appends = { start: (append) => void start(append), takeBatch, giveBack, failed, stored };
+  const appends: Appends = { startNext, takeBatch, giveBack, failed, stored };
   return appends;
 }
 

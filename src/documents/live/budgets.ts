@@ -27,6 +27,8 @@ interface Account {
   /** What began last is still at it. */
   busy: boolean;
   readonly waiting: Begin[];
+  /** How many may begin at once: one after a debt, since it may cost again, and twice as many each time that it did not. */
+  burst: number;
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -41,7 +43,7 @@ export function createBudgets(now: () => number = () => performance.now()): Budg
   let closed = false;
 
   function accountOf(author: string): Account {
-    const account = accounts.get(author) ?? { freeAt: now(), busy: false, waiting: [], timer: undefined };
+    const account = accounts.get(author) ?? { freeAt: now(), busy: false, waiting: [], burst: 1, timer: undefined };
     accounts.set(author, account);
     return account;
   }
@@ -57,17 +59,16 @@ export function createBudgets(now: () => number = () => performance.now()): Budg
     });
   }
 
-  /** Lets the next of an author begin, if it may; one at a time, since each may cost again. */
+  /** Lets the next of an author begin, if they may. */
   function next(author: string, account: Account): void {
     clearTimeout(account.timer);
     account.timer = undefined;
-    while (!account.busy && (closed || account.freeAt <= now())) {
+    for (let left = account.burst; !account.busy && (closed || (left > 0 && account.freeAt <= now())); left--) {
       const begin = account.waiting.shift();
       if (!begin) break;
       waiting--;
       run(author, begin);
-      // When the answer could be there.
-      if (!closed) break;
+      if (left === 1) account.burst *= 2;
     }
     if (account.busy) return;
     if (account.waiting.length === 0 && account.freeAt <= now()) accounts.delete(author);
@@ -99,6 +100,7 @@ export function createBudgets(now: () => number = () => performance.now()): Budg
       if (cost <= 0 || closed) return;
       const time = now();
       const account = accountOf(author);
+      account.burst = 1;
       account.freeAt = Math.min(time + maxDebtMs, Math.max(time, account.freeAt) + cost);
       if (!account.busy) arm(author, account);
     },

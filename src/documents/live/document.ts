@@ -139,8 +139,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     while (!state.busy) {
       const next = waiting[0];
       if (next?.kind === "append" && content.loaded && !state.behind) {
-        waiting.shift();
-        appends.start(next);
+        if (!appends.startNext()) return;
         continue;
       }
       if (!next && !state.behind) break;

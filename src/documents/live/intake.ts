@@ -36,7 +36,7 @@ export function createIntake(state: DocumentState, { engine, budgets, closed, or
     const { life } = state;
     const begin = (plain: readonly Uint8Array[], outcome: Outcome) => {
       const append = { life, updates: plain, author, origin, ...outcome };
-      const untried = { known: false, ends: null, losses: 0, rechecked: false };
+      const untried = { known: false, ends: null, losses: 0, alone: false, rechecked: false };
       state.waiting.push({ kind: "append", order: order(), ...append, ...untried });
       state.pump();
     };

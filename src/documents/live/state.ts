@@ -22,6 +22,8 @@ export interface Append {
   ends: Ends | null;
   /** Threads lost under it. */
   losses: number;
+  /** It is not to be imported together with others: that was tried. */
+  alone: boolean;
   /** It was refused by a copy that was older than the database, and gets a second chance. */
   rechecked: boolean;
   resolve(result: { seq: number }): void;

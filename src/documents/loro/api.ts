@@ -55,6 +55,12 @@ export interface DocumentThreadApi {
     id: string,
     updates: readonly Uint8Array[],
   ): Version & { changed: boolean; ends: Ends; updates: Uint8Array[] | null };
+  /**
+   * The appends of one writer that wait together, as one: what importing costs besides the operations is paid once. All or none, as
+   * `import`. Out: for each append where its operations end; null, with nothing done, when an append does more than go on where
+   * its peers stood: then they are for `import`, one by one. Errors: as `import`, of any of them.
+   */
+  importRun(id: string, appends: readonly (readonly Uint8Array[])[]): { ends: Ends[] | null };
   /** What a reader with `version` lacks; no updates when nothing. Errors: PE422 for a version that does not decode. */
   exportFrom(id: string, version: Uint8Array): Version & { updates: Uint8Array[] };
   /** The whole history in one blob. */

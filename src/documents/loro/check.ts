@@ -32,14 +32,19 @@ interface Visit {
  * Imports updates of strangers, and checks that their operations hold together, name places that are there, and keep to the
  * declared fields and limits. Looks at the operations alone, those that lost against others included, so it costs what they cost,
  * whatever the size of the document.
- * Out: the operations that were new. Errors: PE422, for what breaks the declaration naming table, field, expected and got; PE413 naming
+ * In: how they are imported. Out: the operations that were new. Errors: PE422, for what breaks the declaration naming table, field, expected and got; PE413 naming
  * the limit; strings of Loro's. After an error the document is good for nothing any more.
  */
-export function takeInChecked(held: HeldDocument, updates: readonly Uint8Array[], limits: CheckLimits): Spans {
+export function takeInChecked(
+  held: HeldDocument,
+  updates: readonly Uint8Array[],
+  limits: CheckLimits,
+  take = takeIn,
+): Spans {
   const { doc } = held;
   const before = versionOf(doc);
   doc.detach();
-  const spans = takeIn(doc, updates);
+  const spans = take(doc, updates);
   const visit: Visit = { held, limits, containers: new Set(), nodes: new Set(), made: new Map() };
   const changes: Change[] = [];
   for (const [peer, { start, end }] of spans) {

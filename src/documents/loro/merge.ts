@@ -32,9 +32,24 @@ export function mergeAll(doc: LoroDoc, updates: readonly Uint8Array[], operation
 export function takeIn(doc: LoroDoc, updates: readonly Uint8Array[]): Spans {
   const results: ImportStatus[] =
     updates.length > fewUpdates ? [doc.importBatch([...updates])] : updates.map((update) => doc.import(update));
+  checkComplete(doc, results);
+  return successOf(results);
+}
+
+/** The same of updates none of which may build on a later one: each must be complete by itself. */
+export function takeInOneByOne(doc: LoroDoc, updates: readonly Uint8Array[]): Spans {
+  return successOf(
+    updates.map((update) => {
+      const status = doc.import(update);
+      if (status.pending) checkComplete(doc, [status]);
+      return status;
+    }),
+  );
+}
+
+function successOf(results: readonly ImportStatus[]): Spans {
   const spans: Spans = new Map();
   for (const { success } of results) for (const [peer, { start, end }] of success) addSpan(spans, peer, start, end);
-  checkComplete(doc, results);
   return spans;
 }
 

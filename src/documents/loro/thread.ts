@@ -1,7 +1,7 @@
 import "./bound-memory.js";
 import { workerData } from "node:worker_threads";
 import * as loro from "loro-crdt";
-import { LoroDoc, type PeerID } from "loro-crdt";
+import { LoroDoc, type PeerID, type VersionVector } from "loro-crdt";
 import { serve, transferring } from "../../engine/thread.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentThreadApi, Ends, PatchBase } from "./api.js";
@@ -14,12 +14,12 @@ import { createHistory } from "./history.js";
 import { parseExact } from "./json.js";
 import { declaredRoots } from "./layout.js";
 import type { DocumentLimits } from "./limits.js";
-import { mergeAll, operationsOf } from "./merge.js";
+import { mergeAll, operationsOf, takeInOneByOne } from "./merge.js";
 import { applyPatch } from "./patch.js";
 import { project } from "./projection.js";
 import { lateForLife, missingBase, refused, tooLarge } from "./refusals.js";
 import { checkReuse } from "./reuse.js";
-import { blobPeers, blobSpans, countAll, countNew, type Spans } from "./spans.js";
+import { addSpan, blobPeers, blobSpans, countAll, countNew, type Spans } from "./spans.js";
 import { checkPatch } from "./values.js";
 import { atVersion, decodeVersion, encodedVersion } from "./version.js";
 import { projectAt, revertTo } from "./versions.js";
@@ -69,6 +69,46 @@ function importUpdates(id: string, given: readonly Uint8Array[]) {
     return { changed: spans.size > 0, ends: endsOf(spans), version: encodedVersion(doc) };
   });
   return transferring({ ...result, updates: replaced ? updates : null }, replaced ? updates : []);
+}
+
+function importRun(id: string, appends: readonly (readonly Uint8Array[])[]): { ends: Ends[] | null } {
+  const held = cache.get(id);
+  const updates = appends.flat();
+  for (const update of updates) checkEnvelope(update, limits.updateBytes);
+  if (updates.some((update) => modeOf(update) === "snapshot")) return { ends: null };
+  checkLife(held.ended, updates);
+  const runs = withHandle(held.doc.oplogVersion(), (version) => continuing(version, appends));
+  if (!runs) return { ends: null };
+  checkSize(held, totalLength(updates));
+  return orDrop(id, () => {
+    const spans = takeInChecked(held, updates, limits, takeInOneByOne);
+    // Each append is stored by what its headers say, so they must not say anything else than Loro found.
+    const last = new Map(runs.flatMap((run) => [...run]));
+    if (spans.size !== last.size || [...spans].some(([peer, { end }]) => last.get(peer)?.end !== end))
+      throw refused("its headers do not say what it holds");
+    cache.grow(id, totalLength(updates));
+    return { ends: runs.map(endsOf) };
+  });
+}
+
+/** What each append adds; undefined when one repeats, overlaps, leaves out or is too much: that takes a closer look. */
+function continuing(version: VersionVector, appends: readonly (readonly Uint8Array[])[]): Spans[] | undefined {
+  const known = new Map<PeerID, number>();
+  const runs: Spans[] = [];
+  for (const updates of appends) {
+    const run: Spans = new Map();
+    for (const update of updates) {
+      const spans = decoding(() => blobSpans(update));
+      for (const [peer, { start, end }] of spans) {
+        if (start !== (known.get(peer) ?? version.get(peer) ?? 0)) return undefined;
+        if (end <= start || end - start > limits.updateOps) return undefined;
+        known.set(peer, end);
+        addSpan(run, peer, start, end);
+      }
+    }
+    runs.push(run);
+  }
+  return runs;
 }
 
 function unpack(given: readonly Uint8Array[]) {
@@ -239,6 +279,7 @@ serve<DocumentThreadApi>(
     has: (id) => cache.has(id),
     unpack,
     import: importUpdates,
+    importRun,
     exportFrom,
     snapshot,
     project: (id) => {

@@ -161,13 +161,16 @@ describe("the transaction that many documents share", () => {
     await Promise.all([locked, ...others].map((client) => client.type("a")));
 
     let unlock = () => {};
-    const holding = t.db.transaction(async (tx) => {
-      await tx.query("select from perch.documents where record_id = $1 for update", [locked.document.key.recordId]);
-      await new Promise<void>((done) => {
-        unlock = done;
+    let holding: Promise<void> = Promise.resolve();
+    await new Promise<void>((held) => {
+      holding = t.db.transaction(async (tx) => {
+        await tx.query("select from perch.documents where record_id = $1 for update", [locked.document.key.recordId]);
+        held();
+        await new Promise<void>((done) => {
+          unlock = done;
+        });
       });
     });
-    await pause(50);
     let arrived = false;
     const waiting = locked.type("b").then(() => {
       arrived = true;

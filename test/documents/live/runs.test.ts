@@ -1,0 +1,129 @@
+import fc from "fast-check";
+import { LoroDoc } from "loro-crdt";
+import { afterEach, expect, it } from "vitest";
+import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
+import { describeBothKinds } from "../../support/databases.js";
+import { ada, cleanUp, cleanup, connect, declare, freshId, keyOf, startNode, storedText } from "./support.js";
+
+afterEach(cleanUp);
+
+/** An engine that counts its calls by method. */
+function countingEngine(): { engine: DocumentEngine; calls: Record<string, number> } {
+  const inner = createDocumentEngine({ threads: 1 });
+  cleanup(() => inner.close());
+  const calls: Record<string, number> = {};
+  const call: DocumentEngine["call"] = (key, method, args, options) => {
+    calls[method] = (calls[method] ?? 0) + 1;
+    return inner.call(key, method, args, options);
+  };
+  return { engine: { ...inner, call }, calls };
+}
+
+/** What somebody types, as an update for each letter. */
+function letters(text: string): { updates: Uint8Array[]; peer: string } {
+  const doc = new LoroDoc();
+  const updates: Uint8Array[] = [];
+  doc.subscribeLocalUpdates((update) => updates.push(update));
+  for (const letter of text) {
+    doc.getText("body").insert(doc.getText("body").length, letter);
+    doc.commit();
+  }
+  return { updates, peer: doc.peerIdStr };
+}
+
+const forged = Uint8Array.of(1, 2, 3, 4);
+
+describeBothKinds("what one author sends faster than it is taken in", (open) => {
+  it("is imported by the run, and stored update by update", async () => {
+    const t = await open();
+    await declare(t);
+    const { engine, calls } = countingEngine();
+    const node = await startNode(t, { engine });
+    const reader = await connect(node, keyOf(freshId()), { userId: "ben" });
+    const typed = letters("x".repeat(300));
+    const results = await Promise.all(typed.updates.map((update) => reader.document.append([update], ada, undefined)));
+    expect(results.map(({ seq }) => seq)).toEqual(typed.updates.map((_, index) => index + 1));
+    expect((calls.import ?? 0) + (calls.importRun ?? 0)).toBeLessThan(30);
+    expect(reader.text()).toBe("x".repeat(300));
+    expect(await storedText(node.db, reader.document.key)).toBe("x".repeat(300));
+    const rows = await node.db.query<{ ends: Record<string, number> }>(
+      "select ends from perch.document_updates where record_id = $1 order by seq",
+      [reader.document.key.recordId],
+    );
+    expect(rows.map(({ ends }) => ends[typed.peer])).toEqual(typed.updates.map((_, index) => index + 1));
+  });
+
+  it("is answered one by one when some of it is refused", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const reader = await connect(node, keyOf(freshId()));
+    const typed = letters("abcdefghijklmnopqrstuvwxyz");
+    const sent = typed.updates.flatMap((update, index) => (index % 10 === 5 ? [forged, update] : [update]));
+    const results = await Promise.allSettled(sent.map((update) => reader.document.append([update], ada, undefined)));
+    expect(results.map(({ status }) => status === "rejected")).toEqual(sent.map((update) => update === forged));
+    expect(await storedText(node.db, reader.document.key)).toBe("abcdefghijklmnopqrstuvwxyz");
+    expect(reader.text()).toBe("abcdefghijklmnopqrstuvwxyz");
+  });
+
+  it("trap 24: nothing of it is taken that comes before what it builds on", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const client = await connect(node, keyOf(freshId()));
+    const { updates } = letters("abc");
+    const [first, second, third] = updates as [Uint8Array, Uint8Array, Uint8Array];
+    // The copy is busy with one, so that the others wait together.
+    const own = client.type("_");
+    const results = await Promise.allSettled(
+      [first, third, second].map((update) => client.document.append([update], ada, undefined)),
+    );
+    await own;
+    expect(results.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled"]);
+    // Throws when something stored lacks its base.
+    expect((await storedText(node.db, client.document.key)).length).toBe(3);
+  });
+
+  it("converges whatever is mixed into it", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const kinds = fc.constantFrom("next", "again", "ahead", "forged", "pair", "other author");
+    await fc.assert(
+      fc.asyncProperty(fc.array(kinds, { minLength: 2, maxLength: 25 }), async (steps) => {
+        const reader = await connect(node, keyOf(freshId()), { userId: "cleo" });
+        const mine = letters("m".repeat(60)).updates;
+        const theirs = letters("t".repeat(60)).updates;
+        let [at, other] = [0, 0];
+        const taken = new LoroDoc();
+        const next = () => mine[at++] ?? forged;
+        const sent = steps.map((kind): { updates: Uint8Array[]; author: string; good: boolean | undefined } => {
+          const own = (updates: Uint8Array[], good = true) => ({ updates, author: "ada", good });
+          if (kind === "next") return own([next()]);
+          if (kind === "pair") return own([next(), next()]);
+          if (kind === "again") return own([mine[Math.max(0, at - 1)] ?? forged], at > 0);
+          // Refused, or answered once what it builds on was taken in after all.
+          if (kind === "ahead") return { ...own([mine[at + 1] ?? forged]), good: undefined };
+          if (kind === "forged") return own([forged], false);
+          return { updates: [theirs[other++] ?? forged], author: "ben", good: true };
+        });
+        // "again" before anything was typed is the first letter itself: leave it out.
+        const sending = sent.filter(({ updates, good }) => good !== false || updates[0] !== mine[0]);
+        const results = await Promise.allSettled(
+          sending.map(({ updates, author }) =>
+            reader.document.append(updates, { userId: author, writableSpaceIds: ["~ada"] }, undefined),
+          ),
+        );
+        for (const [index, { updates, good }] of sending.entries()) {
+          const accepted = results[index]?.status === "fulfilled";
+          if (good !== undefined) expect(accepted).toBe(good);
+          if (accepted) for (const update of updates) taken.import(update);
+        }
+        expect(reader.text()).toBe(taken.getText("body").toString());
+        expect(await storedText(node.db, reader.document.key)).toBe(reader.text());
+        reader.leave();
+      }),
+      { numRuns: 25 },
+    );
+  });
+});
