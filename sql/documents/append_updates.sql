@@ -10,7 +10,7 @@
 create or replace function perch.append_updates(
   space_ids text[], app_ids text[], table_names text[], record_ids text[], after_seqs bigint[],
   update_entries integer[], updates bytea[], user_ids text[], writable boolean[], client_ids text[],
-  ends jsonb[] default null, lock_timeout_ms integer default null
+  ends jsonb[] default null, lock_timeout_ms integer default null, ring boolean default true
 )
 returns table (kind text, ordinal integer, seq bigint, error text, payload bytea)
 language plpgsql volatile
@@ -160,10 +160,16 @@ begin
     end if;
   end loop;
 
+  if not ring then
+    ignored := set_config('perch.rung_later', 'on', true);
+  end if;
   insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, ends, user_id, client_id)
   select space_ids[u.entry], app_ids[u.entry], table_names[u.entry], record_ids[u.entry], u.seq, u.payload, u.ends, u.user_id, u.client_id
     from unnest(update_entries, seqs, updates, ends, user_ids, client_ids) as u (entry, seq, payload, ends, user_id, client_id)
    where u.seq is not null;
+  if not ring then
+    ignored := set_config('perch.rung_later', '', true);
+  end if;
 
   if queuing then
     -- As in perch.enqueue_document: we hold the rows of the documents.
@@ -185,5 +191,5 @@ begin
 end
 $$;
 
-comment on function perch.append_updates(text[], text[], text[], text[], bigint[], integer[], bytea[], text[], boolean[], text[], jsonb[], integer) is
-  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs: the position that the caller has), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. lock_timeout_ms: how long to wait for a document that somebody else has locked. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s; seq null and PE410: read the document anew), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document was deleted meanwhile).';
+comment on function perch.append_updates(text[], text[], text[], text[], bigint[], integer[], bytea[], text[], boolean[], text[], jsonb[], integer, boolean) is
+  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs: the position that the caller has), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. lock_timeout_ms: how long to wait for a document that somebody else has locked. ring: whether to ring perch_documents; without, the caller does so soon after, by perch.ring_appends. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s; seq null and PE410: read the document anew), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document was deleted meanwhile).';

@@ -1,12 +1,15 @@
--- See perch.ring_changes. It rings for what is appended to the tail (readers have news) and to the inbox (workers do).
+-- See perch.ring_changes. It rings for what is appended to the tail (readers have news) and to the inbox (workers do), unless a
+-- perch.append_updates in this transaction has promised that its caller will (its setting, which that function takes back).
 create or replace function perch.ring_documents()
 returns trigger
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform pg_notify('perch_documents', jsonb_build_object('v', 1, 'space_id', a.space_id, 'app_id', a.app_id,
-            'table', a.table_name, 'id', a.record_id, 'seq', a.seq)::text)
+  if current_setting('perch.rung_later', true) = 'on' then
+    return null;
+  end if;
+  perform perch.ring_appends(array_agg(a.space_id), array_agg(a.app_id), array_agg(a.table_name), array_agg(a.record_id), array_agg(a.seq))
      from (select n.space_id, n.app_id, n.table_name, n.record_id, max(n.seq) as seq
              from added n group by n.space_id, n.app_id, n.table_name, n.record_id) a;
   return null;

@@ -211,6 +211,11 @@ const documents: Record<string, FunctionEntry> = {
   field_kinds: piece(),
   next_position: piece(),
   ring_documents: piece(),
+  ring_appends: worker(
+    "perch.ring_appends(space_ids => '{team}', app_ids => '{notes}', table_names => '{pages}', record_ids => '{x}', seqs => '{1}') is null",
+    "yes",
+    "yes",
+  ),
 };
 
 const diary = "'team', 'notes', 'diaries', 'd1'";

@@ -1,4 +1,5 @@
 import type { Queryable } from "../../database/types.js";
+import { type Appended, createDoorbell } from "./doorbell.js";
 import { failureOf } from "./failures.js";
 import type { Append } from "./state.js";
 import { type AppendEntry, appendEntries, type EntryResult } from "./stored.js";
@@ -36,6 +37,8 @@ export interface AppenderOptions {
 export interface Appender {
   /** The document has something to append. */
   wake(document: Appendable): void;
+  /** Rings for what was appended without a ring. */
+  close(): Promise<void>;
 }
 
 /** Documents with a transaction of their own at a time. */
@@ -56,6 +59,7 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
   const patienceMs = options.patienceMs ?? 100;
   const ownPatienceMs = options.ownPatienceMs ?? 2_000;
   const giveUpMs = options.giveUpMs ?? 30_000;
+  const doorbell = createDoorbell(db);
   const shared = new Set<Appendable>();
   const own = new Set<Appendable>();
   /** Documents that go by themselves, and since when. */
@@ -86,6 +90,19 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
     }
   }
 
+  /** In one transaction, that rings or has others told soon after. Errors: as `appendEntries`. */
+  async function append(entries: readonly AppendEntry[], lockTimeoutMs: number): Promise<EntryResult[]> {
+    const ring = doorbell.ringsItself();
+    let results: EntryResult[] | undefined;
+    try {
+      results = await appendEntries(db, entries, lockTimeoutMs, ring);
+      return results;
+    } finally {
+      if (ring) doorbell.rang();
+      else doorbell.owe(entries.flatMap((entry, index) => appendedBy(entry, results?.[index])));
+    }
+  }
+
   async function sendShared(): Promise<void> {
     const sent: [Appendable, Batch][] = [];
     let updates = 0;
@@ -105,7 +122,7 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
     let failure: unknown;
     try {
       const entries = sent.map(([, batch]) => batch.entry);
-      results = await appendEntries(db, entries, patienceMs);
+      results = await append(entries, patienceMs);
     } catch (error) {
       failure = error;
     }
@@ -126,7 +143,7 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
   async function sendOwn(document: Appendable, batch: Batch): Promise<void> {
     ownBusy++;
     try {
-      const [result] = await appendEntries(db, [batch.entry], ownPatienceMs);
+      const [result] = await append([batch.entry], ownPatienceMs);
       if (!result) throw new Error("perch.append_updates gave no result");
       apart.delete(document);
       void document.stored(batch, result);
@@ -144,5 +161,12 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
     }
   }
 
-  return { wake };
+  return { wake, close: () => doorbell.close() };
+}
+
+/** The position an entry took its document to. When the answer was lost, a ring for nothing does no harm. */
+function appendedBy(entry: AppendEntry, result: EntryResult | undefined): Appended[] {
+  if (!result) return [{ key: entry.key, seq: entry.afterSeq + entry.updates.length }];
+  const seqs = result.results.flatMap((one) => ("seq" in one ? [one.seq] : []));
+  return seqs.slice(-1).map((seq) => ({ key: entry.key, seq }));
 }

@@ -138,6 +138,10 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
       }
       await new Promise((done) => setTimeout(done, 5));
     }
+    await Promise.race([
+      appender.close(),
+      new Promise((done) => setTimeout(done, Math.max(0, end - Date.now())).unref()),
+    ]);
     for (const document of documents.values()) document.forget();
     documents.clear();
     unused.clear();

@@ -165,7 +165,7 @@ const appendSql = `
   select * from perch.append_updates(
     space_ids => $1, app_ids => $2, table_names => $3, record_ids => $4, after_seqs => $5,
     update_entries => $6, updates => $7, user_ids => $8, writable => $9, client_ids => $10,
-    ends => $11::text[]::jsonb[], lock_timeout_ms => $12)`;
+    ends => $11::text[]::jsonb[], lock_timeout_ms => $12, ring => $13)`;
 
 interface AppendRow {
   kind: "appended" | "missed";
@@ -176,13 +176,14 @@ interface AppendRow {
 }
 
 /**
- * Appends to any number of documents in one transaction. Out: one result for each entry, in order.
+ * Appends to any number of documents in one transaction. In: `ring`: whether it rings for them (default), or the caller will. Out: one result for each entry, in order.
  * Errors: whatever the statement threw; then nothing was appended, or nobody knows (see `failureOf`).
  */
 export async function appendEntries(
   db: Queryable,
   entries: readonly AppendEntry[],
   lockTimeoutMs: number,
+  ring = true,
 ): Promise<EntryResult[]> {
   const updates = entries.flatMap((entry, index) => entry.updates.map((update) => ({ ...update, entry: index + 1 })));
   const rows = await db.query<AppendRow>(appendSql, [
@@ -195,6 +196,7 @@ export async function appendEntries(
     updates.map((update) => update.clientId),
     updates.map((update) => update.ends && JSON.stringify(update.ends)),
     lockTimeoutMs,
+    ring,
   ]);
   const results: EntryResult[] = entries.map(() => ({ missed: [], anew: false, results: [] }));
   // "appended" rows come in the order of the updates, so each is the next of its entry.

@@ -1,0 +1,15 @@
+-- The one place that knows what a ring of perch_documents says.
+create or replace function perch.ring_appends(
+  space_ids text[], app_ids text[], table_names text[], record_ids text[], seqs bigint[]
+)
+returns void
+language sql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+  select pg_notify('perch_documents', jsonb_build_object('v', 1, 'space_id', a.space_id, 'app_id', a.app_id,
+           'table', a.table_name, 'id', a.record_id, 'seq', a.seq)::text)
+    from unnest(space_ids, app_ids, table_names, record_ids, seqs) as a (space_id, app_id, table_name, record_id, seq)
+$$;
+
+comment on function perch.ring_appends(text[], text[], text[], text[], bigint[]) is
+  'For perch_worker: rings perch_documents for appends that did not ring themselves (perch.append_updates with ring false). The arrays have an element for each document: its key, and the position it has reached.';
