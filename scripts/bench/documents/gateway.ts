@@ -1,5 +1,6 @@
 import { LoroDoc } from "loro-crdt";
 import { type Author, applyPatch, openAuthor } from "../../demo/author.js";
+import { openRawRoom } from "../gateway/raw-room.js";
 import { typist } from "../log-bytes.js";
 import type { Work } from "../race.js";
 import { reader, roomOf, session, writer } from "./content.js";
@@ -62,10 +63,44 @@ export interface Replay {
 }
 
 /**
- * The whole session, typed by one client as fast as it goes, in stretches: each is sent keystroke by keystroke without waiting, then
- * all answers are awaited. After each stretch the same updates are imported in memory.
+ * The whole session as one client had recorded it, in stretches: each is sent as it was typed, an update a keystroke, without
+ * waiting, then all answers are awaited. After each stretch the same updates are imported in memory.
  */
-export async function replay(url: string, recordId: string, stretch: number): Promise<Replay[]> {
+export async function replayRecorded(
+  url: string,
+  recordId: string,
+  updates: readonly Uint8Array[],
+  stretch: number,
+): Promise<Replay[]> {
+  const room = await openRawRoom(`${url}?token=${writer}`, roomOf(recordId));
+  const copy = new LoroDoc();
+  const results: Replay[] = [];
+  for (let start = 0; start < updates.length; start += stretch) {
+    const some = updates.slice(start, start + stretch);
+    const began = performance.now();
+    const answers: Promise<void>[] = [];
+    for (const [index, update] of some.entries()) {
+      answers.push(room.send(update));
+      // The socket is served between keystrokes.
+      if (index % 20 === 19) await new Promise((done) => setImmediate(done));
+    }
+    await Promise.all(answers);
+    const stored = performance.now();
+    for (const update of some) copy.import(update);
+    results.push({
+      gateway: (some.length * 1000) / (stored - began),
+      memory: (some.length * 1000) / (performance.now() - stored),
+    });
+  }
+  room.close();
+  copy.free();
+  return results;
+}
+
+/**
+ * The same by the official client, typing as fast as it goes: what it takes itself for a keystroke is in it as well.
+ */
+export async function replayTyped(url: string, recordId: string, stretch: number): Promise<Replay[]> {
   const author = await openAuthor({ url, roomId: roomOf(recordId), token: writer, field: "body" });
   await author.room.waitForReachingServerVersion();
   const copy = new LoroDoc();

@@ -11,7 +11,7 @@ import { appends, snapshotUpserts, typed } from "../log-bytes.js";
 import { type Race, race } from "../race.js";
 import { opening, shelf } from "./cold.js";
 import { note, paper, prepare, roomOf, store, writer } from "./content.js";
-import { bytesToReader, openPair, replay, typing } from "./gateway.js";
+import { bytesToReader, openPair, type Replay, replayRecorded, replayTyped, typing } from "./gateway.js";
 import { patching, wholeDocuments } from "./patches.js";
 
 const strokesPerSecond = 5;
@@ -78,16 +78,16 @@ async function run(options: BenchmarkOptions): Promise<void> {
     pair.leave();
     shortPair.leave();
 
-    const replays = await replay(perch.url, "replayed", 20_000);
-    rates(
-      "replay through the gateway / import in memory",
-      {
-        ours: median(replays.map(({ gateway }) => gateway)),
-        theirs: median(replays.map(({ memory }) => memory)),
-        ratio: median(replays.map(({ gateway, memory }) => gateway / memory)),
-      },
-      0.25,
-    );
+    const replayed = (name: string, replays: readonly Replay[], atLeast: number | undefined) =>
+      row(
+        `replay ${name} / import in memory`,
+        figure(median(replays.map(({ gateway }) => gateway)), "/s"),
+        figure(median(replays.map(({ memory }) => memory)), "/s"),
+        median(replays.map(({ gateway, memory }) => gateway / memory)),
+        String(atLeast ?? ""),
+      );
+    replayed("of the recorded updates", await replayRecorded(perch.url, "recorded", long.updates, 20_000), 0.25);
+    replayed("by the official client, which makes them", await replayTyped(perch.url, "replayed", 20_000), undefined);
     await perch.stop();
 
     const logSeq = await store(db, documents, "logged", long.doc);
