@@ -11,7 +11,8 @@ declare
   readable text[];
   writable text[];
   personal text;
-  done text;
+  alone text;
+  done text[];
 begin
   -- One byte less than a space id may have: the personal space is ~<user_id>.
   if (user_id <> '' and octet_length(user_id) <= 255 and user_id !~ '[\x01-\x1f\x7f]') is not true then
@@ -20,14 +21,13 @@ begin
     end if;
     perform perch.check_id(set_context.user_id, 'user_id', 255);
   end if;
-  personal := '~' || user_id;
-  readable := array[personal];
+  alone := array['~' || user_id]::text;
 
   -- First of all, the user, who has the personal space alone: the policy of space_members shows each user their own
   -- memberships. That policy also reads the lists, and what the connection was left with may not even be an array.
   -- (One assignment is evaluated at once; perform would start a statement for each.)
-  done := set_config('app.current_user_id', user_id, true)
-       || set_config('app.current_user_space_ids', readable::text, true) || set_config('app.current_user_writable_space_ids', readable::text, true);
+  done := array[set_config('app.current_user_id', user_id, true), set_config('app.current_user_space_ids', alone, true),
+                set_config('app.current_user_writable_space_ids', alone, true)];
 
   if space_ids is null and writable_space_ids is null then
     select array_agg(m.space_id), array_agg(m.space_id) filter (where m.role in ('editor', 'owner'))
@@ -37,9 +37,11 @@ begin
     if readable is null then
       return;
     end if;
+    personal := '~' || user_id;
     readable := array_append(array_remove(readable, personal), personal);
     writable := array_append(array_remove(writable, personal), personal);
   else
+    personal := '~' || user_id;
     readable := array_append(array_remove(array_remove(space_ids, null), personal), personal);
     writable := array_append(array_remove(array_remove(writable_space_ids, null), personal), personal);
     -- Who may write may read.
@@ -48,7 +50,7 @@ begin
     end if;
   end if;
 
-  done := set_config('app.current_user_space_ids', readable::text, true) || set_config('app.current_user_writable_space_ids', writable::text, true);
+  done := array[set_config('app.current_user_space_ids', readable::text, true), set_config('app.current_user_writable_space_ids', writable::text, true)];
 end
 $$;
 
