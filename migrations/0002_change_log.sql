@@ -133,8 +133,21 @@ create type perch.change as (
 );
 comment on type perch.change is 'Private. One change on its way through perch.push.';
 
+-- The same while it is still as it was sent, of the usual kind.
+create type perch.plain_change as (
+  op       text,
+  "table"  text,
+  id       text,
+  data     jsonb,
+  at       text,
+  op_id    text,
+  space_id text
+);
+comment on type perch.plain_change is 'Private. The keys of an ordinary change, as perch.push reads them.';
+
 -- Down Migration
 
+drop type perch.plain_change;
 drop type perch.change;
 drop table perch.push_receipts;
 drop table perch.stored_records cascade;

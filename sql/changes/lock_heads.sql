@@ -1,4 +1,5 @@
--- See perch.next_seq, of which this is the form for several spaces. All writers take the counters in this one order.
+-- See perch.next_seq, of which this is the form for several spaces. All writers take the counters in this one order. They do
+-- not move, so seq is not among what is set: that would ring (perch.ring_changes).
 create or replace function perch.lock_heads(space_ids text[])
 returns void
 language sql volatile
@@ -6,7 +7,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   insert into perch.space_heads as h (space_id, seq)
   select distinct s collate "C", 0 from unnest(space_ids) s order by 1
-  on conflict on constraint space_heads_pkey do update set seq = h.seq
+  on conflict on constraint space_heads_pkey do update set oldest_seq = h.oldest_seq
 $$;
 
 comment on function perch.lock_heads(text[]) is

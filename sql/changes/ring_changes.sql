@@ -3,7 +3,8 @@
 --
 -- The trigger belongs to the counter, which every way of writing takes, and is deferred: so it is the last thing a transaction
 -- does, and however often the transaction took numbers of a space, all its rings for that space name the last one and
--- are the same, of which Postgres sends one.
+-- are the same, of which Postgres sends one. (Of the rows that are left to a worker each names its own; perch.look makes one ring
+-- of them.)
 --
 -- A transaction that notifies holds a lock of the whole cluster until its commit is on disk, so busy writers would queue for
 -- it. While a worker watches (perch.watch), they leave a row instead, and the worker rings for all of them at once (perch.look).
@@ -23,13 +24,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   last bigint;
-  watched boolean;
 begin
-  select h.seq, w.until > clock_timestamp() into last, watched
-    from perch.space_heads h cross join perch.watch w where h.space_id = new.space_id;
-  if watched then
-    insert into perch.owed_rings (space_id, seq) values (new.space_id, last);
-  else
+  insert into perch.owed_rings (space_id, seq)
+  select new.space_id, new.seq from perch.watch w where w.until > clock_timestamp();
+  if not found then
+    select h.seq into last from perch.space_heads h where h.space_id = new.space_id;
     new.space_id := pg_notify('perch_changes', jsonb_build_object('v', 1, 'space_id', new.space_id, 'seq', last)::text);
   end if;
   return null;
@@ -44,5 +43,7 @@ drop trigger if exists ring_first on perch.space_heads;
 drop trigger if exists ring_next on perch.space_heads;
 create constraint trigger ring_first after insert on perch.space_heads deferrable initially deferred
   for each row when (new.seq > 0) execute function perch.ring_changes();
-create constraint trigger ring_next after update on perch.space_heads deferrable initially deferred
-  for each row when (new.seq > old.seq) execute function perch.ring_changes();
+-- Without WHEN: the expression is read from its text form by every statement. So whoever takes a counter without moving it leaves
+-- seq alone (perch.lock_heads).
+create constraint trigger ring_next after update of seq on perch.space_heads deferrable initially deferred
+  for each row execute function perch.ring_changes();
