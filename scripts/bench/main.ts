@@ -15,7 +15,7 @@ async function usage(): Promise<string> {
     Object.entries(benchmarks).map(async ([name, load]) => `  ${name.padEnd(14)}${(await load()).benchmark.summary}`),
   );
   return [
-    "Usage: npm run bench [-- [NAME…] [--rounds N] [--seconds N]]",
+    "Usage: npm run bench [-- [NAME…] [--rounds N] [--seconds N] [--only NAME]]",
     "",
     "Measures perch against others in the same run on the same machine; without names, everything.",
     "",
@@ -23,6 +23,7 @@ async function usage(): Promise<string> {
     "",
     "  --rounds N    paired rounds, the median of which counts; default 5",
     "  --seconds N   length of each; default 4",
+    "  --only NAME   of documents: applyPatch, nothing else",
     "",
   ].join("\n");
 }
@@ -32,6 +33,7 @@ async function main(): Promise<number> {
     options: {
       rounds: { type: "string", default: "5" },
       seconds: { type: "string", default: "4" },
+      only: { type: "string" },
       help: { type: "boolean", short: "h" },
     },
     allowPositionals: true,
