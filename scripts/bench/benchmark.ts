@@ -3,8 +3,8 @@ export interface BenchmarkOptions {
   rounds: number;
   /** How long each of them takes. */
   seconds: number;
-  /** A part of the name of the rows that are wanted, where a benchmark can be asked for some; everything when not given. */
-  only?: string | undefined;
+  /** Of the documents only the rows of applyPatch. */
+  onlyPatches: boolean;
   print(line: string): void;
 }
 
