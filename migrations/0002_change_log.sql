@@ -61,6 +61,8 @@ create table perch.stored_records (
   table_name  text collate "C" not null,
   record_id   text collate "C" not null,
   data        jsonb not null default '{}',
+  long_data   jsonb,
+  long_fields text[],
   field_meta  jsonb not null default '{}',
   written_at  timestamptz,
   written_by  text collate "C",
@@ -77,18 +79,22 @@ create table perch.stored_records (
 ) with (fillfactor = 80);
 comment on table perch.stored_records is
   'The folded state of every record, deleted ones included (they keep what decides a late change). Read perch.records instead.';
+comment on column perch.stored_records.long_data is
+  'Of a document: the fields whose values are long, which are not in data. Null when none is. Postgres keeps a long value apart from its row, and writes it again only when its column changes: so a change to a short field costs nothing of the long ones.';
+comment on column perch.stored_records.long_fields is
+  'The names of the fields in long_data, so that nobody has to unpack it to know. Null when there are none.';
 comment on column perch.stored_records.field_meta is
   'The stamp of each field: when it was written and by which client, as "2026-01-01T10:00:00.000000Z client", the time and the space alone for none. Stamps compare as bytes. A field that is not named here was written at written_at by written_by.';
 comment on column perch.stored_records.latest_at is 'No field, insertion or deletion of this record is later: a change that is newer wins without looking further.';
 comment on column perch.stored_records.seq is 'The last log entry folded in.';
 comment on column perch.stored_records.user_id is 'Who made the record.';
 
--- A long document's record is written anew with every projection. Where the server has lz4, that is several times faster than with
+-- The long fields of a document are written anew when one of them has changed. Where the server has lz4, that is several times faster than with
 -- the default compression, and no larger by much.
 do $$
 begin
   if exists (select from pg_settings where name = 'default_toast_compression' and 'lz4' = any (enumvals)) then
-    alter table perch.stored_records alter column data set compression lz4;
+    alter table perch.stored_records alter column data set compression lz4, alter column long_data set compression lz4;
   end if;
 end
 $$;

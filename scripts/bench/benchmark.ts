@@ -3,6 +3,8 @@ export interface BenchmarkOptions {
   rounds: number;
   /** How long each of them takes. */
   seconds: number;
+  /** Of the documents only the rows of applyPatch. */
+  onlyPatches: boolean;
   print(line: string): void;
 }
 

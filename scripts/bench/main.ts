@@ -15,7 +15,7 @@ async function usage(): Promise<string> {
     Object.entries(benchmarks).map(async ([name, load]) => `  ${name.padEnd(14)}${(await load()).benchmark.summary}`),
   );
   return [
-    "Usage: npm run bench [-- [NAME…] [--rounds N] [--seconds N]]",
+    "Usage: npm run bench [-- [NAME…] [--rounds N] [--seconds N] [--only-patches]]",
     "",
     "Measures perch against others in the same run on the same machine; without names, everything.",
     "",
@@ -23,6 +23,7 @@ async function usage(): Promise<string> {
     "",
     "  --rounds N    paired rounds, the median of which counts; default 5",
     "  --seconds N   length of each; default 4",
+    "  --only-patches   of documents: the rows of applyPatch",
     "",
   ].join("\n");
 }
@@ -32,6 +33,7 @@ async function main(): Promise<number> {
     options: {
       rounds: { type: "string", default: "5" },
       seconds: { type: "string", default: "4" },
+      "only-patches": { type: "boolean", default: false },
       help: { type: "boolean", short: "h" },
     },
     allowPositionals: true,
@@ -47,7 +49,12 @@ async function main(): Promise<number> {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
     const { benchmark } = await load();
     print(`${name}: ${benchmark.summary}\n`);
-    await benchmark.run({ rounds: Number(values.rounds), seconds: Number(values.seconds), print });
+    await benchmark.run({
+      rounds: Number(values.rounds),
+      seconds: Number(values.seconds),
+      onlyPatches: values["only-patches"],
+      print,
+    });
     print("");
   }
   return 0;

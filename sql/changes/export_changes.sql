@@ -10,11 +10,11 @@ begin
     select jsonb_build_object(
              'app_id', c.app_id, 'space_id', c.space_id, 'seq', c.seq, 'op', c.op, 'table', c.table_name, 'id', c.record_id,
              'data', case when c.changed_fields is null then c.data else (
-                 select coalesce(jsonb_object_agg(f.name, r.data -> f.name), '{}')
+                 select coalesce(jsonb_object_agg(f.name, coalesce(r.data -> f.name, r.long_data -> f.name)), '{}')
                    from unnest(c.changed_fields) f (name)
                    join perch.stored_records r
                      on r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id
-                  where r.data ? f.name) end,
+                  where r.data ? f.name or f.name = any (r.long_fields)) end,
              'field_meta', coalesce(c.field_meta, '{}'), 'at', perch.time_text(c.at), 'client_id', c.client_id, 'op_id', c.op_id,
              'schema_version', c.schema_version, 'actor', c.actor, 'origin', c.origin, 'created_at', perch.time_text(c.created_at))
       from perch.sync_changes c

@@ -62,10 +62,8 @@ begin
   loop
     begin
       with found as materialized (
-        select s.nth, c.*,
-               case when c.changed_fields is not null then (
-                 select r.data from perch.stored_records r
-                  where r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id) end as document
+        select s.nth, c.*, d.document, d.long_document, d.long_fields,
+               coalesce(c.size, 3 * (pg_column_size(d.document) + coalesce(pg_column_size(d.long_document), 0)), 0) as bytes
           from unnest(readable, starts, ends) with ordinality s (space_id, start, stop, nth)
           cross join lateral (
             select l.* from perch.sync_changes l
@@ -75,15 +73,23 @@ begin
                and (pull_text.exclude_client_id is null or l.client_id is distinct from pull_text.exclude_client_id or l.space_id = any (behind))
              order by l.seq limit max_count
           ) c
+          -- The long values are not even looked at where none of them changed.
+          left join lateral (
+            select r.data as document, case when r.long_fields && c.changed_fields then r.long_data end as long_document, r.long_fields
+              from perch.stored_records r
+             where c.changed_fields is not null
+               and r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id
+             limit 1
+          ) d on true
          where s.start < s.stop
          limit max_count
       ),
       -- A page ends early when it would be too long; one entry it always has.
       cut as (
         select count(*) as kept
-          from (select sum(coalesce(f.size, 3 * pg_column_size(f.document), 0)) over (order by f.nth, f.seq) as bytes, row_number() over (order by f.nth, f.seq) as n from found f) w
+          from (select sum(f.bytes) over (order by f.nth, f.seq) as bytes, row_number() over (order by f.nth, f.seq) as n from found f) w
          where w.bytes <= max_bytes or w.n = 1
-        having (select sum(coalesce(f.size, 3 * pg_column_size(f.document), 0)) from found f) > max_bytes
+        having (select sum(f.bytes) from found f) > max_bytes
       ),
       kept as (
         select f.* from found f order by f.nth, f.seq limit (select c.kept from cut c)
@@ -95,7 +101,8 @@ begin
           select k.space_id, k.seq, k.op, k.table_name as "table", k.record_id as id,
                  case when v.lifted is not null then v.lifted -> 'data'
                       when k.changed_fields is null then k.data
-                      else (select coalesce(jsonb_object_agg(n, k.document -> n), '{}') from unnest(k.changed_fields) n where k.document ? n) end as data,
+                      else (select coalesce(jsonb_object_agg(n, coalesce(k.document -> n, k.long_document -> n)), '{}')
+                              from unnest(k.changed_fields) n where k.document ? n or n = any (k.long_fields)) end as data,
                  coalesce(v.lifted -> 'field_meta', k.field_meta, '{}') as field_meta,
                  perch.time_text(k.at) as at, perch.time_text(k.deleted_at) as deleted_at, k.user_id, k.client_id, k.op_id,
                  case when v.lifted is not null then (versions ->> k.table_name)::integer else k.schema_version end as schema_version,

@@ -52,7 +52,7 @@ begin
   loop
     begin
       with found as materialized (
-        select r.table_name, r.record_id, r.data, r.field_meta, r.seq, r.inserted_at, r.deleted_at, r.written_at, r.written_by, r.schema_version
+        select r.table_name, r.record_id, r.data, r.long_data, r.field_meta, r.seq, r.inserted_at, r.deleted_at, r.written_at, r.written_by, r.schema_version
           from perch.stored_records r
          where r.space_id = space and r.app_id = snapshot_records.app_id and not r.deleted
            and (r.table_name, r.record_id) > (token ->> 4, token ->> 5)
@@ -63,28 +63,29 @@ begin
       -- A page ends early when it would be too long; one record it always has.
       cut as (
         select count(*) as kept
-          from (select sum(3 * pg_column_size(f.data)) over (order by f.table_name, f.record_id) as bytes,
+          from (select sum(3 * (pg_column_size(f.data) + coalesce(pg_column_size(f.long_data), 0))) over (order by f.table_name, f.record_id) as bytes,
                        row_number() over (order by f.table_name, f.record_id) as n from found f) w
          where w.bytes <= max_bytes or w.n = 1
-        having (select sum(3 * pg_column_size(f.data)) from found f) > max_bytes
+        having (select sum(3 * (pg_column_size(f.data) + coalesce(pg_column_size(f.long_data), 0))) from found f) > max_bytes
       ),
       kept as (
         select f.* from found f order by f.table_name, f.record_id limit (select c.kept from cut c)
       )
       select coalesce(jsonb_agg(e), '[]'), (select count(*) from found) into page, fetched
         from (
-          select k.table_name as "table", k.record_id as id, coalesce(v.lifted -> 'data', k.data) as data, case when v.lifted is null then m.stamps else (
+          select k.table_name as "table", k.record_id as id, coalesce(v.lifted -> 'data', w.data) as data, case when v.lifted is null then m.stamps else (
                    select coalesce(jsonb_object_agg(n, coalesce(v.lifted -> 'field_meta' ->> n, perch.stamp(k.written_at, k.written_by))), '{}')
                      from jsonb_object_keys(v.lifted -> 'data') n) end as field_meta,
                  k.seq, perch.time_text(k.inserted_at) as inserted_at, perch.time_text(k.deleted_at) as deleted_at,
                  case when v.lifted is not null then (versions ->> k.table_name)::integer else k.schema_version end as schema_version
             from kept k
+            cross join lateral (select coalesce(k.data || k.long_data, k.data)) w (data)
             cross join lateral (
               select coalesce(jsonb_object_agg(n, coalesce(k.field_meta ->> n, perch.stamp(k.written_at, k.written_by))), '{}')
-                from jsonb_object_keys(k.data) n where k.written_at is not null) m (stamps)
+                from jsonb_object_keys(w.data) n where k.written_at is not null) m (stamps)
             cross join lateral (
               select case when k.schema_version < (versions ->> k.table_name)::integer then
-                perch.lift_change(jsonb_build_object('op', 'insert', 'table', k.table_name, 'id', k.record_id, 'data', k.data, 'field_meta', m.stamps),
+                perch.lift_change(jsonb_build_object('op', 'insert', 'table', k.table_name, 'id', k.record_id, 'data', w.data, 'field_meta', m.stamps),
                   snapshot_records.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer) end
             ) v (lifted)
         ) e;

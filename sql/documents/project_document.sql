@@ -8,7 +8,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   document perch.documents;
-  record perch.stored_records;
+  is_new boolean;
+  short jsonb;
+  long jsonb;
+  longs_before text[];
+  longs text[];
+  moves boolean;
   author record;
   changed text[];
   logged bigint;
@@ -23,17 +28,24 @@ begin
   end if;
 
   if project_document.seq > document.projected_seq then
-    select r.* into record from perch.stored_records r
+    -- In memory once: each look at a value that is stored compressed would unpack it again.
+    select r.deleted, r.data || '{}', r.long_data || '{}', r.long_fields into is_new, short, long, longs_before from perch.stored_records r
      where r.space_id = document.space_id and r.app_id = document.app_id
        and r.table_name = document.table_name and r.record_id = document.record_id
        for no key update;
-    -- In memory once: each look at a long value that is stored compressed would unpack it again.
-    record.data := record.data || '{}';
-    select coalesce(array_agg(n.key order by n.key), '{}') into changed
-      from jsonb_each(project_document.data) n
-     where record.space_id is null or record.deleted or n.value is distinct from record.data -> n.key;
+    is_new := coalesce(is_new, true);
+    select array_agg(n.key order by n.key) filter (where is_new or n.value is distinct from coalesce(short -> n.key, long -> n.key)),
+           array_agg(n.key order by n.key) filter (where perch.is_long(n.value))
+      into changed, longs
+      from jsonb_each(project_document.data) n;
 
-    if changed <> '{}' then
+    if changed is not null then
+      -- As perch.write_document: where the names are the same and none of these has changed, long_data stays as it is.
+      moves := is_new or longs is distinct from longs_before or coalesce(longs && changed, false);
+      short := project_document.data - coalesce(longs, '{}');
+      if moves then
+        long := (select jsonb_object_agg(f, project_document.data -> f) from unnest(longs) f);
+      end if;
       select u.user_id, u.client_id into author from perch.document_updates u
        where u.space_id = document.space_id and u.app_id = document.app_id
          and u.table_name = document.table_name and u.record_id = document.record_id
@@ -43,14 +55,15 @@ begin
       logged := perch.next_seq(document.space_id);
       insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, changed_fields, at, user_id, client_id, origin)
       values (document.space_id, logged, document.app_id, document.table_name, document.record_id,
-              case when record.space_id is null or record.deleted then 'insert' else 'update' end,
+              case when is_new then 'insert' else 'update' end,
               changed, clock_timestamp(), coalesce(author.user_id, document.created_by), author.client_id, 'document');
       insert into perch.stored_records as r
-        (space_id, app_id, table_name, record_id, data, latest_at, inserted_at, seq, user_id)
+        (space_id, app_id, table_name, record_id, data, long_data, long_fields, latest_at, inserted_at, seq, user_id)
       values (document.space_id, document.app_id, document.table_name, document.record_id,
-              project_document.data, clock_timestamp(), clock_timestamp(), logged, document.created_by)
+              short, case when moves then long end, longs, clock_timestamp(), clock_timestamp(), logged, document.created_by)
       on conflict on constraint stored_records_pkey do update
-        set data = excluded.data, latest_at = excluded.latest_at, seq = excluded.seq, updated_at = clock_timestamp(),
+        set data = excluded.data, long_data = case when moves then excluded.long_data else r.long_data end, long_fields = excluded.long_fields,
+            latest_at = excluded.latest_at, seq = excluded.seq, updated_at = clock_timestamp(),
             inserted_at = case when r.deleted then excluded.inserted_at else r.inserted_at end,
             user_id = case when r.deleted then excluded.user_id else r.user_id end,
             deleted = false;

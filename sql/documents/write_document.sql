@@ -18,8 +18,12 @@ declare
   author constant text := perch.current_user_id();
   may_write constant boolean := write_document.space_id = any (perch.writable_space_ids());
   role_before constant text := current_setting('role');
-  record perch.stored_records;
   is_new boolean;
+  short jsonb;
+  long jsonb;
+  longs_before text[];
+  longs text[];
+  moves boolean;
   placed bigint;
   maker text;
   changed text[];
@@ -34,14 +38,11 @@ begin
       'max', perch.setting('max_update_bytes', 16777216), 'got', octet_length(write_document.update)));
   end if;
 
-  select r.* into record from perch.stored_records r
+  select r.deleted, r.data, r.long_fields into is_new, short, longs_before from perch.stored_records r
    where r.space_id = write_document.space_id and r.app_id = write_document.app_id
      and r.table_name = write_document.table_name and r.record_id = write_document.record_id
      for no key update;
-  is_new := record.space_id is null or record.deleted;
-  -- In memory once: each look at a long value that is stored compressed would unpack it again.
-  record.data := record.data || '{}';
-
+  is_new := coalesce(is_new, true);
   update perch.documents d
      set head_seq = d.head_seq + 1, merged_seq = d.head_seq + 1, projected_seq = d.head_seq + 1,
          tail_count = d.tail_count + 1, tail_bytes = d.tail_bytes + octet_length(write_document.update), projection_bytes = write_document.size
@@ -72,26 +73,46 @@ begin
   values (write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
           placed, write_document.update, write_document.ends, author, write_document.client_id);
 
-  changed := array(
-    select n.key from jsonb_each(write_document.data) n
-     where is_new or n.value is distinct from record.data -> n.key
-     order by n.key);
-  if changed <> '{}' then
+  -- Of the record's fields each is either in data (short) or in long_data (long, named in long_fields). The long ones are read, and
+  -- written, only where one of them may have changed.
+  if write_document.data ?| longs_before or longs_before is not null and perch.is_long(write_document.data) then
+    select r.long_data into long from perch.stored_records r
+     where r.space_id = write_document.space_id and r.app_id = write_document.app_id
+       and r.table_name = write_document.table_name and r.record_id = write_document.record_id;
+  end if;
+  -- In memory once: each look at a value that is stored compressed would unpack it again.
+  short := short || '{}';
+  long := long || '{}';
+  select array_agg(n.key order by n.key) filter (where is_new or n.value is distinct from coalesce(short -> n.key, long -> n.key)),
+         array_agg(n.key order by n.key) filter (where perch.is_long(n.value))
+    into changed, longs
+    from jsonb_each(write_document.data) n;
+  if not is_whole and longs_before is not null then
+    longs := nullif(array(select f from unnest(longs_before) f where not write_document.data ? f union all select unnest(longs) order by 1), '{}');
+  end if;
+  if changed is not null then
+    -- Where the names are the same and none of these has changed, long_data stays as it is. What leaves it is short now, and given.
+    moves := is_new or longs is distinct from longs_before or coalesce(longs && changed, false);
+    short := case when is_whole then write_document.data else short || write_document.data end - coalesce(longs, '{}');
+    if moves then
+      long := (select jsonb_object_agg(f, coalesce(write_document.data -> f, long -> f)) from unnest(longs) f);
+    end if;
     logged := perch.next_seq(write_document.space_id);
     insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, changed_fields, at, user_id, client_id, origin)
     values (write_document.space_id, logged, write_document.app_id, write_document.table_name, write_document.record_id,
             case when is_new then 'insert' else 'update' end, changed, clock_timestamp(), author, write_document.client_id, 'document');
     if is_new then
       insert into perch.stored_records as r
-        (space_id, app_id, table_name, record_id, data, latest_at, inserted_at, seq, user_id)
+        (space_id, app_id, table_name, record_id, data, long_data, long_fields, latest_at, inserted_at, seq, user_id)
       values (write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
-              write_document.data, clock_timestamp(), clock_timestamp(), logged, maker)
+              short, long, longs, clock_timestamp(), clock_timestamp(), logged, maker)
       on conflict on constraint stored_records_pkey do update
-        set data = excluded.data, latest_at = excluded.latest_at, seq = excluded.seq, updated_at = clock_timestamp(),
+        set data = excluded.data, long_data = excluded.long_data, long_fields = excluded.long_fields,
+            latest_at = excluded.latest_at, seq = excluded.seq, updated_at = clock_timestamp(),
             inserted_at = excluded.inserted_at, user_id = excluded.user_id, deleted = false;
     else
       update perch.stored_records r
-         set data = case when is_whole then write_document.data else record.data || write_document.data end,
+         set data = short, long_data = case when moves then long else r.long_data end, long_fields = longs,
              latest_at = clock_timestamp(), seq = logged, updated_at = clock_timestamp()
        where r.space_id = write_document.space_id and r.app_id = write_document.app_id
          and r.table_name = write_document.table_name and r.record_id = write_document.record_id;

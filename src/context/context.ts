@@ -1,4 +1,5 @@
-import type { Database, Queryable, Transaction } from "../database/types.js";
+import { textLiteral, textsLiteral } from "../database/literal.js";
+import type { Database, Transaction } from "../database/types.js";
 import { PerchError } from "../errors.js";
 
 /** On whose behalf a transaction runs: a user, a tenant (of checkpoints), or both. */
@@ -50,18 +51,21 @@ export function withContext<T>(db: Database, context: Context, work: (tx: Transa
 }
 
 /** What `withContext` does first, for a transaction that is open already. It lasts until the transaction ends. */
-export async function enterContext(tx: Queryable, context: Context): Promise<void> {
+export async function enterContext(tx: Transaction, context: Context): Promise<void> {
   const { userId, spaceIds, writableSpaceIds, tenantId } = context;
   if (userId === undefined && tenantId === undefined) throw new PerchError("PE401", "no user is named");
-  await tx.query(takeRole);
-  const params: unknown[] = [];
   const calls: string[] = [];
   if (userId === undefined) calls.push(...forgetUser);
   else {
-    params.push(userId, spaceIds ?? null, writableSpaceIds ?? null);
-    calls.push("perch.set_context(user_id => $1, space_ids => $2::text[], writable_space_ids => $3::text[])");
+    const lists = `space_ids => ${listed(spaceIds)}, writable_space_ids => ${listed(writableSpaceIds)}`;
+    calls.push(`perch.set_context(user_id => ${named(userId)}, ${lists})`);
   }
   if (tenantId === undefined) calls.push(forgetTenant);
-  else calls.push(`perch.set_tenant(tenant_id => $${params.push(tenantId)})`);
-  await tx.query(`select ${calls.join(", ")}`, params);
+  else calls.push(`perch.set_tenant(tenant_id => ${named(tenantId)})`);
+  // Two statements, since what the second calls may take the role that the first brings; one script, since every transaction begins so.
+  await tx.script(`${takeRole};\nselect ${calls.join(", ")}`);
 }
+
+// Whoever writes JavaScript may pass null.
+const named = (id: string | null) => (id === null ? "null" : textLiteral(id));
+const listed = (ids: readonly string[] | null | undefined) => (ids == null ? "null" : textsLiteral(ids));

@@ -87,16 +87,35 @@ export function openPostgres(options: PostgresOptions): Database {
         if (!isServersAnswer(error)) broken ??= error as Error;
         throw error;
       });
+    // BEGIN goes out with the first statement, and in one message with it where that is a script: a round trip less. A script that
+    // cannot even be parsed begins nothing; so after any error of it nothing more is sent, just as the server would refuse it.
+    let begun: Promise<unknown> | undefined;
     const tx: Transaction = {
-      query: (sql, params) => noting(run(client, sql, params)),
-      script: (sql) => noting(runScript(client, sql)),
+      async query(sql, params) {
+        begun ??= noting(run(client, "begin"));
+        await begun;
+        return noting(run(client, sql, params));
+      },
+      async script(sql) {
+        if (begun === undefined) {
+          begun = noting(runScript(client, `begin;\n${sql}`));
+          await begun;
+        } else {
+          await begun;
+          await noting(runScript(client, sql));
+        }
+      },
     };
     try {
-      await noting(client.query("begin"));
       const result = await work(tx);
-      const committed = await noting(client.query("commit"));
+      if (begun === undefined) return result;
+      const open = await begun.then(
+        () => true,
+        () => false,
+      );
+      const committed = open ? await noting(client.query("commit")) : undefined;
       // Postgres answers the COMMIT of a failed transaction with success and the tag ROLLBACK.
-      if (committed.command !== "COMMIT") {
+      if (committed?.command !== "COMMIT") {
         throw new Error(
           "the transaction was rolled back: one of its statements failed and the error was not passed on",
         );

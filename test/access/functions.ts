@@ -198,6 +198,7 @@ const documents: Record<string, FunctionEntry> = {
     "yes",
     "null null null 42501 yes null",
   ),
+  is_long: piece("perch_worker"),
   fold_document: worker(`perch.fold_document(${key}, '\\x04', 4)`, "yes", "no no no yes yes no"),
   document_fields: worker("perch.document_fields('notes', 'pages') is not null", "yes", "yes"),
   enqueue_document: piece("perch_worker"),

@@ -70,6 +70,26 @@ describeEachEngine("withContext", (open) => {
     expect(row).toEqual({ readable: ["a,b", "c", "~ada"], writable: ["c", "~ada"], tenant: "acme" });
   });
 
+  it("takes ids for what they are, whatever they are made of", async () => {
+    const t = await open();
+    const odd = [`a'b`, `a"b`, "a\\b", "a\\'; select 1/0; --", "{a,b}", "$1", "null", "é🦜", "E'x'"];
+    for (const setting of ["on", "off"]) {
+      await t.db.query(`set standard_conforming_strings = ${setting}`).catch(() => undefined);
+      for (const id of odd) {
+        const context = { userId: id, spaceIds: odd, writableSpaceIds: odd, tenantId: id };
+        const [row] = await withContext(t.db, context, (tx) =>
+          tx.query(
+            "select perch.current_user_id() as me, perch.writable_space_ids() as spaces, perch.current_tenant_id() as tenant",
+          ),
+        );
+        expect(row).toEqual({ me: id, spaces: [...odd, `~${id}`], tenant: id });
+      }
+    }
+    await t.db.query("reset standard_conforming_strings");
+    const run = withContext(t.db, { userId: "a\0b" }, (tx) => tx.query("select 1"));
+    await expect(run).rejects.toMatchObject({ code: "PE422" });
+  });
+
   it("trap 17: leaves nothing of an earlier user of the connection, and nothing for a later one", async () => {
     const t = await open();
     const app = await t.login("perch_app");

@@ -125,6 +125,22 @@ describeEachEngine("a database", (open) => {
     expect(await db.query("select n from things")).toEqual([]);
   });
 
+  it("takes nothing more in a transaction whose first script failed, be it that it is no SQL", async () => {
+    const { db } = await open();
+    await db.query("create table things (n int)");
+    for (const script of ["this is no SQL", "insert into things values (1); select 1 / 0"]) {
+      const work = db.transaction(async (tx) => {
+        await tx.script(script).catch(() => undefined);
+        await tx.query("insert into things values (2)").catch(() => undefined);
+        await tx.script("insert into things values (3)").catch(() => undefined);
+        return "fine";
+      });
+      await expect(work).rejects.toThrow(/rolled back|aborted/);
+    }
+    expect(await db.transaction(async () => "without a statement")).toBe("without a statement");
+    expect(await db.query("select n from things")).toEqual([]);
+  });
+
   it("lets a transaction go on after a savepoint took an error back", async () => {
     const { db } = await open();
     await db.query("create table things (n int primary key)");

@@ -65,7 +65,7 @@ export function inbox(db: Queryable): Promise<{ seq: number; status: string; err
 
 export async function record(db: Queryable, key: DocumentKey): Promise<Record<string, unknown> | undefined> {
   const [row] = await db.query<{ data: Record<string, unknown> }>(
-    "select data from perch.stored_records where space_id = $1 and record_id = $2 and not deleted",
+    "select data from perch.records where space_id = $1 and record_id = $2",
     [key.spaceId, key.recordId],
   );
   return row?.data;

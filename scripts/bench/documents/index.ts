@@ -56,6 +56,28 @@ async function run(options: BenchmarkOptions): Promise<void> {
     const size = figure(long.snapshot.byteLength / 1000, "kB");
     print(`The long document: ${figure(long.edits)} edits, a snapshot of ${size}.\n`);
     const copyOfLong = () => LoroDoc.fromSnapshot(long.snapshot);
+
+    const patches = async () => {
+      for (const [name, doc, atLeast] of [
+        ["1 kB", note(1_000), 1.5],
+        [`${size}, the long document`, copyOfLong(), 10],
+        ["250 kB, letters at random places", note(250_000), 10],
+      ] as const) {
+        const work = await patching(db, `patched ${name}`, doc);
+        rates(
+          `applyPatch of a string / snapshot upsert, ${name}`,
+          await race(options, work.perch, work.snapshots),
+          atLeast,
+        );
+        await work.close();
+      }
+    };
+    if (options.onlyPatches) {
+      await perch.stop();
+      await patches();
+      return;
+    }
+
     await store(db, documents, "long", long.doc);
 
     const author = await openAuthor({ url: perch.url, roomId: roomOf("long"), token: writer, field: "body" });
@@ -97,19 +119,7 @@ async function run(options: BenchmarkOptions): Promise<void> {
     const withAll = `WAL per keystroke with projection and log, ${strokesPerSecond} a second`;
     row(withAll, figure(whole, "B"), figure(upsert, "B"), upsert / whole, "≤ 5 kB");
 
-    for (const [name, doc, atLeast] of [
-      ["1 kB", note(1_000), 1.5],
-      [`${size}, the long document`, copyOfLong(), 10],
-      ["250 kB, letters at random places", note(250_000), 10],
-    ] as const) {
-      const work = await patching(db, `patched ${name}`, doc);
-      rates(
-        `applyPatch of a string / snapshot upsert, ${name}`,
-        await race(options, work.perch, work.snapshots),
-        atLeast,
-      );
-      await work.close();
-    }
+    await patches();
 
     const coldSeq = await store(db, documents, "cold", long.doc);
     const cold = await opening(db, "cold", copyOfLong(), coldSeq, 1_000, rounds);

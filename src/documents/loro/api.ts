@@ -78,14 +78,14 @@ export interface DocumentThreadApi {
     patch: string | object,
     base: PatchBase,
     show?: boolean,
-  ): Version & { update: Uint8Array | null; ends: Ends; data: Record<string, unknown> | null };
+  ): { update: Uint8Array | null; ends: Ends; data: Record<string, unknown> | null };
   /** The plain JSON of the document as it was at a version, of every field declared now. Errors: PE422 when it never had that version. */
   projectAt(id: string, version: Ends): { data: Record<string, unknown> };
   /**
    * Sets the document back to what it was at a version, by new operations. Out, and what to do with it: as with `patch`.
    * Errors: PE422 when it never had that version.
    */
-  revert(id: string, version: Ends): Version & { update: Uint8Array | null; ends: Ends };
+  revert(id: string, version: Ends): { update: Uint8Array | null; ends: Ends };
   drop(id: string): void;
   /** Documents held, and their estimated size. */
   stats(): { documents: number; estimatedBytes: number };

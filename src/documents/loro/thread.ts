@@ -199,7 +199,6 @@ function write(id: string, base: PatchBase, edit: (held: HeldDocument) => void) 
   const { doc } = held;
   checkSize(held, 0);
   return orDrop(id, () => {
-    const before = doc.oplogVersion();
     const peer = randomPeer();
     // One writer, one peer id, never used again: two writers under one id diverge without a word.
     atVersion(doc, base, () => {
@@ -207,11 +206,14 @@ function write(id: string, base: PatchBase, edit: (held: HeldDocument) => void) 
       edit(held);
       doc.commit();
     });
-    const end = withHandle(doc.oplogVersion(), (after) => after.get(peer)) ?? 0;
-    const update = end > 0 ? doc.export({ mode: "update", from: before }) : null;
-    before.free();
-    if (update) cache.grow(id, update.length);
-    return { update, ends: update ? { [peer]: end } : {}, version: encodedVersion(doc) };
+    // Nobody builds on the writer's last operation yet, so it is one of the document's frontiers. (Versions name every peer there
+    // ever was: as many as there were patches.)
+    const last = doc.oplogFrontiers().find((operation) => operation.peer === peer);
+    if (last === undefined) return { update: null, ends: {} };
+    const end = last.counter + 1;
+    const update = doc.export({ mode: "updates-in-range", spans: [{ id: { peer, counter: 0 }, len: end }] });
+    cache.grow(id, update.length);
+    return { update, ends: { [peer]: end } };
   });
 }
 

@@ -44,9 +44,11 @@ export interface Ahead {
 export interface DocumentCopy {
   /** The position up to which the copy holds what is committed; undefined when it holds nothing. */
   readonly known: number | undefined;
+  /** The bytes of the JSON it keeps. */
+  readonly shownBytes: number;
   /** Takes a turn: brings the copy to what `tx` sees, then runs `work`. */
   use<T>(tx: Transaction, visit: Visit, work: (view: View) => Promise<T>): Promise<T>;
-  /** Inside a turn: the JSON at the position of its view. */
+  /** Inside a turn: the JSON at the position of its view. At any time: undefined, to keep none. */
   show(shown: Shown | undefined): void;
   /** Inside a turn, its last act: the copy contains an update that is yet to be stored. */
   runAhead(): Ahead;
@@ -139,6 +141,9 @@ export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine)
   return {
     get known() {
       return view && sure;
+    },
+    get shownBytes() {
+      return view?.shown?.bytes ?? 0;
     },
     use(tx, visit, work) {
       const result = turn.then(() => attempt(tx, visit, work));

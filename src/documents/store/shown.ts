@@ -2,6 +2,8 @@
 export interface Shown {
   readonly data: Record<string, unknown>;
   readonly fieldBytes: ReadonlyMap<string, number>;
+  /** The bytes of the whole as JSON text. */
+  readonly bytes: number;
 }
 
 /** What is written to the record: all fields, or those that an update may have changed. */
@@ -9,30 +11,19 @@ export interface Projection {
   readonly shown: Shown;
   /** The JSON text to send. */
   readonly json: string;
-  /** The bytes of the whole as JSON text. */
-  readonly bytes: number;
   readonly isWhole: boolean;
 }
 
-/** A document whose JSON is larger is projected whole every time: the store keeps no copy of it. */
-const maxKeptBytes = 256 * 1024;
-
 export function projectWhole(data: Record<string, unknown>): Projection {
   const { json, fieldBytes } = written(data);
-  const bytes = total(fieldBytes);
-  return { shown: { data, fieldBytes }, json, bytes, isWhole: true };
+  return { shown: { data, fieldBytes, bytes: total(fieldBytes) }, json, isWhole: true };
 }
 
 /** In: what was shown before an update, and the fields that the update may have changed. */
 export function projectChanged(before: Shown, fields: Record<string, unknown>): Projection {
   const { json, fieldBytes } = written(fields);
   const all = new Map([...before.fieldBytes, ...fieldBytes]);
-  return { shown: { data: { ...before.data, ...fields }, fieldBytes: all }, json, bytes: total(all), isWhole: false };
-}
-
-/** Undefined for what is too large to be kept. */
-export function kept(shown: Shown): Shown | undefined {
-  return total(shown.fieldBytes) <= maxKeptBytes ? shown : undefined;
+  return { shown: { data: { ...before.data, ...fields }, fieldBytes: all, bytes: total(all) }, json, isWhole: false };
 }
 
 /** A copy that the caller may change. */

@@ -5,7 +5,7 @@ import { createDocumentEngine, type DocumentEngine } from "../loro/engine.js";
 import { patchBase } from "../patch-base.js";
 import { type DocumentVersion, documentVersions, type VersionsOptions, versionAt } from "../versions.js";
 import { type Ahead, createCopy, type DocumentCopy, type View } from "./copy.js";
-import { handOut, kept, type Projection, projectChanged, projectWhole, type Shown } from "./shown.js";
+import { handOut, type Projection, projectChanged, projectWhole, type Shown } from "./shown.js";
 import type {
   DocumentHooks,
   DocumentStoreOptions,
@@ -21,6 +21,9 @@ import { asWorker } from "./worker-role.js";
 import { append, type Made, parts, project, writeAtOnce } from "./writing.js";
 
 export type * from "./types.js";
+
+/** What a store keeps of the JSON of all its documents, those used last before the others. */
+const maxShownBytes = 128 * 1024 * 1024;
 
 /** Stores that share an engine have a copy each of a document: they may see it at different positions. */
 let stores = 0;
@@ -196,13 +199,14 @@ export class DocumentStore {
         changed && view.shown && visit.projected
           ? projectChanged(view.shown, changed)
           : projectWhole(await this.#project(id));
-      copy.show(kept(projection.shown));
+      copy.show(projection.shown);
       if (update === null) return { projection, seq: view.seq };
       const made: Made = { update, ends, afterSeq: view.seq, clientId: clientId ?? null };
       return { projection, made, copy, ahead: copy.runAhead() };
     });
     // Behind the turn: what is stored waits for others who write in the same space.
     const { seq, shown } = made.ahead ? await this.#store(tx, visit, made) : { ...made, shown: made.projection.shown };
+    this.#boundShown();
     await this.#tell("after", tx, visit, op, () => handOut(shown));
     return { recordId: visit.key.recordId, seq, data: handOut(shown) };
   }
@@ -215,7 +219,7 @@ export class DocumentStore {
     const { shown } = projection;
     const seq = await writeAtOnce(tx, visit, made, projection);
     if (seq !== undefined) {
-      copy.stored(ahead, { seq, payload: made.update }, visit, kept(shown));
+      copy.stored(ahead, { seq, payload: made.update }, visit, shown);
       return { seq, shown };
     }
     // A document without a row, which a client made and committed since we looked: it is merged, and shown as it is now.
@@ -233,7 +237,8 @@ export class DocumentStore {
     return this.#use(tx, visit, async (id, { shown }, copy) => {
       if (shown) return handOut(shown);
       const { shown: made } = projectWhole(await this.#project(id));
-      copy.show(kept(made));
+      copy.show(made);
+      this.#boundShown();
       return handOut(made);
     });
   }
@@ -247,6 +252,15 @@ export class DocumentStore {
   ): Promise<void> {
     const hook = this.#hooks[when];
     if (hook) await hook.call(this.#hooks, tx, { op, key, data: await look() });
+  }
+
+  /** A document whose JSON is not kept is projected whole with the next write. */
+  #boundShown(): void {
+    let bytes = 0;
+    for (const { copy } of [...this.#copies.values()].reverse()) {
+      bytes += copy.shownBytes;
+      if (bytes > maxShownBytes) copy.show(undefined);
+    }
   }
 
   async #project(id: string): Promise<Record<string, unknown>> {

@@ -32,7 +32,7 @@ export async function writeAtOnce(
   tx: Transaction,
   { key }: Visit,
   { update, ends, afterSeq, clientId }: Made,
-  { json, bytes, isWhole }: Projection,
+  { shown: { bytes }, json, isWhole }: Projection,
 ): Promise<number | undefined> {
   const changed = [JSON.stringify(ends), clientId, json, bytes, isWhole];
   try {
@@ -66,7 +66,7 @@ export async function project(
   tx: Transaction,
   { key }: Visit,
   seq: number,
-  { json, bytes }: Projection,
+  { shown: { bytes }, json }: Projection,
 ): Promise<void> {
   await asWorker(tx, () => tx.query(projectSql, [...parts(key), seq, json, bytes]));
 }

@@ -132,11 +132,11 @@ describe("by property", () => {
         for (const one of steps) {
           if (one.kind === "patch" || one.kind === "stale") {
             const base = versions.at(-1 - (one.kind === "stale" ? one.age : 0)) ?? new Uint8Array([0]);
-            const { update, version } = await (one.kind === "patch"
+            const { update } = await (one.kind === "patch"
               ? apply(one.patch)
               : engine.call(id, "patch", [id, one.patch, { version: base }]));
             if (update) stored.push(update);
-            versions.push(version);
+            versions.push((await engine.call(id, "exportFrom", [id, new Uint8Array([0])])).version);
           } else if (one.kind === "type") {
             const body = replica.doc.getText("body");
             // Between characters: Loro refuses a place inside one.

@@ -7,7 +7,7 @@ export const blob = (content: string): Uint8Array =>
 
 export const contentOf = (bytes: Uint8Array): string => Buffer.from(bytes.subarray(22)).toString();
 
-export const declarePages = (t: TestDatabase) =>
+export const declarePages = (t: Pick<TestDatabase, "db">) =>
   t.db.query("select perch.declare_table(app_id => 'notes', table_name => 'pages', fields => $1::jsonb)", [
     JSON.stringify({ title: "string", body: "text", stars: "integer", tags: "list" }),
   ]);

@@ -231,6 +231,47 @@ describeEachEngine("A DocumentStore", (open) => {
     expect(record?.data).toEqual({ title: "newer", body: "x", stars: null, tags: null });
   });
 
+  it("sends, and asks its engine for, what a patch names, however large the document is", async () => {
+    const asked: string[] = [];
+    const watched = new DocumentStore({
+      engine: {
+        ...engine,
+        call: (id, method, ...rest) => {
+          asked.push(method);
+          return engine.call(id, method, ...rest);
+        },
+      },
+    });
+    const body = "A long text. ".repeat(60_000);
+    await asAda((tx) => watched.applyPatch(tx, page("large"), { body, title: "one" }));
+    expect(asked).toEqual(["load", "patch", "project"]);
+    asked.length = 0;
+    const sent: unknown[] = [];
+    const written = await asAda((tx) =>
+      watched.applyPatch(
+        {
+          ...tx,
+          query: (sql, params) => {
+            sent.push(...(params ?? []));
+            return tx.query(sql, params);
+          },
+        },
+        page("large"),
+        { title: "two" },
+      ),
+    );
+    expect(asked).toEqual(["patch"]);
+    expect(JSON.stringify(sent).length).toBeLessThan(5_000);
+    const whole = { title: "two", body, stars: null, tags: null };
+    expect(written.data).toEqual(whole);
+    expect(await asAda((tx) => stored(tx, "large"))).toEqual([{ data: whole }]);
+    const [document] = await t.db.query<{ size: number }>(
+      "select projection_bytes as size from perch.documents where record_id = 'large'",
+    );
+    expect(document?.size).toBe(Buffer.byteLength(JSON.stringify(whole)));
+    await watched.evict();
+  });
+
   it("hands out JSON that the caller may change", async () => {
     const first = await asAda((tx) => store.applyPatch(tx, page("p"), { tags: [{ a: 1 }] }));
     (first.data.tags as { a: number }[]).push({ a: 2 });
