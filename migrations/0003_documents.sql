@@ -67,10 +67,13 @@ create table perch.document_snapshots (
   record_id  text collate "C" not null,
   seq        bigint not null,
   snapshot   bytea not null,
+  version    bytea,
   created_at timestamptz not null default clock_timestamp(),
   primary key (space_id, app_id, table_name, record_id)
 );
 comment on table perch.document_snapshots is 'The Loro snapshot of a document, with its full history, covering the tail up to seq.';
+comment on column perch.document_snapshots.version is
+  'The version vector of the snapshot, as Loro encodes it, told by whoever made it; null: read it off the snapshot.';
 -- Loro snapshots are compressed already.
 alter table perch.document_snapshots alter column snapshot set storage external;
 

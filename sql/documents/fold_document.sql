@@ -2,7 +2,7 @@
 -- deletion out and nobody else. Readers are served by one statement each, so they see the old snapshot and tail or the new.
 -- The tail behind the previous snapshot stays for one more folding: readers a little behind need no snapshot, and patches
 -- based on a recent position can be merged.
-create or replace function perch.fold_document(space_id text, app_id text, table_name text, record_id text, snapshot bytea, seq bigint)
+create or replace function perch.fold_document(space_id text, app_id text, table_name text, record_id text, snapshot bytea, seq bigint, version bytea default null)
 returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -19,10 +19,11 @@ begin
     return false;
   end if;
 
-  insert into perch.document_snapshots as s (space_id, app_id, table_name, record_id, seq, snapshot)
-  values (document.space_id, document.app_id, document.table_name, document.record_id, fold_document.seq, fold_document.snapshot)
+  insert into perch.document_snapshots as s (space_id, app_id, table_name, record_id, seq, snapshot, version)
+  values (document.space_id, document.app_id, document.table_name, document.record_id,
+          fold_document.seq, fold_document.snapshot, fold_document.version)
   on conflict on constraint document_snapshots_pkey do update
-    set seq = excluded.seq, snapshot = excluded.snapshot, created_at = clock_timestamp()
+    set seq = excluded.seq, snapshot = excluded.snapshot, version = excluded.version, created_at = clock_timestamp()
     where s.seq < excluded.seq;
   if not found then
     return false;
@@ -58,5 +59,5 @@ begin
 end
 $$;
 
-comment on function perch.fold_document(text, text, text, text, bytea, bigint) is
-  'For perch_worker: stores a snapshot that covers the tail up to position seq, and forgets the tail up to the previous snapshot. False when there is a newer snapshot already.';
+comment on function perch.fold_document(text, text, text, text, bytea, bigint, bytea) is
+  'For perch_worker: stores a snapshot that covers the tail up to position seq, and forgets the tail up to the previous snapshot. version: its version vector, as Loro encodes it; with it, readers can be given the snapshot without decoding it. False when there is a newer snapshot already.';

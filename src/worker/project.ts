@@ -27,7 +27,7 @@ const projectSql = `
 const foldSql = `
   with patience as materialized (select set_config('lock_timeout', $7, true) as set)
   select perch.fold_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, snapshot => $5,
-                             seq => case when patience.set is not null then $6::bigint end) as folded
+                             seq => case when patience.set is not null then $6::bigint end, version => $8) as folded
     from patience`;
 
 /**
@@ -62,11 +62,17 @@ export async function projectDocument(
 
 /** Stores a snapshot that covers the present position. Out: false when somebody else has stored a newer one. */
 export async function foldDocument(db: Queryable, document: LiveDocument): Promise<boolean> {
-  const { snapshot, seq } = await document.exclusive(async (held) => ({
-    snapshot: await held.snapshot(),
+  const { snapshot, version, seq } = await document.exclusive(async (held) => ({
+    ...(await held.snapshot()),
     seq: held.position,
   }));
-  const [row] = await db.query<{ folded: boolean }>(foldSql, [...address(document.key), snapshot, seq, lockTimeoutMs]);
+  const [row] = await db.query<{ folded: boolean }>(foldSql, [
+    ...address(document.key),
+    snapshot,
+    seq,
+    lockTimeoutMs,
+    version,
+  ]);
   const folded = row?.folded ?? false;
   if (folded) document.folded();
   return folded;

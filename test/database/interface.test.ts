@@ -12,6 +12,7 @@ describeEachEngine("a database", (open) => {
     const [row] = await db.query(`
       select 7::int8 as int8, array[1, null, 3]::int8[] as int8s, 2::int4 as int4, 1.5::float8 as float8, 1.50::numeric as numeric,
              '\\x00ff'::bytea as bytes, array['\\x01'::bytea, null, '\\x'] as many, array[]::bytea[] as none,
+             array['\\x01ff', '\\x', '\\xc0ffee']::bytea[] as plain, array[array['\\x01'], array['\\x02']]::bytea[] as nested,
              '{"a": [1, null]}'::jsonb as json, array['a,b', null, 'q"uo\\te', '{}', ''] as texts, true as yes, null::text as nothing,
              '2026-01-02T03:04:05.678Z'::timestamptz as at, '2026-01-02'::date as day, '2026-01-02 03:04:05'::timestamp as local,
              '1 day'::interval as span, '8b5c1c5e-5a6b-4d3c-9c46-0a3c7b2a1d00'::uuid as id, row(1, 'x') as pair`);
@@ -24,6 +25,8 @@ describeEachEngine("a database", (open) => {
       bytes: new Uint8Array([0, 255]),
       many: [new Uint8Array([1]), null, new Uint8Array()],
       none: [],
+      plain: [new Uint8Array([1, 255]), new Uint8Array(), new Uint8Array([0xc0, 0xff, 0xee])],
+      nested: [[new Uint8Array([1])], [new Uint8Array([2])]],
       json: { a: [1, null] },
       texts: ["a,b", null, 'q"uo\\te', "{}", ""],
       yes: true,

@@ -76,7 +76,7 @@ const slowly =
 const lateReads = (ms: number): Database => ({
   ...database.db,
   async query<Row>(sql: string, params?: readonly unknown[]) {
-    if (sql.includes("perch.load_document")) await new Promise((resolve) => setTimeout(resolve, ms));
+    if (sql.includes("perch.open_document")) await new Promise((resolve) => setTimeout(resolve, ms));
     return database.db.query<Row>(sql, params);
   },
 });

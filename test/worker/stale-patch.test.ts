@@ -63,7 +63,7 @@ describe("a patch that was based on an older position", () => {
     const positions = [reader.document.position];
     const fold = async () => {
       const { snapshot, seq } = await reader.document.exclusive(async (held) => ({
-        snapshot: await held.snapshot(),
+        ...(await held.snapshot()),
         seq: held.position,
       }));
       await node.db.query(

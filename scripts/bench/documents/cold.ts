@@ -1,18 +1,23 @@
 import { LoroDoc } from "loro-crdt";
 import type { Database } from "../../../src/database/types.js";
 import { createLiveDocuments } from "../../../src/documents/live.js";
-import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
+import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
 import { seededRandom } from "../../../test/support/traces.js";
 import { median } from "../../support/figures.js";
 import { appends } from "../log-bytes.js";
 import { appId, keyOf, spaceId, tableName, writer } from "./content.js";
 
+/** Median milliseconds, and how the two compare in a round. */
 export interface Opening {
-  /** Milliseconds until a client that has nothing is given the document. */
+  /** Until a client that has nothing is given the document. */
   readonly perch: number;
-  /** Milliseconds to select the snapshot alone and make a document of it. */
+  /** To select the snapshot alone and make a document of it. */
   readonly snapshot: number;
   readonly ratio: number;
+  /** Until the first edit of a client that has just been given the document is acknowledged, the giving included. */
+  readonly edited: number;
+  /** What the client is sent. */
+  readonly bytes: number;
 }
 
 /** Opens a document of which nothing is in memory, with a tail of so many updates. */
@@ -27,31 +32,94 @@ export async function opening(
   await appends(db, recordId, doc, seq, tail - 20);
   const engine = createDocumentEngine({ threads: 1 });
   await engine.call("", "has", [""]);
-  const runs: { perch: number; snapshot: number }[] = [];
-  for (let round = -1; round < rounds; round++) {
-    const live = createLiveDocuments({ db, engine });
+  const client = () => openAndJoin(db, engine, recordId);
+  const timed = async (work: () => Promise<void>): Promise<number> => {
     const started = performance.now();
-    const open = await live.open(keyOf(recordId));
-    const joined = await open.join(new Uint8Array(), () => undefined);
-    const opened = performance.now();
-    joined.leave();
-    open.release();
-    await live.close();
-    const from = performance.now();
-    const [row] = await db.query<{ snapshot: Uint8Array }>(
-      "select snapshot from perch.document_snapshots where space_id = $1 and app_id = $2 and table_name = $3 and record_id = $4",
-      [spaceId, appId, tableName, recordId],
-    );
-    LoroDoc.fromSnapshot(row?.snapshot ?? new Uint8Array()).free();
+    await work();
+    return performance.now() - started;
+  };
+  const runs: { perch: number; snapshot: number }[] = [];
+  let bytes = 0;
+  for (let round = -1; round < rounds; round++) {
+    let joined: OpenedCold | undefined;
+    const ours = () =>
+      timed(async () => {
+        joined = await client();
+      });
+    const theirs = () => timed(() => selectSnapshot(db, recordId));
+    // Whoever comes second finds processors and connections awake.
+    const first = round % 2 === 0 ? await ours() : await theirs();
+    const second = round % 2 === 0 ? await theirs() : await ours();
+    const [perch, snapshot] = round % 2 === 0 ? [first, second] : [second, first];
+    if (!joined) throw new Error("the document was not opened");
+    bytes = checkContent(joined.updates, doc);
+    await joined.close();
     // The first warms both up.
-    if (round >= 0) runs.push({ perch: opened - started, snapshot: performance.now() - from });
+    if (round >= 0) runs.push({ perch, snapshot });
+  }
+  const edits: number[] = [];
+  for (let round = -1; round < rounds; round++) {
+    let joined: OpenedCold | undefined;
+    const waited = await timed(async () => {
+      joined = await client();
+      await joined.edit();
+    });
+    await joined?.close();
+    if (round >= 0) edits.push(waited);
   }
   await engine.close();
   return {
     perch: median(runs.map((run) => run.perch)),
     snapshot: median(runs.map((run) => run.snapshot)),
     ratio: median(runs.map((run) => run.snapshot / run.perch)),
+    edited: median(edits),
+    bytes,
   };
+}
+
+async function selectSnapshot(db: Database, recordId: string): Promise<void> {
+  const [row] = await db.query<{ snapshot: Uint8Array }>(
+    "select snapshot from perch.document_snapshots where space_id = $1 and app_id = $2 and table_name = $3 and record_id = $4",
+    [spaceId, appId, tableName, recordId],
+  );
+  LoroDoc.fromSnapshot(row?.snapshot ?? new Uint8Array()).free();
+}
+
+interface OpenedCold {
+  readonly updates: readonly Uint8Array[];
+  edit(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** A client that has nothing, at a node that has nothing. */
+async function openAndJoin(db: Database, engine: DocumentEngine, recordId: string): Promise<OpenedCold> {
+  const live = createLiveDocuments({ db, engine });
+  const open = await live.open(keyOf(recordId));
+  const joined = await open.join(new Uint8Array(), () => undefined);
+  return {
+    updates: joined.updates,
+    async edit() {
+      const edit = new LoroDoc();
+      edit.getMap("fields").set("title", "An edit");
+      await open.append([edit.export({ mode: "update" })], { userId: writer }, undefined);
+      edit.free();
+    },
+    async close() {
+      joined.leave();
+      open.release();
+      await live.close();
+    },
+  };
+}
+
+/** Out: the bytes given, which have to make the document. */
+function checkContent(updates: readonly Uint8Array[], doc: LoroDoc): number {
+  const got = new LoroDoc();
+  got.importBatch([...updates]);
+  const same = got.getText("body").toString() === doc.getText("body").toString();
+  got.free();
+  if (!same) throw new Error("the client was given another document");
+  return updates.reduce((sum, update) => sum + update.byteLength, 0);
 }
 
 /** Edits over many documents that a node holds open, with room for some of them in memory. Out: the waiting times in ms. */

@@ -35,8 +35,8 @@ export async function store(db: Database, documents: DocumentStore, recordId: st
     documents.applyUpdate(tx, key, doc.export({ mode: "update" })),
   );
   await db.query(
-    "select perch.fold_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, snapshot => $5, seq => $6)",
-    [spaceId, appId, tableName, recordId, doc.export({ mode: "snapshot" }), seq],
+    "select perch.fold_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, snapshot => $5, seq => $6, version => $7)",
+    [spaceId, appId, tableName, recordId, doc.export({ mode: "snapshot" }), seq, doc.oplogVersion().encode()],
   );
   await documents.evict(key);
   return seq;

@@ -130,6 +130,9 @@ async function run(options: BenchmarkOptions): Promise<void> {
       cold.ratio,
       "0.5",
     );
+    print(
+      `  given ${figure(cold.bytes / 1000, "kB")}; the first edit is acknowledged after ${figure(cold.edited, "ms")}, from opening it on\n`,
+    );
 
     const [many, few] = [await shelf(db, "many", 10_000, 500), await shelf(db, "few", 100, 500)];
     const waits: { many: number[]; few: number[] } = { many: [], few: [] };

@@ -3,7 +3,7 @@ import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { Appender } from "./appender.js";
 import { createAppends, ended } from "./appends.js";
-import type { Backfills } from "./backfills.js";
+import type { Backfills, Exported } from "./backfills.js";
 import type { Budgets } from "./budgets.js";
 import { createContent } from "./content.js";
 import { createHold } from "./hold.js";
@@ -15,17 +15,18 @@ import { createRings } from "./rings.js";
 import { type DocumentState, discard } from "./state.js";
 import { createSubscribers } from "./subscribers.js";
 import type { CommitNotice, HeldDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
+import type { Warmable, Warming } from "./warming.js";
 
 /*
  * One document held open. What makes it safe is who may touch the engine's copy, and when:
  *
  *   append    import into the copy → ready → one transaction with whatever else waits → readers told, writer acknowledged
  *   news      read what others appended → import into the copy → readers told
- *   section   join, projection, folding, merging of the inbox: alone
+ *   section   projection, folding, merging of the inbox; a join that needs the copy, or the database: alone
  *   load      build the copy from the database: alone
  *
  * Only committed updates leave this node. The copy runs ahead of the database between an import and the end of its transaction,
- * so whatever reads the copy (join, projection, snapshot) is a section, and a section begins only when nothing is importing, ready
+ * so whatever reads the copy (export, projection, snapshot) is a section, and a section begins only when nothing is importing, ready
  * or being stored; what arrives meanwhile waits behind it. When an append fails after its import, the copy is discarded, and with it
  * everything that was imported on top of it: what was not yet sent is imported again, into a copy loaded from the database.
  * `generation` tells results that come back from a discarded copy. Readers are given the very bytes that were committed, after COMMIT.
@@ -37,6 +38,14 @@ import type { CommitNotice, HeldDocument, Joined, LiveDocument, Tail, UpdateList
  * it holds that lock. One of them at a time is under way (`storing`, `busy`), so their results cannot overtake each other. A ring
  * that comes during a read is kept until its end and compared with the position reached. One that comes before a join does not matter:
  * the join is answered at `position`, and its listener is given all that follows. Should a ring be lost, a poll compares positions.
+ *
+ * None of this needs a copy. A document that was opened and read but never loaded has a position like any other: news and appends of
+ * others move it and go to the readers, and only what builds on the content has the copy loaded first. What was read is kept until then,
+ * as long as it ends where the position is; so a copy made of it contains what the readers were given, neither less nor more, and so does
+ * the answer to a join that is made of it. Such a join, and one that was exported at this very position before (`backfills`), waits for
+ * nobody: what it is given is committed, whatever the copy runs ahead by. Only between a delivery and the new position, which are under
+ * `storing` or in one turn of the event loop, would it miss what is delivered just then. A new life, or a table declared anew, makes
+ * what was read count no more.
  */
 
 export interface DocumentParts {
@@ -46,6 +55,7 @@ export interface DocumentParts {
   readonly refresher: Refresher;
   readonly budgets: Budgets;
   readonly backfills: Backfills;
+  readonly warming: Warming;
   warn(message: string, error: unknown, document: string): void;
   committed(document: Document, notice: CommitNotice): void;
   unexplained(key: DocumentKey): void;
@@ -55,7 +65,7 @@ export interface DocumentParts {
   released(document: Document): void;
 }
 
-export interface Document extends LiveDocument {
+export interface Document extends LiveDocument, Warmable {
   readonly references: number;
   readonly readers: number;
   readonly warm: boolean;
@@ -66,7 +76,7 @@ export interface Document extends LiveDocument {
   readonly awaitsRingSince: number | undefined;
   /** Nothing waits and nothing is under way. */
   readonly quiet: boolean;
-  /** Loads the document for the first time. Errors: PE404. */
+  /** Reads the document for the first time. Errors: PE404. */
   begin(): Promise<void>;
   ring(seq: number): void;
   /** The copy is loaded again before its next use. */
@@ -125,10 +135,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     engine,
     news,
     backfills: parts.backfills,
-    load: loader.load,
-    snapshotBytes: (bytes) => {
-      loader.sizes.snapshot = bytes;
-    },
+    loader,
   });
 
   const idle = () => state.importing === 0 && state.ready.length === 0 && !state.storing;
@@ -191,11 +198,14 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   function join(version: Uint8Array, listener: UpdateListener, onEnded?: () => void): Promise<Joined> {
     // An empty version vector is one zero byte.
     const theirs = version.byteLength === 0 ? Uint8Array.of(0) : version;
-    return exclusive(async () => {
-      const exported = await hold.exportFrom(theirs);
+    const subscribed = (exported: Exported): Joined => {
       const leave = subscribers.add(listener, onEnded);
+      if (!content.loaded) parts.warming.wake(document);
       return { ...exported, seq: state.position, leave };
-    });
+    };
+    const atHand = closed ? undefined : hold.atHand(theirs);
+    if (atHand) return Promise.resolve(subscribed(atHand));
+    return exclusive(async () => subscribed(await hold.exportFrom(theirs)));
   }
 
   function refresh(): Promise<void> {
@@ -242,7 +252,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     async begin() {
       state.busy = true;
       try {
-        await loader.load();
+        await loader.read();
       } finally {
         pause();
       }
@@ -255,7 +265,15 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       rings.ring(seq, state.position, state.storing || state.busy, subscribers.size > 0);
       pump();
     },
-    reload: () => content.unload(),
+    reload() {
+      content.unload();
+      loader.spare();
+    },
+    get cold() {
+      return references > 0 && !closed && !content.loaded;
+    },
+    warmUp: () => exclusive(() => (document.cold ? hold.withCopy(() => Promise.resolve()) : Promise.resolve())),
+    spare: loader.spare,
     projected(bytes, tail) {
       loader.sizes.projection = bytes;
       loader.sizes.tail = tail;
@@ -270,7 +288,10 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       references--;
       if (references === 0) parts.released(document);
     },
-    forget: () => content.discard(),
+    forget() {
+      content.discard();
+      loader.spare();
+    },
     close() {
       closed = true;
     },

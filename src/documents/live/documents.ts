@@ -7,6 +7,7 @@ import { createBudgets } from "./budgets.js";
 import { createDocument, type Document } from "./document.js";
 import { createRefresher } from "./refresher.js";
 import type { CommitNotice, LiveDocument, LiveDocuments, LiveStats } from "./types.js";
+import { createWarming } from "./warming.js";
 
 export interface LiveLimits extends AppenderOptions {
   /** How long a document that nobody has open is kept. Default 30,000. */
@@ -37,6 +38,7 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
   const refresher = createRefresher(db);
   const budgets = createBudgets();
   const backfills = createBackfills();
+  const warming = createWarming(engine.stats().threads);
   const documents = new Map<string, Document>();
   const opening = new Map<string, Promise<Document>>();
   /** Without a reference, longest unused first, and since when. */
@@ -66,6 +68,7 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
       refresher,
       budgets,
       backfills,
+      warming,
       warn,
       committed: (committed, notice) => tell(committedListeners, committed, notice),
       rang: (lagMs) => {

@@ -3,6 +3,8 @@ import { PerchError } from "../../errors.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { Backfills, Exported } from "./backfills.js";
 import { innocentAttempts, isLost } from "./content.js";
+import { fromStored } from "./from-stored.js";
+import type { Loader } from "./loader.js";
 import type { DocumentNews } from "./news.js";
 import type { DocumentState } from "./state.js";
 import { continues, readDocument, readNews } from "./stored.js";
@@ -14,22 +16,25 @@ export interface HoldParts {
   readonly engine: DocumentEngine;
   readonly news: DocumentNews;
   readonly backfills: Backfills;
-  /** Builds the copy from what is committed, and gives readers what they lack. */
-  load(): Promise<void>;
-  /** The size of a snapshot just made. */
-  snapshotBytes(bytes: number): void;
+  readonly loader: Loader;
 }
 
 /** What can be done with a document by whoever has it for himself. */
 export interface Hold extends HeldDocument {
   /** Calls the engine, with the copy loaded; a copy that was lost is loaded again. */
   withCopy<T>(use: () => Promise<T>): Promise<T>;
+  /**
+   * The same as `exportFrom` gives, as far as it is at hand; undefined when it is not. Needs no section: it is what is committed up to
+   * the position, whatever the copy has in it, so whoever subscribes in the same turn misses nothing; unless an append or a refresh is
+   * under way (`storing`), between whose deliveries and the new position others may have their turn.
+   */
+  atHand(version: Uint8Array): Exported | undefined;
   /** What a reader at a version (encoded) lacks of the present state. Errors: PE422 for a version that does not decode. */
   exportFrom(version: Uint8Array): Promise<Exported>;
 }
 
 export function createHold(state: DocumentState, parts: HoldParts): Hold {
-  const { db, engine, news } = parts;
+  const { db, engine, news, backfills, loader } = parts;
   const { id, key, content } = state;
 
   async function retrying<T>(load: () => Promise<void>, use: () => Promise<T>): Promise<T> {
@@ -45,19 +50,46 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
   }
 
   async function withCopy<T>(use: () => Promise<T>): Promise<T> {
-    if (state.behind) await parts.load();
-    return retrying(parts.load, use);
+    if (state.behind) await loader.load();
+    return retrying(loader.load, use);
   }
 
-  /** The same state exports the same to everybody who knows nothing; the copy need not even be loaded for that. */
-  async function exportFrom(version: Uint8Array): Promise<Exported> {
-    const fromNothing = version.byteLength === 1 && version[0] === 0;
-    const at = () => ({ id, position: state.position, life: state.life });
-    const kept = fromNothing && !state.behind ? parts.backfills.get(at()) : undefined;
-    if (kept) return kept;
-    const exported = await withCopy(() => engine.call(id, "exportFrom", [id, version]));
-    if (fromNothing) parts.backfills.put(at(), exported);
+  const at = () => ({ id, position: state.position, life: state.life });
+
+  /** The same state is the same for everybody who knows nothing: kept for the others who come. */
+  function keeping(version: Uint8Array, exported: Exported | undefined): Exported | undefined {
+    if (exported && knowsNothing(version)) backfills.put(at(), exported);
     return exported;
+  }
+
+  function atHand(version: Uint8Array): Exported | undefined {
+    if (state.storing || state.behind) return undefined;
+    const kept = knowsNothing(version) ? backfills.get(at()) : undefined;
+    if (kept) return kept;
+    const stored = loader.unused();
+    return stored && keeping(version, fromStored(stored, version));
+  }
+
+  /** A document that has to be read anyway is given as it was read, if possible; else by the engine. */
+  async function exportFrom(version: Uint8Array): Promise<Exported> {
+    for (let attempt = 1; ; attempt++) {
+      const exported = atHand(version);
+      if (exported) return exported;
+      if (state.behind || !content.loaded) {
+        const stored = loader.unused() ?? (await loader.read());
+        const asRead = keeping(version, fromStored(stored, version));
+        if (asRead) return asRead;
+        await loader.load();
+      }
+      try {
+        const made = await engine.call(id, "exportFrom", [id, version]);
+        keeping(version, made);
+        return made;
+      } catch (error) {
+        content.failed(error);
+        if (!isLost(error) || attempt === innocentAttempts) throw error;
+      }
+    }
   }
 
   /** Brings the copy to what the transaction sees: what others committed meanwhile. */
@@ -74,6 +106,7 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
 
   return {
     withCopy,
+    atHand,
     exportFrom,
     get position() {
       return state.position;
@@ -87,14 +120,15 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
       return data;
     },
     async snapshot() {
-      const { snapshot } = await withCopy(() => engine.call(id, "snapshot", [id]));
-      parts.snapshotBytes(snapshot.byteLength);
-      return snapshot;
+      const made = await withCopy(() => engine.call(id, "snapshot", [id]));
+      loader.sizes.snapshot = made.snapshot.byteLength;
+      return made;
     },
     async merge(tx, work) {
       /** What was merged and is not in the tail yet: a copy that is loaded anew needs it again. */
       const merged: Uint8Array[] = [];
       const within = async () => {
+        loader.spare();
         await content.load(await readDocument(tx, key));
         await content.follow(merged);
       };
@@ -144,4 +178,9 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
       if (state.position > before) state.moved(true);
     },
   };
+}
+
+/** An empty version vector. */
+function knowsNothing(version: Uint8Array): boolean {
+  return version.byteLength === 1 && version[0] === 0;
 }

@@ -23,26 +23,35 @@ export interface StoredDocument {
   readonly projectionBytes: number;
 }
 
+/** With what is known of its version. */
+export interface VersionedDocument extends StoredDocument {
+  /** The snapshot's version, encoded; null when there is no snapshot, or nobody noted it. */
+  readonly snapshotVersion: Uint8Array | null;
+  readonly updates: readonly VersionedUpdate[];
+}
+
+export interface VersionedUpdate extends StoredUpdate {
+  /** Where its new operations end; null when one that was stored with it, behind it, answers for both. */
+  readonly ends: Ends | null;
+}
+
 const where = (table: string, key: string) =>
   ["space_id", "app_id", "table_name", "record_id"]
     .map((column) => `${table}.${column} = ${key}.${column}`)
     .join(" and ");
 
-// load_document is stable, so it sees the same snapshot of the database as the rest of the statement: all of it belongs together.
-const readSql = `
-  select l.*, coalesce(d.life_seq, t.seq, 0) as life_seq
-    from (values ($1::text, $2::text, $3::text, $4::text)) k (space_id, app_id, table_name, record_id)
-   cross join lateral perch.load_document(space_id => k.space_id, app_id => k.app_id, table_name => k.table_name,
-                                          record_id => k.record_id, after_seq => $5) l
-    left join perch.documents d on ${where("d", "k")}
-    left join perch.document_tombstones t on ${where("t", "k")}`;
+const openSql = `
+  select * from perch.open_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, after_seq => $5)`;
 
-interface LoadRow {
+interface OpenRow {
   fields: unknown;
   snapshot: Uint8Array | null;
   snapshot_seq: number;
+  version: Uint8Array | null;
   seqs: number[];
-  updates: Uint8Array[];
+  lengths: number[];
+  tail: Uint8Array;
+  ends: (Ends | null)[];
   head_seq: number;
   life_seq: number;
   projection_bytes: number;
@@ -50,19 +59,29 @@ interface LoadRow {
 }
 
 /** What a reader at `afterSeq` (0: the beginning) lacks. Errors: PE404 when the table is not declared. */
-export async function readDocument(db: Queryable, key: DocumentKey, afterSeq = 0): Promise<StoredDocument> {
-  const [row] = await db.query<LoadRow>(readSql, [key.spaceId, key.appId, key.tableName, key.recordId, afterSeq]);
-  if (!row) throw new Error("perch.load_document returned no row");
+export async function readDocument(db: Queryable, key: DocumentKey, afterSeq = 0): Promise<VersionedDocument> {
+  const [row] = await db.query<OpenRow>(openSql, [key.spaceId, key.appId, key.tableName, key.recordId, afterSeq]);
+  if (!row) throw new Error("perch.open_document returned no row");
   return {
     schema: { table: key.tableName, fields: parseFields(row.fields) },
     snapshot: row.snapshot,
+    snapshotVersion: row.version,
     snapshotSeq: row.snapshot_seq,
-    updates: storedUpdates(row.seqs, row.updates),
+    updates: tailOf(row),
     headSeq: row.head_seq,
     lifeSeq: row.life_seq,
     ended: row.ended,
     projectionBytes: row.projection_bytes,
   };
+}
+
+function tailOf({ seqs, lengths, tail, ends }: OpenRow): VersionedUpdate[] {
+  let end = 0;
+  return seqs.map((seq, index) => {
+    const start = end;
+    end += lengths[index] ?? 0;
+    return { seq, payload: tail.subarray(start, end), ends: ends[index] ?? null };
+  });
 }
 
 function storedUpdates(seqs: readonly number[], payloads: readonly Uint8Array[]): StoredUpdate[] {

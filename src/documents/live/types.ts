@@ -49,8 +49,8 @@ export interface LiveDocument {
   /** Size of the last known snapshot. */
   readonly snapshotBytes: number;
   /**
-   * Exports what a reader at `version` (an encoded version vector; empty: knows nothing) lacks and subscribes it, as one step:
-   * only committed updates are exported, and none committed later is missed. `onEnded` is called, once, when the document was
+   * Gives what a reader at `version` (an encoded version vector; empty: knows nothing) lacks and subscribes it, as one step: only
+   * committed updates are given, some of which the reader may have, and none committed later is missed. `onEnded` is called, once, when the document was
    * deleted: the reader's copy belongs to a life that is over, and it gets nothing more; it has to join again, from nothing.
    * Errors: PE422 for a version that does not decode.
    */
@@ -83,8 +83,8 @@ export interface HeldDocument {
   project(): Promise<Record<string, unknown>>;
   /** The plain JSON at an earlier version. Errors: PE422 when the document never had it. */
   projectAt(version: Ends): Promise<Record<string, unknown>>;
-  /** The whole history at `position`, in one blob. Its size becomes the document's `snapshotBytes`. */
-  snapshot(): Promise<Uint8Array>;
+  /** The whole history at `position`, in one blob, and its encoded version. Its size becomes the document's `snapshotBytes`. */
+  snapshot(): Promise<{ readonly snapshot: Uint8Array; readonly version: Uint8Array }>;
   /** Takes what `work` merges into the engine's copy; see `MergeSession`. */
   merge<T>(tx: Queryable, work: (session: MergeSession) => Promise<T>): Promise<T>;
   /** Call after the transaction of `merge` ended: gives the listeners what it committed, or forgets what it did not. */

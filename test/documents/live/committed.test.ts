@@ -66,7 +66,7 @@ describe("nothing uncommitted leaves a live document", () => {
     await held;
     const section = writer.document.exclusive(async (document) => {
       const snapshot = new LoroDoc();
-      snapshot.import(await document.snapshot());
+      snapshot.import((await document.snapshot()).snapshot);
       return { projected: (await document.project()).body, kept: snapshot.getText("body").toString() };
     });
     node.db.go(lineDead());

@@ -35,7 +35,7 @@ describe("documents that nobody has open", () => {
     const key = keyOf(freshId());
     const opened = await Promise.all(Array.from({ length: 20 }, () => node.live.open(key)));
     expect(new Set(opened).size).toBe(1);
-    expect(node.db.counted().load_document).toBe(1);
+    expect(node.db.counted().open_document).toBe(1);
     for (const document of opened) document.release();
   });
 

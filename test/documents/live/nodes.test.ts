@@ -51,7 +51,7 @@ async function connectDoorbell(nodes: readonly Node[]): Promise<void> {
 }
 
 /** Statements that read what was appended. */
-const reads = (counted: Record<string, number>) => (counted.documents ?? 0) + (counted.load_document ?? 0);
+const reads = (counted: Record<string, number>) => (counted.documents ?? 0) + (counted.open_document ?? 0);
 
 describe("a document open on several nodes", () => {
   it("gives the other node's updates to readers before its own later ones, in commit order", async () => {
@@ -194,7 +194,7 @@ describe("a document open on several nodes", () => {
     await reader.document.refresh();
     const fold = async () => {
       const { snapshot, seq } = await writer.document.exclusive(async (held) => ({
-        snapshot: await held.snapshot(),
+        ...(await held.snapshot()),
         seq: held.position,
       }));
       await t.asWorker((tx) =>

@@ -1,0 +1,33 @@
+create or replace function perch.reading_position(space_id text, app_id text, table_name text, record_id text, after_seq bigint)
+returns table (with_snapshot boolean, snapshot_seq bigint, tail_after bigint, head_seq bigint, life_seq bigint, projection_bytes bigint)
+language sql stable
+set search_path = pg_catalog, pg_temp
+rows 1
+as $$
+  select coalesce(s.needed, false),
+         coalesce(d.snapshot_seq, 0),
+         case
+           when s.needed then d.snapshot_seq
+           when after_seq > d.merged_seq then d.life_seq
+           else greatest(after_seq, d.life_seq)
+         end,
+         coalesce(d.merged_seq, t.seq, 0),
+         coalesce(d.life_seq, t.seq, 0),
+         coalesce(d.projection_bytes, 0)
+    from (values (true)) as one_row
+    left join perch.documents d
+      on d.space_id = reading_position.space_id and d.app_id = reading_position.app_id
+     and d.table_name = reading_position.table_name and d.record_id = reading_position.record_id
+    left join perch.document_tombstones t
+      on d.space_id is null
+     and t.space_id = reading_position.space_id and t.app_id = reading_position.app_id
+     and t.table_name = reading_position.table_name and t.record_id = reading_position.record_id
+    -- The tail alone suffices for a reader who is somewhere in it. One at the beginning is better served by the snapshot, and one
+    -- who is ahead of the document (it was restored from a backup) needs everything.
+   cross join lateral (
+     select d.snapshot_seq > d.life_seq and (after_seq <= d.life_seq or after_seq < d.tail_from or after_seq > d.merged_seq) as needed
+   ) s
+$$;
+
+comment on function perch.reading_position(text, text, text, text, bigint) is
+  'Private. What a reader with after_seq has to be given of a document, to be at head_seq: the snapshot (with_snapshot), and the updates behind tail_after (null when there is no document). Always one row; head_seq 0 when there never was such a document. life_seq: where this life of it began.';

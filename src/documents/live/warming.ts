@@ -1,0 +1,52 @@
+/** A document that was given to readers out of what is stored. */
+export interface Warmable {
+  /** Whether somebody may soon need the engine's copy, and it is not there. */
+  readonly cold: boolean;
+  /** Has an engine load the copy. */
+  warmUp(): Promise<void>;
+  /** Lets go of the bytes that were read for that: it has to wait, and they can be read again. */
+  spare(): void;
+}
+
+export interface Warming {
+  /** Somebody has just joined it. */
+  wake(document: Warmable): void;
+}
+
+/**
+ * Loads the copies of documents that were joined, so that the first edit finds them loaded. Some at a time: after a restart everybody comes
+ * at once, and what waits behind these loads in the threads, edits above all, should not wait for the documents of everybody. An
+ * edit of a document that still waits here has it loaded at once.
+ */
+export function createWarming(atOnce: number): Warming {
+  const waiting = new Set<Warmable>();
+  let running = 0;
+
+  function next(): void {
+    for (const document of waiting) {
+      if (running >= atOnce) return;
+      waiting.delete(document);
+      if (document.cold) void warm(document);
+    }
+  }
+
+  async function warm(document: Warmable): Promise<void> {
+    running++;
+    // Whoever needs the copy will have it loaded again, and be told what was wrong.
+    await document.warmUp().catch(() => undefined);
+    running--;
+    next();
+  }
+
+  return {
+    wake(document) {
+      if (waiting.has(document)) return;
+      waiting.add(document);
+      // First the answer is on its way.
+      setImmediate(() => {
+        next();
+        if (waiting.has(document)) document.spare();
+      });
+    },
+  };
+}
