@@ -42,10 +42,10 @@ import type { Warmable, Warming } from "./warming.js";
  * None of this needs a copy. A document that was opened and read but never loaded has a position like any other: news and appends of
  * others move it and go to the readers, and only what builds on the content has the copy loaded first. What was read is kept until then,
  * as long as it ends where the position is; so a copy made of it contains what the readers were given, neither less nor more, and so does
- * the answer to a join that is made of it. Such a join, and one that was exported at this very position before (`backfills`), waits for
- * nobody: what it is given is committed, whatever the copy runs ahead by. Only between a delivery and the new position, which are under
- * `storing` or in one turn of the event loop, would it miss what is delivered just then. A new life, or a table declared anew, makes
- * what was read count no more.
+ * the answer to a join that is made of it. Such a join, and one of what was exported at this very position before (`backfills`), needs no
+ * section: it is given what is committed, and subscribes in the same turn of the event loop. A delivery and the new position are in one
+ * turn as well, but for those of an append, and a join waits for the appends that came before it: its client may know of them.
+ * A new life, or a table declared anew, makes what was read count no more.
  */
 
 export interface DocumentParts {
@@ -203,7 +203,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       if (!content.loaded) parts.warming.wake(document);
       return { ...exported, seq: state.position, leave };
     };
-    const atHand = closed ? undefined : hold.atHand(theirs);
+    const atHand = closed || intake.appending > 0 ? undefined : hold.atHand(theirs);
     if (atHand) return Promise.resolve(subscribed(atHand));
     return exclusive(async () => subscribed(await hold.exportFrom(theirs)));
   }

@@ -24,9 +24,8 @@ export interface Hold extends HeldDocument {
   /** Calls the engine, with the copy loaded; a copy that was lost is loaded again. */
   withCopy<T>(use: () => Promise<T>): Promise<T>;
   /**
-   * The same as `exportFrom` gives, as far as it is at hand; undefined when it is not. Needs no section: it is what is committed up to
-   * the position, whatever the copy has in it, so whoever subscribes in the same turn misses nothing; unless an append or a refresh is
-   * under way (`storing`), between whose deliveries and the new position others may have their turn.
+   * The same as `exportFrom` gives, as far as it is at hand; undefined when it is not. Needs no section while no append is under way: see
+   * document.ts.
    */
   atHand(version: Uint8Array): Exported | undefined;
   /** What a reader at a version (encoded) lacks of the present state. Errors: PE422 for a version that does not decode. */
@@ -63,7 +62,7 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
   }
 
   function atHand(version: Uint8Array): Exported | undefined {
-    if (state.storing || state.behind) return undefined;
+    if (state.behind) return undefined;
     const kept = knowsNothing(version) ? backfills.get(at()) : undefined;
     if (kept) return kept;
     const stored = loader.unused();

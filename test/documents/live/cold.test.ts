@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { LoroDoc, VersionVector } from "loro-crdt";
 import { afterEach, describe, expect, it, vi } from "vitest";
+import type { Joined } from "../../../src/documents/live/types.js";
 import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
 import { foldDocument } from "../../../src/worker/project.js";
 import { describeBothKinds, postgres } from "../../support/databases.js";
@@ -344,6 +345,31 @@ describe("a document that is open and has no copy", () => {
     expect((await connect(one, key)).text()).toBe(writer.text());
   });
 
+  it("loses nothing of what is being delivered to whoever joins in between", async () => {
+    const { two, key, stall } = await withoutCopy();
+    stall.go();
+    const writer = await connect(two, key);
+    // Large enough to be kept for the next who comes.
+    await writer.type(randomBytes(50_000).toString("hex"));
+    const kept = await connect(two, key);
+    expect(kept.text()).toBe(writer.text());
+    const { document } = kept;
+    const doc = new LoroDoc();
+    let late: Promise<Joined> | undefined;
+    const { leave } = await document.join(kept.doc.oplogVersion().encode(), () => {
+      // Behind the deliveries, before whoever waits for them goes on.
+      queueMicrotask(() => {
+        late ??= document.join(new Uint8Array(), ({ updates }) => doc.importBatch([...updates]));
+      });
+    });
+    await writer.type("!");
+    const joined = await late;
+    doc.importBatch([...(joined?.updates ?? [])]);
+    expect(doc.getText("body").toString()).toBe(writer.text());
+    joined?.leave();
+    leave();
+  });
+
   it("begins a new life as any other, and gives nothing of the old one", async () => {
     const { t, one, two, key, stall } = await withoutCopy();
     stall.refuse();
@@ -370,6 +396,28 @@ describe("a document that is open and has no copy", () => {
     joined.leave();
     return joined;
   };
+
+  it("gives who joins later also what came after it was read", async () => {
+    const { two, key, writer } = await withoutCopy();
+    const document = await two.live.open(key);
+    await writer.type("!");
+    await document.refresh();
+    expect(document.position).toBe(writer.document.position);
+    const late = await connect(two, key);
+    expect(late.text()).toBe("folded and on!");
+    document.release();
+  });
+
+  it("shows the fields that its table was declared anew with", async () => {
+    const { t, two, key, stall } = await withoutCopy();
+    stall.go();
+    const document = await two.live.open(key);
+    await declare(t, { ...fields, mood: "string" });
+    two.live.redeclared("notes", "pages");
+    const shown = await document.exclusive((held) => held.project());
+    expect(shown).toEqual({ title: null, body: "folded and on", mood: null });
+    document.release();
+  });
 
   it("is loaded with the fields that its table was declared anew with", async () => {
     const { t, two, key, stall } = await withoutCopy();
