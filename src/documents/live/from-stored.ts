@@ -56,13 +56,15 @@ function covers(theirs: VersionMap, version: VersionMap): boolean {
 
 /** A reader who has the last new operation of each peer has all before them, and what the update repeats is in others. */
 function has(theirs: VersionMap, { ends }: VersionedUpdate): boolean {
-  return ends !== null && covers(theirs, new Map(Object.entries(ends)));
+  if (ends === null) return false;
+  for (const peer in ends) if ((theirs.get(peer) ?? 0) < (ends[peer] ?? 0)) return false;
+  return true;
 }
 
 function versionOf(base: VersionMap, updates: readonly VersionedUpdate[]): Uint8Array {
   const version = new Map(base);
   for (const { ends } of updates) {
-    for (const [peer, end] of Object.entries(ends ?? {})) version.set(peer, Math.max(end, version.get(peer) ?? 0));
+    for (const peer in ends) version.set(peer, Math.max(ends[peer] ?? 0, version.get(peer) ?? 0));
   }
   return encodeVersionMap(version);
 }

@@ -1,5 +1,6 @@
 import type { Queryable } from "../../database/types.js";
 import type { DocumentNews } from "./news.js";
+import { remembered } from "./rings.js";
 import type { DocumentState } from "./state.js";
 import { readDocument, type VersionedDocument } from "./stored.js";
 import type { Tail } from "./types.js";
@@ -46,7 +47,7 @@ export function createLoader(state: DocumentState, { db, news }: { db: Queryable
     } else await deliverSince(stored);
     kept = stored;
     state.behind = false;
-    for (const { seq } of stored.updates) rings.saw(seq);
+    for (const { seq } of stored.updates.slice(-remembered)) rings.saw(seq);
     rings.end(rings.begin(), state.position);
     for (const asked of news.takeAsking()) asked();
     if (state.position > before && subscribers.size > 0) state.moved(false);

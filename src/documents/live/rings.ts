@@ -1,5 +1,5 @@
 /** Positions remembered as known to be in the tail; a ring that comes later than this many updates is looked into once more. */
-const remembered = 256;
+export const remembered = 256;
 /** Rings kept while a read is under way; beyond, the oldest are taken for unexplained. */
 const kept = 64;
 
