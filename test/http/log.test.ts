@@ -16,7 +16,7 @@ describe("the log of HTTP", () => {
   it("names requests by their ids, and holds neither tokens nor content, at its most talkative", async () => {
     const lines: string[] = [];
     const log = pino({ level: "trace" }, { write: (line: string) => lines.push(line) });
-    const node = await startNode(t, { log });
+    const node = await startNode(t, { log, env: { PERCH_MERGE_PATIENCE_MS: "60000" } });
     const worker = await startWorker({ db: t.db, live: node.live, log });
     cleanup(() => worker.close());
     const note = "/v1/documents/~/app/notes/content-of-an-id";
