@@ -181,6 +181,8 @@ describe("a document open on several nodes", () => {
     const readers = await Promise.all(keys.map((key) => connect(two, key)));
     const writers = await Promise.all(keys.slice(0, 3).map((key) => connect(one, key)));
     await Promise.all(writers.map((writer) => writer.type("new")));
+    // One whose copy is being loaded just then asks later, by itself.
+    await eventually(() => two.live.stats().warm === keys.length);
     two.db.counted();
     await two.live.refreshAll();
     expect(reads(two.db.counted())).toBe(1);
