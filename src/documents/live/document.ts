@@ -273,6 +273,9 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       return references > 0 && !closed && !content.loaded;
     },
     warmUp: () => exclusive(() => (document.cold ? hold.withCopy(() => Promise.resolve()) : Promise.resolve())),
+    get unusedBytes() {
+      return loader.unusedBytes;
+    },
     spare: loader.spare,
     projected(bytes, tail) {
       loader.sizes.projection = bytes;

@@ -15,7 +15,9 @@ export interface Loader {
   read(): Promise<VersionedDocument>;
   /** What was read, as long as it is all there is up to the document's position and no copy was made of it. */
   unused(): VersionedDocument | undefined;
-  /** It is read again when it is needed. */
+  /** The size of that. */
+  readonly unusedBytes: number;
+  /** Lets go of it: it is read again when it is needed. */
   spare(): void;
   /** Builds the copy from what is committed, which is read unless it is there unused; nothing else may be under way. */
   load(): Promise<void>;
@@ -97,6 +99,9 @@ export function createLoader(state: DocumentState, { db, news }: { db: Queryable
     sizes,
     read,
     unused,
+    get unusedBytes() {
+      return kept ? (kept.snapshot?.byteLength ?? 0) + tailOf(kept).bytes : 0;
+    },
     spare() {
       kept = undefined;
     },

@@ -4,7 +4,9 @@ export interface Warmable {
   readonly cold: boolean;
   /** Has an engine load the copy. */
   warmUp(): Promise<void>;
-  /** Lets go of the bytes that were read for that: it has to wait, and they can be read again. */
+  /** Bytes that were read, and are kept for that. */
+  readonly unusedBytes: number;
+  /** Lets go of them; they can be read again. */
   spare(): void;
 }
 
@@ -13,19 +15,25 @@ export interface Warming {
   wake(document: Warmable): void;
 }
 
+/** What may be kept for the documents that wait, all together. */
+const maxBytes = 32 * 2 ** 20;
+
 /**
  * Loads the copies of documents that were joined, so that the first edit finds them loaded. Some at a time: after a restart everybody comes
  * at once, and what waits behind these loads in the threads, edits above all, should not wait for the documents of everybody. An
  * edit of a document that still waits here has it loaded at once.
  */
 export function createWarming(atOnce: number): Warming {
-  const waiting = new Set<Warmable>();
+  /** What is kept for each of those that wait. */
+  const waiting = new Map<Warmable, number>();
+  let kept = 0;
   let running = 0;
 
   function next(): void {
-    for (const document of waiting) {
+    for (const [document, bytes] of waiting) {
       if (running >= atOnce) return;
       waiting.delete(document);
+      kept -= bytes;
       if (document.cold) void warm(document);
     }
   }
@@ -41,11 +49,14 @@ export function createWarming(atOnce: number): Warming {
   return {
     wake(document) {
       if (waiting.has(document)) return;
-      waiting.add(document);
+      const bytes = document.unusedBytes;
+      const fits = kept + bytes <= maxBytes;
+      waiting.set(document, fits ? bytes : 0);
+      if (fits) kept += bytes;
       // First the answer is on its way.
       setImmediate(() => {
         next();
-        if (waiting.has(document)) document.spare();
+        if (!fits && waiting.has(document)) document.spare();
       });
     },
   };

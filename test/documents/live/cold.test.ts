@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { LoroDoc, VersionVector } from "loro-crdt";
 import { afterEach, describe, expect, it, vi } from "vitest";
 import type { Joined } from "../../../src/documents/live/types.js";
+import { createWarming, type Warmable } from "../../../src/documents/live/warming.js";
 import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
 import { foldDocument } from "../../../src/worker/project.js";
 import { describeBothKinds, postgres } from "../../support/databases.js";
@@ -465,8 +466,42 @@ describe("a document that is open and has no copy", () => {
     stall.go();
     await edited;
     await eventually(() => two.live.stats().warm === 12);
+    expect(two.db.counted().open_document).toBe(12);
     expect(calls().filter((method) => method === "load")).toHaveLength(12);
   });
+});
+
+it("documents that wait to be loaded keep a bounded amount of what was read", async () => {
+  const warming = createWarming(1);
+  let go: () => void = () => undefined;
+  const gate = new Promise<void>((resolve) => {
+    go = resolve;
+  });
+  const events: string[] = [];
+  const document = (name: string, unusedBytes: number, cold = true): Warmable => ({
+    cold,
+    unusedBytes,
+    spare: () => events.push(`${name} spared`),
+    async warmUp() {
+      events.push(name);
+      await gate;
+      if (name === "2") throw new Error("loading it failed");
+    },
+  });
+  const large = 20 * 2 ** 20;
+  for (const waiting of [document("1", large), document("2", large), document("3", large), document("4", 1_000)])
+    warming.wake(waiting);
+  warming.wake(document("never", 0, false));
+  await eventually(() => events.length === 3);
+  expect(events).toEqual(["1", "2 spared", "3 spared"]);
+  go();
+  await eventually(() => events.length === 6);
+  expect(events.slice(3)).toEqual(["2", "3", "4"]);
+  events.length = 0;
+  // What was taken off the line is not counted any more.
+  for (const waiting of [document("5", 1), document("6", large)]) warming.wake(waiting);
+  await eventually(() => events.length === 2);
+  expect(events).toEqual(["5", "6"]);
 });
 
 describe("by property", () => {
