@@ -58,16 +58,26 @@ export async function schemaLines(db: Queryable): Promise<string[]> {
   return rows.map(({ line }) => line).sort();
 }
 
-/** Which version of which catalog row every object of the schema is: the same before and after when nothing was touched. */
+/** Those that sql/bootstrap.sql makes. */
+const roles = ["perch_owner", "perch_app", "perch_worker"];
+
+/**
+ * Which version of which catalog row every object of the schema is: the same before and after when nothing was touched. Of roles and
+ * memberships only perch's own: the others are of other databases of the same server, whose tests run at the same time.
+ */
 export async function schemaVersions(db: Queryable): Promise<unknown[]> {
-  return db.query(`
-    select 'relation' as kind, oid::text as id, xmin::text as version from pg_class where relnamespace = 'perch'::regnamespace
+  return db.query(
+    `select 'relation' as kind, oid::text as id, xmin::text as version from pg_class where relnamespace = 'perch'::regnamespace
     union all select 'function', oid::text, xmin::text from pg_proc where pronamespace = 'perch'::regnamespace
     union all select 'policy', p.oid::text, p.xmin::text from pg_policy p
     union all select 'trigger', t.oid::text, t.xmin::text from pg_trigger t
     union all select 'migration', m.id::text, m.xmin::text from perch.migrations m
     union all select 'file', f.path, f.xmin::text from perch.applied_sql f
-    union all select 'role', r.oid::text, r.xmin::text from pg_authid r where r.rolname like 'perch\\_%'
-    union all select 'member', m.roleid::text || m.member::text, m.xmin::text from pg_auth_members m
-    order by 1, 2, 3`);
+    union all select 'role', r.oid::text, r.xmin::text from pg_authid r where r.rolname = any ($1)
+    union all select 'member', m.roleid::text || ' ' || m.member::text, m.xmin::text from pg_auth_members m
+     where m.roleid in (select r.oid from pg_authid r where r.rolname = any ($1))
+       and m.member in (select r.oid from pg_authid r where r.rolname = any ($1))
+    order by 1, 2, 3`,
+    [roles],
+  );
 }
