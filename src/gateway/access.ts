@@ -1,9 +1,11 @@
 import type { Queryable } from "../database/types.js";
+import { personalSpaceId } from "./address.js";
 import type { Permission } from "./protocol.js";
 import type { Identity } from "./tokens.js";
 
-/** What a user may do in a space: null for nothing. The rule is the database's. */
+/** What a user may do in a space: null for nothing. The rule is the database's, which is not asked whose a personal space is. */
 export async function accessTo(db: Queryable, identity: Identity, spaceId: string): Promise<Permission | null> {
+  if (spaceId === personalSpaceId(identity.userId)) return "write";
   const [row] = await db.query<{ access: Permission | null }>(
     `select perch.document_access(user_id => $1, space_id => $2, space_ids => $3::text[],
                                   writable_space_ids => $4::text[]) as access`,

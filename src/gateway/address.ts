@@ -16,5 +16,10 @@ export function addressOf(roomId: string, userId: string): DocumentKey | undefin
   const [spaceId = "", appId, tableName, recordId] = decoded;
   // Postgres takes no NUL in text.
   if (!appId || !tableName || !recordId || decoded.some((part) => part.includes("\0"))) return undefined;
-  return { spaceId: spaceId === "" ? `~${userId}` : spaceId, appId, tableName, recordId };
+  return { spaceId: spaceId === "" ? personalSpaceId(userId) : spaceId, appId, tableName, recordId };
+}
+
+/** As `perch.personal_space_id`. */
+export function personalSpaceId(userId: string): string {
+  return `~${userId}`;
 }
