@@ -5,6 +5,9 @@
 -- positions are in commit order. Hence "missed" is complete: it is read while the row is locked, so no update below our
 -- positions can appear later.
 --
+-- No update is stored without what it builds on: the caller has taken in all of a document's updates one after another, so any behind
+-- one that is refused may build on it. They are given back without an answer; the caller tries them on a copy without the refused one.
+--
 -- Access: this runs with the rights of the worker, whose policies show it everything; so it checks each author itself, by the
 -- same rules as perch.set_context, in the transaction that appends.
 create or replace function perch.append_updates(
@@ -26,7 +29,7 @@ declare
   payloads constant bytea[] := updates;
   authors constant text[] := user_ids;
   spaces constant text[] := space_ids;
-  verdicts text[] := array_fill(null::text, array[update_count]);        -- of each update; null: accepted
+  verdicts text[] := array_fill(null::text, array[update_count]);        -- of each update; null: accepted, 'again': not looked at
   seqs bigint[] := array_fill(null::bigint, array[update_count]);        -- its position
   counts bigint[] := array_fill(0::bigint, array[entry_count]);          -- of each document: its accepted updates, and their bytes
   bytes bigint[] := array_fill(0::bigint, array[entry_count]);
@@ -36,6 +39,7 @@ declare
   found_count integer := 0;
   news boolean := false;                                                 -- whether others appended what the caller lacks
   queuing boolean := false;
+  refusing integer[] := '{}';                                            -- documents of which an update was refused
   row record;
   made record;
   entry integer;
@@ -47,7 +51,10 @@ begin
 
   for ordinal in 1 .. update_count loop
     entry := update_entries[ordinal];
-    if coalesce(authors[ordinal], '') = '' then
+    if entry = any (refusing) then
+      verdicts[ordinal] := 'again';
+      continue;
+    elsif coalesce(authors[ordinal], '') = '' then
       verdicts[ordinal] := 'PE401';
     elsif octet_length(payloads[ordinal]) > max_bytes then
       verdicts[ordinal] := 'PE413';
@@ -59,6 +66,9 @@ begin
       bytes[entry] := bytes[entry] + octet_length(payloads[ordinal]);
     else
       verdicts[ordinal] := 'PE403';
+    end if;
+    if verdicts[ordinal] is not null then
+      refusing := refusing || entry;
     end if;
   end loop;
 
@@ -185,11 +195,11 @@ begin
   for position in 1 .. update_count loop
     ordinal := position;
     seq := seqs[position];
-    error := verdicts[position];
+    error := nullif(verdicts[position], 'again');
     return next;
   end loop;
 end
 $$;
 
 comment on function perch.append_updates(text[], text[], text[], text[], bigint[], integer[], bytea[], text[], boolean[], text[], jsonb[], integer, boolean) is
-  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs: the position that the caller has), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. lock_timeout_ms: how long to wait for a document that somebody else has locked. ring: whether to ring perch_documents; without, the caller does so soon after, by perch.ring_appends. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s; seq null and PE410: read the document anew), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document was deleted meanwhile).';
+  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs: the position that the caller has), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. lock_timeout_ms: how long to wait for a document that somebody else has locked. ring: whether to ring perch_documents; without, the caller does so soon after, by perch.ring_appends. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s; seq null and PE410: read the document anew), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document was deleted meanwhile; neither for one that comes behind a refused one in its document and may build on it: it is to be given again, without that).';

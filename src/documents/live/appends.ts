@@ -223,7 +223,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
   }
 
   async function stored(batch: Batch, result: EntryResult): Promise<void> {
-    const { accepted, refused, over, partly } = sorted(batch, result);
+    const { accepted, refused, again, over, partly } = sorted(batch, result);
     if (over) return end(batch);
     for (const { append, code } of refused) {
       trusted.delete(authorName(append));
@@ -243,6 +243,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     }
     state.storing = false;
     for (const { append, seq } of accepted) append.resolve({ seq });
+    putBack(state.waiting, again);
     for (const append of batch.appends) {
       if (!append.known) continue;
       if (refused.length > 0) putBack(state.waiting, [append]);
@@ -288,6 +289,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
   function sorted(batch: Batch, { results }: EntryResult) {
     const accepted: Accepted[] = [];
     const refused: Refused[] = [];
+    const again: Append[] = [];
     let over = false;
     let partly = false;
     let at = 0;
@@ -301,12 +303,13 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
       // A position that is not beyond ours was given out by a database that has gone back to an earlier state.
       if (code === "PE410" || (seq !== undefined && seq <= batch.entry.afterSeq)) over = true;
       if (code === undefined && seq !== undefined) accepted.push({ append, seqs, seq });
+      else if (code === undefined) again.push(append);
       else {
-        refused.push({ append, code: code ?? "PE422" });
+        refused.push({ append, code });
         if (seq !== undefined) partly = true;
       }
     }
-    return { accepted, refused, over, partly };
+    return { accepted, refused, again, over, partly };
   }
 
   function authorName({ author }: Append, writable = writableFor(author, state.key.spaceId)): string {

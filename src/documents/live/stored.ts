@@ -169,7 +169,8 @@ export interface AppendEntry {
   readonly updates: readonly AppendedUpdate[];
 }
 
-export type AppendResult = { readonly seq: number } | { readonly refused: string };
+/** With neither: an update before it in the document was refused, and it may build on that. */
+export type AppendResult = { readonly seq: number } | { readonly refused: string } | { readonly again: true };
 
 export interface EntryResult {
   /** What others appended after `afterSeq` and before ours. */
@@ -224,7 +225,7 @@ export async function appendEntries(
     const result = results[(entry ?? 0) - 1];
     if (!result) throw new Error(`perch.append_updates answered for an unknown ${row.kind} ordinal ${row.ordinal}`);
     if (row.kind === "appended") {
-      result.results.push(row.seq === null ? { refused: row.error ?? "PE422" } : { seq: row.seq });
+      result.results.push(resultOf(row));
     } else if (row.seq === null || row.payload === null) {
       result.anew = true;
     } else {
@@ -232,4 +233,9 @@ export async function appendEntries(
     }
   }
   return results;
+}
+
+function resultOf({ seq, error }: AppendRow): AppendResult {
+  if (seq !== null) return { seq };
+  return error === null ? { again: true } : { refused: error };
 }

@@ -52,7 +52,7 @@ export function append(tx: Transaction, visit: Visit, { update, ends, afterSeq, 
   return asWorker(tx, async () => {
     const [result] = await appendEntries(tx, [entry], lockTimeoutMs).finally(() => hasWritten(tx));
     const [placed] = result?.results ?? [];
-    if (!placed) throw new Error("perch.append_updates gave no answer");
+    if (!placed || "again" in placed) throw new Error("perch.append_updates gave no answer");
     if ("refused" in placed) throw refusal(placed.refused, visit.key);
     return placed.seq;
   });

@@ -54,26 +54,28 @@ describeEachEngine("Appending decoded updates", (open) => {
     ]);
   });
 
-  it("refuses each update alone whose author may not write there, and appends the others", async () => {
-    const rows = await t.asWorker((tx) =>
-      append(tx, [
-        {
-          space: "team",
-          id: "d",
-          after: 0,
-          updates: [
-            { content: "viewer", user: "eve" },
-            { content: "editor", user: "bob" },
-            { content: "stranger", user: "mallory" },
-            { content: "nobody", user: "" },
-            { content: "token allows", user: "mallory", writable: true },
-            { content: "token forbids", user: "bob", writable: false },
-          ],
-        },
-        { id: "d", after: 0, updates: [{ content: "not the owner of a personal space", user: "bob" }] },
-      ]),
-    );
-    expect(rows.map((row) => row.error ?? row.seq)).toEqual(["PE403", 1, "PE403", "PE401", 2, "PE403", "PE403"]);
+  it("refuses an update whose author may not write there, and gives back what came behind it in the document", async () => {
+    const sent = [
+      { content: "viewer", user: "eve" },
+      { content: "editor", user: "bob" },
+      { content: "stranger", user: "mallory" },
+      { content: "nobody", user: "" },
+      { content: "token allows", user: "mallory", writable: true },
+      { content: "token forbids", user: "bob", writable: false },
+    ];
+    const each = async (updates: typeof sent) => {
+      const rows = await t.asWorker((tx) =>
+        append(tx, [
+          { space: "team", id: "d", after: 0, updates },
+          { id: "d", after: 0, updates: [{ content: "not the owner of a personal space", user: "bob" }] },
+        ]),
+      );
+      return rows.filter((row) => row.kind === "appended").map((row) => row.error ?? row.seq);
+    };
+    expect(await each(sent)).toEqual(["PE403", null, null, null, null, null, "PE403"]);
+    expect(await each(sent.slice(1))).toEqual([1, "PE403", null, null, null, "PE403"]);
+    expect(await each(sent.slice(3))).toEqual(["PE401", null, null, "PE403"]);
+    expect(await each(sent.slice(4))).toEqual([2, "PE403", "PE403"]);
     expect(await t.asUser("bob", (tx) => state(tx, "d", 0, "team"))).toEqual({
       snapshot: null,
       updates: ["editor", "token allows"],
