@@ -5,10 +5,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   wanted constant text := coalesce(space_id, perch.personal_space_id(perch.require_user()));
+  usable text;
   allowed constant text[] := case when to_write then perch.writable_space_ids() else perch.current_space_ids() end;
 begin
-  perform perch.require_user();
-  perform perch.check_id(wanted, 'space_id');
+  -- Assigned rather than performed, which would start an executor for each.
+  usable := perch.require_user();
+  usable := perch.check_id(wanted, 'space_id');
   -- Not "wanted <> all (allowed)": of a list with a null in it, which an app may have set itself, that is never true.
   if (wanted = any (allowed)) is not true then
     perform perch.fail('PE403', format('this user may not %s this space', case when to_write then 'write' else 'read' end),

@@ -1,4 +1,3 @@
--- The one place that knows what a ring of perch_documents says.
 create or replace function perch.ring_appends(
   space_ids text[], app_ids text[], table_names text[], record_ids text[], seqs bigint[]
 )
@@ -6,8 +5,7 @@ returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select pg_notify('perch_documents', jsonb_build_object('v', 1, 'space_id', a.space_id, 'app_id', a.app_id,
-           'table', a.table_name, 'id', a.record_id, 'seq', a.seq)::text)
+  select pg_notify('perch_documents', perch.document_ring(a.space_id, a.app_id, a.table_name, a.record_id, a.seq))
     from unnest(space_ids, app_ids, table_names, record_ids, seqs) as a (space_id, app_id, table_name, record_id, seq)
 $$;
 

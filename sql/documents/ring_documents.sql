@@ -9,7 +9,7 @@ begin
   if current_setting('perch.rung_later', true) = 'on' then
     return null;
   end if;
-  perform perch.ring_appends(array_agg(a.space_id), array_agg(a.app_id), array_agg(a.table_name), array_agg(a.record_id), array_agg(a.seq))
+  perform pg_notify('perch_documents', perch.document_ring(a.space_id, a.app_id, a.table_name, a.record_id, a.seq))
      from (select n.space_id, n.app_id, n.table_name, n.record_id, max(n.seq) as seq
              from added n group by n.space_id, n.app_id, n.table_name, n.record_id) a;
   return null;

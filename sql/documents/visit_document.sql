@@ -21,17 +21,26 @@ declare
   -- The backend and the microsecond it began in: no two transactions have both in common.
   began constant text := pg_backend_pid() || ' ' || extract(epoch from transaction_timestamp());
   has_written constant boolean := pg_current_xact_id_if_assigned() is not null;
+  usable text;
+  locked perch.documents;
 begin
-  perform perch.check_id(visit_document.record_id, 'record_id');
+  -- Assigned rather than performed, which would start an executor for each.
+  usable := perch.check_id(visit_document.record_id, 'record_id');
   if visit_document.to_write then
     -- The advisory lock also covers the first write, when there is no row: of two transactions that make a document the second
     -- waits here. Then the row, as every writer takes it: the tail does not grow until this transaction ends.
-    perform pg_advisory_xact_lock(perch.lock_key(
+    usable := pg_advisory_xact_lock(perch.lock_key(
       array['document', space, visit_document.app_id, visit_document.table_name, visit_document.record_id]));
-    perform from perch.documents d
-      where d.space_id = space and d.app_id = visit_document.app_id
-        and d.table_name = visit_document.table_name and d.record_id = visit_document.record_id
-        for no key update;
+    select d.* into locked from perch.documents d
+     where d.space_id = space and d.app_id = visit_document.app_id
+       and d.table_name = visit_document.table_name and d.record_id = visit_document.record_id
+       for no key update;
+    -- The usual case: nobody has written since the caller looked, so there is nothing more to read.
+    if known = locked.merged_seq and locked.life_seq <= known then
+      return query select perch.current_user_id(), space, began, has_written, declared_fields, true, locked.projected_seq = known,
+                          known, null::bytea, 0::bigint, '{}'::bigint[], '{}'::bytea[], known, locked.life_seq, '{}'::jsonb;
+      return;
+    end if;
   end if;
 
   if known is not null then

@@ -28,8 +28,9 @@ declare
   maker text;
   changed text[];
   logged bigint;
+  ignored text;
 begin
-  perform set_config('role', 'perch_worker', true);
+  ignored := set_config('role', 'perch_worker', true);
   if may_write is not true then
     perform perch.fail('PE403', 'this user may not write this space', jsonb_build_object('space_id', write_document.space_id));
   end if;
@@ -66,7 +67,7 @@ begin
     returning d.head_seq, d.created_by into placed, maker;
   end if;
   if placed is null then
-    perform set_config('role', role_before, true);
+    ignored := set_config('role', role_before, true);
     return null;
   end if;
   insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, ends, user_id, client_id)
@@ -88,7 +89,8 @@ begin
     into changed, longs
     from jsonb_each(write_document.data) n;
   if not is_whole and longs_before is not null then
-    longs := nullif(array(select f from unnest(longs_before) f where not write_document.data ? f union all select unnest(longs) order by 1), '{}');
+    longs := case when longs is null and not write_document.data ?| longs_before then longs_before else nullif(array(
+      select f from unnest(longs_before) f where not write_document.data ? f union all select unnest(longs) order by 1), '{}') end;
   end if;
   if changed is not null then
     -- Where the names are the same and none of these has changed, long_data stays as it is. What leaves it is short now, and given.
@@ -118,11 +120,13 @@ begin
          and r.table_name = write_document.table_name and r.record_id = write_document.record_id;
     end if;
   end if;
-  -- There was one if the record was behind.
-  delete from perch.document_queue q
-   where q.space_id = write_document.space_id and q.app_id = write_document.app_id
-     and q.table_name = write_document.table_name and q.record_id = write_document.record_id;
-  perform set_config('role', role_before, true);
+  if is_whole then
+    -- There is one if the record was behind, which it then is no more.
+    delete from perch.document_queue q
+     where q.space_id = write_document.space_id and q.app_id = write_document.app_id
+       and q.table_name = write_document.table_name and q.record_id = write_document.record_id;
+  end if;
+  ignored := set_config('role', role_before, true);
   return placed;
 end
 $$;

@@ -214,6 +214,7 @@ const documents: Record<string, FunctionEntry> = {
   field_kinds: piece(),
   next_position: piece(),
   ring_documents: piece(),
+  document_ring: worker("perch.document_ring('team', 'notes', 'pages', 'x', 1) is not null", "yes", "yes"),
   ring_appends: worker(
     "perch.ring_appends(space_ids => '{team}', app_ids => '{notes}', table_names => '{pages}', record_ids => '{x}', seqs => '{1}') is null",
     "yes",
