@@ -18,11 +18,14 @@ async function rate(work: Work, seconds: number): Promise<number> {
   return (done * 1000) / (performance.now() - started);
 }
 
-/** Runs both in turns, each going first as often as the other; the first round warms both up. */
+/** Until the compiler has seen all of either. */
+const warmUpSeconds = 2;
+
+/** Runs both in turns, each going first as often as the other, after both are warm. */
 export async function race({ rounds, seconds }: BenchmarkOptions, ours: Work, theirs: Work): Promise<Race> {
   const runs: { ours: number; theirs: number }[] = [];
-  await rate(ours, 0.5);
-  await rate(theirs, 0.5);
+  await rate(ours, warmUpSeconds);
+  await rate(theirs, warmUpSeconds);
   for (let round = 0; round < rounds; round++) {
     if (round % 2 === 0) {
       const first = await rate(ours, seconds / 2);
