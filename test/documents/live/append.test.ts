@@ -1,13 +1,17 @@
-import { afterEach, expect, it } from "vitest";
-import { describeBothKinds } from "../../support/databases.js";
+import { afterEach, beforeAll, expect, it } from "vitest";
+import { describeBothKinds, type TestDatabase } from "../../support/databases.js";
 import { ada, cleanUp, connect, declare, freshId, keyOf, startNode, storedText, strangersUpdate } from "./support.js";
 
 afterEach(cleanUp);
 
 describeBothKinds("appending to a live document", (open) => {
-  it("stores, tells the readers in order and then acknowledges", async () => {
-    const t = await open();
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
     await declare(t);
+  });
+
+  it("stores, tells the readers in order and then acknowledges", async () => {
     const node = await startNode(t);
     const key = keyOf(freshId());
     const [writer, reader] = [await connect(node, key), await connect(node, key)];
@@ -20,8 +24,6 @@ describeBothKinds("appending to a live document", (open) => {
   });
 
   it("lets a late reader have everything, and nothing twice", async () => {
-    const t = await open();
-    await declare(t);
     const node = await startNode(t);
     const key = keyOf(freshId());
     const writer = await connect(node, key);
@@ -34,8 +36,6 @@ describeBothKinds("appending to a live document", (open) => {
   });
 
   it("puts what waits for a transaction into the next one, over all documents", async () => {
-    const t = await open();
-    await declare(t);
     const node = await startNode(t);
     const clients = await Promise.all(Array.from({ length: 8 }, () => connect(node, keyOf(freshId()))));
     node.db.counted();
@@ -45,8 +45,6 @@ describeBothKinds("appending to a live document", (open) => {
   });
 
   it("answers what it knows already without storing it again", async () => {
-    const t = await open();
-    await declare(t);
     const node = await startNode(t);
     const client = await connect(node, keyOf(freshId()));
     const update = strangersUpdate((doc) => doc.getText("body").insert(0, "once"));
@@ -60,8 +58,6 @@ describeBothKinds("appending to a live document", (open) => {
   });
 
   it("stores where the new operations of each update end", async () => {
-    const t = await open();
-    await declare(t);
     const node = await startNode(t);
     const client = await connect(node, keyOf(freshId()));
     await client.type("abc");

@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { LoroDoc, VersionVector } from "loro-crdt";
-import { afterEach, describe, expect, it, vi } from "vitest";
+import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import type { Joined } from "../../../src/documents/live/types.js";
 import { createWarming, type Warmable } from "../../../src/documents/live/warming.js";
 import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
 import { foldDocument } from "../../../src/worker/project.js";
-import { describeBothKinds, postgres } from "../../support/databases.js";
+import { describeBothKinds, postgres, type TestDatabase } from "../../support/databases.js";
 import {
   ada,
   type Client,
@@ -84,9 +84,13 @@ async function joinWith(node: Node, key: Client["document"]["key"], doc: LoroDoc
 const endsOf = (doc: LoroDoc) => doc.oplogVersion().toJSON();
 
 describeBothKinds("joining a document of which nothing is in memory", (open) => {
-  it("gives a client that has nothing what is stored, with its version, and calls no engine for it", async () => {
-    const t = await open();
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
     await declare(t);
+  });
+
+  it("gives a client that has nothing what is stored, with its version, and calls no engine for it", async () => {
     const writer = await written(await startNode(t));
     const node = await startNode(t);
     const calls = watched(node);
@@ -102,8 +106,6 @@ describeBothKinds("joining a document of which nothing is in memory", (open) => 
   });
 
   it("does so without a snapshot, and of a document that was never written", async () => {
-    const t = await open();
-    await declare(t);
     const one = await startNode(t);
     const writer = await connect(one, keyOf(freshId()));
     await writer.type("tail only");
@@ -120,8 +122,6 @@ describeBothKinds("joining a document of which nothing is in memory", (open) => 
   });
 
   it("gives a client that knows the snapshot what it may lack of the tail", async () => {
-    const t = await open();
-    await declare(t);
     const one = await startNode(t);
     const writer = await written(one);
     const { key } = writer.document;
@@ -144,8 +144,6 @@ describeBothKinds("joining a document of which nothing is in memory", (open) => 
   });
 
   it("has an engine tell what a client lacks that knows a part of the snapshot", async () => {
-    const t = await open();
-    await declare(t);
     const one = await startNode(t);
     const writer = await connect(one, keyOf(freshId()));
     await writer.type("early");
@@ -164,8 +162,6 @@ describeBothKinds("joining a document of which nothing is in memory", (open) => 
   });
 
   it("is PE422 for a version that is none, and goes on", async () => {
-    const t = await open();
-    await declare(t);
     const writer = await written(await startNode(t));
     const { key } = writer.document;
     const node = await startNode(t);
@@ -180,8 +176,6 @@ describeBothKinds("joining a document of which nothing is in memory", (open) => 
   });
 
   it("has an engine answer where nobody noted the snapshot's version, or where the last update ends", async () => {
-    const t = await open();
-    await declare(t);
     const one = await startNode(t);
     const [first, second] = [await written(one), await written(one)];
     await t.db.query("update perch.document_snapshots set version = null where record_id = $1", [
@@ -202,8 +196,6 @@ describeBothKinds("joining a document of which nothing is in memory", (open) => 
   });
 
   it("has an engine make one update of a tail that is longer than all before it", async () => {
-    const t = await open();
-    await declare(t);
     const writer = await written(await startNode(t));
     await writer.type(randomBytes(40_000).toString("hex"));
     const node = await startNode(t);
@@ -216,8 +208,6 @@ describeBothKinds("joining a document of which nothing is in memory", (open) => 
   });
 
   it("notes the version of a snapshot that is folded", async () => {
-    const t = await open();
-    await declare(t);
     const node = await startNode(t);
     const writer = await written(node);
     await foldDocument(node.db, writer.document);
