@@ -229,7 +229,8 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
       trusted.delete(authorName(append));
       append.reject(refusal(code));
     }
-    if (refused.length > 0) discard(state);
+    // What is tried again must not be found in the copy: it would be taken for known, and acknowledged.
+    if (refused.length > 0 || again.length > 0) discard(state);
     const last = accepted.at(-1);
     const complete = last !== undefined && !result.anew && !partly;
     for (const { append } of accepted) trusted.add(authorName(append));
@@ -303,9 +304,9 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
       // A position that is not beyond ours was given out by a database that has gone back to an earlier state.
       if (code === "PE410" || (seq !== undefined && seq <= batch.entry.afterSeq)) over = true;
       if (code === undefined && seq !== undefined) accepted.push({ append, seqs, seq });
-      else if (code === undefined) again.push(append);
+      else if (code === undefined && own.some((result) => "again" in result)) again.push(append);
       else {
-        refused.push({ append, code });
+        refused.push({ append, code: code ?? "PE422" });
         if (seq !== undefined) partly = true;
       }
     }

@@ -169,7 +169,7 @@ export interface AppendEntry {
   readonly updates: readonly AppendedUpdate[];
 }
 
-/** With neither: an update before it in the document was refused, and it may build on that. */
+/** `again`: not stored, since an update before it in the document was refused and it may build on that. */
 export type AppendResult = { readonly seq: number } | { readonly refused: string } | { readonly again: true };
 
 export interface EntryResult {
