@@ -1,21 +1,8 @@
-import { LoroDoc } from "loro-crdt";
 import { afterEach, expect, it } from "vitest";
 import { describeEachPostgres } from "../../support/databases.js";
-import { ada, cleanUp, connect, declare, freshId, keyOf, startNode, storedText } from "./support.js";
+import { ada, cleanUp, connect, declare, freshId, keyOf, startNode, storedText, typed } from "./support.js";
 
 afterEach(cleanUp);
-
-/** Each text as an update that builds on those before it. */
-function typed(...texts: string[]): Uint8Array[] {
-  const doc = new LoroDoc();
-  const updates: Uint8Array[] = [];
-  doc.subscribeLocalUpdates((update) => updates.push(update));
-  for (const text of texts) {
-    doc.getText("body").insert(doc.getText("body").length, text);
-    doc.commit();
-  }
-  return updates;
-}
 
 describeEachPostgres("what the database refuses of a transaction over many updates", (open) => {
   it("trap 24: takes nothing with it that others wrote, and leaves nothing behind that builds on it", async () => {
@@ -31,12 +18,12 @@ describeEachPostgres("what the database refuses of a transaction over many updat
     const first = reader.type("_");
     await held;
 
-    const [short, long, more] = typed("a", Array.from({ length: 900 }, (_, index) => index).join(), "b") as [
+    const [short, long, more] = typed(["a", Array.from({ length: 900 }, (_, index) => index).join(), "b"]).updates as [
       Uint8Array,
       Uint8Array,
       Uint8Array,
     ];
-    const [other] = typed("c") as [Uint8Array];
+    const [other] = typed("c").updates as [Uint8Array];
     const author = (clientId: string) => ({ ...ada, clientId });
     const results = Promise.allSettled([
       document.append([short], author("one"), undefined),

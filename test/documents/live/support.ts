@@ -120,6 +120,18 @@ export function watch(db: Database): Watched {
   };
 }
 
+/** What somebody types who has nothing yet: each text as an update that builds on those before it. */
+export function typed(texts: Iterable<string>): { updates: Uint8Array[]; peer: string } {
+  const doc = new LoroDoc();
+  const updates: Uint8Array[] = [];
+  doc.subscribeLocalUpdates((update) => updates.push(update));
+  for (const text of texts) {
+    doc.getText("body").insert(doc.getText("body").length, text);
+    doc.commit();
+  }
+  return { updates, peer: doc.peerIdStr };
+}
+
 export interface Client {
   readonly doc: LoroDoc;
   readonly document: LiveDocument;

@@ -55,12 +55,14 @@ describe("a recorded session of two authors", () => {
     await engine.call("a", "load", ["a", { table: "notes", fields: { title: "string", body: "text" } }, null, []]);
     let updates: Uint8Array[] = [];
     let by = 0;
+    let runs = 0;
     let count = 0;
     async function send(): Promise<void> {
       const run = updates;
       updates = [];
       if (run.length === 0) return;
       const taken = await engine.call("a", "importRun", ["a", run.map((update) => [update])]);
+      if (taken.ends !== null) runs++;
       // What is no plain continuation is imported one by one, as ever.
       if (taken.ends === null) for (const update of run) await engine.call("a", "import", ["a", [update]]);
     }
@@ -73,6 +75,7 @@ describe("a recorded session of two authors", () => {
     await send();
     // Enough of either.
     expect(count).toBeGreaterThan(single);
+    expect(runs).toBeGreaterThan(10);
     const { data } = await engine.call("a", "project", ["a"]);
     expect(data).toEqual({ title: null, body: trace.endContent });
 
