@@ -1,6 +1,5 @@
 import { isPerchErrorCode, PerchError } from "../../errors.js";
 import { isNotLoaded } from "../loro/api.js";
-import type { DocumentEngine } from "../loro/engine.js";
 import type { Appendable, Appender, Batch } from "./appender.js";
 import type { Budgets } from "./budgets.js";
 import { innocentAttempts, isLost } from "./content.js";
@@ -13,7 +12,6 @@ const maxBatchUpdates = 500;
 const maxBatchBytes = 2 ** 20;
 
 export interface AppendsParts {
-  readonly engine: DocumentEngine;
   readonly appender: Appender;
   readonly budgets: Budgets;
   /** Whether the copy is older than the database: others appended since, or the table was declared anew. */
@@ -39,13 +37,14 @@ const maxRunBytes = 32 * 1024;
 
 /** The way of appends through one document: import, transaction, readers, acknowledgement. */
 export function createAppends(state: DocumentState, parts: AppendsParts): Appends {
-  const { engine, appender, budgets } = parts;
+  const { appender, budgets } = parts;
   /** Counts the runs that were put back. */
   let putBacks = 0;
   /** Authors that the database let write here; see `takeBatch`. */
   const trusted = new Set<string>();
 
   function startNext(): boolean {
+    if (state.importing === 0 && takeTyped()) return true;
     if (state.importing >= maxImporting) return false;
     const run = takeRun();
     const [first] = run;
@@ -53,6 +52,20 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     state.importing++;
     if (run.length > 1) void startRun(first, run);
     else void start(first);
+    return true;
+  }
+
+  /** The first append that waits, when it only goes on with what its writer typed. Out: whether it did. */
+  function takeTyped(): boolean {
+    const [task] = state.waiting;
+    if (task?.kind !== "append" || task.life !== state.life) return false;
+    const [update, ...others] = task.updates;
+    const ends = update && others.length === 0 ? state.content.takeTyped(update) : undefined;
+    if (!ends) return false;
+    state.waiting.shift();
+    task.known = false;
+    task.ends = ends;
+    stage(task);
     return true;
   }
 
@@ -90,12 +103,13 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     };
     try {
       const updates = run.map((append) => append.updates);
-      const { ends } = await engine.call(state.id, "importRun", [state.id, updates], { spent });
+      const { ends, room } = await state.content.call("importRun", [updates], { spent });
       if (first.life !== state.life) refuse();
       else if (generation !== state.content.generation) putBack(state.waiting, run);
       else if (!ends) again();
       else {
         budgets.charge(first.author.userId, spentMs / run.length, false);
+        state.content.took(updates.flat().at(-1), room);
         for (const [index, append] of run.entries()) {
           append.known = false;
           append.ends = ends[index] ?? null;
@@ -121,14 +135,17 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
       spentMs = ms;
     };
     try {
-      const { changed, ends, updates } = await engine.call(state.id, "import", [state.id, append.updates], { spent });
+      const { changed, ends, updates, room } = await state.content.call("import", [append.updates], { spent });
       budgets.charge(append.author.userId, spentMs, false);
       append.known = !changed;
       append.ends = ends;
       if (updates) append.updates = updates;
       if (append.life !== state.life) append.reject(ended());
       else if (generation !== state.content.generation) putBack(state.waiting, [append]);
-      else stage(append);
+      else {
+        state.content.took(changed && append.updates.length === 1 ? append.updates[0] : undefined, room);
+        stage(append);
+      }
     } catch (error) {
       if (!isLost(error)) budgets.charge(append.author.userId, spentMs + damage(error, state.content.loadMs), true);
       if (append.life !== state.life) append.reject(ended());

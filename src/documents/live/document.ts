@@ -117,7 +117,6 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   const news = createNews(state, parts.refresher);
   const loader = createLoader(state, { db, news });
   const appends = createAppends(state, {
-    engine,
     appender: parts.appender,
     budgets: parts.budgets,
     stale: loader.stale,

@@ -81,7 +81,7 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
         await loader.load();
       }
       try {
-        const made = await engine.call(id, "exportFrom", [id, version]);
+        const made = await content.call("exportFrom", [version]);
         keeping(version, made);
         return made;
       } catch (error) {
@@ -111,15 +111,15 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
       return state.position;
     },
     async project() {
-      const { data } = await withCopy(() => engine.call(id, "project", [id]));
+      const { data } = await withCopy(() => content.call("project", []));
       return data;
     },
     async projectAt(version) {
-      const { data } = await withCopy(() => engine.call(id, "projectAt", [id, version]));
+      const { data } = await withCopy(() => content.call("projectAt", [version]));
       return data;
     },
     async snapshot() {
-      const made = await withCopy(() => engine.call(id, "snapshot", [id]));
+      const made = await withCopy(() => content.call("snapshot", []));
       loader.sizes.snapshot = made.snapshot.byteLength;
       return made;
     },
@@ -145,14 +145,14 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
       const session: MergeSession = {
         async importUpdate(update) {
           const [plain = update] = isPacked([update]) ? await unpacked(engine, id, [update]) : [update];
-          const result = await trying(() => engine.call(id, "import", [id, [plain]]));
+          const result = await trying(() => content.call("import", [[plain]]));
           if (!result.changed) return { update: null, ends: null };
           const [stored = plain] = result.updates ?? [];
           merged.push(stored);
           return { update: stored, ends: result.ends };
         },
         async applyPatch(patch, base) {
-          const { update, ends } = await trying(() => engine.call(id, "patch", [id, patch, base]));
+          const { update, ends } = await trying(() => content.call("patch", [patch, base]));
           if (!update) return { update: null, ends: null };
           merged.push(update);
           return { update, ends };

@@ -54,13 +54,18 @@ export interface DocumentThreadApi {
   import(
     id: string,
     updates: readonly Uint8Array[],
-  ): Version & { changed: boolean; ends: Ends; updates: Uint8Array[] | null };
+  ): Version & { changed: boolean; ends: Ends; updates: Uint8Array[] | null; room: number };
   /**
    * The appends of one writer that wait together, as one: what importing costs besides the operations is paid once. All or none, as
    * `import`. Out: for each append where its operations end; null, with nothing done, when an append does more than go on where
    * its peers stood: then they are for `import`, one by one. Errors: as `import`, of any of them.
    */
-  importRun(id: string, appends: readonly (readonly Uint8Array[])[]): { ends: Ends[] | null };
+  importRun(id: string, appends: readonly (readonly Uint8Array[])[]): { ends: Ends[] | null; room: number };
+  /**
+   * Merges updates that go on with typing (see typing.ts), in order, and looks at none of them: whoever calls has. `room`, above: the bytes
+   * of such that the document has room for; beyond, they are for `import`. Errors: PE422, should one not merge after all.
+   */
+  importTyped(id: string, updates: readonly Uint8Array[]): void;
   /** What a reader with `version` lacks; no updates when nothing. Errors: PE422 for a version that does not decode. */
   exportFrom(id: string, version: Uint8Array): Version & { updates: Uint8Array[] };
   /** The whole history in one blob. */

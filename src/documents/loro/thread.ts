@@ -20,6 +20,7 @@ import { project } from "./projection.js";
 import { lateForLife, missingBase, refused, tooLarge } from "./refusals.js";
 import { checkReuse } from "./reuse.js";
 import { addSpan, blobPeers, blobSpans, countAll, countNew, type Spans } from "./spans.js";
+import { maxTypedBytes } from "./typing.js";
 import { checkPatch } from "./values.js";
 import { atVersion, decodeVersion, encodedVersion } from "./version.js";
 import { projectAt, revertTo } from "./versions.js";
@@ -66,19 +67,20 @@ function importUpdates(id: string, given: readonly Uint8Array[]) {
   const result = orDrop(id, () => {
     const spans = takeInChecked(held, updates, limits);
     cache.grow(id, totalLength(updates));
-    return { changed: spans.size > 0, ends: endsOf(spans), version: encodedVersion(doc) };
+    return { changed: spans.size > 0, ends: endsOf(spans), version: encodedVersion(doc), room: roomIn(held) };
   });
   return transferring({ ...result, updates: replaced ? updates : null }, replaced ? updates : []);
 }
 
-function importRun(id: string, appends: readonly (readonly Uint8Array[])[]): { ends: Ends[] | null } {
+function importRun(id: string, appends: readonly (readonly Uint8Array[])[]) {
   const held = cache.get(id);
   const updates = appends.flat();
   for (const update of updates) checkEnvelope(update, limits.updateBytes);
-  if (updates.some((update) => modeOf(update) === "snapshot")) return { ends: null };
+  const unfit = { ends: null, room: 0 };
+  if (updates.some((update) => modeOf(update) === "snapshot")) return unfit;
   checkLife(held.ended, updates);
   const runs = withHandle(held.doc.oplogVersion(), (version) => continuing(version, appends));
-  if (!runs) return { ends: null };
+  if (!runs) return unfit;
   checkSize(held, totalLength(updates));
   return orDrop(id, () => {
     const spans = takeInChecked(held, updates, limits, takeInOneByOne);
@@ -87,8 +89,22 @@ function importRun(id: string, appends: readonly (readonly Uint8Array[])[]): { e
     if (spans.size !== last.size || [...spans].some(([peer, { end }]) => last.get(peer)?.end !== end))
       throw refused("its headers do not say what it holds");
     cache.grow(id, totalLength(updates));
-    return { ends: runs.map(endsOf) };
+    return { ends: runs.map(endsOf), room: roomIn(held) };
   });
+}
+
+function importTyped(id: string, updates: readonly Uint8Array[]): void {
+  const held = cache.get(id);
+  orDrop(id, () => {
+    mergeAll(held.doc, updates, updates.length);
+    cache.grow(id, totalLength(updates));
+  });
+}
+
+/** None where a keystroke could be over a limit by itself. */
+function roomIn({ blobBytes }: HeldDocument): number {
+  if (Math.min(limits.updateBytes, limits.updateOps) < maxTypedBytes) return 0;
+  return Math.max(0, limits.documentBytes - blobBytes);
 }
 
 /** What each append adds; undefined when one repeats, overlaps, leaves out or is too much: that takes a closer look. */
@@ -287,6 +303,7 @@ serve<DocumentThreadApi>(
     unpack,
     import: importUpdates,
     importRun,
+    importTyped,
     exportFrom,
     snapshot,
     project: (id) => {

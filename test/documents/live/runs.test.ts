@@ -1,23 +1,21 @@
 import fc from "fast-check";
 import { LoroDoc } from "loro-crdt";
 import { afterEach, beforeAll, expect, it } from "vitest";
-import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
 import { describeBothKinds, type TestDatabase } from "../../support/databases.js";
-import { ada, cleanUp, cleanup, connect, declare, freshId, keyOf, startNode, storedText, typed } from "./support.js";
+import {
+  ada,
+  cleanUp,
+  connect,
+  countingEngine,
+  declare,
+  freshId,
+  keyOf,
+  startNode,
+  storedText,
+  typed,
+} from "./support.js";
 
 afterEach(cleanUp);
-
-/** An engine that counts its calls by method. */
-function countingEngine(): { engine: DocumentEngine; calls: Record<string, number> } {
-  const inner = createDocumentEngine({ threads: 1 });
-  cleanup(() => inner.close());
-  const calls: Record<string, number> = {};
-  const call: DocumentEngine["call"] = (key, method, args, options) => {
-    calls[method] = (calls[method] ?? 0) + 1;
-    return inner.call(key, method, args, options);
-  };
-  return { engine: { ...inner, call }, calls };
-}
 
 const forged = Uint8Array.of(1, 2, 3, 4);
 

@@ -11,6 +11,7 @@ import {
   type LiveLimits,
 } from "../../../src/documents/live.js";
 import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
+import type { DocumentLimits } from "../../../src/documents/loro/limits.js";
 import type { TestDatabase } from "../../support/databases.js";
 
 export const ada: Author = { userId: "ada", clientId: "ada-1" };
@@ -193,6 +194,21 @@ export async function connect(node: Node, key: DocumentKey, author: Author = ada
     send,
     leave,
   };
+}
+
+/** An engine that counts its calls by method. */
+export function countingEngine(limits: Partial<DocumentLimits> = {}): {
+  engine: DocumentEngine;
+  calls: Record<string, number>;
+} {
+  const inner = createDocumentEngine({ threads: 1, limits });
+  cleanup(() => inner.close());
+  const calls: Record<string, number> = {};
+  const call: DocumentEngine["call"] = (key, method, args, options) => {
+    calls[method] = (calls[method] ?? 0) + 1;
+    return inner.call(key, method, args, options);
+  };
+  return { engine: { ...inner, call }, calls };
 }
 
 /** The body that is stored, as a reader of the tables would build it. */
