@@ -1,15 +1,18 @@
 import { type ImportStatus, LoroDoc, type PeerID, VersionVector } from "loro-crdt";
+import { joinUpdates } from "./envelope.js";
 import { withHandle } from "./handles.js";
 import { missingBase, refused } from "./refusals.js";
 import { addSpan, type Spans } from "./spans.js";
 
 /** More than this many updates are cheaper in one batch, fewer one by one. */
 const fewUpdates = 16;
+/** What is copied to import many as one. */
+const maxJoinedBytes = 4 * 2 ** 20;
 /** More operations than this at once are taken in by steps of about half as many. */
 const manyOperations = 40_000;
 
 /**
- * Imports updates that were checked when they came. In: how many operations are in them, about.
+ * Imports updates that were checked when they came, each after those it builds on. In: how many operations are in them, about.
  * Errors: PE422 when one builds on operations that neither the document nor the others have; strings of Loro's.
  */
 export function mergeAll(doc: LoroDoc, updates: readonly Uint8Array[], operations: number): void {
@@ -24,8 +27,24 @@ export function mergeAll(doc: LoroDoc, updates: readonly Uint8Array[], operation
     doc.detach();
   }
   const before = operations > manyOperations ? versionOf(doc) : undefined;
-  const spans = takeIn(doc, rest);
-  if (before) bringUp(doc, before, spans);
+  const results = inPieces(rest).map((piece) => doc.import(joinUpdates(piece)));
+  checkComplete(doc, results);
+  if (before) bringUp(doc, before, successOf(results));
+}
+
+/** In the same order. */
+function inPieces(updates: readonly Uint8Array[]): Uint8Array[][] {
+  const pieces: Uint8Array[][] = [];
+  let bytes = maxJoinedBytes;
+  for (const update of updates) {
+    bytes += update.length;
+    if (bytes > maxJoinedBytes) {
+      pieces.push([]);
+      bytes = update.length;
+    }
+    pieces.at(-1)?.push(update);
+  }
+  return pieces;
 }
 
 /** Imports updates. Out: the operations that were new; when the document is detached, it has them, but does not show them yet. */

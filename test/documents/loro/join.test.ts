@@ -1,0 +1,83 @@
+import fc from "fast-check";
+import { LoroDoc } from "loro-crdt";
+import { describe, expect, test } from "vitest";
+import { checkEnvelope, joinUpdates } from "../../../src/documents/loro/envelope.js";
+import { mergeAll } from "../../../src/documents/loro/merge.js";
+import { countAll } from "../../../src/documents/loro/spans.js";
+import { seededRandom } from "../../support/traces.js";
+import { newClient, randomCommit } from "./support/edits.js";
+
+/** What some clients made in a session, each update behind those it builds on. */
+function session(seed: number, commits: number, clients: number): Uint8Array[] {
+  const random = seededRandom(seed);
+  const made: Uint8Array[] = [];
+  const replicas = Array.from({ length: clients }, () => {
+    const doc = newClient();
+    let seen = 0;
+    doc.subscribeLocalUpdates((update) => made.push(update));
+    return {
+      doc,
+      catchUp() {
+        for (const update of made.slice(seen)) doc.import(update);
+        seen = made.length;
+      },
+    };
+  });
+  for (let commit = 0; commit < commits; commit++) {
+    const replica = replicas[Math.floor(random() * clients)] ?? replicas[0];
+    if (random() < 0.6) replica?.catchUp();
+    if (replica) randomCommit(replica.doc, random);
+  }
+  return made;
+}
+
+/** All that a document is: what it shows, and every operation there ever was. */
+function whole(doc: LoroDoc) {
+  const { changes } = doc.exportJsonUpdates(undefined, undefined, false);
+  // Of those that are concurrent, any may come first.
+  return { shown: doc.toJSON(), operations: changes.sort((a, b) => (a.id < b.id ? -1 : 1)) };
+}
+
+describe("updates joined to one", () => {
+  test("are the same as one after the other, for a document that is empty or has some of them", () => {
+    fc.assert(
+      fc.property(
+        fc.integer(),
+        fc.integer({ min: 1, max: 60 }),
+        fc.integer({ min: 1, max: 4 }),
+        fc.double({ min: 0, max: 1, noNaN: true }),
+        (seed, commits, clients, share) => {
+          const updates = session(seed, commits, clients);
+          const [apart, together, known] = [newClient(), newClient(), newClient()];
+          for (const update of updates) apart.import(update);
+          if (updates.length === 0) return;
+          const blob = joinUpdates(updates);
+          expect(checkEnvelope(blob)).toBe("updates");
+          expect(countAll([blob])).toBe(countAll(updates));
+          together.import(blob);
+          for (const update of updates.slice(0, Math.floor(updates.length * share))) known.import(update);
+          known.import(blob);
+          expect(whole(together)).toEqual(whole(apart));
+          expect(whole(known)).toEqual(whole(apart));
+        },
+      ),
+      { numRuns: 60 },
+    );
+  });
+
+  test("are merged in pieces where they are many, and are refused where one lacks what it builds on", () => {
+    const typist = new LoroDoc();
+    const updates: Uint8Array[] = [];
+    typist.subscribeLocalUpdates((update) => updates.push(update));
+    for (let letter = 0; letter < 12; letter++) {
+      typist.getMap("fields").set("title", String(letter).repeat(1_000_000));
+      typist.commit();
+    }
+    const copy = new LoroDoc();
+    mergeAll(copy, updates, 12);
+    expect(whole(copy)).toEqual(whole(typist));
+    expect(copy.isDetached()).toBe(false);
+    const lacking = new LoroDoc();
+    expect(() => mergeAll(lacking, [updates[0], updates[2]] as Uint8Array[], 2)).toThrow("builds on updates");
+  });
+});
