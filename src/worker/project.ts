@@ -1,29 +1,18 @@
 import type { Queryable } from "../database/types.js";
 import type { DocumentKey } from "../documents/key.js";
 import type { LiveDocument } from "../documents/live.js";
+import type { Recorder } from "./recorder.js";
 import { lockTimeoutMs, shouldFold, type WorkerSettings } from "./settings.js";
 import type { WorkerLog } from "./worker.js";
 
 export interface ProjectOptions {
   readonly db: Queryable;
+  readonly recorder: Recorder;
   readonly log: WorkerLog;
   readonly settings: WorkerSettings;
 }
 
-interface ProjectedRow {
-  logged_seq: number | null;
-  tail_count: number;
-  tail_bytes: number;
-}
-
 // Locks are waited for as long as in `claimSql` of the inbox, and for the same reason.
-const projectSql = `
-  with patience as materialized (select set_config('lock_timeout', $8, true) as set)
-  select p.*
-    from patience
-   cross join lateral perch.project_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, seq => $5,
-                                             data => $6::jsonb, size => case when patience.set is not null then $7::bigint end) p`;
-
 const foldSql = `
   with patience as materialized (select set_config('lock_timeout', $7, true) as set)
   select perch.fold_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, snapshot => $5,
@@ -36,7 +25,7 @@ const foldSql = `
  * Out: when both are committed. A failed fold is logged only, since the projection stands and the next one folds.
  */
 export async function projectDocument(
-  { db, log, settings }: ProjectOptions,
+  { db, recorder, log, settings }: ProjectOptions,
   document: LiveDocument,
   taken: () => void = () => undefined,
 ): Promise<void> {
@@ -48,11 +37,11 @@ export async function projectDocument(
   });
   const json = JSON.stringify(data);
   const size = Buffer.byteLength(json);
-  const [row] = await db.query<ProjectedRow>(projectSql, [...address(document.key), seq, json, size, lockTimeoutMs]);
-  // Deleted meanwhile.
-  if (!row) return;
-  document.projected(size, { updates: row.tail_count, bytes: row.tail_bytes });
-  if (!shouldFold({ count: row.tail_count, bytes: row.tail_bytes }, document.snapshotBytes, settings)) return;
+  const recorded = await recorder.record({ key: document.key, seq, json, size });
+  if (!recorded) return;
+  const { tail } = recorded;
+  document.projected(size, { updates: tail.count, bytes: tail.bytes });
+  if (!shouldFold(tail, document.snapshotBytes, settings)) return;
   try {
     await foldDocument(db, document);
   } catch (error) {

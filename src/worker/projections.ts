@@ -4,6 +4,7 @@ import type { LiveDocument, LiveDocuments } from "../documents/live.js";
 import { createErrands } from "./errands.js";
 import { type KeyRow, keyOf } from "./inbox.js";
 import { projectDocument } from "./project.js";
+import { createRecorder } from "./recorder.js";
 import { projectionDelay, quietTime, type WorkerSettings } from "./settings.js";
 import type { WorkerLog } from "./worker.js";
 
@@ -44,6 +45,8 @@ interface Dirty {
 const claimMs = 15_000;
 /** Overdue documents claimed at a time. */
 const maxClaimed = 32;
+/** Documents being projected at a time. */
+const maxTogether = 16;
 
 // A claim is a due time in the future: it needs no transaction that stays open, and ends by itself when its worker dies. Documents
 // are given the time that the worker which took the edits may wait (see projectionDelay), and some more: $1, and $5 for large ones.
@@ -71,7 +74,9 @@ const queuedSql = `
  * makes the projection by its own clock; only what is overdue is claimed, for a while, by whoever finds it first.
  */
 export function createProjections({ db, live, log, settings }: ProjectionsOptions): Projections {
-  const errands = createErrands("projecting a document", settings.concurrency, log);
+  const errands = createErrands("projecting a document", maxTogether, log);
+  const recorder = createRecorder(db, settings.concurrency);
+  const options = { db, recorder, log, settings };
   const dirty = new Map<string, Dirty>();
   let closed = false;
 
@@ -115,7 +120,7 @@ export function createProjections({ db, live, log, settings }: ProjectionsOption
       return;
     }
     entry.shared = false;
-    await projectDocument({ db, log, settings }, document, () => {
+    await projectDocument(options, document, () => {
       entry.firstAt = undefined;
     });
   }
@@ -138,7 +143,7 @@ export function createProjections({ db, live, log, settings }: ProjectionsOption
     try {
       // Nobody may be reading it here, so nothing has kept it up to date.
       await document.refresh();
-      await projectDocument({ db, log, settings }, document);
+      await projectDocument(options, document);
     } finally {
       document.release();
     }
