@@ -33,11 +33,8 @@ export async function readLiveDocument(
   try {
     // Other nodes may have written what the version has in it.
     if (seq === undefined || document.position < seq) await document.refresh();
-    return await document.exclusive(async (held) =>
-      version === undefined || seq === undefined
-        ? { seq: held.position, data: await held.project() }
-        : { seq, data: await held.projectAt(version) },
-    );
+    if (version === undefined || seq === undefined) return await document.project();
+    return await document.exclusive(async (held) => ({ seq, data: await held.projectAt(version) }));
   } finally {
     document.release();
   }

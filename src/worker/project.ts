@@ -29,15 +29,10 @@ export async function projectDocument(
   document: LiveDocument,
   taken: () => void = () => undefined,
 ): Promise<void> {
-  // The section ends with the engine's answer: writers do not wait for the database.
-  const { data, seq } = await document.exclusive(async (held) => {
-    const projected = { data: await held.project(), seq: held.position };
-    taken();
-    return projected;
-  });
+  const { data, seq } = await document.project(taken);
   const json = JSON.stringify(data);
   const size = Buffer.byteLength(json);
-  const recorded = await recorder.record({ key: document.key, seq, json, size });
+  const recorded = await recorder.record({ document, seq, json, size });
   if (!recorded) return;
   const { tail } = recorded;
   document.projected(size, { updates: tail.count, bytes: tail.bytes });
@@ -51,10 +46,7 @@ export async function projectDocument(
 
 /** Stores a snapshot that covers the present position. Out: false when somebody else has stored a newer one. */
 export async function foldDocument(db: Queryable, document: LiveDocument): Promise<boolean> {
-  const { snapshot, version, seq } = await document.exclusive(async (held) => ({
-    ...(await held.snapshot()),
-    seq: held.position,
-  }));
+  const { snapshot, version, seq } = await document.snapshot();
   const [row] = await db.query<{ folded: boolean }>(foldSql, [
     ...address(document.key),
     snapshot,

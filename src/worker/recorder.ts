@@ -1,11 +1,11 @@
 import type { Queryable } from "../database/types.js";
-import type { DocumentKey } from "../documents/key.js";
+import type { LiveDocument } from "../documents/live.js";
 import { lockTimeoutMs } from "./settings.js";
 
 /** What a document's record is to show. */
 export interface Projection {
-  readonly key: DocumentKey;
-  /** The position that it has at. */
+  readonly document: Pick<LiveDocument, "key" | "locked">;
+  /** The position that it shows. */
   readonly seq: number;
   readonly json: string;
   /** Bytes of that. */
@@ -95,6 +95,7 @@ export function createRecorder(db: Queryable, lanes: number): Recorder {
 
   /** Out: false when each is to be tried by itself. */
   async function attempt(tasks: readonly Task[]): Promise<boolean> {
+    const unlock = tasks.map(({ projection }) => projection.document.locked());
     try {
       const rows = await send(tasks.map(({ projection }) => projection));
       const recorded = new Map(rows.map((row) => [row.ordinal, row]));
@@ -105,16 +106,18 @@ export function createRecorder(db: Queryable, lanes: number): Recorder {
     } catch (error) {
       if (tasks.length > 1) return false;
       for (const { reject } of tasks) reject(error);
+    } finally {
+      for (const unlocked of unlock) unlocked();
     }
     return true;
   }
 
   function send(projections: readonly Projection[]): Promise<Row[]> {
     return db.query<Row>(recordSql, [
-      projections[0]?.key.spaceId,
-      projections.map(({ key }) => key.appId),
-      projections.map(({ key }) => key.tableName),
-      projections.map(({ key }) => key.recordId),
+      projections[0]?.document.key.spaceId,
+      projections.map(({ document }) => document.key.appId),
+      projections.map(({ document }) => document.key.tableName),
+      projections.map(({ document }) => document.key.recordId),
       projections.map(({ seq }) => seq),
       projections.map(({ json }) => json),
       projections.map(({ size }) => size),
@@ -125,7 +128,7 @@ export function createRecorder(db: Queryable, lanes: number): Recorder {
   return {
     record(projection) {
       return new Promise((resolve, reject) => {
-        const { spaceId } = projection.key;
+        const { spaceId } = projection.document.key;
         const tasks = waiting.get(spaceId) ?? [];
         tasks.push({ projection, resolve, reject });
         waiting.set(spaceId, tasks);

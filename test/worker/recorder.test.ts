@@ -1,4 +1,5 @@
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import type { LiveDocument } from "../../src/documents/live.js";
 import { createRecorder, type Projection } from "../../src/worker/recorder.js";
 import { cleanUp, connect, declare, eventually, freshId, keyOf, startNode } from "../documents/live/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
@@ -15,9 +16,9 @@ describe("records of many documents", () => {
     await declare(t);
   });
 
-  const title = (key: Projection["key"], seq: number, text: string): Projection => {
+  const title = (document: LiveDocument, seq: number, text: string): Projection => {
     const json = JSON.stringify({ title: text, body: null });
-    return { key, seq, json, size: json.length };
+    return { document, seq, json, size: json.length };
   };
 
   /** A node, and documents of a space with one edit each. */
@@ -27,7 +28,7 @@ describe("records of many documents", () => {
       Array.from({ length: count }, () => connect(node, keyOf(freshId(), spaceId), { userId: spaceId.slice(1) })),
     );
     await Promise.all(clients.map((client) => client.type("x")));
-    return { node, keys: clients.map(({ document }) => document.key) };
+    return { node, documents: clients.map(({ document }) => document) };
   }
 
   it("are written in few transactions, one of a space at a time, and others beside it", async () => {
@@ -35,12 +36,12 @@ describe("records of many documents", () => {
     const recorder = createRecorder(mine.node.db, 4);
     mine.node.db.counted();
     const results = await Promise.all(
-      [...mine.keys, ...theirs.keys].map((key) => recorder.record(title(key, 1, "together"))),
+      [...mine.documents, ...theirs.documents].map((document) => recorder.record(title(document, 1, "together"))),
     );
     expect(results).toEqual(Array(43).fill({ tail: { count: 1, bytes: expect.any(Number) } }));
     // Sixteen at a time.
     expect(mine.node.db.counted()).toEqual({ project_documents: 4 });
-    for (const key of [...mine.keys, ...theirs.keys])
+    for (const { key } of [...mine.documents, ...theirs.documents])
       expect(await record(t.db, key)).toMatchObject({ title: "together" });
     const log = await t.db.query<{ seq: number }>(
       "select seq from perch.sync_changes where space_id = '~ada' order by seq",
@@ -49,22 +50,22 @@ describe("records of many documents", () => {
   });
 
   it("that cannot be written, or are of a deleted document, keep no others from being written", async () => {
-    const { node, keys } = await edited(5);
-    const [bad, gone, ...good] = keys as [Projection["key"], Projection["key"], ...Projection["key"][]];
+    const { node, documents } = await edited(5);
+    const [bad, gone, ...good] = documents as [LiveDocument, LiveDocument, ...LiveDocument[]];
     await t.asUser("ada", (tx) =>
-      tx.query("select perch.delete_document($1, $2, $3)", [gone.appId, gone.tableName, gone.recordId]),
+      tx.query("select perch.delete_document($1, $2, $3)", [gone.key.appId, gone.key.tableName, gone.key.recordId]),
     );
     const recorder = createRecorder(node.db, 4);
     const attempts = [
       recorder.record({ ...title(bad, 1, "bad"), json: "{" }),
       recorder.record(title(gone, 1, "gone")),
-      ...good.map((key) => recorder.record(title(key, 1, "good"))),
+      ...good.map((document) => recorder.record(title(document, 1, "good"))),
     ];
     const [first, second, ...others] = await Promise.allSettled(attempts);
     expect(first).toMatchObject({ status: "rejected", reason: { code: "22P02" } });
     expect(second).toEqual({ status: "fulfilled", value: undefined });
     expect(others.map(({ status }) => status)).toEqual(["fulfilled", "fulfilled", "fulfilled"]);
-    for (const key of good) expect(await record(t.db, key)).toMatchObject({ title: "good" });
+    for (const { key } of good) expect(await record(t.db, key)).toMatchObject({ title: "good" });
   });
 
   it("are written beside appends, patches and deletions of the same documents, without a deadlock", async () => {

@@ -62,10 +62,7 @@ describe("a patch that was based on an older position", () => {
     const { t, node, key, reader } = await started("one two");
     const positions = [reader.document.position];
     const fold = async () => {
-      const { snapshot, seq } = await reader.document.exclusive(async (held) => ({
-        ...(await held.snapshot()),
-        seq: held.position,
-      }));
+      const { snapshot, seq } = await reader.document.snapshot();
       await node.db.query(
         "select perch.fold_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, snapshot => $5, seq => $6)",
         [key.spaceId, key.appId, key.tableName, key.recordId, snapshot, seq],

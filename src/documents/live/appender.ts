@@ -68,10 +68,14 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
   let ownBusy = 0;
   let scheduled = false;
 
-  /** Not at once: answers of the engine that have arrived already, and stand behind this one in the event loop, come along. */
   function wake(document: Appendable): void {
     (apart.has(document) ? own : shared).add(document);
-    if (scheduled || (sharedBusy && own.size === 0)) return;
+    if (!sharedBusy || own.size > 0) nextSoon();
+  }
+
+  /** Not at once: what has arrived already, and stands behind this in the event loop, comes along. */
+  function nextSoon(): void {
+    if (scheduled) return;
     scheduled = true;
     setImmediate(() => {
       scheduled = false;
@@ -127,8 +131,7 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
       failure = error;
     }
     sharedBusy = false;
-    // The next transaction sets out first: what follows here is work for this process alone.
-    next();
+    nextSoon();
     const kind = results ? undefined : failureOf(failure);
     for (const [index, [document, batch]] of sent.entries()) {
       const result = results?.[index];

@@ -5,7 +5,7 @@ import type { Appender } from "./appender.js";
 import { createAppends, ended } from "./appends.js";
 import type { Backfills, Exported } from "./backfills.js";
 import type { Budgets } from "./budgets.js";
-import { createContent } from "./content.js";
+import { createContent, isLost } from "./content.js";
 import { createHold } from "./hold.js";
 import { createIntake } from "./intake.js";
 import { createLoader } from "./loader.js";
@@ -22,7 +22,8 @@ import type { Warmable, Warming } from "./warming.js";
  *
  *   append    import into the copy → ready → one transaction with whatever else waits → readers told, writer acknowledged
  *   news      read what others appended → import into the copy → readers told
- *   section   projection, folding, merging of the inbox; a join that needs the copy, or the database: alone
+ *   section   projection, folding, merging of the inbox; a join that needs the copy, or the database: alone (a question to the copy:
+ *             until it is asked)
  *   load      build the copy from the database: alone
  *
  * Only committed updates leave this node. The copy runs ahead of the database between an import and the end of its transaction,
@@ -47,6 +48,17 @@ import type { Warmable, Warming } from "./warming.js";
  * turn as well, but for those of an append, and a join waits for the appends that came before it: its client may know of them.
  * A new life, or a table declared anew, makes what was read count no more.
  */
+
+/** What became of a promise, to be looked at later. */
+function outcome<T>(promise: Promise<T>): Promise<{ value?: T; error?: unknown }> {
+  return promise.then(
+    (value) => ({ value }),
+    (error: unknown) => ({ error }),
+  );
+}
+
+/** Longer than any lock should last; then appends are sent again, and wait in the database if they must. */
+const longestLockMs = 250;
 
 export interface DocumentParts {
   readonly db: Database;
@@ -107,6 +119,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     ready: [],
     importing: 0,
     storing: false,
+    lockedUntil: 0,
     busy: false,
     behind: false,
     pump,
@@ -191,6 +204,28 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     return new Promise((resolve, reject) => {
       waiting.push({ kind: "section", order: nextOrder++, run: () => work(hold).then(resolve, reject), reject });
       pump();
+    });
+  }
+
+  /**
+   * A question to the copy, at the present position. The section ends when it is asked: calls of one document are answered in order, so
+   * nothing that is imported from then on is in the answer. Where the copy turns out to be lost, the section lasts until the answer.
+   */
+  async function ask<T extends object>(
+    call: () => Promise<T>,
+    asked: () => void = () => undefined,
+  ): Promise<T & { seq: number }> {
+    const { seq, answer } = await exclusive(async () => {
+      await hold.withCopy(() => Promise.resolve());
+      asked();
+      return { seq: state.position, answer: outcome(call()) };
+    });
+    const { value, error } = await answer;
+    if (value) return { ...value, seq };
+    if (!isLost(error)) throw error;
+    return exclusive(async () => {
+      asked();
+      return { ...(await hold.withCopy(call)), seq: state.position };
     });
   }
 
@@ -282,6 +317,21 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     },
     folded() {
       loader.sizes.tail = { updates: 0, bytes: 0 };
+    },
+    project: (asked) => ask(() => content.call("project", []), asked),
+    async snapshot() {
+      const made = await ask(() => content.call("snapshot", []));
+      loader.sizes.snapshot = made.snapshot.byteLength;
+      return made;
+    },
+    locked() {
+      state.lockedUntil = performance.now() + longestLockMs;
+      const expired = setTimeout(pump, longestLockMs);
+      return () => {
+        clearTimeout(expired);
+        state.lockedUntil = 0;
+        pump();
+      };
     },
     retain() {
       references++;

@@ -110,18 +110,9 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
     get position() {
       return state.position;
     },
-    async project() {
-      const { data } = await withCopy(() => content.call("project", []));
-      return data;
-    },
     async projectAt(version) {
       const { data } = await withCopy(() => content.call("projectAt", [version]));
       return data;
-    },
-    async snapshot() {
-      const made = await withCopy(() => content.call("snapshot", []));
-      loader.sizes.snapshot = made.snapshot.byteLength;
-      return made;
     },
     async merge(tx, work) {
       /** What was merged and is not in the tail yet: a copy that is loaded anew needs it again. */

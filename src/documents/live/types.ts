@@ -66,6 +66,18 @@ export interface LiveDocument {
   refresh(): Promise<void>;
   /** Runs `work` while nothing of this document is under way; what comes meanwhile waits. Do not nest. */
   exclusive<T>(work: (held: HeldDocument) => Promise<T>): Promise<T>;
+  /**
+   * The plain JSON, and the position that it shows: everything committed here before the call is in it. Writers do not wait for it. `asked` is called
+   * when it is determined what it shows.
+   */
+  project(asked?: () => void): Promise<{ readonly seq: number; readonly data: Record<string, unknown> }>;
+  /** The whole history in one blob, its encoded version, and its position; as `project`. Its size becomes the document's `snapshotBytes`. */
+  snapshot(): Promise<{ readonly seq: number; readonly snapshot: Uint8Array; readonly version: Uint8Array }>;
+  /**
+   * The document's row in the database is about to be locked, for a moment: appends to it stay here until then, instead of holding up, in
+   * their common transaction, those to other documents. Out: to be called when it no longer is. Do not nest.
+   */
+  locked(): () => void;
   /** A projection was stored: `projectionBytes` is its size; the tail was then so long. */
   projected(bytes: number, tail: Tail): void;
   /** Everything known here was folded into the snapshot. */
@@ -79,12 +91,8 @@ export interface LiveDocument {
 /** A document inside an exclusive section. Its engine copy holds committed updates only, until `merge` adds others. */
 export interface HeldDocument {
   readonly position: number;
-  /** The plain JSON at `position`. */
-  project(): Promise<Record<string, unknown>>;
   /** The plain JSON at an earlier version. Errors: PE422 when the document never had it. */
   projectAt(version: Ends): Promise<Record<string, unknown>>;
-  /** The whole history at `position`, in one blob, and its encoded version. Its size becomes the document's `snapshotBytes`. */
-  snapshot(): Promise<{ readonly snapshot: Uint8Array; readonly version: Uint8Array }>;
   /** Takes what `work` merges into the engine's copy; see `MergeSession`. */
   merge<T>(tx: Queryable, work: (session: MergeSession) => Promise<T>): Promise<T>;
   /** Call after the transaction of `merge` ended: gives the listeners what it committed, or forgets what it did not. */

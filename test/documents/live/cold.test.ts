@@ -405,7 +405,7 @@ describe("a document that is open and has no copy", () => {
     const document = await two.live.open(key);
     await declare(t, { ...fields, mood: "string" });
     two.live.redeclared("notes", "pages");
-    const shown = await document.exclusive((held) => held.project());
+    const shown = (await document.project()).data;
     expect(shown).toEqual({ title: null, body: "folded and on", mood: null });
     document.release();
   });

@@ -1,7 +1,19 @@
 import { LoroDoc } from "loro-crdt";
 import { afterEach, describe, expect, it } from "vitest";
 import { postgres } from "../../support/databases.js";
-import { ada, cleanUp, connect, declare, eventually, freshId, keyOf, pause, startNode, storedText } from "./support.js";
+import {
+  ada,
+  cleanUp,
+  connect,
+  countingEngine,
+  declare,
+  eventually,
+  freshId,
+  keyOf,
+  pause,
+  startNode,
+  storedText,
+} from "./support.js";
 
 afterEach(cleanUp);
 
@@ -64,14 +76,61 @@ describe("nothing uncommitted leaves a live document", () => {
     const held = node.db.hold(/append_updates/, "before");
     const typing = writer.type(" uncommitted").catch((error: unknown) => error);
     await held;
-    const section = writer.document.exclusive(async (document) => {
-      const snapshot = new LoroDoc();
-      snapshot.import((await document.snapshot()).snapshot);
-      return { projected: (await document.project()).body, kept: snapshot.getText("body").toString() };
-    });
+    const [snapshot, projection] = [writer.document.snapshot(), writer.document.project()];
     node.db.go(lineDead());
     await typing;
-    expect(await section).toEqual({ projected: "committed", kept: "committed" });
+    const kept = new LoroDoc();
+    kept.import((await snapshot).snapshot);
+    expect(kept.getText("body").toString()).toBe("committed");
+    expect(await projection).toMatchObject({ seq: 1, data: { body: "committed" } });
+  });
+
+  it("and writers do not wait for whoever looks at the copy", async () => {
+    const t = await open();
+    await declare(t);
+    const { engine } = countingEngine();
+    let answer: () => void = () => undefined;
+    const answered = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    const call: typeof engine.call = (key, method, args, options) => {
+      const result = engine.call(key, method, args, options);
+      return method === "project" || method === "snapshot" ? answered.then(() => result) : result;
+    };
+    const node = await startNode(t, { engine: { ...engine, call } });
+    const client = await connect(node, keyOf(freshId()));
+    await client.type("before");
+    const [projection, snapshot] = [client.document.project(), client.document.snapshot()];
+    await client.type(", and ");
+    await client.type("after", 0);
+    answer();
+    expect(await projection).toMatchObject({ seq: 1, data: { body: "before" } });
+    const kept = new LoroDoc();
+    kept.import((await snapshot).snapshot);
+    expect(kept.getText("body").toString()).toBe("before");
+    expect((await client.document.project()).data.body).toBe("afterbefore, and ");
+  });
+
+  it("and writers of others do not wait for whoever is about to lock the document, nor its own for long", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const [locked, other] = [await connect(node, keyOf(freshId())), await connect(node, keyOf(freshId()))];
+    await Promise.all([locked.type("a"), other.type("a")]);
+    const unlock = locked.document.locked();
+    let acknowledged = false;
+    const typing = locked.type("b").then(() => {
+      acknowledged = true;
+    });
+    await other.type("b");
+    expect(acknowledged).toBe(false);
+    unlock();
+    await typing;
+    locked.document.locked();
+    const began = performance.now();
+    await locked.type("c");
+    expect(performance.now() - began).toBeGreaterThan(200);
+    expect(await storedText(node.db, locked.document.key)).toBe("abc");
   });
 
   it("and readers get exactly the committed text while several write and many join", async () => {

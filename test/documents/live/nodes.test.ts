@@ -195,10 +195,7 @@ describe("a document open on several nodes", () => {
     await writer.type("a");
     await reader.document.refresh();
     const fold = async () => {
-      const { snapshot, seq } = await writer.document.exclusive(async (held) => ({
-        ...(await held.snapshot()),
-        seq: held.position,
-      }));
+      const { snapshot, seq } = await writer.document.snapshot();
       await t.asWorker((tx) =>
         tx.query(
           "select perch.fold_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, snapshot => $5, seq => $6)",
@@ -293,7 +290,7 @@ describe("a document open on several nodes", () => {
     doc.getText("notes").insert(0, "later");
     doc.commit();
     await client.document.append([doc.export({ mode: "update" })], { userId: "ada" }, undefined);
-    const projected = await client.document.exclusive((held) => held.project());
+    const projected = (await client.document.project()).data;
     expect(projected).toEqual({ title: null, body: "a", notes: "later" });
   });
 });

@@ -21,7 +21,7 @@ import {
 afterEach(cleanUp);
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz";
-const projectedBody = async (document: LiveDocument) => (await document.exclusive((held) => held.project())).body;
+const projectedBody = async (document: LiveDocument) => (await document.project()).data.body;
 
 /** Types letter by letter, each when the one before it is stored. */
 async function typeAll(client: Client, letters: string): Promise<void> {
