@@ -8,7 +8,7 @@ import { playStory, rolledBackTitle, type StoryResult, sqlTitle } from "../../sc
 import { concurrentTrace } from "../support/traces.js";
 
 /** Enough to be killed in twice; `npm run demo` replays the whole session. */
-const keystrokes = 1_500;
+const keystrokes = 1_000;
 
 function beginning(): Schedule {
   const whole = scheduleOf(concurrentTrace());

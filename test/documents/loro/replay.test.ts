@@ -46,7 +46,7 @@ function* replay(trace: ConcurrentTrace): Generator<{ agent: number; update: Uin
 }
 
 /** So many are imported each by itself, the others as live documents do when they come faster than that: by the run of one author. */
-const single = 2_000;
+const single = 1_000;
 const longestRun = 64;
 
 describe("a recorded session of two authors", () => {
