@@ -11,7 +11,7 @@ const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
 const below = (count: number) => Math.floor(Math.random() * count);
 const some = <T>(from: readonly T[]): T => from[below(from.length)] as T;
 
-describeEachPostgres("Under load", (open) => {
+describeEachPostgres("Under load", (open, engine) => {
   let t: TestDatabase;
   let pool: Database;
   const as = <T>(user: string, work: (tx: Transaction) => Promise<T>) =>
@@ -90,7 +90,11 @@ describeEachPostgres("Under load", (open) => {
     });
     const enough = writtenSince();
     const committed = (
-      await Promise.all(Array.from({ length: writers }, (_, n) => write(`w${n}`, () => enough() > 1500)))
+      await Promise.all(
+        Array.from({ length: writers }, (_, n) =>
+          write(`w${n}`, () => enough() > (engine === "Postgres 18" ? 1500 : 500)),
+        ),
+      )
     ).flat();
     stopped = true;
     await bystander;

@@ -1,6 +1,9 @@
 import { spawnSync } from "node:child_process";
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statfsSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { createServer } from "node:http";
+import { freemem } from "node:os";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { TestProject } from "vitest/node";
 import { postgresBinaries } from "./postgres-server.js";
@@ -20,9 +23,45 @@ function build(): void {
   if (tsc.status !== 0) console.error(`The build reports errors:\n${tsc.stdout}${tsc.stderr}`);
 }
 
+const memory = "/dev/shm";
+const needed = 4 * 2 ** 30;
+
+/**
+ * What the tests write goes to memory where there is plenty: a database that is made on a disk, and dropped again, costs more than most
+ * tests do. What they say of durability they say by killing processes, not machines. Out: the folder, or undefined.
+ */
+function folderInMemory(): string | undefined {
+  try {
+    // Of runs that were killed.
+    for (const name of readdirSync(memory)) {
+      const [, pid] = /^perch-tests-(\d+)-/.exec(name) ?? [];
+      if (pid !== undefined && !isRunning(Number(pid))) rmSync(join(memory, name), { recursive: true, force: true });
+    }
+    const { bsize, bavail } = statfsSync(memory);
+    if (bsize * bavail < needed || freemem() < 2 * needed) return undefined;
+    const folder = mkdtempSync(join(memory, `perch-tests-${process.pid}-`));
+    // The servers run as another user.
+    chmodSync(folder, 0o755);
+    return folder;
+  } catch {
+    // No such thing on this system, or not for us: then the usual place.
+    return undefined;
+  }
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    return process.kill(pid, 0);
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
+
 /** Test files run in processes of their own; what they share is made here when the first of them asks for it. */
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   build();
+  const folder = process.env.TMPDIR === undefined ? folderInMemory() : undefined;
+  if (folder !== undefined) process.env.TMPDIR = folder;
   if (!postgresBinaries(15))
     console.warn("Postgres 15 is not installed here: the suites run on PGlite and Postgres 18 only");
   const templates = createTemplates();
@@ -47,5 +86,6 @@ export default async function setup(project: TestProject): Promise<() => Promise
     server.closeAllConnections();
     await templates.close();
     await rm(templates.folder, { recursive: true, force: true });
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true });
   };
 }

@@ -36,7 +36,8 @@ export function checkEnvelope(blob: Uint8Array, maxBytes = Number.POSITIVE_INFIN
 }
 
 /**
- * Several updates as one: behind the header an updates blob is a row of blocks, each with its length, so theirs can stand in one row.
+ * Several updates as one: behind the header an updates blob is a row of blocks, each with its length, and Loro takes none with anything
+ * else in it; so theirs can stand in one row.
  * Imported together they cost a quarter or less of what they cost one by one. In: one or more blobs that were checked, none of them a snapshot.
  */
 export function joinUpdates(updates: readonly Uint8Array[]): Uint8Array {

@@ -176,7 +176,8 @@ describe("typing", () => {
     expect(refusal).toBeUndefined();
     expect(stored).toBeGreaterThan(6_000);
     const random = seededRandom(1);
-    const noise = typed(Array.from({ length: 150 }, () => String(random()))).updates;
+    const line = () => Array.from({ length: 60 }, () => String.fromCharCode(33 + Math.floor(random() * 90))).join("");
+    const noise = typed(Array.from({ length: 300 }, line)).updates;
     const answers = await Promise.allSettled(noise.map((update) => reader.document.append([update], ada, undefined)));
     expect(answers.find((answer) => answer.status === "rejected")?.reason).toMatchObject({
       code: "PE413",

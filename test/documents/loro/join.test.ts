@@ -5,6 +5,7 @@ import { checkEnvelope, joinUpdates } from "../../../src/documents/loro/envelope
 import { mergeAll } from "../../../src/documents/loro/merge.js";
 import { countAll } from "../../../src/documents/loro/spans.js";
 import { seededRandom } from "../../support/traces.js";
+import { repairChecksum } from "./support/corrupt.js";
 import { newClient, randomCommit } from "./support/edits.js";
 
 /** What some clients made in a session, each update behind those it builds on. */
@@ -63,6 +64,19 @@ describe("updates joined to one", () => {
       ),
       { numRuns: 60 },
     );
+  });
+
+  test("could not be joined if anything but blocks might stand in one: Loro takes no such update", () => {
+    const [update = new Uint8Array()] = session(1, 1, 1);
+    const random = seededRandom(5);
+    const tails = [[0], [0, 0], [1, 0], [5, 0, 0, 0, 0, 0], [200, 1], [19, ...Array(19).fill(0)]];
+    for (let index = 0; index < 500; index++) {
+      tails.push(Array.from({ length: 1 + (index % 40) }, () => Math.floor(random() * (index % 2 ? 256 : 3))));
+    }
+    for (const tail of tails) {
+      const longer = repairChecksum(Uint8Array.from([...update, ...tail]));
+      expect(() => new LoroDoc().import(longer), String(tail)).toThrow();
+    }
   });
 
   test("are merged in pieces where they are many, and are refused where one lacks what it builds on", () => {
