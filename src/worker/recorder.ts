@@ -35,7 +35,8 @@ interface Row {
   tail_bytes: number;
 }
 
-/** One transaction: its documents are locked until it commits. */
+/** One transaction, whose documents are locked until it commits: so a part of those that wait, and each by itself while they are few. */
+const share = 8;
 const maxDocuments = 16;
 const maxBytes = 2 ** 18;
 
@@ -80,11 +81,12 @@ export function createRecorder(db: Queryable, lanes: number): Recorder {
 
   function take(spaceId: string): Task[] {
     const all = waiting.get(spaceId) ?? [];
+    const most = Math.min(maxDocuments, Math.ceil(all.length / share));
     let count = 0;
     let bytes = 0;
     for (const { projection } of all) {
       bytes += projection.size;
-      if (count > 0 && (count === maxDocuments || bytes > maxBytes)) break;
+      if (count > 0 && (count === most || bytes > maxBytes)) break;
       count++;
     }
     // Whoever has had a turn is last in line for the next.
