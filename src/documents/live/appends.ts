@@ -186,7 +186,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
    * stand on the refused one, be stored without what it depends on. Of one author all are let in, or none.
    */
   function takeBatch(): Batch | undefined {
-    if (state.storing || state.busy || performance.now() < state.lockedUntil) return undefined;
+    if (state.storing || state.busy || state.locked) return undefined;
     const appends: Append[] = [];
     const updates: AppendedUpdate[] = [];
     let bytes = 0;

@@ -16,6 +16,9 @@ export function isLost(error: unknown): boolean {
   return error instanceof EngineLost || isNotLoaded(error);
 }
 
+/** After these it is not known where the writers stand. */
+const changes: ReadonlySet<string> = new Set(["import", "importRun", "patch", "revert"]);
+
 /** What is done with a copy, by method; its first argument, the document's name, is known. */
 type CopyMethod = Exclude<keyof DocumentThreadApi, "load" | "has" | "unpack" | "importTyped" | "drop" | "stats">;
 type CopyArgs<Method extends CopyMethod> =
@@ -91,6 +94,13 @@ export function createContent(id: string, engine: DocumentEngine): Content {
     });
   }
 
+  const call: Content["call"] = (method, args, options) => {
+    sendTyped();
+    if (changes.has(method)) typing = undefined;
+    const all = [id, ...args] as unknown as Parameters<DocumentThreadApi[typeof method]>;
+    return engine.call(id, method, all, options);
+  };
+
   return {
     get loaded() {
       return loaded;
@@ -120,12 +130,7 @@ export function createContent(id: string, engine: DocumentEngine): Content {
       }
     },
     differs: (fields) => JSON.stringify(fields) !== declared,
-    call(method, args, options) {
-      sendTyped();
-      if (changes.has(method)) typing = undefined;
-      const all = [id, ...args] as unknown as Parameters<DocumentThreadApi[typeof method]>;
-      return engine.call(id, method, all, options);
-    },
+    call,
     took(update, left) {
       typing = loaded && update ? typingAfter(update) : undefined;
       room = left;
@@ -142,7 +147,7 @@ export function createContent(id: string, engine: DocumentEngine): Content {
     async follow(updates) {
       if (!loaded || updates.length === 0) return;
       try {
-        await this.call("import", [updates]);
+        await call("import", [updates]);
       } catch {
         unload();
       }
@@ -157,6 +162,3 @@ export function createContent(id: string, engine: DocumentEngine): Content {
     failed,
   };
 }
-
-/** After these it is not known where the writers stand. */
-const changes: ReadonlySet<CopyMethod> = new Set<CopyMethod>(["import", "importRun", "patch", "revert"]);

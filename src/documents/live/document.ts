@@ -119,7 +119,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     ready: [],
     importing: 0,
     storing: false,
-    lockedUntil: 0,
+    locked: false,
     busy: false,
     behind: false,
     pump,
@@ -325,13 +325,14 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       return made;
     },
     locked() {
-      state.lockedUntil = performance.now() + longestLockMs;
-      const expired = setTimeout(pump, longestLockMs);
-      return () => {
+      state.locked = true;
+      const unlock = () => {
         clearTimeout(expired);
-        state.lockedUntil = 0;
+        state.locked = false;
         pump();
       };
+      const expired = setTimeout(unlock, longestLockMs);
+      return unlock;
     },
     retain() {
       references++;

@@ -59,8 +59,8 @@ export interface DocumentState {
   importing: number;
   /** An append's transaction or a refresh is under way; its outcome will move the position. */
   storing: boolean;
-  /** Until when (of performance.now) its row in the database is taken to be locked by this process: an append would wait for it. */
-  lockedUntil: number;
+  /** Its row in the database is taken to be locked by this process: an append would wait for it. */
+  locked: boolean;
   /** A section or a load is under way. */
   busy: boolean;
   /** Readers lack something that only loading the document anew can tell. */
