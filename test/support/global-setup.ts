@@ -40,8 +40,8 @@ function folderInMemory(): string | undefined {
     const { bsize, bavail } = statfsSync(memory);
     if (bsize * bavail < needed || freemem() < 2 * needed) return undefined;
     const folder = mkdtempSync(join(memory, `perch-tests-${process.pid}-`));
-    // The servers run as another user.
-    chmodSync(folder, 0o755);
+    // As any folder for temporary files: the servers run as another user, who makes and removes what is theirs.
+    chmodSync(folder, 0o1777);
     return folder;
   } catch {
     // No such thing on this system, or not for us: then the usual place.
