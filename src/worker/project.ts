@@ -1,18 +1,32 @@
 import type { Queryable } from "../database/types.js";
 import type { DocumentKey } from "../documents/key.js";
 import type { LiveDocument } from "../documents/live.js";
-import type { Recorder } from "./recorder.js";
 import { lockTimeoutMs, shouldFold, type WorkerSettings } from "./settings.js";
+import type { Turns } from "./turns.js";
 import type { WorkerLog } from "./worker.js";
 
 export interface ProjectOptions {
   readonly db: Queryable;
-  readonly recorder: Recorder;
+  /** By space. */
+  readonly turns: Turns;
   readonly log: WorkerLog;
   readonly settings: WorkerSettings;
 }
 
+interface ProjectedRow {
+  logged_seq: number | null;
+  tail_count: number;
+  tail_bytes: number;
+}
+
 // Locks are waited for as long as in `claimSql` of the inbox, and for the same reason.
+const projectSql = `
+  with patience as materialized (select set_config('lock_timeout', $8, true) as set)
+  select p.*
+    from patience
+   cross join lateral perch.project_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, seq => $5,
+                                             data => $6::jsonb, size => case when patience.set is not null then $7::bigint end) p`;
+
 const foldSql = `
   with patience as materialized (select set_config('lock_timeout', $7, true) as set)
   select perch.fold_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, snapshot => $5,
@@ -25,18 +39,27 @@ const foldSql = `
  * Out: when both are committed. A failed fold is logged only, since the projection stands and the next one folds.
  */
 export async function projectDocument(
-  { db, recorder, log, settings }: ProjectOptions,
+  { db, turns, log, settings }: ProjectOptions,
   document: LiveDocument,
   taken: () => void = () => undefined,
 ): Promise<void> {
   const { data, seq } = await document.project(taken);
   const json = JSON.stringify(data);
   const size = Buffer.byteLength(json);
-  const recorded = await recorder.record({ document, seq, json, size });
-  if (!recorded) return;
-  const { tail } = recorded;
-  document.projected(size, { updates: tail.count, bytes: tail.bytes });
-  if (!shouldFold(tail, document.snapshotBytes, settings)) return;
+  // Every projection takes the counter of its space until its commit. Side by side they would wait for each other there, while they hold
+  // the rows of their documents, and the next appends would wait behind them.
+  const [row] = await turns.take(document.key.spaceId, async () => {
+    const unlock = document.locked();
+    try {
+      return await db.query<ProjectedRow>(projectSql, [...address(document.key), seq, json, size, lockTimeoutMs]);
+    } finally {
+      unlock();
+    }
+  });
+  // Deleted meanwhile.
+  if (!row) return;
+  document.projected(size, { updates: row.tail_count, bytes: row.tail_bytes });
+  if (!shouldFold({ count: row.tail_count, bytes: row.tail_bytes }, document.snapshotBytes, settings)) return;
   try {
     await foldDocument(db, document);
   } catch (error) {

@@ -4,8 +4,8 @@ import type { LiveDocument, LiveDocuments } from "../documents/live.js";
 import { createErrands } from "./errands.js";
 import { type KeyRow, keyOf } from "./inbox.js";
 import { projectDocument } from "./project.js";
-import { createRecorder } from "./recorder.js";
 import { projectionDelay, quietTime, type WorkerSettings } from "./settings.js";
+import { createTurns } from "./turns.js";
 import type { WorkerLog } from "./worker.js";
 
 export interface ProjectionsOptions {
@@ -45,8 +45,6 @@ interface Dirty {
 const claimMs = 15_000;
 /** Overdue documents claimed at a time. */
 const maxClaimed = 32;
-/** Documents being projected at a time. */
-const maxTogether = 16;
 
 // A claim is a due time in the future: it needs no transaction that stays open, and ends by itself when its worker dies. Documents
 // are given the time that the worker which took the edits may wait (see projectionDelay), and some more: $1, and $5 for large ones.
@@ -74,9 +72,8 @@ const queuedSql = `
  * makes the projection by its own clock; only what is overdue is claimed, for a while, by whoever finds it first.
  */
 export function createProjections({ db, live, log, settings }: ProjectionsOptions): Projections {
-  const errands = createErrands("projecting a document", maxTogether, log);
-  const recorder = createRecorder(db, settings.concurrency);
-  const options = { db, recorder, log, settings };
+  const errands = createErrands("projecting a document", settings.concurrency, log);
+  const options = { db, turns: createTurns(), log, settings };
   const dirty = new Map<string, Dirty>();
   let closed = false;
 

@@ -200,12 +200,6 @@ const documents: Record<string, FunctionEntry> = {
     "yes",
     "null null null 42501 yes null",
   ),
-  project_documents: worker(
-    `(select logged_seq is not null from perch.project_documents('team', '{notes}', '{pages}', '{olga-in-team}', '{2}',
-        array['{"title": "y"}'::jsonb], '{10}'))`,
-    "yes",
-    "null null null 42501 yes null",
-  ),
   is_long: piece("perch_worker"),
   fold_document: worker(`perch.fold_document(${key}, '\\x04', 4)`, "yes", "no no no yes yes no"),
   document_fields: worker("perch.document_fields('notes', 'pages') is not null", "yes", "yes"),

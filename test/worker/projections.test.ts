@@ -44,7 +44,7 @@ describeBothKinds("the worker's projections", (open) => {
     const seconds = (performance.now() - started) / 1_000;
     await eventually(async () => (await record(t.db, key))?.body === "x".repeat(100));
     await pause(200);
-    expect(node.db.counted().project_documents).toBeLessThanOrEqual(3 + seconds / 0.15);
+    expect(node.db.counted().project_document).toBeLessThanOrEqual(3 + seconds / 0.15);
     const [last] = await t.db.query("select projected_seq, merged_seq from perch.documents");
     expect(last).toEqual({ projected_seq: 100, merged_seq: 100 });
   });

@@ -11,6 +11,7 @@ import {
   freshId,
   keyOf,
   startNode,
+  storedEnds,
   storedText,
   typed,
 } from "./support.js";
@@ -38,11 +39,9 @@ describeBothKinds("what one author sends faster than it is taken in", (open) => 
     expect((calls.import ?? 0) + (calls.importRun ?? 0)).toBeLessThan(30);
     expect(reader.text()).toBe("x".repeat(300));
     expect(await storedText(node.db, reader.document.key)).toBe("x".repeat(300));
-    const rows = await node.db.query<{ ends: Record<string, number> }>(
-      "select ends from perch.document_updates where record_id = $1 order by seq",
-      [reader.document.key.recordId],
+    expect((await storedEnds(node.db, reader.document.key)).map((ends) => ends[session.peer])).toEqual(
+      session.updates.map((_, index) => index + 1),
     );
-    expect(rows.map(({ ends }) => ends[session.peer])).toEqual(session.updates.map((_, index) => index + 1));
   });
 
   it("is answered one by one when some of it is refused", async () => {

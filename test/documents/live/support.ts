@@ -226,6 +226,15 @@ export async function storedText(db: Queryable, key: DocumentKey): Promise<strin
   return doc.getText("body").toString();
 }
 
+/** Where the updates in the tail of a document end, as they were stored. */
+export async function storedEnds(db: Queryable, { recordId }: DocumentKey): Promise<Record<string, number>[]> {
+  const rows = await db.query<{ ends: Record<string, number> }>(
+    "select ends from perch.document_updates where record_id = $1 order by seq",
+    [recordId],
+  );
+  return rows.map(({ ends }) => ends);
+}
+
 /** An update by a stranger with a document of its own. */
 export function strangersUpdate(edit: (doc: LoroDoc) => void): Uint8Array {
   const doc = new LoroDoc();

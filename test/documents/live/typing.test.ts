@@ -14,6 +14,7 @@ import {
   freshId,
   keyOf,
   startNode,
+  storedEnds,
   storedText,
   typed,
 } from "./support.js";
@@ -55,11 +56,9 @@ describe("typing", () => {
     await typeAll(writer, alphabet);
     expect(calls).toMatchObject({ import: 2, importTyped: 1 });
     expect(late.text()).toBe(alphabet + alphabet);
-    const rows = await node.db.query<{ ends: Record<string, number> }>(
-      "select ends from perch.document_updates where record_id = $1 order by seq",
-      [writer.document.key.recordId],
+    expect((await storedEnds(node.db, writer.document.key)).map((ends) => Object.values(ends))).toEqual(
+      Array.from({ length: 52 }, (_, index) => [index + 1]),
     );
-    expect(rows.map(({ ends }) => Object.values(ends))).toEqual(Array.from({ length: 52 }, (_, index) => [index + 1]));
   });
 
   it("is kept back in small numbers only", async () => {

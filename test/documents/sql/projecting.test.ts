@@ -50,42 +50,6 @@ describeEachEngine("A document's record, snapshot and end", (open) => {
     ]);
   });
 
-  it("is written together with the others of its space, each for itself", async () => {
-    for (const id of ["m1", "m2", "m3", "m4"]) await write(id, 0);
-    await project("m2", 1, { title: "as it is" });
-    await t.asUser("ada", (tx) => tx.query("select perch.delete_document('notes', 'pages', 'm4')"));
-    const ids = ["m3", "m1", "m4", "m2"];
-    const together = (data: object) =>
-      t.asWorker((tx) =>
-        tx.query<{ ordinal: number; logged_seq: number | null; tail_count: number; tail_bytes: number }>(
-          `select * from perch.project_documents($1, $2, $3, $4, $5, $6::text[]::jsonb[], $7, lock_timeout_ms => 1000)`,
-          [
-            key("m1")[0],
-            ids.map((id) => key(id)[1]),
-            ids.map((id) => key(id)[2]),
-            ids.map((id) => key(id)[3]),
-            ids.map(() => 1),
-            ids.map(() => JSON.stringify(data)),
-            ids.map(() => JSON.stringify(data).length),
-          ],
-        ),
-      );
-    const rows = await together({ title: "together" });
-    const [third, first] = rows;
-    expect(rows.map(({ ordinal }) => ordinal)).toEqual([1, 2, 4]);
-    expect(first?.logged_seq).toBe(Number(third?.logged_seq) + 1);
-    expect(rows).toEqual([
-      { ordinal: 1, logged_seq: third?.logged_seq, tail_count: 1, tail_bytes: 23 },
-      { ordinal: 2, logged_seq: first?.logged_seq, tail_count: 1, tail_bytes: 23 },
-      { ordinal: 4, logged_seq: null, tail_count: 1, tail_bytes: 23 },
-    ]);
-    for (const id of ["m1", "m3"]) expect(await record(id)).toEqual([{ data: { title: "together" } }]);
-    expect(await record("m2")).toEqual([{ data: { title: "as it is" } }]);
-    expect(await record("m4")).toEqual([]);
-    expect(await t.db.query("select from perch.document_queue where record_id like 'm%'")).toEqual([]);
-    expect((await together({ title: "again" })).map(({ logged_seq }) => logged_seq)).toEqual([null, null, null]);
-  });
-
   it("never goes back to an older position", async () => {
     await write("b", 0);
     await write("b", 1);

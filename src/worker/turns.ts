@@ -1,0 +1,23 @@
+/** Runs works of the same name one after another, and those of different names side by side. */
+export interface Turns {
+  /** Out, errors: as `work`, once it had its turn. */
+  take<T>(name: string, work: () => Promise<T>): Promise<T>;
+}
+
+export function createTurns(): Turns {
+  /** What was last in line, by name; it ends without an error. */
+  const last = new Map<string, Promise<unknown>>();
+  return {
+    take(name, work) {
+      const done = (last.get(name) ?? Promise.resolve()).then(work);
+      // Whose error it is hears of it; the next in line does not mind.
+      const ended = done
+        .catch(() => undefined)
+        .finally(() => {
+          if (last.get(name) === ended) last.delete(name);
+        });
+      last.set(name, ended);
+      return done;
+    },
+  };
+}
