@@ -58,16 +58,19 @@ begin
       verdicts[ordinal] := 'PE401';
     elsif octet_length(payloads[ordinal]) > max_bytes then
       verdicts[ordinal] := 'PE413';
-    elsif spaces[entry] = '~' || authors[ordinal] or writable[ordinal]
-          or writable[ordinal] is null and exists (
-               select from perch.space_members m
-                where m.space_id = spaces[entry] and m.user_id = authors[ordinal] and m.role in ('editor', 'owner')) then
+    elsif spaces[entry] = '~' || authors[ordinal] or writable[ordinal] then
+      null;  -- It is taken.
+    elsif writable[ordinal] is not null then
+      verdicts[ordinal] := 'PE403';
+    -- By itself: it is the one condition that takes a query.
+    elsif not exists (select from perch.space_members m
+                       where m.space_id = spaces[entry] and m.user_id = authors[ordinal] and m.role in ('editor', 'owner')) then
+      verdicts[ordinal] := 'PE403';
+    end if;
+    if verdicts[ordinal] is null then
       counts[entry] := counts[entry] + 1;
       bytes[entry] := bytes[entry] + octet_length(payloads[ordinal]);
     else
-      verdicts[ordinal] := 'PE403';
-    end if;
-    if verdicts[ordinal] is not null then
       refusing := refusing || entry;
     end if;
   end loop;
