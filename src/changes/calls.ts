@@ -19,9 +19,9 @@ export interface PushOptions {
   clientId?: string | null | undefined;
 }
 
-/** Calls an SQL function that answers with one value. */
+/** Calls an SQL function that answers with one value. In: `call`: of a few that are always the same. */
 async function answer(db: Queryable, call: string, params: readonly unknown[]): Promise<unknown> {
-  const [row] = await db.query<{ answer: unknown }>(`select ${call} as answer`, params);
+  const [row] = await db.query<{ answer: unknown }>(`select ${call} as answer`, params, { prepare: true });
   return row?.answer;
 }
 

@@ -37,7 +37,8 @@ async function run(args: string[]): Promise<number> {
   const log = createLog(settings.logLevel);
   const connected = await connect({
     ...(values["database-url"] === undefined ? {} : { url: values["database-url"] }),
-    ...(settings.listenUrl === undefined ? {} : { listenUrl: settings.listenUrl }),
+    // Without a URL of its own to listen on, this one leads to Postgres itself.
+    ...(settings.listenUrl === undefined ? { prepare: true } : { listenUrl: settings.listenUrl }),
     poolSize: settings.poolSize,
     queryTimeoutMs: settings.queryTimeoutMs,
     onError: (error) => log.warn({ err: error }, "database"),

@@ -7,6 +7,11 @@ export interface DatabaseOptions {
   url?: string;
   /** Where to LISTEN, when `url` goes through a transaction-pooling proxy. */
   listenUrl?: string;
+  /**
+   * Whether connections to Postgres keep perch's own statements prepared, which takes some 0.1 ms off each call. Only for a URL that leads
+   * to Postgres itself or to a proxy that knows prepared statements; false when not given.
+   */
+  prepare?: boolean;
   /** Connections to Postgres at most; 10 when not given. */
   poolSize?: number;
   /** How long a statement on Postgres may take before its connection counts as lost; unlimited when not given. */

@@ -3,12 +3,15 @@ import pg from "pg";
 import { PerchError, toPerchError } from "../errors.js";
 import { listenPostgres } from "./postgres-listen.js";
 import { rowTypes } from "./postgres-types.js";
-import type { Database, Subscription, Transaction } from "./types.js";
+import { createPreparedStatements } from "./prepared.js";
+import type { Database, QueryOptions, Subscription, Transaction } from "./types.js";
 
 export interface PostgresOptions {
   url: string;
   /** Where to LISTEN, when `url` goes through a transaction-pooling proxy, behind which LISTEN is silently useless. */
   listenUrl?: string | undefined;
+  /** See `DatabaseOptions`. */
+  prepare?: boolean | undefined;
   poolSize?: number | undefined;
   /** How long a statement may take before its connection counts as lost; unlimited when not given. */
   queryTimeoutMs?: number | undefined;
@@ -21,15 +24,6 @@ export interface PostgresOptions {
 export const connectTimeoutMs = 10_000;
 /** How long closing waits for queries that are under way, and for the server to say goodbye, before it cuts the connections. */
 const closeMs = 3_000;
-
-async function run<Row>(client: pg.ClientBase | pg.Pool, sql: string, params: readonly unknown[] = []): Promise<Row[]> {
-  try {
-    const result = await client.query(sql, params as unknown[]);
-    return result.rows as Row[];
-  } catch (error) {
-    throw toPerchError(error) ?? error;
-  }
-}
 
 async function runScript(client: pg.ClientBase, sql: string): Promise<void> {
   try {
@@ -71,7 +65,25 @@ export function openPostgres(options: PostgresOptions): Database {
   });
   pool.on("remove", (client) => clients.delete(client));
   const subscriptions = new Set<Subscription>();
+  const prepared = options.prepare ? createPreparedStatements() : undefined;
   let closing: Promise<void> | undefined;
+
+  async function run<Row>(
+    client: pg.ClientBase | pg.Pool,
+    sql: string,
+    params: readonly unknown[] = [],
+    { prepare = false }: QueryOptions = {},
+  ): Promise<Row[]> {
+    const values = params as unknown[];
+    try {
+      if (!prepare || !prepared) return (await client.query(sql, values)).rows as Row[];
+      return (await client.query(prepared.config(sql, values))).rows as Row[];
+    } catch (error) {
+      // By itself it is tried again; within a transaction there is nothing left to try it in.
+      if (prepare && prepared?.isStale(error) && client === pool) return run(client, sql, params, { prepare });
+      throw toPerchError(error) ?? error;
+    }
+  }
 
   async function transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
     const client = await pool.connect();
@@ -91,10 +103,10 @@ export function openPostgres(options: PostgresOptions): Database {
     // cannot even be parsed begins nothing; so after any error of it nothing more is sent, just as the server would refuse it.
     let begun: Promise<unknown> | undefined;
     const tx: Transaction = {
-      async query(sql, params) {
+      async query(sql, params, options) {
         begun ??= noting(run(client, "begin"));
         await begun;
-        return noting(run(client, sql, params));
+        return noting(run(client, sql, params, options));
       },
       async script(sql) {
         if (begun === undefined) {
@@ -137,7 +149,7 @@ export function openPostgres(options: PostgresOptions): Database {
 
   return {
     kind: "postgres",
-    query: (sql, params) => run(pool, sql, params),
+    query: (sql, params, options) => run(pool, sql, params, options),
     transaction,
     async listen(channels, on) {
       const config = { ...connection, connectionString: options.listenUrl ?? options.url };

@@ -10,7 +10,19 @@ export interface Queryable {
    * Runs one statement and returns its rows. Throws a PerchError when the database raised one of perch's codes, otherwise the
    * driver's error with its SQLSTATE in `code`.
    */
-  query<Row = Record<string, unknown>>(sql: string, params?: readonly unknown[]): Promise<Row[]>;
+  query<Row = Record<string, unknown>>(
+    sql: string,
+    params?: readonly unknown[],
+    options?: QueryOptions,
+  ): Promise<Row[]>;
+}
+
+export interface QueryOptions {
+  /**
+   * The text is always the same and is run again and again: where the database was opened so (`prepare`), its connections keep it
+   * prepared. Not for texts that are put together, of which the server would collect one after another.
+   */
+  readonly prepare?: boolean;
 }
 
 /** A transaction in progress; use it only inside the `work` it was handed to. */

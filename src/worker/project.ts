@@ -51,7 +51,8 @@ export async function projectDocument(
   const [row] = await turns.take(document.key.spaceId, async () => {
     const unlock = document.locked();
     try {
-      return await db.query<ProjectedRow>(projectSql, [...address(document.key), seq, json, size, lockTimeoutMs]);
+      const params = [...address(document.key), seq, json, size, lockTimeoutMs];
+      return await db.query<ProjectedRow>(projectSql, params, { prepare: true });
     } finally {
       unlock();
     }

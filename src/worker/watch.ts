@@ -15,6 +15,8 @@ export interface WatchOptions {
   readonly log: WorkerLog;
 }
 
+const lookSql = "select perch.look(watch_for => $1::interval) as rung";
+
 /** Between two looks while the log is busy: how late a ring may come then. */
 const betweenLooksMs = 25;
 /** So many rings of writers within this time, and the worker begins to ring for them. */
@@ -41,7 +43,7 @@ export function createWatch({ db, log }: WatchOptions): Watch {
   let closed = false;
 
   async function ring(watchFor: string): Promise<void> {
-    const [row] = await db.query<{ rung: number }>("select perch.look(watch_for => $1::interval) as rung", [watchFor]);
+    const [row] = await db.query<{ rung: number }>(lookSql, [watchFor], { prepare: true });
     if (row !== undefined && row.rung > 0) lastFound = Date.now();
   }
 

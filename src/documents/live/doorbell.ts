@@ -20,6 +20,9 @@ export interface Doorbell {
   close(): Promise<void>;
 }
 
+const ringSql = `
+  select perch.ring_appends(space_ids => $1, app_ids => $2, table_names => $3, record_ids => $4, seqs => $5)`;
+
 /** Between two rings: how late one may come while appends follow each other. */
 const everyMs = 25;
 /** After a ring that failed. */
@@ -60,10 +63,7 @@ export function createDoorbell(db: Queryable): Doorbell {
     const sent = [...owed.values()];
     owed = new Map();
     try {
-      await db.query(
-        `select perch.ring_appends(space_ids => $1, app_ids => $2, table_names => $3, record_ids => $4, seqs => $5)`,
-        [...keyColumns(sent), sent.map(({ seq }) => seq)],
-      );
+      await db.query(ringSql, [...keyColumns(sent), sent.map(({ seq }) => seq)], { prepare: true });
       rangAt = performance.now();
       if (owed.size > 0) arm(everyMs);
     } catch {

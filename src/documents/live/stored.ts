@@ -60,7 +60,8 @@ interface OpenRow {
 
 /** What a reader at `afterSeq` (0: the beginning) lacks. Errors: PE404 when the table is not declared. */
 export async function readDocument(db: Queryable, key: DocumentKey, afterSeq = 0): Promise<VersionedDocument> {
-  const [row] = await db.query<OpenRow>(openSql, [key.spaceId, key.appId, key.tableName, key.recordId, afterSeq]);
+  const params = [key.spaceId, key.appId, key.tableName, key.recordId, afterSeq];
+  const [row] = await db.query<OpenRow>(openSql, params, { prepare: true });
   if (!row) throw new Error("perch.open_document returned no row");
   return {
     schema: { table: key.tableName, fields: parseFields(row.fields) },
@@ -206,7 +207,7 @@ export async function appendEntries(
   ring = true,
 ): Promise<EntryResult[]> {
   const updates = entries.flatMap((entry, index) => entry.updates.map((update) => ({ ...update, entry: index + 1 })));
-  const rows = await db.query<AppendRow>(appendSql, [
+  const params = [
     ...keyColumns(entries),
     entries.map((entry) => entry.afterSeq),
     updates.map((update) => update.entry),
@@ -217,7 +218,8 @@ export async function appendEntries(
     updates.map((update) => update.ends && JSON.stringify(update.ends)),
     lockTimeoutMs,
     ring,
-  ]);
+  ];
+  const rows = await db.query<AppendRow>(appendSql, params, { prepare: true });
   const results: EntryResult[] = entries.map(() => ({ missed: [], anew: false, results: [] }));
   // "appended" rows come in the order of the updates, so each is the next of its entry.
   for (const row of rows) {

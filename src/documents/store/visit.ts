@@ -72,7 +72,7 @@ export function hasWritten(tx: Transaction): void {
 export async function visitDocument(tx: Transaction, request: VisitRequest): Promise<Visit> {
   const { appId, tableName, recordId, spaceId, toWrite, known } = request;
   const before = writes.get(tx);
-  const [row] = await tx.query<VisitRow>(visitSql, [
+  const params = [
     appId,
     tableName,
     recordId,
@@ -80,7 +80,8 @@ export async function visitDocument(tx: Transaction, request: VisitRequest): Pro
     toWrite,
     known.map((one) => one.spaceId),
     known.map((one) => one.seq),
-  ]);
+  ];
+  const [row] = await tx.query<VisitRow>(visitSql, params, { prepare: true });
   if (!row) throw new Error("perch.visit_document returned no row");
   const found = foundIn(row, tableName);
   return {

@@ -34,9 +34,9 @@ export async function writeAtOnce(
   { update, ends, afterSeq, clientId }: Made,
   { shown: { bytes }, json, isWhole }: Projection,
 ): Promise<number | undefined> {
-  const changed = [JSON.stringify(ends), clientId, json, bytes, isWhole];
+  const params = [...parts(key), afterSeq, update, JSON.stringify(ends), clientId, json, bytes, isWhole];
   try {
-    const [row] = await tx.query<{ seq: number | null }>(writeSql, [...parts(key), afterSeq, update, ...changed]);
+    const [row] = await tx.query<{ seq: number | null }>(writeSql, params, { prepare: true });
     return row?.seq ?? undefined;
   } catch (error) {
     throw (error as { code?: unknown } | null)?.code === insufficientPrivilege ? needsBothRoles(error) : error;
@@ -68,7 +68,7 @@ export async function project(
   seq: number,
   { shown: { bytes }, json }: Projection,
 ): Promise<void> {
-  await asWorker(tx, () => tx.query(projectSql, [...parts(key), seq, json, bytes]));
+  await asWorker(tx, () => tx.query(projectSql, [...parts(key), seq, json, bytes], { prepare: true }));
 }
 
 function refusal(code: string, key: DocumentKey): PerchError {
