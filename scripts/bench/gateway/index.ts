@@ -28,7 +28,7 @@ async function commitTime({ databaseUrl }: Servers): Promise<number> {
 /**
  * perch on Postgres 18, where every keystroke is on disk before it is acknowledged or shown, against the reference server of the
  * protocol, which keeps it in memory; against hocuspocus on the same Postgres, which stores documents later; and against the least
- * that a server could do. Each is a process of its own, the clients are in this one; they are measured one after the other, in turns.
+ * that a server could do. Each is a process of its own, and so are the clients that type; they are measured one after the other, in turns.
  * Figures are medians over the rounds, ratios medians of the rounds' ratios.
  */
 async function run(options: BenchmarkOptions): Promise<void> {
@@ -41,8 +41,7 @@ async function run(options: BenchmarkOptions): Promise<void> {
     const commit = figure(await commitTime(servers), "ms");
     print(`A row is committed on this machine in ${commit} (p50): what no durable server can be faster than.\n`);
     const verdicts = [
-      ...(await measureTyping(servers, options, 10)),
-      ...(await measureTyping(servers, options, 1)),
+      ...(await measureTyping(servers, options)),
       ...(await measureLargeKeystroke(servers, options)),
       ...(await measureLateJoin(servers, options)),
       ...(await measureReaders(servers, options)),

@@ -98,7 +98,7 @@ export async function measureLateJoin(servers: Servers, { rounds, print }: Bench
   const roomId = "/bench/notes/late";
   (await fill(servers.perch, roomId, largeDocument(1_000_000, "anywhere"))).close();
   let bytes = 0;
-  const joins = 10;
+  const joins = 100;
   const runs = await inRounds(rounds, ["perch", "bare"] as const, async (name) => {
     const times: number[] = [];
     for (let count = 0; count < joins; count++) {

@@ -4,7 +4,6 @@ import { openDatabase } from "../../../src/database/open.js";
 import { startPostgresServer } from "../../../test/support/postgres-server.js";
 import { freePort } from "../../support/free-port.js";
 import { perchProcess } from "../../support/perch-process.js";
-import { startRelay } from "./relay.js";
 import type { kinds } from "./server.js";
 
 export interface Servers {
@@ -14,8 +13,6 @@ export interface Servers {
   readonly reference: string;
   readonly hocuspocus: string;
   readonly relay: string;
-  /** The same relay, in the process of the clients. */
-  readonly inner: string;
   readonly broadcast: string;
   readonly bytes: string;
   readonly databaseUrl: string;
@@ -60,15 +57,12 @@ export async function startServers(): Promise<Servers> {
       ends.push(stop);
       return url;
     };
-    const innerPort = await freePort();
-    ends.push(await startRelay(innerPort));
     return {
       perch: `${perch.url}?token=typist`,
       perchPid: perch.pid ?? 0,
       reference: await rival("reference"),
       hocuspocus: await rival("hocuspocus", postgres.url()),
       relay: await rival("relay"),
-      inner: `ws://127.0.0.1:${innerPort}/`,
       broadcast: await rival("broadcast"),
       bytes: await rival("bytes"),
       databaseUrl: postgres.url(),

@@ -1,9 +1,9 @@
 import { figure, median, quantile, table } from "../../support/figures.js";
 import type { BenchmarkOptions } from "../benchmark.js";
-import { openPair, type Pair } from "../typists.js";
+import { type Clients, startClients } from "./clients.js";
+import type { TypingRun } from "./clients-process.js";
 import { inRounds, pairedRatio, verdict } from "./rounds.js";
 import type { Servers } from "./servers.js";
-import { openYjsPair } from "./yjs-typists.js";
 
 interface Run {
   editsPerSecond: number;
@@ -14,33 +14,44 @@ interface Run {
 const contenders = ["perch", "reference", "hocuspocus", "relay", "inner"] as const;
 type Contender = (typeof contenders)[number];
 
-/** Lets every pair type for a while, all documents at once. */
-async function typeFor(seconds: number, pairs: readonly Pair[]): Promise<Run> {
-  const settled = performance.now() + 300;
-  await Promise.all(pairs.map((pair) => pair.type(settled)));
-  const started = performance.now();
-  const waits = (await Promise.all(pairs.map((pair) => pair.type(started + seconds * 1000)))).flat();
-  const elapsed = (performance.now() - started) / 1000;
-  return { editsPerSecond: waits.length / elapsed, p50: quantile(waits, 0.5), p99: quantile(waits, 0.99) };
-}
+const summed = ({ waits, elapsedMs }: TypingRun): Run => ({
+  editsPerSecond: (waits.length * 1000) / elapsedMs,
+  p50: quantile(waits, 0.5),
+  p99: quantile(waits, 0.99),
+});
 
 /** Warming up takes some ten thousand edits, until the code of a server has been compiled for good. */
 const warmUpSeconds = 12;
 
-/** Keystroke to the other client: each writer types when its reader has the letter before. */
-export async function measureTyping(
-  servers: Servers,
-  { rounds, seconds, print }: BenchmarkOptions,
+/** Keystroke to the other client: each writer types when its reader has the letter before; in ten documents, and in one. */
+export async function measureTyping(servers: Servers, options: BenchmarkOptions): Promise<string[]> {
+  const clients: Record<Contender, Clients> = {
+    perch: startClients("loro", servers.perch),
+    reference: startClients("loro", servers.reference),
+    hocuspocus: startClients("yjs", servers.hocuspocus),
+    relay: startClients("loro", servers.relay),
+    inner: startClients("loro", undefined),
+  };
+  try {
+    return [
+      ...(await typeIn(10, clients, options, warmUpSeconds)),
+      ...(await typeIn(1, clients, options, options.seconds)),
+    ];
+  } finally {
+    for (const name of contenders) clients[name].stop();
+  }
+}
+
+async function typeIn(
   documents: number,
+  clients: Record<Contender, Clients>,
+  { rounds, seconds, print }: BenchmarkOptions,
+  warmUp: number,
 ): Promise<string[]> {
   const runs = await inRounds(rounds, contenders, async (name: Contender, round) => {
-    const open = name === "hocuspocus" ? openYjsPair : openPair;
     // Documents are new in every round.
     const rooms = Array.from({ length: documents }, (_, index) => `/bench/notes/${documents}-${round}-${index}`);
-    const pairs = await Promise.all(rooms.map((room) => open(servers[name], room)));
-    const run = await typeFor(round === 0 && documents > 1 ? warmUpSeconds : seconds, pairs);
-    for (const pair of pairs) pair.leave();
-    return run;
+    return summed(await clients[name].type({ rooms, seconds: round === 0 ? warmUp : seconds }));
   });
   const row = (title: string, key: keyof Run, unit: string) => [
     title,

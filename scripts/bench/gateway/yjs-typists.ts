@@ -1,7 +1,7 @@
 import { HocuspocusProvider, HocuspocusProviderWebsocket } from "@hocuspocus/provider";
 import { WebSocket } from "ws";
 import * as Y from "yjs";
-import { type Pair, pairOf } from "../typists.js";
+import { type Pair, pairOf } from "./typists.js";
 
 /** Opens a document for a writer and a reader, with the clients of hocuspocus. */
 export async function openYjsPair(url: string, name: string): Promise<Pair> {
