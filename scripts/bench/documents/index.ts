@@ -46,7 +46,7 @@ async function run(options: BenchmarkOptions): Promise<void> {
   const rates = (name: string, { ours, theirs, ratio }: Race, atLeast: number) =>
     row(name, figure(ours, "/s"), figure(theirs, "/s"), ratio, String(atLeast));
   const perch = await perchProcess({ env: { DATABASE_URL: postgres.url() } });
-  const db = await openDatabase(postgres.url());
+  const db = await openDatabase({ url: postgres.url(), prepare: true });
   const documents = new DocumentStore();
   try {
     await perch.start();

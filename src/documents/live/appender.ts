@@ -1,8 +1,8 @@
 import type { Queryable } from "../../database/types.js";
-import { type Appended, createDoorbell } from "./doorbell.js";
+import { createDoorbell } from "./doorbell.js";
 import { failureOf } from "./failures.js";
 import type { Append } from "./state.js";
-import { type AppendEntry, appendEntries, type EntryResult } from "./stored.js";
+import { type AppendEntry, type Appended, appendEntries, type EntryResult } from "./stored.js";
 
 /** What one document puts into a transaction. */
 export interface Batch {
@@ -94,16 +94,22 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
     }
   }
 
-  /** In one transaction, that rings or has others told soon after. Errors: as `appendEntries`. */
-  async function append(entries: readonly AppendEntry[], lockTimeoutMs: number): Promise<EntryResult[]> {
-    const ring = doorbell.ringsItself();
-    let results: EntryResult[] | undefined;
+  /** In one transaction. In: what it rings for besides; false: it has others ring for itself. Errors: as `appendEntries`. */
+  async function append(
+    entries: readonly AppendEntry[],
+    lockTimeoutMs: number,
+    ring: readonly Appended[] | false,
+  ): Promise<EntryResult[]> {
     try {
-      results = await appendEntries(db, entries, lockTimeoutMs, ring);
+      const results = await appendEntries(db, entries, lockTimeoutMs, ring);
+      if (ring) doorbell.carried(true);
+      else doorbell.owe(entries.flatMap((entry, index) => appendedBy(entry, results[index])));
       return results;
-    } finally {
-      if (ring) doorbell.rang();
-      else doorbell.owe(entries.flatMap((entry, index) => appendedBy(entry, results?.[index])));
+    } catch (error) {
+      if (ring) doorbell.carried(false);
+      // A ring for nothing does no harm.
+      if (failureOf(error) === "unknown") doorbell.owe(entries.map(mayHaveAppended));
+      throw error;
     }
   }
 
@@ -126,7 +132,7 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
     let failure: unknown;
     try {
       const entries = sent.map(([, batch]) => batch.entry);
-      results = await append(entries, patienceMs);
+      results = await append(entries, patienceMs, doorbell.carry());
     } catch (error) {
       failure = error;
     }
@@ -146,7 +152,8 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
   async function sendOwn(document: Appendable, batch: Batch): Promise<void> {
     ownBusy++;
     try {
-      const [result] = await append([batch.entry], ownPatienceMs);
+      // It may wait long, so it carries no rings.
+      const [result] = await append([batch.entry], ownPatienceMs, false);
       if (!result) throw new Error("perch.append_updates gave no result");
       apart.delete(document);
       void document.stored(batch, result);
@@ -167,9 +174,13 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
   return { wake, close: () => doorbell.close() };
 }
 
-/** The position an entry took its document to. When the answer was lost, a ring for nothing does no harm. */
-function appendedBy(entry: AppendEntry, result: EntryResult | undefined): Appended[] {
-  if (!result) return [{ key: entry.key, seq: entry.afterSeq + entry.updates.length }];
-  const seqs = result.results.flatMap((one) => ("seq" in one ? [one.seq] : []));
-  return seqs.slice(-1).map((seq) => ({ key: entry.key, seq }));
+/** The position an entry took its document to. */
+function appendedBy({ key }: AppendEntry, result: EntryResult | undefined): Appended[] {
+  const seqs = (result?.results ?? []).flatMap((one) => ("seq" in one ? [one.seq] : []));
+  return seqs.slice(-1).map((seq) => ({ key, seq }));
 }
+
+const mayHaveAppended = ({ key, afterSeq, updates }: AppendEntry): Appended => ({
+  key,
+  seq: afterSeq + updates.length,
+});

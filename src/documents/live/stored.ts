@@ -182,11 +182,29 @@ export interface EntryResult {
   readonly results: AppendResult[];
 }
 
+/** A document's position, as a ring tells of it. */
+export interface Appended {
+  readonly key: DocumentKey;
+  readonly seq: number;
+}
+
 const appendSql = `
   select * from perch.append_updates(
     space_ids => $1, app_ids => $2, table_names => $3, record_ids => $4, after_seqs => $5,
     update_entries => $6, updates => $7, user_ids => $8, writable => $9, client_ids => $10,
     ends => $11::text[]::jsonb[], lock_timeout_ms => $12, ring => $13)`;
+
+const ringSql = (first: number) => `
+  select perch.ring_appends(${["space_ids", "app_ids", "table_names", "record_ids", "seqs"].map((name, index) => `${name} => $${first + index}`).join(", ")})`;
+
+const ringParams = (appended: readonly Appended[]) => [...keyColumns(appended), appended.map(({ seq }) => seq)];
+
+/** Rings for what was appended without a ring. */
+export async function ringAppends(db: Queryable, appended: readonly Appended[]): Promise<void> {
+  await db.query(ringSql(1), ringParams(appended), { prepare: true });
+}
+
+const appendAndRingSql = `select a.* from (${ringSql(14)}) rung cross join lateral (${appendSql}) a`;
 
 interface AppendRow {
   kind: "appended" | "missed";
@@ -197,14 +215,15 @@ interface AppendRow {
 }
 
 /**
- * Appends to any number of documents in one transaction. In: `ring`: whether it rings for them (default), or the caller will. Out: one result for each entry, in order.
+ * Appends to any number of documents in one transaction. In: `ring`: for which earlier appends it rings as well as for its own; false: for
+ * none, the caller will. Out: one result for each entry, in order.
  * Errors: whatever the statement threw; then nothing was appended, or nobody knows (see `failureOf`).
  */
 export async function appendEntries(
   db: Queryable,
   entries: readonly AppendEntry[],
   lockTimeoutMs: number,
-  ring = true,
+  ring: readonly Appended[] | false = [],
 ): Promise<EntryResult[]> {
   const updates = entries.flatMap((entry, index) => entry.updates.map((update) => ({ ...update, entry: index + 1 })));
   const params = [
@@ -217,9 +236,11 @@ export async function appendEntries(
     updates.map((update) => update.clientId),
     updates.map((update) => update.ends && JSON.stringify(update.ends)),
     lockTimeoutMs,
-    ring,
+    ring !== false,
   ];
-  const rows = await db.query<AppendRow>(appendSql, params, { prepare: true });
+  const rows = await (ring && ring.length > 0
+    ? db.query<AppendRow>(appendAndRingSql, [...params, ...ringParams(ring)], { prepare: true })
+    : db.query<AppendRow>(appendSql, params, { prepare: true }));
   const results: EntryResult[] = entries.map(() => ({ missed: [], anew: false, results: [] }));
   // "appended" rows come in the order of the updates, so each is the next of its entry.
   for (const row of rows) {

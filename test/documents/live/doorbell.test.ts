@@ -1,9 +1,12 @@
 import { afterEach, expect, it } from "vitest";
 import type { Database } from "../../../src/database/types.js";
-import { describeBothKinds } from "../../support/databases.js";
+import { describeBothKinds, postgres } from "../../support/databases.js";
 import { cleanUp, cleanup, connect, declare, eventually, freshId, keyOf, pause, startNode } from "./support.js";
 
 afterEach(cleanUp);
+
+/** What the database answers to a statement that it has undone. */
+const undone = Object.assign(new Error("out of memory"), { code: "53200" });
 
 /** The positions that rings on perch_documents tell of, by record. */
 async function listen(db: Database): Promise<{ id: string; seq: number }[]> {
@@ -55,6 +58,34 @@ describeBothKinds("the rings of appends", (open) => {
     expect(heard.length).toBeLessThan(3 * ((performance.now() - started) / 25 + 2));
   });
 
+  it("travel with a later append, and come also when that fails, while nothing is told of that one", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const heard = await listen(t.db);
+    const [first, second] = await Promise.all([connect(node, keyOf(freshId())), connect(node, keyOf(freshId()))]);
+    let refused = false;
+    while (!refused) {
+      // The second of these is rung for by whatever comes next; that is made to be the third.
+      await pause(50);
+      await first.type("a");
+      await first.type("b");
+      await pause(26);
+      void node.db.hold(/ring_appends.*append_updates/s, "before").then(() => node.db.go(undone));
+      refused = await second.type("c").then(
+        () => false,
+        () => true,
+      );
+      node.db.go();
+    }
+    await eventually(() =>
+      heard.some(({ id, seq }) => id === first.document.key.recordId && seq === first.document.position),
+    );
+    expect(
+      heard.filter(({ id, seq }) => id === second.document.key.recordId && seq > second.document.position),
+    ).toEqual([]);
+  });
+
   it("come also when ringing failed at first, and when the node closes meanwhile", async () => {
     const t = await open();
     await declare(t);
@@ -62,11 +93,10 @@ describeBothKinds("the rings of appends", (open) => {
     const heard = await listen(t.db);
     const client = await connect(node, keyOf(freshId()));
     const tells = (seq: number) => eventually(() => heard.some((ring) => ring.seq === seq));
-    let cut = false;
-    void node.db.hold(/ring_appends/, "before").then(() => {
-      cut = true;
-    });
-    while (!cut) await client.type("a");
+    const cut = node.db.hold(/^\s*select perch\.ring_appends/, "before");
+    await client.type("a");
+    await client.type("b");
+    await cut;
     node.db.go(new Error("the line is cut"));
     await tells(client.document.position);
     await client.type("c");
@@ -75,4 +105,44 @@ describeBothKinds("the rings of appends", (open) => {
     await node.live.close();
     await tells(seq);
   });
+});
+
+const onPostgres = postgres();
+
+it("rings wait for nobody's lock", async () => {
+  const t = await onPostgres();
+  await declare(t);
+  const node = await startNode(t);
+  const [free, locked] = await Promise.all([connect(node, keyOf(freshId())), connect(node, keyOf(freshId()))]);
+  await locked.type("a");
+  const at = new Map<number, number>();
+  const late: number[] = [];
+  const subscription = await t.db.listen(["perch_documents"], {
+    notify(_channel, payload) {
+      const { id, seq } = JSON.parse(payload);
+      if (id !== free.document.key.recordId) return;
+      for (const [typed, ms] of at) {
+        if (typed > seq) continue;
+        late.push(performance.now() - ms);
+        at.delete(typed);
+      }
+    },
+    ready: () => undefined,
+  });
+  cleanup(() => subscription.close());
+  let waiting: Promise<unknown> | undefined;
+  await t.db.transaction(async (tx) => {
+    await tx.query("select from perch.documents where record_id = $1 for update", [locked.document.key.recordId]);
+    waiting = locked.type("b");
+    await pause(200);
+    for (const until = performance.now() + 1_500; performance.now() < until; ) {
+      const { seq } = await free.type("x");
+      at.set(seq, performance.now());
+      await pause(5);
+    }
+  });
+  await waiting;
+  await eventually(() => at.size === 0);
+  expect(late.length).toBeGreaterThan(20);
+  expect(Math.max(...late)).toBeLessThan(500);
 });

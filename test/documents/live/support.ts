@@ -62,7 +62,7 @@ export async function startNode(t: TestDatabase, options: NodeOptions = {}): Pro
 }
 
 export interface Watched extends Database {
-  /** Statements since the last call, by the perch function or table they are about. */
+  /** Statements since the last call, by the perch functions or tables they are about. */
   counted(): Record<string, number>;
   /** The next statements that match wait, before they are sent (`before`) or with their answer (`after`). Out: when one has come. */
   hold(match: RegExp, where: "before" | "after"): Promise<void>;
@@ -77,8 +77,8 @@ export function watch(db: Database): Watched {
   let releases: ((failure?: Error) => void)[] = [];
 
   async function pass<T>(sql: string, send: () => Promise<T>): Promise<T> {
-    const name = /perch\.(\w+)/.exec(sql)?.[1] ?? "other";
-    counts[name] = (counts[name] ?? 0) + 1;
+    const named = new Set(Array.from(sql.matchAll(/perch\.(\w+)/g), ([, name = ""]) => name));
+    for (const name of named.size > 0 ? named : ["other"]) counts[name] = (counts[name] ?? 0) + 1;
     const held = gates.find((gate) => gate.match.test(sql));
     const wait = async () => {
       held?.reached();
