@@ -38,14 +38,19 @@ const maxRunBytes = 32 * 1024;
 /** The way of appends through one document: import, transaction, readers, acknowledgement. */
 export function createAppends(state: DocumentState, parts: AppendsParts): Appends {
   const { appender, budgets } = parts;
-  /** Counts the runs that were put back. */
-  let putBacks = 0;
+  /** Being imported, or tried again or refused: that is not decided yet. */
+  const undecided = new Set<Append>();
+  /** Of these, those before which something was put back meanwhile: what they lack may come with it. */
+  const overtaken = new Set<Append>();
+  let judging: Promise<unknown> = Promise.resolve();
+  let judged = 0;
   /** Authors that the database let write here; see `takeBatch`. */
   const trusted = new Set<string>();
 
   function startNext(): boolean {
     if (state.importing === 0 && takeTyped()) return true;
-    if (state.importing >= maxImporting) return false;
+    // What sets out while it is not decided what becomes of something before it would be refused for the lack of it.
+    if (state.importing >= maxImporting || judged > 0) return false;
     const run = takeRun();
     const [first] = run;
     if (!first) return false;
@@ -95,8 +100,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     };
     const again = () => {
       for (const append of run) append.alone = true;
-      putBacks++;
-      putBack(state.waiting, run);
+      tryAgain(run);
     };
     const refuse = () => {
       for (const append of run) append.reject(ended());
@@ -105,7 +109,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
       const updates = run.map((append) => append.updates);
       const { ends, room } = await state.content.call("importRun", [updates], { spent });
       if (first.life !== state.life) refuse();
-      else if (generation !== state.content.generation) putBack(state.waiting, run);
+      else if (generation !== state.content.generation) tryAgain(run);
       else if (!ends) again();
       else {
         budgets.charge(first.author.userId, spentMs / run.length, false);
@@ -129,7 +133,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
 
   async function start(append: Append): Promise<void> {
     const { generation } = state.content;
-    const putBacksBefore = putBacks;
+    undecided.add(append);
     let spentMs = 0;
     const spent = (ms: number) => {
       spentMs = ms;
@@ -141,7 +145,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
       append.ends = ends;
       if (updates) append.updates = updates;
       if (append.life !== state.life) append.reject(ended());
-      else if (generation !== state.content.generation) putBack(state.waiting, [append]);
+      else if (generation !== state.content.generation) tryAgain([append]);
       else {
         state.content.took(changed && append.updates.length === 1 ? append.updates[0] : undefined, room);
         stage(append);
@@ -149,20 +153,48 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     } catch (error) {
       if (!isLost(error)) budgets.charge(append.author.userId, spentMs + damage(error, state.content.loadMs), true);
       if (append.life !== state.life) append.reject(ended());
-      else if (await isWorthAnother(append, error, generation, putBacksBefore)) putBack(state.waiting, [append]);
-      else append.reject(error);
+      else await inTurn(() => judge(append, error, generation));
     } finally {
+      undecided.delete(append);
+      overtaken.delete(append);
       state.importing--;
       state.pump();
     }
   }
 
-  /** The calls of one document are answered in order, and a copy is loaded only when none is under way: no answer comes late. */
-  async function isWorthAnother(append: Append, error: unknown, generation: number, before: number): Promise<boolean> {
+  /** They go back to their place, and what is behind it and under way may turn out to have needed them. */
+  function tryAgain(appends: readonly Append[]): void {
+    const [first] = appends;
+    for (const other of undecided) if (first && other.order > first.order) overtaken.add(other);
+    putBack(state.waiting, appends);
+  }
+
+  /** One after another, in the order of the answers, which is that of the calls: each knows what became of those before. */
+  async function inTurn(judgement: () => Promise<void>): Promise<void> {
+    judged++;
+    judging = judging.then(judgement);
+    try {
+      await judging;
+    } finally {
+      judged--;
+    }
+  }
+
+  async function judge(append: Append, error: unknown, generation: number): Promise<void> {
+    const again = await isWorthAnother(append, error, generation);
+    if (append.life !== state.life) append.reject(ended());
+    else if (again) tryAgain([append]);
+    else append.reject(error);
+  }
+
+  /**
+   * The calls of one document are answered in order, and a copy is loaded only when none is under way: no answer comes late. An append is
+   * tried again for another's sake only when that one came before it, and so on to the first, which is not; so all of it comes to an end.
+   */
+  async function isWorthAnother(append: Append, error: unknown, generation: number): Promise<boolean> {
     if (generation !== state.content.generation) return true;
     state.content.failed(error);
-    // It may stand on a run that was before it in the thread, and was put back.
-    if (before !== putBacks) return true;
+    if (overtaken.has(append)) return true;
     // Whoever arrived earlier and made the thread let go of the copy is answered for good, so this comes to an end.
     if (isLost(error)) return isNotLoaded(error) || ++append.losses < innocentAttempts;
     // It may build on what its author was told by another node, or be written for fields that were declared since.
@@ -210,8 +242,9 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     }
     state.ready = state.ready.slice(appends.length);
     if (updates.length === 0) {
-      // All of them were known, and what they may stand on has been committed.
+      // All of them were known, and what they may stand on has been committed. What waited for them to be gone can begin.
       for (const append of appends) append.resolve({ seq: state.position });
+      state.pump();
       return undefined;
     }
     state.storing = true;

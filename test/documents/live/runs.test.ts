@@ -1,15 +1,20 @@
 import fc from "fast-check";
 import { LoroDoc } from "loro-crdt";
 import { afterEach, beforeAll, expect, it } from "vitest";
+import type { DocumentEngine } from "../../../src/documents/loro/engine.js";
 import { describeBothKinds, type TestDatabase } from "../../support/databases.js";
 import {
   ada,
+  type Client,
   cleanUp,
   connect,
   countingEngine,
   declare,
+  eventually,
   freshId,
   keyOf,
+  type Node,
+  pause,
   startNode,
   storedEnds,
   storedText,
@@ -18,7 +23,32 @@ import {
 
 afterEach(cleanUp);
 
+const ben = { userId: "ben", writableSpaceIds: ["~ada"] };
+
+/** One that is in the engine, with nothing under way. */
+async function warmDocument(node: Node): Promise<Client> {
+  const client = await connect(node, keyOf(freshId()));
+  await client.type("_");
+  await client.document.exclusive(() => Promise.resolve());
+  return client;
+}
+
 const forged = Uint8Array.of(1, 2, 3, 4);
+
+/** An engine that answers what it is asked to import within a tenth of a second in one moment, in order, at its end. */
+function answeringInWaves(): DocumentEngine {
+  const { engine } = countingEngine();
+  let wave: Promise<void> | undefined;
+  const call: DocumentEngine["call"] = (key, method, args, options) => {
+    const answer = engine.call(key, method, args, options);
+    if (method !== "import" && method !== "importRun") return answer;
+    wave ??= pause(100).then(() => {
+      wave = undefined;
+    });
+    return Promise.allSettled([answer, wave]).then(() => answer);
+  };
+  return { ...engine, call };
+}
 
 describeBothKinds("what one author sends faster than it is taken in", (open) => {
   let t: TestDatabase;
@@ -72,6 +102,57 @@ describeBothKinds("what one author sends faster than it is taken in", (open) => 
     expect(early ?? Number.POSITIVE_INFINITY).toBeGreaterThan(base ?? Number.NaN);
     // Throws when something stored lacks its base.
     expect((await storedText(node.db, client.document.key)).length).toBe(early === undefined ? 3 : 4);
+  });
+
+  it("is answered to the last when the copy was let go of behind what was known already", async () => {
+    const node = await startNode(t);
+    const { document } = await warmDocument(node);
+    const { updates } = typed("abc");
+    const [first, , third] = updates as [Uint8Array, Uint8Array, Uint8Array];
+    // Committed, and not answered yet: whatever the copy lacks might be in the database.
+    const held = node.db.hold(/append_updates/, "after");
+    const taken = document.append([first], ada, undefined);
+    await held;
+    node.db.counted();
+    const later = Promise.allSettled([
+      document.append([first], ben, undefined),
+      document.append([third], ben, undefined),
+    ]);
+    // It looked there, and let go of the copy.
+    await eventually(() => (node.db.counted().open_document ?? 0) > 0);
+    await pause(20);
+    node.db.go();
+    const { seq } = await taken;
+    expect(await later).toMatchObject([
+      { status: "fulfilled", value: { seq } },
+      { status: "rejected", reason: { code: "PE422" } },
+    ]);
+  });
+
+  it("loses nothing that was imported behind what is tried again", async () => {
+    const node = await startNode(t, { engine: answeringInWaves() });
+    const { document } = await warmDocument(node);
+    const mine = typed("mmm").updates as [Uint8Array, Uint8Array, Uint8Array];
+    const theirs = typed("tttt").updates as [Uint8Array, Uint8Array, Uint8Array, Uint8Array];
+    await document.append([theirs[0]], ben, undefined);
+    // The first two are a run, which the second spoils, and the three behind it are under way. What waits may overtake those that are tried
+    // again; by the time it is answered, all that was taken is stored, and it looks in vain whether the database has what it lacks.
+    const sent: [Uint8Array, typeof ada][] = [
+      [mine[0], ada],
+      [forged, ada],
+      [theirs[1], ben],
+      [mine[1], ada],
+      [theirs[2], ben],
+      [mine[2], ada],
+      [theirs[3], ben],
+    ];
+    const section = document.exclusive(() => pause(20));
+    const results = await Promise.allSettled(
+      sent.map(([update, author]) => document.append([update], author, undefined)),
+    );
+    await section;
+    expect(results.map(({ status }) => status === "rejected")).toEqual(sent.map(([update]) => update === forged));
+    expect(await storedText(node.db, document.key)).toHaveLength(8);
   });
 
   it("converges whatever is mixed into it", async () => {
