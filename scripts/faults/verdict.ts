@@ -25,11 +25,17 @@ interface Stored {
   readonly place: Place;
   readonly doc: LoroDoc;
   readonly record: Record<string, unknown>;
+  /** Pushed by SQL, and not merged yet. */
+  readonly pending: number;
 }
+
+const pendingSql = `
+  select count(*)::int as pending from perch.document_inbox i
+   where i.space_id = $1 and i.app_id = $2 and i.table_name = $3 and i.record_id = $4 and i.status = 'pending'`;
 
 const reader = "owner";
 
-/** Waits until all copies are equal, then looks for every edit. After `patienceMs` what is not equal counts as different. */
+/** Waits until everything is merged and all copies are equal, then looks for every edit. After `patienceMs` what is not equal counts as different. */
 export async function judge(witnesses: Witnesses, patienceMs: number): Promise<Verdict> {
   const { cluster, open } = witnesses;
   const deadline = Date.now() + patienceMs;
@@ -52,8 +58,11 @@ export async function judge(witnesses: Witnesses, patienceMs: number): Promise<V
 }
 
 async function read({ db }: Cluster, place: Place): Promise<Stored> {
+  // First of all: what is not pending any more is in what is read next.
+  const address = [place.spaceId, place.appId, place.tableName, place.recordId];
+  const [inbox] = await db.query<{ pending: number }>(pendingSql, address);
   const { doc } = await readStored(db, place, reader);
-  return { place, doc, record: (await readRecord(db, place, reader)) ?? {} };
+  return { place, doc, record: (await readRecord(db, place, reader)) ?? {}, pending: inbox?.pending ?? 0 };
 }
 
 const sheetsOf = (editors: readonly Editor[], place: Place): [Editor, Sheet][] =>
@@ -61,7 +70,7 @@ const sheetsOf = (editors: readonly Editor[], place: Place): [Editor, Sheet][] =
     editor.sheets.filter(({ roomId }) => roomId === roomOf(place)).map((sheet): [Editor, Sheet] => [editor, sheet]),
   );
 
-function compare({ place, doc, record }: Stored, sheets: readonly [Editor, Sheet][]): string[] {
+function compare({ place, doc, record, pending }: Stored, sheets: readonly [Editor, Sheet][]): string[] {
   const { recordId } = place;
   const json = jsonOf(doc);
   const wrong = sheets
@@ -76,6 +85,7 @@ function compare({ place, doc, record }: Stored, sheets: readonly [Editor, Sheet
     if (!isDeepStrictEqual(record[field], value))
       wrong.push(`${recordId}: ${field} of the record is not what is stored`);
   }
+  if (pending > 0) wrong.push(`${recordId}: of what was pushed by SQL ${pending} are not merged`);
   return wrong;
 }
 
