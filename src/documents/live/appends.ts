@@ -43,14 +43,12 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
   /** Of these, those before which something was put back meanwhile: what they lack may come with it. */
   const overtaken = new Set<Append>();
   let judging: Promise<unknown> = Promise.resolve();
-  let judged = 0;
   /** Authors that the database let write here; see `takeBatch`. */
   const trusted = new Set<string>();
 
   function startNext(): boolean {
     if (state.importing === 0 && takeTyped()) return true;
-    // What sets out while it is not decided what becomes of something before it would be refused for the lack of it.
-    if (state.importing >= maxImporting || judged > 0) return false;
+    if (state.importing >= maxImporting) return false;
     const run = takeRun();
     const [first] = run;
     if (!first) return false;
@@ -152,8 +150,10 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
       }
     } catch (error) {
       if (!isLost(error)) budgets.charge(append.author.userId, spentMs + damage(error, state.content.loadMs), true);
-      if (append.life !== state.life) append.reject(ended());
-      else await inTurn(() => judge(append, error, generation));
+      if (generation === state.content.generation) state.content.failed(error);
+      // One after another, in the order of the answers, which is that of the calls: each knows what became of those before.
+      judging = judging.then(() => judge(append, error, generation));
+      await judging;
     } finally {
       undecided.delete(append);
       overtaken.delete(append);
@@ -169,19 +169,8 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     putBack(state.waiting, appends);
   }
 
-  /** One after another, in the order of the answers, which is that of the calls: each knows what became of those before. */
-  async function inTurn(judgement: () => Promise<void>): Promise<void> {
-    judged++;
-    judging = judging.then(judgement);
-    try {
-      await judging;
-    } finally {
-      judged--;
-    }
-  }
-
   async function judge(append: Append, error: unknown, generation: number): Promise<void> {
-    const again = await isWorthAnother(append, error, generation);
+    const again = append.life === state.life && (await isWorthAnother(append, error, generation));
     if (append.life !== state.life) append.reject(ended());
     else if (again) tryAgain([append]);
     else append.reject(error);
@@ -192,9 +181,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
    * tried again for another's sake only when that one came before it, and so on to the first, which is not; so all of it comes to an end.
    */
   async function isWorthAnother(append: Append, error: unknown, generation: number): Promise<boolean> {
-    if (generation !== state.content.generation) return true;
-    state.content.failed(error);
-    if (overtaken.has(append)) return true;
+    if (generation !== state.content.generation || overtaken.has(append)) return true;
     // Whoever arrived earlier and made the thread let go of the copy is answered for good, so this comes to an end.
     if (isLost(error)) return isNotLoaded(error) || ++append.losses < innocentAttempts;
     // It may build on what its author was told by another node, or be written for fields that were declared since.

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { LoroDoc } from "loro-crdt";
 import { afterEach, beforeAll, expect, it } from "vitest";
+import type { Database } from "../../../src/database/types.js";
 import type { DocumentEngine } from "../../../src/documents/loro/engine.js";
 import { describeBothKinds, type TestDatabase } from "../../support/databases.js";
 import {
@@ -31,6 +32,15 @@ async function warmDocument(node: Node): Promise<Client> {
   await client.type("_");
   await client.document.exclusive(() => Promise.resolve());
   return client;
+}
+
+/** Something to wait at until it is released. */
+function gate() {
+  let release = (): void => undefined;
+  const open = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  return { open, release, waitedFor: false };
 }
 
 const forged = Uint8Array.of(1, 2, 3, 4);
@@ -153,6 +163,48 @@ describeBothKinds("what one author sends faster than it is taken in", (open) => 
     await section;
     expect(results.map(({ status }) => status === "rejected")).toEqual(sent.map(([update]) => update === forged));
     expect(await storedText(node.db, document.key)).toHaveLength(8);
+  });
+
+  it("is refused only when it is known what becomes of what came before", async () => {
+    const [base, middle, last] = typed("abc").updates as [Uint8Array, Uint8Array, Uint8Array];
+    const { engine: inner } = countingEngine();
+    const answersToLast = gate();
+    const call: DocumentEngine["call"] = (key, method, args, options) => {
+      const answer = inner.call(key, method, args, options);
+      const late = method === "import" && (args[1] as Uint8Array[])[0] === last;
+      return late ? Promise.allSettled([answer, answersToLast.open]).then(() => answer) : answer;
+    };
+    const worker = await t.login("perch_worker");
+    const looks = gate();
+    let looked = 0;
+    const query: Database["query"] = async (sql, params, options) => {
+      const rows = await worker.query(sql, params, options);
+      if (looks.waitedFor && sql.includes("open_document") && looked++ === 0) await looks.open;
+      return rows as never;
+    };
+    const elsewhere = await startNode(t);
+    const node = await startNode(t, { engine: { ...inner, call }, db: { ...worker, query } });
+    const { document } = await warmDocument(node);
+    await (await connect(elsewhere, document.key)).document.append([base], ada, undefined);
+
+    // The middle lacks what the other node has: it looks, and is slow to hear that there is something. The last lacks the middle.
+    const held = node.db.hold(/append_updates/, "before");
+    const own = document.append([typed("z").updates[0] as Uint8Array], ada, undefined);
+    await held;
+    looks.waitedFor = true;
+    const results = Promise.allSettled([
+      document.append([middle], ben, undefined),
+      document.append([last], { ...ben, userId: "cleo" }, undefined),
+    ]);
+    await eventually(() => looked === 1);
+    // The answer to the append brings what the other node has. Who looks now finds nothing new.
+    node.db.go();
+    await own;
+    answersToLast.release();
+    await pause(100);
+    looks.release();
+    expect((await results).map(({ status }) => status)).toEqual(["fulfilled", "fulfilled"]);
+    expect(await storedText(node.db, document.key)).toHaveLength(5);
   });
 
   it("converges whatever is mixed into it", async () => {
