@@ -2,17 +2,18 @@ import type { Database } from "../../database/types.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { Appender } from "./appender.js";
-import { createAppends, ended } from "./appends.js";
+import { createAppends } from "./appends.js";
 import type { Backfills, Exported } from "./backfills.js";
 import type { Budgets } from "./budgets.js";
 import { createContent, isLost } from "./content.js";
 import { createHold } from "./hold.js";
+import { createImports } from "./imports.js";
 import { createIntake } from "./intake.js";
 import { createLoader } from "./loader.js";
 import { type Asking, createNews } from "./news.js";
 import type { Refresher } from "./refresher.js";
 import { createRings } from "./rings.js";
-import { type DocumentState, discard } from "./state.js";
+import { type DocumentState, discard, ended } from "./state.js";
 import { createSubscribers } from "./subscribers.js";
 import type { CommitNotice, HeldDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
 import type { Warmable, Warming } from "./warming.js";
@@ -131,11 +132,10 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   const loader = createLoader(state, { db, news });
   const appends = createAppends(state, {
     appender: parts.appender,
-    budgets: parts.budgets,
-    stale: loader.stale,
     takeAsking: news.takeAsking,
     giveAsking: news.giveAsking,
   });
+  const imports = createImports(state, { budgets: parts.budgets, stale: loader.stale, stage: appends.stage });
   const intake = createIntake(state, {
     engine,
     budgets: parts.budgets,
@@ -158,7 +158,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     while (!state.busy) {
       const next = waiting[0];
       if (next?.kind === "append" && content.loaded && !state.behind) {
-        if (!appends.startNext()) return;
+        if (!imports.startNext()) return;
         continue;
       }
       if (!next && !state.behind) break;

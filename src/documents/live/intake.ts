@@ -1,8 +1,8 @@
 import { PerchError } from "../../errors.js";
 import type { DocumentEngine } from "../loro/engine.js";
-import { damage, ended } from "./appends.js";
 import type { Budgets } from "./budgets.js";
-import type { Append, DocumentState } from "./state.js";
+import { damage } from "./imports.js";
+import { type Append, type DocumentState, ended } from "./state.js";
 import type { Author } from "./types.js";
 import { isPacked, unpacked } from "./unpack.js";
 

@@ -1,3 +1,4 @@
+import { PerchError } from "../../errors.js";
 import type { DocumentKey } from "../key.js";
 import type { Ends } from "../loro/api.js";
 import type { Content } from "./content.js";
@@ -87,4 +88,9 @@ export function discard(state: DocumentState): void {
   const imported = state.ready;
   state.ready = [];
   putBack(state.waiting, imported);
+}
+
+/** What a writer is told whose document is gone. */
+export function ended(): PerchError {
+  return new PerchError("PE410", "the document was deleted meanwhile; join it again", { reason: "deleted" });
 }
