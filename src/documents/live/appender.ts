@@ -52,8 +52,8 @@ const maxBytes = 8 * 2 ** 20;
  * statement locks its documents in the order of their keys, so that the transactions of several nodes cannot deadlock.
  *
  * Nobody pays for his neighbour: when the shared transaction fails as a whole (one document's row is locked by somebody's long
- * transaction, say, or the database chokes on one update), each of its documents goes on in a transaction of its own, beside the
- * shared one, until that succeeds. A failure of such a transaction is the document's own.
+ * transaction, say, or the database chokes on one update, or on a ring: its queue of notifications can be full), each of its documents
+ * goes on in a transaction of its own, which rings for nobody, beside the shared one, until that succeeds. A failure of such a transaction is the document's own.
  */
 export function createAppender(db: Queryable, options: AppenderOptions = {}): Appender {
   const patienceMs = options.patienceMs ?? 100;
@@ -130,9 +130,10 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
     sharedBusy = true;
     let results: EntryResult[] | undefined;
     let failure: unknown;
+    const ring = doorbell.carry();
     try {
       const entries = sent.map(([, batch]) => batch.entry);
-      results = await append(entries, patienceMs, doorbell.carry());
+      results = await append(entries, patienceMs, ring);
     } catch (error) {
       failure = error;
     }
@@ -142,7 +143,7 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
     for (const [index, [document, batch]] of sent.entries()) {
       const result = results?.[index];
       if (result) void document.stored(batch, result);
-      else if (kind === "contended" || (kind === "undone" && sent.length > 1)) {
+      else if (kind === "contended" || (kind === "undone" && (sent.length > 1 || ring))) {
         apart.set(document, Date.now());
         document.giveBack(batch);
       } else document.failed(batch, failure);
@@ -152,7 +153,7 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
   async function sendOwn(document: Appendable, batch: Batch): Promise<void> {
     ownBusy++;
     try {
-      // It may wait long, so it carries no rings.
+      // It may wait long, and should fail for nothing but itself.
       const [result] = await append([batch.entry], ownPatienceMs, false);
       if (!result) throw new Error("perch.append_updates gave no result");
       apart.delete(document);

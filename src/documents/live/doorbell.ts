@@ -40,6 +40,8 @@ export function createDoorbell(db: Queryable): Doorbell {
   let ringing: Promise<void> | undefined;
   /** What a transaction of appends is ringing for. */
   let carrying: readonly Appended[] | undefined;
+  /** Appends go without rings until then: what failed the one that carried some may have been these. */
+  let carryFrom = Number.NEGATIVE_INFINITY;
 
   function arm(delayMs: number): void {
     timer ??= setTimeout(() => void ring(), delayMs);
@@ -98,13 +100,18 @@ export function createDoorbell(db: Queryable): Doorbell {
 
   return {
     carry() {
-      if (ringing || carrying || performance.now() - rangAt < everyMs) return false;
+      const now = performance.now();
+      if (ringing || carrying || now < carryFrom || now - rangAt < everyMs) return false;
       carrying = take();
       return carrying;
     },
     carried(rang) {
-      if (rang) rangAt = performance.now();
-      else for (const one of carrying ?? []) keep(one);
+      const now = performance.now();
+      if (rang) rangAt = now;
+      else {
+        carryFrom = now + againMs;
+        for (const one of carrying ?? []) keep(one);
+      }
       carrying = undefined;
       armForOwed();
     },
