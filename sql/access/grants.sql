@@ -31,7 +31,7 @@ begin
           'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
           'setting', 'lock_key', 'check_id', 'fail', 'error_word', 'document_fields',
           'load_document', 'open_document', 'reading_position', 'read_document', 'append_updates', 'ring_appends', 'document_ring', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
-          'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'is_long', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'next_seq',
+          'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'next_seq',
           'require_encrypted_table', 'append_encrypted', 'encrypted_state', 'encrypted_news',
           'put_presence', 'presence_news', 'presence_of', 'enter_presence', 'leave_presence',
           'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb'])

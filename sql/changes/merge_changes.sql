@@ -74,14 +74,15 @@ as $$
      group by s.space_id, s.table_name, s.record_id, s.seq, s.schema_version, s.latest_at, s.inserted_at, s.deleted_at
   )
   insert into perch.stored_records as r
-    (space_id, app_id, table_name, record_id, data, field_meta, written_at, written_by, latest_at, inserted_at, deleted_at, deleted, seq, schema_version, user_id)
+    (space_id, app_id, table_name, record_id, data, field_meta, written_at, written_by, latest_at, inserted_at, deleted_at, deleted, seq, schema_version, user_id, size)
   select f.space_id, merge_changes.app_id, f.table_name, f.record_id, f.data, f.field_meta, f.latest_at, null, f.latest_at, f.inserted_at, f.deleted_at,
-         coalesce(f.deleted_at >= coalesce(f.inserted_at, '-infinity'), false), f.seq, f.schema_version, author
+         coalesce(f.deleted_at >= coalesce(f.inserted_at, '-infinity'), false), f.seq, f.schema_version, author,
+         perch.record_size(f.data, null, f.field_meta, null)
     from folded f
   on conflict on constraint stored_records_pkey do update
     set data = excluded.data, field_meta = excluded.field_meta, written_at = excluded.written_at, written_by = excluded.written_by,
         latest_at = excluded.latest_at, inserted_at = excluded.inserted_at, deleted_at = excluded.deleted_at, deleted = excluded.deleted,
-        seq = excluded.seq, schema_version = excluded.schema_version, updated_at = clock_timestamp()
+        seq = excluded.seq, schema_version = excluded.schema_version, size = excluded.size, updated_at = clock_timestamp()
 $$;
 
 comment on function perch.merge_changes(perch.change[], bigint[], text, text, text) is

@@ -95,13 +95,17 @@ begin
 
   if given.op = 'insert' then
     insert into perch.stored_records
-      (space_id, app_id, table_name, record_id, data, written_at, written_by, latest_at, inserted_at, seq, user_id, created_at, updated_at)
-    values (space, push.app_id, given."table", given.id, given.data, moment, push.client_id, moment, moment, taken, author, now, now)
+      (space_id, app_id, table_name, record_id, data, written_at, written_by, latest_at, inserted_at, seq, user_id, created_at, updated_at, size)
+    values (space, push.app_id, given."table", given.id, given.data, moment, push.client_id, moment, moment, taken, author, now, now,
+            -- As perch.record_size, which is asked only about what may be over its bound.
+            case when octet_length(content) * (8 + coalesce(octet_length(push.client_id), 0) / 8) > 4000
+                 then perch.record_size(given.data, null, '{}', octet_length(push.client_id)) end)
     on conflict do nothing;
   else
     -- Newer than everything the record has seen: it wins without looking further.
     update perch.stored_records r
        set data = r.data || given.data, latest_at = moment, seq = taken, updated_at = now,
+           size = perch.record_size(r.data || given.data, null, r.field_meta, greatest(octet_length(r.written_by), octet_length(push.client_id))),
            field_meta = r.field_meta || (select coalesce(jsonb_object_agg(k, perch.stamp(moment, push.client_id)), '{}') from jsonb_object_keys(given.data) k)
      where r.space_id = space and r.app_id = push.app_id and r.table_name = given."table" and r.record_id = given.id
        and r.latest_at < moment and r.deleted_at is null and r.schema_version = 1;

@@ -26,13 +26,16 @@ begin
   if left_over <> '{}' then
     with made as (
       insert into perch.stored_records as r
-        (space_id, app_id, table_name, record_id, data, field_meta, written_at, written_by, latest_at, inserted_at, seq, schema_version, user_id, created_at, updated_at)
-      select c.space_id, write_changes.app_id, c.table_name, c.record_id, c.data,
-             case when c.field_meta is null then '{}'
-                  else (select jsonb_object_agg(m.key, m.value || suffix) from jsonb_each_text(c.field_meta) m) end,
-             c.at, write_changes.client_id, c.latest, c.at, seqs[c.nth], c.schema_version, author, write_changes.now, write_changes.now
+        (space_id, app_id, table_name, record_id, data, field_meta, written_at, written_by, latest_at, inserted_at, seq, schema_version, user_id,
+         created_at, updated_at, size)
+      select c.space_id, write_changes.app_id, c.table_name, c.record_id, c.data, m.stamps,
+             c.at, write_changes.client_id, c.latest, c.at, seqs[c.nth], c.schema_version, author, write_changes.now, write_changes.now,
+             perch.record_size(c.data, null, m.stamps, octet_length(write_changes.client_id))
         from unnest(changes) with ordinality c (position, space_id, table_name, record_id, op, data, field_meta, at,
              timeless, earliest, latest, op_id, digest, schema_version, base_seq, actor, origin, size, is_document, nth)
+       cross join lateral (
+         select case when c.field_meta is null then '{}'
+                     else (select jsonb_object_agg(f.key, f.value || suffix) from jsonb_each_text(c.field_meta) f) end) m (stamps)
        where c.op = 'insert'
       on conflict on constraint stored_records_pkey do nothing
       returning r.space_id, r.seq
@@ -63,12 +66,14 @@ begin
     ),
     won as (
       update perch.stored_records r
-         set data = r.data || w.data,
-             field_meta = r.field_meta || (
-               select coalesce(jsonb_object_agg(k, coalesce(w.field_meta ->> k, perch.time_text(w.at)) || suffix), '{}') from jsonb_object_keys(w.data) k),
+         set data = r.data || w.data, field_meta = r.field_meta || m.stamps,
+             size = perch.record_size(r.data || w.data, null, r.field_meta || m.stamps, octet_length(r.written_by)),
              latest_at = w.latest, inserted_at = case when w.op = 'insert' then w.at else r.inserted_at end,
              seq = greatest(r.seq, w.seq), updated_at = write_changes.now
         from waiting w
+       cross join lateral (
+         select coalesce(jsonb_object_agg(k, coalesce(w.field_meta ->> k, perch.time_text(w.at)) || suffix), '{}')
+           from jsonb_object_keys(w.data) k) m (stamps)
        -- The limit keeps the search for each record a search by its key: joined freely, a table without fresh statistics is read
        -- once over, the whole space, for every change.
        cross join lateral (
@@ -92,7 +97,7 @@ begin
     select c.space_id, c.seq, write_changes.app_id, c.table_name, c.record_id, c.op,
            case when v.revived then r.data else c.data end, case when v.revived then r.field_meta else c.field_meta end, c.at, r.deleted_at,
            author, write_changes.client_id, c.op_id, c.schema_version, c.actor, c.origin,
-           case when v.revived then nullif(greatest(octet_length(r.data::text), 2000), 2000) else c.size end, write_changes.now
+           case when v.revived then nullif(greatest(octet_length(r.data::text) + octet_length(r.field_meta::text), 2000), 2000) else c.size end, write_changes.now
       from unnest(changes, seqs) as c (position, space_id, table_name, record_id, op, data, field_meta, at, timeless, earliest, latest,
              op_id, digest, schema_version, base_seq, actor, origin, size, is_document, seq)
       cross join lateral (

@@ -61,7 +61,7 @@ begin
     logged := perch.next_seq(space);
     update perch.stored_records r
        set deleted = true, deleted_at = clock_timestamp(), latest_at = clock_timestamp(), data = '{}', long_data = null, long_fields = null,
-           field_meta = '{}', seq = logged, updated_at = clock_timestamp()
+           field_meta = '{}', size = null, seq = logged, updated_at = clock_timestamp()
      where r.space_id = space and r.app_id = delete_document.app_id
        and r.table_name = delete_document.table_name and r.record_id = delete_document.record_id;
     insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, at, user_id, origin)

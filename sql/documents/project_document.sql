@@ -10,7 +10,9 @@ declare
   document perch.documents;
   is_new boolean;
   short jsonb;
+  short_before jsonb;
   long jsonb;
+  bytes integer;
   longs_before text[];
   longs text[];
   moves boolean;
@@ -29,12 +31,13 @@ begin
 
   if project_document.seq > document.projected_seq then
     -- In memory once: each look at a value that is stored compressed would unpack it again.
-    select r.deleted, r.data || '{}', r.long_data || '{}', r.long_fields into is_new, short, long, longs_before from perch.stored_records r
+    select r.deleted, r.data || '{}', r.long_data || '{}', r.long_fields, r.size into is_new, short_before, long, longs_before, bytes
+      from perch.stored_records r
      where r.space_id = document.space_id and r.app_id = document.app_id
        and r.table_name = document.table_name and r.record_id = document.record_id
        for no key update;
     is_new := coalesce(is_new, true);
-    select array_agg(n.key order by n.key) filter (where is_new or n.value is distinct from coalesce(short -> n.key, long -> n.key)),
+    select array_agg(n.key order by n.key) filter (where is_new or n.value is distinct from coalesce(short_before -> n.key, long -> n.key)),
            array_agg(n.key order by n.key) filter (where perch.is_long(n.value))
       into changed, longs
       from jsonb_each(project_document.data) n;
@@ -46,6 +49,9 @@ begin
       if moves then
         long := (select jsonb_object_agg(f, project_document.data -> f) from unnest(longs) f);
       end if;
+      -- What stays as it is need not be written out to be measured.
+      bytes := case when moves or bytes is null then perch.record_size(short, long, null, null)
+                    else nullif(greatest(bytes - octet_length(short_before::text) + octet_length(short::text), 4000), 4000) end;
       select u.user_id, u.client_id into author from perch.document_updates u
        where u.space_id = document.space_id and u.app_id = document.app_id
          and u.table_name = document.table_name and u.record_id = document.record_id
@@ -58,12 +64,12 @@ begin
               case when is_new then 'insert' else 'update' end,
               changed, clock_timestamp(), coalesce(author.user_id, document.created_by), author.client_id, 'document');
       insert into perch.stored_records as r
-        (space_id, app_id, table_name, record_id, data, long_data, long_fields, latest_at, inserted_at, seq, user_id)
+        (space_id, app_id, table_name, record_id, data, long_data, long_fields, latest_at, inserted_at, seq, user_id, size)
       values (document.space_id, document.app_id, document.table_name, document.record_id,
-              short, case when moves then long end, longs, clock_timestamp(), clock_timestamp(), logged, document.created_by)
+              short, case when moves then long end, longs, clock_timestamp(), clock_timestamp(), logged, document.created_by, bytes)
       on conflict on constraint stored_records_pkey do update
         set data = excluded.data, long_data = case when moves then excluded.long_data else r.long_data end, long_fields = excluded.long_fields,
-            latest_at = excluded.latest_at, seq = excluded.seq, updated_at = clock_timestamp(),
+            size = excluded.size, latest_at = excluded.latest_at, seq = excluded.seq, updated_at = clock_timestamp(),
             inserted_at = case when r.deleted then excluded.inserted_at else r.inserted_at end,
             user_id = case when r.deleted then excluded.user_id else r.user_id end,
             deleted = false;

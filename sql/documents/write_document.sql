@@ -20,7 +20,9 @@ declare
   role_before constant text := current_setting('role');
   is_new boolean;
   short jsonb;
+  short_before jsonb;
   long jsonb;
+  bytes integer;
   longs_before text[];
   longs text[];
   moves boolean;
@@ -39,7 +41,7 @@ begin
       'max', perch.setting('max_update_bytes', 16777216), 'got', octet_length(write_document.update)));
   end if;
 
-  select r.deleted, r.data, r.long_fields into is_new, short, longs_before from perch.stored_records r
+  select r.deleted, r.data, r.long_fields, r.size into is_new, short_before, longs_before, bytes from perch.stored_records r
    where r.space_id = write_document.space_id and r.app_id = write_document.app_id
      and r.table_name = write_document.table_name and r.record_id = write_document.record_id
      for no key update;
@@ -82,9 +84,9 @@ begin
        and r.table_name = write_document.table_name and r.record_id = write_document.record_id;
   end if;
   -- In memory once: each look at a value that is stored compressed would unpack it again.
-  short := short || '{}';
+  short_before := short_before || '{}';
   long := long || '{}';
-  select array_agg(n.key order by n.key) filter (where is_new or n.value is distinct from coalesce(short -> n.key, long -> n.key)),
+  select array_agg(n.key order by n.key) filter (where is_new or n.value is distinct from coalesce(short_before -> n.key, long -> n.key)),
          array_agg(n.key order by n.key) filter (where perch.is_long(n.value))
     into changed, longs
     from jsonb_each(write_document.data) n;
@@ -95,27 +97,35 @@ begin
   if changed is not null then
     -- Where the names are the same and none of these has changed, long_data stays as it is. What leaves it is short now, and given.
     moves := is_new or longs is distinct from longs_before or coalesce(longs && changed, false);
-    short := case when is_whole then write_document.data else short || write_document.data end - coalesce(longs, '{}');
+    short := case when is_whole then write_document.data else short_before || write_document.data end - coalesce(longs, '{}');
     if moves then
       long := (select jsonb_object_agg(f, coalesce(write_document.data -> f, long -> f)) from unnest(longs) f);
+    elsif bytes is null and longs is not null and long is null then
+      -- A record with long fields that is short as a whole: to be measured, it is read.
+      select r.long_data into long from perch.stored_records r
+       where r.space_id = write_document.space_id and r.app_id = write_document.app_id
+         and r.table_name = write_document.table_name and r.record_id = write_document.record_id;
     end if;
+    -- What stays as it is need not be written out to be measured.
+    bytes := case when moves or bytes is null then perch.record_size(short, long, null, null)
+                  else nullif(greatest(bytes - octet_length(short_before::text) + octet_length(short::text), 4000), 4000) end;
     logged := perch.next_seq(write_document.space_id);
     insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, changed_fields, at, user_id, client_id, origin)
     values (write_document.space_id, logged, write_document.app_id, write_document.table_name, write_document.record_id,
             case when is_new then 'insert' else 'update' end, changed, clock_timestamp(), author, write_document.client_id, 'document');
     if is_new then
       insert into perch.stored_records as r
-        (space_id, app_id, table_name, record_id, data, long_data, long_fields, latest_at, inserted_at, seq, user_id)
+        (space_id, app_id, table_name, record_id, data, long_data, long_fields, latest_at, inserted_at, seq, user_id, size)
       values (write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
-              short, long, longs, clock_timestamp(), clock_timestamp(), logged, maker)
+              short, long, longs, clock_timestamp(), clock_timestamp(), logged, maker, bytes)
       on conflict on constraint stored_records_pkey do update
         set data = excluded.data, long_data = excluded.long_data, long_fields = excluded.long_fields,
-            latest_at = excluded.latest_at, seq = excluded.seq, updated_at = clock_timestamp(),
+            size = excluded.size, latest_at = excluded.latest_at, seq = excluded.seq, updated_at = clock_timestamp(),
             inserted_at = excluded.inserted_at, user_id = excluded.user_id, deleted = false;
     else
       update perch.stored_records r
          set data = short, long_data = case when moves then long else r.long_data end, long_fields = longs,
-             latest_at = clock_timestamp(), seq = logged, updated_at = clock_timestamp()
+             size = bytes, latest_at = clock_timestamp(), seq = logged, updated_at = clock_timestamp()
        where r.space_id = write_document.space_id and r.app_id = write_document.app_id
          and r.table_name = write_document.table_name and r.record_id = write_document.record_id;
     end if;

@@ -76,7 +76,8 @@ describeEachEngine("The long fields of a record", (open) => {
            or r.long_fields is not null and r.long_fields <> array(select k from jsonb_object_keys(r.long_data) k order by k)
            or r.data ?| r.long_fields
            or exists (select from jsonb_each(r.data) f where perch.is_long(f.value))
-           or exists (select from jsonb_each(r.long_data) f where not perch.is_long(f.value)) as wrong
+           or exists (select from jsonb_each(r.long_data) f where not perch.is_long(f.value))
+           or r.size is distinct from perch.record_size(r.data, r.long_data, null, null) as wrong
          from perch.stored_records r where r.record_id = $1`,
       [id],
     );
