@@ -1,3 +1,4 @@
+import { requiredText } from "../database/text.js";
 import type { Queryable } from "../database/types.js";
 import { PerchError } from "../errors.js";
 
@@ -19,7 +20,7 @@ export type Arguments = { readonly thread_id: string | null } & Readonly<Record<
 export function tenantCalls(db: Queryable, tenantId: string): TenantCalls {
   requireTenant(tenantId);
   return calls(tenantId, (name, { thread_id, ...args }) => {
-    const params: unknown[] = [tenantId, thread_id];
+    const params: unknown[] = [tenantId, thread_id === null ? null : requiredText(thread_id, "thread_id")];
     // The call has an argument from the row that names the tenant, so it cannot be made before.
     const list = named(args, params, "thread_id => case when t.entered is not null then $2 end");
     const sql = `select result.* from (select perch.set_tenant(tenant_id => $1) as entered) t cross join lateral perch.${name}(${list}) result`;
@@ -42,6 +43,7 @@ export function tenantCallsIn(tx: Queryable, tenantId: string): TenantCalls {
     await tx.query("select perch.set_tenant(tenant_id => $1)", [tenantId]);
   };
   return calls(tenantId, async (name, args) => {
+    if (args.thread_id !== null) requiredText(args.thread_id, "thread_id");
     entered ??= enter();
     await entered;
     const params: unknown[] = [];
@@ -63,13 +65,26 @@ function calls(tenantId: string, run: (name: string, args: Arguments) => Promise
 function named(args: Readonly<Record<string, unknown>>, params: unknown[], first?: string): string {
   const list = first === undefined ? [] : [first];
   for (const [name, value] of Object.entries(args)) {
-    if (value !== undefined) list.push(`${name} => $${params.push(value)}`);
+    if (value !== undefined) list.push(`${name} => $${params.push(argument(name, value))}`);
   }
   return list.join(", ");
 }
 
+/**
+ * A text or a whole number to pass on: all that these functions take besides lists of texts. PE422 for anything else, which a driver
+ * would write as some text: of an object that is "[object Object]", the same for everybody.
+ */
+export function argument<Value>(name: string, value: Value): Value {
+  if (value === null || value === undefined || Number.isSafeInteger(value)) return value;
+  if (Array.isArray(value)) for (const item of value) argument(name, item);
+  else if (typeof value === "string") requiredText(value, name);
+  else throw new PerchError("PE422", `${name} is neither a text nor a whole number`, { argument: name });
+  return value;
+}
+
 function requireTenant(tenantId: string): void {
   if (!tenantId) throw new PerchError("PE401", "the tenant is empty");
+  requiredText(tenantId, "tenant_id");
 }
 
 const uuid = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i;
@@ -84,31 +99,9 @@ export function checkpointId(id: string | null | undefined, argument: string): s
   return id;
 }
 
-// Escapes that JSON has and jsonb refuses: NUL, and half of a surrogate pair (a whole one is not escaped).
-const unstorable = /(?:^|[^\\])(?:\\\\)*\\u(?:0000|d[89a-f])/;
-
-/** The JSON text of a value for jsonb. PE422 for what JSON or jsonb cannot hold. */
-export function jsonText(value: unknown, argument: string): string {
-  let text: string | undefined;
-  try {
-    text = JSON.stringify(value);
-  } catch (error) {
-    throw new PerchError(
-      "PE422",
-      `${argument} is not JSON: ${(error as Error).message}`,
-      { argument },
-      { cause: error },
-    );
-  }
-  if (text === undefined) throw new PerchError("PE422", `${argument} is not JSON`, { argument });
-  if (unstorable.test(text)) {
-    throw new PerchError("PE422", `${argument} holds text that cannot be stored: NUL or half a character`, {
-      argument,
-    });
-  }
-  return text;
+/** How long, as Postgres reads an interval. PE422 for what is no time. */
+export function milliseconds(ms: number | undefined, argument: string): string | undefined {
+  if (ms === undefined) return undefined;
+  if (typeof ms === "number" && Math.abs(ms) <= Number.MAX_SAFE_INTEGER) return `${ms.toFixed(3)} milliseconds`;
+  throw new PerchError("PE422", `${argument} is no number of milliseconds`, { argument, got: String(ms) });
 }
-
-/** How long, as Postgres reads an interval. */
-export const milliseconds = (ms: number | undefined): string | undefined =>
-  ms === undefined ? undefined : `${ms} milliseconds`;

@@ -66,12 +66,12 @@ export function threadLeases(options: { db: Database; tenantId: string }): Threa
 function leasesWith(calls: TenantCalls): Omit<ThreadLeases, "hold" | "in"> {
   return {
     async acquire(threadId, { holder, durationMs }) {
-      const args = { thread_id: threadId, holder, duration: milliseconds(durationMs) };
+      const args = { thread_id: threadId, holder, duration: milliseconds(durationMs, "durationMs") };
       const [row] = await calls.rows<{ token: number; expires_at: Date }>("acquire_lease", args);
       return row && { threadId, holder, token: row.token, expiresAt: row.expires_at };
     },
     async renew(lease, durationMs) {
-      const args = { thread_id: lease.threadId, token: lease.token, duration: milliseconds(durationMs) };
+      const args = { thread_id: lease.threadId, token: lease.token, duration: milliseconds(durationMs, "durationMs") };
       return { ...lease, expiresAt: await calls.value<Date>("renew_lease", args) };
     },
     release: (lease) => calls.value("release_lease", { thread_id: lease.threadId, token: lease.token }),

@@ -1,8 +1,7 @@
-import type { ZodType } from "zod";
-import { z } from "zod";
+import { type ZodType, z } from "zod";
 import type { Database, Queryable } from "../database/types.js";
-import { PerchError } from "../errors.js";
-import { jsonText, type TenantCalls, tenantCalls, tenantCallsIn } from "./calls.js";
+import { type TenantCalls, tenantCalls, tenantCallsIn } from "./calls.js";
+import { decoded, encoded } from "./json.js";
 
 /** An event in the log of a thread. */
 export interface ThreadEvent<Event> {
@@ -60,20 +59,12 @@ export function threadLog<Event = unknown>(options: ThreadLogOptions<Event>): Th
 }
 
 function logWith<Event>(schema: ZodType<Event>, calls: TenantCalls): ThreadLog<Event> {
-  const write = (event: Event) => {
-    const { success, data, error } = z.safeEncode(schema, event as never);
-    if (!success)
-      throw new PerchError("PE422", `the event cannot be written: ${z.prettifyError(error)}`, null, { cause: error });
-    return jsonText(data, "event");
-  };
-  const read = (row: EventRow): ThreadEvent<Event> => {
-    const { success, data, error } = z.safeDecode(schema, row.event as never);
-    if (!success) {
-      const message = `event ${row.number} cannot be read: ${z.prettifyError(error)}`;
-      throw new PerchError("PE422", message, { number: row.number }, { cause: error });
-    }
-    return { number: row.number, event: data, createdAt: row.created_at };
-  };
+  const write = (event: Event) => JSON.stringify(encoded(schema, event, "event"));
+  const read = (row: EventRow): ThreadEvent<Event> => ({
+    number: row.number,
+    event: decoded(schema, row.event, `event ${row.number} cannot be read`, { number: row.number }),
+    createdAt: row.created_at,
+  });
   return {
     append: async (threadId, events, { fencingToken } = {}) =>
       calls.value("append_thread_events", {

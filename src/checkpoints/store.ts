@@ -1,15 +1,8 @@
 import type { ZodType } from "zod";
 import type { Database, Queryable } from "../database/types.js";
 import { PerchError } from "../errors.js";
-import {
-  checkpointId,
-  isCheckpointId,
-  jsonText,
-  milliseconds,
-  type TenantCalls,
-  tenantCalls,
-  tenantCallsIn,
-} from "./calls.js";
+import { checkpointId, isCheckpointId, milliseconds, type TenantCalls, tenantCalls, tenantCallsIn } from "./calls.js";
+import { jsonText } from "./json.js";
 import { type StateVersions, stateVersions } from "./versions.js";
 
 /** A saved state of a thread. */
@@ -240,7 +233,7 @@ export class CheckpointStore<State> {
     return this.#calls.value("prune_checkpoints", {
       thread_id: options.threadId ?? null,
       keep_last: options.keepLast,
-      keep_for: milliseconds(options.keepForMs),
+      keep_for: milliseconds(options.keepForMs, "keepForMs"),
     });
   }
 

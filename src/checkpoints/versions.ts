@@ -1,5 +1,6 @@
-import { type ZodType, z } from "zod";
+import type { ZodType } from "zod";
 import { PerchError } from "../errors.js";
+import { decoded, encoded } from "./json.js";
 
 /** What states look like, in the version that is written and in those that are still read. */
 export interface StateVersions<State> {
@@ -7,7 +8,7 @@ export interface StateVersions<State> {
   readonly version: number;
   /** The oldest that is read. */
   readonly minVersion: number;
-  /** In: a state. Out: its JSON. PE422 when it is not as the newest schema says. */
+  /** In: a state. Out: its JSON. PE422 when it is not as the newest schema says, or would not come back equal. */
   write(state: State): unknown;
   /**
    * In: JSON and the version it was written in. Out: the state, lifted to the newest version.
@@ -66,23 +67,8 @@ function chain<State>(
   };
 }
 
-function refused(version: number, verb: string, error: z.core.$ZodError, cause: unknown = error): PerchError {
-  return new PerchError(
-    "PE422",
-    `the state cannot be ${verb} as version ${version}: ${z.prettifyError(error)}`,
-    { schema_version: version, issues: error.issues.map(({ path, message }) => ({ path, message })) },
-    { cause },
-  );
-}
+const decode = <State>(schema: ZodType<State>, json: unknown, version: number): State =>
+  decoded(schema, json, `the state cannot be read as version ${version}`, { schema_version: version });
 
-function decode<State>(schema: ZodType<State>, json: unknown, version: number): State {
-  const { success, data, error } = z.safeDecode(schema, json as never);
-  if (!success) throw refused(version, "read", error);
-  return data;
-}
-
-function encode<State>(schema: ZodType<State>, state: State, version: number): unknown {
-  const { success, data, error } = z.safeEncode(schema, state as never);
-  if (!success) throw refused(version, "written", error);
-  return data;
-}
+const encode = <State>(schema: ZodType<State>, state: State, version: number): unknown =>
+  encoded(schema, state, "state", { schema_version: version });

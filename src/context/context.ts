@@ -57,15 +57,16 @@ export async function enterContext(tx: Transaction, context: Context): Promise<v
   const calls: string[] = [];
   if (userId === undefined) calls.push(...forgetUser);
   else {
-    const lists = `space_ids => ${listed(spaceIds)}, writable_space_ids => ${listed(writableSpaceIds)}`;
-    calls.push(`perch.set_context(user_id => ${named(userId)}, ${lists})`);
+    const lists = [listed("space_ids", spaceIds), listed("writable_space_ids", writableSpaceIds)];
+    calls.push(`perch.set_context(${[named("user_id", userId), ...lists].join(", ")})`);
   }
   if (tenantId === undefined) calls.push(forgetTenant);
-  else calls.push(`perch.set_tenant(tenant_id => ${named(tenantId)})`);
+  else calls.push(`perch.set_tenant(${named("tenant_id", tenantId)})`);
   // Two statements, since what the second calls may take the role that the first brings; one script, since every transaction begins so.
   await tx.script(`${takeRole};\nselect ${calls.join(", ")}`);
 }
 
 // Whoever writes JavaScript may pass null.
-const named = (id: string | null) => (id === null ? "null" : textLiteral(id));
-const listed = (ids: readonly string[] | null | undefined) => (ids == null ? "null" : textsLiteral(ids));
+const named = (name: string, id: string | null) => `${name} => ${id === null ? "null" : textLiteral(id, name)}`;
+const listed = (name: string, ids: readonly string[] | null | undefined) =>
+  `${name} => ${ids == null ? "null" : textsLiteral(ids, name)}`;

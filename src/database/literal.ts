@@ -1,18 +1,18 @@
-import { PerchError } from "../errors.js";
+import { requiredText } from "./text.js";
 
 /**
- * A text as it stands in SQL, for statements that cannot have parameters: safe whatever it consists of. Errors: PE422 for U+0000, which
- * no text of Postgres can hold and which would end the statement.
+ * A text as it stands in SQL, for statements that cannot have parameters: safe whatever it consists of. Errors: PE422 for one that cannot
+ * be stored to the letter; U+0000 would end the statement. `argument` names it.
  */
-export function textLiteral(text: string): string {
-  if (text.includes("\0")) throw new PerchError("PE422", "a text must not hold U+0000");
+export function textLiteral(text: string, argument = "a text"): string {
+  requiredText(text, argument);
   const quoted = `'${text.replaceAll("'", "''")}'`;
   // What a backslash means in plain quotes is a setting of the server.
   return text.includes("\\") ? ` E${quoted.replaceAll("\\", "\\\\")}` : quoted;
 }
 
 /** The same for a list of texts. */
-export function textsLiteral(texts: readonly string[]): string {
-  const elements = texts.map((text) => `"${text.replace(/[\\"]/g, "\\$&")}"`);
+export function textsLiteral(texts: readonly string[], argument = "a list of texts"): string {
+  const elements = texts.map((text) => `"${requiredText(text, argument).replace(/[\\"]/g, "\\$&")}"`);
   return `${textLiteral(`{${elements.join(",")}}`)}::text[]`;
 }

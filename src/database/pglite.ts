@@ -4,6 +4,7 @@ import { PGlite, type Transaction as PGliteTransaction, types } from "@electric-
 import { toPerchError } from "../errors.js";
 import { durableFolder } from "./durable-folder.js";
 import { lockFolder } from "./folder-lock.js";
+import { requireStorable } from "./text.js";
 import type { Database, Subscription, Transaction } from "./types.js";
 
 export interface PgliteOptions {
@@ -23,6 +24,7 @@ export interface PgliteDatabase extends Database {
 }
 
 async function run<Row>(client: PGlite | PGliteTransaction, sql: string, params: readonly unknown[] = []) {
+  requireStorable(params);
   try {
     const result = await client.query<Row>(sql, params as unknown[]);
     return result.rows;

@@ -4,6 +4,7 @@ import { PerchError, toPerchError } from "../errors.js";
 import { listenPostgres } from "./postgres-listen.js";
 import { rowTypes } from "./postgres-types.js";
 import { createPreparedStatements } from "./prepared.js";
+import { requireStorable } from "./text.js";
 import type { Database, QueryOptions, Subscription, Transaction } from "./types.js";
 
 export interface PostgresOptions {
@@ -75,6 +76,7 @@ export function openPostgres(options: PostgresOptions): Database {
     { prepare = false }: QueryOptions = {},
   ): Promise<Row[]> {
     const values = params as unknown[];
+    requireStorable(params);
     try {
       if (!prepare || !prepared) return (await client.query(sql, values)).rows as Row[];
       return (await client.query(prepared.config(sql, values))).rows as Row[];

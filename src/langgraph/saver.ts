@@ -13,7 +13,8 @@ import {
   type SerializerProtocol,
   WRITES_IDX_MAP,
 } from "@langchain/langgraph-checkpoint";
-import { checkpointId, isCheckpointId, type TenantCalls, tenantCalls } from "../checkpoints/calls.js";
+import { argument, checkpointId, isCheckpointId, type TenantCalls, tenantCalls } from "../checkpoints/calls.js";
+import { requiredText } from "../database/text.js";
 import type { Database } from "../database/types.js";
 import { PerchError } from "../errors.js";
 import { metadataText } from "./metadata.js";
@@ -85,7 +86,8 @@ export class PerchSaver extends BaseCheckpointSaver {
         thread_id: threadId ?? null,
         namespace,
         id: checkpointId(id, "checkpoint_id"),
-        filter: options.filter && JSON.stringify(options.filter),
+        // Written as the metadata were that it is compared with.
+        filter: options.filter && (await metadataText(this.serde, options.filter as CheckpointMetadata)),
         before: checkpointId(before || undefined, "before"),
         after_id: last?.checkpoint_id,
         after_thread_id: last?.found_thread_id,
@@ -145,7 +147,7 @@ export class PerchSaver extends BaseCheckpointSaver {
       namespace,
       checkpointId(checkpoint.id, "checkpoint.id"),
       checkpointId(parentId, "checkpoint_id") ?? null,
-      metadata.step ?? null,
+      argument("metadata.step", metadata.step ?? null),
       await metadataText(this.serde, metadata),
       JSON.stringify({ ...rest, channel_versions }),
       channels,
@@ -171,7 +173,7 @@ export class PerchSaver extends BaseCheckpointSaver {
       threadId,
       namespace,
       checkpointId(id, "checkpoint_id"),
-      taskId,
+      requiredText(taskId, "task_id"),
       writes.map(([channel], nth) => WRITES_IDX_MAP[channel] ?? nth),
       writes.map(([channel]) => channel),
       types,
@@ -241,12 +243,16 @@ interface Place {
 function place(config: Config): Place {
   const { thread_id, checkpoint_ns, fencing_token } = config.configurable ?? {};
   return {
-    threadId: thread_id === undefined || thread_id === null ? undefined : String(thread_id),
-    namespace: checkpoint_ns ?? undefined,
-    id: getCheckpointId(config) || undefined,
-    fencingToken: fencing_token ?? undefined,
+    threadId: named("thread_id", Number.isSafeInteger(thread_id) ? String(thread_id) : thread_id),
+    namespace: named("checkpoint_ns", checkpoint_ns),
+    id: named("checkpoint_id", getCheckpointId(config)) || undefined,
+    fencingToken: argument("fencing_token", fencing_token ?? undefined),
   };
 }
+
+/** LangGraph lets apps write anything there; what is no text would become one that others get, too. */
+const named = (name: string, id: unknown): string | undefined =>
+  id === undefined || id === null ? undefined : requiredText(id, `configurable.${name}`);
 
 const missing = (field: string) =>
   new PerchError("PE422", `the configuration has no configurable.${field}`, { argument: field });

@@ -100,9 +100,9 @@ describeEachEngine("leases", (open) => {
     await expect(attempt(token)).rejects.toMatchObject(lost);
   });
 
-  it("trap 47: have a time limit that means something", async () => {
+  it("have a time limit that means something", async () => {
     const { leases } = parts();
-    for (const durationMs of [0, -1, 86_400_001]) {
+    for (const durationMs of [0, -1, 86_400_001, Number.NaN, Number.POSITIVE_INFINITY, 1e21]) {
       await expect(leases.acquire("run", { holder: "me", durationMs })).rejects.toMatchObject({ code: "PE422" });
     }
     await expect(leases.acquire("run", { holder: "" })).rejects.toMatchObject({ code: "PE422" });

@@ -30,6 +30,13 @@ describeEachEngine("the log of a thread", (open) => {
     expect(await log.append("another", [1])).toBe(1);
   });
 
+  it("refuses an event that would not come back as it is", async () => {
+    const log = threadLog({ db: t.db, tenantId: freshTenant(), schema: z.object({ at: z.date() }) });
+    const refused = log.append("run", [{ at: new Date() }]);
+    await expect(refused).rejects.toMatchObject({ code: "PE422", detail: { path: ["at"] } });
+    expect(await log.load("run")).toEqual([]);
+  });
+
   it("loads what came after a number, a page at a time", async () => {
     const log = fresh();
     await log.append("run", [1, 2, 3, 4, 5]);

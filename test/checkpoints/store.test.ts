@@ -1,4 +1,5 @@
 import { randomUUID } from "node:crypto";
+import fc from "fast-check";
 import { beforeAll, expect, it } from "vitest";
 import { z } from "zod";
 import { push } from "../../src/changes/index.js";
@@ -165,6 +166,90 @@ describeEachEngine("a checkpoint store", (open) => {
       detail: { argument: "parentId" },
     });
     await expect(store.prune({})).rejects.toMatchObject({ code: "PE422" });
+  });
+
+  it("refuses a state that would not come back as it is, and says where it is", async () => {
+    const tenantId = freshTenant();
+    class Money {
+      constructor(readonly amount: number) {}
+    }
+    const day = z.codec(z.iso.date(), z.date(), {
+      decode: (text) => new Date(text),
+      encode: (at) => at.toISOString().slice(0, 10),
+    });
+    const cyclic: Record<string, unknown> = {};
+    cyclic.self = cyclic;
+    const refusals: [z.ZodType, unknown, (string | number)[]][] = [
+      [z.object({ at: z.date() }), { at: new Date() }, ["at"]],
+      [z.object({ m: z.map(z.string(), z.number()) }), { m: new Map([["a", 1]]) }, ["m"]],
+      [z.object({ s: z.set(z.string()) }), { s: new Set(["a"]) }, ["s"]],
+      [z.object({ b: z.instanceof(Uint8Array) }), { b: new Uint8Array([1, 2]) }, ["b"]],
+      [z.object({ l: z.array(z.number().optional()) }), { l: [1, undefined] }, ["l", 1]],
+      [z.object({ n: z.nan() }), { n: Number.NaN }, ["n"]],
+      [z.unknown(), { deep: [{ n: Number.POSITIVE_INFINITY }] }, ["deep", 0, "n"]],
+      [z.unknown(), { at: new Date() }, ["at"]],
+      [z.unknown(), { money: new Money(3) }, ["money"]],
+      [z.unknown(), { big: 1n }, ["big"]],
+      [z.unknown(), { call: () => 1 }, ["call"]],
+      [z.unknown(), { text: "half \ud800" }, ["text"]],
+      [z.unknown(), { a: { "nul\0": 1 } }, ["a"]],
+      [z.unknown(), cyclic, []],
+      [z.object({ a: z.union([z.undefined(), z.number()]) }), { a: undefined }, ["a"]],
+      [z.object({ day }), { day: new Date("2026-01-01T10:00:00Z") }, ["day"]],
+      [z.object({ a: z.number() }), { a: 1, unknown: 2 }, ["unknown"]],
+      [
+        z.object({ list: z.array(z.object({ t: z.string().transform(Number) })) }),
+        { list: [{ t: 1 }] },
+        ["list", 0, "t"],
+      ],
+    ];
+    for (const [schema, state, path] of refusals) {
+      const store = new CheckpointStore({ db: t.db, tenantId, schema });
+      const refused = store.put("run", { state, step: 1 });
+      await expect(refused).rejects.toMatchObject({ name: "PerchError", code: "PE422", detail: { path } });
+    }
+    const any = new CheckpointStore({ db: t.db, tenantId, schema: z.unknown() });
+    const metadata = { model: { at: new Date() } };
+    await expect(any.put("run", { state: 1, step: 1, metadata })).rejects.toMatchObject({
+      code: "PE422",
+      detail: { argument: "metadata", path: ["model", "at"] },
+    });
+    expect(await any.latest("run")).toBeUndefined();
+  });
+
+  it("takes any state that comes back as it is, whatever JSON it is made of", async () => {
+    const json = fc.jsonValue({ stringUnit: "grapheme" }).filter((value) => !JSON.stringify(value).includes("\\u0000"));
+    const store = new CheckpointStore({ db: t.db, tenantId: freshTenant(), schema: z.unknown() });
+    const check = fc.asyncProperty(json, async (state) => {
+      await store.put("run", { state, step: 1 });
+      // Minus zero is zero to JSON, as it is to JavaScript's ===.
+      expect((await store.latest("run"))?.state).toEqual(JSON.parse(JSON.stringify(state)));
+    });
+    await fc.assert(check, { numRuns: 60 });
+    const optional = new CheckpointStore({ db: t.db, tenantId: freshTenant(), schema });
+    await optional.put("run", { state: { count: 1, note: undefined }, step: 1 });
+    expect((await optional.latest("run"))?.state).toEqual({ count: 1 });
+  });
+
+  it("refuses ids that are no text, or that would become another's in the database", async () => {
+    const store = fresh();
+    for (const threadId of [{ id: 1 }, ["run"], 7, "x\ud83d", "a\0b"] as string[]) {
+      for (const attempt of [
+        () => store.put(threadId, { state: { count: 1 }, step: 1 }),
+        () => store.latest(threadId),
+        () => store.deleteThread(threadId),
+        () => t.db.transaction((tx) => store.in(tx).latest(threadId)),
+      ]) {
+        await expect(attempt()).rejects.toMatchObject({ code: "PE422", detail: { argument: "thread_id" } });
+      }
+    }
+    for (const tenantId of ["x\ud83d", "a\0b", { id: 1 } as never]) {
+      expect(() => new CheckpointStore({ db: t.db, tenantId, schema })).toThrow(/invalid: tenant_id/);
+    }
+    for (const step of [Number.NaN, 1.5]) {
+      await expect(store.put("run", { state: { count: 1 }, step })).rejects.toMatchObject({ code: "PE422" });
+    }
+    await expect(store.prune({ keepForMs: Number.NaN })).rejects.toMatchObject({ code: "PE422" });
   });
 
   it("lifts older states to the newest version, one version at a time", async () => {

@@ -59,6 +59,23 @@ describeEachEngine("withContext", (open) => {
     expect(await withContext(app, { userId: "ada" }, spacesSeen)).toEqual([]);
   });
 
+  it("refuses an id that is no text, or that would become another's in the database, on every way in", async () => {
+    const t = await open();
+    for (const id of ["u\ud83d", "a\0b", 7, { id: 1 }] as string[]) {
+      for (const context of [{ userId: id }, { tenantId: id }, { userId: "ada", spaceIds: [id] }]) {
+        await expect(withContext(t.db, context, spacesSeen)).rejects.toMatchObject({ code: "PE422" });
+      }
+    }
+    for (const id of ["u\ud83d", "a\0b"]) {
+      for (const call of ["set_context(user_id", "set_tenant(tenant_id"]) {
+        const query = t.db.query(`select perch.${call} => $1)`, [id]);
+        await expect(query).rejects.toMatchObject({ code: "PE422", detail: { argument: "$1" } });
+      }
+      const list = t.db.query("select perch.set_context(user_id => 'ada', space_ids => $1)", [[id]]);
+      await expect(list).rejects.toMatchObject({ code: "PE422", detail: { argument: "$1" } });
+    }
+  });
+
   it("passes lists and tenant on", async () => {
     const t = await open();
     const context = { userId: "ada", spaceIds: ["a,b"], writableSpaceIds: ["c"], tenantId: "acme" };

@@ -336,6 +336,22 @@ describeEachEngine("a LangGraph graph on perch", (open) => {
     expect((await graph.getState(thread())).next).toEqual([]);
   });
 
+  it("refuses a thread id that is no text, or no text that stays itself in the database", async () => {
+    const tenantId = freshTenant();
+    const saver = new PerchSaver({ db: t.db, tenantId });
+    const graph = agent(saver);
+    for (const id of [{ user: "ann" }, ["run"], true, "x\ud83d", "a\0b"]) {
+      const refused = { code: "PE422", detail: { argument: "configurable.thread_id" } };
+      await expect(graph.invoke({ topic: "bees" }, thread(id as string))).rejects.toMatchObject(refused);
+      await expect(saver.getTuple(thread(id as string))).rejects.toMatchObject(refused);
+      await expect(saver.deleteThread(id as string)).rejects.toMatchObject({ code: "PE422" });
+    }
+    expect(await asTenant(t, tenantId, (tx) => tx.query("select thread_id from perch.threads"))).toEqual([]);
+    // A number, as apps count their chats, is its digits.
+    await graph.invoke({ topic: "bees" }, thread(7 as never));
+    expect((await graph.getState(thread("7"))).values).toMatchObject({ topic: "bees" });
+  });
+
   it("refuses a configuration without a thread, and finds nothing under an id that is none", async () => {
     const saver = fresh();
     const checkpoint = { v: 4, id: "no uuid", ts: "", channel_values: {}, channel_versions: {}, versions_seen: {} };
