@@ -16,7 +16,7 @@ export interface Bell {
   /** Something may have been missed: pull at once. */
   wake(): void;
   /** How far a pull that came to the end of the log has read; what was rung beyond that is a gap. */
-  reached(positions: Readonly<Record<string, number>>): void;
+  reached(positions: ReadonlyMap<string, number>): void;
   /** Resolves when it is time to pull: a ring, a gap, `pollMs`, or the signal. */
   wait(pollMs: number, signal: AbortSignal): Promise<void>;
   close(): void;
@@ -28,7 +28,7 @@ export interface Bell {
  * server with many spaces most rings are such. They wake too, but all together at most once a second.
  */
 export function createBell(): Bell {
-  let positions: Readonly<Record<string, number>> = {};
+  let positions: ReadonlyMap<string, number> = new Map();
   const told = new Map<string, number>();
   let news = true;
   let lastLook = 0;
@@ -48,7 +48,7 @@ export function createBell(): Bell {
   };
 
   const heard = (spaceId: string, seq: number) => {
-    const position = positions[spaceId];
+    const position = positions.get(spaceId);
     if (position === undefined || seq <= position) return false;
     told.set(spaceId, Math.max(seq, told.get(spaceId) ?? 0));
     wake();
@@ -67,7 +67,7 @@ export function createBell(): Bell {
     reached(now) {
       positions = now;
       for (const [space, seq] of told) {
-        const position = positions[space];
+        const position = positions.get(space);
         if (position === undefined || position >= seq) told.delete(space);
       }
       if (told.size === 0) retryMs = firstRetryMs;

@@ -4,6 +4,7 @@ import {
   type Change,
   type Cursor,
   changeSchema,
+  type Fields,
   type PullAnswer,
   type PushResult,
   pullAnswerSchema,
@@ -73,6 +74,43 @@ export async function push(db: Queryable, options: PushOptions): Promise<{ resul
   return { results };
 }
 
+export interface ContentOptions<Content> {
+  /**
+   * Reads the users' own JSON (`data` and `actor`), of which it is given the text. JSON.parse, when not given, which rounds numbers
+   * that no double is equal to: give a parser that keeps them, or `(text) => text` to have the text.
+   */
+  parse?: ((json: string) => Content) | undefined;
+}
+
+const contents = ["data", "actor"] as const;
+
+/**
+ * Calls a function whose answer has a list of changes or records. The answer is checked and passed on itself, since the copy that a
+ * schema makes lacks a field named `__proto__`.
+ */
+async function answerOf<T>(
+  db: Queryable,
+  call: string,
+  params: readonly unknown[],
+  list: "changes" | "records",
+  schema: z.ZodType,
+  parse: ((json: string) => unknown) | undefined,
+): Promise<T> {
+  const text = parse === undefined ? call : `perch.contents_as_text(answer => ${call}, list => '${list}')`;
+  const value = JSON.parse(String(await answer(db, text, params))) as { [key: string]: Record<string, unknown>[] };
+  const texts: [Record<string, unknown>, (typeof contents)[number], string][] = [];
+  for (const item of parse === undefined ? [] : (value[list] ?? [])) {
+    for (const key of contents) {
+      if (typeof item[key] !== "string") continue;
+      texts.push([item, key, item[key]]);
+      item[key] = {};
+    }
+  }
+  schema.parse(value);
+  for (const [item, key, json] of texts) item[key] = parse?.(json);
+  return value as T;
+}
+
 /** Of a table the version that the reader knows: older content is lifted to it. */
 export type SchemaVersions = Readonly<Record<string, number>>;
 
@@ -94,21 +132,21 @@ export interface PullOptions {
  * The changes after a cursor in all spaces that the user of the transaction may read. Pull again while `has_more`.
  * Errors: PE401; PE410, whose detail names the spaces that need `snapshotRecords`; PE422 for a cursor of something else.
  */
-export async function pull(db: Queryable, options: PullOptions): Promise<PullAnswer> {
-  const text = await answer(
-    db,
-    `perch.pull_text(app_id => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], exclude_client_id => $5,
-                     schema_versions => $6::jsonb)`,
-    [
-      options.appId,
-      JSON.stringify(options.cursor ?? {}),
-      options.pageSize ?? 1000,
-      options.tables ?? null,
-      options.excludeClientId ?? null,
-      jsonOrNull(options.schemaVersions),
-    ],
-  );
-  return pullAnswerSchema.parse(JSON.parse(String(text)));
+export function pull<Content = Fields>(
+  db: Queryable,
+  options: PullOptions & ContentOptions<Content>,
+): Promise<PullAnswer<Content>> {
+  const call = `perch.pull_text(app_id => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], exclude_client_id => $5,
+                     schema_versions => $6::jsonb)`;
+  const params = [
+    options.appId,
+    JSON.stringify(options.cursor ?? {}),
+    options.pageSize ?? 1000,
+    options.tables ?? null,
+    options.excludeClientId ?? null,
+    jsonOrNull(options.schemaVersions),
+  ];
+  return answerOf(db, call, params, "changes", pullAnswerSchema, options.parse);
 }
 
 export interface SnapshotOptions {
@@ -129,21 +167,20 @@ export interface SnapshotOptions {
  * A page of the live records of a space, and a cursor from which pulling misses nothing: go on until `next` is null.
  * Errors: PE401, PE403, PE410 (a restore came between two pages: begin again), PE422.
  */
-export async function snapshotRecords(db: Queryable, options: SnapshotOptions): Promise<SnapshotAnswer> {
-  return snapshotAnswerSchema.parse(
-    await answer(
-      db,
-      `perch.snapshot_records(app_id => $1, space_id => $2, after => $3, page_size => $4, cursor => $5::jsonb,
-                              tables => $6::text[], schema_versions => $7::jsonb)`,
-      [
-        options.appId,
-        options.spaceId ?? null,
-        options.after ?? null,
-        options.pageSize ?? 1000,
-        jsonOrNull(options.cursor),
-        options.tables ?? null,
-        jsonOrNull(options.schemaVersions),
-      ],
-    ),
-  );
+export function snapshotRecords<Content = Fields>(
+  db: Queryable,
+  options: SnapshotOptions & ContentOptions<Content>,
+): Promise<SnapshotAnswer<Content>> {
+  const call = `perch.snapshot_records(app_id => $1, space_id => $2, after => $3, page_size => $4, cursor => $5::jsonb,
+                     tables => $6::text[], schema_versions => $7::jsonb)::text`;
+  const params = [
+    options.appId,
+    options.spaceId ?? null,
+    options.after ?? null,
+    options.pageSize ?? 1000,
+    jsonOrNull(options.cursor),
+    options.tables ?? null,
+    jsonOrNull(options.schemaVersions),
+  ];
+  return answerOf(db, call, params, "records", snapshotAnswerSchema, options.parse);
 }

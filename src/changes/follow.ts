@@ -4,10 +4,17 @@ import { type Context, withContext } from "../context/index.js";
 import type { Database, Subscription } from "../database/types.js";
 import { PerchError } from "../errors.js";
 import { type Bell, createBell } from "./bell.js";
-import { type PullOptions, pull, snapshotRecords } from "./calls.js";
-import { type Cursor, type LostSpace, lostSpaceSchema, type PulledChange, type SnapshotRecord } from "./schemas.js";
+import { type ContentOptions, type PullOptions, pull, snapshotRecords } from "./calls.js";
+import {
+  type Cursor,
+  type Fields,
+  type LostSpace,
+  lostSpaceSchema,
+  type PulledChange,
+  type SnapshotRecord,
+} from "./schemas.js";
 
-export interface FollowOptions extends PullOptions {
+export interface FollowOptions<Content = Fields> extends PullOptions, ContentOptions<Content> {
   /** On whose behalf; each page is read in a transaction of its own. */
   context: Context;
   /** How long without a ring until it looks all the same; 30 s when not given. */
@@ -18,22 +25,22 @@ export interface FollowOptions extends PullOptions {
   onError?: ((error: unknown) => void) | undefined;
 }
 
-export type FollowEvent =
+export type FollowEvent<Content = Fields> =
   /** What happened next. Keep `cursor` with what you made of the changes, in one transaction of yours. */
-  | { type: "changes"; changes: PulledChange[]; revokedSpaceIds: string[]; cursor: Cursor; hasMore: boolean }
+  | { type: "changes"; changes: PulledChange<Content>[]; revokedSpaceIds: string[]; cursor: Cursor; hasMore: boolean }
   /** The log does not go on from the cursor in these spaces: forget what you hold of them, their snapshots follow. */
   | { type: "resync"; spaces: LostSpace[] }
   /** A page of a space's live records. `cursor` comes with the last page: only then is the snapshot whole. */
-  | { type: "snapshot"; spaceId: string; records: SnapshotRecord[]; last: boolean; cursor: Cursor | null };
+  | { type: "snapshot"; spaceId: string; records: SnapshotRecord<Content>[]; last: boolean; cursor: Cursor | null };
 
 /** An iterator to use once, with `for await`; leaving the loop, `return()` and the signal all end it at once. */
-export type Following = AsyncIterableIterator<FollowEvent, undefined, undefined>;
+export type Following<Content = Fields> = AsyncIterableIterator<FollowEvent<Content>, undefined, undefined>;
 
-const positionsSchema = z.object({ spaces: z.record(z.string(), z.number()) });
-
-/** The numbers a cursor stands at; of one that says none, none. */
-export function positionsOf(cursor: Cursor): Record<string, number> {
-  return positionsSchema.safeParse(cursor).data?.spaces ?? {};
+/** The numbers a cursor stands at, by space; of one that says none, none. */
+export function positionsOf(cursor: Cursor): ReadonlyMap<string, number> {
+  const { spaces } = cursor;
+  if (typeof spaces !== "object" || spaces === null) return new Map();
+  return new Map(Object.entries(spaces).filter((entry): entry is [string, number] => typeof entry[1] === "number"));
 }
 
 /**
@@ -42,7 +49,7 @@ export function positionsOf(cursor: Cursor): Record<string, number> {
  * has not seen is a gap, which it closes by pulling. A fault that passes (the database restarts) delays it; others are thrown:
  * PE401, PE403, PE422, and errors of SQL.
  */
-export function follow(db: Database, options: FollowOptions): Following {
+export function follow<Content = Fields>(db: Database, options: FollowOptions<Content>): Following<Content> {
   const stop = new AbortController();
   const signal = options.signal === undefined ? stop.signal : AbortSignal.any([stop.signal, options.signal]);
   const events = run(db, options, signal);
@@ -63,11 +70,11 @@ export function follow(db: Database, options: FollowOptions): Following {
   };
 }
 
-async function* run(
+async function* run<Content>(
   db: Database,
-  options: FollowOptions,
+  options: FollowOptions<Content>,
   signal: AbortSignal,
-): AsyncGenerator<FollowEvent, undefined, undefined> {
+): AsyncGenerator<FollowEvent<Content>, undefined, undefined> {
   const bell = createBell();
   const patiently = <T>(work: () => Promise<T>) => throughFaults(work, signal, options.onError);
   let subscription: Subscription | undefined;
@@ -100,7 +107,7 @@ async function* run(
 const listen = (db: Database, bell: Bell) =>
   db.listen(["perch_changes"], { notify: (_channel, payload) => bell.rung(payload), ready: bell.wake });
 
-async function pullPage(db: Database, options: FollowOptions, cursor: Cursor) {
+async function pullPage<Content>(db: Database, options: FollowOptions<Content>, cursor: Cursor) {
   try {
     return await withContext(db, options.context, (tx) => pull(tx, { ...options, cursor }));
   } catch (error) {
@@ -116,20 +123,20 @@ function lostSpaces(error: unknown): LostSpace[] | undefined {
 }
 
 /** Yields the snapshot of one space. Out: the cursor to pull on from; the old one when the snapshot has to be begun again. */
-async function* resync(
+async function* resync<Content>(
   db: Database,
-  options: FollowOptions,
+  options: FollowOptions<Content>,
   spaceId: string,
   cursor: Cursor,
   signal: AbortSignal,
-): AsyncGenerator<FollowEvent, Cursor, undefined> {
-  const { appId, pageSize, context, tables, schemaVersions } = options;
+): AsyncGenerator<FollowEvent<Content>, Cursor, undefined> {
+  const { appId, pageSize, context, tables, schemaVersions, parse } = options;
   let after: string | null = null;
   while (!signal.aborted) {
     const page = await throughFaults(
       () =>
         withContext(db, context, (tx) =>
-          snapshotRecords(tx, { appId, spaceId, after, pageSize, cursor, tables, schemaVersions }),
+          snapshotRecords(tx, { appId, spaceId, after, pageSize, cursor, tables, schemaVersions, parse }),
         ).catch((error: unknown) => {
           // Restored between two pages, or the user was put out of the space: pulling again tells which.
           if (error instanceof PerchError && (error.code === "PE410" || error.code === "PE403"))

@@ -1,5 +1,6 @@
 export * from "./backup/index.js";
 export {
+  type ContentOptions,
   type PullOptions,
   type PushOptions,
   pull,
@@ -12,6 +13,7 @@ export { type FollowEvent, type Following, type FollowOptions, follow } from "./
 export type {
   Change,
   Cursor,
+  Fields,
   LostSpace,
   PullAnswer,
   PulledChange,

@@ -3,6 +3,13 @@ import { z } from "zod";
 const fields = z.record(z.string(), z.unknown());
 const optional = <T extends z.ZodType>(type: T) => type.nullish();
 
+/** Fields by name. JSON.parse gives even `__proto__` as a field like any other: look at names with `Object.hasOwn`. */
+export type Fields = Record<string, unknown>;
+
+type Contents<T, Content> = {
+  [Key in keyof T]: Key extends "data" | "actor" ? Content | Extract<T[Key], null> : T[Key];
+};
+
 /** One change as `push` takes it, the same as in SQL; an absent key and null are the same. */
 export const changeSchema = z.strictObject({
   op: z.enum(["insert", "update", "delete"]),
@@ -59,7 +66,8 @@ export const pulledChangeSchema = z.object({
   origin: z.string().nullable(),
   created_at: z.string(),
 });
-export type PulledChange = z.infer<typeof pulledChangeSchema>;
+/** `Content` is what the users' own JSON is read as. */
+export type PulledChange<Content = Fields> = Contents<z.infer<typeof pulledChangeSchema>, Content>;
 
 export const pullAnswerSchema = z.object({
   changes: z.array(pulledChangeSchema),
@@ -68,7 +76,9 @@ export const pullAnswerSchema = z.object({
   /** Spaces the cursor knew and that this user may no longer read. */
   revoked_space_ids: z.array(z.string()),
 });
-export type PullAnswer = z.infer<typeof pullAnswerSchema>;
+export type PullAnswer<Content = Fields> = Omit<z.infer<typeof pullAnswerSchema>, "changes"> & {
+  changes: PulledChange<Content>[];
+};
 
 export const snapshotRecordSchema = z.object({
   table: z.string(),
@@ -80,7 +90,7 @@ export const snapshotRecordSchema = z.object({
   deleted_at: z.string().nullable(),
   schema_version: z.number(),
 });
-export type SnapshotRecord = z.infer<typeof snapshotRecordSchema>;
+export type SnapshotRecord<Content = Fields> = Contents<z.infer<typeof snapshotRecordSchema>, Content>;
 
 export const snapshotAnswerSchema = z.object({
   records: z.array(snapshotRecordSchema),
@@ -88,7 +98,9 @@ export const snapshotAnswerSchema = z.object({
   /** What to pass as `after` for the next page; null after the last. */
   next: z.string().nullable(),
 });
-export type SnapshotAnswer = z.infer<typeof snapshotAnswerSchema>;
+export type SnapshotAnswer<Content = Fields> = Omit<z.infer<typeof snapshotAnswerSchema>, "records"> & {
+  records: SnapshotRecord<Content>[];
+};
 
 export const lostSpaceSchema = z.object({
   space_id: z.string(),

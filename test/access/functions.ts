@@ -108,6 +108,13 @@ const changes: Record<string, FunctionEntry> = {
   ),
   "snapshot_records: at home": app(count("perch.snapshot_records(app_id => 'todo') -> 'records'"), "401 0 0 0 1 0"),
   export_changes: app("(select count(*) from perch.export_changes())", "401 1 0 0 2 1"),
+  restore_changes: app(
+    `(select string_agg(status, ' ') from perch.restore_changes(lines => '[{"kind": "change", "op": "insert", "app_id": "todo", "table": "tasks",
+        "id": "new", "space_id": "team", "seq": 99, "at": "2026-01-01T00:00:00Z", "data": {}, "schema_version": 1}]', from_user => 'nobody', from_epoch => ''))`,
+    "401 rejected rejected applied applied rejected",
+  ),
+  restored_fields: piece(),
+  contents_as_text: app(`perch.contents_as_text(answer => '{"changes": []}', list => 'changes')`, '{"changes":[]}'),
   look: worker("perch.look()", "1", "0"),
   prune_changes: worker("perch.prune_changes(keep_for => '0', keep_last => 0)", "4", "0 1 0 0 2 0"),
   prune_space: piece("perch_worker"),

@@ -223,6 +223,92 @@ describeBothKinds("a backup", (open) => {
     expect(await records(to, "~ada")).toEqual(wanted);
   });
 
+  // JavaScript rounds these, or finds or loses them on a plain object.
+  const odd = `{"big": 9007199254740993, "small": -9007199254740993, "long": 12345678901234567.89,
+    "fine": 0.1000000000000000055511151231257827, "huge": 1e400, "zeros": 1.50, "__proto__": {"__proto__": 1, "n": 9007199254740995},
+    "constructor": "Ferrari", "toString": 1, "hasOwnProperty": [9007199254740993], "valueOf": null}`;
+  const pushText = (t: TestDatabase, changes: string, clientId = "phone") =>
+    withContext(t.db, { userId: "ada" }, (tx) =>
+      tx.query("select perch.push(app_id => 'todo', client_id => $2, changes => $1::jsonb)", [changes, clientId]),
+    );
+  const texts = (t: TestDatabase, spaceId: string) =>
+    t.db.query(
+      `select table_name, record_id, data::text, deleted, inserted_at, deleted_at,
+              array(select concat(n, ' ', coalesce(field_meta ->> n, perch.stamp(written_at, written_by)))
+                      from jsonb_object_keys(data) n order by n) as stamps
+         from perch.stored_records where space_id = $1 order by 1, 2`,
+      [spaceId],
+    );
+  const makeOdd = async (t: TestDatabase) => {
+    await pushText(
+      t,
+      `[{"op": "insert", "table": "tasks", "id": "odd", "at": "2026-01-01T10:00:00Z", "data": ${odd}}]`,
+    );
+    const later = `"at": "2026-01-03T10:00:00Z", "field_meta": {"__proto__": "2026-01-02T10:00:00Z", "constructor": "2026-01-02T10:00:00Z"}`;
+    const data = `{"__proto__": 9007199254740997, "constructor": 1e400, "toString": 2}`;
+    await pushText(t, `[{"op": "update", "table": "tasks", "id": "odd", ${later}, "data": ${data}}]`, "laptop");
+  };
+
+  it.each([
+    ["its changes are in the log", async () => undefined],
+    [
+      "the log was pruned",
+      (t: TestDatabase) => t.asWorker((tx) => tx.query("select perch.prune_changes(keep_for => '0', keep_last => 0)")),
+    ],
+  ])("carries every number and every name of a field exactly, when %s", async (_, prune) => {
+    const from = await open();
+    const to = await open();
+    await makeOdd(from);
+    await prune(from);
+    const wanted = await texts(from, "~ada");
+    const { path } = await exportTo(from.db, "ada");
+
+    expect(await importUser(to.db, { path })).toMatchObject({ rejected: 0 });
+    expect(await texts(to, "~ada")).toEqual(wanted);
+    const log = await logged(to);
+    expect(await importUser(to.db, { path })).toMatchObject({ applied: 0, rejected: 0 });
+    expect(await logged(to)).toBe(log);
+
+    // The same where it was made: now, and when the log has been pruned since.
+    for (const forget of [async () => undefined, prune]) {
+      await forget(from);
+      const before = await logged(from);
+      expect(await importUser(from.db, { path })).toMatchObject({ applied: 0, rejected: 0 });
+      expect(await texts(from, "~ada")).toEqual(wanted);
+      expect(await logged(from)).toBe(before);
+    }
+  });
+
+  it("adds what is missing to a record that is there in another state, and overwrites nothing that is newer", async () => {
+    const from = await open();
+    await makeOdd(from);
+    await from.asWorker((tx) => tx.query("select perch.prune_changes(keep_for => '0', keep_last => 0)"));
+    const { path } = await exportTo(from.db, "ada");
+    const at = `"at": "2026-01-05T10:00:00Z"`;
+    await pushText(from, `[{"op": "update", "table": "tasks", "id": "odd", ${at}, "data": {"big": 9007199254740999}}]`);
+    const newer = await texts(from, "~ada");
+    await importUser(from.db, { path });
+    expect(await texts(from, "~ada")).toEqual(newer);
+    await from.db.query("update perch.stored_records set data = data - 'long' where record_id = 'odd'");
+    expect(await importUser(from.db, { path })).toMatchObject({ rejected: 0 });
+    expect((await texts(from, "~ada"))[0]).toMatchObject({ data: newer[0]?.data });
+  });
+
+  it("brings back a record that is longer than a change may be", async () => {
+    const from = await open();
+    const to = await open();
+    for (let part = 0; part < 5; part += 1) {
+      const data = { [`part${part}`]: "x".repeat(600_000), [`short${part}`]: part };
+      await pushAs(from.db, "ada", "phone", task(part === 0 ? "insert" : "update", "long", { data }));
+    }
+    await from.asWorker((tx) => tx.query("select perch.prune_changes(keep_for => '0', keep_last => 0)"));
+    const { path } = await exportTo(from.db, "ada");
+    expect(await importUser(to.db, { path })).toMatchObject({ rejected: 0 });
+    const data = (t: TestDatabase) => t.db.query("select md5(data::text) as data from perch.stored_records");
+    expect(await data(to)).toEqual(await data(from));
+    expect(await importUser(to.db, { path })).toMatchObject({ applied: 0, rejected: 0 });
+  });
+
   it("goes on where an interrupted import was, and from the beginning when the database lost what was done", async () => {
     const t = await open();
     const total = 2_500;
@@ -317,6 +403,12 @@ describe("perch export and perch import", () => {
     expect(await runPerch(["import", out], env(to))).toMatchObject({
       code: 1,
       stderr: expect.stringMatching(/may not write/),
+    });
+    expect(await runPerch(["import", out, "--space", "archive"], env(to))).toEqual({
+      code: 1,
+      stdout: "",
+      stderr:
+        'perch: ada may not write the space "archive": make it (perch.create_space), or make the user an editor there\n',
     });
     const imported = await runPerch(["import", out, "--skip-forbidden"], env(to));
     expect(imported).toEqual({ code: 0, stdout: "restored 7 changes, 0 there already, 1 left out\n", stderr: "" });

@@ -1,5 +1,5 @@
 import { expect, it } from "vitest";
-import { type Change, type PulledChange, pull, push, snapshotRecords } from "../../src/changes/index.js";
+import { type Change, follow, type PulledChange, pull, push, snapshotRecords } from "../../src/changes/index.js";
 import { withContext } from "../../src/context/index.js";
 import { describeBothKinds } from "../support/databases.js";
 
@@ -41,6 +41,52 @@ describeBothKinds("push, pull and snapshotRecords", (open) => {
       pull(tx, { appId: "todo", cursor: snapshot.cursor }),
     );
     expect(after.changes).toEqual([]);
+  });
+
+  it("give the users' JSON exactly to a parser that the caller names, and every field to the usual one", async () => {
+    const { db } = await open();
+    const data = `{"n": 9007199254740993, "d": 0.1000000000000000055511151231257827, "__proto__": {"e": 12345678901234567.89}, "constructor": 1}`;
+    const ada = { userId: "ada" };
+    await withContext(db, ada, async (tx) => {
+      const one = `[{"op": "insert", "table": "tasks", "id": "a", "actor": {"id": 9007199254740995}, "data": ${data}}]`;
+      await tx.query("select perch.push(app_id => 'todo', client_id => null, changes => $1::jsonb)", [one]);
+    });
+    const withText = { appId: "todo", parse: (json: string) => `read: ${json}` };
+    const [stored] = await db.query<{ text: string }>("select data::text as text from perch.sync_changes");
+    const page = await withContext(db, ada, (tx) => pull(tx, withText));
+    expect(page.changes).toMatchObject([
+      { seq: 1, data: `read: ${stored?.text}`, actor: 'read: {"id": 9007199254740995}', field_meta: {} },
+    ]);
+    const snapshot = await withContext(db, ada, (tx) => snapshotRecords(tx, withText));
+    expect(snapshot.records).toMatchObject([{ seq: 1, data: `read: ${stored?.text}` }]);
+    const stop = new AbortController();
+    for await (const event of follow(db, { ...withText, context: ada, signal: stop.signal })) {
+      expect(event).toMatchObject({ type: "changes", changes: page.changes });
+      stop.abort();
+    }
+
+    const usual = await withContext(db, ada, (tx) => pull(tx, { appId: "todo" }));
+    expect(Object.keys(usual.changes[0]?.data ?? {}).toSorted()).toEqual(["__proto__", "constructor", "d", "n"]);
+    const usualRecords = await withContext(db, ada, (tx) => snapshotRecords(tx, { appId: "todo" }));
+    expect(Object.keys(usualRecords.records[0]?.field_meta ?? {})).toContain("__proto__");
+  });
+
+  it("reach spaces whatever they are called", async () => {
+    const { db } = await open();
+    const names = ["__proto__", "constructor", "toString"];
+    const context = { userId: "ada", spaceIds: names, writableSpaceIds: names };
+    const pushed = async (id: string) => {
+      const changes = names.map((space_id) => ({ op: "insert" as const, table: "tasks", id, space_id }));
+      await withContext(db, context, (tx) => push(tx, { appId: "todo", changes }));
+    };
+    await pushed("a");
+    const seen: string[] = [];
+    for await (const event of follow(db, { context, appId: "todo", pollMs: 60_000 })) {
+      if (event.type === "changes") seen.push(...event.changes.map(({ space_id, id }) => `${space_id} ${id}`));
+      if (seen.length === 3) await pushed("b");
+      if (seen.length === 6) break;
+    }
+    expect(seen.toSorted()).toEqual(names.flatMap((name) => [`${name} a`, `${name} b`]).toSorted());
   });
 
   it("reject alone, in their place, changes that JSON or the database cannot hold", async () => {

@@ -1,6 +1,5 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { z } from "zod";
 import { enterContext } from "../../context/index.js";
 import { packageRoot } from "../../database/package-root.js";
 import type { Database, Transaction } from "../../database/types.js";
@@ -45,12 +44,14 @@ with mine as (
 )
 select jsonb_build_object('kind', 'record', 'app_id', m.app_id, 'space_id', m.space_id, 'table', m.table_name, 'id', m.record_id,
          'data', m.data, 'field_meta', m.field_meta, 'written_at', m.written_at, 'written_by', m.written_by,
-         'inserted_at', m.inserted_at, 'deleted_at', m.deleted_at, 'schema_version', m.schema_version)::text as line
+         'inserted_at', m.inserted_at, 'deleted_at', m.deleted_at, 'schema_version', m.schema_version)::text as line,
+       m.app_id, m.table_name as table, m.schema_version
   from mine m join shortened using (space_id)
  order by m.space_id, m.app_id, m.table_name, m.record_id`;
 
 const changes = `
-select (jsonb_build_object('kind', 'change') || e.change)::text as line
+select (jsonb_build_object('kind', 'change') || e.change)::text as line,
+       e.change ->> 'app_id' as app_id, e.change ->> 'table' as table, (e.change ->> 'schema_version')::int as schema_version
   from perch.export_changes() as e (change)
   left join perch.document_tables t on t.app_id = e.change ->> 'app_id' and t.table_name = e.change ->> 'table'
  where t.app_id is null`;
@@ -76,17 +77,17 @@ export async function exportUser(db: Database, options: ExportOptions): Promise<
 
     const digest = createDigest();
     const counts = noCounts();
-    const versions = new Map<string, { app_id: string; table: string; schema_version: number }>();
+    const versions = new Map<string, VersionedTable>();
     const put = async (text: string, line: { kind: string; part?: number }) => {
       digest.update(text).update("\n");
       count(counts, line);
       await options.write(`${text}\n`);
     };
     const putRows = async (kind: "document_table" | "record" | "change", query: string) => {
-      for await (const rows of batches<{ line: string }>(tx, query, ({ line }) => line.length)) {
-        for (const { line } of rows) {
-          if (kind !== "document_table") noteVersion(versions, line);
-          await put(line, { kind });
+      for await (const rows of batches<VersionedTable & { line: string }>(tx, query, ({ line }) => line.length)) {
+        for (const row of rows) {
+          if (kind !== "document_table") noteVersion(versions, row);
+          await put(row.line, { kind });
         }
         options.onProgress?.(counts);
       }
@@ -118,12 +119,15 @@ export async function exportUser(db: Database, options: ExportOptions): Promise<
   });
 }
 
-const versionedSchema = z.object({ app_id: z.string(), table: z.string(), schema_version: z.number() });
+interface VersionedTable {
+  app_id: string;
+  table: string;
+  schema_version: number;
+}
 
-function noteVersion(versions: Map<string, z.infer<typeof versionedSchema>>, line: string): void {
-  const found = versionedSchema.parse(JSON.parse(line));
-  const key = JSON.stringify([found.app_id, found.table]);
-  if (found.schema_version > (versions.get(key)?.schema_version ?? 0)) versions.set(key, found);
+function noteVersion(versions: Map<string, VersionedTable>, { app_id, table, schema_version }: VersionedTable): void {
+  const key = JSON.stringify([app_id, table]);
+  if (schema_version > (versions.get(key)?.schema_version ?? 0)) versions.set(key, { app_id, table, schema_version });
 }
 
 interface DocumentRow {

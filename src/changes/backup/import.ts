@@ -1,11 +1,10 @@
+import { createHash } from "node:crypto";
 import { type Context, withContext } from "../../context/index.js";
 import type { Database, Queryable } from "../../database/types.js";
 import { toPerchError } from "../../errors.js";
-import { push } from "../calls.js";
-import { type ChangeLine, type Counts, type Line, parseLine, type UpdateLine } from "./format.js";
+import { type ChangeLine, type Counts, parseLine, type RecordLine, type UpdateLine } from "./format.js";
 import { readLines } from "./lines.js";
 import { progressFile } from "./progress.js";
-import { type Restored, restoreChange, restoreRecord, updateId } from "./restore.js";
 import { type Verified, verifyExport } from "./verify.js";
 
 export interface ImportOptions {
@@ -63,21 +62,13 @@ export async function importUser(db: Database, options: ImportOptions): Promise<
   const context: Context = { userId };
   const target = (spaceId: string) => options.spaceId ?? (spaceId === `~${header.user_id}` ? `~${userId}` : spaceId);
 
-  const here = await withContext(db, context, async (tx) => {
+  const writable = await withContext(db, context, async (tx) => {
     await requireDocumentTables(tx, verified);
-    const [row] = await tx.query<{ epoch: string; writable: string[] }>(
-      "select epoch, perch.writable_space_ids() as writable from perch.log_epoch",
-    );
-    return { epoch: row?.epoch, writable: new Set(row?.writable) };
+    const [row] = await tx.query<{ writable: string[] }>("select perch.writable_space_ids() as writable");
+    return new Set(row?.writable);
   });
-  const forbidden = new Set([...verified.spaceIds].filter((spaceId) => !here.writable.has(target(spaceId))));
-  if (forbidden.size > 0 && !options.skipForbidden) {
-    const named = [...forbidden].slice(0, 10).map((spaceId) => `"${target(spaceId)}"`);
-    throw new Error(
-      `${userId} may not write ${forbidden.size} of the spaces in ${path} (${named.join(", ")}): ` +
-        "make the user an editor there, restore everything into one space, or leave these spaces out",
-    );
-  }
+  const forbidden = new Set([...verified.spaceIds].filter((spaceId) => !writable.has(target(spaceId))));
+  if (forbidden.size > 0 && !options.skipForbidden) throw new Error(refusal(path, userId, forbidden, options.spaceId));
 
   const result: ImportResult = {
     counts: manifest.counts,
@@ -94,16 +85,15 @@ export async function importUser(db: Database, options: ImportOptions): Promise<
     if (result.rejections.length < maxRejections) result.rejections.push({ ...place, message });
   };
 
-  const pushAll = async (tx: Queryable, restored: Restored[]) => {
-    for (const [{ appId, clientId }, changes] of grouped(restored)) {
-      const { results } = await push(tx, { appId, clientId, changes: changes.map(({ change }) => change) });
-      results.forEach(({ status, error }, nth) => {
-        if (status === "applied") result.applied += 1;
-        else if (status === "replayed") result.present += 1;
-        else if (changes[nth]) reject(changes[nth].change, error?.message ?? "rejected");
-      });
-    }
-  };
+  /** Changes and records go into the database as the text they are: JavaScript would round their numbers. */
+  const restore = (waiting: readonly Waiting[]) =>
+    withContext(db, context, (tx) =>
+      tx.query<{ nth: number; status: "present" | "applied" | "replayed" | "rejected"; message: string | null }>(
+        `select nth, status, message
+           from perch.restore_changes(lines => $1::jsonb, from_user => $2, from_epoch => $3, space_id => $4)`,
+        [`[${waiting.map(({ text }) => text).join(",")}]`, header.user_id, header.epoch, options.spaceId ?? null],
+      ),
+    );
   const pushUpdate = async (line: UpdateLine) => {
     const spaceId = target(line.space_id);
     const key = [
@@ -128,69 +118,42 @@ export async function importUser(db: Database, options: ImportOptions): Promise<
       reject(line, refused.message);
     }
   };
-  /** Changes that this log has at the same place: the export was made here, and nothing was lost. */
-  const absent = async (tx: Queryable, lines: ChangeLine[]) => {
-    const candidates = lines.filter((line) => header.epoch === here.epoch && target(line.space_id) === line.space_id);
-    if (candidates.length === 0) return lines;
-    const rows = await tx.query<{ nth: number }>(
-      `select w.nth::int as nth
-         from unnest($1::text[], $2::bigint[], $3::text[], $4::text[], $5::timestamptz[]) with ordinality
-                as w (space_id, seq, table_name, record_id, at, nth)
-         join perch.sync_changes c on c.space_id = w.space_id and c.seq = w.seq and c.table_name = w.table_name
-          and c.record_id = w.record_id and c.at = w.at and c.user_id = $6`,
-      [
-        candidates.map((line) => line.space_id),
-        candidates.map((line) => line.seq),
-        candidates.map((line) => line.table),
-        candidates.map((line) => line.id),
-        candidates.map((line) => line.at),
-        header.user_id,
-      ],
-    );
-    const there = new Set(rows.map(({ nth }) => candidates[nth - 1]));
-    result.present += there.size;
-    return lines.filter((line) => !there.has(line));
-  };
-
   const file = progressFile(`${path}.progress`, { sha256: manifest.sha256, userId, spaceId: options.spaceId ?? null });
   const before = await file.read();
   if (before !== undefined) {
-    const { appId, clientId, change } = before.proof;
-    const { results } = await withContext(db, context, (tx) => push(tx, { appId, clientId, changes: [change] }));
+    const again = await restore([{ text: before.proof, line: parseLine(before.proof) as Waiting["line"] }]);
     // Applied only now: the database does not have what was done then (it is another one, or was restored). From the beginning.
-    if (results[0]?.status === "replayed") result.resumedAt = before.lines;
-    else if (results[0]?.status === "applied") result.applied += 1;
+    result.applied += again.filter(({ status }) => status === "applied").length;
+    if (result.applied === 0 && again.every(({ status }) => status !== "rejected")) result.resumedAt = before.lines;
   }
 
   const totalLines = sum(manifest.counts);
   let number = 0;
-  let waiting: Exclude<Line, { kind: "perch-export" | "manifest" | "document_table" }>[] = [];
+  let waiting: Waiting[] = [];
+  let updates: UpdateLine[] = [];
   let bytes = 0;
   let saved = Date.now();
   const flush = async () => {
-    const restored = await withContext(db, context, async (tx) => {
-      const changes = waiting.filter((line) => line.kind === "change");
-      const toPush = [
-        ...waiting
-          .filter((line) => line.kind === "record")
-          .flatMap((line) => restoreRecord(line, header.epoch, target(line.space_id))),
-        ...(await absent(tx, changes)).flatMap((line) => restoreChange(line, header.epoch, target(line.space_id))),
-      ];
-      await pushAll(tx, toPush);
-      return toPush;
-    });
-    for (const line of waiting) if (line.kind === "update") await pushUpdate(line);
+    for (const { nth, status, message } of waiting.length > 0 ? await restore(waiting) : []) {
+      const restored = waiting[nth - 1];
+      if (status === "applied") result.applied += 1;
+      else if (status !== "rejected") result.present += 1;
+      else if (restored !== undefined) reject(restored.line, message ?? status);
+    }
+    for (const line of updates) await pushUpdate(line);
+    const proof = waiting.at(-1)?.text;
     waiting = [];
+    updates = [];
     bytes = 0;
     onProgress?.({ phase: "importing", lines: number, totalLines });
-    const proof = restored.at(-1);
     if (proof !== undefined && Date.now() - saved > 500) {
       await file.write({ lines: number, proof });
       saved = Date.now();
     }
   };
-  for await (const text of readLines(path)) {
-    const line = parseLine(text.toString("utf8"));
+  for await (const read of readLines(path)) {
+    const text = read.toString("utf8");
+    const line = parseLine(text);
     if (line.kind === "perch-export" || line.kind === "manifest") continue;
     number += 1;
     if (line.kind === "document_table" || number <= result.resumedAt) continue;
@@ -198,44 +161,56 @@ export async function importUser(db: Database, options: ImportOptions): Promise<
       result.skipped += 1;
       continue;
     }
-    waiting.push(line);
-    bytes += text.length;
-    if (waiting.length >= batch.lines || bytes >= batch.bytes) await flush();
+    if (line.kind === "update") updates.push(line);
+    else waiting.push({ text, line });
+    bytes += read.length;
+    if (waiting.length + updates.length >= batch.lines || bytes >= batch.bytes) await flush();
   }
-  if (waiting.length > 0) await flush();
+  if (waiting.length + updates.length > 0) await flush();
   await file.remove();
   return result;
+}
+
+/** A line that is to be restored, as it stands in the file, and what it is about. */
+interface Waiting {
+  readonly text: string;
+  readonly line: ChangeLine | RecordLine;
+}
+
+function refusal(path: string, userId: string, forbidden: ReadonlySet<string>, spaceId: string | undefined): string {
+  if (spaceId !== undefined) {
+    return `${userId} may not write the space "${spaceId}": make it (perch.create_space), or make the user an editor there`;
+  }
+  const named = [...forbidden].slice(0, 10).map((each) => `"${each}"`);
+  return (
+    `${userId} may not write ${forbidden.size} of the spaces in ${path} (${named.join(", ")}): ` +
+    "make the user an editor there, restore everything into one space, or leave these spaces out"
+  );
+}
+
+/** The op_id of an update restored into a space: the same for the same thing, so that a repeat is known as one. */
+function updateId(line: UpdateLine, spaceId: string): string {
+  const about = ["update", line.space_id, line.app_id, line.table, line.id, spaceId, line.payload];
+  return `restore-${createHash("sha256").update(JSON.stringify(about)).digest("base64url").slice(0, 32)}`;
 }
 
 const sum = ({ document_tables, records, changes, updates }: Readonly<Counts>) =>
   document_tables + records + changes + updates;
 
-/** By app and device, which are arguments of a whole push; the order of arrival does not matter to the records. */
-function grouped(restored: Restored[]): [Restored, Restored[]][] {
-  const groups = new Map<string, Restored[]>();
-  for (const each of restored) {
-    const key = JSON.stringify([each.appId, each.clientId]);
-    const group = groups.get(key);
-    if (group) group.push(each);
-    else groups.set(key, [each]);
-  }
-  return [...groups.values()].map((group) => [group[0] as Restored, group]);
-}
-
 /** Documents can only be restored where their tables are declared with the same kinds; that is the DBA's to do. */
 async function requireDocumentTables(tx: Queryable, { documentTables }: Verified): Promise<void> {
-  const rows = await tx.query<{ app_id: string; table_name: string; fields: Record<string, string> }>(
-    "select app_id, table_name, fields from perch.document_tables",
+  const missing = await tx.query<{ app: string; tab: string; fields: string }>(
+    `select w.line ->> 'app_id' as app, w.line ->> 'table' as tab, (w.line -> 'fields')::text as fields
+       from jsonb_array_elements($1::jsonb) as w (line)
+       left join perch.document_tables t on t.app_id = w.line ->> 'app_id' and t.table_name = w.line ->> 'table'
+      where (t.fields @> (w.line -> 'fields')) is not true`,
+    [`[${documentTables.join(",")}]`],
   );
-  const missing = documentTables.filter(({ app_id, table, fields }) => {
-    const declared = rows.find((row) => row.app_id === app_id && row.table_name === table)?.fields;
-    return Object.entries(fields).some(([field, kind]) => declared?.[field] !== kind);
-  });
   if (missing.length === 0) return;
   const quoted = (value: string) => `'${value.replaceAll("'", "''")}'`;
   const statements = missing.map(
-    ({ app_id, table, fields }) =>
-      `select perch.declare_table(app_id => ${quoted(app_id)}, table_name => ${quoted(table)}, fields => ${quoted(JSON.stringify(fields))});`,
+    ({ app, tab, fields }) =>
+      `select perch.declare_table(app_id => ${quoted(app)}, table_name => ${quoted(tab)}, fields => ${quoted(fields)});`,
   );
   throw new Error(
     `document tables are not declared here as they were there; let the DBA run:\n${statements.join("\n")}`,

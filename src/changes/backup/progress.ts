@@ -1,6 +1,5 @@
 import { readFile, rename, rm, writeFile } from "node:fs/promises";
 import { z } from "zod";
-import { changeSchema } from "../schemas.js";
 
 const progressSchema = z.object({
   sha256: z.string(),
@@ -8,8 +7,8 @@ const progressSchema = z.object({
   spaceId: z.string().nullable(),
   /** So many lines of the file are in the database. */
   lines: z.int(),
-  /** The last change among them: pushing it again must find it there. */
-  proof: z.object({ appId: z.string(), clientId: z.string().nullable(), change: changeSchema }),
+  /** The last of them that is a change or a record, as it stands in the file: restoring it again must find it there. */
+  proof: z.string(),
 });
 export type Progress = z.infer<typeof progressSchema>;
 

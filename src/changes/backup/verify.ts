@@ -3,7 +3,6 @@ import {
   count,
   createDigest,
   type Header,
-  type Line,
   type Manifest,
   NewerFormatError,
   noCounts,
@@ -17,7 +16,8 @@ export interface Verified {
   manifest: Manifest;
   /** Every space that something is in. */
   spaceIds: Set<string>;
-  documentTables: Extract<Line, { kind: "document_table" }>[];
+  /** The lines that declare document tables. */
+  documentTables: string[];
 }
 
 /**
@@ -37,7 +37,8 @@ export async function verifyExport(path: string, onProgress?: (counts: Readonly<
     for await (const bytes of readLines(path)) {
       number += 1;
       if (manifest) throw new Error("something follows the manifest");
-      const line = parseLine(bytes.toString("utf8"));
+      const text = bytes.toString("utf8");
+      const line = parseLine(text);
       if ((number === 1) !== (line.kind === "perch-export")) throw new Error("it is not an export of perch");
       if (line.kind === "manifest") {
         manifest = line;
@@ -46,7 +47,7 @@ export async function verifyExport(path: string, onProgress?: (counts: Readonly<
       digest.update(bytes).update("\n");
       count(counts, line);
       if (line.kind === "perch-export") header = line;
-      else if (line.kind === "document_table") documentTables.push(line);
+      else if (line.kind === "document_table") documentTables.push(text);
       else spaceIds.add(line.space_id);
       if (number % 1_000 === 0) onProgress?.(counts);
     }

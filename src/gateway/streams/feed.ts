@@ -6,7 +6,7 @@ import type { Identity } from "../tokens.js";
 export interface Reader {
   readonly identity: Identity;
   /** The number it has reached in each space that it reads; undefined until its first page. */
-  positions(): Readonly<Record<string, number>> | undefined;
+  positions(): ReadonlyMap<string, number> | undefined;
   /** So far has the log of a space come. */
   heard(spaceId: string, seq: number): void;
   /** The spaces that it may read have changed. */
@@ -131,8 +131,8 @@ export function createFeed({ db, rings, log, lookEveryMs }: FeedOptions): Feed {
         for (const reader of byUser.get(user) ?? []) {
           const positions = reader.positions();
           if (positions === undefined) continue;
-          const read = Object.keys(positions);
-          if (read.length !== spaces.size || read.some((space) => !spaces.has(space))) reader.wake();
+          if (positions.size !== spaces.size || [...positions.keys()].some((space) => !spaces.has(space)))
+            reader.wake();
         }
       }
     }
@@ -148,7 +148,7 @@ export function createFeed({ db, rings, log, lookEveryMs }: FeedOptions): Feed {
     reached(reader, since) {
       if (!readers.has(reader)) return;
       // It was not entered yet under a space that may have rung while it read.
-      if (enter(reader, new Set(Object.keys(reader.positions() ?? {}))) && since !== rung) reader.wake();
+      if (enter(reader, new Set(reader.positions()?.keys())) && since !== rung) reader.wake();
     },
     rings: () => rung,
     remove(reader) {

@@ -72,7 +72,7 @@ export async function openStream(
   const stop = new AbortController();
   const { signal } = stop;
   let cursor = from;
-  let positions: Readonly<Record<string, number>> | undefined;
+  let positions: ReadonlyMap<string, number> | undefined;
   let sentCursor = from;
   let wroteAt = Date.now();
   let blockedSince: number | undefined;
