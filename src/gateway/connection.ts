@@ -6,8 +6,9 @@ import { decodeFrame, type Frame, roomTypeOf } from "./decode.js";
 import { ackFrame, joinErrorFrame } from "./encode.js";
 import { createRate } from "./gate.js";
 import { createHealing, type Healing } from "./healing.js";
+import { type Account, type Ledger, openAccount } from "./ledger.js";
 import type { Warn } from "./log.js";
-import { createMember, type Member } from "./member.js";
+import { createMember, type Member, roomBytes } from "./member.js";
 import { createOutbox, type Outbox } from "./outbox.js";
 import {
   type AckStatus,
@@ -28,6 +29,7 @@ export interface ConnectionServices {
   readonly log: Logger;
   readonly warn: Warn;
   readonly verifyToken: VerifyToken;
+  readonly ledger: Ledger;
   accessTo(identity: Identity, spaceId: string): Promise<Permission | null>;
   /** Runs the costly part of a join, when it is its turn. */
   inTurn<T>(work: () => Promise<T>): Promise<T>;
@@ -44,6 +46,8 @@ export interface ConnectionServices {
 /** One socket, as its rooms see it. */
 export interface Connection extends Pick<ConnectionServices, "settings" | "accessTo" | "inTurn" | "acked" | "joined"> {
   readonly outbox: Outbox;
+  /** What it holds, in bytes, for whom it speaks. */
+  readonly account: Account;
   /** See Healing. */
   healingDelay(roomKey: string, passing: boolean): number | undefined;
   /** Whose the auth bytes of a join are; without any, the token the socket came with counts. Throws like VerifyToken. */
@@ -66,6 +70,7 @@ export interface Connection extends Pick<ConnectionServices, "settings" | "acces
 /** One socket, as the gateway sees it. */
 export interface OpenConnection {
   readonly members: ReadonlyMap<string, Member>;
+  readonly account: Account;
   /** To be called often: closes what has been silent, unauthenticated or slow for too long, and acts on expired tokens. */
   tick(now: number): void;
   /** Takes nothing more; resolves when everything that was taken is answered. */
@@ -86,6 +91,9 @@ export interface NewSocket {
 
 type JoinFrame = Extract<Frame, { kind: "join" }>;
 
+/** Roughly what a socket costs, besides what is counted apart. */
+const socketBytes = 16 * 1024;
+
 /** Serves one socket until it closes. `onClosed` is called once. */
 export function createConnection(
   { socket, stream, token, id }: NewSocket,
@@ -96,6 +104,10 @@ export function createConnection(
   // of the objects that belong to a socket has a getter: each would get a hidden class of its own, and half a kilobyte with it.
   const { settings, log } = services;
   const outbox = createOutbox(socket, stream, settings.maxQueuedBytes);
+  const account = openAccount(services.ledger);
+  account.add(socketBytes);
+  /** What was counted of the outbox's queue when it was last looked at. */
+  let queuedBytes = 0;
   const members = new Map<string, Member>();
   let strays: Strays | undefined;
   let users: Set<string> | undefined;
@@ -125,12 +137,14 @@ export function createConnection(
       users.add(identity.userId);
     }
     verified = { token: presented, identity };
+    account.become(identity.userId);
     authenticatedUntil = Math.max(authenticatedUntil, identity.expiresAt);
     return identity;
   }
 
   function hold(bytes: number): void {
     pendingBytes += bytes;
+    account.add(bytes);
     if (pendingBytes > settings.maxPendingBytes || bytes < 0) regulate();
     if (pendingBytes === 0) draining?.();
   }
@@ -138,7 +152,7 @@ export function createConnection(
   /** Reads from the client only as fast as it is answered, and as it reads the answers. */
   function regulate(): void {
     const limit = paused ? settings.maxPendingBytes / 2 : settings.maxPendingBytes;
-    const stop = pendingBytes > limit || outbox.isFull();
+    const stop = pendingBytes > limit || (pendingBytes > 0 && !account.fits(0)) || outbox.isFull();
     if (stop && !paused && outbox.isFull()) outbox.onDrained(regulate);
     if (stop === paused) return;
     paused = stop;
@@ -168,6 +182,8 @@ export function createConnection(
       refuseJoin(frame, "unsupported", "rooms of this type are not served");
     } else if (earlier === undefined && members.size >= settings.maxRoomsPerSocket) {
       refuseJoin(frame, "too_many_rooms", "too many rooms on one socket");
+    } else if (earlier === undefined && !account.fits(roomBytes)) {
+      refuseJoin(frame, "too_much_held", "too much is held for you: leave rooms, or read what you were sent");
     } else {
       earlier?.close();
       members.set(frame.roomKey, createMember(connection, frame, open));
@@ -211,6 +227,11 @@ export function createConnection(
     members.clear();
   }
 
+  function countQueued(bytes: number): void {
+    account.add(bytes - queuedBytes);
+    queuedBytes = bytes;
+  }
+
   socket.on("message", (data: Buffer, isBinary: boolean) => {
     heardAt = Date.now();
     pinged = false;
@@ -232,6 +253,8 @@ export function createConnection(
   socket.on("close", (code) => {
     outbox.close();
     closeMembers();
+    countQueued(0);
+    account.add(-socketBytes);
     for (const user of users ?? []) services.dismissUser(user);
     users?.clear();
     log.debug({ socket: id, code }, "socket closed");
@@ -241,6 +264,7 @@ export function createConnection(
   const connection: Connection = {
     settings,
     outbox,
+    account,
     healingDelay(roomKey, passing) {
       healing ??= createHealing();
       return healing.delay(roomKey, passing);
@@ -252,8 +276,9 @@ export function createConnection(
     identify,
     hold,
     reserveFragments(bytes) {
-      if (bytes > 0 && fragmentBytes + bytes > settings.maxPendingBytes) return false;
+      if (bytes > 0 && (fragmentBytes + bytes > settings.maxPendingBytes || !account.fits(bytes))) return false;
       fragmentBytes += bytes;
+      account.add(bytes);
       return true;
     },
     takeBatch() {
@@ -271,14 +296,17 @@ export function createConnection(
 
   return {
     members,
+    account,
     tick(now) {
+      countQueued(outbox.queued());
+      if (paused) regulate();
       for (const member of [...members.values()]) {
         if ((member.admission()?.identity.expiresAt ?? Number.POSITIVE_INFINITY) > now) continue;
         member.dismiss(roomErrorCode.rejoinSuggested, "the token has expired: join again with a new one");
       }
       if (members.size === 0 && now > authenticatedUntil + settings.unauthenticatedMs) {
         close(closeCode.tryAgainLater, "no valid token in time");
-      } else if (outbox.isFull() && now - (outbox.fullSince() ?? now) > settings.slowReaderMs) {
+      } else if (now - (outbox.stuckSince() ?? now) > settings.slowReaderMs) {
         socket.terminate();
       } else if (now - heardAt > settings.pingMs) {
         if (pinged) socket.terminate();

@@ -16,6 +16,8 @@ export interface DeliveryEvents {
   overflow(): void;
   /** It has read what was queued for it, so it can be told. */
   caughtUp(): void;
+  /** So many bytes are kept until the backfill is on its way (negative: are not any more). */
+  hold(bytes: number): void;
 }
 
 export function createDelivery(outbox: Outbox, maxQueuedBytes: number, on: DeliveryEvents): Delivery {
@@ -28,8 +30,14 @@ export function createDelivery(outbox: Outbox, maxQueuedBytes: number, on: Deliv
   function mute(): void {
     muted = true;
     if (held === undefined) outbox.onDrained(on.caughtUp);
-    else held = [];
+    else letGo([]);
     on.overflow();
+  }
+
+  function letGo(next: Buffer[] | undefined): void {
+    held = next;
+    if (heldBytes > 0) on.hold(-heldBytes);
+    heldBytes = 0;
   }
 
   return {
@@ -37,7 +45,7 @@ export function createDelivery(outbox: Outbox, maxQueuedBytes: number, on: Deliv
       await outbox.sendPaced(frames);
       if (closed) return;
       for (const frame of held ?? []) outbox.send(frame);
-      held = undefined;
+      letGo(undefined);
       if (muted) outbox.onDrained(on.caughtUp);
     },
     deliver(frames) {
@@ -50,6 +58,7 @@ export function createDelivery(outbox: Outbox, maxQueuedBytes: number, on: Deliv
       for (const frame of frames) {
         held.push(frame);
         heldBytes += frame.length;
+        on.hold(frame.length);
       }
       if (heldBytes > maxQueuedBytes) mute();
     },
@@ -60,7 +69,7 @@ export function createDelivery(outbox: Outbox, maxQueuedBytes: number, on: Deliv
     },
     close() {
       closed = true;
-      held = undefined;
+      letGo(undefined);
     },
   };
 }

@@ -13,11 +13,12 @@ import { documentChannels } from "./document-channel.js";
 import { createEncryptedDocuments } from "./encrypted/channel.js";
 import { createGate } from "./gate.js";
 import { createHttpHandler } from "./http.js";
+import { createLedger } from "./ledger.js";
 import { loggedError, sparing } from "./log.js";
 import type { Metrics } from "./metrics.js";
 import { createPresence, type Presence } from "./presence.js";
 import { createPresenceExchange } from "./presence-exchange.js";
-import { addDocumentFigures, addPoolFigures } from "./process-figures.js";
+import { addDocumentFigures, addHeldFigures, addPoolFigures } from "./process-figures.js";
 import { closeCode, maxFrameBytes, roomType } from "./protocol.js";
 import { createReadiness } from "./readiness.js";
 import { recheckAccess } from "./recheck.js";
@@ -74,6 +75,7 @@ export async function startGateway({
   const connections = new Set<OpenConnection>();
   const addresses = createCounts(settings.maxSocketsPerAddress);
   const users = createCounts(settings.maxSocketsPerUser);
+  const ledger = createLedger(settings.maxHeldBytesPerUser);
   let lastSocket = 0;
   let draining = false;
   let recheckAt = Date.now() + settings.recheckMs;
@@ -116,11 +118,13 @@ export async function startGateway({
   const telemetry = createTelemetry(connections, presence);
   addDocumentFigures(telemetry.metrics, live);
   addPoolFigures(telemetry.metrics, db);
+  addHeldFigures(telemetry.metrics, ledger);
   const services: ConnectionServices = {
     settings,
     log,
     warn,
     verifyToken,
+    ledger,
     accessTo: (identity, spaceId) => accessTo(db, identity, spaceId),
     inTurn: createGate(joinsAtOnce),
     channelOf: (type) => (Object.hasOwn(channels, type) ? channels[type] : undefined),
@@ -148,6 +152,7 @@ export async function startGateway({
     rings: rings ?? listenForRings(db, log),
     addresses,
     users,
+    ledger,
     isDraining: () => draining,
     notReady: () => notReady?.(),
   });
@@ -184,6 +189,8 @@ export async function startGateway({
     () => {
       const now = Date.now();
       for (const connection of connections) connection.tick(now);
+      for (const { owner, bytes } of ledger.over()) relieve(owner, bytes);
+      http.tick(now);
       if (now < recheckAt) return;
       recheckAt = Number.POSITIVE_INFINITY;
       recheckAccess(db, membersOf(connections))
@@ -194,6 +201,18 @@ export async function startGateway({
     },
     Math.max(20, Math.min(250, settings.recheckMs / 4)),
   );
+
+  /** Ends those of an owner's sockets that hold most, until so much is let go of. */
+  function relieve(owner: string, bytes: number): void {
+    const own = [...connections].filter(({ account }) => account.owner() === owner);
+    let left = bytes;
+    for (const connection of own.sort((a, b) => b.account.held() - a.account.held())) {
+      if (left <= 0) return;
+      left -= connection.account.held();
+      log.warn({ bytes: connection.account.held() }, "a socket was ended: more was held for its user than may be");
+      connection.terminate();
+    }
+  }
 
   let closing: Promise<void> | undefined;
   async function close(): Promise<void> {

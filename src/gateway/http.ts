@@ -3,13 +3,15 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "pino";
 import type { Database } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
+import { type Answer, createAnswers } from "./answers.js";
 import { call } from "./calls.js";
 import type { Counts } from "./counts.js";
 import { addDatabaseFigures } from "./database-figures.js";
 import { createDocumentRequests, documentParts, documentQuery, historyQuery } from "./document-requests.js";
+import { type Account, type Ledger, openAccount } from "./ledger.js";
 import { openApiDocument } from "./openapi.js";
 import { type Match, type OperationName, operationsAt } from "./operations.js";
-import { type Problem, problem, problemBody, problemOf } from "./problems.js";
+import { type Problem, problem, problemBody, problemOf, RequestRefused } from "./problems.js";
 import type { Readiness } from "./readiness.js";
 import { addressOfClient, isAllowedOrigin, readBody, targetOf, tokenOf } from "./requests.js";
 import type { GatewaySettings } from "./settings.js";
@@ -18,7 +20,7 @@ import type { RingSource } from "./streams/feed.js";
 import { selectionOf, streamQuery } from "./streams/page.js";
 import { createStreams } from "./streams/streams.js";
 import type { Telemetry } from "./telemetry.js";
-import type { VerifyToken } from "./tokens.js";
+import type { Identity, VerifyToken } from "./tokens.js";
 
 export interface HttpServices {
   readonly db: Database;
@@ -33,6 +35,7 @@ export interface HttpServices {
   /** Connections of each address and of each user. */
   readonly addresses: Counts;
   readonly users: Counts;
+  readonly ledger: Ledger;
   /** Whether the gateway is shutting down. */
   isDraining(): boolean;
   /** Why perch cannot serve now, beyond the database; undefined when it can. */
@@ -42,14 +45,10 @@ export interface HttpServices {
 export interface HttpHandler {
   /** Answers a request. Never throws. */
   handle(request: IncomingMessage, response: ServerResponse): void;
+  /** To be called often. */
+  tick(now: number): void;
   /** Ends the streams, and has their clients come back. */
   close(): void;
-}
-
-interface Answer {
-  readonly status: number;
-  readonly body: string;
-  readonly headers?: Record<string, string>;
 }
 
 interface Exchange {
@@ -57,6 +56,8 @@ interface Exchange {
   readonly response: ServerResponse;
   readonly target: URL;
   readonly requestId: string;
+  /** What is held for whoever asks, until the answer has gone. */
+  readonly account: Account;
 }
 
 /** Answers the gateway's HTTP requests. */
@@ -67,12 +68,37 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   telemetry.watchStreams(streams);
   const documents = createDocumentRequests(services);
 
-  const identify = ({ request, target }: Exchange) => verifyToken(tokenOf(request, target));
+  const answers = createAnswers(settings.slowReaderMs);
+
+  async function identify({ request, target, account }: Exchange): Promise<Identity> {
+    const identity = await verifyToken(tokenOf(request, target));
+    account.become(identity.userId);
+    if (!account.fits(0)) throw tooMuchHeld();
+    return identity;
+  }
+
+  const bodyOf = ({ request, account }: Exchange) =>
+    readBody(request, settings.maxBodyBytes, (bytes) => {
+      if (!account.fits(bytes)) throw tooMuchHeld();
+      account.add(bytes);
+    });
+
+  /** Asks for an answer that may be long, when there is room for it in the user's share. */
+  async function reserving({ account }: Exchange, ask: () => Promise<string>): Promise<string> {
+    const room = await account.reserve(answerBytes);
+    try {
+      const answer = await ask();
+      account.add(answer.length);
+      return answer;
+    } finally {
+      room.release();
+    }
+  }
 
   const callWith = async (name: "push" | "pull" | "snapshot", exchange: Exchange): Promise<Answer> => {
     const identity = await identify(exchange);
-    const { request } = exchange;
-    return json(await call(db, name, await readBody(request, settings.maxBodyBytes), identity));
+    const body = await bodyOf(exchange);
+    return json(await reserving(exchange, () => call(db, name, body, identity)));
   };
 
   const figures = addDatabaseFigures(telemetry.metrics, db, log);
@@ -87,11 +113,11 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     async readDocument(exchange, parts) {
       const identity = await identify(exchange);
       const { seq } = queryOf(exchange.target, documentQuery);
-      return json(await documents.read(identity, documentParts(parts), seq));
+      return json(await reserving(exchange, () => documents.read(identity, documentParts(parts), seq)));
     },
     async patchDocument(exchange, parts) {
       const identity = await identify(exchange);
-      const body = await readBody(exchange.request, settings.maxBodyBytes);
+      const body = await bodyOf(exchange);
       const patched = await documents.patch(identity, documentParts(parts), body);
       return { status: patched.status === "merged" ? 200 : 202, body: JSON.stringify(patched) };
     },
@@ -119,7 +145,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   }
 
   async function stream(exchange: Exchange): Promise<Answer | undefined> {
-    const { request, response, target, requestId } = exchange;
+    const { request, response, target, requestId, account } = exchange;
     const identity = await identify(exchange);
     const seen = request.headers["last-event-id"];
     const { selection, cursor } = selectionOf(
@@ -128,7 +154,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     );
     if (request.method === "HEAD") return { status: 200, body: "", headers: { "content-type": "text/event-stream" } };
     const address = addressOfClient(request, settings);
-    const opened = await streams.open({ response, identity, address, selection, cursor, requestId });
+    const opened = await streams.open({ response, identity, address, selection, cursor, requestId, account });
     return opened === "open" ? undefined : failed(problem(429, "too_many_requests", "too many connections are open"));
   }
 
@@ -174,21 +200,22 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     if (origin !== undefined) response.setHeader("vary", "origin");
     let path = "other";
     let result: Answer | undefined;
+    const account = openAccount(services.ledger);
     if (!allowed) result = failed(problem(403, "forbidden", "this origin may not connect"));
     else if (request.method === "OPTIONS") result = { status: 204, body: "", headers: preflight };
-    else ({ path, result } = await answer({ request, response, target: targetOf(request), requestId }));
+    else ({ path, result } = await answer({ request, response, target: targetOf(request), requestId, account }));
+    // What was read is held until the work on it has ended, and the answer until it has gone: whichever is later.
+    if (response.destroyed) account.close();
+    else response.once("close", account.close);
     const status = result?.status ?? response.statusCode;
-    if (result !== undefined) send(request, response, result);
+    if (result !== undefined) {
+      // What was not read of the body would be taken for the next request.
+      if (!request.complete || services.isDraining()) response.setHeader("connection", "close");
+      answers.send(response, result);
+    }
     const ms = performance.now() - started;
     telemetry.answered(path, status, ms / 1000);
     log.debug({ requestId, method: request.method, path, status, ms: Math.round(ms) }, "request");
-  }
-
-  function send(request: IncomingMessage, response: ServerResponse, { status, body, headers }: Answer): void {
-    // What was not read of the body would be taken for the next request.
-    if (!request.complete || services.isDraining()) response.setHeader("connection", "close");
-    response.writeHead(status, { ...(body && { "content-type": "application/json" }), ...headers });
-    response.end(body);
   }
 
   return {
@@ -198,6 +225,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
         response.destroy();
       });
     },
+    tick: answers.tick,
     close() {
       streams.close();
       documents.close();
@@ -205,17 +233,26 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   };
 }
 
+/** What an answer is taken for until it is there: a page of the log is at most this long. */
+const answerBytes = 16 * 1024 * 1024;
+
 const preflight = {
   "access-control-allow-methods": "GET, POST, PATCH",
   "access-control-allow-headers": "authorization, content-type, last-event-id, x-request-id",
   "access-control-max-age": "600",
 };
 
+function tooMuchHeld(): RequestRefused {
+  return new RequestRefused(
+    problem(429, "too_many_requests", "too much is held for you: read the answers that are on their way first"),
+  );
+}
+
 function json(body: string): Answer {
   return { status: 200, body };
 }
 
 function failed(failure: Problem): Answer {
-  const headers: Record<string, string> = failure.status === 503 ? { "retry-after": "1" } : {};
+  const headers = failure.status === 503 || failure.status === 429 ? { "retry-after": "1" } : {};
   return { status: failure.status, body: problemBody(failure), headers };
 }

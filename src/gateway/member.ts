@@ -7,6 +7,7 @@ import { type Frame, roomIdOf } from "./decode.js";
 import { createDelivery } from "./delivery.js";
 import { ackFrame, joinErrorFrame, joinResponseFrame, roomErrorFrame, updateFrames } from "./encode.js";
 import { createFragments, type Fragments } from "./fragments.js";
+import type { Reservation } from "./ledger.js";
 import {
   type AckStatus,
   ackStatus,
@@ -38,6 +39,10 @@ export interface Member extends Reader {
   close(): void;
 }
 
+/** Roughly what a room on a socket costs, besides what is counted apart. */
+export const roomBytes = 32 * 1024;
+/** What a backfill is taken for until it is there. */
+const backfillBytes = 8 * 1024 * 1024;
 /** Roughly what a batch in flight costs besides its bytes. */
 const batchOverhead = 256;
 const rateLimitPauseMs = 1_000;
@@ -62,11 +67,13 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   /** A dismissal that came before the answer to the join. */
   let dismissal: [RoomErrorCode, string] | undefined;
   const isClosed = () => state === "closed";
+  connection.account.add(roomBytes);
 
   const delivery = createDelivery(outbox, settings.maxQueuedBytes, {
     overflow: () => channel?.mute(),
     // A join brings it what it missed.
     caughtUp: () => dismiss(roomErrorCode.rejoinSuggested, "you fell behind: join again"),
+    hold: (bytes) => connection.account.add(bytes),
   });
 
   let made: Fragments | undefined;
@@ -157,8 +164,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   }
 
   function receiveUpdate(batchId: Buffer, updates: readonly Buffer[]): void {
-    let bytes = 0;
-    for (const update of updates) bytes += update.length;
+    const bytes = bytesOf(updates);
     if (bytes > settings.maxUpdateBytes) settle(batchId, ackStatus.payloadTooLarge);
     else if (updates.length === 0) settle(batchId, ackStatus.ok);
     else submit(Buffer.from(batchId), updates.map(ownCopy), bytes);
@@ -167,9 +173,13 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   async function enter(auth: Uint8Array, version: Uint8Array): Promise<void> {
     const deadline = Date.now() + settings.joinPatienceMs;
     for (let wait = 250; ; wait = Math.min(2 * wait, 5_000)) {
+      let room: Reservation | undefined;
       try {
         const identity = await connection.identify(auth);
+        // What one user was sent and does not read is bounded: further joins of theirs wait for it, and nobody else's.
+        room = await connection.account.reserve(backfillBytes);
         const opened = await connection.inTurn(() => openFor(identity, version));
+        room.resize(bytesOf(opened?.backfill ?? []));
         return await answer(opened);
       } catch (error) {
         if (isClosed()) return;
@@ -182,7 +192,10 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
         if (Date.now() > deadline && !connection.isServing()) {
           return connection.close(closeCode.tryAgainLater, "try again later");
         }
+        room?.release();
         await new Promise((resolve) => setTimeout(resolve, wait));
+      } finally {
+        room?.release();
       }
     }
   }
@@ -249,6 +262,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   function close(): void {
     if (state === "closed") return;
     state = "closed";
+    connection.account.add(-roomBytes);
     clearTimeout(healing?.timer);
     made?.close();
     channel?.close();
@@ -273,4 +287,8 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     connection.fault(error, "a join could not be finished");
   });
   return member;
+}
+
+function bytesOf(updates: readonly Uint8Array[]): number {
+  return updates.reduce((sum, { byteLength }) => sum + byteLength, 0);
 }

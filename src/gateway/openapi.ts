@@ -16,7 +16,7 @@ const reasons: Record<number, string> = {
   410: "PE410 resync_required.",
   413: "PE413 too_large: over a limit, which the detail names.",
   422: "PE422 invalid: of another shape, or without a meaning; the detail says what.",
-  429: "PE429 too_many_requests: this user, address or node has as many connections open as it may.",
+  429: "PE429 too_many_requests: this user, address or node has as many connections open as it may, or too much is held for the user.",
   503: "PE503 unavailable: the same again may succeed in a moment; see Retry-After.",
 };
 

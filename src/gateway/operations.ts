@@ -40,7 +40,7 @@ const pushBody = calls.push.body.extend({ changes: z.array(changeSchema) });
 const document = "/v1/documents/{space}/{app}/{table}/{record}";
 const space = "The space ~ is the user's personal one.";
 
-const ofLog = [401, 403, 410, 413, 422] as const;
+const ofLog = [401, 403, 410, 413, 422, 429] as const;
 
 export const operations = {
   push: {
@@ -51,7 +51,7 @@ export const operations = {
     authenticated: true,
     body: pushBody,
     answer: json(pushAnswerSchema, "A result for each change."),
-    problems: [401, 413, 422],
+    problems: [401, 413, 422, 429],
   },
   pull: {
     method: "POST",
@@ -93,7 +93,7 @@ export const operations = {
     authenticated: true,
     query: documentQuery,
     answer: json(documentAnswer, "The document."),
-    problems: [401, 403, 404, 410, 422],
+    problems: [401, 403, 404, 410, 422, 429],
   },
   patchDocument: {
     method: "PATCH",
@@ -104,7 +104,7 @@ export const operations = {
     body: patchBody,
     answer: json(patchAnswer, "The position of the patch, to be used as base_seq of the next."),
     accepted: "It is stored, and no worker has merged it yet.",
-    problems: [401, 403, 404, 409, 410, 413, 422],
+    problems: [401, 403, 404, 409, 410, 413, 422, 429],
   },
   documentHistory: {
     method: "GET",
@@ -114,7 +114,7 @@ export const operations = {
     authenticated: true,
     query: historyQuery,
     answer: json(historyAnswer, "A page of versions."),
-    problems: [401, 403, 404, 422],
+    problems: [401, 403, 404, 422, 429],
   },
   openapi: {
     method: "GET",

@@ -8,15 +8,17 @@ export interface Outbox {
   sendPaced(frames: Iterable<Uint8Array>): Promise<void>;
   /** Whether so much is waiting for the client that nothing more should be queued. */
   isFull(): boolean;
-  /** Since when the queue has been full without a break; undefined when it is not. */
-  fullSince(): number | undefined;
+  /** Since when nothing has moved although something should: the queue is full, or a paced transfer waits; undefined when all is well. */
+  stuckSince(): number | undefined;
+  /** Bytes that wait for the client. */
+  queued(): number;
   /** Calls back once, when the queue has drained to a quarter of its limit; not at all when the socket closes first. */
   onDrained(callback: () => void): void;
   close(): void;
 }
 
-/** How much of a paced transfer may be in the queue. */
-const pacedBytes = 1024 * 1024;
+/** How much of a paced transfer may be in the queue; what is written at once shows no progress until all of it has gone. */
+const pacedBytes = 512 * 1024;
 const drainPollMs = 20;
 
 /**
@@ -28,6 +30,9 @@ export function createOutbox(socket: WebSocket, stream: Duplex, maxQueuedBytes: 
   let corked = false;
   let closed = false;
   let fullSince: number | undefined;
+  /** How many paced transfers wait, and since when none of them has gone on. */
+  let pacedWaiting = 0;
+  let pacedSince = 0;
   let drained: (() => void)[] = [];
   let poll: NodeJS.Timeout | undefined;
 
@@ -63,22 +68,34 @@ export function createOutbox(socket: WebSocket, stream: Duplex, maxQueuedBytes: 
     }, drainPollMs);
   }
 
+  function isFull(): boolean {
+    if (closed || socket.bufferedAmount <= maxQueuedBytes) return false;
+    fullSince ??= Date.now();
+    watch();
+    return true;
+  }
+
   return {
     send: (frame) => send(frame),
     async sendPaced(frames) {
       for (const frame of frames) {
         if (socket.readyState !== WebSocket.OPEN) return;
-        if (socket.bufferedAmount > pacedBytes) await new Promise<void>((resolve) => send(frame, () => resolve()));
-        else send(frame);
+        if (socket.bufferedAmount <= pacedBytes) send(frame);
+        else {
+          if (pacedWaiting === 0) pacedSince = Date.now();
+          pacedWaiting += 1;
+          await new Promise<void>((resolve) => send(frame, () => resolve()));
+          pacedWaiting -= 1;
+          pacedSince = Date.now();
+        }
       }
     },
-    isFull() {
-      if (closed || socket.bufferedAmount <= maxQueuedBytes) return false;
-      fullSince ??= Date.now();
-      watch();
-      return true;
+    isFull,
+    stuckSince() {
+      if (pacedWaiting > 0) return pacedSince;
+      return isFull() ? fullSince : undefined;
     },
-    fullSince: () => fullSince,
+    queued: () => socket.bufferedAmount,
     onDrained(callback) {
       if (closed) return;
       drained.push(callback);

@@ -24,6 +24,14 @@ export function problem(status: number, word: string, message: string, detail: u
   return { status, code: `PE${status}`, word, message: `${word}: ${message}`, detail };
 }
 
+/** Thrown where HTTP itself refuses a request. */
+export class RequestRefused extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.message);
+    this.name = "RequestRefused";
+  }
+}
+
 export function problemBody({ code, word, message, detail }: Problem): string {
   return JSON.stringify({ error: { code, word, message, detail } });
 }
@@ -36,6 +44,7 @@ const badInputStates = /^(22|54)/;
 
 /** The answer to a request that threw. What is not perch's own error is not shown: it may hold data of others. */
 export function problemOf(error: unknown): Problem {
+  if (error instanceof RequestRefused) return error.problem;
   const own = toPerchError(error);
   if (own !== undefined) {
     const { code, word, message, detail } = own;

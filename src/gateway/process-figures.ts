@@ -2,6 +2,7 @@ import type { PoolStats } from "../database/types.js";
 import type { LiveStats } from "../documents/live.js";
 import type { EngineStats } from "../engine/engine.js";
 import type { WorkerStats } from "../worker/index.js";
+import type { Ledger } from "./ledger.js";
 import type { Metrics } from "./metrics.js";
 
 /** Adds what this node knows of its documents to the metrics. */
@@ -32,6 +33,12 @@ export function addPoolFigures(metrics: Metrics, db: { stats(): PoolStats }): vo
   metrics.gauge("perch_pool_connections", "Connections to the database.", () => stats().open);
   metrics.gauge("perch_pool_idle_connections", "Of these, the ones that do nothing.", () => stats().idle);
   metrics.gauge("perch_pool_waiting", "Queries and transactions that wait for one.", () => stats().waiting);
+}
+
+/** Adds what is held in memory for clients. */
+export function addHeldFigures(metrics: Metrics, ledger: Pick<Ledger, "total" | "most">): void {
+  metrics.gauge("perch_held_bytes", "Held for clients: unread, unsent and unanswered bytes, rooms.", ledger.total);
+  metrics.gauge("perch_held_bytes_of_one_user", "Of these, those of the user with the most.", ledger.most);
 }
 
 /** Adds what the worker of this process has done. */

@@ -44,8 +44,15 @@ export function isAllowedOrigin(origin: string | undefined, settings: GatewaySet
   }
 }
 
-/** Reads a body of at most `limit` bytes. Throws PE413 when it is larger, an Error when the client goes away. */
-export async function readBody(request: IncomingMessage, limit: number): Promise<string> {
+/**
+ * Reads a body of at most `limit` bytes; `arrived` is told of each piece, and may throw. Throws PE413 when it is larger, an Error when the
+ * client goes away.
+ */
+export async function readBody(
+  request: IncomingMessage,
+  limit: number,
+  arrived: (bytes: number) => void = () => undefined,
+): Promise<string> {
   const tooLarge = () =>
     new PerchError("PE413", `the body is over the limit of ${limit} bytes`, { limit: "body_bytes", max: limit });
   if (Number(request.headers["content-length"] ?? 0) > limit) throw tooLarge();
@@ -54,6 +61,7 @@ export async function readBody(request: IncomingMessage, limit: number): Promise
   for await (const chunk of request as AsyncIterable<Buffer>) {
     size += chunk.length;
     if (size > limit) throw tooLarge();
+    arrived(chunk.length);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString("utf8");

@@ -34,8 +34,11 @@ const types = {
   maxBatchesPerSecond: count(20_000).describe("batches of one socket; twice as many in a burst"),
   maxPendingBytes: count(32 * 1024 * 1024).describe("unanswered bytes of one socket, before perch stops reading it"),
   maxQueuedBytes: count(8 * 1024 * 1024).describe("unsent bytes of one socket, before perch stops queueing for it"),
+  maxHeldBytesPerUser: count(128 * 1024 * 1024).describe(
+    "what is held in memory for one user: unread, unsent and unanswered bytes, rooms; all who have shown no token are one",
+  ),
   slowReaderMs: count(30_000).describe(
-    "how long that queue, or an event of a stream, may wait before the client is cut off",
+    "how long that queue, a backfill, an answer or an event may wait without going on before the client is cut off",
   ),
   mergePatienceMs: count(2_000).describe("how long a PATCH waits to be merged before it is answered as pending"),
   maxStreams: count(20_000).describe("open event streams of GET /v1/changes"),

@@ -17,26 +17,69 @@ export function parsed<T extends z.ZodType>(shape: T, text: string, what = "body
 
 /** The same for a value. */
 export function shaped<T extends z.ZodType>(shape: T, value: unknown, what: string): z.output<T> {
+  refuseTooMany(value, what);
   const { data, error } = shape.safeParse(value);
   if (error === undefined) return data;
-  const issues = error.issues.map(({ path, message }) => ({ at: path.join("."), message }));
+  const issues = error.issues.slice(0, maxIssues).map(({ path, message }) => ({
+    at: short(path.join(".")),
+    message: short(message),
+  }));
   throw new PerchError("PE422", `the ${what} is malformed: ${issues[0]?.at || what}: ${issues[0]?.message}`, {
     issues,
   });
 }
 
+/** Checking costs a little for each item, and an issue of each can be made: what has more than any honest request is not looked at. */
+const maxItems = 10_000;
+const maxIssues = 10;
+const maxIssueLength = 200;
+
+const short = (text: string) => (text.length > maxIssueLength ? `${text.slice(0, maxIssueLength)}…` : text);
+
+/** Errors: PE413 for an object, or an array or object in it, of too many items. */
+function refuseTooMany(value: unknown, what: string): void {
+  const parts = typeof value === "object" && value !== null ? Object.entries(value) : [];
+  for (const [name, part] of [[what, value] as const, ...parts.slice(0, maxItems + 1)]) {
+    const items = countOf(part);
+    if (items > maxItems) {
+      throw new PerchError("PE413", `${short(name)} has ${items} items, over the limit of ${maxItems}`, {
+        limit: "items",
+        max: maxItems,
+        at: short(name),
+      });
+    }
+  }
+}
+
+function countOf(value: unknown): number {
+  if (Array.isArray(value)) return value.length;
+  return typeof value === "object" && value !== null ? Object.keys(value).length : 0;
+}
+
 /** The parameters of a query, by name. Those whose schema is an array may be repeated. */
 export type QueryShape = Readonly<Record<string, z.ZodType>>;
 
+/** A stream may name many tables. */
+const maxParameters = 1_100;
+
 /** Reads a query. Errors: PE422 for a parameter that is unknown, repeated, or of another shape. `token` may always be there. */
 export function queryOf<T extends QueryShape>(target: URL, shape: T): z.output<z.ZodObject<T>> {
-  const given: Record<string, unknown> = {};
-  for (const name of new Set(target.searchParams.keys())) {
+  const values = new Map<string, string[]>();
+  let count = 0;
+  for (const [name, value] of target.searchParams) {
     if (name === "token") continue;
-    const values = target.searchParams.getAll(name);
-    const one = values.length === 1 && !(Object.hasOwn(shape, name) && mayRepeat(shape[name]));
-    given[name] = one ? values[0] : values;
+    count += 1;
+    if (count > maxParameters) {
+      throw new PerchError("PE422", `the query has over ${maxParameters} parameters`, { max: maxParameters });
+    }
+    const before = values.get(name);
+    if (before === undefined) values.set(name, [value]);
+    else before.push(value);
   }
+  const isList = (name: string) => Object.hasOwn(shape, name) && mayRepeat(shape[name]);
+  const given = Object.fromEntries(
+    [...values].map(([name, all]) => [name, all.length === 1 && !isList(name) ? all[0] : all]),
+  );
   return shaped(z.strictObject(shape) as unknown as z.ZodObject<T>, given, "query");
 }
 

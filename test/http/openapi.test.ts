@@ -196,7 +196,7 @@ describe("the OpenAPI document", () => {
     const problem = z.fromJSONSchema(document.components.schemas.Problem);
     expect(problem.safeParse((await lost.next()).data).error).toBeUndefined();
 
-    // What cannot be brought about in a moment: a full node, a database that is away, positions that were folded.
+    // What cannot be brought about in a moment: a full node, a user for whom too much is held, a database that is away, positions that were folded.
     const written = Object.entries<Any>(document.paths).flatMap(([path, item]) =>
       Object.entries<Any>(item).flatMap(([method, { responses }]) =>
         Object.keys(responses).map((status) => `${method.toUpperCase()} ${path} ${status}`),
@@ -208,12 +208,18 @@ describe("the OpenAPI document", () => {
       "GET /v1/changes 413",
       "GET /v1/changes 429",
       `GET ${note} 410`,
+      `GET ${note} 429`,
+      `GET ${note}/history 429`,
       `PATCH ${note} 202`,
       `PATCH ${note} 410`,
+      `PATCH ${note} 429`,
       "POST /v1/pull 413",
+      "POST /v1/pull 429",
+      "POST /v1/push 429",
       "POST /v1/snapshot 410",
       "POST /v1/snapshot 413",
       "POST /v1/snapshot 422",
+      "POST /v1/snapshot 429",
     ]);
   });
 });

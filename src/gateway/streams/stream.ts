@@ -3,6 +3,7 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createBell } from "../../changes/bell.js";
 import { isPassing, positionsOf, throughFaults } from "../../changes/follow.js";
 import { PerchError } from "../../errors.js";
+import type { Account } from "../ledger.js";
 import { problemBody, problemOf } from "../problems.js";
 import type { Identity } from "../tokens.js";
 import { eventIdOf } from "./event-id.js";
@@ -18,6 +19,7 @@ export interface StreamServices {
   readonly intervalMs: number;
   readonly heartbeatMs: number;
   readonly slowReaderMs: number;
+  readonly account: Account;
   /** Reads what follows a cursor, when it is its turn. */
   read(cursor: string): Promise<Page>;
   /** It failed, and is tried again. */
@@ -67,7 +69,7 @@ export async function openStream(
   from: string,
   services: StreamServices,
 ): Promise<Stream> {
-  const { feed } = services;
+  const { feed, account } = services;
   const bell = createBell();
   const stop = new AbortController();
   const { signal } = stop;
@@ -76,6 +78,8 @@ export async function openStream(
   let sentCursor = from;
   let wroteAt = Date.now();
   let blockedSince: number | undefined;
+  /** What has been written since the client stopped reading. */
+  let unread = 0;
   let end: StreamEnd | undefined;
 
   const reader: Reader = {
@@ -96,7 +100,10 @@ export async function openStream(
   function write(text: string): void {
     if (end !== undefined) return;
     wroteAt = Date.now();
-    if (!response.write(text)) blockedSince ??= wroteAt;
+    if (response.write(text)) return;
+    blockedSince ??= wroteAt;
+    account.add(text.length);
+    unread += text.length;
   }
 
   /** Says a last word, and ends. A client that does not read would keep the connection open with it. */
@@ -153,6 +160,8 @@ export async function openStream(
       signal.addEventListener("abort", done);
     });
     blockedSince = undefined;
+    account.add(-unread);
+    unread = 0;
   }
 
   async function run(firstPage: Page | undefined, firstSince: number): Promise<void> {

@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import type { Database } from "../../database/types.js";
 import type { Counts } from "../counts.js";
 import { createGate } from "../gate.js";
+import type { Account } from "../ledger.js";
 import type { GatewaySettings } from "../settings.js";
 import type { Identity } from "../tokens.js";
 import { createFeed, type RingSource } from "./feed.js";
@@ -27,6 +28,7 @@ export interface NewStream {
   readonly selection: Selection;
   readonly cursor: string;
   readonly requestId: string;
+  readonly account: Account;
 }
 
 export interface Streams {
@@ -55,13 +57,14 @@ export function createStreams(options: StreamsOptions): Streams {
     for (const stream of streams) stream.tick(now);
   }
 
-  async function serve({ response, identity, selection, cursor, requestId }: NewStream): Promise<void> {
+  async function serve({ response, identity, selection, cursor, requestId, account }: NewStream): Promise<void> {
     const started = performance.now();
     const stream = await openStream(response, identity, cursor, {
       feed,
       intervalMs: settings.streamIntervalMs,
       heartbeatMs: settings.streamHeartbeatMs,
       slowReaderMs: settings.slowReaderMs,
+      account,
       read: (from) => inTurn(() => readPage(db, identity, selection, from, settings.maxStreamPageBytes)),
       onFault: (error) => log.debug({ err: error, requestId }, "a stream could not read; it goes on"),
       onFailure: (error) => log.error({ err: error, requestId }, "a stream failed"),
