@@ -18,7 +18,7 @@ begin
       from jsonb_each(schema_versions) s
       left join perch.schema_versions v on v.app_id = check_versions.app_id and v.table_name = s.key
   loop
-    if (jsonb_typeof(asked.value) = 'number' and asked.value #>> '{}' ~ '^[1-9]\d{0,8}$') is not true then
+    if (jsonb_typeof(asked.value) = 'number' and asked.value #>> '{}' ~ '^[1-9][0-9]{0,8}$') is not true then
       perform perch.fail('PE422', format('the version of %s is not a version', left(asked.table_name, 128)),
         jsonb_build_object('argument', 'schema_versions', 'table', left(asked.table_name, 128), 'expected', 'a positive integer', 'got', asked.value));
     end if;

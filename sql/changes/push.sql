@@ -41,7 +41,7 @@ begin
   if (content is not null and octet_length(content) <= 2000 and given.op in ('insert', 'update') and change - '{op,table,id,data,at,op_id,space_id}'::text[] = '{}'
       and octet_length(concat(given.id, given.op_id, client_id)) <= 256 and octet_length(given."table") <= 128
       and octet_length(app_id) <= 64 and app_id <> '' and (client_id <> '') is not false
-      and concat(app_id, client_id, given."table", given.id, given.op_id) !~ '[\x01-\x1f\x7f]'
+      and concat(app_id, client_id, given."table", given.id, given.op_id) !~ E'[\\x01-\\x1f\\x7f]'
       and (given.at like '____-__-__T__:__:__%Z') is not false) is not true
   then
     return perch.push_many(app_id, changes, client_id, now);

@@ -60,7 +60,7 @@ begin
                                             when 'insert' then true when 'update' then true else false end
                  and jsonb_typeof(e.change -> 'table') = 'string' and jsonb_typeof(e.change -> 'id') = 'string'
                  and octet_length(e.change ->> 'table') between 1 and 128 and octet_length(e.change ->> 'id') between 1 and 256
-                 and concat(e.change ->> 'table', e.change ->> 'id', e.change ->> 'op_id', e.change ->> 'origin') !~ '[\x01-\x1f\x7f]'
+                 and concat(e.change ->> 'table', e.change ->> 'id', e.change ->> 'op_id', e.change ->> 'origin') !~ E'[\\x01-\\x1f\\x7f]'
                  and (not e.change ? 'data' or jsonb_typeof(e.change -> 'data') = 'object')
                  and (not e.change ? 'op_id' or jsonb_typeof(e.change -> 'op_id') = 'string' and octet_length(e.change ->> 'op_id') between 1 and 256)
                  and (not e.change ? 'at' or e.change ->> 'at' like '____-__-__T__:__:__%Z')
@@ -68,7 +68,7 @@ begin
                  and (not e.change ? 'space_id' or jsonb_typeof(e.change -> 'space_id') = 'string'
                       and e.change ->> 'space_id' = any ((select perch.writable_space_ids())::text[]))
                  and (not e.change ?| '{schema_version,base_seq,actor,origin}'
-                      or (not e.change ? 'schema_version' or e.change ->> 'schema_version' ~ '^[1-9]\d{0,8}$' and jsonb_typeof(e.change -> 'schema_version') = 'number')
+                      or (not e.change ? 'schema_version' or e.change ->> 'schema_version' ~ '^[1-9][0-9]{0,8}$' and jsonb_typeof(e.change -> 'schema_version') = 'number')
                          and not e.change ? 'base_seq'
                          and (not e.change ? 'actor' or jsonb_typeof(e.change -> 'actor') = 'object')
                          and (not e.change ? 'origin' or jsonb_typeof(e.change -> 'origin') = 'string' and octet_length(e.change ->> 'origin') between 1 and 256))

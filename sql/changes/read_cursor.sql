@@ -19,7 +19,7 @@ begin
     when jsonb_typeof(cursor -> 'epoch') is distinct from 'string' then 'it has no epoch'
     when jsonb_typeof(cursor -> 'spaces') is distinct from 'object' then 'it has no positions'
     when jsonb_typeof(cursor -> 'behind') is distinct from 'array' then 'it does not say where it is behind'
-    when exists (select from jsonb_each_text(cursor -> 'spaces') s where s.value is null or s.value !~ '^\d{1,18}$') then 'a position is not a number'
+    when exists (select from jsonb_each_text(cursor -> 'spaces') s where s.value is null or s.value !~ '^[0-9]{1,18}$') then 'a position is not a number'
   end;
   if wrong is not null then
     perform perch.fail('PE422', format('the cursor cannot be used: %s', wrong), jsonb_build_object('argument', 'cursor'),

@@ -6,7 +6,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if jsonb_typeof(value) = 'string'
-     and value #>> '{}' ~ '^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d([.]\d{1,12})?)?(Z|[+-]\d\d(:?\d\d)?)$' then
+     and value #>> '{}' ~ '^[0-9]{4}(-[0-9]{2}){2}T[0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]{1,12})?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)$' then
     return (value #>> '{}')::timestamptz;
   end if;
   perform perch.fail('PE422', format('%s is not a time', what),

@@ -11,7 +11,7 @@ begin
     perform perch.fail('PE413', format('%s is longer than %s bytes', what, max_bytes),
       jsonb_build_object('limit', what || '_bytes', 'max', max_bytes, 'got', octet_length(id)));
   end if;
-  if id ~ '[\x01-\x1f\x7f]' then
+  if id ~ E'[\\x01-\\x1f\\x7f]' then
     perform perch.fail('PE422', format('%s contains a control character', what), jsonb_build_object('argument', what));
   end if;
   return id;

@@ -15,7 +15,7 @@ declare
   done text[];
 begin
   -- One byte less than a space id may have: the personal space is ~<user_id>.
-  if (user_id <> '' and octet_length(user_id) <= 255 and user_id !~ '[\x01-\x1f\x7f]') is not true then
+  if (user_id <> '' and octet_length(user_id) <= 255 and user_id !~ E'[\\x01-\\x1f\\x7f]') is not true then
     if coalesce(user_id, '') = '' then
       perform perch.fail('PE401', 'the user is empty', hint => 'Pass the id of the user on whose behalf this transaction runs.');
     end if;

@@ -25,7 +25,7 @@ begin
            -- Of any size: beyond 2^53 the digits are kept.
            case
              when f.kind <> 'integer' then true
-             when jsonb_typeof(p.value) = 'string' then p.value #>> '{}' ~ '^-?(0|[1-9]\d*)$'
+             when jsonb_typeof(p.value) = 'string' then p.value #>> '{}' ~ '^-?(0|[1-9][0-9]*)$'
              when jsonb_typeof(p.value) = 'number' then p.value::numeric % 1 = 0
              else false
            end as is_exact

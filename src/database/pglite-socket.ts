@@ -17,6 +17,7 @@ import {
   statementText,
   typeOf,
 } from "./pglite-wire.js";
+import { pinning } from "./session.js";
 
 export interface PgliteSocket {
   /** The folder to give as host: `psql -h FOLDER`. */
@@ -256,7 +257,7 @@ function receiveGuest(socket: Socket, options: GuestOptions): Guest {
 
 /** What a turn may have changed for the next one. LISTEN stays: it is kept apart, for each client. */
 const leaveNothingBehind = `reset session authorization; reset role; reset all; deallocate all; close all; discard temp;
-  discard sequences; select pg_advisory_unlock_all()`;
+  discard sequences; select pg_advisory_unlock_all(); ${pinning}`;
 
 async function runQuietly(client: PGlite, sql: string): Promise<void> {
   await client.execProtocol(frame("Q", sql), { throwOnError: false });

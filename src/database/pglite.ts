@@ -4,8 +4,9 @@ import { PGlite, type Transaction as PGliteTransaction, types } from "@electric-
 import { toPerchError } from "../errors.js";
 import { durableFolder } from "./durable-folder.js";
 import { lockFolder } from "./folder-lock.js";
+import { pinning } from "./session.js";
 import { requireStorable } from "./text.js";
-import type { Database, Subscription, Transaction } from "./types.js";
+import type { Database, Queryable, Subscription, Transaction } from "./types.js";
 
 export interface PgliteOptions {
   /** The folder that keeps the database; made when missing. Without it the database lives in memory. */
@@ -55,18 +56,20 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
       ...(options.loadDataDir === undefined ? {} : { loadDataDir: options.loadDataDir }),
       parsers: { [types.INT8]: Number },
     });
+    await client.exec(pinning);
   } catch (error) {
     await unlock();
     throw error;
   }
 
-  let underWay = 0;
+  const underWay = new Set<{ readonly since: number }>();
   async function counted<T>(work: () => Promise<T>): Promise<T> {
-    underWay++;
+    const entry = { since: performance.now() };
+    underWay.add(entry);
     try {
       return await work();
     } finally {
-      underWay--;
+      underWay.delete(entry);
     }
   }
 
@@ -98,13 +101,17 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
     }
   }
 
+  const alone: Queryable = {
+    query: <Row>(sql: string, params?: readonly unknown[]) => counted(() => run<Row>(client, sql, params)),
+  };
   const subscriptions = new Set<Subscription>();
   let closing: Promise<void> | undefined;
 
   return {
     kind: "pglite",
     client,
-    query: <Row>(sql: string, params?: readonly unknown[]) => counted(() => run<Row>(client, sql, params)),
+    ...alone,
+    aside: alone,
     transaction: (work) => counted(() => transaction(work)),
     async listen(channels, on) {
       let closed = false;
@@ -132,7 +139,16 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
       subscriptions.add(subscription);
       return subscription;
     },
-    stats: () => ({ max: 1, open: 1, idle: underWay === 0 ? 1 : 0, waiting: Math.max(0, underWay - 1) }),
+    stats() {
+      const [oldest] = underWay;
+      return {
+        max: 1,
+        open: 1,
+        idle: oldest === undefined ? 1 : 0,
+        waiting: Math.max(0, underWay.size - 1),
+        oldestMs: oldest === undefined ? 0 : performance.now() - oldest.since,
+      };
+    },
     dump: () => client.dumpDataDir("none"),
     close() {
       closing ??= (async () => {

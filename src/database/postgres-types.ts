@@ -1,10 +1,33 @@
 import pg from "pg";
 
-/** Bytes with an ArrayBuffer of their own (not a window into a shared pool), so that they can be handed to another thread. */
-function parseBytes(hex: string): Uint8Array {
-  const bytes = Buffer.allocUnsafeSlow((hex.length - 2) / 2);
-  bytes.write(hex.slice(2), "hex");
-  return new Uint8Array(bytes.buffer);
+/**
+ * Bytes with an ArrayBuffer of their own (not a window into a shared pool), so that they can be handed to another thread. Both forms of
+ * `bytea_output` are read: a setting decides which comes. The memory is cleared first: should a text be of neither, what it leaves
+ * unwritten must not be what this process had there.
+ */
+function parseBytes(text: string): Uint8Array {
+  if (!text.startsWith("\\x")) return parseEscapedBytes(text);
+  const bytes = new Uint8Array((text.length - 2) >> 1);
+  const written = Buffer.from(bytes.buffer).write(text.slice(2), "hex");
+  if (written !== bytes.length || text.length % 2 !== 0) throw new Error("a bytea is not hexadecimal");
+  return bytes;
+}
+
+/** Printable characters as they are, a backslash twice, and everything else as a backslash and three octal digits. */
+function parseEscapedBytes(text: string): Uint8Array {
+  const bytes = new Uint8Array(text.length);
+  let length = 0;
+  for (let at = 0; at < text.length; at += 1) {
+    let code = text.charCodeAt(at);
+    if (code === 0x5c && text[at + 1] === "\\") at += 1;
+    else if (code === 0x5c) {
+      code = Number.parseInt(text.slice(at + 1, at + 4), 8);
+      at += 3;
+    }
+    bytes[length] = code;
+    length += 1;
+  }
+  return bytes.slice(0, length);
 }
 
 type ParseText = (value: string) => unknown;
@@ -27,7 +50,7 @@ const parseAnyBytesArray = arrayOf(parseBytes);
  * longer over them than the database. As a rule it is a plain list without a null, of items such as `"\\x00ff"`.
  */
 function parseBytesArray(value: string): unknown {
-  if (!value.startsWith('{"') || value.includes("NULL")) return parseAnyBytesArray(value);
+  if (!value.startsWith('{"\\\\x') || value.includes("NULL")) return parseAnyBytesArray(value);
   const items = value.slice(2, -2).split('","');
   return items.map((item) => parseBytes(item.slice(1)));
 }

@@ -1,11 +1,13 @@
 import type { Duplex } from "node:stream";
 import pg from "pg";
 import { PerchError, toPerchError } from "../errors.js";
+import { clientWithLimit, defaultMaxMessageBytes } from "./message-limit.js";
 import { listenPostgres } from "./postgres-listen.js";
 import { rowTypes } from "./postgres-types.js";
 import { createPreparedStatements } from "./prepared.js";
+import { beginning, beginningPinned, pinningIfDirect, type SessionLimits, type SessionRow } from "./session.js";
 import { requireStorable } from "./text.js";
-import type { Database, QueryOptions, Subscription, Transaction } from "./types.js";
+import type { Database, Queryable, QueryOptions, Subscription, Transaction } from "./types.js";
 
 export interface PostgresOptions {
   url: string;
@@ -16,6 +18,10 @@ export interface PostgresOptions {
   poolSize?: number | undefined;
   /** How long a statement may take before its connection counts as lost; unlimited when not given. */
   queryTimeoutMs?: number | undefined;
+  /** How long a transaction may ask nothing before the server ends it; as the login has it when not given. */
+  idleTransactionMs?: number | undefined;
+  /** A message of the server over so many bytes ends its connection; 256 MiB when not given. */
+  maxMessageBytes?: number | undefined;
   applicationName?: string | undefined;
   /** Told of errors nobody waits for: an idle connection that broke, a handler of a notification that threw. */
   onError?: ((error: Error) => void) | undefined;
@@ -25,94 +31,231 @@ export interface PostgresOptions {
 export const connectTimeoutMs = 10_000;
 /** How long closing waits for queries that are under way, and for the server to say goodbye, before it cuts the connections. */
 const closeMs = 3_000;
+/** A statement is ended by the server so much before it is given up here, so that it does not wait on where nobody waits for it. */
+const serverFirst = { ms: 1_000, share: 0.2 };
+/** What is asked aside is about how things are, and worth nothing later. */
+const asideMs = 1_500;
+/** How often it is asked whether a statement that was given up still runs. */
+const outlastEveryMs = 1_000;
+/** The server had no connection left: for so long this process makes do with those it has. */
+const scarceMs = 5_000;
 
-async function runScript(client: pg.ClientBase, sql: string): Promise<void> {
-  try {
-    await client.query(sql);
-  } catch (error) {
-    throw toPerchError(error) ?? error;
+/** There was no answer in time. Whether the statement took effect is not known, and the server may still be at it. */
+class NoAnswer extends Error {
+  constructor(ms: number) {
+    super(`the database did not answer within ${ms} ms`);
+    this.name = "NoAnswer";
   }
 }
 
-const isServersAnswer = (error: unknown) => error instanceof PerchError || error instanceof pg.DatabaseError;
+/** What the server itself did not answer says that nothing more can be asked on the connection; nor can it after some of its answers. */
+function breaks(error: unknown): boolean {
+  if (error instanceof PerchError) return false;
+  return !(error instanceof pg.DatabaseError) || /^(08|57P|XX)/.test(error.code ?? "XX");
+}
+
+interface Session extends SessionRow {
+  readonly processId: number;
+}
 
 /** Opens a pool; it connects on first use, so a wrong URL shows with the first query. */
 export function openPostgres(options: PostgresOptions): Database {
   const onError = options.onError ?? ((error: Error) => process.emitWarning(error));
+  const { queryTimeoutMs } = options;
+  const max = options.poolSize ?? 10;
   const connection = {
     application_name: options.applicationName ?? "perch",
     connectionTimeoutMillis: connectTimeoutMs,
     keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
   };
-  const max = options.poolSize ?? 10;
-  const pool = new pg.Pool({
-    ...connection,
-    connectionString: options.url,
-    max,
-    // A server that froze, or a network that swallows everything, would otherwise keep the connection busy for good.
-    ...(options.queryTimeoutMs === undefined ? {} : { query_timeout: options.queryTimeoutMs }),
-    types: rowTypes,
-  });
-  // A pool that is being closed loses its connections; that is no news.
-  pool.on("error", (error) => {
-    if (closing === undefined) onError(error);
-  });
+  const limits: SessionLimits = {
+    statementMs:
+      queryTimeoutMs && Math.round(Math.max(queryTimeoutMs - serverFirst.ms, queryTimeoutMs * (1 - serverFirst.share))),
+    idleTransactionMs: options.idleTransactionMs,
+  };
+  const begin = { direct: beginning, pooled: beginningPinned(limits) };
   const clients = new Set<pg.PoolClient>();
-  pool.on("connect", (client) => {
-    clients.add(client);
-    // The pool hands a connection on within the event that brings its last answer, and what broke it may come in that same event, before
-    // whoever gets it can listen. Without any listener such an error would end the process.
-    client.on("error", () => undefined);
-  });
-  pool.on("remove", (client) => clients.delete(client));
+  const sessions = new WeakMap<pg.ClientBase, Session>();
   const subscriptions = new Set<Subscription>();
   const prepared = options.prepare ? createPreparedStatements() : undefined;
+  /** Failures of statements only because they were prepared. */
+  const stale = new WeakSet<object>();
+  /** Of each statement without an answer, when it was sent. */
+  const unanswered = new Set<{ readonly since: number }>();
   let closing: Promise<void> | undefined;
 
+  function makePool(size: { max: number; min?: number }, sessionLimits: SessionLimits): pg.Pool {
+    const made = new pg.Pool({
+      ...connection,
+      ...size,
+      connectionString: options.url,
+      types: rowTypes,
+      Client: clientWithLimit(options.maxMessageBytes ?? defaultMaxMessageBytes),
+      onConnect: (client) => pin(client as pg.Client, sessionLimits),
+    });
+    // A pool that is being closed loses its connections; that is no news.
+    made.on("error", (error) => {
+      if (closing === undefined) onError(error);
+    });
+    made.on("connect", (client) => {
+      clients.add(client);
+      // The pool hands a connection on within the event that brings its last answer, and what broke it may come in that same event,
+      // before whoever gets it can listen. Without any listener such an error would end the process.
+      client.on("error", () => undefined);
+    });
+    made.on("remove", (client) => clients.delete(client));
+    return made;
+  }
+
+  async function pin(client: pg.Client, sessionLimits: SessionLimits): Promise<void> {
+    const { processID: processId } = client as unknown as { processID: number };
+    const asked = client.query<SessionRow>(pinningIfDirect(processId, sessionLimits));
+    const [row] = (await within(connectTimeoutMs, asked)).rows;
+    if (row === undefined) throw new Error("the database did not say which session this is");
+    sessions.set(client, { ...row, processId });
+    // What is sent with one statement goes in one round trip there; see `alone`.
+    if (!row.direct) (client as { pipeline: boolean }).pipeline = true;
+  }
+
+  const pool = makePool({ max }, limits);
+  // Once made it is kept, also while the server has none left.
+  const asidePool = makePool({ max: 1, min: 1 }, { ...limits, statementMs: asideMs });
+  const isDirect = (client: pg.ClientBase) => sessions.get(client)?.direct ?? false;
+
+  /** Waits for an answer for as long as statements may take. Errors: NoAnswer. */
+  async function answer<T>(asked: Promise<T>): Promise<T> {
+    const entry = { since: performance.now() };
+    unanswered.add(entry);
+    asked.then(
+      () => unanswered.delete(entry),
+      () => unanswered.delete(entry),
+    );
+    return queryTimeoutMs === undefined ? asked : within(queryTimeoutMs, asked);
+  }
+
   async function run<Row>(
-    client: pg.ClientBase | pg.Pool,
+    client: pg.ClientBase,
     sql: string,
     params: readonly unknown[] = [],
     { prepare = false }: QueryOptions = {},
   ): Promise<Row[]> {
     const values = params as unknown[];
     requireStorable(params);
+    const asked = prepare && prepared ? client.query(prepared.config(sql, values)) : client.query(sql, values);
     try {
-      if (!prepare || !prepared) return (await client.query(sql, values)).rows as Row[];
-      return (await client.query(prepared.config(sql, values))).rows as Row[];
+      return (await answer(asked)).rows as Row[];
     } catch (error) {
-      // By itself it is tried again; within a transaction there is nothing left to try it in.
-      if (prepare && prepared?.isStale(error) && client === pool) return run(client, sql, params, { prepare });
+      if (prepare && prepared?.isStale(error)) stale.add(error as object);
       throw toPerchError(error) ?? error;
     }
   }
 
+  async function runScript(client: pg.ClientBase, sql: string): Promise<void> {
+    try {
+      await answer(client.query(sql));
+    } catch (error) {
+      throw toPerchError(error) ?? error;
+    }
+  }
+
+  /** A statement that is a transaction by itself. */
+  async function alone<Row>(client: pg.PoolClient, sql: string, params?: readonly unknown[], how?: QueryOptions) {
+    if (isDirect(client)) return run<Row>(client, sql, params, how);
+    // All three go out at once. When the statement fails, so does what it is in, and COMMIT is then answered as ROLLBACK.
+    const [begun, rows, ended] = await Promise.allSettled([
+      runScript(client, begin.pooled),
+      run<Row>(client, sql, params, how),
+      answer(client.query("commit")),
+    ]);
+    if (begun.status === "rejected") throw begun.reason;
+    if (rows.status === "rejected") throw rows.reason;
+    if (ended.status === "rejected") throw toPerchError(ended.reason) ?? ended.reason;
+    return rows.value;
+  }
+
+  /** A connection of the pool. Where the server has none left, whoever comes waits for one that this process has. */
+  async function take(): Promise<pg.PoolClient> {
+    const until = performance.now() + connectTimeoutMs;
+    for (;;) {
+      try {
+        return await pool.connect();
+      } catch (error) {
+        const { code } = error as { code?: unknown };
+        if (code !== "53300" || pool.totalCount === 0 || performance.now() > until) throw error;
+        pool.options.max = pool.totalCount;
+        setTimeout(() => {
+          pool.options.max = max;
+        }, scarceMs).unref();
+      }
+    }
+  }
+
+  /**
+   * Back to the pool; or, after an error that says that it cannot be used any more, out of it. Its place is free for another only when the
+   * server is done with it: a commit that waits for a standby goes on for as long as that takes, whatever its client does, and there
+   * would be a session more for every one that was given up, until the server had none left for anybody.
+   */
+  async function give(client: pg.PoolClient, error: unknown): Promise<void> {
+    if (error === undefined || !breaks(error)) return client.release();
+    if (error instanceof NoAnswer && isDirect(client)) await outlast(client);
+    client.release(true);
+  }
+
+  async function outlast(client: pg.PoolClient): Promise<void> {
+    let over = false;
+    const end = () => {
+      over = true;
+    };
+    client.once("end", end).once("drain", end);
+    while (!over && closing === undefined && (await isThere(client))) {
+      await new Promise((done) => setTimeout(done, outlastEveryMs).unref());
+    }
+    client.off("end", end).off("drain", end);
+  }
+
+  /** Whether the server still has the session, as far as can be told. */
+  async function isThere(client: pg.PoolClient): Promise<boolean> {
+    const session = sessions.get(client);
+    if (session === undefined) return false;
+    try {
+      const found = await aside.query(
+        "select from pg_stat_get_activity($1) a where extract(epoch from a.backend_start)::text = $2",
+        [session.processId, session.since],
+      );
+      return found.length > 0;
+    } catch {
+      // Then nothing can be made of the place it holds either.
+      return false;
+    }
+  }
+
   async function transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
-    const client = await pool.connect();
+    const client = await take();
     // A connection that breaks while it is checked out fails the query in flight; its event must still have a listener.
     let broken: Error | undefined;
-    const breaks = (error: Error) => {
+    const breaking = (error: Error) => {
       broken = error;
     };
-    client.on("error", breaks);
-    /** What the server itself did not answer says that nothing more can be asked on this connection. */
-    const noting = <T>(answer: Promise<T>): Promise<T> =>
-      answer.catch((error: unknown) => {
-        if (!isServersAnswer(error)) broken ??= error as Error;
+    client.on("error", breaking);
+    const noting = <T>(asked: Promise<T>): Promise<T> =>
+      asked.catch((error: unknown) => {
+        if (breaks(error)) broken ??= error as Error;
         throw error;
       });
     // BEGIN goes out with the first statement, and in one message with it where that is a script: a round trip less. A script that
     // cannot even be parsed begins nothing; so after any error of it nothing more is sent, just as the server would refuse it.
+    const first = isDirect(client) ? begin.direct : begin.pooled;
     let begun: Promise<unknown> | undefined;
     const tx: Transaction = {
-      async query(sql, params, options) {
-        begun ??= noting(run(client, "begin"));
+      async query(sql, params, how) {
+        begun ??= noting(runScript(client, first));
         await begun;
-        return noting(run(client, sql, params, options));
+        return noting(run(client, sql, params, how));
       },
       async script(sql) {
         if (begun === undefined) {
-          begun = noting(runScript(client, `begin;\n${sql}`));
+          begun = noting(runScript(client, `${first};\n${sql}`));
           await begun;
         } else {
           await begun;
@@ -127,7 +270,7 @@ export function openPostgres(options: PostgresOptions): Database {
         () => true,
         () => false,
       );
-      const committed = open ? await noting(client.query("commit")) : undefined;
+      const committed = open ? await noting(answer(client.query("commit"))) : undefined;
       // Postgres answers the COMMIT of a failed transaction with success and the tag ROLLBACK.
       if (committed?.command !== "COMMIT") {
         throw new Error(
@@ -137,22 +280,49 @@ export function openPostgres(options: PostgresOptions): Database {
       return result;
     } catch (error) {
       // A connection that is closed is rolled back by the server; asking for it would only wait once more.
-      if (broken === undefined) {
-        await client.query("rollback").catch((failure: Error) => {
-          broken ??= failure;
-        });
-      }
+      if (broken === undefined) await noting(answer(client.query("rollback"))).catch(() => undefined);
       throw toPerchError(error) ?? error;
     } finally {
-      client.off("error", breaks);
-      client.release(broken);
+      client.off("error", breaking);
+      void give(client, broken);
     }
   }
 
+  async function query<Row>(sql: string, params?: readonly unknown[], how: QueryOptions = {}): Promise<Row[]> {
+    const client = await take();
+    let failure: unknown;
+    try {
+      return await alone<Row>(client, sql, params, how);
+    } catch (error) {
+      failure = error;
+      // By itself it is tried again; within a transaction there is nothing left to try it in.
+      if (!stale.has(error as object)) throw error;
+    } finally {
+      void give(client, failure);
+    }
+    return query(sql, params, how);
+  }
+
+  const aside: Queryable = {
+    async query<Row>(sql: string, params?: readonly unknown[]) {
+      const client = await asidePool.connect();
+      let failure: unknown;
+      try {
+        return await within(asideMs, alone<Row>(client, sql, params));
+      } catch (error) {
+        failure = error;
+        throw error;
+      } finally {
+        client.release(failure !== undefined && breaks(failure));
+      }
+    },
+  };
+
   return {
     kind: "postgres",
-    query: (sql, params, options) => run(pool, sql, params, options),
+    query,
     transaction,
+    aside,
     async listen(channels, on) {
       const config = { ...connection, connectionString: options.listenUrl ?? options.url };
       const subscription = await listenPostgres(config, channels, on, onError);
@@ -165,7 +335,11 @@ export function openPostgres(options: PostgresOptions): Database {
       subscriptions.add(tracked);
       return tracked;
     },
-    stats: () => ({ max, open: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount }),
+    stats() {
+      const now = performance.now();
+      const oldestMs = [...unanswered].reduce((oldest, { since }) => Math.max(oldest, now - since), 0);
+      return { max, open: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount, oldestMs };
+    },
     close() {
       closing ??= (async () => {
         // A server that answers nothing any more lets neither end: its queries fail then, and nobody waits for its goodbye.
@@ -176,11 +350,24 @@ export function openPostgres(options: PostgresOptions): Database {
           }, closeMs).unref();
         });
         await Promise.race([gone, Promise.all([...subscriptions].map((subscription) => subscription.close()))]);
-        await Promise.race([gone, pool.end()]);
+        await Promise.race([gone, Promise.all([pool.end(), asidePool.end()])]);
       })();
       return closing;
     },
   };
+}
+
+/** Errors: NoAnswer, when it takes longer. */
+async function within<T>(ms: number, asked: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new NoAnswer(ms)), ms);
+  });
+  try {
+    return await Promise.race([asked, late]);
+  } finally {
+    clearTimeout(timer);
+  }
 }
 
 function cut(client: pg.PoolClient): void {

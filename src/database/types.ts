@@ -54,6 +54,8 @@ export interface PoolStats {
   readonly idle: number;
   /** Queries and transactions that wait for a connection: for long above 0, the pool is too small or the database too slow. */
   readonly waiting: number;
+  /** For how long the statement, or commit, that has been without an answer longest has been so; 0 when there is none. */
+  readonly oldestMs: number;
 }
 
 export interface Database extends Queryable {
@@ -66,7 +68,12 @@ export interface Database extends Queryable {
   transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
   /** Listens on channels until closed; resolves once LISTEN is in force, after the first `ready()`. */
   listen(channels: readonly string[], on: ListenHandlers): Promise<Subscription>;
-  /** Costs nothing: it is all known here. The connection that listens is not among them. */
+  /**
+   * A connection of its own, for what has to be answered while all others are busy: whether the database answers, and what it is doing.
+   * What takes longer than 1.5 s fails. On PGlite it is the one session.
+   */
+  readonly aside: Queryable;
+  /** Costs nothing: it is all known here. The connection that listens, and the one aside, are not among them. */
   stats(): PoolStats;
   /**
    * Ends subscriptions and connections, when the queries under way have been answered; after 3 s it cuts what is left, and they fail.

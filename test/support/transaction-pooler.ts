@@ -7,6 +7,7 @@
  * session) is lost, and met by somebody else. `startPgBouncer` is the real one, where it is installed (Debian: `apt install pgbouncer`).
  */
 import { execFileSync, spawn } from "node:child_process";
+import { randomBytes } from "node:crypto";
 import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { connect, createServer, type Socket } from "node:net";
 import { tmpdir } from "node:os";
@@ -173,7 +174,7 @@ export async function startTransactionPooler(serverPort: number, poolSize = 3): 
       // In the middle of something: the server has to forget it.
       server?.socket.destroy();
     });
-    for (const message of greeting) client.write(message);
+    for (const message of greeting) client.write(typeOf(message) === "K" ? keyOfItsOwn() : message);
     return messages(ask);
   }
 
@@ -218,6 +219,13 @@ export async function startTransactionPooler(serverPort: number, poolSize = 3): 
       await new Promise((done) => listener.close(done));
     },
   };
+}
+
+/** What a client would have to name to cancel something: not a server's process, since it has none. */
+function keyOfItsOwn(): Buffer {
+  const message = Buffer.concat([Buffer.from("K\0\0\0\x0c", "latin1"), randomBytes(8)]);
+  message.writeUInt8((message[headerBytes] ?? 0) & 0x7f, headerBytes);
+  return message;
 }
 
 function withPort(url: string, port: number): string {
