@@ -9,8 +9,7 @@ import { type Finished, runProgram } from "./support/processes.js";
 let folder: string;
 let contents: string[];
 
-const inFolder = (program: string, args: string[]): Promise<Finished> =>
-  runProgram(program, args, { cwd: folder, env: { DATABASE_URL: "" } });
+const inFolder = (program: string, args: string[]): Promise<Finished> => runProgram(program, args, { cwd: folder });
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "perch-package-"));

@@ -29,7 +29,7 @@ export const embeddedUrl = (folder: string) =>
 export async function embeddedStage(): Promise<Stage> {
   const cwd = await mkdtemp(join(tmpdir(), "perch-demo-"));
   const folder = join(cwd, ".perch");
-  const perch = await perchProcess({ cwd, env: { DATABASE_URL: "" } });
+  const perch = await perchProcess({ cwd });
   return {
     name: "PGlite",
     perch,

@@ -2,6 +2,7 @@ import { LoroAdaptor } from "loro-adaptors/loro";
 import { LoroDoc, type PeerID, VersionVector } from "loro-crdt";
 import { LoroWebsocketClient } from "loro-websocket";
 import { counterOf, endOf } from "../demo/author.js";
+import { userToken } from "../support/user-token.js";
 import type { Random } from "./random.js";
 import { watch } from "./wire.js";
 
@@ -62,7 +63,7 @@ const joinsWithinMs = 10_000;
 export interface EditorOptions {
   /** WebSocket address of the server without a query. */
   readonly url: string;
-  /** The user, who is the token too. No two editors of a process may have the same. */
+  /** No two editors of a process may be the same user. */
   readonly user: string;
   readonly roomIds: readonly string[];
   readonly random: Random;
@@ -83,7 +84,8 @@ export function openEditor({ url, user, roomIds, random }: EditorOptions): Edito
 
   const sheetOf = (roomId: string) => sheets.find((sheet) => sheet.roomId === roomId);
 
-  watch(user, {
+  const token = userToken(user);
+  watch(token, {
     sent(roomId, batchId, updates) {
       const sheet = sheetOf(roomId);
       if (sheet !== undefined) unanswered.set(batchId, endOf(updates, sheet.peer));
@@ -120,7 +122,7 @@ export function openEditor({ url, user, roomIds, random }: EditorOptions): Edito
   async function enter(): Promise<void> {
     while (!closed) {
       const attempt = new Client({
-        url: `${url}?token=${encodeURIComponent(user)}`,
+        url: `${url}?token=${token}`,
         reconnect: { initialDelayMs: 50, maxDelayMs: 500 },
         onError: () => undefined,
       });

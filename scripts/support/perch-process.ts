@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { join } from "node:path";
 import { packageRoot } from "../../src/database/package-root.js";
 import { freePort } from "./free-port.js";
+import { workerSecret } from "./user-token.js";
 
 /** `perch start`, or another command that serves, as a process of its own that can be killed and started again. */
 export interface PerchProcess {
@@ -35,6 +36,14 @@ export interface PerchProcessOptions {
 }
 
 const startsWithinMs = 120_000;
+
+/** Without what is set for tests and scripts themselves: perch refuses settings that it does not know. */
+function environment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(PERCH_|DATABASE_URL$)/.test(name)));
+}
+
+/** `perch worker` is never in development mode; `userToken` makes the tokens that it takes. */
+const keyOf = ({ args = [] }: PerchProcessOptions) => (args[0] === "worker" ? { PERCH_JWT_SECRET: workerSecret } : {});
 
 export async function perchProcess(options: PerchProcessOptions = {}): Promise<PerchProcess> {
   const port = options.port ?? (await freePort());
@@ -83,7 +92,7 @@ export async function perchProcess(options: PerchProcessOptions = {}): Promise<P
       const main = join(packageRoot, "dist", "cli", "main.js");
       const started = spawn(process.execPath, [...(options.nodeArgs ?? []), main, ...(options.args ?? ["start"])], {
         cwd: options.cwd,
-        env: { ...process.env, DATABASE_URL: "", ...options.env, PERCH_PORT: String(port) },
+        env: { ...environment(), ...keyOf(options), ...options.env, PERCH_PORT: String(port) },
         stdio: ["ignore", "pipe", "pipe"],
       });
       child = started;

@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { migrationStatus } from "../database/migrate.js";
-import { type DatabaseOptions, openDatabase } from "../database/open.js";
+import { type DatabaseOptions, databaseUrl, openDatabase } from "../database/open.js";
 import type { Database } from "../database/types.js";
 import { UsageError } from "./command.js";
 
@@ -38,8 +38,11 @@ export interface ConnectOptions extends DatabaseOptions {
  * database cannot be reached, or its folder is in use; UsageError for a URL that is none.
  */
 export async function connect({ existing = false, ...options }: ConnectOptions): Promise<Connected> {
-  const url = options.url ?? (process.env.DATABASE_URL || "pglite:.perch");
+  const url = databaseUrl(options.url);
   const name = nameOf(url);
+  if (options.listenUrl !== undefined && !isPostgresUrl(url)) {
+    throw new UsageError(`PERCH_LISTEN_URL is set, and the database is ${name}, which has no other URL to listen on`);
+  }
   const folder = url.startsWith("pglite:") ? resolve(url.slice("pglite:".length) || ".perch") : undefined;
   if (folder !== undefined && !existsSync(folder)) {
     if (existing) {
@@ -60,10 +63,12 @@ export async function connect({ existing = false, ...options }: ConnectOptions):
   return { db, name, folder };
 }
 
+const isPostgresUrl = (url: string) => /^postgres(ql)?:\/\//.test(url);
+
 function nameOf(url: string): string {
   if (/^(pglite|memory):/.test(url)) return url;
   // The URL itself stays out of the messages: it may hold a password.
-  if (!/^postgres(ql)?:\/\//.test(url)) {
+  if (!isPostgresUrl(url)) {
     throw new UsageError("unknown kind of database URL: expected postgres://…, pglite:FOLDER or memory:");
   }
   if (!URL.canParse(url)) {

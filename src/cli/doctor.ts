@@ -16,7 +16,7 @@ async function run(args: string[]): Promise<number> {
   const { values, positionals } = parseCommandLine(args, { ...databaseOption, json: { type: "boolean" } });
   if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
   const url = values["database-url"];
-  const listenUrl = process.env.PERCH_LISTEN_URL || undefined;
+  const listenUrl = process.env.PERCH_LISTEN_URL;
   const { db } = await connect({
     ...(url === undefined ? {} : { url }),
     ...(listenUrl === undefined ? {} : { listenUrl }),

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { packageRoot } from "../database/package-root.js";
 import { toPerchError } from "../errors.js";
 import { type Command, UsageError } from "./command.js";
+import { requireKnownEnvironment } from "./settings.js";
 
 /** Every command: one line for `perch --help`, and the module that has the rest, loaded only when it is called. */
 const commands: Record<string, { summary: string; load: () => Promise<{ command: Command }> }> = {
@@ -78,6 +79,7 @@ async function main(args: string[]): Promise<number> {
     process.stdout.write(command.help);
     return 0;
   }
+  requireKnownEnvironment();
   return (await command.run(rest)) ?? 0;
 }
 

@@ -6,7 +6,7 @@ import { createLiveDocuments } from "../documents/live/documents.js";
 import { createDocumentEngine } from "../documents/loro/engine.js";
 import { addEngineFigures, addWorkerFigures, type Gateway, startGateway } from "../gateway/index.js";
 import { startWorker } from "../worker/index.js";
-import { type ServeSettings, unknownSettings } from "./settings.js";
+import type { ServeSettings } from "./settings.js";
 
 export interface Serving {
   readonly gateway: Gateway;
@@ -19,7 +19,6 @@ export interface Serving {
  * Throws when the address is taken; nothing is left running then.
  */
 export async function serve(db: Database, settings: ServeSettings, log: Logger): Promise<Serving> {
-  for (const name of unknownSettings()) log.warn({ name }, "a variable that is no setting; see --help");
   const engine = createDocumentEngine({
     ...(settings.engineThreads === undefined ? {} : { threads: settings.engineThreads }),
     timeoutMs: settings.engineTimeoutMs,

@@ -1,102 +1,103 @@
 import { z } from "zod";
-import { documentLimitTypes } from "../documents/limit-settings.js";
-import { describeGatewaySettings, type GatewaySettings, gatewaySettings } from "../gateway/index.js";
+import { documentLimitTable } from "../documents/limit-settings.js";
+import { type GatewaySettings, gatewaySettings, gatewaySettingTable } from "../gateway/settings.js";
+import {
+  count,
+  countOrNone,
+  describeSettings,
+  type Environment,
+  milliseconds,
+  readSettings,
+  SettingsError,
+  type SettingsOf,
+  strayVariables,
+} from "../lib/settings.js";
 import { UsageError } from "./command.js";
 
-/** What a serving process needs besides the gateway's settings. Environment variable: PERCH_ and the name. */
-const types = {
+/** What a serving process needs besides the gateway's settings; `src/lib/settings.ts` says how to add one. */
+const processSettingTable = {
   listenUrl: z
     .string()
     .optional()
     .describe("where to LISTEN, when DATABASE_URL goes through a transaction-pooling proxy"),
-  poolSize: z.coerce.number().int().min(2).max(1_000).default(10).describe("connections to Postgres at most"),
-  queryTimeoutMs: z.coerce
-    .number()
-    .int()
-    .min(1_000)
-    .max(3_600_000)
-    .default(60_000)
-    .describe("how long a statement may take before its connection counts as lost"),
+  poolSize: count(10, { min: 2, max: 1_000 }).describe("connections to Postgres at most"),
+  queryTimeoutMs: milliseconds(60_000, { min: 1_000, max: 3_600_000 }).describe(
+    "how long a statement may take before its connection counts as lost",
+  ),
   engineThreads: z.coerce.number().int().min(1).max(64).optional().describe("threads that decode documents"),
-  engineTimeoutMs: z.coerce.number().int().min(10).default(5_000).describe("how long one update may take to decode"),
-  ...documentLimitTypes,
+  engineTimeoutMs: milliseconds(5_000, { min: 10 }).describe("how long one update may take to decode"),
+  ...documentLimitTable,
   keepChangesDays: z.coerce
     .number()
     .positive()
     .optional()
     .describe("log entries older than this many days are forgotten; unset: none ever"),
-  keepChangesLast: z.coerce
-    .number()
-    .int()
-    .min(0)
-    .default(1_000)
-    .describe("but so many of each space are kept whatever their age"),
+  keepChangesLast: countOrNone(1_000).describe("but so many of each space are kept whatever their age"),
   logLevel: z
     .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"])
     .default("warn")
     .describe("what is logged, as JSON lines to standard error: trace, debug, info, warn, error, fatal or silent"),
 };
 
-const schema = z.object(types);
-
-export interface ServeSettings extends z.output<typeof schema> {
+export interface ServeSettings extends SettingsOf<typeof processSettingTable> {
   gateway: GatewaySettings;
 }
-
-const names = Object.keys(types) as (keyof typeof types)[];
-
-const variable = (name: string) => `PERCH_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
 
 /** The flags that stand for a setting, for `parseCommandLine`. */
 export const serveOptions = { host: { type: "string" }, port: { type: "string" } } as const;
 
+export interface ServeFlags {
+  host?: string | undefined;
+  port?: string | undefined;
+  /** Whether to serve without authentication where no key is configured; then on loopback only. */
+  development?: boolean;
+}
+
 /**
- * Reads the settings of a serving process: a flag wins over its environment variable, an empty variable counts as unset.
- * Throws UsageError naming every setting that is wrong.
+ * Reads the settings of a serving process: a flag wins over its environment variable. Throws UsageError naming every setting that is
+ * wrong.
  */
-export function serveSettings(
-  flags: { host?: string | undefined; port?: string | undefined },
-  env: Readonly<Record<string, string | undefined>> = process.env,
-): ServeSettings {
+export function serveSettings(flags: ServeFlags, env: Environment = process.env): ServeSettings {
   const problems: string[] = [];
-  const given = Object.fromEntries(names.map((name) => [name, env[variable(name)] || undefined]));
-  const own = schema.safeParse(given);
-  for (const issue of own.error?.issues ?? []) problems.push(`${variable(String(issue.path[0]))}: ${issue.message}`);
-  let gateway: GatewaySettings | undefined;
-  try {
-    gateway = gatewaySettings({
-      ...env,
-      PERCH_HOST: flags.host ?? env.PERCH_HOST,
-      PERCH_PORT: flags.port ?? env.PERCH_PORT,
-    });
-  } catch (error) {
-    problems.push(error instanceof Error ? error.message.replace(/^wrong settings: /, "") : String(error));
-  }
-  if (own.data === undefined || gateway === undefined) throw new UsageError(`wrong settings: ${problems.join("; ")}`);
-  return { ...own.data, gateway };
+  const collect = <T>(read: () => T): T | undefined => {
+    try {
+      return read();
+    } catch (error) {
+      if (!(error instanceof SettingsError)) throw error;
+      problems.push(...error.problems);
+      return undefined;
+    }
+  };
+  const own = collect(() => readSettings(processSettingTable, env));
+  const gateway = collect(() =>
+    gatewaySettings(
+      { ...env, PERCH_HOST: flags.host ?? env.PERCH_HOST, PERCH_PORT: flags.port ?? env.PERCH_PORT },
+      { development: flags.development ?? false },
+    ),
+  );
+  if (own === undefined || gateway === undefined) throw new UsageError(`wrong settings: ${problems.join("; ")}`);
+  return { ...own, gateway };
 }
 
-/** Variables that are named like a setting and are none: most likely one that is misspelt, and has no effect. */
-export function unknownSettings(env: Readonly<Record<string, string | undefined>> = process.env): string[] {
-  const known = new Set([...describeGatewaySettings().map(({ name }) => name), ...names.map(variable)]);
-  return Object.keys(env).filter((name) => name.startsWith("PERCH_") && env[name] && !known.has(name));
+const described = () => [...describeSettings(gatewaySettingTable), ...describeSettings(processSettingTable)];
+
+/**
+ * Throws UsageError when the environment has what looks like a setting and is none, or one that is empty: with a misspelt or lost
+ * secret, database or limit, perch would do something else than was meant.
+ */
+export function requireKnownEnvironment(env: Environment = process.env): void {
+  const problems = strayVariables(["DATABASE_URL", ...described().map(({ name }) => name)], env);
+  if (problems.length > 0) throw new UsageError(`wrong settings: ${problems.join("; ")}`);
 }
 
-/** Every setting with its default, as lines for `--help`. */
+/** Every setting with its default and bounds, as lines for `--help`. */
 export function settingsHelp(): string {
-  const own = names.map((name) => {
-    const { data: fallback } = types[name].safeParse(undefined);
-    return {
-      name: variable(name),
-      description: types[name].description ?? "",
-      fallback: fallback === undefined ? undefined : String(fallback),
-    };
-  });
-  const all = [...describeGatewaySettings(), ...own];
+  const all = described();
   const width = Math.max(...all.map(({ name }) => name.length)) + 2;
   return all
-    .map(({ name, description, fallback }) =>
-      `  ${name.padEnd(width)}${description}${fallback === undefined ? "" : ` (${fallback})`}`.trimEnd(),
-    )
+    .map(({ name, description, fallback, bounds }) => {
+      const facts = [fallback, bounds].filter((fact) => fact !== undefined).join("; ");
+      return `  ${name.padEnd(width)}${description}${facts === "" ? "" : ` (${facts})`}`.trimEnd();
+    })
     .join("\n");
 }

@@ -4,7 +4,6 @@ import { openDatabase } from "../database/open.js";
 import type { PgliteDatabase } from "../database/pglite.js";
 import { openPgliteSocket, type PgliteSocket } from "../database/pglite-socket.js";
 import type { Database } from "../database/types.js";
-import { isDevelopmentMode } from "../gateway/settings.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { type Connected, connect, requireRoles } from "./connect.js";
 import { createLog } from "./log.js";
@@ -32,7 +31,7 @@ const print = (line: string) => process.stdout.write(`${line}\n`);
 async function run(args: string[]): Promise<number> {
   const { values, positionals } = parseCommandLine(args, { ...databaseOption, ...serveOptions });
   if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
-  const settings = serveSettings(values);
+  const settings = serveSettings({ ...values, development: true });
   await requireAddress(settings);
   const log = createLog(settings.logLevel);
   const connected = await connect({
@@ -90,7 +89,7 @@ function welcome(
   url: string,
   socket: PgliteSocket | undefined,
 ): string {
-  const development = isDevelopmentMode(gateway);
+  const { development } = gateway;
   const applied =
     migrations.length + changedFiles.length === 0
       ? "up to date"

@@ -24,6 +24,13 @@ export interface DatabaseOptions {
   onError?: (error: Error) => void;
 }
 
+/** The URL given, or DATABASE_URL, or the embedded database. An empty variable is one whose value got lost, and no wish to begin anew. */
+export function databaseUrl(given?: string): string {
+  const url = given ?? process.env.DATABASE_URL ?? "pglite:.perch";
+  if (url === "") throw new Error("DATABASE_URL is empty; give it a value or unset it");
+  return url;
+}
+
 /**
  * Opens a database: Postgres for a `postgres://` URL, otherwise the embedded PGlite.
  * In: a URL, or options, or nothing (DATABASE_URL, else the embedded database in `./.perch`).
@@ -34,7 +41,7 @@ export async function openDatabase(urlOrOptions: string | DatabaseOptions = {}):
   const { dataDir, onError } = options;
   if (dataDir !== undefined) return openPglite({ dataDir, onError });
 
-  const url = options.url ?? (process.env.DATABASE_URL || "pglite:.perch");
+  const url = databaseUrl(options.url);
   if (/^postgres(ql)?:\/\//.test(url)) return openPostgres({ ...options, url });
   if (url === "memory:") return openPglite({ onError });
   if (url.startsWith("pglite:")) return openPglite({ dataDir: url.slice("pglite:".length) || ".perch", onError });

@@ -1,22 +1,18 @@
-import { z } from "zod";
+import { count, milliseconds, type SettingsOf } from "../lib/settings.js";
 import { type DocumentLimits, defaultLimits } from "./loro/limits.js";
 
-const count = (fallback: number) => z.coerce.number().int().min(1).default(fallback);
-
-/** What a serving process can be told of the limits of documents. Environment variable: PERCH_ and the name. */
-export const documentLimitTypes = {
+/** What a serving process can be told of the limits of documents; `src/lib/settings.ts` says how to add one. */
+export const documentLimitTable = {
   maxDocumentBytes: count(defaultLimits.documentBytes).describe("a document with its history, stored"),
   maxUpdateOps: count(defaultLimits.updateOps).describe("characters, items and deletions in one update"),
   maxDepth: count(defaultLimits.depth).describe("how deep values, containers and tree nodes are nested in a field"),
   cachedDocuments: count(defaultLimits.cachedDocuments).describe("documents kept in memory that nobody has open"),
   cachedBytes: count(defaultLimits.cachedBytes).describe("documents of one thread in memory, all together"),
   threadBytes: count(defaultLimits.wasmBytes).describe("memory of one thread; what asks for more is refused"),
-  textDiffMs: count(defaultLimits.textDiffMs).describe("how long texts are compared by character, not by line"),
+  textDiffMs: milliseconds(defaultLimits.textDiffMs).describe("how long texts are compared by character, not by line"),
 };
 
-const schema = z.object(documentLimitTypes);
-
-export type DocumentLimitSettings = z.output<typeof schema>;
+export type DocumentLimitSettings = SettingsOf<typeof documentLimitTable>;
 
 /** The engine's limits. `updateBytes` is what a client may send: what the gateway lets in, the engine has to take. */
 export function engineLimits(settings: DocumentLimitSettings, updateBytes: number): DocumentLimits {

@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage } from "node:http";
+import { createServer, type IncomingMessage, STATUS_CODES } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
@@ -22,8 +22,8 @@ import { addDocumentFigures, addHeldFigures, addPoolFigures } from "./process-fi
 import { closeCode, maxFrameBytes, roomType } from "./protocol.js";
 import { createReadiness } from "./readiness.js";
 import { recheckAccess } from "./recheck.js";
-import { addressOfClient, isAllowedOrigin, targetOf, tokenOf } from "./requests.js";
-import { type GatewaySettings, isDevelopmentMode, refuseOpenDevelopmentMode } from "./settings.js";
+import { addressOfClient, admit, tokenOf } from "./requests.js";
+import { type GatewaySettings, requireAuthentication } from "./settings.js";
 import { maxIdLength } from "./streams/event-id.js";
 import type { RingSource } from "./streams/feed.js";
 import { listenForRings } from "./streams/listening.js";
@@ -68,8 +68,8 @@ export async function startGateway({
 }: GatewayOptions): Promise<Gateway> {
   const log = options.log.child({}, { serializers: { err: loggedError } });
   const warn = sparing(log);
-  refuseOpenDevelopmentMode(settings);
-  if (isDevelopmentMode(settings)) log.warn("development mode: a token is a plain user id");
+  requireAuthentication(settings);
+  if (settings.development) log.warn("development mode: a token is a plain user id");
   const verifyToken = createTokenVerifier(settings);
   const readiness = createReadiness(db, log);
   const connections = new Set<OpenConnection>();
@@ -161,12 +161,12 @@ export async function startGateway({
 
   server.on("upgrade", (request: IncomingMessage, stream: Duplex, head: Buffer) => {
     stream.on("error", (error) => log.debug({ err: error }, "connection error"));
-    const target = targetOf(request);
+    const { target, refused } = admit(request, settings);
+    if (refused !== undefined) return reject(stream, `${refused.status} ${STATUS_CODES[refused.status]}`);
     const address = addressOfClient(request, settings);
     const token = tokenOf(request, target);
     if (target.pathname !== "/sync") return reject(stream, "404 Not Found");
     if (draining) return reject(stream, "503 Service Unavailable");
-    if (!isAllowedOrigin(request.headers.origin, settings)) return reject(stream, "403 Forbidden");
     if (token.length > maxTokenLength) return reject(stream, "431 Request Header Fields Too Large");
     if (connections.size >= settings.maxSockets) return reject(stream, "503 Service Unavailable");
     if (!addresses.take(address)) return reject(stream, "429 Too Many Requests");

@@ -13,7 +13,7 @@ import { openApiDocument } from "./openapi.js";
 import { type Match, type OperationName, operationsAt } from "./operations.js";
 import { type Problem, problem, problemBody, problemOf, RequestRefused } from "./problems.js";
 import type { Readiness } from "./readiness.js";
-import { addressOfClient, isAllowedOrigin, readBody, targetOf, tokenOf } from "./requests.js";
+import { addressOfClient, admit, readBody, tokenOf } from "./requests.js";
 import type { GatewaySettings } from "./settings.js";
 import { queryOf } from "./shapes.js";
 import type { RingSource } from "./streams/feed.js";
@@ -191,9 +191,10 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     const requestId = /^[\w.:-]{1,100}$/.test(named) ? named : randomUUID();
     response.setHeader("x-request-id", requestId);
     response.setHeader("cache-control", "no-store");
+    response.setHeader("x-content-type-options", "nosniff");
     const { origin } = request.headers;
-    const allowed = isAllowedOrigin(origin, settings);
-    if (origin !== undefined && allowed) {
+    const { target, refused } = admit(request, settings);
+    if (origin !== undefined && target !== undefined) {
       response.setHeader("access-control-allow-origin", origin);
       response.setHeader("access-control-expose-headers", "x-request-id, retry-after");
     }
@@ -201,9 +202,9 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     let path = "other";
     let result: Answer | undefined;
     const account = openAccount(services.ledger);
-    if (!allowed) result = failed(problem(403, "forbidden", "this origin may not connect"));
+    if (refused !== undefined) result = failed(refused);
     else if (request.method === "OPTIONS") result = { status: 204, body: "", headers: preflight };
-    else ({ path, result } = await answer({ request, response, target: targetOf(request), requestId, account }));
+    else ({ path, result } = await answer({ request, response, target, requestId, account }));
     // What was read is held until the work on it has ended, and the answer until it has gone: whichever is later.
     if (response.destroyed) account.close();
     else response.once("close", account.close);

@@ -1,14 +1,69 @@
 import type { IncomingMessage } from "node:http";
 import { PerchError } from "../errors.js";
-import { type GatewaySettings, isDevelopmentMode, isLoopback } from "./settings.js";
+import { type Problem, problem } from "./problems.js";
+import { type GatewaySettings, isLoopback } from "./settings.js";
 
-/** The path of a request and its query. */
-export function targetOf(request: IncomingMessage): URL {
-  try {
-    return new URL(request.url ?? "/", "http://gateway");
-  } catch {
-    return new URL("http://gateway/");
+/** What a request asks for, and with what right it does so. */
+export type Admission =
+  | { readonly target: URL; readonly refused?: never }
+  | { readonly target?: never; readonly refused: Problem };
+
+/**
+ * Looks at a request before anything else does, whatever it asks for: a GET, a stream, a WebSocket. Out: its target, or why it is
+ * turned away.
+ */
+export function admit(request: IncomingMessage, settings: GatewaySettings): Admission {
+  const target = targetOf(request.url ?? "");
+  if (target === undefined) return refuse(400, "invalid", "the path is not in its plain form");
+  if (!isAllowedHost(request.headers.host, settings)) {
+    return refuse(403, "forbidden", "this name is not one of this server's; PERCH_ALLOWED_HOSTS names more");
   }
+  const { origin } = request.headers;
+  if (!isAllowedOrigin(origin, settings)) return refuse(403, "forbidden", "this origin may not connect");
+  if (settings.development) {
+    const forwarded = Object.keys(request.headers).find((name) => forwardingHeader.test(name));
+    if (forwarded !== undefined) {
+      return refuse(
+        403,
+        "forbidden",
+        `in development mode whoever connects is whoever they say, so what a proxy passes on (${forwarded}) is refused; set PERCH_JWT_SECRET or PERCH_JWKS_URL`,
+      );
+    }
+    // A page elsewhere that only embeds or follows a link sends no Origin, and cannot be told from a program by anything else.
+    if (origin === undefined && request.headers["sec-fetch-site"] === "cross-site") {
+      return refuse(403, "forbidden", "pages of other sites may not connect in development mode");
+    }
+  }
+  return { target };
+}
+
+const refuse = (...args: Parameters<typeof problem>): Admission => ({ refused: problem(...args) });
+
+/** What proxies and load balancers add. */
+const forwardingHeader =
+  /^(forwarded|via|x-forwarded(-.*)?|x-original-.*|x-real-ip|(x-)?(cluster-)?client-ip|(true|fastly)-client-ip|cf-.*|x-envoy-.*)$/;
+
+/**
+ * The path of a request and its query; undefined where it has more than one reading. What stands in front of perch looks at the path
+ * as it was sent; URL would resolve dots, backslashes and a second host behind its back, and lead past whatever it keeps from the outside.
+ */
+function targetOf(raw: string): URL | undefined {
+  const [path = ""] = raw.split("?", 1);
+  if (!/^\/(?!\/)[!-~]*$/.test(raw) || /[\\#]/.test(path)) return undefined;
+  if (path.split("/").some((segment) => /^(\.|%2e){1,2}$/i.test(segment))) return undefined;
+  return new URL(`http://gateway${raw}`);
+}
+
+/**
+ * Whether a Host may be this server's name. A page whose name is made to lead to this machine (DNS rebinding) is of the same origin as
+ * what it asks for, so neither Origin nor the browser gives it away; its name does.
+ */
+function isAllowedHost(host: string | undefined, { allowedHosts, development, host: own }: GatewaySettings): boolean {
+  if (allowedHosts === undefined && !development) return true;
+  const [, name] = /^(\[[\da-f:.]+\]|[^\s@/:[\]]+)(?::\d{1,5})?$/i.exec(host ?? "") ?? [];
+  if (name === undefined) return false;
+  const ownName = own.includes(":") && !own.startsWith("[") ? `[${own}]` : own;
+  return ["localhost", "127.0.0.1", "[::1]", ownName, ...(allowedHosts ?? [])].includes(name.toLowerCase());
 }
 
 /** The token of a request, from the header or else the query; empty when there is none. */
@@ -32,11 +87,11 @@ export function addressOfClient(request: IncomingMessage, settings: Pick<Gateway
  * Whether a web page of this origin may talk to the gateway. Programs that are no browser send no Origin. In development
  * mode, where a token can be guessed, only pages of this machine may, unless others are named.
  */
-export function isAllowedOrigin(origin: string | undefined, settings: GatewaySettings): boolean {
+function isAllowedOrigin(origin: string | undefined, settings: GatewaySettings): boolean {
   if (origin === undefined) return true;
   const { allowedOrigins } = settings;
   if (allowedOrigins !== undefined) return allowedOrigins.includes("*") || allowedOrigins.includes(origin);
-  if (!isDevelopmentMode(settings)) return true;
+  if (!settings.development) return true;
   try {
     return isLoopback(new URL(origin).hostname);
   } catch {

@@ -1,23 +1,67 @@
 import { z } from "zod";
+import {
+  count,
+  countOrNone,
+  describeSettings,
+  type Environment,
+  flag,
+  list,
+  milliseconds,
+  readSettings,
+  type SettingDescription,
+  SettingsError,
+  type SettingsOf,
+} from "../lib/settings.js";
 
-const count = (fallback: number) => z.coerce.number().int().min(1).default(fallback);
-const countOrNone = (fallback: number) => z.coerce.number().int().min(0).default(fallback);
-const list = z.string().transform((text) => text.split(",").flatMap((item) => item.trim() || []));
-const flag = z
-  .enum(["true", "false", "1", "0"])
-  .default("false")
-  .transform((text) => text === "true" || text === "1");
+/** Names without scheme or port, as they stand in Host. */
+const hostNames = list.transform((names, context) => {
+  for (const name of names) {
+    if (!/^([\w.-]+|\[[\da-f:.]+\])$/i.test(name)) {
+      context.addIssue(`"${name}" is no host name: names by commas, without scheme and port`);
+    }
+  }
+  return names.map((name) => name.toLowerCase());
+});
 
-/** Every setting of the gateway. Its environment variable is PERCH_ and the name: `jwksUrl` is PERCH_JWKS_URL. */
-const types = {
+/** Origins as browsers send them, whichever way they were written. What no browser could ever send is an error. */
+const origins = list.transform((texts, context) =>
+  texts.map((text) => {
+    const origin = text === "*" || text === "null" ? text : originOf(text);
+    if (origin === undefined) {
+      context.addIssue(`"${text}" can never match: write scheme://host or scheme://host:port, by commas, or *`);
+    }
+    return origin ?? text;
+  }),
+);
+
+/** Scheme, host and port in the one spelling of Origin; undefined for what has more to it, or less. */
+function originOf(text: string): string | undefined {
+  const [, scheme = "", authority = ""] = /^([a-z][a-z\d+.-]*):\/\/([^\s/?#@*;\\]+)\/?$/i.exec(text) ?? [];
+  if (authority === "" || !URL.canParse(`http://${authority}`)) return undefined;
+  // Only of these two does URL know the port that goes unsaid.
+  const base = /^https?$/i.test(scheme) ? scheme.toLowerCase() : "http";
+  const { host } = new URL(`${base}://${authority}`);
+  return `${scheme.toLowerCase()}://${base === scheme.toLowerCase() ? host : authority.toLowerCase()}`;
+}
+
+/** Every setting of the gateway; `src/lib/settings.ts` says how to add one. */
+export const gatewaySettingTable = {
   host: z.string().min(1).default("127.0.0.1").describe("address to listen on"),
   port: z.coerce.number().int().min(0).max(65_535).default(4466).describe("port to listen on; 0 takes a free one"),
-  jwtSecret: z.string().min(1).optional().describe("secret of HS256 tokens"),
+  jwtSecret: z
+    .string()
+    .refine((secret) => Buffer.byteLength(secret) >= 32, "shorter than 32 bytes, so it could be guessed from one token")
+    .optional()
+    .describe("secret of HS256 tokens, 32 bytes or more"),
   jwksUrl: z.url().optional().describe("where the public keys of RS, PS, ES and EdDSA tokens are"),
   jwtIssuer: z.string().min(1).optional().describe("the iss a token must have"),
   jwtAudience: z.string().min(1).optional().describe("the aud a token must have"),
   jwtClockSkewSeconds: z.coerce.number().min(0).max(300).default(1).describe("by how much clocks may differ"),
-  allowedOrigins: list
+  jwtWithoutExpiry: flag.describe("whether tokens without exp are taken, which are valid for as long as their key is"),
+  allowedHosts: hostNames
+    .optional()
+    .describe("names that a request's Host may have besides loopback's, by commas; unset: any with tokens"),
+  allowedOrigins: origins
     .optional()
     .describe("web origins that may connect, by commas, or *; unset: any with tokens, loopback in development mode"),
   trustProxy: flag.describe("take addresses from X-Forwarded-For: only behind a proxy that sets it"),
@@ -25,77 +69,107 @@ const types = {
   maxSocketsPerAddress: countOrNone(0).describe("open sockets and streams of one address; 0: no limit"),
   maxSocketsPerUser: countOrNone(1_000).describe("open sockets and streams of one user; 0: no limit"),
   maxRoomsPerSocket: count(1_000).describe("rooms joined on one socket"),
-  unauthenticatedMs: count(30_000).describe("how long a socket may stay open without a valid token"),
-  pingMs: count(30_000).describe("how often a silent socket is pinged; still silent, it is closed"),
+  unauthenticatedMs: milliseconds(30_000).describe("how long a socket may stay open without a valid token"),
+  pingMs: milliseconds(30_000).describe("how often a silent socket is pinged; still silent, it is closed"),
   maxUpdateBytes: count(16 * 1024 * 1024).describe("a client's update, also one that came in fragments"),
   maxFragments: count(4_096).describe("fragments of one batch"),
   maxIncompleteBatches: count(16).describe("batches of one room and socket whose fragments have not all come"),
-  fragmentTimeoutMs: count(10_000).describe("how long to wait for the next fragment of a batch"),
+  fragmentTimeoutMs: milliseconds(10_000).describe("how long to wait for the next fragment of a batch"),
   maxBatchesPerSecond: count(20_000).describe("batches of one socket; twice as many in a burst"),
   maxPendingBytes: count(32 * 1024 * 1024).describe("unanswered bytes of one socket, before perch stops reading it"),
   maxQueuedBytes: count(8 * 1024 * 1024).describe("unsent bytes of one socket, before perch stops queueing for it"),
   maxHeldBytesPerUser: count(128 * 1024 * 1024).describe(
     "what is held in memory for one user: unread, unsent and unanswered bytes, rooms; all who have shown no token are one",
   ),
-  slowReaderMs: count(30_000).describe(
+  slowReaderMs: milliseconds(30_000).describe(
     "how long that queue, a backfill, an answer or an event may wait without going on before the client is cut off",
   ),
-  mergePatienceMs: count(2_000).describe("how long a PATCH waits to be merged before it is answered as pending"),
+  mergePatienceMs: milliseconds(2_000).describe("how long a PATCH waits to be merged before it is answered as pending"),
   maxStreams: count(20_000).describe("open event streams of GET /v1/changes"),
   maxStreamPageBytes: count(256 * 1024).describe("an event of such a stream; one change may be longer"),
-  streamIntervalMs: count(50).describe(
+  streamIntervalMs: milliseconds(50).describe(
     "how often a stream is told of news at most; what comes meanwhile comes together",
   ),
   streamReads: count(4).describe("streams that read the log at once, the others wait in line; less than the pool size"),
-  streamHeartbeatMs: count(15_000).describe("how often a silent stream is kept alive"),
+  streamHeartbeatMs: milliseconds(15_000).describe("how often a silent stream is kept alive"),
   maxBodyBytes: count(8 * 1024 * 1024).describe("the body of a request"),
-  presenceIntervalMs: count(33).describe("how often the presence of a room is passed on at most"),
-  presenceTimeoutMs: count(30_000).describe("how long a presence entry is kept for late joiners"),
-  persistedPresenceMs: count(24 * 60 * 60 * 1_000).describe("how long an entry of persisted presence is kept"),
-  presenceExchangeMs: count(100).describe("how often a node stores presence at most, for other nodes or for later"),
+  presenceIntervalMs: milliseconds(33).describe("how often the presence of a room is passed on at most"),
+  presenceTimeoutMs: milliseconds(30_000).describe("how long a presence entry is kept for late joiners"),
+  persistedPresenceMs: milliseconds(24 * 60 * 60 * 1_000).describe("how long an entry of persisted presence is kept"),
+  presenceExchangeMs: milliseconds(100).describe(
+    "how often a node stores presence at most, for other nodes or for later",
+  ),
   maxPresenceBytes: count(256 * 1024).describe("the presence of a room, all entries together"),
   viewerPresence: flag.describe("whether viewers may show their presence, not only see it"),
-  recheckMs: count(1_000).describe("how often the access of open rooms and streams is checked again"),
-  joinPatienceMs: count(5_000).describe("how long a join is tried while the database is away"),
-  drainMs: count(4_000).describe("how long shutting down waits for what is in flight"),
+  recheckMs: milliseconds(1_000).describe("how often the access of open rooms and streams is checked again"),
+  joinPatienceMs: milliseconds(5_000).describe("how long a join is tried while the database is away"),
+  drainMs: milliseconds(4_000).describe("how long shutting down waits for what is in flight"),
 };
 
-const schema = z.object(types);
-
-export type GatewaySettings = z.output<typeof schema>;
-
-const names = Object.keys(types) as (keyof typeof types)[];
-
-function variable(name: string): string {
-  return `PERCH_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`;
+export interface GatewaySettings extends SettingsOf<typeof gatewaySettingTable> {
+  /** Whether a token is the plain user id. Not read from the environment: whoever starts a process for development asks for it. */
+  readonly development: boolean;
 }
 
 /**
- * Reads the gateway's settings. In: environment variables; an empty one counts as unset.
- * Throws an Error naming every variable that is wrong, or when development mode would be open to the network.
+ * Reads the gateway's settings. In: environment variables; `development`: whether to serve without authentication where no key is
+ * configured. Throws SettingsError naming every variable that is wrong, or what is missing to authenticate anybody.
  */
-export function gatewaySettings(env: Readonly<Record<string, string | undefined>> = process.env): GatewaySettings {
-  const given = Object.fromEntries(names.map((name) => [name, env[variable(name)] || undefined]));
-  const { data: settings, error } = schema.safeParse(given);
-  if (settings === undefined) {
-    const problems = error.issues.map((issue) => `${variable(String(issue.path[0]))}: ${issue.message}`);
-    throw new Error(`wrong settings: ${problems.join("; ")}`);
-  }
-  refuseOpenDevelopmentMode(settings);
+export function gatewaySettings(
+  env: Environment = process.env,
+  { development = false }: { development?: boolean } = {},
+): GatewaySettings {
+  const read = readSettings(gatewaySettingTable, env);
+  const settings = { ...read, development: development && !hasKey(read) };
+  const problems = authenticationProblems(settings);
+  if (problems.length > 0) throw new SettingsError(problems);
   return settings;
 }
 
-/** In development mode anybody who can connect is whoever they say: that must be nobody but this machine. */
-export function refuseOpenDevelopmentMode(settings: GatewaySettings): void {
-  if (!isDevelopmentMode(settings) || isLoopback(settings.host)) return;
-  throw new Error(
-    `PERCH_HOST is ${settings.host}, and neither PERCH_JWT_SECRET nor PERCH_JWKS_URL is set: in development mode a token is just a user id, so perch listens on loopback only`,
-  );
+type Authentication = Pick<
+  GatewaySettings,
+  "jwtSecret" | "jwksUrl" | "jwtIssuer" | "jwtAudience" | "trustProxy" | "allowedOrigins" | "host" | "development"
+>;
+
+const hasKey = ({ jwtSecret, jwksUrl }: Pick<Authentication, "jwtSecret" | "jwksUrl">) =>
+  jwtSecret !== undefined || jwksUrl !== undefined;
+
+/** Fails closed: without a key there is only development mode, which has to be asked for and which nobody else may reach. */
+function authenticationProblems(settings: Authentication): string[] {
+  const { jwtIssuer, jwtAudience, trustProxy, allowedOrigins, host, development } = settings;
+  if (hasKey(settings)) return [];
+  const checked = [
+    ...(jwtIssuer === undefined ? [] : ["PERCH_JWT_ISSUER"]),
+    ...(jwtAudience === undefined ? [] : ["PERCH_JWT_AUDIENCE"]),
+  ];
+  if (checked.length > 0) {
+    return [`${checked.join(" and ")} without a key to verify tokens with: set PERCH_JWT_SECRET or PERCH_JWKS_URL`];
+  }
+  if (!development) {
+    return [
+      "no way to verify tokens: set PERCH_JWT_SECRET (32 bytes or more) or PERCH_JWKS_URL; for development without authentication use perch start",
+    ];
+  }
+  if (!isLoopback(host)) {
+    return [
+      `PERCH_HOST is ${host}, and neither PERCH_JWT_SECRET nor PERCH_JWKS_URL is set: in development mode a token is just a user id, so perch listens on loopback only`,
+    ];
+  }
+  if (trustProxy) {
+    return [
+      "PERCH_TRUST_PROXY without PERCH_JWT_SECRET or PERCH_JWKS_URL: development mode is not for use behind a proxy",
+    ];
+  }
+  if (allowedOrigins?.includes("*")) {
+    return ["PERCH_ALLOWED_ORIGINS is * without PERCH_JWT_SECRET or PERCH_JWKS_URL: any web page could be anybody"];
+  }
+  return [];
 }
 
-/** Whether no way to verify tokens is configured, so that a token is the plain user id. */
-export function isDevelopmentMode(settings: Pick<GatewaySettings, "jwtSecret" | "jwksUrl">): boolean {
-  return settings.jwtSecret === undefined && settings.jwksUrl === undefined;
+/** Throws for settings that were put together in code, and would let in whoever comes. */
+export function requireAuthentication(settings: Authentication): void {
+  const problems = authenticationProblems(settings);
+  if (problems.length > 0) throw new SettingsError(problems);
 }
 
 /** Whether only this machine can reach a host name or address. */
@@ -103,23 +177,5 @@ export function isLoopback(host: string): boolean {
   return /^(localhost|127(\.\d{1,3}){3}|\[?::1\]?|\[?::ffff:127(\.\d{1,3}){3}\]?)$/i.test(host);
 }
 
-export interface SettingDescription {
-  /** The environment variable. */
-  readonly name: string;
-  readonly description: string;
-  /** Undefined when there is none. */
-  readonly fallback: string | undefined;
-}
-
 /** All settings of the gateway, for `--help` and the documentation. */
-export function describeGatewaySettings(): SettingDescription[] {
-  return names.map((name) => {
-    const type = types[name];
-    const { data: fallback } = type.safeParse(undefined);
-    return {
-      name: variable(name),
-      description: type.description ?? "",
-      fallback: fallback === undefined ? undefined : String(fallback),
-    };
-  });
-}
+export const describeGatewaySettings = (): SettingDescription[] => describeSettings(gatewaySettingTable);

@@ -1,7 +1,7 @@
 import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from "jose";
 import { z } from "zod";
 import { PerchError } from "../errors.js";
-import { type GatewaySettings, isDevelopmentMode } from "./settings.js";
+import type { GatewaySettings } from "./settings.js";
 
 /** Who a token speaks for. */
 export interface Identity {
@@ -21,7 +21,7 @@ export type VerifyToken = (token: string) => Promise<Identity>;
 
 type TokenSettings = Pick<
   GatewaySettings,
-  "jwtSecret" | "jwksUrl" | "jwtIssuer" | "jwtAudience" | "jwtClockSkewSeconds"
+  "development" | "jwtSecret" | "jwksUrl" | "jwtIssuer" | "jwtAudience" | "jwtClockSkewSeconds" | "jwtWithoutExpiry"
 >;
 
 /** Text that a database takes as it is: no NUL, no half of a surrogate pair. */
@@ -50,7 +50,7 @@ const keySetRefreshMs = 10 * 60_000;
 export const maxTokenLength = 16 * 1024;
 
 export function createTokenVerifier(settings: TokenSettings): VerifyToken {
-  const verify = isDevelopmentMode(settings) ? verifyDevelopmentToken : createJwtVerifier(settings);
+  const verify = settings.development ? verifyDevelopmentToken : createJwtVerifier(settings);
   return async (token) => {
     if (token === "") throw refused("there is none");
     if (token.length > maxTokenLength) throw refused("it is too long");
@@ -59,10 +59,10 @@ export function createTokenVerifier(settings: TokenSettings): VerifyToken {
 }
 
 function createJwtVerifier(settings: TokenSettings): VerifyToken {
-  const { jwtIssuer, jwtAudience, jwtClockSkewSeconds } = settings;
+  const { jwtIssuer, jwtAudience, jwtClockSkewSeconds, jwtWithoutExpiry } = settings;
   const options: JWTVerifyOptions = {
     clockTolerance: jwtClockSkewSeconds,
-    requiredClaims: ["sub"],
+    requiredClaims: jwtWithoutExpiry ? ["sub"] : ["sub", "exp"],
     ...(jwtIssuer === undefined ? {} : { issuer: jwtIssuer }),
     ...(jwtAudience === undefined ? {} : { audience: jwtAudience }),
   };

@@ -2,6 +2,7 @@ import { mkdtemp, readdir, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { workerSecret } from "../../scripts/support/user-token.js";
 import { emptyDatabase } from "../support/databases.js";
 import { runPerch } from "../support/processes.js";
 
@@ -47,7 +48,8 @@ describe("perch", () => {
   it.each([["migrate"], ["doctor"], ["worker", "--port", "0"], ["export", "--user", "ann", "--out", "x"]])(
     "fails with exit code 1 and a reason when the database of perch %s cannot be reached",
     async (...args) => {
-      const env = { DATABASE_URL: "postgres://nobody:secret@127.0.0.1:1/none" };
+      const key = args[0] === "worker" ? { PERCH_JWT_SECRET: workerSecret } : {};
+      const env = { ...key, DATABASE_URL: "postgres://nobody:secret@127.0.0.1:1/none" };
       expect(await runPerch(args, { env })).toEqual({
         code: 1,
         stdout: "",

@@ -2,9 +2,10 @@ import { readdirSync, readFileSync } from "node:fs";
 import { LoroDoc } from "loro-crdt";
 import { expect, test } from "vitest";
 import { serveSettings } from "../../src/cli/settings.js";
-import { databaseLimits, documentLimitTypes, engineLimits } from "../../src/documents/limit-settings.js";
+import { databaseLimits, documentLimitTable, engineLimits } from "../../src/documents/limit-settings.js";
 import { createDocumentEngine } from "../../src/documents/loro/engine.js";
 import { defaultLimits } from "../../src/documents/loro/limits.js";
+import { variableOf } from "../../src/lib/settings.js";
 import { seededRandom } from "../support/traces.js";
 import { notes } from "./loro/support/client.js";
 
@@ -19,18 +20,16 @@ test("the list of the database's limits is what its functions ask for", () => {
 });
 
 test("every limit of the engine is a setting of its own, and a wrong one is named", () => {
-  const variables = Object.keys(documentLimitTypes).map(
-    (name) => `PERCH_${name.replace(/[A-Z]/g, (letter) => `_${letter}`).toUpperCase()}`,
-  );
+  const variables = Object.keys(documentLimitTable).map(variableOf);
   const given = Object.fromEntries(
     [...variables, "PERCH_MAX_UPDATE_BYTES"].map((name, index) => [name, `${index + 7}`]),
   );
-  const settings = serveSettings({}, given);
+  const settings = serveSettings({ development: true }, given);
   const limits = Object.values(engineLimits(settings, settings.gateway.maxUpdateBytes));
   expect(limits.sort((a, b) => a - b)).toEqual(Object.keys(given).map((_, index) => index + 7));
-  const unset = serveSettings({}, {});
+  const unset = serveSettings({ development: true }, {});
   expect(engineLimits(unset, unset.gateway.maxUpdateBytes)).toEqual(defaultLimits);
-  expect(() => serveSettings({}, { PERCH_MAX_DEPTH: "deep" })).toThrow("PERCH_MAX_DEPTH");
+  expect(() => serveSettings({ development: true }, { PERCH_MAX_DEPTH: "deep" })).toThrow("PERCH_MAX_DEPTH");
 });
 
 test("trap 35: a document grows to its limit and no further, but stays readable, whichever way it is written to", async () => {

@@ -9,6 +9,7 @@ import { installWatchedSockets } from "../../scripts/demo/line.js";
 import { embeddedUrl } from "../../scripts/demo/stage.js";
 import { freePort } from "../../scripts/support/free-port.js";
 import { type PerchProcess, type PerchProcessOptions, perchProcess } from "../../scripts/support/perch-process.js";
+import { userToken, workerSecret } from "../../scripts/support/user-token.js";
 import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import { emptyDatabase, postgres } from "../support/databases.js";
@@ -133,10 +134,11 @@ describe("perch start, where it cannot", { timeout: 120_000 }, () => {
 
 describe("perch worker", { timeout: 120_000 }, () => {
   const open = postgres();
+  const key = { PERCH_JWT_SECRET: workerSecret };
 
   it("refuses a database that was never migrated, and says what to do", async () => {
     const { code, stderr } = await runPerch(["worker", "--port", "0"], {
-      env: { DATABASE_URL: await emptyDatabase() },
+      env: { ...key, DATABASE_URL: await emptyDatabase() },
     });
     expect(code).toBe(1);
     expect(stderr).toContain("run: perch migrate up");
@@ -147,7 +149,9 @@ describe("perch worker", { timeout: 120_000 }, () => {
     await t.db.query("create role plain_login login");
     const url = new URL(t.url ?? "");
     url.username = "plain_login";
-    const { code, stderr } = await runPerch(["worker", "--port", "0"], { env: { DATABASE_URL: url.href } });
+    const { code, stderr } = await runPerch(["worker", "--port", "0"], {
+      env: { ...key, DATABASE_URL: url.href },
+    });
     expect(code).toBe(1);
     expect(stderr).toContain('grant perch_worker, perch_app to "plain_login"');
     await t.db.query("drop role plain_login");
@@ -165,7 +169,7 @@ describe("perch worker", { timeout: 120_000 }, () => {
     url.username = "serving_login";
     const perch = await testPerch({ args: ["worker"], env: { DATABASE_URL: url.href } });
     await perch.start();
-    const ben = await openAuthor({ url: perch.url, roomId: "/demo/notes/n1", token: "ben", field: "body" });
+    const ben = await openAuthor({ url: perch.url, roomId: "/demo/notes/n1", token: userToken("ben"), field: "body" });
     ben.type([[0, 0, "hello"]]);
     await expect.poll(() => ben.acknowledged, { timeout: 10_000 }).toBe(5);
     await expect

@@ -22,7 +22,9 @@ const secret = "a secret of at least thirty-two bytes";
 const withTokens = { PERCH_JWT_SECRET: secret, PERCH_RECHECK_MS: "200" };
 const seconds = () => Math.floor(Date.now() / 1000);
 const tokenOf = (claims: Record<string, unknown>) =>
-  new SignJWT(claims).setProtectedHeader({ alg: "HS256" }).sign(new TextEncoder().encode(secret));
+  new SignJWT({ exp: Math.floor(Date.now() / 1000) + 600, ...claims })
+    .setProtectedHeader({ alg: "HS256" })
+    .sign(new TextEncoder().encode(secret));
 
 const open = pglite();
 let database: TestDatabase;
@@ -200,7 +202,7 @@ describe("the door", () => {
 
   it("bounds the sockets of an address, counting again those that closed", async () => {
     const node = await startNode(database, {
-      env: { PERCH_MAX_SOCKETS_PER_ADDRESS: "2", PERCH_TRUST_PROXY: "true" },
+      env: { ...withTokens, PERCH_MAX_SOCKETS_PER_ADDRESS: "2", PERCH_TRUST_PROXY: "true" },
     });
     const from = (address: string) => handshake(`${node.url}/sync`, { "x-forwarded-for": `9.9.9.9, ${address}` });
     const first = await rawClient(node, { headers: { "x-forwarded-for": "1.1.1.1" } });

@@ -147,7 +147,7 @@ describe("a presence room", () => {
   afterEach(() => {
     vi.useRealTimers();
   });
-  const settings = gatewaySettings({ PERCH_MAX_PRESENCE_BYTES: "200" });
+  const settings = gatewaySettings({ PERCH_MAX_PRESENCE_BYTES: "200" }, { development: true });
   /** One node alone. */
   const nobody: PresenceExchange = {
     load: async () => [],

@@ -1,39 +1,72 @@
 import { describe, expect, it } from "vitest";
 import { describeGatewaySettings, gatewaySettings, isLoopback } from "../../src/gateway/settings.js";
 
+const secret = "a secret of at least thirty-two bytes";
+const read = (env: Record<string, string> = {}) => gatewaySettings(env, { development: true });
+
 describe("the gateway's settings", () => {
   it("have defaults that serve one machine", () => {
-    expect(gatewaySettings({})).toMatchObject({ host: "127.0.0.1", port: 4466, fragmentTimeoutMs: 10_000 });
+    expect(read()).toMatchObject({ host: "127.0.0.1", port: 4466, fragmentTimeoutMs: 10_000, development: true });
   });
 
-  it("come from the environment, an empty variable counting as unset", () => {
+  it("come from the environment", () => {
     const settings = gatewaySettings({
       PERCH_PORT: "0",
-      PERCH_HOST: "",
-      PERCH_JWT_SECRET: "s",
+      PERCH_JWT_SECRET: secret,
       PERCH_ALLOWED_ORIGINS: "https://a.example, https://b.example",
       PERCH_TRUST_PROXY: "true",
     });
     expect(settings).toMatchObject({
       port: 0,
       host: "127.0.0.1",
-      jwtSecret: "s",
+      jwtSecret: secret,
       allowedOrigins: ["https://a.example", "https://b.example"],
       trustProxy: true,
+      development: false,
     });
   });
 
-  it("name every variable that is wrong", () => {
-    expect(() => gatewaySettings({ PERCH_PORT: "abc", PERCH_MAX_SOCKETS: "0" })).toThrow(
-      /PERCH_PORT.*PERCH_MAX_SOCKETS/,
-    );
+  it("name every variable that is wrong or empty", () => {
+    const wrong = { PERCH_PORT: "abc", PERCH_MAX_SOCKETS: "0", PERCH_HOST: "" };
+    for (const name of Object.keys(wrong)) expect(() => read(wrong)).toThrow(name);
   });
 
-  it("refuse development mode on an address that others can reach", () => {
-    expect(() => gatewaySettings({ PERCH_HOST: "0.0.0.0" })).toThrow(/development mode/);
-    expect(() => gatewaySettings({ PERCH_HOST: "::" })).toThrow(/development mode/);
-    expect(gatewaySettings({ PERCH_HOST: "0.0.0.0", PERCH_JWT_SECRET: "s" }).host).toBe("0.0.0.0");
-    expect(gatewaySettings({ PERCH_HOST: "0.0.0.0", PERCH_JWKS_URL: "https://id.example/keys" }).host).toBe("0.0.0.0");
+  it("make nobody somebody unless that is asked for, and then on loopback only", () => {
+    expect(() => gatewaySettings({})).toThrow(/PERCH_JWT_SECRET .* or PERCH_JWKS_URL/);
+    expect(() => read({ PERCH_HOST: "0.0.0.0" })).toThrow(/development mode/);
+    expect(() => read({ PERCH_HOST: "::" })).toThrow(/development mode/);
+    expect(read({ PERCH_HOST: "0.0.0.0", PERCH_JWT_SECRET: secret })).toMatchObject({ development: false });
+    expect(read({ PERCH_HOST: "0.0.0.0", PERCH_JWKS_URL: "https://id.example/keys" })).toMatchObject({
+      development: false,
+    });
+  });
+
+  it.each([
+    ["https://app.example/", "https://app.example"],
+    ["https://App.Example", "https://app.example"],
+    ["HTTPS://app.example:443", "https://app.example"],
+    ["http://app.example:80", "http://app.example"],
+    ["https://app.example:8443", "https://app.example:8443"],
+    ["https://b\u00fccher.example", "https://xn--bcher-kva.example"],
+    ["http://[::1]:3000", "http://[::1]:3000"],
+    ["capacitor://Localhost", "capacitor://localhost"],
+    ["null", "null"],
+  ])("take the origin %s as browsers send it", (given, sent) => {
+    expect(read({ PERCH_ALLOWED_ORIGINS: given }).allowedOrigins).toEqual([sent]);
+  });
+
+  it.each([
+    "app.example",
+    "https://*.example",
+    "https://a.example;https://b.example",
+    "https://a.example https://b.example",
+    "https://app.example/path",
+    "https://app.example?",
+    "https://ann@app.example",
+    "https://",
+    "https://app.example:port",
+  ])("refuse the origin %s, which could never match", (given) => {
+    expect(() => read({ PERCH_ALLOWED_ORIGINS: given })).toThrow(/PERCH_ALLOWED_ORIGINS.*can never match/);
   });
 
   it("know which hosts only this machine reaches", () => {

@@ -72,7 +72,7 @@ export async function startNode(database: TestDatabase, options: NodeOptions = {
   const gateway = await startGateway({
     db,
     live: options.wrapLive?.(live) ?? live,
-    settings: gatewaySettings({ PERCH_PORT: "0", ...options.env }),
+    settings: gatewaySettings({ PERCH_PORT: "0", ...options.env }, { development: true }),
     log,
     ...(options.notReady && { notReady: options.notReady }),
   });

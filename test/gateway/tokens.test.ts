@@ -10,14 +10,15 @@ import { until } from "./support.js";
 const secret = "a secret of at least thirty-two bytes";
 const key = new TextEncoder().encode(secret);
 const now = () => Math.floor(Date.now() / 1000);
+/** Valid for a minute unless the claims say otherwise. */
 const sign = (claims: Record<string, unknown>, alg = "HS256") =>
-  new SignJWT(claims).setProtectedHeader({ alg }).sign(key);
+  new SignJWT({ exp: now() + 60, ...claims }).setProtectedHeader({ alg }).sign(key);
 const verifier = (env: Record<string, string> = {}) =>
   createTokenVerifier(gatewaySettings({ PERCH_JWT_SECRET: secret, ...env }));
 const refusal = { code: "PE401", word: "unauthenticated" };
 
 describe("tokens in development mode", () => {
-  const verify = createTokenVerifier(gatewaySettings({}));
+  const verify = createTokenVerifier(gatewaySettings({}, { development: true }));
 
   it("are the plain user id", async () => {
     expect(await verify("ada")).toEqual({ userId: "ada", expiresAt: Number.POSITIVE_INFINITY });
@@ -62,6 +63,17 @@ describe("HS256 tokens", () => {
   it("of other algorithms, none included, are refused", async () => {
     await expect(verifier()(await sign({ sub: "ada" }, "HS512"))).rejects.toMatchObject(refusal);
     await expect(verifier()(new UnsecuredJWT({ sub: "ada" }).encode())).rejects.toMatchObject(refusal);
+  });
+
+  it("expire, unless tokens without an expiry are asked for", async () => {
+    const everlasting = await sign({ sub: "ada", exp: undefined });
+    await expect(verifier()(everlasting)).rejects.toMatchObject({
+      ...refusal,
+      message: expect.stringContaining("exp"),
+    });
+    const lenient = verifier({ PERCH_JWT_WITHOUT_EXPIRY: "true" });
+    expect(await lenient(everlasting)).toMatchObject({ userId: "ada", expiresAt: Number.POSITIVE_INFINITY });
+    await expect(lenient(await sign({ sub: "ada", exp: now() - 5 }))).rejects.toMatchObject(refusal);
   });
 
   it("allow for clocks that differ a little", async () => {
@@ -116,7 +128,7 @@ describe("tokens of public keys", () => {
   const signed = (alg: string, kid = alg) => {
     const pair = pairs.get(alg);
     if (pair === undefined) throw new Error("no such key");
-    return new SignJWT({ sub: "ada" }).setProtectedHeader({ alg, kid }).sign(pair.privateKey);
+    return new SignJWT({ sub: "ada", exp: now() + 60 }).setProtectedHeader({ alg, kid }).sign(pair.privateKey);
   };
   const byKeys = (env: Record<string, string> = {}) =>
     createTokenVerifier(gatewaySettings({ PERCH_JWKS_URL: url, ...env }));
@@ -153,7 +165,7 @@ describe("tokens of public keys", () => {
       await verify(await signed("ES256"));
       const { publicKey, privateKey } = await generateKeyPair("ES256", { extractable: true });
       const next = { ...(await exportJWK(publicKey)), alg: "ES256", kid: "next" };
-      const token = await new SignJWT({ sub: "ada" })
+      const token = await new SignJWT({ sub: "ada", exp: now() + 3_600 })
         .setProtectedHeader({ alg: "ES256", kid: "next" })
         .sign(privateKey);
       published.push(next);

@@ -19,7 +19,7 @@ describe("HTTP of whole nodes", () => {
   async function start() {
     const env = { PERCH_PORT: "0", PERCH_RECHECK_MS: "60000", PERCH_MERGE_PATIENCE_MS: "60000" };
     const db = await t.connect();
-    const serving = await serve(db, serveSettings({}, env), pino({ level: "silent" }));
+    const serving = await serve(db, serveSettings({ development: true }, env), pino({ level: "silent" }));
     cleanup(async () => {
       await serving.close();
       await db.close();

@@ -15,10 +15,15 @@ export interface RunOptions {
   input?: string;
 }
 
+/** The environment of these tests without what is set for the tests themselves: perch refuses settings that it does not know. */
+function environment(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(PERCH_|DATABASE_URL$)/.test(name)));
+}
+
 /** Runs a program to its end. */
 export function runProgram(program: string, args: readonly string[], options: RunOptions = {}): Promise<Finished> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { cwd: options.cwd ?? packageRoot, env: { ...process.env, ...options.env } });
+    const child = spawn(program, args, { cwd: options.cwd ?? packageRoot, env: { ...environment(), ...options.env } });
     let stdout = "";
     let stderr = "";
     child.stdout.setEncoding("utf8").on("data", (text: string) => {
@@ -36,7 +41,7 @@ export function runProgram(program: string, args: readonly string[], options: Ru
 /** The built command line's entry, for `node`. */
 export const perchMain: string = join(packageRoot, "dist", "cli", "main.js");
 
-/** Runs `perch …` as built into dist/. Without a DATABASE_URL of the developer's own. */
+/** Runs `perch …` as built into dist/. */
 export function runPerch(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
-  return runProgram(process.execPath, [perchMain, ...args], { ...options, env: { DATABASE_URL: "", ...options.env } });
+  return runProgram(process.execPath, [perchMain, ...args], options);
 }

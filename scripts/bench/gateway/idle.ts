@@ -3,6 +3,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { WebSocket } from "ws";
 import { figure, table } from "../../support/figures.js";
 import { perchProcess } from "../../support/perch-process.js";
+import { userToken } from "../../support/user-token.js";
 import type { BenchmarkOptions } from "../benchmark.js";
 import { openRawRoom } from "./raw-room.js";
 import type { Servers } from "./servers.js";
@@ -50,7 +51,7 @@ async function measure(
   await perch.start();
   const { pid = 0 } = perch;
   try {
-    const url = `${perch.url}?token=typist`;
+    const url = `${perch.url}?token=${userToken("typist")}`;
     // What a first client makes the process load belongs to the empty process.
     (await openRawRoom(url, "/bench/notes/idle")).close();
     const empty = await settledMb(pid);
