@@ -29,9 +29,9 @@ begin
           'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb']),
         ('perch_worker', array[
           'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
-          'setting', 'lock_key', 'check_id', 'fail', 'error_word', 'document_fields',
+          'setting', 'hold_document', 'check_id', 'fail', 'error_word', 'document_fields',
           'load_document', 'open_document', 'reading_position', 'read_document', 'append_updates', 'ring_appends', 'document_ring', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
-          'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'next_seq',
+          'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'next_seq', 'lock_heads',
           'require_encrypted_table', 'append_encrypted', 'encrypted_state', 'encrypted_news',
           'put_presence', 'presence_news', 'presence_of', 'enter_presence', 'leave_presence',
           'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb'])
@@ -53,7 +53,7 @@ grant select on perch.checkpoints, perch.threads, perch.stored_checkpoints, perc
 
 grant select on all tables in schema perch to perch_worker;
 grant insert, update, delete on
-  perch.documents, perch.document_tombstones, perch.document_snapshots, perch.document_updates, perch.document_history, perch.document_inbox, perch.document_queue,
+  perch.documents, perch.document_locks, perch.document_tombstones, perch.document_snapshots, perch.document_updates, perch.document_history, perch.document_inbox, perch.document_queue,
   perch.stored_records, perch.sync_changes, perch.space_heads, perch.push_receipts, perch.owed_rings, perch.watch,
   perch.presence, perch.presence_head, perch.presence_nodes,
   perch.encrypted_documents, perch.encrypted_records, perch.encrypted_reaches

@@ -33,8 +33,8 @@ begin
       ('spaces',               readable || ' or created_by = (select perch.current_user_id())',
                                                                        'perch.owns_space(space_id) or created_by = (select perch.current_user_id())'),
       ('space_members',        readable || ' or ' || mine,             null),
-      ('sync_changes',         readable || ' or ' || mine,             writable || ' and ' || mine),
-      ('stored_records',       readable || ' or ' || mine,             writable),
+      ('sync_changes',         readable,                               writable || ' and ' || mine),
+      ('stored_records',       readable,                               writable),
       ('push_receipts',        personal,                               personal),
       ('documents',            readable,                               writable),
       ('document_tombstones',  readable,                               writable),
@@ -43,6 +43,7 @@ begin
       ('document_history',     readable,                               writable),
       ('document_inbox',       readable,                               writable || ' and ' || mine),
       ('document_queue',       writable,                               writable),
+      ('document_locks',       'false',                                null),
       ('document_tables',      'true',                                 null),
       ('log_epoch',            'true',                                 null),
       ('space_heads',          'false',                                null),
@@ -50,6 +51,7 @@ begin
       ('schema_upgrades',      'true',                                 null),
       ('owed_rings',           'false',                                null),
       ('watch',                'true',                                 null),
+      ('limits',               'true',                                 null),
       ('encrypted_tables',     'true',                                 null),
       ('encrypted_documents',  readable,                               writable),
       ('encrypted_records',    readable,                               writable),
@@ -106,13 +108,31 @@ create policy may_update on perch.document_tables for update to perch_owner usin
 create policy may_insert on perch.encrypted_tables for insert to perch_owner with check (true);
 create policy may_update on perch.log_epoch for update to perch_owner using (true) with check (true);
 
+create policy may_insert on perch.limits for insert to perch_owner with check (true);
+create policy may_update on perch.limits for update to perch_owner using (true) with check (true);
+create policy may_delete on perch.limits for delete to perch_owner using (true);
+
 create policy may_insert on perch.schema_versions for insert to perch_owner with check (true);
 create policy may_update on perch.schema_versions for update to perch_owner using (true) with check (true);
 create policy may_insert on perch.schema_upgrades for insert to perch_owner with check (true);
 create policy may_update on perch.schema_upgrades for update to perch_owner using (true) with check (true);
 
--- The counters and the rings are perch's own bookkeeping, on which no user has a grant; what they count is in the log, whose
+-- What somebody wrote stays theirs to take along (perch.export_changes), and is known when it is sent again (perch.push), also where
+-- they may read no more: but through functions only, and only the entries of the log as they wrote them. A record, which others
+-- go on writing, is read by its space alone.
+drop policy if exists author on perch.sync_changes;
+create policy author on perch.sync_changes for select to perch_owner using (user_id = (select perch.current_user_id()));
+
+-- The counters, the locks and the rings are perch's own bookkeeping, on which no user has a grant; what they count is in the log, whose
 -- policies decide. A ring is made when the transaction ends, by when the context may be another.
 drop policy if exists bookkeeping on perch.space_heads;
 create policy bookkeeping on perch.space_heads to perch_owner using (true) with check (true);
+drop policy if exists bookkeeping on perch.document_locks;
+create policy bookkeeping on perch.document_locks to perch_owner using (true) with check (true);
 create policy may_insert on perch.owed_rings for insert to perch_owner with check (true);
+
+-- Whether a space id is in use (perch.space_in_use) is asked of the tables, too, that show nobody anything.
+drop policy if exists in_use on perch.owed_rings;
+create policy in_use on perch.owed_rings for select to perch_owner using (true);
+drop policy if exists in_use on perch.presence;
+create policy in_use on perch.presence for select to perch_owner using (true);

@@ -1,3 +1,5 @@
+-- An entry of a document names fields only. Their values are those of its record now, which others have written to as well: so they
+-- are there for whoever may read the record (its policy decides), and left out for whoever has left the space.
 create or replace function perch.export_changes()
 returns setof jsonb
 language plpgsql stable security definer
@@ -24,4 +26,4 @@ end
 $$;
 
 comment on function perch.export_changes() is
-  'Every change the current user authored, in whatever app and space, oldest first; also those in spaces the user has left. Errors: PE401. Example: select perch.export_changes();';
+  'Every change the current user authored, in whatever app and space, oldest first; also those in spaces the user has left, as they were written (of documents, whose changes are kept as updates, the values are the present ones, and only where the user may read). Errors: PE401. Example: select perch.export_changes();';

@@ -1,3 +1,4 @@
+-- Lock order: the counters, by space id, behind everything else (docs/architecture.md, "The order of locks").
 create or replace function perch.number_changes(changes perch.change[])
 returns bigint[]
 language sql volatile

@@ -1,3 +1,6 @@
+-- Lock order: the counters, by space id (docs/architecture.md, "The order of locks"); but for the first, which it may wait for, counters
+-- and receipts are only tried.
+--
 -- A batch is small, because the counters of the spaces it shortens are held from the first of them until commit. Spaces whose
 -- counter somebody holds are left for the next call; only when nothing else is to be done does it wait, and then holds nothing.
 -- Readers are not disturbed: a page is read in one snapshot, which shows the entries and oldest_seq as they were together.
@@ -21,10 +24,6 @@ begin
       'An entry is kept when it is younger than keep_for, or one of the last keep_last of its space.');
   end if;
 
-  delete from perch.push_receipts r
-   where r.ctid = any (array(
-     select o.ctid from perch.push_receipts o where o.created_at < receipts_before order by o.created_at limit batch * 5 for update skip locked));
-
   for head in
     select h.space_id from perch.space_heads h
       join perch.sync_changes c on c.space_id = h.space_id and c.seq = h.oldest_seq
@@ -43,6 +42,9 @@ begin
     perform from perch.space_heads h where h.space_id = busy[1] for no key update;
     pruned := perch.prune_space(busy[1], young, prune_changes.keep_last, batch);
   end if;
+  delete from perch.push_receipts r
+   where r.ctid = any (array(
+     select o.ctid from perch.push_receipts o where o.created_at < receipts_before order by o.created_at limit batch * 5 for update skip locked));
   return pruned;
 end
 $$;

@@ -1,4 +1,4 @@
--- Locks, in the order of every writer: receipts (by op_id), documents (by key), the counters of the spaces (by id). Behind a
+-- Lock order: receipts (by op_id), documents (by key), the counters of the spaces (by id) (docs/architecture.md, "The order of locks"). Behind a
 -- counter nothing waits any more: the records of a space are written only by whoever holds its counter. (Were records locked
 -- before it, two transactions that push twice to one space would meet: one holds the counter and waits for a record, the other the
 -- record and waits for the counter.) So the counter is the last that is taken, with all checking done before.

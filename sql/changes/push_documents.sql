@@ -1,55 +1,53 @@
--- A deletion logs at once, so it takes the counter of its space: then all documents, and all counters, are taken before
--- anything is written, in the order of every writer.
-create or replace function perch.push_documents(changes perch.change[], app_id text, client_id text, results jsonb[])
+-- Lock order: the rows of the documents by key, then the counters by space (docs/architecture.md, "The order of locks").
+--
+-- So the changes are taken document by document, in the order of the keys; those of one document stay in their order, and on the
+-- order between documents nothing depends. A deletion logs at once, which takes the counter of its space: there only the row is
+-- locked at first, and it is carried out, with what comes behind it in its document, when all rows are taken. A row that is
+-- not there has nothing to lock; that deletion does nothing, and takes no counter, so it is carried out at once.
+--
+-- also_spaces: whose counters the caller takes next. When any is taken here, all are, since counters have an order of their own.
+create or replace function perch.push_documents(
+  changes perch.change[], app_id text, client_id text, results jsonb[], also_spaces text[]
+)
 returns jsonb[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   change perch.change;
-  taken bigint;
-  answer jsonb;
-  code text;
-  message text;
-  details text;
+  later perch.change[] := '{}';
+  last perch.change;
 begin
-  if exists (select from unnest(changes) c where c.op = 'delete') then
-    perform from perch.documents d
-       join (select distinct c.space_id, c.table_name, c.record_id from unnest(changes) c) c
-         on d.space_id = c.space_id and d.app_id = push_documents.app_id and d.table_name = c.table_name and d.record_id = c.record_id
-      order by d.space_id, d.table_name, d.record_id
-        for update of d;
-    perform perch.lock_heads(array(select c.space_id from unnest(changes) c where c.op = 'delete'));
-  end if;
-
-  foreach change in array changes loop
-    begin
-      if change.op = 'delete' then
-        perform perch.delete_document(push_documents.app_id, change.table_name, change.record_id, change.space_id);
-        select t.seq into taken from perch.document_tombstones t
-         where t.space_id = change.space_id and t.app_id = push_documents.app_id
-           and t.table_name = change.table_name and t.record_id = change.record_id;
-      else
-        taken := perch.append_to_inbox(push_documents.app_id, change.table_name, change.record_id, change.space_id, 'patch',
-          null, change.data, change.base_seq, push_documents.client_id, null);
+  for change in
+    select c.* from unnest(changes) c
+     order by c.space_id collate "C", c.table_name collate "C", c.record_id collate "C", c.position
+  loop
+    if (last.space_id, last.table_name, last.record_id) = (change.space_id, change.table_name, change.record_id) then
+      later := later || change;
+      continue;
+    elsif change.op = 'delete' then
+      perform from perch.documents d
+        where d.space_id = change.space_id and d.app_id = push_documents.app_id
+          and d.table_name = change.table_name and d.record_id = change.record_id
+          for update;
+      if found then
+        last := change;
+        later := later || change;
+        continue;
       end if;
-      answer := jsonb_build_object('space_id', change.space_id, 'seq', taken);
-      update perch.push_receipts r set result = answer
-       where r.space_id = perch.personal_space_id(perch.current_user_id()) and r.op_id = change.op_id;
-      answer := jsonb_build_object('op_id', change.op_id, 'status', 'applied') || answer;
-    exception when sqlstate 'PE403' or sqlstate 'PE413' or sqlstate 'PE422' then
-      get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail;
-      -- It may be tried again.
-      delete from perch.push_receipts r
-       where r.space_id = perch.personal_space_id(perch.current_user_id()) and r.op_id = change.op_id;
-      answer := jsonb_build_object('op_id', change.op_id, 'status', 'rejected', 'space_id', change.space_id, 'seq', null,
-        'error', jsonb_build_object('code', code, 'message', message, 'detail', details::jsonb));
-    end;
-    results[change.position] := answer;
+    end if;
+    results[change.position] := perch.push_document(change, push_documents.app_id, push_documents.client_id);
   end loop;
+
+  if later <> '{}' then
+    perform perch.lock_heads(also_spaces || array(select c.space_id from unnest(later) c where c.op = 'delete'));
+    foreach change in array later loop
+      results[change.position] := perch.push_document(change, push_documents.app_id, push_documents.client_id);
+    end loop;
+  end if;
   return results;
 end
 $$;
 
-comment on function perch.push_documents(perch.change[], text, text, jsonb[]) is
+comment on function perch.push_documents(perch.change[], text, text, jsonb[], text[]) is
   'Private. Passes changes of document tables on, as patches for the worker, or deletes the document; adds their results, whose seq is the position of the document.';

@@ -1,3 +1,5 @@
+-- Lock order: as perch.push (docs/architecture.md, "The order of locks").
+--
 -- Everything is checked before anything is claimed, and claimed before the counters are taken (see perch.push for the order of locks):
 -- 1. all changes are checked in one query; when one of them is out of the ordinary, each for itself, which says what is wrong with it;
 -- 2. their op_ids are claimed, in their order: of two transactions with the same op_id at once, the second waits here until the first
@@ -129,7 +131,8 @@ begin
 
   if not ordinary and exists (select from unnest(fresh) c where c.is_document) then
     results := perch.push_documents(array(select c from unnest(fresh) c where c.is_document order by c.position),
-      push_many.app_id, push_many.client_id, results);
+      push_many.app_id, push_many.client_id, results,
+      also_spaces => array(select c.space_id from unnest(fresh) c where not c.is_document));
     fresh := array(select c from unnest(fresh) c where not c.is_document order by c.position);
   end if;
 

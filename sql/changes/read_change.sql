@@ -6,7 +6,7 @@ as $$
 declare
   read perch.change;
   max_bytes constant bigint := perch.setting('max_change_bytes', 1048576);
-  horizon constant timestamptz := now + make_interval(secs => perch.setting('clock_tolerance_ms', 5000) / 1000.0);
+  horizon constant timestamptz := now + perch.clock_tolerance();
   known constant text[] := '{op,table,id,data,field_meta,at,op_id,space_id,schema_version,base_seq,actor,origin}';
   fields jsonb;
   field record;

@@ -1,20 +1,16 @@
+-- Lock order: pieces, by hash, behind the row of their thread (docs/architecture.md, "The order of locks").
 create or replace function perch.add_pieces(tenant_id text, thread_no bigint, bodies text[])
 returns uuid[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  hashes uuid[];
+  hashes constant uuid[] := perch.piece_hashes(add_pieces.bodies);
 begin
-  if cardinality(add_pieces.bodies) = 1 then
-    hashes := array[encode(substring(sha256(convert_to(add_pieces.bodies[1], 'UTF8')) for 16), 'hex')::uuid];
-  else
-    hashes := array(select encode(substring(sha256(convert_to(b.body, 'UTF8')) for 16), 'hex')::uuid
-                      from unnest(add_pieces.bodies) with ordinality b (body, nth) order by b.nth);
-  end if;
   insert into perch.checkpoint_pieces (tenant_id, thread_no, hash, body)
   select add_pieces.tenant_id, add_pieces.thread_no, p.hash, p.body
     from unnest(hashes, add_pieces.bodies) p (hash, body)
+   order by p.hash
   on conflict on constraint checkpoint_pieces_pkey do nothing;
   return hashes;
 end

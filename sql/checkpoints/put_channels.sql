@@ -1,3 +1,5 @@
+-- Lock order: the lease, the thread, its pieces by hash (docs/architecture.md, "The order of locks").
+--
 -- Savers call this for every step of every run, so what is rare stands aside: ids are checked where a thread is made, and every
 -- statement here finds what it touches by its key.
 create or replace function perch.put_channels(
@@ -30,7 +32,7 @@ begin
     perform perch.require_tenant();
     perform perch.fail('PE422', 'id, metadata, checkpoint or payload is missing or of no use');
   end if;
-  if size > 1048576 or current_setting('perch.max_state_bytes', true) is not null then
+  if size > 1048576 or perch.setting('max_state_bytes', 67108864) < 1048576 then
     perform perch.check_state_size(size);
   end if;
   if put_channels.fencing_token is not null then
@@ -88,23 +90,35 @@ begin
     select kept || coalesce(array_agg(f.no), '{}'), known || coalesce(array_agg(f.key), '{}') into kept, known from found_values f;
   end if;
 
-  -- One statement, in which the values are taken out of the payload once. Long arrays and objects are left to the loop below.
+  -- One statement, in which the values are taken out of the payload once.
   with given_values as materialized (
-    select g.channel, g.type, before_first + g.nth as no, v.value,
-           case when g.type is null and g.size >= 768 then encode(substring(sha256(v.value) for 16), 'hex')::uuid end as hash
+    select g.channel, g.type, before_first + g.nth as no, v.value, b.bodies, perch.piece_hashes(b.bodies) as hashes
       from unnest(given, put_channels.types, put_channels.starts, put_channels.sizes) with ordinality g (channel, type, start, size, nth)
      cross join lateral (select substring(put_channels.payload from g.start for g.size) as value) v
+     -- Offset 0: what splits a long value is called once, however often its result is named.
+     cross join lateral (
+       select case
+                when g.type is not null or (g.size >= 768) is not true then null
+                when g.size >= 16384 and substring(put_channels.payload from g.start for 1) in ('[', '{')
+                  then perch.split_json(convert_from(v.value, 'UTF8'), ',')
+                else array[convert_from(v.value, 'UTF8')]
+              end as bodies
+       offset 0) b
      where g.nth <= added
-       and (g.size >= 16384 and g.type is null and substring(put_channels.payload from g.start for 1) in ('[', '{')) is not true
   ), added_pieces as (
     insert into perch.checkpoint_pieces (tenant_id, thread_no, hash, body)
-    select tenant, number, g.hash, convert_from(g.value, 'UTF8') from given_values g where g.hash is not null
+    select tenant, number, p.hash, p.body
+      from given_values g cross join lateral unnest(g.hashes, g.bodies) p (hash, body)
+     order by p.hash
     on conflict on constraint checkpoint_pieces_pkey do nothing
   ), added_values as (
     insert into perch.checkpoint_values (tenant_id, thread_no, no, key, version, type, json_text, pieces, bytes)
     select tenant, number, g.no, g.channel, (versions -> g.channel)::text, g.type,
-           case when g.hash is not null then '' when g.type is null then convert_from(g.value, 'UTF8') end,
-           case when g.hash is not null then array[g.hash] end,
+           case when g.type is not null or g.value is null then null
+                when g.bodies is null then convert_from(g.value, 'UTF8')
+                when cardinality(g.bodies) = 1 then ''
+                else convert_from(substring(g.value for 1), 'UTF8') || ',' || convert_from(substring(g.value from octet_length(g.value)), 'UTF8') end,
+           g.hashes,
            case when g.type is not null then g.value end
       from given_values g
   )
@@ -115,16 +129,6 @@ begin
                else jsonb_set(put_channels.checkpoint, '{channel_versions}', others - known) end)
   on conflict on constraint stored_checkpoints_pkey do update
     set metadata = excluded.metadata, value_nos = excluded.value_nos, channels = excluded.channels, step = excluded.step;
-
-  if not put_channels.only_known and 16384 <= any (put_channels.sizes) then
-    for nth in 1 .. added loop
-      if put_channels.sizes[nth] >= 16384 and put_channels.types[nth] is null
-         and substring(put_channels.payload from put_channels.starts[nth] for 1) in ('[', '{') then
-        perform perch.add_long_value(tenant, number, before_first + nth, given[nth], (versions -> given[nth])::text,
-          convert_from(substring(put_channels.payload from put_channels.starts[nth] for put_channels.sizes[nth]), 'UTF8'));
-      end if;
-    end loop;
-  end if;
 end
 $$;
 

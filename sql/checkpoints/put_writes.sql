@@ -1,3 +1,5 @@
+-- Lock order: the lease, the thread (only that it stays), the writes by idx, its pieces by hash (docs/architecture.md, "The order of locks"). Tasks run side by
+-- side, and may write the same values in another order.
 create or replace function perch.put_writes(
   tenant_id text, thread_id text, namespace text, checkpoint_id uuid, task_id text,
   idxs integer[], channels text[], types text[], starts integer[], sizes integer[], payload bytea,
@@ -19,7 +21,7 @@ begin
     perform perch.check_id(put_writes.task_id, 'task_id', 1024);
     perform perch.fail('PE422', 'checkpoint_id or payload is missing');
   end if;
-  if octet_length(put_writes.payload) > 1048576 or current_setting('perch.max_state_bytes', true) is not null then
+  if octet_length(put_writes.payload) > 1048576 or perch.setting('max_state_bytes', 67108864) < 1048576 then
     perform perch.check_state_size(octet_length(put_writes.payload));
   end if;
   if put_writes.fencing_token is not null then
@@ -41,35 +43,38 @@ begin
   end if;
 
   with given_values as materialized (
-    select g.idx, g.channel, g.type, v.value,
-           case when g.type is null and g.size >= 768 then encode(substring(sha256(v.value) for 16), 'hex')::uuid end as hash
+    select g.idx, g.channel, g.type, v.value, b.bodies, perch.piece_hashes(b.bodies) as hashes
       from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.starts, put_writes.sizes) g (idx, channel, type, start, size)
      cross join lateral (select substring(put_writes.payload from g.start for g.size) as value) v
-     where (g.size >= 16384 and g.type is null and substring(put_writes.payload from g.start for 1) in ('[', '{')) is not true
+     -- Offset 0: what splits a long value is called once, however often its result is named.
+     cross join lateral (
+       select case
+                when g.type is not null or (g.size >= 768) is not true then null
+                when g.size >= 16384 and substring(put_writes.payload from g.start for 1) in ('[', '{')
+                  then perch.split_json(convert_from(v.value, 'UTF8'), ',')
+                else array[convert_from(v.value, 'UTF8')]
+              end as bodies
+       offset 0) b
   ), added_pieces as (
     insert into perch.checkpoint_pieces (tenant_id, thread_no, hash, body)
-    select tenant, number, g.hash, convert_from(g.value, 'UTF8') from given_values g where g.hash is not null
+    select tenant, number, p.hash, p.body
+      from given_values g cross join lateral unnest(g.hashes, g.bodies) p (hash, body)
+     order by p.hash
     on conflict on constraint checkpoint_pieces_pkey do nothing
   )
   insert into perch.checkpoint_writes as w (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json_text, pieces, bytes)
   select tenant, number, put_writes.checkpoint_id, put_writes.task_id, g.idx, g.channel, g.type,
-         case when g.hash is not null then '' when g.type is null then convert_from(g.value, 'UTF8') end,
-         case when g.hash is not null then array[g.hash] end,
+         case when g.type is not null or g.value is null then null
+              when g.bodies is null then convert_from(g.value, 'UTF8')
+              when cardinality(g.bodies) = 1 then ''
+              else convert_from(substring(g.value for 1), 'UTF8') || ',' || convert_from(substring(g.value from octet_length(g.value)), 'UTF8') end,
+         g.hashes,
          case when g.type is not null then g.value end
     from given_values g
+   order by g.idx
   on conflict on constraint checkpoint_writes_pkey do update
     set channel = excluded.channel, type = excluded.type, json_text = excluded.json_text, pieces = excluded.pieces, bytes = excluded.bytes
     where put_writes.replace;
-
-  if 16384 <= any (put_writes.sizes) then
-    for nth in 1 .. cardinality(put_writes.idxs) loop
-      if put_writes.sizes[nth] >= 16384 and put_writes.types[nth] is null
-         and substring(put_writes.payload from put_writes.starts[nth] for 1) in ('[', '{') then
-        perform perch.add_long_write(tenant, number, put_writes.checkpoint_id, put_writes.task_id, put_writes.idxs[nth], put_writes.channels[nth],
-          convert_from(substring(put_writes.payload from put_writes.starts[nth] for put_writes.sizes[nth]), 'UTF8'), put_writes.replace);
-      end if;
-    end loop;
-  end if;
 end
 $$;
 

@@ -1,9 +1,16 @@
--- One expression, which the planner takes into the statement around it. (Its operators are resolved here, once, whatever the caller's
--- search_path.)
+-- The table decides, for it takes rights to write it; a setting of the session, which anybody may change, can only make a limit
+-- narrower, for whoever does so. plpgsql keeps the plan from call to call.
 create or replace function perch.setting(name text, fallback bigint)
 returns bigint
-language sql stable parallel safe
-return coalesce(nullif(current_setting('perch.' || name, true), '')::bigint, fallback);
+language plpgsql stable parallel safe
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  return least(
+    coalesce((select l.value from perch.limits l where l.name = setting.name), fallback),
+    nullif(current_setting('perch.' || setting.name, true), '')::bigint);
+end
+$$;
 
 comment on function perch.setting(text, bigint) is
-  'Private. A limit of perch, which a DBA sets with, for example, alter database app set perch.max_update_bytes = 4194304, or its fallback.';
+  'Private. A limit of perch: what perch.set_limit has made it, or its fallback; or the setting perch.<name> of the session, where that is less.';

@@ -1,7 +1,9 @@
 -- One call for everything that waits, over all documents: one statement, one commit, one ring a document; two statements
 -- inside when nothing is out of the ordinary, however many documents and updates there are.
 --
--- Locks: the rows of the documents, in the order of their keys, so that two calls cannot deadlock; held until commit, so that
+-- Lock order: the rows of the documents, by key (docs/architecture.md, "The order of locks"), so that two calls cannot
+-- deadlock. Between documents it waits while it holds some, for an app may have them in another order: so a caller with several gives
+-- a lock_timeout_ms far below deadlock_timeout, and gives way before a deadlock is looked for. The rows are held until commit, so that
 -- positions are in commit order. Hence "missed" is complete: it is read while the row is locked, so no update below our
 -- positions can appear later.
 --

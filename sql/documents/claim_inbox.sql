@@ -1,12 +1,17 @@
 -- A document is merged by one worker at a time, because what is pending may build on what is pending before it. The lock is
 -- a try: another worker that has it does the work.
+--
+-- Lock order: nothing but the lock for merging (docs/architecture.md, "The order of locks"), which only workers want and none waits for.
+-- In particular not the items: whoever deletes the document holds its row and takes them, while we go on to want its row.
 create or replace function perch.claim_inbox(space_id text, app_id text, table_name text, record_id text, max_count integer default 100)
 returns setof perch.document_inbox
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if not pg_try_advisory_xact_lock(perch.lock_key(array['merge', claim_inbox.space_id, claim_inbox.app_id, claim_inbox.table_name, claim_inbox.record_id])) then
+  if not perch.hold_document(
+    claim_inbox.space_id, claim_inbox.app_id, claim_inbox.table_name, claim_inbox.record_id, purpose => 'merge', wait => false)
+  then
     return;
   end if;
   return query
@@ -15,8 +20,7 @@ begin
        and i.table_name = claim_inbox.table_name and i.record_id = claim_inbox.record_id
        and i.status = 'pending'
      order by i.seq
-     limit max_count
-       for update;
+     limit max_count;
 end
 $$;
 

@@ -1,3 +1,4 @@
+-- Lock order: receipts, before everything else (docs/architecture.md, "The order of locks").
 -- Of two transactions with the same op_id at once, the second waits at its INSERT until the first has committed (and then
 -- finds the receipt) or rolled back (and then claims it itself).
 create or replace function perch.claim_receipt(op_id text, digest bytea)

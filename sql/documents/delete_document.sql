@@ -1,3 +1,4 @@
+-- Lock order: the document, what hangs on it, its record, and last the counter of the space (docs/architecture.md, "The order of locks").
 create or replace function perch.delete_document(app_id text, table_name text, record_id text, space_id text default null)
 returns void
 language plpgsql volatile security definer

@@ -1,3 +1,4 @@
+-- Lock order: behind the row of the document (docs/architecture.md, "The order of locks").
 -- No wake-up is lost: the caller holds the document's row, as does whoever takes the document off the queue. So either the
 -- row was taken off before (then this INSERT finds none and adds it), or it will be looked at after our commit (and then the
 -- one who looks sees our update).

@@ -1,3 +1,5 @@
+-- Lock order: the row of the document, then its items (docs/architecture.md, "The order of locks"). Before it the caller holds the
+-- lock for merging alone, so its wait for the row is part of no cycle.
 create or replace function perch.finish_inbox(space_id text, app_id text, table_name text, record_id text, seq bigint, update bytea, error jsonb, ends jsonb default null)
 returns bigint
 language plpgsql volatile
@@ -7,6 +9,11 @@ declare
   item perch.document_inbox;
   placed bigint;
 begin
+  -- First the row of the document, as every writer does.
+  perform from perch.documents d
+    where d.space_id = finish_inbox.space_id and d.app_id = finish_inbox.app_id
+      and d.table_name = finish_inbox.table_name and d.record_id = finish_inbox.record_id
+      for no key update;
   if finish_inbox.error is not null then
     update perch.document_inbox i set status = 'rejected', error = finish_inbox.error
      where i.space_id = finish_inbox.space_id and i.app_id = finish_inbox.app_id
@@ -15,11 +22,6 @@ begin
     return null;
   end if;
 
-  -- First the row of the document, as every writer does.
-  perform from perch.documents d
-    where d.space_id = finish_inbox.space_id and d.app_id = finish_inbox.app_id
-      and d.table_name = finish_inbox.table_name and d.record_id = finish_inbox.record_id
-      for no key update;
   delete from perch.document_inbox i
    where i.space_id = finish_inbox.space_id and i.app_id = finish_inbox.app_id
      and i.table_name = finish_inbox.table_name and i.record_id = finish_inbox.record_id

@@ -1,3 +1,7 @@
+-- Lock order: the document (its key), then its snapshot, and at the end the row of the document against writers
+-- (docs/architecture.md, "The order of locks"). At the end it is only tried, for a second: a writer who has it may be about to delete the document
+-- in the same transaction, and then waits for us. If that does not end, everything here is undone, and the next projection folds.
+--
 -- Writers go on meanwhile: until the last statement only a key-share lock is held on the row of the document, which keeps a
 -- deletion out and nobody else. Readers are served by one statement each, so they see the old snapshot and tail or the new.
 -- The tail behind the previous snapshot stays for one more folding: readers a little behind need no snapshot, and patches
@@ -10,6 +14,7 @@ as $$
 declare
   document perch.documents;
   folded record;
+  until timestamptz;
 begin
   select d.* into document from perch.documents d
    where d.space_id = fold_document.space_id and d.app_id = fold_document.app_id
@@ -50,6 +55,18 @@ begin
   select document.space_id, document.app_id, document.table_name, document.record_id,
          h.seq, h.first_seq, h.updates, h.bytes, h.ends, h.user_id, h.client_id, h.actor, h.first_at, h.last_at
     from perch.stretches(array(select f::perch.document_updates from forgotten f)) h;
+  until := clock_timestamp() + interval '1 second';
+  loop
+    perform from perch.documents d
+      where d.space_id = document.space_id and d.app_id = document.app_id
+        and d.table_name = document.table_name and d.record_id = document.record_id
+        for no key update skip locked;
+    exit when found;
+    if clock_timestamp() > until then
+      raise exception 'somebody holds the document' using errcode = 'lock_not_available';
+    end if;
+    perform pg_sleep(0.002);
+  end loop;
   update perch.documents d
      set snapshot_seq = fold_document.seq, tail_from = document.snapshot_seq,
          tail_count = d.tail_count - folded.updates, tail_bytes = d.tail_bytes - folded.bytes

@@ -1,3 +1,4 @@
+-- Lock order: before the row of the document, and before any counter (docs/architecture.md, "The order of locks").
 create or replace function perch.lock_document(app_id text, table_name text, record_id text, space_id text default null)
 returns void
 language plpgsql volatile security definer
@@ -9,9 +10,9 @@ begin
   perform perch.check_id(lock_document.app_id, 'app_id', 64);
   perform perch.check_id(lock_document.table_name, 'table_name', 128);
   perform perch.check_id(lock_document.record_id, 'record_id');
-  perform pg_advisory_xact_lock(perch.lock_key(array['document', space, lock_document.app_id, lock_document.table_name, lock_document.record_id]));
+  perform perch.hold_document(space, lock_document.app_id, lock_document.table_name, lock_document.record_id, purpose => 'write', wait => true);
 end
 $$;
 
 comment on function perch.lock_document(text, text, text, text) is
-  'Takes an advisory lock on a document until the end of the transaction; also on one that does not exist yet. Whoever else asks for it waits; updates of Loro clients, which merge anyway, do not. Errors: PE401, PE403, PE422.';
+  'Locks a document until the end of the transaction; also one that does not exist yet. Whoever else asks for it waits; updates of Loro clients, which merge anyway, do not. Errors: PE401, PE403, PE422.';

@@ -1,3 +1,4 @@
+-- Lock order: the row of the document (docs/architecture.md, "The order of locks").
 -- The row of the document is locked from here until commit, so that its positions, too, are in commit order without gaps.
 -- The counting goes on after a deletion (see document_tombstones).
 create or replace function perch.next_position(space_id text, app_id text, table_name text, record_id text, user_id text)

@@ -1,3 +1,5 @@
+-- Lock order: the lock on the document, then its row (docs/architecture.md, "The order of locks").
+--
 -- All that a DocumentStore asks before it calls its engine, in one round trip: who is there, whether they may, the locks, and what
 -- their copy of the document lacks.
 --
@@ -22,15 +24,16 @@ declare
   began constant text := pg_backend_pid() || ' ' || extract(epoch from transaction_timestamp());
   has_written constant boolean := pg_current_xact_id_if_assigned() is not null;
   usable text;
+  held boolean;
   locked perch.documents;
 begin
   -- Assigned rather than performed, which would start an executor for each.
   usable := perch.check_id(visit_document.record_id, 'record_id');
   if visit_document.to_write then
-    -- The advisory lock also covers the first write, when there is no row: of two transactions that make a document the second
+    -- This lock also covers the first write, when there is no document: of two transactions that make one the second
     -- waits here. Then the row, as every writer takes it: the tail does not grow until this transaction ends.
-    usable := pg_advisory_xact_lock(perch.lock_key(
-      array['document', space, visit_document.app_id, visit_document.table_name, visit_document.record_id]));
+    held := perch.hold_document(
+      space, visit_document.app_id, visit_document.table_name, visit_document.record_id, purpose => 'write', wait => true);
     select d.* into locked from perch.documents d
      where d.space_id = space and d.app_id = visit_document.app_id
        and d.table_name = visit_document.table_name and d.record_id = visit_document.record_id

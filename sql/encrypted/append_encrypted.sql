@@ -1,3 +1,5 @@
+-- Lock order: the row of the one document (docs/architecture.md, "The order of locks"); nothing is waited for behind it.
+--
 -- The row of the document is locked from the first statement until commit, so that positions are in commit order without gaps.
 -- As in perch.append_updates this runs with the rights of the worker, and checks each author itself.
 --

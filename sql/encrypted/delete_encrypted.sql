@@ -1,3 +1,4 @@
+-- Lock order: the row of the document (docs/architecture.md, "The order of locks"); what hangs on it is written by nobody who does not hold it.
 create or replace function perch.delete_encrypted(space_id text, app_id text, table_name text, record_id text)
 returns void
 language plpgsql volatile

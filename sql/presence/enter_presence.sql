@@ -1,3 +1,5 @@
+-- Lock order: its own row; those of others are only tried.
+--
 -- A node that the others took for gone is as good as a new one: they ring it in again, and show it what they have.
 create or replace function perch.enter_presence(node_id uuid)
 returns table (others boolean, change_id bigint)
@@ -13,7 +15,11 @@ begin
   insert into perch.presence_nodes as n (node_id) values (enter_presence.node_id)
   on conflict on constraint presence_nodes_pkey do update set seen_at = clock_timestamp();
   if seen is null or seen < clock_timestamp() - alive_for then
-    delete from perch.presence_nodes n where n.seen_at < clock_timestamp() - 2 * alive_for and n.node_id <> enter_presence.node_id;
+    delete from perch.presence_nodes n
+     where n.node_id = any (array(
+       select o.node_id from perch.presence_nodes o
+        where o.seen_at < clock_timestamp() - 2 * alive_for and o.node_id <> enter_presence.node_id
+          for update skip locked));
     perform pg_notify('perch_presence', jsonb_build_object('v', 1, 'node', true)::text);
   end if;
   return query

@@ -1,4 +1,4 @@
--- All writers take the row of the head first and hold it until commit: so change_ids are in commit order, and two calls cannot
+-- Lock order: the head, then the entries. All writers take the row of the head first and hold it until commit: so change_ids are in commit order, and two calls cannot
 -- deadlock over the entries. They are few, one for each node and interval.
 create or replace function perch.put_presence(
   node_id uuid, space_ids text[], app_ids text[], table_names text[], record_ids text[], kinds text[],

@@ -17,15 +17,15 @@ begin
     return;
   end if;
 
-  -- From here on the policies show us the space as to somebody in it. When this fails, so does the setting.
+  -- From here on the policies show us the space as to somebody in it. When this fails, so do the settings.
   perform set_config('app.current_user_space_ids',
     (array_remove(perch.current_space_ids(), create_space.space_id) || create_space.space_id)::text, true);
+  perform set_config('app.current_user_writable_space_ids',
+    (array_remove(perch.writable_space_ids(), create_space.space_id) || create_space.space_id)::text, true);
 
   -- A space that is in use without a row here is managed by the app (its ids came in set_context's lists): whoever creates
   -- it would become the owner of what is in it, so only somebody whom the app already lets write may.
-  if not could_write and (
-       exists (select from perch.space_heads h where h.space_id = create_space.space_id)
-       or exists (select from perch.documents d where d.space_id = create_space.space_id)) then
+  if not could_write and perch.space_in_use(create_space.space_id) then
     perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id));
   end if;
 
@@ -34,9 +34,6 @@ begin
     perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id));
   end if;
   insert into perch.space_members (space_id, user_id, role) values (create_space.space_id, me, 'owner');
-
-  perform set_config('app.current_user_writable_space_ids',
-    (array_remove(perch.writable_space_ids(), create_space.space_id) || create_space.space_id)::text, true);
 end
 $$;
 

@@ -7,6 +7,7 @@ const unledIndexes: Record<string, string> = {
   document_tables_pkey: "declarations, which everybody may read; a reference table when distributed",
   schema_versions_pkey: "as document_tables_pkey",
   schema_upgrades_pkey: "as document_tables_pkey",
+  limits_pkey: "as document_tables_pkey, though only perch's functions read it",
   watch_pkey: "one row, which no user touches",
   encrypted_tables_pkey: "as document_tables_pkey",
   presence_head_pkey: "as watch_pkey",

@@ -118,7 +118,7 @@ export const checkpointFunctions: Record<string, FunctionEntry> = {
   assemble_json: piece("perch_app", "perch_worker"),
   as_jsonb: piece("perch_app", "perch_worker"),
   add_long_value: piece(),
-  add_long_write: piece(),
+  piece_hashes: piece(),
   add_pieces: piece(),
   channel_rows: piece(),
   find_checkpoint: piece(),

@@ -87,7 +87,7 @@ describeEachEngine("access to tables", (open) => {
       case "perch_owner":
         return entry[verb] === "all" ? all : spread(entry[verb]);
       case "perch_app":
-        return verb === "select" && entry.app === "select" ? spread(entry.select) : none;
+        return verb === "select" && entry.app === "select" ? spread(entry.selectAsApp ?? entry.select) : none;
       case "perch_worker":
         return entry.worker === "all" || (entry.worker === "select" && verb === "select") ? all : none;
       case "stranger":

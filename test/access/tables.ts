@@ -17,6 +17,8 @@ export interface TableEntry {
   readonly worker: "" | "select" | "all";
   /** Every row that can be seen. */
   readonly select: string;
+  /** The same for perch_app, where functions see more. */
+  readonly selectAsApp?: string;
   /** A new row in the space "team" (or the tenant "acme", or else a new row), in one's own name. */
   readonly insert: string;
   /** The rows of "team" (`where`). */
@@ -68,6 +70,7 @@ export const tables: Record<string, TableEntry> = {
     app: "select",
     worker: "all",
     select: "0 1 2 2 3 1",
+    selectAsApp: "0 1 2 2 3 0",
     insert: "x x x 1 1 x",
     update: "0 0 0 0 1 0",
     delete: "0 0 0 0 1 0",
@@ -78,7 +81,7 @@ export const tables: Record<string, TableEntry> = {
     ...ofSpace,
     app: "select",
     worker: "all",
-    select: "0 1 2 2 3 1",
+    select: "0 1 2 2 3 0",
     update: "0 0 0 2 2 0",
     delete: "0 0 0 2 2 0",
     author: "user_id",
@@ -94,7 +97,7 @@ export const tables: Record<string, TableEntry> = {
   },
   // Perch's own: what it counts is in the log, whose policies decide.
   space_heads: { ...inner, select: "3", insert: "1", update: "1", delete: "1", fresh: { space_id: "fresh" } },
-  owed_rings: { ...inner, select: "0", insert: "1", update: "0", delete: "0", fresh: { seq: 99 } },
+  owed_rings: { ...inner, select: "1", insert: "1", update: "0", delete: "0", fresh: { seq: 99 } },
   watch: {
     ...inner,
     select: "1",
@@ -132,7 +135,7 @@ export const tables: Record<string, TableEntry> = {
   },
   encrypted_reaches: { ...ofSpace, ...inner, select: "0 0 1 1 1 0", update: "0 0 0 1 1 0", delete: "0 0 0 1 1 0" },
   // Of the gateway, which has authorised whoever it shows them to.
-  presence: { ...inner, select: "0", insert: "x", update: "0", delete: "0", fresh: inTeam, insertForAll: "1" },
+  presence: { ...inner, select: "1", insert: "x", update: "0", delete: "0", fresh: inTeam, insertForAll: "1" },
   presence_head: {
     ...inner,
     select: "0",
@@ -209,6 +212,17 @@ export const tables: Record<string, TableEntry> = {
     author: "user_id",
   },
   document_queue: { ...ofSpace, ...inner, select: "0 1 0 2 3 0", update: "0 0 0 2 2 0", delete: "0 0 0 2 2 0" },
+  // Whoever holds a row has locked a document: perch's functions decide who may.
+  document_locks: { ...inner, select: "1", insert: "1", update: "1", delete: "1", fresh: inTeam },
+  limits: {
+    ...declared,
+    app: "",
+    select: "1",
+    insert: "1",
+    update: "1",
+    delete: "1",
+    fresh: { name: "max_fields" },
+  },
   document_tables: {
     ...declared,
     app: "select",
@@ -231,7 +245,7 @@ export const tables: Record<string, TableEntry> = {
   records: {
     app: "select",
     worker: "select",
-    select: "0 1 2 2 3 1",
+    select: "0 1 2 2 3 0",
     // The view has put data together: nobody inserts into it, and Postgres says so before it looks at privileges.
     insert: "0A000",
     insertForAnybody: "0A000",

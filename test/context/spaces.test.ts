@@ -52,6 +52,106 @@ describeEachEngine("spaces", (open) => {
     await expect(t.asUser("otto", (tx) => create(tx, "x".repeat(257)))).rejects.toMatchObject({ code: "PE413" });
   });
 
+  it("are refused to a creator when anything at all is there under the id, in whichever table", async () => {
+    const columns = await t.db.query<{ relation: string; names: string[]; types: string[] }>(`
+      select c.relname as relation, array_agg(a.attname::text) as names, array_agg(format_type(a.atttypid, null)) as types
+        from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+       where c.relnamespace = 'perch'::regnamespace and c.relkind in ('r', 'p')
+         and (a.attname = 'space_id' or a.attnotnull and not a.atthasdef)
+       group by c.relname having 'space_id' = any (array_agg(a.attname))`);
+    const samples: Record<string, unknown> = {
+      text: "x",
+      bigint: 1,
+      integer: 1,
+      bytea: "\\x01",
+      jsonb: {},
+      "timestamp with time zone": "2026-01-01T00:00:00Z",
+      uuid: "00000000-0000-4000-8000-000000000001",
+    };
+    const usual = {
+      kind: "ephemeral",
+      purpose: "write",
+      role: "owner",
+      peer_id: "\\x01",
+      first: 0,
+      next: 1,
+      patch: {},
+    };
+    const undetected: string[] = [];
+    for (const { relation, names, types } of columns) {
+      const space = `used-${relation}`;
+      const row = Object.fromEntries(names.map((name, n) => [name, samples[types[n] as string]]));
+      await t.db
+        .transaction(async (tx) => {
+          const known = Object.entries(relation === "document_inbox" ? { kind: "patch", patch: {} } : usual);
+          const own = await tx.query<{ name: string }>(
+            "select attname::text as name from pg_attribute where attrelid = format('perch.%I', $1::text)::regclass",
+            [relation],
+          );
+          const fitting = known.filter(([name]) => own.some((column) => column.name === name));
+          const sample = { ...row, ...Object.fromEntries(fitting), space_id: space };
+          if (relation === "space_members") await tx.query("insert into perch.spaces values ($1, 'zoe')", [space]);
+          await tx.query(
+            `insert into perch.${relation} (${Object.keys(sample)}) select ${Object.keys(sample)}
+             from jsonb_populate_record(null::perch.${relation}, $1::jsonb)`,
+            [JSON.stringify(sample)],
+          );
+          await tx.query("set local role perch_app");
+          await tx.query("select perch.set_context(user_id => 'mallory')");
+          const refused = await failureOf(tx, (inner) => create(inner, space));
+          if ((refused as { code?: string } | undefined)?.code !== "PE409") undetected.push(relation);
+          await tx.query("select perch.create_space(space_id => 'never-used')");
+          throw new Error("undone");
+        })
+        .catch((error: Error) => expect(`${relation}: ${error.message}`).toBe(`${relation}: undone`));
+    }
+    // Receipts stand in personal spaces, which nobody creates.
+    expect(undetected).toEqual(["push_receipts"]);
+    expect(columns.length).toBeGreaterThan(15);
+  });
+
+  it("show whoever has left nothing that is written later, also not in what they made; what they wrote they may take along", async () => {
+    await t.db.query(
+      "select perch.declare_table(app_id => 'notes', table_name => 'pages', fields => '{\"title\": \"string\"}')",
+    );
+    await team(t, "secret");
+    const push = (user: string, changes: object[]) =>
+      t.asUser(user, (tx) =>
+        tx.query("select perch.push(app_id => 'notes', client_id => 'c', changes => $1::jsonb)", [
+          JSON.stringify(changes.map((change) => ({ table: "tasks", id: "t1", space_id: "secret", ...change }))),
+        ]),
+      );
+    const projected = (title: string, seq: number) =>
+      t.asWorker(async (tx) => {
+        const key = "'secret', 'notes', 'pages', 'p1'";
+        await tx.query(`select perch.claim_inbox(${key})`);
+        await tx.query(`select perch.finish_inbox(${key}, $1, '\\x01', null)`, [seq]);
+        await tx.query(`select perch.project_document(${key}, $1, $2, 10)`, [seq + 1, JSON.stringify({ title })]);
+      });
+    await push("eddy", [
+      { op: "insert", data: { title: "EDDY" } },
+      { op: "update", table: "pages", id: "p1", data: { title: "EDDY" } },
+    ]);
+    await projected("EDDY", 1);
+    await t.asUser("olga", (tx) => remove(tx, "secret", "eddy"));
+    await push("olga", [
+      { op: "update", data: { title: "OLGA", more: "OLGA" } },
+      { op: "update", table: "pages", id: "p1", data: { title: "OLGA" } },
+    ]);
+    await projected("OLGA", 3);
+    await t.asUser("eddy", async (tx) => {
+      for (const view of ["records", "stored_records", "sync_changes", "documents"])
+        expect(await tx.query(`select from perch.${view} where space_id = 'secret'`)).toEqual([]);
+      const exported = await tx.query<{ change: object }>("select perch.export_changes() as change");
+      expect(exported).toMatchObject([
+        { change: { space_id: "secret", table: "tasks", op: "insert", data: { title: "EDDY" } } },
+        // An edit of a document is kept as an update, not as values.
+        { change: { space_id: "secret", table: "pages", op: "insert", data: {} } },
+      ]);
+      expect(JSON.stringify(exported)).not.toContain("OLGA");
+    });
+  });
+
   it("that an app manages through lists cannot be taken over by creating them, only be created by one who may write", async () => {
     await t.db.query(
       "select perch.declare_table(app_id => 'notes', table_name => 'pages', fields => '{\"title\": \"string\"}')",

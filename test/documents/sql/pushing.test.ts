@@ -151,14 +151,6 @@ describeEachEngine("Documents written by SQL", (open) => {
     });
   });
 
-  it("are locked by a key that is the same on every build, and another for every list of names, trap 34", async () => {
-    const keys = await t.db.query<{ key: string }>(`
-      select perch.lock_key(k.parts)::text as key
-        from (values (array['a', 'b,c']), (array['a', 'b', 'c']), (array['a,b', 'c'])) k (parts)`);
-    expect(keys[0]?.key).toBe("5344059648075752277");
-    expect(new Set(keys.map(({ key }) => key)).size).toBe(3);
-  });
-
   it("have at most so many fields a table, however they are declared, trap 35", async () => {
     const declare = (from: number, count: number) =>
       t.db.query("select perch.declare_table('notes', 'wide', $1::jsonb)", [

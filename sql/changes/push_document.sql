@@ -1,0 +1,38 @@
+-- Lock order: see perch.push_documents, which calls this in it.
+create or replace function perch.push_document(change perch.change, app_id text, client_id text)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  taken bigint;
+  answer jsonb;
+  code text;
+  message text;
+  details text;
+begin
+  if change.op = 'delete' then
+    perform perch.delete_document(push_document.app_id, change.table_name, change.record_id, change.space_id);
+    select t.seq into taken from perch.document_tombstones t
+     where t.space_id = change.space_id and t.app_id = push_document.app_id
+       and t.table_name = change.table_name and t.record_id = change.record_id;
+  else
+    taken := perch.append_to_inbox(push_document.app_id, change.table_name, change.record_id, change.space_id, 'patch',
+      null, change.data, change.base_seq, push_document.client_id, null);
+  end if;
+  answer := jsonb_build_object('space_id', change.space_id, 'seq', taken);
+  update perch.push_receipts r set result = answer
+   where r.space_id = perch.personal_space_id(perch.current_user_id()) and r.op_id = change.op_id;
+  return jsonb_build_object('op_id', change.op_id, 'status', 'applied') || answer;
+exception when sqlstate 'PE403' or sqlstate 'PE413' or sqlstate 'PE422' then
+  get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail;
+  -- It may be tried again.
+  delete from perch.push_receipts r
+   where r.space_id = perch.personal_space_id(perch.current_user_id()) and r.op_id = change.op_id;
+  return jsonb_build_object('op_id', change.op_id, 'status', 'rejected', 'space_id', change.space_id, 'seq', null,
+    'error', jsonb_build_object('code', code, 'message', message, 'detail', details::jsonb));
+end
+$$;
+
+comment on function perch.push_document(perch.change, text, text) is
+  'Private. Carries out one change of a document table: a patch for the worker, or the deletion. Returns its result.';
