@@ -133,6 +133,6 @@ create policy may_insert on perch.owed_rings for insert to perch_owner with chec
 
 -- Whether a space id is in use (perch.space_in_use) is asked of the tables, too, that show nobody anything.
 drop policy if exists in_use on perch.owed_rings;
-create policy in_use on perch.owed_rings for select to perch_owner using (true);
+create policy in_use on perch.owed_rings for select to perch_owner using (space_id = any ((select perch.current_space_ids())::text[]));
 drop policy if exists in_use on perch.presence;
-create policy in_use on perch.presence for select to perch_owner using (true);
+create policy in_use on perch.presence for select to perch_owner using (space_id = any ((select perch.current_space_ids())::text[]));

@@ -16,4 +16,4 @@ end
 $$;
 
 comment on function perch.check_field_count(text, jsonb) is
-  'Private. PE413 when a table would have more fields than perch.max_fields.';
+  'Private. PE413 when a table would have more fields than max_fields.';

@@ -170,4 +170,4 @@ end
 $$;
 
 comment on function perch.append_encrypted(text, text, text, text, bigint, text[], boolean[], bytea[], bigint[], bigint[], jsonb[], bytea[]) is
-  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots. Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a life that has ended; PE413: the document would be over perch.max_encrypted_bytes). Errors: PE404 when the table is not declared.';
+  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots. Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a life that has ended; PE413: the document would be over max_encrypted_bytes). Errors: PE404 when the table is not declared.';

@@ -41,14 +41,39 @@ const forgetTenant = forget("app.current_tenant_id");
  * also when the login is a superuser; names the user with `perch.set_context` and the tenant with `perch.set_tenant`, for this
  * transaction only; runs `work`; commits. When `work` throws, rolls back and throws on.
  *
- * Out: what `work` returned. Errors: PE401 when user and tenant are empty or missing, PE422 and PE413 for an unusable id.
+ * Out: what `work` returned. Errors: those of `work`; PE401 when user and tenant are empty or missing, PE422 and PE413 for an unusable id.
  */
-export function withContext<T>(db: Database, context: Context, work: (tx: Transaction) => Promise<T>): Promise<T> {
-  return db.transaction(async (tx) => {
-    await enterContext(tx, context);
-    return work(tx);
-  });
+export async function withContext<T>(
+  db: Database,
+  context: Context,
+  work: (tx: Transaction) => Promise<T>,
+  options: WithContextOptions = {},
+): Promise<T> {
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await db.transaction(async (tx) => {
+        await enterContext(tx, context);
+        return work(tx);
+      });
+    } catch (error) {
+      const code = String((error as { code?: unknown } | null)?.code);
+      if (!options.retry || !undoneByOthers.has(code) || attempt === maxAttempts) throw error;
+      await new Promise((done) => setTimeout(done, Math.random() * 10 * 2 ** attempt));
+    }
+  }
 }
+
+export interface WithContextOptions {
+  /**
+   * Runs all of it again, in a new transaction, when Postgres undid it for the sake of another one (a deadlock, a serialization
+   * failure): up to five times, after a little while. So `work` must do nothing outside the transaction that may not be done twice.
+   */
+  readonly retry?: boolean;
+}
+
+/** Serialization failure and deadlock. */
+const undoneByOthers = new Set(["40001", "40P01"]);
+const maxAttempts = 5;
 
 /** What `withContext` does first, for a transaction that is open already. It lasts until the transaction ends. */
 export async function enterContext(tx: Transaction, context: Context): Promise<void> {

@@ -1,1 +1,1 @@
-export { type Context, enterContext, withContext } from "./context.js";
+export { type Context, enterContext, type WithContextOptions, withContext } from "./context.js";

@@ -28,7 +28,7 @@ export function engineLimits(settings: DocumentLimitSettings, updateBytes: numbe
   };
 }
 
-/** A limit that SQL enforces: a setting of the database, as in `alter database app set perch.max_fields = 200`. */
+/** A limit that SQL enforces, set with `perch.set_limit`. */
 export interface DatabaseLimit {
   readonly name: string;
   readonly fallback: number;
@@ -37,7 +37,7 @@ export interface DatabaseLimit {
 
 /** In: what calls `perch.setting` in sql/documents. */
 export const databaseLimits: readonly DatabaseLimit[] = [
-  { name: "perch.max_update_bytes", fallback: 16 * 2 ** 20, description: "an update, whichever way it comes" },
-  { name: "perch.max_patch_bytes", fallback: 4 * 2 ** 20, description: "a JSON patch" },
-  { name: "perch.max_fields", fallback: 1_000, description: "fields that a table may declare" },
+  { name: "max_update_bytes", fallback: 16 * 2 ** 20, description: "an update, whichever way it comes" },
+  { name: "max_patch_bytes", fallback: 4 * 2 ** 20, description: "a JSON patch" },
+  { name: "max_fields", fallback: 1_000, description: "fields that a table may declare" },
 ];

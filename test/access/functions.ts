@@ -210,6 +210,7 @@ const documents: Record<string, FunctionEntry> = {
     "null null null 42501 yes null",
   ),
   is_long: piece("perch_worker"),
+  record_size: piece("perch_worker"),
   fold_document: worker(`perch.fold_document(${key}, '\\x04', 4)`, "yes", "no no no yes yes no"),
   document_fields: worker("perch.document_fields('notes', 'pages') is not null", "yes", "yes"),
   enqueue_document: piece("perch_worker"),
@@ -257,9 +258,9 @@ const presence: Record<string, FunctionEntry> = {
   presence_news: worker(
     `(select count(*) from perch.presence_news('00000000-0000-4000-8000-00000000000f', after_change => 0))`,
     "1",
-    "0",
+    "0 0 1 1 1 0",
   ),
-  presence_of: worker(`(select count(*) from perch.presence_of(${key}, kind => 'persisted'))`, "1", "0"),
+  presence_of: worker(`(select count(*) from perch.presence_of(${key}, kind => 'persisted'))`, "1", "0 0 1 1 1 0"),
   put_presence: worker(
     `perch.put_presence(${node}, '{team}', '{notes}', '{pages}', '{fresh}', '{ephemeral}', '{a}', '{a}', '{1}', '{1000}') > 0`,
     "yes",

@@ -97,7 +97,7 @@ export const tables: Record<string, TableEntry> = {
   },
   // Perch's own: what it counts is in the log, whose policies decide.
   space_heads: { ...inner, select: "3", insert: "1", update: "1", delete: "1", fresh: { space_id: "fresh" } },
-  owed_rings: { ...inner, select: "1", insert: "1", update: "0", delete: "0", fresh: { seq: 99 } },
+  owed_rings: { ...inner, select: "0 0 1 1 1 0", insert: "1", update: "0", delete: "0", fresh: { seq: 99 } },
   watch: {
     ...inner,
     select: "1",
@@ -135,7 +135,15 @@ export const tables: Record<string, TableEntry> = {
   },
   encrypted_reaches: { ...ofSpace, ...inner, select: "0 0 1 1 1 0", update: "0 0 0 1 1 0", delete: "0 0 0 1 1 0" },
   // Of the gateway, which has authorised whoever it shows them to.
-  presence: { ...inner, select: "1", insert: "x", update: "0", delete: "0", fresh: inTeam, insertForAll: "1" },
+  presence: {
+    ...inner,
+    select: "0 0 1 1 1 0",
+    insert: "x",
+    update: "0",
+    delete: "0",
+    fresh: inTeam,
+    insertForAll: "1",
+  },
   presence_head: {
     ...inner,
     select: "0",

@@ -41,10 +41,6 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
   );
   await t.db.query("select perch.set_schema_version(app_id => 'todo', table_name => 'lists', current_version => 2)");
   await t.db.query("select perch.set_limit('prune_batch', 2000)");
-  await t.db.query(
-    "insert into perch.document_locks (space_id, app_id, table_name, record_id, purpose) values ('team', 'notes', 'pages', 'olga-in-team', 'write')",
-  );
-  await t.db.query("insert into perch.owed_rings (space_id, seq) values ('team', 1)");
   await t.asUser("olga", async (tx) => {
     await tx.query("select perch.create_space(space_id => 'team')");
     await tx.query("select perch.set_space_member(space_id => 'team', user_id => 'eddy', role => 'editor')");
@@ -52,6 +48,10 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
     await tx.query("select perch.set_space_member(space_id => 'team', user_id => 'rudi', role => 'editor')");
   });
   await t.asUser("otto", (tx) => tx.query("select perch.create_space(space_id => 'elsewhere')"));
+  await t.db.query(
+    "insert into perch.document_locks (space_id, app_id, table_name, record_id, purpose) values ('team', 'notes', 'pages', 'olga-in-team', 'write')",
+  );
+  await t.db.query("insert into perch.owed_rings (space_id, seq) values ('team', 1)");
   for (const [user, space] of [
     ["olga", "team"],
     ["rudi", "team"],

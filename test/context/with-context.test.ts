@@ -1,7 +1,7 @@
-import { expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { withContext } from "../../src/context/index.js";
 import type { Transaction } from "../../src/database/types.js";
-import { describeEachEngine } from "../support/databases.js";
+import { describeEachEngine, postgres } from "../support/databases.js";
 
 const spacesSeen = async (tx: Transaction) =>
   (await tx.query<{ space_id: string }>("select space_id from perch.spaces order by space_id")).map((s) => s.space_id);
@@ -138,5 +138,50 @@ describeEachEngine("withContext", (open) => {
     await expect(withContext(t.db, { userId: "" }, never)).rejects.toMatchObject({ code: "PE401" });
     await expect(withContext(t.db, { tenantId: "" }, never)).rejects.toMatchObject({ code: "PE401" });
     await expect(withContext(t.db, {} as { userId: string }, never)).rejects.toMatchObject({ code: "PE401" });
+  });
+});
+
+describe("withContext on transactions that undo each other", () => {
+  const open = postgres(18);
+  it("is run again when it is told that it may be, and throws otherwise", async () => {
+    const t = await open();
+    const push = (space: string) => (tx: Transaction) =>
+      tx.query("select perch.push(app_id => 'a', client_id => 'c', changes => $1::jsonb)", [
+        JSON.stringify([{ op: "insert", table: "t", id: "x", space_id: space }]),
+      ]);
+    await withContext(t.db, { userId: "ada" }, async (tx) => {
+      for (const space of ["lab", "den"]) await tx.query("select perch.create_space(space_id => $1)", [space]);
+    });
+    /** Two calls each, in opposite orders: both wait at the second for the other's first, when they get there together. */
+    async function cross(retry: boolean): Promise<{ refused: unknown[]; runs: number }> {
+      let runs = 0;
+      let arrived = 0;
+      let meet: (() => void) | undefined;
+      const met = new Promise<void>((resolve) => {
+        meet = resolve;
+      });
+      const both = await Promise.allSettled(
+        [
+          ["lab", "den"],
+          ["den", "lab"],
+        ].map(([first = "", second = ""]) =>
+          withContext(
+            t.db,
+            { userId: "ada" },
+            async (tx) => {
+              runs++;
+              await push(first)(tx);
+              if (++arrived >= 2) meet?.();
+              await met;
+              await push(second)(tx);
+            },
+            { retry },
+          ),
+        ),
+      );
+      return { refused: both.flatMap((one) => (one.status === "rejected" ? [one.reason.code] : [])), runs };
+    }
+    expect(await cross(false)).toEqual({ refused: ["40P01"], runs: 2 });
+    expect(await cross(true)).toEqual({ refused: [], runs: 3 });
   });
 });

@@ -14,7 +14,7 @@ test("the list of the database's limits is what its functions ask for", () => {
   for (const file of readdirSync("sql/documents")) {
     const text = readFileSync(`sql/documents/${file}`, "utf8");
     for (const [, name, fallback] of text.matchAll(/perch\.setting\('(\w+)', (\d+)\)/g))
-      asked.set(`perch.${name}`, Number(fallback));
+      asked.set(String(name), Number(fallback));
   }
   expect(new Map(databaseLimits.map(({ name, fallback }) => [name, fallback]))).toEqual(asked);
 });

@@ -204,7 +204,7 @@ interface Refused {
 const reasons: Record<string, string> = {
   PE401: "the update has no author",
   PE403: "this user may not write this space",
-  PE413: "the update is over the limit of the database (perch.max_update_bytes)",
+  PE413: "the update is over the limit of the database (max_update_bytes)",
 };
 
 function refusal(code: string): PerchError {
