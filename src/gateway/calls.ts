@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { withContext } from "../context/index.js";
 import type { Database } from "../database/types.js";
-import { maxPageSize, parsed } from "./shapes.js";
+import { maxPageSize, parsedBody } from "./shapes.js";
 import type { Identity } from "./tokens.js";
 
 /** The body is the argument $1, as text: what JavaScript would round, the database reads exactly. */
@@ -17,7 +17,7 @@ const pageSize = z.int().min(1).max(maxPageSize).nullish();
 
 /**
  * The SQL functions that are reached by HTTP: the shape of the body, how each argument is read from it, and which of them have no
- * default in SQL, so that they are passed even when they are null.
+ * default in SQL, so that they are passed even when they are null; and which may be long.
  */
 export const calls = {
   push: {
@@ -29,6 +29,7 @@ export const calls = {
     }),
     arguments: { app_id: text, changes: json, client_id: text },
     passed: ["client_id"],
+    large: ["changes"],
   },
   pull: {
     sql: "perch.pull_text",
@@ -49,6 +50,7 @@ export const calls = {
       schema_versions: json,
     },
     passed: [],
+    large: ["cursor"],
   },
   snapshot: {
     sql: "perch.snapshot_records",
@@ -71,6 +73,7 @@ export const calls = {
       schema_versions: json,
     },
     passed: [],
+    large: ["cursor"],
   },
 } as const;
 
@@ -86,8 +89,8 @@ export function isCallName(name: string): name is CallName {
  * function returned, as JSON text. Errors: PE422 when the body is of another shape; what the function raises.
  */
 export async function call(db: Database, name: CallName, body: string, identity: Identity): Promise<string> {
-  const { sql, body: shape, arguments: readers, passed } = calls[name];
-  const given = parsed(shape as z.ZodType<Record<string, unknown>>, body);
+  const { sql, body: shape, arguments: readers, passed, large } = calls[name];
+  const given = await parsedBody(shape as z.ZodType<Record<string, unknown>>, body, large);
   const isPassed = (argument: string) =>
     (given[argument] ?? null) !== null || (passed as readonly string[]).includes(argument);
   const named = Object.entries(readers)

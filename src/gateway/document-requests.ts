@@ -6,7 +6,7 @@ import type { LiveDocuments } from "../documents/live.js";
 import { readLiveDocument } from "../documents/reading.js";
 import { isPerchErrorCode, PerchError } from "../errors.js";
 import type { GatewaySettings } from "./settings.js";
-import { parsed } from "./shapes.js";
+import { parsedBody } from "./shapes.js";
 import type { Identity } from "./tokens.js";
 
 /** The parts of /v1/documents/{space}/{app}/{table}/{record}. */
@@ -187,7 +187,7 @@ export function createDocumentRequests({ db, live, settings }: DocumentRequestSe
   }
 
   async function patch(identity: Identity, parts: DocumentParts, body: string) {
-    parsed(patchBody, body);
+    await parsedBody(patchBody, body, ["patch"]);
     const { spaceId, appId, tableName, recordId } = parts;
     const [pushed] = await withContext(db, identity, (tx) =>
       tx.query<{ seq: number; space_id: string }>(patchSql, [appId, tableName, recordId, spaceId, body]),

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import { PerchError } from "../errors.js";
+import { jsonMembers } from "../lib/json-outline.js";
 
 /** What perch.pull takes. */
 export const maxPageSize = 10_000;
@@ -14,6 +15,51 @@ export function parsed<T extends z.ZodType>(shape: T, text: string, what = "body
   }
   return shaped(shape, value, what);
 }
+
+/** What is parsed at once: JSON of this length takes a few milliseconds, whatever it consists of. */
+const parsedLength = 64 * 1024;
+/** Of a body that is longer. */
+const maxMembers = 64;
+
+/**
+ * The same for a body, which may be long. In a long one the members named as `large` are taken to be what they begin as, and left to
+ * the database to read; all others together must be short. Errors: also PE413.
+ */
+export async function parsedBody<T extends z.ZodType>(
+  shape: T,
+  text: string,
+  large: readonly string[],
+): Promise<z.output<T>> {
+  if (text.length <= parsedLength) return parsed(shape, text);
+  const members = await jsonMembers(text, maxMembers);
+  if (members === undefined) {
+    throw new PerchError("PE422", `the body is not JSON, or no object of at most ${maxMembers} members`);
+  }
+  const value: Record<string, unknown> = {};
+  let left = parsedLength;
+  for (const { name = "", start, end } of members) {
+    const opening = text[start];
+    if (large.includes(name) && (opening === "[" || opening === "{")) {
+      value[name] = opening === "[" ? [] : {};
+      continue;
+    }
+    left -= end - start;
+    if (left < 0) {
+      throw new PerchError(
+        "PE413",
+        `what stands beside ${large.join(", ")} in the body is over ${parsedLength} bytes`,
+        {
+          limit: "body_members_bytes",
+          max: parsedLength,
+        },
+      );
+    }
+    Object.defineProperty(value, name, { ...plain, value: parsed(z.unknown(), text.slice(start, end)) });
+  }
+  return shaped(shape, text.trimStart().startsWith("[") ? [] : value, "body");
+}
+
+const plain = { enumerable: true, writable: true, configurable: true };
 
 /** The same for a value. */
 export function shaped<T extends z.ZodType>(shape: T, value: unknown, what: string): z.output<T> {

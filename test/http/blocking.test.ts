@@ -1,0 +1,80 @@
+import { once } from "node:events";
+import { request } from "node:http";
+import { expect, it, onTestFinished } from "vitest";
+import { askProbe, probeArgs } from "../../scripts/support/loop-probe.js";
+import { perchProcess } from "../../scripts/support/perch-process.js";
+import { postgres } from "../support/databases.js";
+
+const open = postgres();
+
+const megabytes = 8 * 2 ** 20 - 200;
+const repeated = (text: string, ending = "") =>
+  text.repeat(Math.floor((megabytes - ending.length) / text.length)) + ending;
+const names = (count: number) => Array.from({ length: count }, (_, n) => `"${n.toString(36)}":0`).join();
+
+/** Bodies as long as they may be, of whatever takes a parser longest. */
+const values: Record<string, () => string> = {
+  zeros: () => `[${repeated("0,", "0]")}`,
+  brackets: () => repeated("["),
+  objects: () => `[${repeated("{},", "0]")}`,
+  "nested objects": () => repeated('{"a":'),
+  names: () => `{${names(700_000)}}`,
+  letters: () => `"${repeated("a", '"')}`,
+  quotes: () => `"${repeated('\\"', '"')}`,
+  "letters of three bytes": () => `"${"€".repeat(2_700_000)}"`,
+};
+const places: Record<string, readonly [string, string, (value: string) => string]> = {
+  push: ["POST", "/v1/push", (value) => `{"app_id":"a","changes":${value}}`],
+  pull: ["POST", "/v1/pull", (value) => `{"app_id":"a","tables":${value}}`],
+  cursor: ["POST", "/v1/pull", (value) => `{"app_id":"a","cursor":${value}}`],
+  snapshot: ["POST", "/v1/snapshot", (value) => `{"app_id":"a","schema_versions":${value}}`],
+  patch: ["PATCH", "/v1/documents/~/app/notes/n1", (value) => `{"patch":${value}}`],
+  "bare value": ["POST", "/v1/push", (value) => value],
+};
+
+it("no request keeps the process from everybody else for long, whatever is in it", async () => {
+  const { url = "" } = await open();
+  const perch = await perchProcess({ nodeArgs: probeArgs, env: { DATABASE_URL: url } });
+  onTestFinished(() => perch.kill());
+  await perch.start();
+  const send = async (method: string, path: string, body: Buffer, headers: Record<string, string> = {}) => {
+    const asked = request(perch.httpUrl + path, { method, headers: { authorization: "Bearer eve", ...headers } });
+    asked.end(body);
+    const [answer] = await once(asked, "response");
+    let length = 0;
+    for await (const chunk of answer) length += chunk.length;
+    expect(length, `the answer to ${path}`).toBeLessThan(200_000);
+  };
+
+  const slow: string[] = [];
+  /** By the best of a few: a garbage collection may come at any time. */
+  async function check(name: string, ask: () => Promise<void>): Promise<void> {
+    const late: number[] = [];
+    while (late.length < 3 && Math.min(...late) > 50) {
+      await askProbe(perch);
+      await ask();
+      late.push((await askProbe(perch)).busiest);
+    }
+    if (Math.min(...late) > 50) slow.push(`${name}: ${late.map(Math.round).join(", ")} ms`);
+  }
+
+  for (const [place, [method, path, bodyOf]] of Object.entries(places)) {
+    for (const [kind, value] of Object.entries(values)) {
+      // All go the same way; what differs is by whom the members are read.
+      if (place !== "push" && !["names", "brackets"].includes(kind)) continue;
+      const body = Buffer.from(bodyOf(value()));
+      await check(`${place} of ${kind}`, () => send(method, path, body));
+    }
+  }
+  const parameters = Array.from({ length: 15_000 }, (_, n) => `${n.toString(36)}=`).join("&");
+  await check("parameters", () => send("GET", `/v1/changes?${parameters}`, Buffer.alloc(0)));
+  await check("a cursor", () => send("GET", `/v1/changes?app_id=a&cursor=${"[".repeat(60_000)}`, Buffer.alloc(0)));
+  await check("a last event id", () =>
+    send("GET", "/v1/changes?app_id=a", Buffer.alloc(0), { "last-event-id": "A".repeat(60_000) }),
+  );
+  await check("a token", () =>
+    send("POST", "/v1/pull", Buffer.from("{}"), { authorization: `Bearer ${"a.".repeat(4_000)}` }),
+  );
+  await check("slashes", () => send("GET", `/${"/".repeat(60_000)}`, Buffer.alloc(0)));
+  expect(slow).toEqual([]);
+}, 300_000);

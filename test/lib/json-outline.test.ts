@@ -1,0 +1,67 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { jsonMembers } from "../../src/lib/json-outline.js";
+
+const pieces = async (text: string) =>
+  (await jsonMembers(text, 1_000))?.map(({ name, start, end }) => [name, text.slice(start, end)]);
+
+describe("the outline of JSON", () => {
+  it("has the members that JSON.parse finds, whatever is in them and however they are spaced", async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.jsonValue(), fc.constantFrom(0, 1, "\t\n"), async (value, space) => {
+        const text = ` ${JSON.stringify(value, null, space)}\n`;
+        const found = await pieces(text);
+        if (typeof value !== "object" || value === null) expect(found).toBeUndefined();
+        else if (Array.isArray(value))
+          expect(found?.map(([, each]) => JSON.parse(each ?? ""))).toEqual(JSON.parse(text));
+        else {
+          const read = found?.map(([name, each]) => [name, JSON.parse(each ?? "")]);
+          expect(Object.fromEntries(read ?? [])).toEqual(JSON.parse(text));
+        }
+      }),
+    );
+  });
+
+  it("keeps every letter of a member, and finds one by its name however that is written", async () => {
+    expect(await pieces('{"a\\u0062" : 1.0e400 ,"x":"\\\\\\"}]",  "__proto__":[ ]}')).toEqual([
+      ["ab", "1.0e400"],
+      ["x", '"\\\\\\"}]"'],
+      ["__proto__", "[ ]"],
+    ]);
+    expect([await pieces("[]"), await pieces("{ }")]).toEqual([[], []]);
+  });
+
+  it.each([
+    "",
+    "1",
+    "null",
+    "[",
+    "{",
+    '{"a":1',
+    "[1,]",
+    "[,1]",
+    '{"a"}',
+    "{1:2}",
+    "[1] 2",
+    '"[]"',
+    '{"\\x":1}',
+    "]",
+    '["',
+  ])("is none of %s", async (text) => expect(await pieces(text)).toBeUndefined());
+
+  it("takes no more than a turn of the event loop at once, of whatever is sent", async () => {
+    const megabytes = 4 * 2 ** 20;
+    for (const text of [
+      `[${"0,".repeat(megabytes)}0]`,
+      `{"a":${"[".repeat(megabytes)}`,
+      `["${'\\\\\\"'.repeat(megabytes)}"]`,
+    ]) {
+      let turns = 0;
+      const counting = setInterval(() => turns++, 0);
+      await jsonMembers(text, 10_000_000);
+      clearInterval(counting);
+      expect(turns).toBeGreaterThan(3);
+    }
+    expect(await jsonMembers(`[${"0,".repeat(10)}0]`, 10)).toBeUndefined();
+  });
+});
