@@ -26,6 +26,10 @@ declare
   longs_before text[];
   longs text[];
   moves boolean;
+  -- Each time the tail has grown by so much a worker is asked to look at it: it folds what is too long.
+  fold_every constant bigint := 1000;
+  fold_bytes constant bigint := 262144;
+  is_long boolean;
   placed bigint;
   maker text;
   changed text[];
@@ -52,7 +56,8 @@ begin
    where d.space_id = write_document.space_id and d.app_id = write_document.app_id
      and d.table_name = write_document.table_name and d.record_id = write_document.record_id
      and d.merged_seq = after_seq and d.life_seq <= after_seq and (is_whole or d.projected_seq = d.merged_seq and not is_new)
-  returning d.head_seq, d.created_by into placed, maker;
+  returning d.head_seq, d.created_by, d.tail_count % fold_every = 0 or d.tail_bytes / fold_bytes > (d.tail_bytes - octet_length(write_document.update)) / fold_bytes
+       into placed, maker, is_long;
   if placed is null and is_whole then
     -- New, or again after a deletion; somebody else may be making it at the same time, then this waits for their commit.
     insert into perch.documents as d
@@ -135,6 +140,9 @@ begin
     delete from perch.document_queue q
      where q.space_id = write_document.space_id and q.app_id = write_document.app_id
        and q.table_name = write_document.table_name and q.record_id = write_document.record_id;
+  end if;
+  if is_long then
+    perform perch.enqueue_document(write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id);
   end if;
   ignored := set_config('role', role_before, true);
   return placed;

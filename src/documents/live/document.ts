@@ -1,6 +1,7 @@
 import type { Database } from "../../database/types.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
+import type { ServerPeers } from "../server-peers.js";
 import type { Appender } from "./appender.js";
 import { createAppends } from "./appends.js";
 import type { Backfills, Exported } from "./backfills.js";
@@ -68,6 +69,7 @@ export interface DocumentParts {
   readonly refresher: Refresher;
   readonly budgets: Budgets;
   readonly backfills: Backfills;
+  readonly peers: ServerPeers;
   readonly warming: Warming;
   warn(message: string, error: unknown, document: string): void;
   committed(document: Document, notice: CommitNotice): void;
@@ -148,6 +150,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     news,
     backfills: parts.backfills,
     loader,
+    peers: parts.peers,
   });
 
   const idle = () => state.importing === 0 && state.ready.length === 0 && !state.storing;

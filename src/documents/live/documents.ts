@@ -1,6 +1,7 @@
 import type { Database } from "../../database/types.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
+import { createServerPeers } from "../server-peers.js";
 import { type AppenderOptions, createAppender } from "./appender.js";
 import { createBackfills } from "./backfills.js";
 import { createBudgets } from "./budgets.js";
@@ -38,6 +39,7 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
   const refresher = createRefresher(db);
   const budgets = createBudgets();
   const backfills = createBackfills();
+  const peers = createServerPeers();
   const warming = createWarming(engine.stats().threads);
   const documents = new Map<string, Document>();
   const opening = new Map<string, Promise<Document>>();
@@ -68,6 +70,7 @@ export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOption
       refresher,
       budgets,
       backfills,
+      peers,
       warming,
       warn,
       committed: (committed, notice) => tell(committedListeners, committed, notice),

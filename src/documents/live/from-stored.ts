@@ -18,6 +18,9 @@ const minTailBytes = 64 * 1024;
 /** A client spends some 30 ms more on a thousand small updates than on one that has them all, which an engine would have to make. */
 const maxTailUpdates = 2_000;
 
+/** The same where there are many peers: each update takes a client time by their number. An engine makes one piece of them all. */
+const maxTailWork = 500_000;
+
 /**
  * What a reader at `version` (encoded) lacks of what is stored, or more. Out: undefined where an engine has to tell: the reader knows
  * a part of the snapshot; the tail is long; nobody noted the snapshot's version; the reader's version does not look like one.
@@ -28,7 +31,7 @@ export function fromStored(stored: VersionedDocument, version: Uint8Array): Expo
   if (isLong(stored) || (last && last.ends === null)) return undefined;
   const theirs = decodeVersionMap(version);
   const base = snapshotVersion(stored);
-  if (!theirs || !base) return undefined;
+  if (!theirs || !base || base.size * updates.length > maxTailWork) return undefined;
   const exported = (lacking: readonly Uint8Array[]) => ({ version: versionOf(base, updates), updates: lacking });
   if (theirs.size === 0) {
     const tail = updates.map(({ payload }) => payload);

@@ -1,6 +1,7 @@
 import type { Queryable } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentEngine } from "../loro/engine.js";
+import { afterWriting, type ServerPeer, type ServerPeers } from "../server-peers.js";
 import type { Backfills, Exported } from "./backfills.js";
 import { innocentAttempts, isLost } from "./content.js";
 import { fromStored } from "./from-stored.js";
@@ -17,6 +18,7 @@ export interface HoldParts {
   readonly news: DocumentNews;
   readonly backfills: Backfills;
   readonly loader: Loader;
+  readonly peers: ServerPeers;
 }
 
 /** What can be done with a document by whoever has it for himself. */
@@ -35,6 +37,8 @@ export interface Hold extends HeldDocument {
 export function createHold(state: DocumentState, parts: HoldParts): Hold {
   const { db, engine, news, backfills, loader } = parts;
   const { id, key, content } = state;
+  /** Those of the merge under way. */
+  let peers: readonly ServerPeer[] = [];
 
   async function retrying<T>(load: () => Promise<void>, use: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
@@ -123,6 +127,7 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
         await content.follow(merged);
       };
       await follow(tx, within);
+      peers = parts.peers.take(id);
       /** What is refused may have been written for fields that were declared after the copy was loaded. */
       const trying = async <T>(use: () => Promise<T>): Promise<T> => {
         try {
@@ -143,7 +148,8 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
           return { update: stored, ends: result.ends };
         },
         async applyPatch(patch, base) {
-          const { update, ends } = await trying(() => content.call("patch", [patch, base]));
+          const { update, ends } = await trying(() => content.call("patch", [patch, base, { peers }]));
+          peers = afterWriting(peers, ends);
           if (!update) return { update: null, ends: null };
           merged.push(update);
           return { update, ends };
@@ -152,10 +158,13 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
       return work(session);
     },
     async merged(committed) {
+      const used = peers;
+      peers = [];
       if (!committed) {
         content.discard();
         return;
       }
+      parts.peers.give(id, used);
       const before = state.position;
       try {
         const [latest] = await readNews(db, [{ key, afterSeq: before }]);

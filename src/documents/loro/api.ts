@@ -1,3 +1,4 @@
+import type { ServerPeer } from "../server-peers.js";
 import type { DocumentSchema } from "./fields.js";
 
 export interface Version {
@@ -18,6 +19,11 @@ export type PatchBase =
   | { ends: Ends }
   /** What the document consisted of then: its version is read off the blobs' headers, none is decoded. */
   | { snapshot: Uint8Array | null; updates: readonly Uint8Array[] };
+
+export interface WriteOptions {
+  /** Peers of perch's own that nobody else writes under meanwhile (see server-peers.ts): one of them is used, if it may, or a new one. */
+  readonly peers?: readonly ServerPeer[];
+}
 
 /**
  * What an engine thread can do with documents. `id` names one document; the caller uses the same string as the shard key.
@@ -82,7 +88,7 @@ export interface DocumentThreadApi {
     id: string,
     patch: string | object,
     base: PatchBase,
-    show?: boolean,
+    options?: WriteOptions & { readonly show?: boolean },
   ): { update: Uint8Array | null; ends: Ends; data: Record<string, unknown> | null };
   /** The plain JSON of the document as it was at a version, of every field declared now. Errors: PE422 when it never had that version. */
   projectAt(id: string, version: Ends): { data: Record<string, unknown> };
@@ -90,7 +96,7 @@ export interface DocumentThreadApi {
    * Sets the document back to what it was at a version, by new operations. Out, and what to do with it: as with `patch`.
    * Errors: PE422 when it never had that version.
    */
-  revert(id: string, version: Ends): { update: Uint8Array | null; ends: Ends };
+  revert(id: string, version: Ends, options?: WriteOptions): { update: Uint8Array | null; ends: Ends };
   drop(id: string): void;
   /** Documents held, and their estimated size. */
   stats(): { documents: number; estimatedBytes: number };

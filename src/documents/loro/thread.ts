@@ -4,7 +4,8 @@ import * as loro from "loro-crdt";
 import { LoroDoc, type PeerID, type VersionVector } from "loro-crdt";
 import { serve, transferring } from "../../engine/thread.js";
 import { PerchError } from "../../errors.js";
-import type { DocumentThreadApi, Ends, PatchBase } from "./api.js";
+import type { ServerPeer } from "../server-peers.js";
+import type { DocumentThreadApi, Ends, PatchBase, WriteOptions } from "./api.js";
 import { createCache, type HeldDocument } from "./cache.js";
 import { takeInChecked } from "./check.js";
 import { checkEnvelope, modeOf } from "./envelope.js";
@@ -22,7 +23,7 @@ import { checkReuse } from "./reuse.js";
 import { addSpan, blobPeers, blobSpans, countAll, countNew, type Spans } from "./spans.js";
 import { maxTypedBytes } from "./typing.js";
 import { checkPatch } from "./values.js";
-import { atVersion, decodeVersion, encodedVersion } from "./version.js";
+import { atVersion, decodeVersion, earlierVersion, encodedVersion } from "./version.js";
 import { projectAt, revertTo } from "./versions.js";
 
 const limits = workerData as DocumentLimits;
@@ -39,6 +40,7 @@ function load(
   const doc = decoding(() => {
     const loaded = snapshot === null ? new LoroDoc() : LoroDoc.fromSnapshot(snapshot);
     const operations = updates.map(asOperations);
+    warmUp(loaded);
     mergeAll(loaded, operations, countAll(operations));
     return loaded;
   });
@@ -53,6 +55,14 @@ function load(
     storedBytes,
   });
   return { version: encodedVersion(doc) };
+}
+
+/**
+ * Of a document of many changes Loro works out, once, which of them was made after which: seconds where there are a hundred thousand. That is
+ * part of loading, which may take long; otherwise somebody's keystroke would pay for it, and be taken for what is wrong.
+ */
+function warmUp(doc: LoroDoc): void {
+  for (const last of doc.oplogFrontiers()) doc.frontiersToVV(doc.getChangeAt(last).deps).free();
 }
 
 function importUpdates(id: string, given: readonly Uint8Array[]) {
@@ -182,11 +192,17 @@ function inspect(doc: LoroDoc, updates: readonly Uint8Array[]): void {
   });
 }
 
+/** From so many changes on a document is given whole as a snapshot, which is larger than its updates while they are few. */
+const manyChanges = 1_000;
+
 function exportFrom(id: string, version: Uint8Array) {
   const { doc } = cache.get(id);
   const updates = withHandle(decodeVersion(version), (theirs) => {
     const order = withHandle(doc.oplogVersion(), (ours) => ours.compare(theirs));
-    return order === 0 || order === -1 ? [] : [doc.export({ mode: "update", from: theirs })];
+    if (order === 0 || order === -1) return [];
+    // Importing many changes takes a client time by their number times that of the peers; a snapshot it takes as it is.
+    if (theirs.length() === 0 && doc.changeCount() > manyChanges) return [doc.export({ mode: "snapshot" })];
+    return [doc.export({ mode: "update", from: theirs })];
   });
   return transferring({ updates, version: encodedVersion(doc) }, updates);
 }
@@ -197,37 +213,50 @@ function snapshot(id: string) {
   return transferring({ snapshot: bytes, version: encodedVersion(doc) }, [bytes]);
 }
 
-function patch(id: string, value: string | object, base: PatchBase, show = false) {
+function patch(
+  id: string,
+  value: string | object,
+  base: PatchBase,
+  { show = false, peers = [] }: WriteOptions & { show?: boolean } = {},
+) {
   const { doc, schema } = cache.get(id);
   const checked = checkPatch(schema, typeof value === "string" ? parsePatch(value) : value, limits.depth);
-  const written = write(id, base, () => applyPatch(doc, checked, limits));
+  const written = write(id, base, peers, () => applyPatch(doc, checked, limits));
   const fields = Object.fromEntries(checked.map(({ name, kind }) => [name, kind]));
   return { ...written, data: show ? project(doc, fields) : null };
 }
 
-function revert(id: string, ends: Ends) {
-  return write(id, "head", (held) => revertTo(held, ends, limits));
+function revert(id: string, ends: Ends, { peers = [] }: WriteOptions = {}) {
+  return write(id, "head", peers, (held) => revertTo(held, ends, limits));
 }
 
-/** New operations of a writer of their own, at a version of the document: what they are as an update. */
-function write(id: string, base: PatchBase, edit: (held: HeldDocument) => void) {
+/** New operations at a version of the document, under one of `peers` that may write there, else under a new one: as an update. */
+function write(id: string, base: PatchBase, peers: readonly ServerPeer[], edit: (held: HeldDocument) => void) {
   const held = cache.get(id);
   const { doc } = held;
   checkSize(held, 0);
   return orDrop(id, () => {
-    const peer = randomPeer();
-    // One writer, one peer id, never used again: two writers under one id diverge without a word.
-    atVersion(doc, base, () => {
+    const head = doc.oplogVersion();
+    const version = earlierVersion(head, base);
+    // See server-peers.ts. The version is part of what the document has: where it has all of a peer's, it has all there is.
+    const isWhole = ({ peer, end }: ServerPeer, known: VersionVector) => known.get(peer as PeerID) === end;
+    const known = peers.find((one) => isWhole(one, head) && (version === undefined || isWhole(one, version)));
+    head.free();
+    const peer = (known?.peer as PeerID | undefined) ?? randomPeer();
+    const start = known?.end ?? 0;
+    atVersion(doc, version, () => {
       doc.setPeerId(peer);
       edit(held);
       doc.commit();
     });
-    // Nobody builds on the writer's last operation yet, so it is one of the document's frontiers. (Versions name every peer there
-    // ever was: as many as there were patches.)
-    const last = doc.oplogFrontiers().find((operation) => operation.peer === peer);
-    if (last === undefined) return { update: null, ends: {} };
-    const end = last.counter + 1;
-    const update = doc.export({ mode: "updates-in-range", spans: [{ id: { peer, counter: 0 }, len: end }] });
+    version?.free();
+    // Nobody builds on the writer's last operation yet, so it is one of the document's frontiers.
+    const end = (doc.oplogFrontiers().find((operation) => operation.peer === peer)?.counter ?? -1) + 1;
+    if (end <= start) return { update: null, ends: {} };
+    const update = doc.export({
+      mode: "updates-in-range",
+      spans: [{ id: { peer, counter: start }, len: end - start }],
+    });
     cache.grow(id, update.length);
     return { update, ends: { [peer]: end } };
   });

@@ -19,26 +19,30 @@ export function decodeVersion(bytes: Uint8Array): VersionVector {
 }
 
 /**
- * Runs `edit` with the document as it was at `base`; what it commits is concurrent with everything since, and merged when it
- * returns. Errors: PE422 when the document never had that version. After an error the document may be left at the base.
+ * Runs `edit` with the document as it was at `base`, an earlier version, or as it is; what it commits is concurrent with everything
+ * since, and merged when it returns. After an error the document may be left at the base.
  */
-export function atVersion(doc: LoroDoc, base: PatchBase, edit: () => void): void {
-  const version = baseVersion(base);
-  const order = version && withHandle(doc.oplogVersion(), (head) => version.compare(head));
-  if (version === undefined || order === 0) {
-    version?.free();
+export function atVersion(doc: LoroDoc, base: VersionVector | undefined, edit: () => void): void {
+  if (base === undefined) {
     edit();
     return;
   }
-  if (order !== -1)
-    throw new PerchError("PE422", "the patch's base is no earlier version of the document", { reason: "base" });
   // A checkout of the document itself, not of a fork: a fork costs several times as much, and the import on top.
   doc.setDetachedEditing(true);
-  doc.checkout(doc.vvToFrontiers(version));
-  version.free();
+  doc.checkout(doc.vvToFrontiers(base));
   edit();
   doc.checkoutToLatest();
   doc.setDetachedEditing(false);
+}
+
+/** The version that `base` names, undefined when that is the head. Errors: PE422 when the document never had it. */
+export function earlierVersion(head: VersionVector, base: PatchBase): VersionVector | undefined {
+  const version = baseVersion(base);
+  const order = version?.compare(head);
+  if (order === -1) return version;
+  version?.free();
+  if (version === undefined || order === 0) return undefined;
+  throw new PerchError("PE422", "the patch's base is no earlier version of the document", { reason: "base" });
 }
 
 /** The version `base` names, undefined for the head. Every stored blob is whole, so the ends of their spans add up to it. */

@@ -3,6 +3,7 @@ import { type DocumentAddress, type DocumentKey, documentId } from "../key.js";
 import type { Ends } from "../loro/api.js";
 import { createDocumentEngine, type DocumentEngine } from "../loro/engine.js";
 import { patchBase } from "../patch-base.js";
+import { afterWriting, createServerPeers, type ServerPeer } from "../server-peers.js";
 import { type DocumentVersion, documentVersions, type VersionsOptions, versionAt } from "../versions.js";
 import { type Ahead, createCopy, type DocumentCopy, type View } from "./copy.js";
 import { handOut, type Projection, projectChanged, projectWhole, type Shown } from "./shown.js";
@@ -40,6 +41,7 @@ export class DocumentStore {
   readonly #ownsEngine: boolean;
   readonly #maxDocuments: number;
   readonly #hooks: DocumentHooks;
+  readonly #peers = createServerPeers();
   readonly #name = `store ${++stores}: `;
   /** In the order of their last use, the longest ago first. */
   readonly #copies = new Map<string, { key: DocumentKey; copy: DocumentCopy }>();
@@ -65,7 +67,8 @@ export class DocumentStore {
     return this.#write(tx, address, options, async ({ key, userId }) => {
       const request = { key, seq: 0, userId, merged: [] };
       const base = baseSeq === undefined ? "head" : await asWorker(tx, () => patchBase(tx, { ...request, baseSeq }));
-      return (id) => this.#engine.call(id, "patch", [id, patch, base, true]);
+      return (id) =>
+        this.#written(id, (peers) => this.#engine.call(id, "patch", [id, patch, base, { show: true, peers }]));
     });
   }
 
@@ -137,7 +140,7 @@ export class DocumentStore {
   revert(tx: Transaction, address: DocumentAddress, seq: number, options: DocumentWriteOptions = {}): Promise<Written> {
     return this.#write(tx, address, options, async ({ key }) => {
       const version = await asWorker(tx, () => versionAt(tx, key, seq));
-      return (id) => this.#engine.call(id, "revert", [id, version]);
+      return (id) => this.#written(id, (peers) => this.#engine.call(id, "revert", [id, version, { peers }]));
     });
   }
 
@@ -179,6 +182,17 @@ export class DocumentStore {
       return isIt && copy.known !== undefined ? [{ spaceId: key.spaceId, seq: copy.known }] : [];
     });
     return visitDocument(tx, { appId, tableName, recordId, spaceId, toWrite, known });
+  }
+
+  /** Nothing tells how the transaction ends: the next use finds out what became of this one's operations. */
+  async #written<T extends { ends: Ends }>(
+    id: string,
+    write: (peers: readonly ServerPeer[]) => Promise<T>,
+  ): Promise<T> {
+    const peers = this.#peers.take(id);
+    const made = await write(peers);
+    this.#peers.give(id, afterWriting(peers, made.ends));
+    return made;
   }
 
   /** In: what to ask before, in the database, and then of the engine for the copy by that id. */

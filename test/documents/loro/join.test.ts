@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { LoroDoc } from "loro-crdt";
-import { describe, expect, test } from "vitest";
-import { checkEnvelope, joinUpdates } from "../../../src/documents/loro/envelope.js";
+import { afterAll, describe, expect, test } from "vitest";
+import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
+import { checkEnvelope, joinUpdates, modeOf } from "../../../src/documents/loro/envelope.js";
 import { mergeAll } from "../../../src/documents/loro/merge.js";
 import { countAll } from "../../../src/documents/loro/spans.js";
 import { seededRandom } from "../../support/traces.js";
@@ -93,5 +94,36 @@ describe("updates joined to one", () => {
     expect(copy.isDetached()).toBe(false);
     const lacking = new LoroDoc();
     expect(() => mergeAll(lacking, [updates[0], updates[2]] as Uint8Array[], 2)).toThrow("builds on updates");
+  });
+});
+
+describe("A document with thousands of peers", () => {
+  const engine = createDocumentEngine({ threads: 1 });
+  afterAll(() => engine.close());
+  const schema = { table: "pages", fields: { title: "string", body: "text" } } as const;
+
+  test("is given whole in a form that a client takes in at once, opens, and takes edits and patches", async () => {
+    const doc = new LoroDoc();
+    for (let peer = 1; peer <= 3_000; peer++) {
+      doc.setPeerId(`${peer}`);
+      doc.getMap("fields").set("title", `${peer}`);
+      doc.commit();
+    }
+    await engine.call("many", "load", ["many", schema, doc.export({ mode: "snapshot" }), []]);
+    const { updates, version } = await engine.call("many", "exportFrom", ["many", Uint8Array.of(0)]);
+    expect(updates.map(modeOf)).toEqual(["snapshot"]);
+    const reader = new LoroDoc();
+    for (const update of updates) reader.import(update);
+    expect(reader.oplogVersion().encode().length).toBe(version.length);
+    reader.getText("body").insert(0, "mine");
+    reader.commit();
+    const { changed } = await engine.call("many", "import", [
+      "many",
+      [reader.export({ mode: "update", from: doc.oplogVersion() })],
+    ]);
+    expect(changed).toBe(true);
+    const { update } = await engine.call("many", "patch", ["many", { title: "last" }, "head"]);
+    expect(update).not.toBeNull();
+    expect((await engine.call("many", "project", ["many"])).data).toEqual({ title: "last", body: "mine" });
   });
 });
