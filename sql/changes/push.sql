@@ -21,8 +21,9 @@ declare
   author constant text := current_setting('app.current_user_id', true);
   change constant jsonb := changes -> 0;
   given perch.plain_change;
-  content text;
+  said text;
   space text;
+  given_at timestamptz;
   moment timestamptz;
   taken bigint;
 begin
@@ -34,15 +35,19 @@ begin
            && !(@.op_id.type() != "string") && !(@.op_id == "") && !(@.space_id.type() != "string") && !exists(@.**{100})))'
   then
     given := jsonb_populate_record(null::perch.plain_change, change);
-    content := change::text;
+    -- perch.said, of a change that has data and no schema_version.
+    said := (change - '{at,space_id}'::text[])::text;
   end if;
   -- Nothing below reads a change that was not like that. Null, where something is not as expected, counts as false. Of the ids only
-  -- the sum is looked at, which with usual ids is far below what each may have.
-  if (content is not null and octet_length(content) <= 2000 and given.op in ('insert', 'update') and change - '{op,table,id,data,at,op_id,space_id}'::text[] = '{}'
+  -- the sum is looked at, which with usual ids is far below what each may have; of numbers, whether there can be one that
+  -- perch.check_numbers might refuse: it has more digits.
+  if (said is not null and octet_length(said) <= 2000 and given.op in ('insert', 'update')
+      and change - '{op,table,id,data,at,op_id,space_id}'::text[] = '{}'
       and octet_length(concat(given.id, given.op_id, client_id)) <= 256 and octet_length(given."table") <= 128
       and octet_length(app_id) <= 64 and app_id <> '' and (client_id <> '') is not false
       and concat(app_id, client_id, given."table", given.id, given.op_id) !~ E'[\\x01-\\x1f\\x7f]'
-      and (given.at like '____-__-__T__:__:__%Z') is not false) is not true
+      and (octet_length(said) <= 300 or said !~ '[0-9]{255}')
+      and (perch.is_time(given.at) and right(given.at, 1) = 'Z') is not false) is not true
   then
     return perch.push_many(app_id, changes, client_id, now);
   end if;
@@ -55,14 +60,10 @@ begin
     return perch.push_many(app_id, changes, client_id, now);
   end if;
 
-  if given.at is null then
-    moment := now;
-  else
-    begin
-      moment := given.at;
-    exception when data_exception then
-      return perch.push_many(app_id, changes, client_id, now);
-    end;
+  moment := now;
+  if given.at is not null then
+    given_at := given.at;
+    moment := given_at;
     if moment > now then
       moment := least(moment, now + perch.clock_tolerance());
     end if;
@@ -71,7 +72,7 @@ begin
   -- Claims the op_id, of an ordinary table; a repetition finds it claimed.
   if given.op_id is not null then
     insert into perch.push_receipts (space_id, op_id, digest, created_at)
-    select '~' || author, given.op_id, sha256(convert_to(concat_ws(E'\n', app_id, space, content), 'UTF8')), now
+    select '~' || author, given.op_id, perch.change_digest(app_id, space, said, given_at, null), now
      where not exists (select from perch.document_tables t where t.app_id = push.app_id and t.table_name = given."table")
        and not exists (select from perch.schema_versions v where v.app_id = push.app_id and v.table_name = given."table" and v.current_version <> 1)
     on conflict do nothing;
@@ -98,7 +99,7 @@ begin
       (space_id, app_id, table_name, record_id, data, written_at, written_by, latest_at, inserted_at, seq, user_id, created_at, updated_at, size)
     values (space, push.app_id, given."table", given.id, given.data, moment, push.client_id, moment, moment, taken, author, now, now,
             -- As perch.record_size, which is asked only about what may be over its bound.
-            case when octet_length(content) * (8 + coalesce(octet_length(push.client_id), 0) / 8) > 4000
+            case when octet_length(said) * (8 + coalesce(octet_length(push.client_id), 0) / 8) > 4000
                  then perch.record_size(given.data, null, '{}', octet_length(push.client_id)) end)
     on conflict do nothing;
   else
@@ -108,7 +109,9 @@ begin
            size = perch.record_size(r.data || given.data, null, r.field_meta, greatest(octet_length(r.written_by), octet_length(push.client_id))),
            field_meta = r.field_meta || (select coalesce(jsonb_object_agg(k, perch.stamp(moment, push.client_id)), '{}') from jsonb_object_keys(given.data) k)
      where r.space_id = space and r.app_id = push.app_id and r.table_name = given."table" and r.record_id = given.id
-       and r.latest_at < moment and r.deleted_at is null and r.schema_version = 1;
+       and r.latest_at < moment and r.deleted_at is null and r.schema_version = 1
+       -- Far from what perch.write_changes refuses: no small change brings it there.
+       and (r.size is null or r.size < 131072);
   end if;
 
   if found then

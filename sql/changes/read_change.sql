@@ -10,12 +10,15 @@ declare
   known constant text[] := '{op,table,id,data,field_meta,at,op_id,space_id,schema_version,base_seq,actor,origin}';
   fields jsonb;
   field record;
-  given constant jsonb := change;
+  said text;
+  given_at timestamptz;
+  field_times jsonb;
   times jsonb;
   versions record;
   moments timestamptz[];
   first_moment timestamptz;
   last_moment timestamptz;
+  content text;
   bytes bigint;
 begin
   if jsonb_typeof(change) is distinct from 'object' then
@@ -25,7 +28,8 @@ begin
   bytes := pg_column_size(change);
   if bytes <= max_bytes * 8 then
     begin
-      bytes := octet_length(change::text);
+      content := change::text;
+      bytes := octet_length(content);
     exception when program_limit_exceeded then
       bytes := 1073741824;
     end;
@@ -40,6 +44,7 @@ begin
   end loop;
   -- A key that is null is one that is absent.
   change := (select coalesce(jsonb_object_agg(c.key, c.value), '{}') from jsonb_each(change) c where c.value <> 'null');
+  said := perch.said(change);
   for field in
     select k.name, k.expected, jsonb_typeof(change -> k.name) as got
       from (values ('op', 'string'), ('table', 'string'), ('id', 'string'), ('data', 'object'), ('field_meta', 'object'),
@@ -76,6 +81,8 @@ begin
     perform perch.fail('PE422', 'the change is nested too deeply', jsonb_build_object('argument', 'data', 'expected', 'fewer than 100 levels'));
   end if;
 
+  perform perch.check_numbers(change, content, 'the change');
+
   read.schema_version := 1;
   if change ? 'schema_version' then
     if (change ->> 'schema_version')::numeric not between 1 and 2147483647 or (change ->> 'schema_version')::numeric % 1 <> 0 then
@@ -99,9 +106,20 @@ begin
     read.base_seq := (change ->> 'base_seq')::numeric;
   end if;
 
+  if change ? 'at' then
+    given_at := perch.read_time(change -> 'at', 'at');
+  end if;
+  -- As they were given: what is no time is refused below.
+  select jsonb_object_agg(m.key, case when perch.is_time(m.value) then perch.time_text(m.value::timestamptz) else m.value end) into field_times
+    from jsonb_each_text(times) m;
+  if read.op_id is not null then
+    read.digest := perch.change_digest(app_id, read.space_id, said, given_at, field_times);
+  end if;
+
   if read.schema_version < versions.current_version then
     if read.op <> 'delete' then
-      change := perch.lift_change(jsonb_build_object('op', read.op, 'table', read.table_name, 'id', read.record_id, 'data', read.data, 'field_meta', times)
+      change := perch.lift_change(
+        jsonb_build_object('op', read.op, 'table', read.table_name, 'id', read.record_id, 'data', read.data, 'field_meta', times)
           || jsonb_strip_nulls(jsonb_build_object('at', change -> 'at')),
         app_id, read.table_name, read.schema_version, versions.current_version);
       read.data := change -> 'data';
@@ -120,8 +138,8 @@ begin
   end loop;
   select min(m), max(m) into first_moment, last_moment from unnest(moments) m;
   read.timeless := false;
-  if change ? 'at' then
-    read.at := least(perch.read_time(change -> 'at', 'at'), horizon);
+  if given_at is not null then
+    read.at := least(given_at, horizon);
   elsif read.op = 'update' and moments <> '{}' and read.data - array(select jsonb_object_keys(times)) = '{}' then
     -- Every field says when it was written.
     read.at := last_moment;
@@ -148,8 +166,6 @@ begin
   if bytes > 2000 then
     read.size := bytes;
   end if;
-  -- The same as in perch.push and perch.push_many.
-  read.digest := case when read.op_id is not null then sha256(convert_to(app_id || E'\n' || read.space_id || E'\n' || given::text, 'UTF8')) end;
   return read;
 end
 $$;

@@ -12,8 +12,8 @@ declare
   taken bigint;
 begin
   if append_to_inbox.op_id is not null then
-    replayed := perch.claim_receipt(append_to_inbox.op_id, sha256(convert_to(
-      jsonb_build_array(append_to_inbox.kind, space_id, app_id, table_name, record_id, encode(payload, 'base64'), patch, base_seq)::text, 'UTF8')));
+    replayed := perch.claim_receipt(append_to_inbox.op_id, sha256(convert_to(perch.plain_numbers(
+      jsonb_build_array(append_to_inbox.kind, space_id, app_id, table_name, record_id, encode(payload, 'base64'), patch, base_seq)::text), 'UTF8')));
     if replayed is not null then
       return (replayed ->> 'seq')::bigint;
     end if;

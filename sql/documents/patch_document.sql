@@ -9,11 +9,13 @@ as $$
 declare
   space constant text := perch.require_space(patch_document.space_id, to_write => true);
   max_bytes constant bigint := perch.setting('max_patch_bytes', 4194304);
+  content constant text := patch_document.patch::text;
 begin
-  if octet_length(patch_document.patch::text) > max_bytes then
+  if octet_length(content) > max_bytes then
     perform perch.fail('PE413', format('the patch is longer than %s bytes', max_bytes),
-      jsonb_build_object('limit', 'max_patch_bytes', 'max', max_bytes, 'got', octet_length(patch_document.patch::text)));
+      jsonb_build_object('limit', 'max_patch_bytes', 'max', max_bytes, 'got', octet_length(content)));
   end if;
+  perform perch.check_numbers(patch_document.patch, content, 'the patch');
   perform perch.check_id(patch_document.record_id, 'record_id');
   if patch_document.client_id is not null then
     perform perch.check_id(patch_document.client_id, 'client_id');

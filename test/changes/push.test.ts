@@ -277,6 +277,75 @@ describeEachEngine("A push", (open) => {
       });
     });
 
+    it("that means the same is the same, however it is written", async () => {
+      const text = (more: string, data = '{"n": 1, "list": [10, 0.5], "s": "1.0"}') =>
+        `{"op": "insert", "table": "tasks", "id": "x", "op_id": "same", "data": ${data}${more}}`;
+      const at = (time: string) => `, "at": "${time}"`;
+      const cases: [string, string[], string[]][] = [
+        [
+          text(""),
+          [
+            text("", '{"n": 1.0, "list": [10.00, 0.50], "s": "1.0"}'),
+            text("", '{"s": "1.0", "list": [1e1, 5e-1], "n": 1}'),
+            text(', "actor": null, "origin": null, "base_seq": null, "at": null, "field_meta": {}'),
+            text(', "schema_version": 1'),
+            text(', "schema_version": 1.0, "field_meta": null, "space_id": null'),
+            text(', "space_id": "~ME"'),
+          ],
+          [
+            text("", '{"n": 1.01, "list": [10, 0.5], "s": "1.0"}'),
+            text("", '{"n": 1, "list": [10, 0.5], "s": "1"}'),
+            text(', "actor": {}'),
+            text(', "schema_version": 2'),
+            text(at("2026-01-01T10:00:00Z")),
+          ],
+        ],
+        [
+          text(`${at("2026-01-01T10:00:00Z")}, "field_meta": {"n": "2026-01-01T09:00:00Z"}`),
+          [text(`${at("2026-01-01T11:00:00.000+01:00")}, "field_meta": {"n": "2026-01-01T09:00Z"}`)],
+          [
+            text(at("2026-01-01T10:00:00Z")),
+            text(`${at("2026-01-01T10:00:01Z")}, "field_meta": {"n": "2026-01-01T09:00:00Z"}`),
+          ],
+        ],
+        [
+          text("", "{}"),
+          ['{"op": "insert", "table": "tasks", "id": "x", "op_id": "same"}', text("", "null")],
+          [text("", '{"n": null}')],
+        ],
+      ];
+      for (const [first, same, other] of cases) {
+        for (const [others, answer] of [
+          [same, "replayed"],
+          [other, "PE409"],
+        ] as const) {
+          for (const again of others) {
+            for (const beside of ["", ', {"op": "insert", "table": "tasks", "id": "y"}', ", {}"]) {
+              await asNew(async (tx, me) => {
+                const push = (change: string) => pushText(tx, change.replace("~ME", `~${me}`));
+                expect(codes(await push(`[${first}]`))).toEqual(["applied"]);
+                expect(codes(await push(`[${again}${beside}]`))[0], `${first}\n${again}${beside}`).toBe(answer);
+              });
+              await asNew(async (tx, me) => {
+                const push = (change: string) => pushText(tx, change.replace("~ME", `~${me}`));
+                expect(codes(await push(`[${again}${beside}]`))[0], again).toBe("applied");
+                expect(codes(await push(`[${first}]`)), `${again}${beside}\n${first}`).toEqual([answer]);
+              });
+            }
+          }
+        }
+      }
+    });
+
+    it("with a time ahead of the server's is the same later, when it is set back to another time", async () => {
+      const ahead = insert("x", { n: 1 }, { op_id: "ahead", at: "2999-01-01T00:00:00Z" });
+      await t.asUser("early", (tx) => push(tx, [ahead]));
+      await t.asUser("early", async (tx) => {
+        expect(codes(await push(tx, [ahead]))).toEqual(["replayed"]);
+        expect(codes(await push(tx, [ahead, insert("y")]))).toEqual(["replayed", "applied"]);
+      });
+    });
+
     it("of another user is another op_id", async () => {
       const once = insert("x", { n: 1 }, { op_id: "shared" });
       expect(codes(await asNew((tx) => push(tx, [once])))).toEqual(["applied"]);

@@ -1,0 +1,12 @@
+create or replace function perch.refuse_stamp(moment timestamptz)
+returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  perform perch.fail('PE422', 'no stamp holds this time', jsonb_build_object('got', moment::text));
+end
+$$;
+
+comment on function perch.refuse_stamp(timestamptz) is
+  'Private. The error of perch.stamp: an expression cannot raise one.';
