@@ -18,14 +18,7 @@ begin
       from perch.thread_leases l
      where l.tenant_id = tenant and l.thread_id = acquire_lease.thread_id;
     if not found then
-      return query
-        insert into perch.thread_leases (tenant_id, thread_id, holder, token, expires_at)
-        values (tenant, acquire_lease.thread_id, acquire_lease.holder, perch.next_token(0), clock_timestamp() + acquire_lease.duration)
-        on conflict on constraint thread_leases_pkey do nothing
-        returning *;
-      if found then
-        return;
-      end if;
+      perform perch.make_lease(tenant, acquire_lease.thread_id);
       continue;
     end if;
     if lease.holder <> acquire_lease.holder and lease.expires_at > clock_timestamp() then
@@ -41,9 +34,12 @@ begin
     if lease.holder <> acquire_lease.holder and lease.expires_at > clock_timestamp() then
       return;
     end if;
+    -- And for the writes in flight that have no token: see perch.require_no_lease.
+    perform perch.lock_thread_rows(tenant, acquire_lease.thread_id);
     return query
       update perch.thread_leases l
-         set holder = acquire_lease.holder, token = perch.next_token(l.token), expires_at = clock_timestamp() + acquire_lease.duration
+         set holder = acquire_lease.holder, token = perch.next_token(l.token),
+             expires_at = clock_timestamp() + acquire_lease.duration
        where l.tenant_id = tenant and l.thread_id = acquire_lease.thread_id
       returning l.*;
     return;
@@ -52,4 +48,4 @@ end
 $$;
 
 comment on function perch.acquire_lease(text, text, interval) is
-  'Makes holder the only one who works on a thread of the current tenant, for a time that perch.renew_lease prolongs. Returns the lease with its fencing token; no row while somebody else has one that has not expired. The same holder again gets a new token, and its earlier one ends. The thread need not have a checkpoint. Errors: PE401, PE422. Example: select token, expires_at from perch.acquire_lease(thread_id => ''run-1'', holder => ''worker-7'', duration => ''1 minute'');';
+  'Makes holder the only one who works on a thread of the current tenant, for a time that perch.renew_lease prolongs. Returns the lease with its fencing token; no row while somebody else has one that has not expired. The same holder again gets a new token, and its earlier one ends. Until it is released or expires, nothing changes the thread but calls that pass the token (events can be appended to its log). It waits for those that are changing it. The thread need not have a checkpoint. Errors: PE401, PE422. Example: select token, expires_at from perch.acquire_lease(thread_id => ''run-1'', holder => ''worker-7'', duration => ''1 minute'');';

@@ -1,4 +1,5 @@
--- The row of the log is locked from here until commit: numbers are in commit order, and a rollback gives them back.
+-- The row of the log is locked from here until commit: numbers are in commit order, and a rollback gives them back. A lease on the
+-- thread keeps nobody from appending: who talks to an agent at work must be able to, and what is appended changes nothing of before.
 create or replace function perch.append_thread_events(thread_id text, events jsonb[], fencing_token bigint default null)
 returns bigint
 language plpgsql volatile security definer
@@ -17,6 +18,8 @@ begin
   perform perch.check_state_size(octet_length(append_thread_events.events::text));
   if append_thread_events.fencing_token is not null then
     perform perch.require_lease(tenant, append_thread_events.thread_id, append_thread_events.fencing_token);
+  else
+    perform perch.make_lease(tenant, append_thread_events.thread_id);
   end if;
   insert into perch.thread_logs as l (tenant_id, thread_id, last_number)
   values (tenant, append_thread_events.thread_id, added)
@@ -30,4 +33,4 @@ end
 $$;
 
 comment on function perch.append_thread_events(text, jsonb[], bigint) is
-  'Appends events to the log of a thread of the current tenant, in the caller''s transaction; returns the number of the last. Numbers start from 1 and have no gaps. The thread need not have a checkpoint. fencing_token as in perch.put_checkpoint. Errors: PE401, PE409 for a lost lease, PE413, PE422. Example: select perch.append_thread_events(thread_id => ''run-1'', events => array[''{"said": "hello"}''::jsonb]);';
+  'Appends events to the log of a thread of the current tenant, in the caller''s transaction; returns the number of the last. Numbers start from 1 and have no gaps. The thread need not have a checkpoint. fencing_token: it fails unless the lease that perch.acquire_lease gave it with is the last; without one events are appended whoever has a lease. Errors: PE401, PE409 for a lost lease, PE413, PE422. Example: select perch.append_thread_events(thread_id => ''run-1'', events => array[''{"said": "hello"}''::jsonb]);';

@@ -1,18 +1,30 @@
-create or replace function perch.delete_thread(thread_id text)
+create or replace function perch.delete_thread(thread_id text, fencing_token bigint default null)
 returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   tenant constant text := perch.require_tenant();
+  lease perch.thread_leases;
   numbers bigint[];
   deleted bigint;
 begin
   -- In the order in which others take them: the lease, then the thread and its namespaces. Whoever is putting is waited for;
   -- whoever comes later starts a new thread.
-  delete from perch.thread_leases x where x.tenant_id = tenant and x.thread_id = delete_thread.thread_id;
-  perform from perch.threads t
-    where t.tenant_id = tenant and t.thread_id = delete_thread.thread_id order by t.namespace for update;
+  select x.* into lease
+    from perch.thread_leases x
+   where x.tenant_id = tenant and x.thread_id = delete_thread.thread_id
+     for update;
+  if delete_thread.fencing_token is not null then
+    perform perch.require_lease(tenant, delete_thread.thread_id, delete_thread.fencing_token);
+  end if;
+  perform perch.lock_thread_rows(tenant, delete_thread.thread_id);
+  if delete_thread.fencing_token is null then
+    perform perch.require_no_lease(tenant, delete_thread.thread_id);
+  end if;
+  -- Not one that somebody has taken since, on a thread that had none.
+  delete from perch.thread_leases x
+   where x.tenant_id = tenant and x.thread_id = delete_thread.thread_id and x.token = lease.token;
   with gone as (
     delete from perch.threads t where t.tenant_id = tenant and t.thread_id = delete_thread.thread_id returning t.thread_no
   )
@@ -30,5 +42,5 @@ begin
 end
 $$;
 
-comment on function perch.delete_thread(text) is
-  'Deletes a thread of the current tenant: its checkpoints, its log and its lease. Returns how many checkpoints there were; 0 when there is no such thread. Errors: PE401.';
+comment on function perch.delete_thread(text, bigint) is
+  'Deletes a thread of the current tenant: its checkpoints, its log and its lease. Returns how many checkpoints there were; 0 when there is no such thread. fencing_token as in perch.put_checkpoint: while somebody has a lease, only with its token. Errors: PE401, PE409 for a lease.';

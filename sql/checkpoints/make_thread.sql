@@ -10,6 +10,7 @@ begin
   if make_thread.namespace is null or make_thread.namespace <> '' then
     perform perch.check_id(make_thread.namespace, 'namespace', 1024);
   end if;
+  perform perch.make_lease(make_thread.tenant_id, make_thread.thread_id);
   insert into perch.threads (tenant_id, thread_id, namespace, format, thread_no)
   values (make_thread.tenant_id, make_thread.thread_id, make_thread.namespace, make_thread.format,
           ('x' || right(replace(gen_random_uuid()::text, '-', ''), 15))::bit(60)::bigint)

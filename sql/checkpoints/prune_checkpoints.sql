@@ -1,4 +1,6 @@
-create or replace function perch.prune_checkpoints(keep_last integer default null, keep_for interval default null, thread_id text default null)
+create or replace function perch.prune_checkpoints(
+  keep_last integer default null, keep_for interval default null, thread_id text default null, fencing_token bigint default null
+)
 returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -6,6 +8,7 @@ as $$
 declare
   tenant constant text := perch.require_tenant();
   pruned bigint := 0;
+  here bigint;
   found_thread text;
 begin
   if prune_checkpoints.keep_last is null and prune_checkpoints.keep_for is null
@@ -13,17 +16,31 @@ begin
     perform perch.fail('PE422', 'say what to keep: keep_last (1 or more), keep_for (not negative), or both',
       jsonb_build_object('keep_last', prune_checkpoints.keep_last, 'keep_for', prune_checkpoints.keep_for));
   end if;
+  if prune_checkpoints.fencing_token is not null then
+    if prune_checkpoints.thread_id is null then
+      perform perch.fail('PE422', 'a fencing_token is that of one thread: thread_id is missing',
+        jsonb_build_object('argument', 'thread_id'));
+    end if;
+    perform perch.require_lease(tenant, prune_checkpoints.thread_id, prune_checkpoints.fencing_token);
+  end if;
   for found_thread in
     select distinct t.thread_id
       from perch.threads t
      where t.tenant_id = tenant and (prune_checkpoints.thread_id is null or t.thread_id = prune_checkpoints.thread_id)
      order by t.thread_id
   loop
-    pruned := pruned + perch.prune_thread(tenant, found_thread, prune_checkpoints.keep_last, prune_checkpoints.keep_for);
+    -- A thread somebody is working on is left for the next time; asked for by name it is an error.
+    continue when prune_checkpoints.thread_id is null and perch.is_leased(tenant, found_thread);
+    here := perch.prune_thread(tenant, found_thread, prune_checkpoints.keep_last, prune_checkpoints.keep_for,
+      prune_checkpoints.fencing_token is not null);
+    if here is null and prune_checkpoints.thread_id is not null then
+      perform perch.require_no_lease(tenant, found_thread);
+    end if;
+    pruned := pruned + coalesce(here, 0);
   end loop;
   return pruned;
 end
 $$;
 
-comment on function perch.prune_checkpoints(integer, interval, text) is
-  'Forgets older checkpoints of one thread of the current tenant, or of all; returns how many. Kept are the last keep_last of each thread, those younger than keep_for, the head, and whatever one that is kept needs in order to be read or resumed: values, the checkpoints on which incremental channels build, and those of subgraphs. The parent_id of a kept checkpoint may name one that is gone. Errors: PE401, PE422 when neither is given. Example: select perch.prune_checkpoints(keep_last => 20, keep_for => ''7 days'');';
+comment on function perch.prune_checkpoints(integer, interval, text, bigint) is
+  'Forgets older checkpoints of one thread of the current tenant, or of all; returns how many. Kept are the last keep_last of each thread, those younger than keep_for, the head, and whatever one that is kept needs in order to be read or resumed: values, the checkpoints on which incremental channels build, and those of subgraphs. The parent_id of a kept checkpoint may name one that is gone. Threads on which somebody has a lease are left out; one that is named needs the fencing_token of its lease then. Errors: PE401, PE409 for a lease, PE422 when neither is given. Example: select perch.prune_checkpoints(keep_last => 20, keep_for => ''7 days'');';

@@ -1,7 +1,7 @@
 -- The checkpoints of the thread itself are chosen by number and age. Those of a subgraph stand and fall with the checkpoint of
 -- the thread under which they were made (metadata.parents). A subgraph with a memory of its own (the last part of its namespace
 -- names no task, so has no colon) also keeps the last one before each, from which LangGraph goes on when it rewinds to that one.
-create or replace function perch.prune_thread(tenant_id text, thread_id text, keep_last integer, keep_for interval)
+create or replace function perch.prune_thread(tenant_id text, thread_id text, keep_last integer, keep_for interval, with_lease boolean)
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -11,11 +11,10 @@ declare
   doomed_nos bigint[];
   doomed_ids uuid[];
 begin
-  select array_agg(l.thread_no) into numbers
-    from (select t.thread_no from perch.threads t
-           where t.tenant_id = prune_thread.tenant_id and t.thread_id = prune_thread.thread_id
-           order by t.namespace
-             for update) l;
+  numbers := perch.lock_thread_rows(prune_thread.tenant_id, prune_thread.thread_id);
+  if not prune_thread.with_lease and perch.is_leased(prune_thread.tenant_id, prune_thread.thread_id) then
+    return null;
+  end if;
 
   with recursive checkpoints as materialized (
     select c.thread_no, c.id, c.parent_id, c.created_at, t.namespace, t.head_id = c.id as is_head,
@@ -102,5 +101,5 @@ begin
 end
 $$;
 
-comment on function perch.prune_thread(text, text, integer, interval) is
-  'Private. Forgets the checkpoints of a thread and its subgraphs that neither number nor age keeps and no kept one needs; returns how many.';
+comment on function perch.prune_thread(text, text, integer, interval, boolean) is
+  'Private. Forgets the checkpoints of a thread and its subgraphs that neither number nor age keeps and no kept one needs; returns how many, or null while somebody has a lease, unless the caller does.';

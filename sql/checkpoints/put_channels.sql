@@ -58,6 +58,9 @@ begin
   if found_format <> 'channels' then
     perform perch.check_format(put_channels.thread_id, found_format, 'channels');
   end if;
+  if put_channels.fencing_token is null then
+    perform perch.require_no_lease(tenant, put_channels.thread_id);
+  end if;
 
   -- A channel that is not among the new ones has the value of the parent, if it has the same version there.
   others := versions - given;

@@ -30,6 +30,9 @@ begin
     perform perch.require_lease(tenant, put_checkpoint.thread_id, put_checkpoint.fencing_token);
   end if;
   thread := perch.lock_thread(tenant, put_checkpoint.thread_id, '', 'state');
+  if put_checkpoint.fencing_token is null then
+    perform perch.require_no_lease(tenant, put_checkpoint.thread_id);
+  end if;
 
   -- Sent again because the answer was lost: the same once more changes nothing.
   if made is not null then
@@ -112,4 +115,4 @@ end
 $$;
 
 comment on function perch.put_checkpoint(text, jsonb, bigint, uuid, text, integer, jsonb, uuid, uuid, bigint) is
-  'Appends a checkpoint to a thread of the current tenant, in the caller''s transaction; it becomes the thread''s head. Returns its id: a new UUIDv7, greater than every other made in the thread, or the one passed as id, with which the same call can be repeated. No parent_id: a root. expected_head: the put fails unless that is the head (a UUID of zeros: unless the thread is empty). fencing_token: it fails unless the lease that perch.acquire_lease gave it with is the last. Errors: PE401, PE404 when the parent is none of this thread, PE409 for another head, a lost lease, or an id used for something else, PE413, PE422. Example: select perch.put_checkpoint(thread_id => ''run-1'', state => ''{"messages": []}'', step => 1);';
+  'Appends a checkpoint to a thread of the current tenant, in the caller''s transaction; it becomes the thread''s head. Returns its id: a new UUIDv7, greater than every other made in the thread, or the one passed as id, with which the same call can be repeated. No parent_id: a root. expected_head: the put fails unless that is the head (a UUID of zeros: unless the thread is empty). fencing_token: it fails unless the lease that perch.acquire_lease gave it with is the last; without one it fails while anybody has a lease on the thread. Errors: PE401, PE404 when the parent is none of this thread, PE409 for another head, a lost lease, or an id used for something else, PE413, PE422. Example: select perch.put_checkpoint(thread_id => ''run-1'', state => ''{"messages": []}'', step => 1);';

@@ -41,7 +41,12 @@ begin
   if found_format <> 'channels' then
     perform perch.check_format(put_writes.thread_id, found_format, 'channels');
   end if;
+  if put_writes.fencing_token is null then
+    perform perch.require_no_lease(tenant, put_writes.thread_id);
+  end if;
 
+  -- Tasks of one step often write the same: the pieces they share are put in the order of their hashes, and before the writes, so
+  -- that of two transactions neither waits for the other.
   with given_values as materialized (
     select g.idx, g.channel, g.type, v.value, b.bodies, perch.piece_hashes(b.bodies) as hashes
       from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.starts, put_writes.sizes) g (idx, channel, type, start, size)
@@ -61,6 +66,7 @@ begin
       from given_values g cross join lateral unnest(g.hashes, g.bodies) p (hash, body)
      order by p.hash
     on conflict on constraint checkpoint_pieces_pkey do nothing
+    returning 1
   )
   insert into perch.checkpoint_writes as w (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json_text, pieces, bytes)
   select tenant, number, put_writes.checkpoint_id, put_writes.task_id, g.idx, g.channel, g.type,
@@ -71,6 +77,7 @@ begin
          g.hashes,
          case when g.type is not null then g.value end
     from given_values g
+   where (select count(*) from added_pieces) >= 0
    order by g.idx
   on conflict on constraint checkpoint_writes_pkey do update
     set channel = excluded.channel, type = excluded.type, json_text = excluded.json_text, pieces = excluded.pieces, bytes = excluded.bytes

@@ -8,14 +8,23 @@ declare
   until timestamptz;
 begin
   perform perch.check_duration(renew_lease.duration);
-  update perch.thread_leases l
-     set expires_at = clock_timestamp() + renew_lease.duration
-   where l.tenant_id = tenant and l.thread_id = renew_lease.thread_id and l.token = renew_lease.token and l.holder is not null
-  returning l.expires_at into until;
-  if until is null then
+  select l.expires_at into until
+    from perch.thread_leases l
+   where l.tenant_id = tenant and l.thread_id = renew_lease.thread_id
+     and l.token = renew_lease.token and l.holder is not null
+     for no key update;
+  if not found then
     perform perch.fail('PE409', 'the lease on this thread is no longer yours',
       jsonb_build_object('thread_id', renew_lease.thread_id, 'token', renew_lease.token));
   end if;
+  -- Once it had expired others could write without a token.
+  if until <= clock_timestamp() then
+    perform perch.lock_thread_rows(tenant, renew_lease.thread_id);
+  end if;
+  update perch.thread_leases l
+     set expires_at = clock_timestamp() + renew_lease.duration
+   where l.tenant_id = tenant and l.thread_id = renew_lease.thread_id
+  returning l.expires_at into until;
   return until;
 end
 $$;

@@ -5,6 +5,7 @@ export {
   CheckpointStore,
   type CheckpointStoreOptions,
   type CheckpointWriteOptions,
+  type FencingOptions,
   type ForkOptions,
   type HistoryOptions,
   type PruneOptions,

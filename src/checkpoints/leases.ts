@@ -2,11 +2,14 @@ import type { Database, Queryable } from "../database/types.js";
 import { PerchError } from "../errors.js";
 import { milliseconds, type TenantCalls, tenantCalls, tenantCallsIn } from "./calls.js";
 
-/** The right to be the only one who works on a thread, for a time. */
+/** The right to be the only one who changes a thread, for a time. */
 export interface Lease {
   readonly threadId: string;
   readonly holder: string;
-  /** Pass it to every put: it fails once somebody else has the lease. Greater than that of every lease before. */
+  /**
+   * Pass it to everything that changes the thread: that fails once somebody else has the lease, and without it while this one is held.
+   * Greater than that of every lease before.
+   */
   readonly token: number;
   /** By the database's clock. */
   readonly expiresAt: Date;

@@ -27,6 +27,7 @@ export interface LoadEventsOptions {
 export interface ThreadLog<Event> {
   /**
    * Appends events (one or more). Out: the number of the last.
+   * A lease of somebody else's keeps nobody from appending: who talks to an agent at work must be able to.
    * Errors: PE409 when `fencingToken` is not that of the thread's last lease; PE413; PE422 for an event that is not as the schema says.
    */
   append(threadId: string, events: readonly Event[], options?: { fencingToken?: number | undefined }): Promise<number>;
@@ -37,9 +38,14 @@ export interface ThreadLog<Event> {
   load(threadId: string, after?: number, options?: LoadEventsOptions): Promise<ThreadEvent<Event>[]>;
   /**
    * Takes the events up to a number out of the log. Out: them, to be kept elsewhere. Numbers go on where they were.
-   * Errors: PE422 when the log does not reach that number.
+   * Errors: PE409 when somebody has a lease on the thread, or the token is not that of the last one; PE422 when the log does not reach
+   * that number.
    */
-  archive(threadId: string, upTo: number): Promise<ThreadEvent<Event>[]>;
+  archive(
+    threadId: string,
+    upTo: number,
+    options?: { fencingToken?: number | undefined },
+  ): Promise<ThreadEvent<Event>[]>;
   /** How far the log has been written and archived; zeros when nothing was ever appended. */
   status(threadId: string): Promise<{ lastNumber: number; archivedUntil: number }>;
   /** The same within a transaction of the caller; PE403 for one of another tenant. */
@@ -76,8 +82,8 @@ function logWith<Event>(schema: ZodType<Event>, calls: TenantCalls): ThreadLog<E
       const args = { thread_id: threadId, after, max_count: limit };
       return (await calls.rows<EventRow>("load_thread_events", args)).map(read);
     },
-    async archive(threadId, upTo) {
-      const args = { thread_id: threadId, up_to: upTo };
+    async archive(threadId, upTo, { fencingToken } = {}) {
+      const args = { thread_id: threadId, up_to: upTo, fencing_token: fencingToken };
       return (await calls.rows<EventRow>("archive_thread_events", args)).map(read);
     },
     async status(threadId) {

@@ -28,12 +28,19 @@ export interface CheckpointStoreOptions<State> {
   schema: ZodType<State> | StateVersions<State>;
 }
 
-export interface CheckpointWriteOptions {
+/** Of every call that changes a thread. */
+export interface FencingOptions {
+  /**
+   * The token of the caller's lease: the call fails with PE409 unless it is that of the thread's last lease. Without one it fails while
+   * anybody has a lease on the thread.
+   */
+  fencingToken?: number | undefined;
+}
+
+export interface CheckpointWriteOptions extends FencingOptions {
   metadata?: Record<string, unknown> | undefined;
   /** The put fails with PE409 unless this is the head; null: unless the thread is empty. */
   expectedHead?: string | null | undefined;
-  /** The put fails with PE409 unless this is the token of the thread's last lease. */
-  fencingToken?: number | undefined;
 }
 
 export interface PutOptions<State> extends CheckpointWriteOptions {
@@ -55,15 +62,15 @@ export interface HistoryOptions {
   pageSize?: number | undefined;
 }
 
-export interface ForkOptions {
-  /** The other, empty thread that begins with the copy. Not given: a branch of the same thread. */
+export interface ForkOptions extends FencingOptions {
+  /** The other, empty thread that begins with the copy (a token is of its lease then). Not given: a branch of the same thread. */
   intoThread?: string | undefined;
   /** Instead of the original's. */
   metadata?: Record<string, unknown> | undefined;
 }
 
-export interface PruneOptions {
-  /** Only this thread; every thread of the tenant when not given. */
+export interface PruneOptions extends FencingOptions {
+  /** Only this thread; when not given every thread of the tenant on which nobody has a lease. A token goes with a thread only. */
   threadId?: string | undefined;
   /** Keep the last so many of each thread (1 or more). */
   keepLast?: number | undefined;
@@ -178,7 +185,7 @@ export class CheckpointStore<State> {
 
   /**
    * Makes a copy of a checkpoint the head, as its child: the thread goes on from there, on a branch of its own. Or begins another
-   * thread with it. Out: the id of the copy. Errors: PE404 when there is no such checkpoint; PE409 when the other thread is not empty.
+   * thread with it. Out: the id of the copy. Errors: PE404 when there is no such checkpoint; PE409 when the other thread is not empty, or for a lease.
    */
   async fork(threadId: string, id: string, options: ForkOptions = {}): Promise<string> {
     return this.#calls.value("fork_checkpoint", {
@@ -186,6 +193,7 @@ export class CheckpointStore<State> {
       id: checkpointId(id, "id"),
       into_thread: options.intoThread,
       metadata: options.metadata && jsonText(options.metadata, "metadata"),
+      fencing_token: options.fencingToken,
     });
   }
 
@@ -220,20 +228,24 @@ export class CheckpointStore<State> {
     return change(parent.state);
   }
 
-  /** Deletes a thread: its checkpoints, its log and its lease. Out: how many checkpoints there were. */
-  async deleteThread(threadId: string): Promise<number> {
-    return this.#calls.value("delete_thread", { thread_id: threadId });
+  /**
+   * Deletes a thread: its checkpoints, its log and its lease. Out: how many checkpoints there were. Errors: PE409 when somebody has a
+   * lease on it, or the token is not that of the last one.
+   */
+  async deleteThread(threadId: string, { fencingToken }: FencingOptions = {}): Promise<number> {
+    return this.#calls.value("delete_thread", { thread_id: threadId, fencing_token: fencingToken });
   }
 
   /**
    * Forgets older checkpoints: all but the last `keepLast` of each thread, those younger than `keepForMs`, the head, and what these
-   * need. Out: how many. Errors: PE422 when neither is given.
+   * need. Out: how many. Errors: PE409 for the lease of a thread that is named; PE422 when neither is given.
    */
   async prune(options: PruneOptions): Promise<number> {
     return this.#calls.value("prune_checkpoints", {
       thread_id: options.threadId ?? null,
       keep_last: options.keepLast,
       keep_for: milliseconds(options.keepForMs, "keepForMs"),
+      fencing_token: options.fencingToken,
     });
   }
 

@@ -35,11 +35,15 @@ export function groups(rows: readonly ChannelRow[]): ChannelRow[][] {
 
 type Rest = Omit<Checkpoint, "channel_values">;
 
-/** In: the rows of one checkpoint. Out: what LangGraph makes of them. */
+/**
+ * In: the rows of one checkpoint, and the token of the lease under which the caller works: who goes on from this checkpoint does, too.
+ * Out: what LangGraph makes of them.
+ */
 export async function tuple(
   serde: SerializerProtocol,
   rows: readonly ChannelRow[],
   firstVersion: number,
+  fencing_token: number | undefined,
 ): Promise<CheckpointTuple> {
   const [own] = rows as [ChannelRow];
   const { channel_versions, ...rest } = JSON.parse(own.json_text as string) as Rest;
@@ -58,7 +62,12 @@ export async function tuple(
   ]);
   if (checkpoint.v < 4 && own.parent_id !== null) addSends(checkpoint, sends, firstVersion);
   const at = (checkpoint_id: string) => ({
-    configurable: { thread_id: own.found_thread_id, checkpoint_ns: own.found_namespace, checkpoint_id },
+    configurable: {
+      thread_id: own.found_thread_id,
+      checkpoint_ns: own.found_namespace,
+      checkpoint_id,
+      ...(fencing_token === undefined ? {} : { fencing_token }),
+    },
   });
   return {
     config: at(own.checkpoint_id),

@@ -14,6 +14,7 @@ import {
   WRITES_IDX_MAP,
 } from "@langchain/langgraph-checkpoint";
 import { argument, checkpointId, isCheckpointId, type TenantCalls, tenantCalls } from "../checkpoints/calls.js";
+import type { FencingOptions } from "../checkpoints/store.js";
 import { requiredText } from "../database/text.js";
 import type { Database } from "../database/types.js";
 import { PerchError } from "../errors.js";
@@ -50,7 +51,7 @@ const loadChannels = "select * from perch.load_channels(tenant_id => $1, thread_
  *     await graph.invoke(input, { configurable: { thread_id: "run-1" } });
  *
  * The database must have been migrated (`perch migrate`). With `configurable.fencing_token` everything is refused (PE409) once
- * another holder has the thread's lease. Errors: PE401 for an empty tenant, PE413, PE422 for ids that cannot be stored.
+ * another holder has the thread's lease; without it while anybody has one. Errors: PE401 for an empty tenant, PE413, PE422 for ids that cannot be stored.
  */
 export class PerchSaver extends BaseCheckpointSaver {
   readonly tenantId: string;
@@ -68,15 +69,15 @@ export class PerchSaver extends BaseCheckpointSaver {
 
   /** The checkpoint that the configuration names, or else the thread's head: the one committed last. */
   override async getTuple(config: Config): Promise<CheckpointTuple | undefined> {
-    const { threadId, namespace, id } = place(config);
+    const { threadId, namespace, id, fencingToken } = place(config);
     if (threadId === undefined || (id !== undefined && !isCheckpointId(id))) return undefined;
     const rows = await this.#db.query<ChannelRow>(loadChannels, [this.tenantId, threadId, namespace ?? "", id ?? null]);
-    return rows.length === 0 ? undefined : tuple(this.serde, rows, this.getNextVersion(undefined));
+    return rows.length === 0 ? undefined : tuple(this.serde, rows, this.getNextVersion(undefined), fencingToken);
   }
 
   /** Checkpoints, the latest first, read page by page as they are asked for. Without a thread: of all threads of the tenant. */
   override async *list(config: Config, options: CheckpointListOptions = {}): AsyncGenerator<CheckpointTuple> {
-    const { threadId, namespace, id } = place(config);
+    const { threadId, namespace, id, fencingToken } = place(config);
     const before = options.before && getCheckpointId(options.before);
     let left = options.limit ?? Number.POSITIVE_INFINITY;
     let last: ChannelRow | undefined;
@@ -95,7 +96,7 @@ export class PerchSaver extends BaseCheckpointSaver {
         max_count: wanted,
       });
       const page = groups(rows);
-      for (const found of page) yield tuple(this.serde, found, this.getNextVersion(undefined));
+      for (const found of page) yield tuple(this.serde, found, this.getNextVersion(undefined), fencingToken);
       if (page.length < wanted) return;
       left -= page.length;
       last = page.at(-1)?.[0];
@@ -186,9 +187,9 @@ export class PerchSaver extends BaseCheckpointSaver {
     ]);
   }
 
-  /** Deletes a thread with all its namespaces. */
-  override async deleteThread(threadId: string): Promise<void> {
-    await this.#calls.value("delete_thread", { thread_id: threadId });
+  /** Deletes a thread with all its namespaces. PE409 when somebody has a lease on it, unless `fencingToken` is that of the last one. */
+  override async deleteThread(threadId: string, { fencingToken }: FencingOptions = {}): Promise<void> {
+    await this.#calls.value("delete_thread", { thread_id: threadId, fencing_token: fencingToken });
   }
 
   /** What makes up incremental channels: the writes above a checkpoint, up to the last value. One call, however far up. */

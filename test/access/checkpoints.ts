@@ -11,7 +11,7 @@ const ids = {
 const graph = "1f0c0000-0000-6000-8000-000000000001";
 const fresh = "01900000-0000-7000-8000-0000000000ff";
 
-/** For each tenant a thread with a state, a log and a lease, and one of LangGraph with a value long enough for two pieces. */
+/** For each tenant a thread with a state and a log, one with a lease, and one of LangGraph with a value long enough for two pieces. */
 export async function makeThreads(tx: Transaction): Promise<void> {
   for (const [tenant, id] of Object.entries(ids)) {
     await tx.query("select perch.set_tenant(tenant_id => $1)", [tenant]);
@@ -20,7 +20,7 @@ export async function makeThreads(tx: Transaction): Promise<void> {
       id,
     ]);
     await tx.query(`select perch.append_thread_events(thread_id => 'run', events => array['{"n": 1}'::jsonb])`);
-    await tx.query("select perch.acquire_lease(thread_id => 'run', holder => 'first', duration => '1 day')");
+    await tx.query("select perch.acquire_lease(thread_id => 'leased', holder => 'first', duration => '1 day')");
     await tx.query(
       `select perch.put_channels(tenant_id => null, thread_id => 'graph', namespace => '', id => $1, parent_id => null, step => 0,
               metadata => '{}', checkpoint => '{"v": 4, "channel_versions": {"said": 1}}', channels => '{said}', types => '{null}',
@@ -39,7 +39,7 @@ const app = (call: string, bound: string): FunctionEntry => ({ callers: ["perch_
 const piece = (...callers: FunctionEntry["callers"]): FunctionEntry => ({ callers, bound: "" });
 const count = (call: string) => `(select count(*) from ${call})`;
 const ofAcme = `thread_id => 'run', id => '${ids.acme}'`;
-const token = "(select l.token from perch.thread_leases l where l.tenant_id = 'acme')";
+const token = "(select l.token from perch.thread_leases l where l.tenant_id = 'acme' and l.thread_id = 'leased')";
 
 // A saver names its tenant in the call: whoever may call at all may also call perch.set_tenant.
 const putChannels = (tenant: string) =>
@@ -67,7 +67,7 @@ export const checkpointFunctions: Record<string, FunctionEntry> = {
     "401 409 yes yes yes 401",
   ),
   "put_checkpoint: with acme's lease": app(
-    `perch.put_checkpoint(thread_id => 'run', state => '{}', step => 2, fencing_token => coalesce(${token}, 0)) is not null`,
+    `perch.put_checkpoint(thread_id => 'leased', state => '{}', step => 2, fencing_token => coalesce(${token}, 0)) is not null`,
     "401 409 yes yes yes 401",
   ),
   latest_checkpoint: app(
@@ -86,6 +86,10 @@ export const checkpointFunctions: Record<string, FunctionEntry> = {
   ),
   fork_checkpoint: app(`perch.fork_checkpoint(${ofAcme}) is not null`, "401 404 yes yes yes 401"),
   delete_thread: app("perch.delete_thread(thread_id => 'run')", "401 1 1 1 1 401"),
+  "delete_thread: on which somebody has a lease": app(
+    "perch.delete_thread(thread_id => 'leased')",
+    "401 409 409 409 409 401",
+  ),
   prune_checkpoints: app("perch.prune_checkpoints(keep_last => 1)", "401 0 0 0 0 401"),
   put_channels: app(putChannels("null"), "401 ok ok ok ok 401"),
   "put_channels: for a tenant by name": app(putChannels("'acme'"), "ok"),
@@ -111,13 +115,17 @@ export const checkpointFunctions: Record<string, FunctionEntry> = {
   load_thread_events: app(count("perch.load_thread_events(thread_id => 'run')"), "401 1 1 1 1 401"),
   archive_thread_events: app(count("perch.archive_thread_events(thread_id => 'run', up_to => 1)"), "401 1 1 1 1 401"),
   thread_log: app("(select last_number from perch.thread_log(thread_id => 'run'))", "401 1 1 1 1 401"),
-  acquire_lease: app(count("perch.acquire_lease(thread_id => 'run', holder => 'second')"), "401 0 0 0 0 401"),
-  renew_lease: app(`perch.renew_lease(thread_id => 'run', token => ${token}) is not null`, "401 409 yes yes yes 401"),
-  release_lease: app(`perch.release_lease(thread_id => 'run', token => ${token})`, "401 no yes yes yes 401"),
+  acquire_lease: app(count("perch.acquire_lease(thread_id => 'leased', holder => 'second')"), "401 0 0 0 0 401"),
+  renew_lease: app(`perch.renew_lease(thread_id => 'leased', token => ${token}) is not null`, "401 409 yes yes yes 401"),
+  release_lease: app(`perch.release_lease(thread_id => 'leased', token => ${token})`, "401 no yes yes yes 401"),
   assemble_state: piece("perch_app", "perch_worker"),
   assemble_json: piece("perch_app", "perch_worker"),
   as_jsonb: piece("perch_app", "perch_worker"),
   add_long_value: piece(),
+  is_leased: piece(),
+  lock_thread_rows: piece(),
+  make_lease: piece(),
+  require_no_lease: piece(),
   piece_hashes: piece(),
   add_pieces: piece(),
   channel_rows: piece(),
@@ -158,6 +166,6 @@ export const checkpointTables: Record<string, TableEntry> = {
   checkpoint_writes: ofTenant(1, "", { task_id: "fresh" }),
   thread_logs: ofTenant(1, "select", { thread_id: "fresh" }),
   thread_events: ofTenant(1, "select", { number: 99 }),
-  thread_leases: ofTenant(1, "select", { thread_id: "fresh" }),
+  thread_leases: ofTenant(3, "select", { thread_id: "fresh" }),
   checkpoints: { ...ofTenant(2, "select", {}), readOnly: true },
 };

@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
 import { CheckpointStore, threadLeases, threadLog } from "../../src/checkpoints/index.js";
 import { openPostgres } from "../../src/database/postgres.js";
+import type { Database } from "../../src/database/types.js";
 import { describeEachEngine, postgres, type TestDatabase } from "../support/databases.js";
 import { freshTenant } from "./support.js";
 
@@ -92,12 +93,76 @@ describeEachEngine("leases", (open) => {
     const token = lease?.token as number;
     await leases.release(lease as never);
     await expect(attempt(token)).rejects.toMatchObject(lost);
-    await leases.acquire("run", { holder: "me" });
-    await store.deleteThread("run");
+    const last = await leases.acquire("run", { holder: "me" });
+    await store.deleteThread("run", { fencingToken: last?.token });
     await expect(attempt(token)).rejects.toMatchObject(lost);
     const anew = await leases.acquire("run", { holder: "you" });
     expect(anew?.token).toBeGreaterThan(token);
     await expect(attempt(token)).rejects.toMatchObject(lost);
+  });
+
+  it("leave a holder that lost its lease nothing that it could change, nor another's lease to end", async () => {
+    const { leases, store, log } = parts();
+    const first = await leases.acquire("run", { holder: "first" });
+    const old = { fencingToken: first?.token };
+    const root = await store.put("run", { state: { by: "first" }, step: 1, ...old });
+    await log.append("run", ["begun"], old);
+    await leases.release(first as never);
+    const second = await leases.acquire("run", { holder: "second" });
+    const now = { fencingToken: second?.token };
+    const head = await store.put("run", { state: { by: "second" }, step: 2, parentId: root, ...now });
+
+    const changes = (token: { fencingToken?: number | undefined }) => ({
+      put: () => store.put("run", { state: { by: "other" }, step: 2, ...token }),
+      update: () => store.updateState("run", root, { by: "other" }, token),
+      fork: () => store.fork("run", root, token),
+      prune: () => store.prune({ threadId: "run", keepLast: 1, ...token }),
+      archive: () => log.archive("run", 1, token),
+      delete: () => store.deleteThread("run", token),
+    });
+    for (const token of [old, {}, { fencingToken: 1 }]) {
+      for (const [what, change] of Object.entries(changes(token))) {
+        await expect(change(), what).rejects.toMatchObject(lost);
+      }
+    }
+    expect((await store.latest("run"))?.id).toBe(head);
+    expect(await log.load("run")).toHaveLength(1);
+    await leases.renew(second as never);
+    // Who has it may do all of that, and who talks to it may.
+    await log.append("run", ["a word meanwhile"]);
+    for (const [what, change] of Object.entries(changes(now))) await expect(change(), what).resolves.toBeDefined();
+    expect(await store.latest("run")).toBeUndefined();
+    // It went with the thread.
+    expect(await leases.release(second as never)).toBe(false);
+  });
+
+  it("keep others from writing only while they last, and from no other thread", async () => {
+    const { leases, store } = parts();
+    const put = (threadId: string) => store.put(threadId, { state: { by: "other" }, step: 1 });
+    const lease = await leases.acquire("run", { holder: "me" });
+    await expect(put("run")).rejects.toMatchObject({ code: "PE409", detail: { thread_id: "run", holder: "me" } });
+    await put("elsewhere");
+    // Begun with a copy, a thread is written to as well.
+    const head = (await store.latest("elsewhere"))?.id as string;
+    await expect(store.fork("elsewhere", head, { intoThread: "run" })).rejects.toMatchObject(lost);
+    await store.fork("elsewhere", head, { intoThread: "run", fencingToken: lease?.token });
+    await leases.renew(lease as never, 50);
+    await expect.poll(() => put("run").catch(() => undefined)).toBeDefined();
+    await leases.renew(lease as never, 60_000);
+    await expect(put("run")).rejects.toMatchObject(lost);
+    await leases.release(lease as never);
+    await put("run");
+  });
+
+  it("leave out of a tenant's pruning the threads that are being worked on", async () => {
+    const { leases, store } = parts();
+    for (const threadId of ["idle", "at-work"]) {
+      for (const step of [1, 2, 3]) await store.put(threadId, { state: { by: threadId }, step });
+    }
+    const lease = await leases.acquire("at-work", { holder: "me" });
+    expect(await store.prune({ keepLast: 1 })).toBe(2);
+    await expect(store.prune({ keepLast: 1, fencingToken: lease?.token })).rejects.toMatchObject({ code: "PE422" });
+    expect(await store.prune({ threadId: "at-work", keepLast: 1, fencingToken: lease?.token })).toBe(2);
   });
 
   it("have a time limit that means something", async () => {
@@ -197,4 +262,64 @@ describe("leases on Postgres 18", () => {
     expect(await taking).toMatchObject({ holder: "other" });
     expect(order).toEqual(["put", "taken"]);
   });
+
+  for (const isNew of [false, true]) {
+    it(`begin after a put without a token${isNew ? ", which makes the thread," : ""} has ended, and not under it`, async () => {
+      const t = await open();
+      const options = { db: t.db, tenantId: freshTenant() };
+      const leases = threadLeases(options);
+      const store = new CheckpointStore({ ...options, schema });
+      if (!isNew) await store.put("run", { state: { by: "before" }, step: 1 });
+      const held = gate();
+      const begun = gate();
+      const order: string[] = [];
+      const putting = t.db.transaction(async (tx) => {
+        await store.in(tx).put("run", { state: { by: "other" }, step: 1 });
+        begun.open();
+        await held.opened;
+        order.push("put");
+      });
+      await begun.opened;
+      const taking = leases.acquire("run", { holder: "me" }).then((taken) => {
+        order.push("taken");
+        return taken;
+      });
+      await waiters(t.db, 1);
+      held.open();
+      await putting;
+      const lease = await taking;
+      expect(order).toEqual(["put", "taken"]);
+      // And the other way round: what comes while a lease is being taken waits for it, and is refused.
+      await leases.release(lease as never);
+      const taken = gate();
+      const commit = gate();
+      const holding = t.db.transaction(async (tx) => {
+        await leases.in(tx).acquire("run", { holder: "me" });
+        taken.open();
+        await commit.opened;
+      });
+      await taken.opened;
+      const late = store.put("run", { state: { by: "other" }, step: 2 });
+      const refused = expect(late).rejects.toMatchObject({ code: "PE409" });
+      await waiters(t.db, 1);
+      commit.open();
+      await holding;
+      await refused;
+    });
+  }
 });
+
+/** Waits until so many connections to this database wait for a lock. */
+async function waiters(db: Database, count: number): Promise<void> {
+  const waiting = `select 1 from pg_stat_activity
+    where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0`;
+  await expect.poll(async () => (await db.query(waiting)).length, { timeout: 20_000 }).toBe(count);
+}
+
+function gate() {
+  let open = () => {};
+  const opened = new Promise<void>((done) => {
+    open = done;
+  });
+  return { open: () => open(), opened };
+}

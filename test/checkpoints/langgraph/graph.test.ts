@@ -332,8 +332,18 @@ describeEachEngine("a LangGraph graph on perch", (open) => {
       code: "PE409",
     });
     expect((await graph.getState(thread())).next).toEqual(["ask"]);
+    // Nor does one go on that knows of no lease, or delete the thread.
+    await expect(graph.invoke(new Command({ resume: "yes" }), config())).rejects.toMatchObject({ code: "PE409" });
+    await expect(fresh({ tenantId }).deleteThread("run")).rejects.toMatchObject({ code: "PE409" });
     await graph.invoke(new Command({ resume: "yes" }), config(current?.token));
     expect((await graph.getState(thread())).next).toEqual([]);
+    // What is found with the token is gone on from with it.
+    for await (const past of graph.getStateHistory(config(current?.token))) {
+      if (past.next.includes("ask")) await graph.updateState(past.config, { topic: "wasps" });
+    }
+    expect((await graph.getState(thread())).values).toMatchObject({ topic: "wasps" });
+    await fresh({ tenantId }).deleteThread("run", { fencingToken: current?.token });
+    expect((await graph.getState(thread())).values).toEqual({});
   });
 
   it("refuses a thread id that is no text, or no text that stays itself in the database", async () => {

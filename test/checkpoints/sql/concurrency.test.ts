@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { openPostgres } from "../../../src/database/postgres.js";
-import type { Database } from "../../../src/database/types.js";
+import type { Database, Transaction } from "../../../src/database/types.js";
 import { PerchError } from "../../../src/errors.js";
 import { describeEachPostgres, type TestDatabase } from "../../support/databases.js";
 import { asTenant, call, freshTenant, history, latest, put, type StoredCheckpoint, value } from "../support.js";
@@ -172,4 +172,94 @@ describeEachPostgres("fifty connections on one thread", (open) => {
     expect(codes(results)).toEqual([]);
     expect(values(results).flat()).toHaveLength(1);
   });
+});
+
+describeEachPostgres("two tasks of a step that write the same", (open) => {
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+  });
+  const checkpointId = "1f0c0000-0000-6000-8000-000000000001";
+  const packed = (values: readonly unknown[]) => {
+    const texts = values.map((value) => Buffer.from(JSON.stringify(value)));
+    const starts = texts.map((_, nth) => 1 + texts.slice(0, nth).reduce((sum, { length }) => sum + length, 0));
+    return {
+      types: values.map(() => null),
+      starts,
+      sizes: texts.map(({ length }) => length),
+      payload: new Uint8Array(Buffer.concat(texts)),
+    };
+  };
+  const idsOf = (threadId: string) => ({ tenant_id: null, thread_id: threadId, namespace: "" });
+  const writing = (task: string) => (tx: Transaction, threadId: string, values: readonly unknown[]) =>
+    value(tx, "put_writes", {
+      ...idsOf(threadId),
+      checkpoint_id: checkpointId,
+      task_id: task,
+      idxs: values.map((_, nth) => nth),
+      channels: values.map((_, nth) => `c${nth}`),
+      ...packed(values),
+    });
+  const putting = (tx: Transaction, threadId: string, values: readonly unknown[]) => {
+    const channels = values.map((_, nth) => `c${nth}`);
+    return value(tx, "put_channels", {
+      ...idsOf(threadId),
+      id: checkpointId,
+      parent_id: null,
+      step: 1,
+      metadata: "{}",
+      checkpoint: JSON.stringify({ v: 4, channel_versions: Object.fromEntries(channels.map((name) => [name, 1])) }),
+      channels,
+      ...packed(values),
+    });
+  };
+
+  const text = (name: string) => name.repeat(1000);
+  const list = (name: string) => Array.from({ length: 6 }, (_, nth) => `${name}${nth}${"-".repeat(5000)}`);
+  const kinds = {
+    "long texts": [text("x"), text("y"), text("m"), text("n")],
+    "long lists": [list("x"), list("y"), list("m"), list("n")],
+    "long texts and lists": [text("x"), list("y"), list("m"), text("n")],
+  };
+  const others = { "another task": writing("second"), "the put of the checkpoint": putting };
+  for (const [what, [x, y, m, n]] of Object.entries(kinds)) {
+    for (const [who, second] of Object.entries(others)) {
+      it(`do not deadlock, whatever the order: ${what}, a task and ${who}`, async () => {
+        const tenant = freshTenant();
+        const db = openPostgres({ url: t.url as string, poolSize: 4 });
+        const many = { ...t, db };
+        try {
+          await asTenant(many, tenant, (tx) => writing("before")(tx, "run", ["begun"]));
+          // Somebody else is just storing what both have in the middle, so both are stopped half-way.
+          let commit = () => {};
+          const held = new Promise<void>((done) => {
+            commit = done;
+          });
+          let stored = () => {};
+          const isStored = new Promise<void>((done) => {
+            stored = done;
+          });
+          const holding = asTenant(many, tenant, async (tx) => {
+            await writing("third")(tx, "run", [m, n]);
+            stored();
+            await held;
+          });
+          await isStored;
+          const both = [
+            asTenant(many, tenant, (tx) => writing("first")(tx, "run", [x, m, y])),
+            asTenant(many, tenant, (tx) => second(tx, "run", [y, n, x])),
+          ];
+          const settled = Promise.allSettled(both);
+          const waiting = `select 1 from pg_stat_activity
+            where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0`;
+          await expect.poll(async () => (await t.db.query(waiting)).length, { timeout: 20_000 }).toBe(2);
+          commit();
+          await holding;
+          expect(await settled).toMatchObject([{ status: "fulfilled" }, { status: "fulfilled" }]);
+        } finally {
+          await db.close();
+        }
+      });
+    }
+  }
 });

@@ -29,8 +29,9 @@ describeEachEngine("tenants", (open) => {
     t = await open();
     id = await asTenant(t, "acme", async (tx) => {
       await value(tx, "append_thread_events", { thread_id: "run", events: ['{"n": 1}', '{"n": 2}'] });
+      const made = await put(tx, "run", { secret: "of acme" });
       await call(tx, "acquire_lease", { thread_id: "run", holder: "worker" });
-      return put(tx, "run", { secret: "of acme" });
+      return made;
     });
   });
 
@@ -63,11 +64,13 @@ describeEachEngine("tenants", (open) => {
       await put(tx, "run", { secret: "of other" }, { id });
       expect(await latest(tx, "run")).toMatchObject({ id, state: { secret: "of other" }, tenant_id: "other" });
       expect(await value(tx, "append_thread_events", { thread_id: "run", events: ["1"] })).toBe(1);
-      expect(await call(tx, "acquire_lease", { thread_id: "run", holder: "rival" })).toHaveLength(1);
+      const [lease] = await call<{ token: number }>(tx, "acquire_lease", { thread_id: "run", holder: "rival" });
+      expect(lease?.token).toEqual(expect.any(Number));
       expect(await tx.query("select thread_id, state from perch.checkpoints")).toEqual([
         { thread_id: "run", state: { secret: "of other" } },
       ]);
-      expect(await value(tx, "delete_thread", { thread_id: "run" })).toBe(1);
+      const args = { thread_id: "run", fencing_token: lease?.token };
+      expect(await value(tx, "delete_thread", args)).toBe(1);
     });
     await asTenant(t, "acme", async (tx) => {
       expect(await latest(tx, "run")).toMatchObject({ id, state: { secret: "of acme" } });
