@@ -20,7 +20,7 @@ export class PerchError extends Error {
   readonly word: string;
   readonly detail: unknown;
 
-  constructor(code: PerchErrorCode, message: string, detail: unknown = null, options?: ErrorOptions) {
+  constructor(code: PerchErrorCode, message: string, detail: unknown = null, options?: { cause?: unknown }) {
     const word = words[code];
     super(message.startsWith(word) ? message : `${word}: ${message}`, options);
     this.name = "PerchError";

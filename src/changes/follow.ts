@@ -33,8 +33,13 @@ export type FollowEvent<Content = Fields> =
   /** A page of a space's live records. `cursor` comes with the last page: only then is the snapshot whole. */
   | { type: "snapshot"; spaceId: string; records: SnapshotRecord<Content>[]; last: boolean; cursor: Cursor | null };
 
-/** An iterator to use once, with `for await`; leaving the loop, `return()` and the signal all end it at once. */
-export type Following<Content = Fields> = AsyncIterableIterator<FollowEvent<Content>, undefined, undefined>;
+/**
+ * An iterator to use once, with `for await`; leaving the loop, `return()`, the signal and the end of an `await using` all end it at once.
+ * Until then it keeps the process alive.
+ */
+export interface Following<Content = Fields> extends AsyncIterableIterator<FollowEvent<Content>, undefined, undefined> {
+  [Symbol.asyncDispose](): Promise<void>;
+}
 
 /** The numbers a cursor stands at, by space; of one that says none, none. */
 export function positionsOf(cursor: Cursor): ReadonlyMap<string, number> {
@@ -66,6 +71,9 @@ export function follow<Content = Fields>(db: Database, options: FollowOptions<Co
     },
     [Symbol.asyncIterator]() {
       return this;
+    },
+    async [Symbol.asyncDispose]() {
+      await this.return?.();
     },
   };
 }

@@ -52,7 +52,8 @@ export async function connect({ existing = false, ...options }: ConnectOptions):
     }
     process.stderr.write(`making the embedded database in ${folder}, which takes some seconds, once\n`);
   }
-  const db = await openDatabase({ ...options, url });
+  // A command says itself what it does to the schema.
+  const db = await openDatabase({ migrate: false, ...options, url });
   try {
     await db.query("select 1");
   } catch (error) {

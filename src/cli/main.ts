@@ -99,12 +99,8 @@ function report(error: unknown, args: string[]): number {
 /** What to do about what the database said, where that is known. */
 function remedyOf(error: unknown): string | undefined {
   const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
-  const about = String(message ?? "");
-  if (
-    (code === "42704" && /role "perch_/.test(about)) ||
-    (/^(3F000|42P01|42883)$/.test(String(code)) && /perch/.test(about))
-  ) {
-    return "The database was never migrated, or by another version; run: perch migrate up";
+  if (code === "42883" && /perch\./.test(String(message))) {
+    return "The database was migrated by another version; run: perch migrate up";
   }
   if (code === "42501") {
     return "The login lacks a right; see perch COMMAND --help for the roles it needs, and perch doctor for those it has";

@@ -45,13 +45,16 @@ async function isAlive(holder: Holder): Promise<boolean> {
   return (await startOf(holder.pid)) === holder.started;
 }
 
+/** Another process has the folder. */
+export class FolderInUseError extends Error {}
+
 /**
  * Takes a folder for this process until the returned function is called or the process ends, however it ends.
  *
  * Every contender first makes a file whose name says who it is, then looks at the others. Of two that start at once at least one
  * sees the other's file (each looked after it wrote), so never both go on; if both see each other, each withdraws and tries again
  * after a pause of random length. Files of dead processes are removed; nobody's live file ever is.
- * Throws when a live process has the folder.
+ * Throws FolderInUseError when a live process has the folder.
  */
 export async function lockFolder(folder: string): Promise<() => Promise<void>> {
   const me: Holder = { host: hostname(), pid: process.pid, started: (await startOf(process.pid)) ?? "0" };
@@ -67,7 +70,7 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
     await unlink(join(folder, mine));
     if (attempt === attempts) {
       const where = other.host === me.host ? "" : ` on ${other.host}`;
-      throw new Error(
+      throw new FolderInUseError(
         `${folder} is in use by process ${other.pid}${where}; stop it first` +
           (where === "" ? "" : `, or, if it is gone for certain, remove ${join(folder, nameOf(other))}`),
       );

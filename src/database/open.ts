@@ -1,4 +1,10 @@
+import { connect as connectTo } from "node:net";
+import { resolve } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { FolderInUseError } from "./folder-lock.js";
+import { migrate } from "./migrate.js";
 import { openPglite } from "./pglite.js";
+import { socketPath, socketUrl } from "./pglite-socket.js";
 import { openPostgres } from "./postgres.js";
 import type { Database } from "./types.js";
 
@@ -20,6 +26,16 @@ export interface DatabaseOptions {
   applicationName?: string;
   /** A folder for the embedded database (PGlite), instead of `url`. */
   dataDir?: string;
+  /**
+   * Whether an embedded database is brought up to date when it is opened; true when not given. A server never is: there a DBA decides,
+   * with `perch migrate up` or `migrate(db)`.
+   */
+  migrate?: boolean;
+  /**
+   * Whether an embedded database that a running `perch start` has open is reached through that process; true when not given. When false
+   * it is refused.
+   */
+  share?: boolean;
   /** Told of errors nobody waits for; a process warning when not given. */
   onError?: (error: Error) => void;
 }
@@ -32,19 +48,58 @@ export function databaseUrl(given?: string): string {
 }
 
 /**
- * Opens a database: Postgres for a `postgres://` URL, otherwise the embedded PGlite.
+ * Opens a database: Postgres for a `postgres://` URL, otherwise the embedded PGlite, which it makes, brings up to date, or, while a
+ * `perch start` has it open, reaches through that one's socket.
  * In: a URL, or options, or nothing (DATABASE_URL, else the embedded database in `./.perch`).
- * Throws when the URL is of no known kind, or the folder is in use by another process.
+ * Throws when the URL is of no known kind, or when the folder is in use by a process that lets nobody in.
  */
 export async function openDatabase(urlOrOptions: string | DatabaseOptions = {}): Promise<Database> {
   const options = typeof urlOrOptions === "string" ? { url: urlOrOptions } : urlOrOptions;
-  const { dataDir, onError } = options;
-  if (dataDir !== undefined) return openPglite({ dataDir, onError });
+  if (options.dataDir !== undefined) return openFolder(options.dataDir, options);
 
   const url = databaseUrl(options.url);
   if (/^postgres(ql)?:\/\//.test(url)) return openPostgres({ ...options, url });
-  if (url === "memory:") return openPglite({ onError });
-  if (url.startsWith("pglite:")) return openPglite({ dataDir: url.slice("pglite:".length) || ".perch", onError });
+  if (url === "memory:") return openEmbedded(undefined, options);
+  if (url.startsWith("pglite:")) return openFolder(url.slice("pglite:".length) || ".perch", options);
   // The URL itself stays out of the message: it may hold a password.
   throw new Error("unknown kind of database URL: expected postgres://…, pglite:FOLDER or memory:");
+}
+
+async function openEmbedded(dataDir: string | undefined, { onError, ...options }: DatabaseOptions): Promise<Database> {
+  const db = await openPglite({ dataDir, onError });
+  try {
+    if (options.migrate !== false) await migrate(db);
+    return db;
+  } catch (error) {
+    await db.close();
+    throw error;
+  }
+}
+
+/** How long a process that has the folder may take to make its socket: it migrates first, which takes seconds in a new folder. */
+const socketWithinMs = 20_000;
+
+async function openFolder(dataDir: string, options: DatabaseOptions): Promise<Database> {
+  const folder = resolve(dataDir);
+  for (const deadline = Date.now() + socketWithinMs; ; await sleep(100)) {
+    try {
+      return await openEmbedded(folder, options);
+    } catch (error) {
+      if (!(error instanceof FolderInUseError) || options.share === false) throw error;
+      if (await answers(socketPath(folder))) return openPostgres({ ...options, url: socketUrl(folder) });
+      if (Date.now() > deadline) throw error;
+    }
+  }
+}
+
+/** Whether anybody listens there: a socket may have been left behind by a process that was killed. */
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connectTo(path);
+    const say = (answer: boolean) => {
+      socket.destroy();
+      resolve(answer);
+    };
+    socket.once("connect", () => say(true)).once("error", () => say(false));
+  });
 }

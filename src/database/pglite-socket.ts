@@ -33,6 +33,12 @@ export interface PgliteSocketOptions {
   idleInTransactionMs?: number;
 }
 
+/** Where a process that serves an embedded database lets Postgres clients in. */
+export const socketPath = (folder: string): string => join(folder, ".s.PGSQL.5432");
+
+/** A URL for what listens on that socket. */
+export const socketUrl = (folder: string): string => `postgres://postgres@/postgres?host=${encodeURIComponent(folder)}`;
+
 /** Unix knows no longer path of a socket. */
 const longestPath = process.platform === "darwin" ? 103 : 107;
 
@@ -46,7 +52,7 @@ const longestPath = process.platform === "darwin" ? 103 : 107;
  */
 export async function openPgliteSocket(options: PgliteSocketOptions): Promise<PgliteSocket> {
   const { client, folder } = options;
-  const path = join(folder, ".s.PGSQL.5432");
+  const path = socketPath(folder);
   if (process.platform === "win32") throw new Error("Windows has no sockets that Postgres clients could use");
   if (Buffer.byteLength(path) > longestPath) throw new Error(`the path ${path} is too long for a socket`);
 

@@ -1,9 +1,9 @@
 import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
 import { PGlite, type Transaction as PGliteTransaction, types } from "@electric-sql/pglite";
-import { toPerchError } from "../errors.js";
 import { durableFolder } from "./durable-folder.js";
 import { lockFolder } from "./folder-lock.js";
+import { queryError } from "./query-error.js";
 import { pinning } from "./session.js";
 import { requireStorable } from "./text.js";
 import type { Database, Queryable, Subscription, Transaction } from "./types.js";
@@ -30,13 +30,13 @@ async function run<Row>(client: PGlite | PGliteTransaction, sql: string, params:
     const result = await client.query<Row>(sql, params as unknown[]);
     return result.rows;
   } catch (error) {
-    throw toPerchError(error) ?? error;
+    throw queryError(error);
   }
 }
 
 /**
  * Opens PGlite, in memory or in a folder of its own, which it locks.
- * Throws when another process has the folder open: PGlite itself would let both write, and lose rows.
+ * Throws FolderInUseError when another process has the folder open: PGlite itself would let both write, and lose rows.
  */
 export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDatabase> {
   const onError = options.onError ?? ((error: Error) => process.emitWarning(error));
@@ -82,7 +82,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
             return await result;
           } catch (error) {
             failed = true;
-            throw toPerchError(error) ?? error;
+            throw queryError(error);
           }
         };
         const tx: Transaction = {
@@ -97,7 +97,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
         return result;
       });
     } catch (error) {
-      throw toPerchError(error) ?? error;
+      throw queryError(error);
     }
   }
 
@@ -107,7 +107,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
   const subscriptions = new Set<Subscription>();
   let closing: Promise<void> | undefined;
 
-  return {
+  const db: PgliteDatabase = {
     kind: "pglite",
     client,
     ...alone,
@@ -158,5 +158,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
       })();
       return closing;
     },
+    [Symbol.asyncDispose]: () => db.close(),
   };
+  return db;
 }

@@ -1,10 +1,11 @@
 import type { Duplex } from "node:stream";
 import pg from "pg";
-import { PerchError, toPerchError } from "../errors.js";
+import { PerchError } from "../errors.js";
 import { clientWithLimit, defaultMaxMessageBytes } from "./message-limit.js";
 import { listenPostgres } from "./postgres-listen.js";
 import { rowTypes } from "./postgres-types.js";
 import { createPreparedStatements } from "./prepared.js";
+import { queryError } from "./query-error.js";
 import { beginning, beginningPinned, pinningIfDirect, type SessionLimits, type SessionRow } from "./session.js";
 import { requireStorable } from "./text.js";
 import type { Database, Queryable, QueryOptions, Subscription, Transaction } from "./types.js";
@@ -147,7 +148,7 @@ export function openPostgres(options: PostgresOptions): Database {
       return (await answer(asked)).rows as Row[];
     } catch (error) {
       if (prepare && prepared?.isStale(error)) stale.add(error as object);
-      throw toPerchError(error) ?? error;
+      throw queryError(error);
     }
   }
 
@@ -155,7 +156,7 @@ export function openPostgres(options: PostgresOptions): Database {
     try {
       await answer(client.query(sql));
     } catch (error) {
-      throw toPerchError(error) ?? error;
+      throw queryError(error);
     }
   }
 
@@ -170,7 +171,7 @@ export function openPostgres(options: PostgresOptions): Database {
     ]);
     if (begun.status === "rejected") throw begun.reason;
     if (rows.status === "rejected") throw rows.reason;
-    if (ended.status === "rejected") throw toPerchError(ended.reason) ?? ended.reason;
+    if (ended.status === "rejected") throw queryError(ended.reason);
     return rows.value;
   }
 
@@ -281,7 +282,7 @@ export function openPostgres(options: PostgresOptions): Database {
     } catch (error) {
       // A connection that is closed is rolled back by the server; asking for it would only wait once more.
       if (broken === undefined) await noting(answer(client.query("rollback"))).catch(() => undefined);
-      throw toPerchError(error) ?? error;
+      throw queryError(error);
     } finally {
       client.off("error", breaking);
       void give(client, broken);
@@ -318,7 +319,7 @@ export function openPostgres(options: PostgresOptions): Database {
     },
   };
 
-  return {
+  const db: Database = {
     kind: "postgres",
     query,
     transaction,
@@ -354,7 +355,9 @@ export function openPostgres(options: PostgresOptions): Database {
       })();
       return closing;
     },
+    [Symbol.asyncDispose]: () => db.close(),
   };
+  return db;
 }
 
 /** Errors: NoAnswer, when it takes longer. */

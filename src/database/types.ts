@@ -40,6 +40,13 @@ export interface ListenHandlers {
   lost?(error: Error): void;
 }
 
+// For programs that are compiled without it: every Node that perch runs on has it.
+declare global {
+  interface SymbolConstructor {
+    readonly asyncDispose: unique symbol;
+  }
+}
+
 export interface Subscription {
   close(): Promise<void>;
 }
@@ -77,7 +84,9 @@ export interface Database extends Queryable {
   stats(): PoolStats;
   /**
    * Ends subscriptions and connections, when the queries under way have been answered; after 3 s it cuts what is left, and they fail.
-   * Safe to call twice.
+   * Safe to call twice. Until then the process lives: connections, and PGlite, keep it alive.
    */
   close(): Promise<void>;
+  /** `await using db = await openDatabase()` closes it at the end of the block. */
+  [Symbol.asyncDispose](): Promise<void>;
 }

@@ -92,7 +92,7 @@ describe("an embedded database in a folder", () => {
     const folder = newFolder();
     const first = writer(folder);
     while (first.written() === 0) await pause(20);
-    await expect(openDatabase({ dataDir: folder })).rejects.toThrow(
+    await expect(openDatabase({ dataDir: folder, share: false })).rejects.toThrow(
       `${folder} is in use by process ${first.pid}; stop it first`,
     );
 

@@ -169,10 +169,15 @@ export class DocumentStore {
     return [...this.#copies.values()].map(({ key }) => key);
   }
 
-  /** Ends the engine, unless it is shared. */
+  /** Ends the engine, unless it is shared: its threads keep the process alive until then. */
   async close(): Promise<void> {
     await this.evict();
     if (this.#ownsEngine) await this.#engine.close();
+  }
+
+  /** `await using store = new DocumentStore(…)` closes it at the end of the block. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
   }
 
   #visit(tx: Transaction, address: WritableAddress, toWrite: boolean): Promise<Visit> {
