@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { migrationStatus } from "../database/migrate.js";
-import { type DatabaseOptions, databaseUrl, openDatabase } from "../database/open.js";
+import { databaseUrl, type OpenOptions, openDatabase } from "../database/open.js";
 import type { Database } from "../database/types.js";
 import { UsageError } from "./command.js";
 
@@ -27,7 +27,7 @@ const reasons: Record<string, string> = {
   "57P03": "it is just starting up or shutting down",
 };
 
-export interface ConnectOptions extends DatabaseOptions {
+export interface ConnectOptions extends OpenOptions {
   /** For commands that are of no use in an embedded database that would only be made for them. */
   existing?: boolean;
 }
@@ -45,28 +45,32 @@ export async function connect({ existing = false, ...options }: ConnectOptions):
   }
   const folder = url.startsWith("pglite:") ? resolve(url.slice("pglite:".length) || ".perch") : undefined;
   if (folder !== undefined && !existsSync(folder)) {
-    if (existing) {
-      throw new Error(
-        `there is no embedded database in ${folder}; name one with --database-url or DATABASE_URL, or make one: perch start`,
-      );
-    }
+    if (existing) throw noFolder(folder);
     process.stderr.write(`making the embedded database in ${folder}, which takes some seconds, once\n`);
   }
-  // A command says itself what it does to the schema.
-  const db = await openDatabase({ migrate: false, ...options, url });
+  // A command says itself what it does to the schema, and whether another process may have the folder meanwhile.
+  const db = await openDatabase({ migrate: false, share: false, ...options, url });
   try {
     await db.query("select 1");
   } catch (error) {
     await db.close().catch(() => undefined);
-    const reason = reasonOf(error);
-    throw new Error(`cannot reach the database ${name}: ${reason}`, { cause: error });
+    throw cannotReach(name, error);
   }
   return { db, name, folder };
 }
 
-const isPostgresUrl = (url: string) => /^postgres(ql)?:\/\//.test(url);
+export const isPostgresUrl = (url: string) => /^postgres(ql)?:\/\//.test(url);
 
-function nameOf(url: string): string {
+export const noFolder = (folder: string): Error =>
+  new Error(
+    `there is no embedded database in ${folder}; name one with --database-url or DATABASE_URL, or make one: perch start`,
+  );
+
+export const cannotReach = (name: string, error: unknown): Error =>
+  new Error(`cannot reach the database ${name}: ${reasonOf(error)}`, { cause: error });
+
+/** How to name a database to people. Throws UsageError for a URL that is none. */
+export function nameOf(url: string): string {
   if (/^(pglite|memory):/.test(url)) return url;
   // The URL itself stays out of the messages: it may hold a password.
   if (!isPostgresUrl(url)) {

@@ -20,7 +20,7 @@ Options:
   --out FILE           where to; standard output when not given. The file appears when it is whole
 ${databaseOptionHelp}
 
-The login needs the role perch_app. An embedded database must not be in use by perch start meanwhile.
+The login needs the role perch_app. perch start may run meanwhile.
 `;
 
 /** Runs `fill` with a writer into a gzip file or standard output. */
@@ -70,7 +70,7 @@ async function run(args: string[]): Promise<number | undefined> {
     throw new UsageError("the export is binary: name a file with --out, or redirect it");
   }
   const progress = progressLine();
-  const { db } = await connect({ ...(url === undefined ? {} : { url }), existing: true });
+  const { db } = await connect({ ...(url === undefined ? {} : { url }), existing: true, share: true });
   let pending = 0;
   try {
     const manifest = await writing(out, (write) =>

@@ -45,7 +45,7 @@ async function run(args: string[]): Promise<number | undefined> {
   const url = values["database-url"];
   const progress = progressLine();
   if (!existsSync(path)) throw new Error(`there is no file ${path}`);
-  const { db } = await connect({ ...(url === undefined ? {} : { url }), existing: true });
+  const { db } = await connect({ ...(url === undefined ? {} : { url }), existing: true, share: true });
   try {
     const result = await importUser(db, {
       path,

@@ -20,6 +20,10 @@ const commands: Record<string, { summary: string; load: () => Promise<{ command:
     summary: "bring a database up to date, take migrations back, show what is missing, print the SQL",
     load: () => import("./migrate.js"),
   },
+  sql: {
+    summary: "run SQL and print what it returns",
+    load: () => import("./sql.js"),
+  },
   doctor: {
     summary: "look at a database that perch uses, and say what is wrong with it",
     load: () => import("./doctor.js"),

@@ -35,6 +35,7 @@ async function run(args: string[]): Promise<number> {
   await requireAddress(settings);
   const log = createLog(settings.logLevel);
   const connected = await connect({
+    serves: true,
     ...(values["database-url"] === undefined ? {} : { url: values["database-url"] }),
     // Without a URL of its own to listen on, this one leads to Postgres itself.
     ...(settings.listenUrl === undefined ? { prepare: true } : { listenUrl: settings.listenUrl }),

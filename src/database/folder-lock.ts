@@ -45,8 +45,19 @@ async function isAlive(holder: Holder): Promise<boolean> {
   return (await startOf(holder.pid)) === holder.started;
 }
 
-/** Another process has the folder. */
-export class FolderInUseError extends Error {}
+/** Another process has the folder. `serves`: it lets others in, or is about to. */
+export class FolderInUseError extends Error {
+  readonly serves: boolean;
+
+  constructor(message: string, serves: boolean) {
+    super(message);
+    this.name = "FolderInUseError";
+    this.serves = serves;
+  }
+}
+
+/** What is in the file of a process that lets others in through a socket. */
+const serving = "serves";
 
 /**
  * Takes a folder for this process until the returned function is called or the process ends, however it ends.
@@ -56,12 +67,12 @@ export class FolderInUseError extends Error {}
  * after a pause of random length. Files of dead processes are removed; nobody's live file ever is.
  * Throws FolderInUseError when a live process has the folder.
  */
-export async function lockFolder(folder: string): Promise<() => Promise<void>> {
+export async function lockFolder(folder: string, serves = false): Promise<() => Promise<void>> {
   const me: Holder = { host: hostname(), pid: process.pid, started: (await startOf(process.pid)) ?? "0" };
   const mine = nameOf(me);
   const attempts = 5;
   for (let attempt = 1; ; attempt += 1) {
-    await writeFile(join(folder, mine), "", { flag: "wx" }).catch((error: NodeJS.ErrnoException) => {
+    await writeFile(join(folder, mine), serves ? serving : "", { flag: "wx" }).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== "EEXIST") throw error;
       throw new Error(`${folder} is already open in this process`);
     });
@@ -73,11 +84,18 @@ export async function lockFolder(folder: string): Promise<() => Promise<void>> {
       throw new FolderInUseError(
         `${folder} is in use by process ${other.pid}${where}; stop it first` +
           (where === "" ? "" : `, or, if it is gone for certain, remove ${join(folder, nameOf(other))}`),
+        where === "" && (await isServing(join(folder, nameOf(other)))),
       );
     }
     await new Promise((done) => setTimeout(done, 20 + Math.random() * 80));
   }
 }
+
+/** One that has just gone does not serve. */
+const isServing = (path: string) =>
+  readFile(path, "utf8")
+    .then((text) => text === serving)
+    .catch(() => false);
 
 async function liveOther(folder: string, mine: string): Promise<Holder | undefined> {
   for (const name of await readdir(folder)) {

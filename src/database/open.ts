@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FolderInUseError } from "./folder-lock.js";
 import { migrate } from "./migrate.js";
-import { openPglite } from "./pglite.js";
+import { openPglite, type PgliteDatabase } from "./pglite.js";
 import { socketPath, socketUrl } from "./pglite-socket.js";
 import { openPostgres } from "./postgres.js";
 import type { Database } from "./types.js";
@@ -47,6 +47,12 @@ export function databaseUrl(given?: string): string {
   return url;
 }
 
+/** What only perch's own commands say. */
+export interface OpenOptions extends DatabaseOptions {
+  /** This process will let others into the embedded database. */
+  serves?: boolean;
+}
+
 /**
  * Opens a database: Postgres for a `postgres://` URL, otherwise the embedded PGlite, which it makes, brings up to date, or, while a
  * `perch start` has it open, reaches through that one's socket.
@@ -54,7 +60,7 @@ export function databaseUrl(given?: string): string {
  * Throws when the URL is of no known kind, or when the folder is in use by a process that lets nobody in.
  */
 export async function openDatabase(urlOrOptions: string | DatabaseOptions = {}): Promise<Database> {
-  const options = typeof urlOrOptions === "string" ? { url: urlOrOptions } : urlOrOptions;
+  const options: OpenOptions = typeof urlOrOptions === "string" ? { url: urlOrOptions } : urlOrOptions;
   if (options.dataDir !== undefined) return openFolder(options.dataDir, options);
 
   const url = databaseUrl(options.url);
@@ -65,8 +71,11 @@ export async function openDatabase(urlOrOptions: string | DatabaseOptions = {}):
   throw new Error("unknown kind of database URL: expected postgres://…, pglite:FOLDER or memory:");
 }
 
-async function openEmbedded(dataDir: string | undefined, { onError, ...options }: DatabaseOptions): Promise<Database> {
-  const db = await openPglite({ dataDir, onError });
+async function openEmbedded(
+  dataDir: string | undefined,
+  { onError, serves, ...options }: OpenOptions,
+): Promise<PgliteDatabase> {
+  const db = await openPglite({ dataDir, onError, serves });
   try {
     if (options.migrate !== false) await migrate(db);
     return db;
@@ -76,29 +85,35 @@ async function openEmbedded(dataDir: string | undefined, { onError, ...options }
   }
 }
 
-/** How long a process that has the folder may take to make its socket: it migrates first, which takes seconds in a new folder. */
-const socketWithinMs = 20_000;
+/** How long a process that has the folder may take until it lets others in: it migrates first. */
+const servesWithinMs = 60_000;
 
-async function openFolder(dataDir: string, options: DatabaseOptions): Promise<Database> {
+/** The embedded database in a folder, opened here; or the URL of the process that has it and lets others in. */
+export async function openOrReach(dataDir: string, options: OpenOptions = {}): Promise<PgliteDatabase | string> {
   const folder = resolve(dataDir);
-  for (const deadline = Date.now() + socketWithinMs; ; await sleep(100)) {
+  for (const deadline = Date.now() + servesWithinMs; ; await sleep(100)) {
     try {
       return await openEmbedded(folder, options);
     } catch (error) {
-      if (!(error instanceof FolderInUseError) || options.share === false) throw error;
-      if (await answers(socketPath(folder))) return openPostgres({ ...options, url: socketUrl(folder) });
+      if (!(error instanceof FolderInUseError && error.serves) || options.share === false) throw error;
+      if (await answers(socketPath(folder))) return socketUrl(folder);
       if (Date.now() > deadline) throw error;
     }
   }
 }
 
+async function openFolder(dataDir: string, options: OpenOptions): Promise<Database> {
+  const opened = await openOrReach(dataDir, options);
+  return typeof opened === "string" ? openPostgres({ ...options, url: opened }) : opened;
+}
+
 /** Whether anybody listens there: a socket may have been left behind by a process that was killed. */
 function answers(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
+  return new Promise((done) => {
     const socket = connectTo(path);
     const say = (answer: boolean) => {
       socket.destroy();
-      resolve(answer);
+      done(answer);
     };
     socket.once("connect", () => say(true)).once("error", () => say(false));
   });

@@ -16,6 +16,7 @@ import {
   sslRequest,
   statementText,
   typeOf,
+  withoutCopyIn,
 } from "./pglite-wire.js";
 import { pinning } from "./session.js";
 
@@ -287,13 +288,4 @@ function noteListening(text: string, channels: Set<string>): void {
     else if (name === "*") channels.clear();
     else channels.delete(channel);
   }
-}
-
-/**
- * COPY … FROM STDIN asks for data in the middle of a message; PGlite, finding none, would end the process. Where it asks, it is
- * told that the copy failed; where it does not, the protocol has it ignore that.
- */
-function withoutCopyIn(message: Uint8Array): Uint8Array {
-  if (typeOf(message) !== "Q" && typeOf(message) !== "E") return message;
-  return Buffer.concat([message, frame("f", "COPY FROM STDIN is not possible on the embedded database")]);
 }

@@ -106,3 +106,12 @@ export function* messagesIn(bytes: Uint8Array): Generator<Uint8Array> {
     offset += length;
   }
 }
+
+/**
+ * COPY … FROM STDIN asks for data in the middle of a message; PGlite, finding none, would end the process. Where it asks, it is
+ * told that the copy failed; where it does not, the protocol has it ignore that.
+ */
+export function withoutCopyIn(message: Uint8Array): Uint8Array {
+  if (typeOf(message) !== "Q" && typeOf(message) !== "E") return message;
+  return Buffer.concat([message, frame("f", "COPY FROM STDIN is not possible on the embedded database")]);
+}

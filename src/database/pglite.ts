@@ -11,6 +11,8 @@ import type { Database, Queryable, Subscription, Transaction } from "./types.js"
 export interface PgliteOptions {
   /** The folder that keeps the database; made when missing. Without it the database lives in memory. */
   dataDir?: string | undefined;
+  /** It will be open to others through a socket: they wait for that instead of being refused. */
+  serves?: boolean | undefined;
   /** A dump to start from, when the folder is empty or there is none. */
   loadDataDir?: Blob | undefined;
   /** Told when a handler of a notification threw. */
@@ -45,7 +47,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
   if (options.dataDir !== undefined) {
     const folder = resolve(options.dataDir);
     await mkdir(folder, { recursive: true });
-    unlock = await lockFolder(folder);
+    unlock = await lockFolder(folder, options.serves);
     dataDir = join(folder, "postgres");
   }
 

@@ -85,7 +85,7 @@ describe("openDatabase", () => {
     const headers = { authorization: "Bearer bob", "content-type": "application/json" };
     const answer = await fetch(`${perch.httpUrl}/v1/push`, { method: "POST", headers, body: JSON.stringify(body) });
     expect(answer.status).toBe(200);
-    expect((await events.next()).value).toMatchObject({ changes: [{ record_id: "t1" }] });
+    expect((await events.next()).value).toMatchObject({ changes: [{ id: "t1", data: { by: "http" } }] });
     await withContext(db, { userId: "bob" }, (tx) =>
       push(tx, { appId: "demo", changes: [{ op: "update", table: "tasks", id: "t1", data: { by: "sql" } }] }),
     );
