@@ -116,7 +116,10 @@ export const checkpointFunctions: Record<string, FunctionEntry> = {
   archive_thread_events: app(count("perch.archive_thread_events(thread_id => 'run', up_to => 1)"), "401 1 1 1 1 401"),
   thread_log: app("(select last_number from perch.thread_log(thread_id => 'run'))", "401 1 1 1 1 401"),
   acquire_lease: app(count("perch.acquire_lease(thread_id => 'leased', holder => 'second')"), "401 0 0 0 0 401"),
-  renew_lease: app(`perch.renew_lease(thread_id => 'leased', token => ${token}) is not null`, "401 409 yes yes yes 401"),
+  renew_lease: app(
+    `perch.renew_lease(thread_id => 'leased', token => ${token}) is not null`,
+    "401 409 yes yes yes 401",
+  ),
   release_lease: app(`perch.release_lease(thread_id => 'leased', token => ${token})`, "401 no yes yes yes 401"),
   assemble_state: piece("perch_app", "perch_worker"),
   assemble_json: piece("perch_app", "perch_worker"),

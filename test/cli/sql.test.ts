@@ -73,9 +73,9 @@ describe.each(Object.entries(places))("perch sql on %s", (_, open) => {
       ].join("\n"),
     });
     expect((await sql("select count(*) from pairs")).stdout).toContain("\n     2\n");
-    const refused = await sql("select perch.push(app_id => 'demo', changes => '[]')");
+    const refused = await sql("select perch.set_context('')");
     expect(refused).toMatchObject({ code: 1, stdout: "" });
-    expect(refused.stderr).toMatch(/^perch: unauthenticated: .* \(PE401\)\nhint: Call perch\.set_context/);
+    expect(refused.stderr).toMatch(/^perch: unauthenticated: .* \(PE401\)\ndetail: .*\nhint: Pass the id of the user/s);
     const noticed = await sql("drop table pairs; drop table if exists pairs");
     expect(noticed).toMatchObject({ code: 0, stdout: "DROP TABLE\nDROP TABLE\n" });
     expect(noticed.stderr).toBe('notice: table "pairs" does not exist, skipping\n');
