@@ -1,5 +1,6 @@
 import { createServer } from "node:net";
 import type { Logger } from "pino";
+import { shareConnections } from "../database/shares.js";
 import type { Database } from "../database/types.js";
 import { engineLimits } from "../documents/limit-settings.js";
 import { createLiveDocuments } from "../documents/live/documents.js";
@@ -25,13 +26,31 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
     limits: engineLimits(settings, settings.gateway.maxUpdateBytes),
   });
   engine.warm();
-  const live = createLiveDocuments({ db, engine, limits: { idleDocuments: settings.cachedDocuments }, log });
+  const shares = shareConnections(db, {
+    perUser: settings.gateway.connectionsPerUser,
+    waitingPerUser: settings.gateway.maxWaitingPerUser,
+    waiters: settings.gateway.waitingConnections,
+  });
+  const live = createLiveDocuments({
+    db: shares.reads,
+    appendsDb: shares.appends,
+    engine,
+    limits: { idleDocuments: settings.cachedDocuments },
+    log,
+  });
   const ends: (() => Promise<void>)[] = [() => live.close(), () => engine.close()];
   try {
-    const worker = await startWorker({ db, live, log, settings: retention(settings) });
+    const worker = await startWorker({
+      db: shares.worker,
+      live,
+      log,
+      settings: retention(settings),
+      contention: shares.contention,
+    });
     ends.unshift(() => worker.close());
     const gateway = await startGateway({
       db,
+      shares,
       live,
       settings: settings.gateway,
       log,

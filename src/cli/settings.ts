@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { defaultMaxMessageBytes, greatestMaxMessageBytes } from "../database/message-limit.js";
 import { documentLimitTable } from "../documents/limit-settings.js";
 import { type GatewaySettings, gatewaySettings, gatewaySettingTable } from "../gateway/settings.js";
 import {
@@ -24,6 +25,9 @@ const processSettingTable = {
   queryTimeoutMs: milliseconds(60_000, { min: 1_000, max: 3_600_000 }).describe(
     "how long a statement may take before its connection counts as lost",
   ),
+  maxMessageBytes: count(defaultMaxMessageBytes, { min: 2 ** 20, max: greatestMaxMessageBytes }).describe(
+    "a message of the database over this ends its connection; documents need twice their bytes",
+  ),
   engineThreads: z.coerce.number().int().min(1).max(64).optional().describe("threads that decode documents"),
   engineTimeoutMs: milliseconds(5_000, { min: 10 }).describe("how long one update may take to decode"),
   ...documentLimitTable,
@@ -41,6 +45,14 @@ const processSettingTable = {
 
 export interface ServeSettings extends SettingsOf<typeof processSettingTable> {
   gateway: GatewaySettings;
+}
+
+/**
+ * How long a transaction of a serving process may ask nothing before the server ends it: longer than any of perch's work within one, and so
+ * much shorter than it takes a server to notice by itself that a process, or the way to it, is gone.
+ */
+export function idleTransactionMs({ queryTimeoutMs }: Pick<ServeSettings, "queryTimeoutMs">): number {
+  return Math.max(5 * 60_000, queryTimeoutMs);
 }
 
 /** The flags that stand for a setting, for `parseCommandLine`. */

@@ -8,7 +8,7 @@ import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, Usa
 import { type Connected, connect, requireRoles } from "./connect.js";
 import { createLog } from "./log.js";
 import { requireAddress, serve, untilStopped } from "./serve.js";
-import { type ServeSettings, serveOptions, serveSettings, settingsHelp } from "./settings.js";
+import { idleTransactionMs, type ServeSettings, serveOptions, serveSettings, settingsHelp } from "./settings.js";
 
 const help = `Usage: perch start [options]
 
@@ -41,6 +41,8 @@ async function run(args: string[]): Promise<number> {
     ...(settings.listenUrl === undefined ? { prepare: true } : { listenUrl: settings.listenUrl }),
     poolSize: settings.poolSize,
     queryTimeoutMs: settings.queryTimeoutMs,
+    idleTransactionMs: idleTransactionMs(settings),
+    maxMessageBytes: settings.maxMessageBytes,
     onError: (error) => log.warn({ err: error }, "database"),
   });
   const { db } = connected;

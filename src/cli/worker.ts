@@ -2,7 +2,7 @@ import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, Usa
 import { connect, requireMigrated, requireRoles } from "./connect.js";
 import { createLog } from "./log.js";
 import { requireAddress, serve, untilStopped } from "./serve.js";
-import { serveOptions, serveSettings, settingsHelp } from "./settings.js";
+import { idleTransactionMs, serveOptions, serveSettings, settingsHelp } from "./settings.js";
 
 const help = `Usage: perch worker [options]
 
@@ -32,6 +32,8 @@ async function run(args: string[]): Promise<number> {
     ...(settings.listenUrl === undefined ? { prepare: true } : { listenUrl: settings.listenUrl }),
     poolSize: settings.poolSize,
     queryTimeoutMs: settings.queryTimeoutMs,
+    idleTransactionMs: idleTransactionMs(settings),
+    maxMessageBytes: settings.maxMessageBytes,
     onError: (error) => log.warn({ err: error }, "database"),
   });
   try {

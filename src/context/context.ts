@@ -3,7 +3,10 @@ import type { Database, Transaction } from "../database/types.js";
 import { PerchError } from "../errors.js";
 
 /** On whose behalf a transaction runs: a user, a tenant (of checkpoints), or both. */
-export type Context = UserContext | TenantContext;
+export type Context = (UserContext | TenantContext) & {
+  /** How long each of its statements waits for a lock; then it fails with 55P03. As the login has it when not given. */
+  readonly lockTimeoutMs?: number | undefined;
+};
 
 interface UserContext {
   readonly userId: string;
@@ -87,6 +90,8 @@ export async function enterContext(tx: Transaction, context: Context): Promise<v
   }
   if (tenantId === undefined) calls.push(forgetTenant);
   else calls.push(`perch.set_tenant(${named("tenant_id", tenantId)})`);
+  if (context.lockTimeoutMs !== undefined)
+    calls.push(`set_config('lock_timeout', '${Number(context.lockTimeoutMs)}', true)`);
   // Two statements, since what the second calls may take the role that the first brings; one script, since every transaction begins so.
   await tx.script(`${takeRole};\nselect ${calls.join(", ")}`);
 }

@@ -20,8 +20,12 @@ export interface DatabaseOptions {
   prepare?: boolean;
   /** Connections to Postgres at most; 10 when not given. */
   poolSize?: number;
-  /** How long a statement on Postgres may take before its connection counts as lost; unlimited when not given. */
+  /** How long a statement on Postgres may take; the server ends it, and otherwise its connection counts as lost. Unlimited when not given. */
   queryTimeoutMs?: number;
+  /** How long a transaction on Postgres may ask nothing before the server ends it; as the login has it when not given. */
+  idleTransactionMs?: number;
+  /** A message of Postgres over so many bytes ends its connection, with an error; 256 MiB when not given, 500 MiB at most. */
+  maxMessageBytes?: number;
   /** What pg_stat_activity shows; "perch" when not given. */
   applicationName?: string;
   /** A folder for the embedded database (PGlite), instead of `url`. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
-import { withContext } from "../context/index.js";
-import type { Database } from "../database/types.js";
+import type { Transaction } from "../database/types.js";
+import type { OnBehalf } from "./on-behalf.js";
 import { maxPageSize, parsedBody } from "./shapes.js";
 import type { Identity } from "./tokens.js";
 
@@ -88,7 +88,7 @@ export function isCallName(name: string): name is CallName {
  * In: the body of the request: the function's arguments by name, as JSON; an absent or null one takes its default. Out: what the
  * function returned, as JSON text. Errors: PE422 when the body is of another shape; what the function raises.
  */
-export async function call(db: Database, name: CallName, body: string, identity: Identity): Promise<string> {
+export async function call(onBehalf: OnBehalf, name: CallName, body: string, identity: Identity): Promise<string> {
   const { sql, body: shape, arguments: readers, passed, large } = calls[name];
   const given = await parsedBody(shape as z.ZodType<Record<string, unknown>>, body, large);
   const isPassed = (argument: string) =>
@@ -96,8 +96,22 @@ export async function call(db: Database, name: CallName, body: string, identity:
   const named = Object.entries(readers)
     .filter(([argument]) => isPassed(argument))
     .map(([argument, read]) => `${argument} => ${read(argument)}`);
-  return withContext(db, identity, async (tx) => {
+  const run = async (tx: Transaction) => {
     const [row] = await tx.query<{ result: string }>(`select ${sql}(${named.join(", ")})::text as result`, [body]);
     return row?.result ?? "null";
-  });
+  };
+  return name === "push" ? onBehalf.write(identity, spacesOf(given.changes), run) : onBehalf.read(identity, run);
+}
+
+/** Where changes go, as far as they were read and say so; null: the personal space. */
+function spacesOf(changes: unknown): Set<string | null> {
+  const list = Array.isArray(changes) ? changes : [];
+  return new Set(
+    list.map((change: unknown) => {
+      const { space_id: spaceId } = (typeof change === "object" && change !== null ? change : {}) as {
+        space_id?: unknown;
+      };
+      return typeof spaceId === "string" ? spaceId : null;
+    }),
+  );
 }

@@ -31,8 +31,8 @@ export interface ConnectionServices {
   readonly verifyToken: VerifyToken;
   readonly ledger: Ledger;
   accessTo(identity: Identity, spaceId: string): Promise<Permission | null>;
-  /** Runs the costly part of a join, when it is its turn. */
-  inTurn<T>(work: () => Promise<T>): Promise<T>;
+  /** Runs the costly part of a user's join, when it is its turn. */
+  inTurn<T>(userId: string, work: () => Promise<T>): Promise<T>;
   /** How a room of this type is opened; undefined for types that are not served. */
   channelOf(roomType: string): OpenChannel | undefined;
   /** A socket speaks for this user now. Out: whether the user may have one more. */

@@ -9,6 +9,7 @@ interface Figures {
   unprojected: number;
   overdue_seconds: number | null;
   ring_queue: number;
+  commit_seconds: number | null;
 }
 
 /** More than this are counted as this many: counting costs as much as there is. */
@@ -31,7 +32,9 @@ export const figuresSql = `
                                  order by i.created_at limit $1) r) as set_aside,
          (select count(*) from (select from perch.document_queue q order by q.due_at limit $1) d) as unprojected,
          extract(epoch from clock_timestamp() - (select min(q.due_at) from perch.document_queue q))::float8 as overdue_seconds,
-         pg_notification_queue_usage() as ring_queue`;
+         pg_notification_queue_usage() as ring_queue,
+         (select extract(epoch from clock_timestamp() - min(a.query_start))::float8
+            from pg_stat_get_activity(null) a where a.wait_event = 'SyncRep') as commit_seconds`;
 
 export interface DatabaseFigures {
   /** Brings the figures up to date, when they are older than a few seconds; waits for the database a second at most. */
@@ -77,6 +80,11 @@ export function addDatabaseFigures(metrics: Metrics, db: Queryable, log: Logger)
     "perch_notify_queue_ratio",
     "How full the server's queue of notifications is: a listener that does not read fills it.",
     ({ ring_queue }) => ring_queue,
+  );
+  gauge(
+    "perch_commit_wait_seconds",
+    "For how long the commit that has waited longest for a synchronous standby has done so, of any node.",
+    ({ commit_seconds }) => commit_seconds ?? 0,
   );
 
   async function read(): Promise<void> {

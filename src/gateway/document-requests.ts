@@ -1,10 +1,11 @@
 import { z } from "zod";
-import { withContext } from "../context/index.js";
-import type { Database, Queryable } from "../database/types.js";
+import type { Shares } from "../database/shares.js";
+import type { Queryable } from "../database/types.js";
 import { documentId } from "../documents/key.js";
 import type { LiveDocuments } from "../documents/live.js";
 import { readLiveDocument } from "../documents/reading.js";
 import { isPerchErrorCode, PerchError } from "../errors.js";
+import type { OnBehalf } from "./on-behalf.js";
 import type { GatewaySettings } from "./settings.js";
 import { parsedBody } from "./shapes.js";
 import type { Identity } from "./tokens.js";
@@ -83,7 +84,8 @@ export const historyAnswer = z.object({
 });
 
 export interface DocumentRequestServices {
-  readonly db: Database;
+  readonly shares: Shares;
+  readonly onBehalf: OnBehalf;
   readonly live: LiveDocuments;
   readonly settings: Pick<GatewaySettings, "mergePatienceMs">;
 }
@@ -153,7 +155,12 @@ const defaultMaxCount = 100;
 const firstLookMs = 20;
 
 /** Documents over plain HTTP, each call on its user's behalf. */
-export function createDocumentRequests({ db, live, settings }: DocumentRequestServices): DocumentRequests {
+export function createDocumentRequests({
+  shares,
+  onBehalf,
+  live,
+  settings,
+}: DocumentRequestServices): DocumentRequests {
   /** Those who wait for something to be committed in a document. */
   const waiting = new Map<string, Set<() => void>>();
   let closed = false;
@@ -163,12 +170,13 @@ export function createDocumentRequests({ db, live, settings }: DocumentRequestSe
 
   async function read(identity: Identity, parts: DocumentParts, seq: number | undefined): Promise<string> {
     const { appId, tableName, recordId } = parts;
-    const current = await withContext(db, identity, (tx) => lookAt(tx, parts));
+    const current = await onBehalf.read(identity, (tx) => lookAt(tx, parts));
     const answer = (at: number, data: string) =>
       `${JSON.stringify({ space_id: current.space_id, app_id: appId, table: tableName, id: recordId, seq: at }).slice(0, -1)},"data":${data}}`;
     if (current.data !== null && (seq === undefined || seq === current.merged_seq)) {
       return answer(current.merged_seq ?? 0, current.data);
     }
+    const db = shares.of(identity.userId);
     const document = await readLiveDocument({ db, live }, identity, { ...parts, spaceId: current.space_id }, seq);
     return answer(document.seq, JSON.stringify(document.data));
   }
@@ -189,7 +197,7 @@ export function createDocumentRequests({ db, live, settings }: DocumentRequestSe
   async function patch(identity: Identity, parts: DocumentParts, body: string) {
     await parsedBody(patchBody, body, ["patch"]);
     const { spaceId, appId, tableName, recordId } = parts;
-    const [pushed] = await withContext(db, identity, (tx) =>
+    const [pushed] = await onBehalf.write(identity, [spaceId], (tx) =>
       tx.query<{ seq: number; space_id: string }>(patchSql, [appId, tableName, recordId, spaceId, body]),
     );
     if (pushed === undefined) throw new Error("perch.patch_document gave no position");
@@ -200,7 +208,7 @@ export function createDocumentRequests({ db, live, settings }: DocumentRequestSe
       // While the process stops its worker begins nothing more.
       const left = closed ? 0 : deadline - Date.now();
       if (left > 0) await committedIn(documentId(key), Math.min(pause, left));
-      const [item] = await db.query<{ status: string; error: unknown }>(pushedSql, [
+      const [item] = await shares.reads.query<{ status: string; error: unknown }>(pushedSql, [
         key.spaceId,
         appId,
         tableName,
@@ -238,7 +246,7 @@ export function createDocumentRequests({ db, live, settings }: DocumentRequestSe
       for (const waiters of waiting.values()) for (const wake of waiters) wake();
     },
     history(identity, { spaceId, appId, tableName, recordId }, { before, max_count: maxCount = defaultMaxCount }) {
-      return withContext(db, identity, async (tx) => {
+      return onBehalf.read(identity, async (tx) => {
         const params = [appId, tableName, recordId, spaceId, before ?? null, maxCount];
         const [row] = await tx.query<{ answer: string }>(historySql, params);
         return row?.answer ?? "null";

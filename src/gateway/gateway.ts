@@ -3,15 +3,16 @@ import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import { WebSocketServer } from "ws";
+import { type Shares, shareConnections } from "../database/shares.js";
 import type { Database } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
+import { createLanes } from "../lib/lanes.js";
 import { accessTo } from "./access.js";
 import type { OpenChannel } from "./channel.js";
 import { type ConnectionServices, createConnection, type OpenConnection } from "./connection.js";
 import { createCounts } from "./counts.js";
 import { documentChannels } from "./document-channel.js";
 import { createEncryptedDocuments } from "./encrypted/channel.js";
-import { createGate } from "./gate.js";
 import { createHttpHandler } from "./http.js";
 import { createLedger } from "./ledger.js";
 import { loggedError, sparing } from "./log.js";
@@ -32,6 +33,8 @@ import { createTokenVerifier, maxTokenLength } from "./tokens.js";
 
 export interface GatewayOptions {
   readonly db: Database;
+  /** How the connections are shared, where other parts of the process use them too. */
+  readonly shares?: Shares;
   readonly live: LiveDocuments;
   readonly settings: GatewaySettings;
   readonly log: Logger;
@@ -51,8 +54,9 @@ export interface Gateway {
   close(): Promise<void>;
 }
 
-/** Joins that may use the database at once: fewer than it has connections, so that appends are not kept waiting. */
+/** Joins that may be under way at once, and how many of them of one user. */
 const joinsAtOnce = 8;
+const joinsPerUser = 4;
 
 /**
  * Serves HTTP and WebSocket. Does not own `db` and `live`: close them after it.
@@ -64,6 +68,11 @@ export async function startGateway({
   settings,
   notReady,
   rings,
+  shares = shareConnections(db, {
+    perUser: settings.connectionsPerUser,
+    waitingPerUser: settings.maxWaitingPerUser,
+    waiters: settings.waitingConnections,
+  }),
   ...options
 }: GatewayOptions): Promise<Gateway> {
   const log = options.log.child({}, { serializers: { err: loggedError } });
@@ -71,7 +80,7 @@ export async function startGateway({
   requireAuthentication(settings);
   if (settings.development) log.warn("development mode: a token is a plain user id");
   const verifyToken = createTokenVerifier(settings);
-  const readiness = createReadiness(db, log);
+  const readiness = createReadiness(db.aside, log);
   const connections = new Set<OpenConnection>();
   const addresses = createCounts(settings.maxSocketsPerAddress);
   const users = createCounts(settings.maxSocketsPerUser);
@@ -81,7 +90,7 @@ export async function startGateway({
   let recheckAt = Date.now() + settings.recheckMs;
 
   const exchange = createPresenceExchange({
-    db,
+    db: shares.worker,
     log,
     intervalMs: settings.presenceExchangeMs,
     on: {
@@ -103,7 +112,7 @@ export async function startGateway({
       telemetry.committed(updates, ms / 1000);
     },
   };
-  const encrypted = createEncryptedDocuments({ db, log, ...onAppends });
+  const encrypted = createEncryptedDocuments({ db: shares.appends, log, ...onAppends });
   const channels: Record<string, OpenChannel> = {
     [roomType.encrypted]: encrypted.open,
     [roomType.document]: documentChannels({
@@ -117,7 +126,8 @@ export async function startGateway({
 
   const telemetry = createTelemetry(connections, presence);
   addDocumentFigures(telemetry.metrics, live);
-  addPoolFigures(telemetry.metrics, db);
+  addPoolFigures(telemetry.metrics, db, shares);
+  const { joins } = createLanes(joinsAtOnce, { joins: { perOwner: joinsPerUser } });
   addHeldFigures(telemetry.metrics, ledger);
   const services: ConnectionServices = {
     settings,
@@ -125,8 +135,8 @@ export async function startGateway({
     warn,
     verifyToken,
     ledger,
-    accessTo: (identity, spaceId) => accessTo(db, identity, spaceId),
-    inTurn: createGate(joinsAtOnce),
+    accessTo: (identity, spaceId) => accessTo(shares.reads, identity, spaceId),
+    inTurn: joins.run,
     channelOf: (type) => (Object.hasOwn(channels, type) ? channels[type] : undefined),
     admitUser: users.take,
     dismissUser: users.give,
@@ -143,6 +153,7 @@ export async function startGateway({
   });
   const http = createHttpHandler({
     db,
+    shares,
     live,
     settings,
     log,
@@ -193,7 +204,7 @@ export async function startGateway({
       http.tick(now);
       if (now < recheckAt) return;
       recheckAt = Number.POSITIVE_INFINITY;
-      recheckAccess(db, membersOf(connections))
+      recheckAccess(shares.worker, membersOf(connections))
         .catch((error: unknown) => log.warn({ err: error }, "access could not be checked again"))
         .finally(() => {
           recheckAt = Date.now() + settings.recheckMs;

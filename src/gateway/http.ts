@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "pino";
+import type { Shares } from "../database/shares.js";
 import type { Database } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
 import { type Answer, createAnswers } from "./answers.js";
@@ -9,6 +10,7 @@ import type { Counts } from "./counts.js";
 import { addDatabaseFigures } from "./database-figures.js";
 import { createDocumentRequests, documentParts, documentQuery, historyQuery } from "./document-requests.js";
 import { type Account, type Ledger, openAccount } from "./ledger.js";
+import { createOnBehalf } from "./on-behalf.js";
 import { openApiDocument } from "./openapi.js";
 import { type Match, type OperationName, operationsAt } from "./operations.js";
 import { type Problem, problem, problemBody, problemOf, RequestRefused } from "./problems.js";
@@ -24,6 +26,7 @@ import type { Identity, VerifyToken } from "./tokens.js";
 
 export interface HttpServices {
   readonly db: Database;
+  readonly shares: Shares;
   readonly live: LiveDocuments;
   readonly settings: GatewaySettings;
   readonly log: Logger;
@@ -66,7 +69,8 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   const { readiness } = services;
   const streams = createStreams({ ...services, onEnded: telemetry.streamEnded });
   telemetry.watchStreams(streams);
-  const documents = createDocumentRequests(services);
+  const onBehalf = createOnBehalf(services.shares, settings.lockWaitMs);
+  const documents = createDocumentRequests({ ...services, onBehalf });
 
   const answers = createAnswers(settings.slowReaderMs);
 
@@ -98,10 +102,10 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   const callWith = async (name: "push" | "pull" | "snapshot", exchange: Exchange): Promise<Answer> => {
     const identity = await identify(exchange);
     const body = await bodyOf(exchange);
-    return json(await reserving(exchange, () => call(db, name, body, identity)));
+    return json(await reserving(exchange, () => call(onBehalf, name, body, identity)));
   };
 
-  const figures = addDatabaseFigures(telemetry.metrics, db, log);
+  const figures = addDatabaseFigures(telemetry.metrics, db.aside, log);
   let openApi: string | undefined;
 
   /** Undefined when the response has been begun, and goes on by itself. */

@@ -178,7 +178,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
         const identity = await connection.identify(auth);
         // What one user was sent and does not read is bounded: further joins of theirs wait for it, and nobody else's.
         room = await connection.account.reserve(backfillBytes);
-        const opened = await connection.inTurn(() => openFor(identity, version));
+        const opened = await connection.inTurn(identity.userId, () => openFor(identity, version));
         room.resize(bytesOf(opened?.backfill ?? []));
         return await answer(opened);
       } catch (error) {

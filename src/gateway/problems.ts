@@ -1,5 +1,7 @@
 import { z } from "zod";
+import { MessageTooLarge } from "../database/message-limit.js";
 import { toPerchError } from "../errors.js";
+import { Crowded, TurnMissed } from "../lib/lanes.js";
 
 /** The body of a request that failed. */
 export const problemSchema = z.object({
@@ -36,8 +38,11 @@ export function problemBody({ code, word, message, detail }: Problem): string {
   return JSON.stringify({ error: { code, word, message, detail } });
 }
 
-/** Connection trouble, a server that starts or stops or is full: the same again may succeed in a moment. */
-const passingStates = /^(08|53|57P)/;
+/**
+ * Connection trouble, a server that starts or stops or is full, a transaction that others are in the way of, a lock that they hold, a
+ * statement that took too long: the same again may succeed in a moment.
+ */
+const passingStates = /^(08|53|57|40|55P03)/;
 
 /** Text that is no number where one is wanted, a NUL in a string, nesting beyond the parser's stack. */
 const badInputStates = /^(22|54)/;
@@ -50,6 +55,13 @@ export function problemOf(error: unknown): Problem {
     const { code, word, message, detail } = own;
     return { status: Number(code.slice(2)), code, word, message, detail };
   }
+  if (error instanceof Crowded) return problem(429, "too_many_requests", "too much waits for this user already");
+  if (error instanceof MessageTooLarge) {
+    return problem(413, "too_large", "the answer is larger than this server passes on: ask for less", {
+      limit: "max_message_bytes",
+    });
+  }
+  if (error instanceof TurnMissed) return problem(503, "unavailable", "its turn did not come in time; try again");
   const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
   const state = typeof code === "string" ? code : "";
   if (badInputStates.test(state)) return problem(422, "invalid", "the database cannot take what was sent");

@@ -1,3 +1,4 @@
+import type { Shares } from "../database/shares.js";
 import type { PoolStats } from "../database/types.js";
 import type { LiveStats } from "../documents/live.js";
 import type { EngineStats } from "../engine/engine.js";
@@ -27,12 +28,26 @@ export function addDocumentFigures(metrics: Metrics, live: { stats(): LiveStats 
 }
 
 /** Adds how the connections to the database are used. */
-export function addPoolFigures(metrics: Metrics, db: { stats(): PoolStats }): void {
+export function addPoolFigures(metrics: Metrics, db: { stats(): PoolStats }, shares: Shares): void {
   const stats = metrics.shared(() => db.stats());
   metrics.gauge("perch_pool_max_connections", "Connections to the database, at most.", () => stats().max);
   metrics.gauge("perch_pool_connections", "Connections to the database.", () => stats().open);
   metrics.gauge("perch_pool_idle_connections", "Of these, the ones that do nothing.", () => stats().idle);
-  metrics.gauge("perch_pool_waiting", "Queries and transactions that wait for one.", () => stats().waiting);
+  metrics.gauge(
+    "perch_pool_waiting",
+    "Queries and transactions that wait for one.",
+    () => stats().waiting + shares.waiting(),
+  );
+  metrics.gauge(
+    "perch_oldest_statement_seconds",
+    "For how long the statement, or commit, that has been without an answer longest has been so.",
+    () => seconds(stats().oldestMs),
+  );
+  metrics.gauge(
+    "perch_held_names",
+    "Spaces and documents that others hold locked and this process needs.",
+    () => shares.contention.held,
+  );
 }
 
 /** Adds what is held in memory for clients. */

@@ -24,7 +24,38 @@ const writeTroubles: Readonly<Record<string, string>> = {
   "25006": "it only reads",
 };
 
-/** Those who ask at once share one question: however often a node is asked, one connection is kept busy by it. */
+/** From here on commits that notify are about to fail, or do. */
+const fullQueue = 0.99;
+/** Commits that have waited for longer may wait for ever. */
+const commitSeconds = 5;
+
+interface State {
+  only_reads: boolean;
+  ring_queue: number;
+  commit_seconds: number | null;
+}
+
+/** Fails also when nothing was migrated. A login is shown what its own sessions wait for, those of other nodes among them. */
+const stateSql = `
+  select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as only_reads,
+         pg_notification_queue_usage() as ring_queue,
+         (select extract(epoch from clock_timestamp() - min(a.query_start))::float8
+            from pg_stat_get_activity(null) a where a.wait_event = 'SyncRep') as commit_seconds
+    from (select count(*) from (select from perch.document_tables limit 1) t) c`;
+
+function troubleOf({ only_reads, ring_queue, commit_seconds }: State): string | undefined {
+  if (only_reads) return "the database takes no writes: it only reads";
+  if (ring_queue >= fullQueue) {
+    return "the database takes no writes: its queue of notifications is full, since a session that listens does not read";
+  }
+  if ((commit_seconds ?? 0) < commitSeconds) return undefined;
+  return `commits do not end: one has waited ${Math.floor(commit_seconds ?? 0)} s for a synchronous standby`;
+}
+
+/**
+ * In: a connection that nothing else keeps busy. Those who ask at once share one question: however often a node is asked, that is all it
+ * is busy with.
+ */
 export function createReadiness(db: Queryable, log: Logger, now: () => number = Date.now): Readiness {
   let asking: Promise<string | undefined> | undefined;
   let failedAt = Number.NEGATIVE_INFINITY;
@@ -36,13 +67,8 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
       timer = setTimeout(() => reject(new Error("no answer in time")), timeoutMs);
     });
     try {
-      // Fails also when nothing was migrated.
-      const answer = db.query<{ only_reads: boolean }>(
-        `select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as only_reads
-           from (select count(*) from (select from perch.document_tables limit 1) t) c`,
-      );
-      const [row] = await Promise.race([answer, late]);
-      return row?.only_reads === false ? undefined : "the database takes no writes: it only reads";
+      const [state] = await Promise.race([db.query<State>(stateSql), late]);
+      return state && troubleOf(state);
     } catch (error) {
       log.warn({ err: error }, "not ready: the database does not answer");
       return "the database does not answer";

@@ -92,6 +92,14 @@ export const gatewaySettingTable = {
   ),
   streamReads: count(4).describe("streams that read the log at once, the others wait in line; less than the pool size"),
   streamHeartbeatMs: milliseconds(15_000).describe("how often a silent stream is kept alive"),
+  connectionsPerUser: count(2).describe("connections that what one user asks over HTTP uses at once"),
+  maxWaitingPerUser: count(100).describe("requests of one user that wait for these; more are answered with 429"),
+  waitingConnections: count(2).describe(
+    "connections that wait for what others hold locked; what else needs it waits in memory",
+  ),
+  lockWaitMs: milliseconds(5_000).describe(
+    "how long a request waits for what others hold locked before it is answered with 503",
+  ),
   maxBodyBytes: count(8 * 1024 * 1024).describe("the body of a request"),
   presenceIntervalMs: milliseconds(33).describe("how often the presence of a room is passed on at most"),
   presenceTimeoutMs: milliseconds(30_000).describe("how long a presence entry is kept for late joiners"),

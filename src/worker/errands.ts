@@ -1,52 +1,67 @@
+import type { Contention } from "../database/contention.js";
+import { type DocumentKey, documentId } from "../documents/key.js";
 import { isPassing } from "../documents/live/failures.js";
+import { createLanes } from "../lib/lanes.js";
 import type { WorkerLog } from "./worker.js";
 
 export interface Errands {
   /**
-   * Runs `work` for a document, unless some is under way for it; an error is logged, and the document then rests for a while.
-   * Out: whether it was done without an error.
+   * Runs `work` for a document, unless some is under way for it; an error is logged, and the document then rests for a while. It is to wait
+   * for no lock longer than it is told. Out: whether it was done without an error.
    */
-  run(id: string, work: () => Promise<void>): Promise<boolean>;
+  run(key: DocumentKey, work: (lockTimeoutMs: number) => Promise<void>): Promise<boolean>;
   /** Whether something is under way, or waits for its turn, for a document. */
   working(id: string): boolean;
   /** Whether a document rests after an error. */
   resting(id: string): boolean;
-  /** How many documents are at work, and how many are at rest or were when last seen. */
-  counts(): { working: number; resting: number };
-  /** Resolves when nothing is under way. */
+  /**
+   * How many documents are at work, waiting ones included; how many of these wait for what others hold locked; and how many are at rest or
+   * were when last seen.
+   */
+  counts(): { working: number; held: number; resting: number };
+  /** Gives up what waits for others; resolves when nothing is under way. */
   settled(): Promise<void>;
 }
 
 const firstRestMs = 500;
 const longestRestMs = 60_000;
-/** When it was not the document's fault (the database was away, somebody held a lock): how late it may be once that is over. */
+/** When it was not the document's fault (the database was away): how late it may be once that is over. */
 const longestWaitMs = 5_000;
+
+export interface ErrandsOptions {
+  readonly what: string;
+  /** How many at a time. One space may have all but one of these. */
+  readonly concurrency: number;
+  readonly log: WorkerLog;
+  readonly contention: Contention;
+  /** What of a document others may hold locked for long. */
+  takes(key: DocumentKey): string;
+}
 
 /**
  * Work for many documents, a few at a time. One document's error never stops the others: it rests, each time twice as long, and is
- * then tried again, since what is to be done for it stays in the tables.
+ * then tried again, since what is to be done for it stays in the tables. What others hold locked is waited for apart (see Contention), so
+ * that it keeps no place from those that can go on, and is not given up before it is free.
  */
-export function createErrands(what: string, concurrency: number, log: WorkerLog): Errands {
+export function createErrands({ what, concurrency, log, contention, takes }: ErrandsOptions): Errands {
   const working = new Map<string, Promise<boolean>>();
   const resting = new Map<string, { until: number; failures: number }>();
-  const queue: (() => void)[] = [];
-  let running = 0;
+  const { errands } = createLanes(concurrency, { errands: { perOwner: Math.max(1, concurrency - 1) } });
+  let atWork = 0;
+  let closing = false;
 
-  async function turn(): Promise<void> {
-    if (running >= concurrency) await new Promise<void>((begin) => queue.push(begin));
-    else running++;
-  }
-
-  function done(): void {
-    const next = queue.shift();
-    if (next) next();
-    else running--;
-  }
-
-  async function attempt(id: string, work: () => Promise<void>): Promise<boolean> {
-    await turn();
+  async function attempt(key: DocumentKey, id: string, work: (lockTimeoutMs: number) => Promise<void>) {
     try {
-      await work();
+      await contention.run({
+        names: [takes(key)],
+        owner: takes(key),
+        enter: (inside) => {
+          atWork++;
+          return errands.run(key.spaceId, () => inside(undefined)).finally(() => atWork--);
+        },
+        attempt: work,
+        isOver: () => closing,
+      });
       resting.delete(id);
       return true;
     } catch (error) {
@@ -57,23 +72,24 @@ export function createErrands(what: string, concurrency: number, log: WorkerLog)
       log.warn({ err: error, document: id, failures, rest }, `${what} failed; it will be tried again`);
       return false;
     } finally {
-      done();
       working.delete(id);
     }
   }
 
   return {
-    run(id, work) {
+    run(key, work) {
+      const id = documentId(key);
       const before = working.get(id);
       if (before) return before;
-      const attempted = attempt(id, work);
+      const attempted = attempt(key, id, work);
       working.set(id, attempted);
       return attempted;
     },
     working: (id) => working.has(id),
     resting: (id) => (resting.get(id)?.until ?? 0) > Date.now(),
-    counts: () => ({ working: working.size, resting: resting.size }),
+    counts: () => ({ working: working.size, held: Math.max(0, working.size - atWork), resting: resting.size }),
     async settled() {
+      closing = true;
       while (working.size > 0) await Promise.all(working.values());
     },
   };

@@ -1,3 +1,4 @@
+import type { Contention } from "../database/contention.js";
 import type { Database, Transaction } from "../database/types.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
 import type { HeldDocument, LiveDocuments, Merged, MergeSession } from "../documents/live.js";
@@ -5,7 +6,6 @@ import { type MergedPush, patchBase } from "../documents/patch-base.js";
 import { EngineLost } from "../engine/engine.js";
 import { PerchError } from "../errors.js";
 import { createErrands } from "./errands.js";
-import { lockTimeoutMs } from "./settings.js";
 import type { WorkerLog } from "./worker.js";
 
 export interface InboxOptions {
@@ -13,6 +13,7 @@ export interface InboxOptions {
   readonly live: LiveDocuments;
   readonly log: WorkerLog;
   readonly concurrency: number;
+  readonly contention: Contention;
 }
 
 export interface InboxStats {
@@ -48,8 +49,14 @@ const maxWastedMs = 50;
 const betweenLooksMs = 15;
 
 /** Merges what SQL callers pushed. Where several workers run, each document is merged by whichever claims it first. */
-export function createInbox({ db, live, log, concurrency }: InboxOptions): Inbox {
-  const errands = createErrands("merging a document's inbox", concurrency, log);
+export function createInbox({ db, live, log, concurrency, contention }: InboxOptions): Inbox {
+  const errands = createErrands({
+    what: "merging a document's inbox",
+    concurrency,
+    log,
+    contention,
+    takes: documentId,
+  });
   /** Documents in which something was pending while they were being merged: it may have come too late for that. */
   const missed = new Set<string>();
   /** Documents whose inbox rests after bad items. */
@@ -87,19 +94,21 @@ export function createInbox({ db, live, log, concurrency }: InboxOptions): Inbox
     const id = documentId(key);
     if (errands.working(id)) missed.add(id);
     else if (!errands.resting(id) && !restingInboxes.has(id) && !closed) {
-      return errands.run(id, () => mergeDocument(key)).then(() => (missed.delete(id) ? begin(key) : undefined));
+      return errands
+        .run(key, (lockTimeoutMs) => mergeDocument(key, lockTimeoutMs))
+        .then(() => (missed.delete(id) ? begin(key) : undefined));
     }
     return undefined;
   }
 
-  async function mergeDocument(key: DocumentKey): Promise<void> {
+  async function mergeDocument(key: DocumentKey, lockTimeoutMs: number): Promise<void> {
     const document = await live.open(key);
     const { id } = document;
     const claimed = (oldestMs: number) =>
       pending.set(id, Math.min(pending.get(id) ?? Date.now(), Date.now() - oldestMs));
     try {
       while (!closed) {
-        const done = await document.exclusive((held) => mergeSome(db, held, key, claimed));
+        const done = await document.exclusive((held) => mergeSome(db, held, key, lockTimeoutMs, claimed));
         merged += done.merged;
         setAside += done.setAside;
         if (done.wastedMs > 0) {
@@ -213,6 +222,7 @@ async function mergeSome(
   db: Database,
   held: HeldDocument,
   key: DocumentKey,
+  lockTimeoutMs: number,
   claimed: (oldestMs: number) => void,
 ): Promise<Merging> {
   const address = [key.spaceId, key.appId, key.tableName, key.recordId];
@@ -220,7 +230,7 @@ async function mergeSome(
   let committed = false;
   try {
     const done = await db.transaction(async (tx) => {
-      const items = await tx.query<Item>(claimSql, [...address, maxItems, lockTimeoutMs]);
+      const items = await tx.query<Item>(claimSql, [...address, maxItems, String(lockTimeoutMs)]);
       if (items.length === 0) return { merged: 0, setAside: 0, wastedMs: 0 };
       claimed(items[0]?.age_ms ?? 0);
       begun = true;

@@ -1,7 +1,7 @@
 import type { Queryable } from "../database/types.js";
 import type { DocumentKey } from "../documents/key.js";
 import type { LiveDocument } from "../documents/live.js";
-import { lockTimeoutMs, shouldFold, type WorkerSettings } from "./settings.js";
+import { foldLockTimeoutMs, shouldFold, type WorkerSettings } from "./settings.js";
 import type { Turns } from "./turns.js";
 import type { WorkerLog } from "./worker.js";
 
@@ -11,6 +11,8 @@ export interface ProjectOptions {
   readonly turns: Turns;
   readonly log: WorkerLog;
   readonly settings: WorkerSettings;
+  /** How long a lock is waited for. */
+  readonly lockTimeoutMs: number;
 }
 
 interface ProjectedRow {
@@ -19,7 +21,7 @@ interface ProjectedRow {
   tail_bytes: number;
 }
 
-// Locks are waited for as long as in `claimSql` of the inbox, and for the same reason.
+// Whoever holds a lock that this needs in a long transaction of their own makes this document wait, not the worker.
 const projectSql = `
   with patience as materialized (select set_config('lock_timeout', $8, true) as set)
   select p.*
@@ -39,7 +41,7 @@ const foldSql = `
  * Out: when both are committed. A failed fold is logged only, since the projection stands and the next one folds.
  */
 export async function projectDocument(
-  { db, turns, log, settings }: ProjectOptions,
+  { db, turns, log, settings, lockTimeoutMs }: ProjectOptions,
   document: LiveDocument,
   taken: () => void = () => undefined,
 ): Promise<void> {
@@ -51,7 +53,7 @@ export async function projectDocument(
   const [row] = await turns.take(document.key.spaceId, async () => {
     const unlock = document.locked();
     try {
-      const params = [...address(document.key), seq, json, size, lockTimeoutMs];
+      const params = [...address(document.key), seq, json, size, String(lockTimeoutMs)];
       return await db.query<ProjectedRow>(projectSql, params, { prepare: true });
     } finally {
       unlock();
@@ -75,7 +77,7 @@ export async function foldDocument(db: Queryable, document: LiveDocument): Promi
     ...address(document.key),
     snapshot,
     seq,
-    lockTimeoutMs,
+    String(foldLockTimeoutMs),
     version,
   ]);
   const folded = row?.folded ?? false;

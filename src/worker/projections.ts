@@ -1,3 +1,4 @@
+import type { Contention } from "../database/contention.js";
 import type { Database } from "../database/types.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
 import type { LiveDocument, LiveDocuments } from "../documents/live.js";
@@ -13,6 +14,7 @@ export interface ProjectionsOptions {
   readonly live: LiveDocuments;
   readonly log: WorkerLog;
   readonly settings: WorkerSettings;
+  readonly contention: Contention;
 }
 
 export interface ProjectionsStats {
@@ -71,8 +73,14 @@ const queuedSql = `
  * nothing is forgotten when a worker dies. The worker that took the edits has the document in memory and knows when they came, so it
  * makes the projection by its own clock; only what is overdue is claimed, for a while, by whoever finds it first.
  */
-export function createProjections({ db, live, log, settings }: ProjectionsOptions): Projections {
-  const errands = createErrands("projecting a document", settings.concurrency, log);
+export function createProjections({ db, live, log, settings, contention }: ProjectionsOptions): Projections {
+  const errands = createErrands({
+    what: "projecting a document",
+    concurrency: settings.concurrency,
+    log,
+    contention,
+    takes: ({ spaceId }) => spaceId,
+  });
   const options = { db, turns: createTurns(), log, settings };
   const dirty = new Map<string, Dirty>();
   let closed = false;
@@ -103,21 +111,25 @@ export function createProjections({ db, live, log, settings }: ProjectionsOption
     entry.timer = setTimeout(
       () => {
         if (dueAt(entry) > Date.now()) arm(entry);
-        else void errands.run(entry.document.id, () => projectDirty(entry)).then((done) => settle(entry, done));
+        else {
+          void errands
+            .run(entry.document.key, (lockTimeoutMs) => projectDirty(entry, lockTimeoutMs))
+            .then((done) => settle(entry, done));
+        }
       },
       Math.max(0, left),
     );
     entry.timer.unref();
   }
 
-  async function projectDirty(entry: Dirty): Promise<void> {
+  async function projectDirty(entry: Dirty, lockTimeoutMs: number): Promise<void> {
     const { document } = entry;
     if (entry.shared && !(await isQueued(document.key))) {
       entry.firstAt = undefined;
       return;
     }
     entry.shared = false;
-    await projectDocument(options, document, () => {
+    await projectDocument({ ...options, lockTimeoutMs }, document, () => {
       entry.firstAt = undefined;
     });
   }
@@ -135,20 +147,21 @@ export function createProjections({ db, live, log, settings }: ProjectionsOption
     return (await db.query(queuedSql, [spaceId, appId, tableName, recordId])).length > 0;
   }
 
-  async function projectOverdue(key: DocumentKey): Promise<void> {
+  async function projectOverdue(key: DocumentKey, lockTimeoutMs: number): Promise<void> {
     const document = await live.open(key);
     try {
       // Nobody may be reading it here, so nothing has kept it up to date.
       await document.refresh();
-      await projectDocument(options, document);
+      await projectDocument({ ...options, lockTimeoutMs }, document);
     } finally {
       document.release();
     }
   }
 
   async function takeOver(): Promise<void> {
-    // No more than can be made while the claim lasts.
-    const max = maxClaimed - errands.counts().working;
+    // No more than can be made while the claim lasts. Those that wait for others keep nobody from being made.
+    const { working, held } = errands.counts();
+    const max = maxClaimed - (working - held);
     if (closed || max <= 0) return;
     const claimed = await db.query<KeyRow>(claimSql, [
       (settings.takeOverMs + settings.projectionMs) / 1_000,
@@ -158,7 +171,7 @@ export function createProjections({ db, live, log, settings }: ProjectionsOption
       (settings.takeOverMs + settings.projectionMaxMs) / 1_000,
     ]);
     const ids = claimed.map(keyOf).filter((key) => !errands.resting(documentId(key)));
-    const made = Promise.all(ids.map((key) => errands.run(documentId(key), () => projectOverdue(key))));
+    const made = Promise.all(ids.map((key) => errands.run(key, (lockTimeoutMs) => projectOverdue(key, lockTimeoutMs))));
     if (claimed.length === max) void made.then(takeOver).catch(() => undefined);
   }
 

@@ -74,5 +74,5 @@ export function shouldFold(
   );
 }
 
-/** How long the worker's own transactions wait for a lock at a time; then the document rests, and others go on. */
-export const lockTimeoutMs = "2000";
+/** How long a fold waits for a lock; the next projection tries again. */
+export const foldLockTimeoutMs = 500;

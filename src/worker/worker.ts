@@ -1,3 +1,4 @@
+import { type Contention, createContention } from "../database/contention.js";
 import type { Database, Subscription } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
 import { createDeclarations } from "./declarations.js";
@@ -20,6 +21,8 @@ export interface WorkerOptions {
   live: LiveDocuments;
   log?: WorkerLog | undefined;
   settings?: Partial<WorkerSettings> | undefined;
+  /** What is known to be held locked by others, where the process shares that. */
+  contention?: Contention | undefined;
 }
 
 export type WorkerStats = InboxStats & ProjectionsStats;
@@ -50,10 +53,10 @@ const silent: WorkerLog = { info: () => undefined, warn: () => undefined };
  * Out: the worker, listening. Errors: when the first connection to LISTEN cannot be made.
  */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
-  const { db, live, log = silent } = options;
+  const { db, live, log = silent, contention = createContention({ places: 2 }) } = options;
   const settings = { ...defaultWorkerSettings, ...options.settings };
-  const inbox = createInbox({ db, live, log, concurrency: settings.concurrency });
-  const projections = createProjections({ db, live, log, settings });
+  const inbox = createInbox({ db, live, log, concurrency: settings.concurrency, contention });
+  const projections = createProjections({ db, live, log, settings, contention });
   const declarations = createDeclarations(db, live);
   const watch = createWatch({ db, log });
   const listeners = new Set<{ ring(ring: Ring): void; ready(): void }>();

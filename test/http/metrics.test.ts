@@ -158,11 +158,9 @@ describeBothKinds("metrics", (open) => {
 
   it("are there while the database is not", async () => {
     let away = false;
-    const db = {
-      ...t.db,
-      query: <Row>(sql: string, params?: readonly unknown[]) =>
-        away ? new Promise<Row[]>(() => undefined) : t.db.query<Row>(sql, params),
-    } as typeof t.db;
+    const query = <Row>(sql: string, params?: readonly unknown[]) =>
+      away ? new Promise<Row[]>(() => undefined) : t.db.query<Row>(sql, params);
+    const db = { ...t.db, query, aside: { query } } as typeof t.db;
     const node = await startNode(t, { db });
     away = true;
     const { families, value } = await scrape(node);

@@ -36,22 +36,25 @@ describe("readiness", () => {
     expect((await fetch(`${node.gateway.url}/healthz`)).status).toBe(200);
   });
 
-  it("means that a connection is to be had", async () => {
+  it("does not stand behind those who keep all connections busy", async () => {
     const t = await open();
     const db = openPostgres({ url: String(t.url), poolSize: 1 });
     cleanup(() => db.close());
     const node = await startNode(t, { db });
     let release = () => {};
+    const holding = new Promise<void>((resolve) => {
+      release = resolve;
+    });
     const busy = db.transaction(async (tx) => {
       await tx.query("select 1");
-      await new Promise<void>((resolve) => {
-        release = resolve;
-      });
+      await holding;
     });
-    await until(async () => (await ready(node)).status === 503, 20_000);
+    await until(() => db.stats().idle === 0 && db.stats().open === 1);
+    expect(await ready(node)).toEqual({ status: 200, body: '{"status":"ready"}' });
+    const metrics = await (await fetch(`${node.gateway.url}/metrics`)).text();
+    expect(metrics).toContain("perch_database_up 1");
     release();
     await busy;
-    expect((await ready(node)).status).toBe(200);
   });
 
   it("ends when the database cannot store what clients send, and comes back with the first write or after a while", async () => {

@@ -1,15 +1,25 @@
 import { expect, it } from "vitest";
+import { createContention } from "../../src/database/contention.js";
+import type { DocumentKey } from "../../src/documents/key.js";
 import { createErrands } from "../../src/worker/errands.js";
+import type { WorkerLog } from "../../src/worker/worker.js";
+
+const key = (recordId: string, spaceId = "team"): DocumentKey => ({ spaceId, appId: "a", tableName: "t", recordId });
+const errandsOf = (concurrency: number, warn: WorkerLog["warn"] = () => undefined) =>
+  createErrands({
+    what: "doing it",
+    concurrency,
+    log: { info: () => undefined, warn },
+    contention: createContention({ places: 1, sliceMs: 5, patienceMs: 5 }),
+    takes: ({ spaceId }) => spaceId,
+  });
 
 /** The rests that errands of a document are given after so many failures with this error. */
 async function rests(error: unknown, failures: number): Promise<number[]> {
   const given: number[] = [];
-  const errands = createErrands("doing it", 1, {
-    info: () => undefined,
-    warn: (details) => given.push((details as { rest: number }).rest),
-  });
+  const errands = errandsOf(1, (details) => given.push((details as { rest: number }).rest));
   for (let n = 0; n < failures; n++) {
-    await errands.run("d", async () => {
+    await errands.run(key("d"), async () => {
       throw error;
     });
   }
@@ -25,7 +35,35 @@ it.each([
   ["the connection broke", { code: "ECONNRESET" }],
   ["the database shut down", { code: "57P01" }],
   ["the disk is full", { code: "53100" }],
-  ["somebody holds a lock", { code: "55P03" }],
 ])("when %s, it is tried again within 5 s however long that lasted", async (_, error) => {
   expect(Math.max(...(await rests(Object.assign(new Error("away"), error), 12)))).toBe(5_000);
+});
+
+it("what somebody else holds is waited for without a rest, and without a place among the others", async () => {
+  const warnings: unknown[] = [];
+  const errands = errandsOf(2, (details) => warnings.push(details));
+  let held = true;
+  let tries = 0;
+  const needsIt = async () => {
+    tries += 1;
+    await new Promise((done) => setTimeout(done, 5));
+    if (held) throw Object.assign(new Error("lock timeout"), { code: "55P03" });
+  };
+  const waiting = Array.from({ length: 10 }, (_, n) => errands.run(key(`held ${n}`), needsIt));
+  while (tries < 5) await new Promise((done) => setTimeout(done, 1));
+  for (let n = 0; n < 10; n++) expect(await errands.run(key(`${n}`, "other"), async () => undefined)).toBe(true);
+  expect(errands.counts()).toMatchObject({ working: 10 });
+  held = false;
+  expect(await Promise.all(waiting)).toEqual(Array.from({ length: 10 }, () => true));
+  expect(warnings).toEqual([]);
+});
+
+it("what waits for somebody else is given up when it is all to end", async () => {
+  const errands = errandsOf(2);
+  const needsIt = async () => {
+    throw Object.assign(new Error("lock timeout"), { code: "55P03" });
+  };
+  const waiting = [1, 2, 3].map((n) => errands.run(key(`held ${n}`), needsIt));
+  await errands.settled();
+  expect(await Promise.all(waiting)).toEqual([false, false, false]);
 });

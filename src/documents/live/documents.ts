@@ -26,17 +26,19 @@ export interface LiveLog {
 
 export interface LiveOptions {
   db: Database;
+  /** The same for appending, where a process keeps connections for that; `db` when not given. */
+  appendsDb?: Database | undefined;
   engine: DocumentEngine;
   limits?: LiveLimits | undefined;
   log?: LiveLog | undefined;
 }
 
 /** The documents of this node. In: the database, as a login with perch_worker, and the engine; both stay the caller's to close. */
-export function createLiveDocuments({ db, engine, limits = {}, log }: LiveOptions): LiveDocuments {
+export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, log }: LiveOptions): LiveDocuments {
   const idleMs = limits.idleMs ?? 30_000;
   const idleDocuments = limits.idleDocuments ?? 500;
-  const appender = createAppender(db, limits);
-  const refresher = createRefresher(db);
+  const appender = createAppender(appendsDb, limits);
+  const refresher = createRefresher(appendsDb);
   const budgets = createBudgets();
   const backfills = createBackfills();
   const peers = createServerPeers();

@@ -1,8 +1,8 @@
 import type { ServerResponse } from "node:http";
 import type { Logger } from "pino";
-import type { Database } from "../../database/types.js";
+import type { Shares } from "../../database/shares.js";
+import { createLanes } from "../../lib/lanes.js";
 import type { Counts } from "../counts.js";
-import { createGate } from "../gate.js";
 import type { Account } from "../ledger.js";
 import type { GatewaySettings } from "../settings.js";
 import type { Identity } from "../tokens.js";
@@ -11,7 +11,7 @@ import { readPage, type Selection } from "./page.js";
 import { openStream, type Stream, type StreamEnd } from "./stream.js";
 
 export interface StreamsOptions {
-  readonly db: Database;
+  readonly shares: Shares;
   readonly settings: GatewaySettings;
   readonly log: Logger;
   readonly rings: RingSource;
@@ -43,9 +43,9 @@ export interface Streams {
 }
 
 export function createStreams(options: StreamsOptions): Streams {
-  const { db, settings, log, addresses, users } = options;
-  const feed = createFeed({ db, rings: options.rings, log, lookEveryMs: settings.recheckMs });
-  const inTurn = createGate(settings.streamReads);
+  const { shares, settings, log, addresses, users } = options;
+  const feed = createFeed({ db: shares.worker, rings: options.rings, log, lookEveryMs: settings.recheckMs });
+  const { reads } = createLanes(settings.streamReads, { reads: { perOwner: Math.ceil(settings.streamReads / 2) } });
   const streams = new Set<Stream>();
   let opening = 0;
   let timer: NodeJS.Timeout | undefined;
@@ -65,7 +65,10 @@ export function createStreams(options: StreamsOptions): Streams {
       heartbeatMs: settings.streamHeartbeatMs,
       slowReaderMs: settings.slowReaderMs,
       account,
-      read: (from) => inTurn(() => readPage(db, identity, selection, from, settings.maxStreamPageBytes)),
+      read: (from) =>
+        reads.run(identity.userId, () =>
+          readPage(shares.reads, identity, selection, from, settings.maxStreamPageBytes),
+        ),
       onFault: (error) => log.debug({ err: error, requestId }, "a stream could not read; it goes on"),
       onFailure: (error) => log.error({ err: error, requestId }, "a stream failed"),
     });

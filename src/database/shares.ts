@@ -1,0 +1,59 @@
+import { createLanes, type Lane } from "../lib/lanes.js";
+import { type Contention, createContention } from "./contention.js";
+import type { Database } from "./types.js";
+
+export interface ShareOptions {
+  /** Connections that what one user asks for may use at once. */
+  readonly perUser: number;
+  /** How much of one user may wait for that; what is more is refused with Crowded. */
+  readonly waitingPerUser: number;
+  /** Connections that may wait for what others hold locked. */
+  readonly waiters: number;
+}
+
+export const defaultShares: ShareOptions = { perUser: 2, waitingPerUser: 200, waiters: 2 };
+
+/** The connections of a process, shared among those who use them, so that nobody has to wait for all of another's work. */
+export interface Shares {
+  /** For what was typed, which everybody waits for. */
+  readonly appends: Database;
+  /** For reading documents that are opened. */
+  readonly reads: Database;
+  /** For the worker, and what else is done in the background. */
+  readonly worker: Database;
+  /** For what a user asks for: in the user's turn. Errors: Crowded besides the database's. */
+  of(userId: string): Database;
+  /** The user's turn by itself; inside, use `db`, which waits for nothing. */
+  turn<T>(userId: string, work: (db: Database) => Promise<T>, until?: number): Promise<T>;
+  readonly contention: Contention;
+  /** What waits for its turn. */
+  waiting(): number;
+}
+
+/** Of ten connections; of more or fewer in proportion. Everything may use what is kept for nobody. */
+const keptOfTen = { appends: 2, reads: 1, worker: 2, users: 1 };
+
+export function shareConnections(db: Database, options: ShareOptions = defaultShares): Shares {
+  const places = db.stats().max;
+  const kept = (name: keyof typeof keptOfTen) => Math.floor((keptOfTen[name] * places) / 10);
+  const lanes = createLanes(places, {
+    appends: { kept: kept("appends") },
+    reads: { kept: kept("reads") },
+    worker: { kept: kept("worker") },
+    users: { kept: kept("users"), perOwner: options.perUser, waitingPerOwner: options.waitingPerUser },
+  });
+  const through = (lane: Lane, owner: string): Database => ({
+    ...db,
+    query: (sql, params, how) => lane.run(owner, () => db.query(sql, params, how)),
+    transaction: (work) => lane.run(owner, () => db.transaction(work)),
+  });
+  return {
+    appends: through(lanes.appends, ""),
+    reads: through(lanes.reads, ""),
+    worker: through(lanes.worker, ""),
+    of: (userId) => through(lanes.users, userId),
+    turn: (userId, work, until) => lanes.users.run(userId, () => work(db), until),
+    contention: createContention({ places: options.waiters }),
+    waiting: () => Object.values(lanes).reduce((sum, { waiting }) => sum + waiting, 0),
+  };
+}

@@ -1,0 +1,125 @@
+/** What somebody's open transaction costs others: nothing, whatever waits for what it holds. */
+import { expect, it } from "vitest";
+import type { Transaction } from "../../src/database/types.js";
+import { declareNotes, makeSpace, until } from "../gateway/support.js";
+import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { bestOf, serving, typist } from "../support/serving.js";
+
+/** A transaction that has pushed into the space, as of psql, and is left open. Out: ends it. */
+async function hold(t: TestDatabase, spaceId: string): Promise<() => Promise<void>> {
+  const other = await t.connect();
+  let end = () => {};
+  const ended = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  let held = false;
+  const holding = other.transaction(async (tx: Transaction) => {
+    await tx.query("select perch.set_context(user_id => 'ada')");
+    await tx.query("select perch.push(app_id => 'app', client_id => 'psql', changes => $1)", [
+      JSON.stringify([{ op: "insert", table: "tasks", id: "held", space_id: spaceId, data: {} }]),
+    ]);
+    held = true;
+    await ended;
+  });
+  await until(() => held);
+  return async () => {
+    end();
+    await holding;
+  };
+}
+
+const waitingForLocks = async (t: TestDatabase) => {
+  const [row] = await t.db.query<{ waiting: number }>(
+    "select count(*) as waiting from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+  );
+  return row?.waiting ?? 0;
+};
+
+describeEachPostgres("an open transaction that has pushed into a space", (open) => {
+  it("keeps the pushes into that space waiting, on few connections and for a bounded time, and nothing else", async () => {
+    const t = await open();
+    await declareNotes(t);
+    const members = Object.fromEntries(Array.from({ length: 15 }, (_, n) => [`u${n}`, "editor" as const]));
+    await makeSpace(t, "team", "ada", members);
+    const node = await serving({ url: t.url ?? "", poolSize: 10 }, {}, { PERCH_LOCK_WAIT_MS: "6000" });
+    const bob = await typist(node, "bob", "/app/notes/n");
+    await bob.type(node.db, "quiet");
+    const release = await hold(t, "team");
+    const began = performance.now();
+    const pushes = Array.from({ length: 30 }, (_, n) => node.push(`u${n % 15}`, `p${n}`, "team"));
+    await until(async () => (await waitingForLocks(t)) > 0);
+
+    const others: Record<string, () => Promise<unknown>> = {
+      push: async () => expect((await node.push("bob", "b")).status).toBe(200),
+      pull: async () => expect((await node.call("bob", "POST", "/v1/pull", { app_id: "app" })).status).toBe(200),
+      "a read": async () => expect((await node.call("bob", "GET", "/v1/documents/~/app/notes/n")).status).toBe(200),
+      "an edit": () => bob.type(node.db, "x"),
+      "a join": () => typist(node, "bob", "/app/notes/another"),
+      readiness: async () => expect((await node.call("", "GET", "/readyz")).status).toBe(200),
+      "a pull by who waits": async () =>
+        expect((await node.call("u1", "POST", "/v1/pull", { app_id: "app" })).status).toBe(200),
+    };
+    for (const [what, attempt] of Object.entries(others)) {
+      expect(await bestOf(3, attempt, 1_000), what).toBeLessThan(1_000);
+    }
+    expect(await waitingForLocks(t)).toBeLessThanOrEqual(2);
+
+    const answers = await Promise.all(pushes);
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 503));
+    expect(answers.every(({ retry }) => Number(retry) > 0)).toBe(true);
+    expect(performance.now() - began).toBeLessThan(30_000);
+    await release();
+    expect((await node.push("u1", "after", "team")).status).toBe(200);
+  });
+
+  it("lets what waits for it go on as soon as it ends", async () => {
+    const t = await open();
+    await makeSpace(t, "team", "ada");
+    const node = await serving({ url: t.url ?? "", poolSize: 10 }, {}, { PERCH_LOCK_WAIT_MS: "60000" });
+    const release = await hold(t, "team");
+    const pushes = Array.from({ length: 12 }, (_, n) => node.push("ada", `p${n}`, "team"));
+    await until(async () => (await waitingForLocks(t)) > 0);
+    await release();
+    const began = performance.now();
+    const answers = await Promise.all(pushes);
+    expect(answers.map(({ status }) => status)).toEqual(answers.map(() => 200));
+    expect(performance.now() - began).toBeLessThan(10_000);
+  });
+
+  it("delays the records of other spaces by nothing, and those of its own no longer than it lasts", async () => {
+    const t = await open();
+    await declareNotes(t);
+    await makeSpace(t, "team", "ada");
+    const node = await serving({ url: t.url ?? "", poolSize: 10 });
+    const record = async (spaceId: string, id: string) => {
+      const [row] = await t.db.query(
+        "select from perch.stored_records where space_id = $1 and record_id = $2 and not deleted",
+        [spaceId, id],
+      );
+      return row !== undefined;
+    };
+    const release = await hold(t, "team");
+    await t.asUser("ada", async (tx) => {
+      for (let n = 0; n < 15; n++) {
+        await tx.query(
+          `select perch.patch_document(app_id => 'app', table_name => 'notes', record_id => $1, space_id => 'team', patch => '{"title": "x"}')`,
+          [`d${n}`],
+        );
+      }
+    });
+    await until(async () => (await waitingForLocks(t)) > 0);
+    let notes = 0;
+    const patchAndSee = async () => {
+      notes += 1;
+      const path = `/v1/documents/~/app/notes/b${notes}`;
+      expect((await node.call("bob", "PATCH", path, { patch: { title: "y" } })).status).toBe(200);
+      await until(() => record("~bob", `b${notes}`));
+    };
+    expect(await bestOf(4, patchAndSee, 1_500)).toBeLessThan(1_500);
+    expect(await record("team", "d0")).toBe(false);
+    await release();
+    const began = performance.now();
+    for (let n = 0; n < 15; n++) await until(() => record("team", `d${n}`));
+    expect(performance.now() - began).toBeLessThan(5_000);
+  });
+});
