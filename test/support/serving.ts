@@ -41,7 +41,7 @@ export async function serving(
   cleanup(() => live.close());
   const worker = await startWorker({ db: shares.worker, live, log, contention: shares.contention });
   cleanup(() => worker.close());
-  const settings = gatewaySettings({ PERCH_PORT: "0", ...env });
+  const settings = gatewaySettings({ PERCH_PORT: "0", ...env }, { development: true });
   const gateway = await startGateway({ db, shares, live, settings, log });
   cleanup(() => gateway.close());
 
