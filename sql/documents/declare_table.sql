@@ -24,9 +24,11 @@ begin
   for field in select f.key as name, f.value as kind from jsonb_each(declare_table.fields) f loop
     perform perch.check_id(field.name, 'field', 128);
     -- Field names are names of Loro's containers, which takes no slash, and keeps this prefix for itself.
-    if field.name like '%/%' or starts_with(field.name, '🤝:') then
+    -- JavaScript takes the last for the prototype of an object.
+    if field.name like '%/%' or starts_with(field.name, '🤝:') or field.name = '__proto__' then
       perform perch.fail('PE422', format('field %s of table %s has a name that no document can have', field.name, declare_table.table_name),
-        jsonb_build_object('table', declare_table.table_name, 'field', field.name, 'expected', 'a name without "/" that does not begin with "🤝:"', 'got', field.name));
+        jsonb_build_object('table', declare_table.table_name, 'field', field.name,
+          'expected', 'a name other than "__proto__", without "/", that does not begin with "🤝:"', 'got', field.name));
     end if;
     if jsonb_typeof(field.kind) <> 'string' or (field.kind #>> '{}') <> all (perch.field_kinds()) then
       perform perch.fail('PE422', format('field %s of table %s has an unknown kind', field.name, declare_table.table_name),
@@ -69,4 +71,4 @@ end
 $$;
 
 comment on function perch.declare_table(text, text, jsonb) is
-  'For the DBA, in a migration: makes it a document table, with the kind of each field (string, number, integer, boolean, datetime, json, text, list, movable_list, tree, counter, map). Declaring again may add fields; fields left out stay; changing a kind is refused. A field''s name has at most 128 bytes, no "/" and no control characters, and does not begin with "🤝:". Errors: PE413 over 1,000 fields (max_fields) or for too long a name, PE422. Example: select perch.declare_table(app_id => ''notes'', table_name => ''pages'', fields => ''{"title": "string", "body": "text"}'');';
+  'For the DBA, in a migration: makes it a document table, with the kind of each field (string, number, integer, boolean, datetime, json, text, list, movable_list, tree, counter, map). Declaring again may add fields; fields left out stay; changing a kind is refused. A field''s name has at most 128 bytes, no "/" and no control characters, and does not begin with "🤝:"; __proto__ is refused. Errors: PE413 over 1,000 fields (max_fields) or for too long a name, PE422. Example: select perch.declare_table(app_id => ''notes'', table_name => ''pages'', fields => ''{"title": "string", "body": "text"}'');';

@@ -49,7 +49,8 @@ const claimMs = 15_000;
 const maxClaimed = 32;
 
 // A claim is a due time in the future: it needs no transaction that stays open, and ends by itself when its worker dies. Documents
-// are given the time that the worker which took the edits may wait (see projectionDelay), and some more: $1, and $5 for large ones.
+// are given the time that the worker which took the edits may wait (see projectionDelay), and some more: $1, and $5 for
+// large ones; huge ones as much longer as they may wait longer.
 const claimSql = `
   update perch.document_queue q
      set due_at = clock_timestamp() + make_interval(secs => $3)
@@ -58,7 +59,8 @@ const claimSql = `
             left join perch.documents d
               on d.space_id = x.space_id and d.app_id = x.app_id and d.table_name = x.table_name and d.record_id = x.record_id
            where x.due_at <= clock_timestamp() - make_interval(secs => $1)
-             and (coalesce(d.projection_bytes, 0) <= $4 or x.due_at <= clock_timestamp() - make_interval(secs => $5))
+             and (coalesce(d.projection_bytes, 0) <= $4
+                  or x.due_at <= clock_timestamp() - make_interval(secs => $5::float8 + least($7::float8, greatest(0, $6::float8 * d.projection_bytes / $8 - $6))))
            order by x.due_at
            limit $2
              for update of x skip locked) c
@@ -169,6 +171,9 @@ export function createProjections({ db, live, log, settings, contention }: Proje
       claimMs / 1_000,
       settings.smallProjectionBytes,
       (settings.takeOverMs + settings.projectionMaxMs) / 1_000,
+      settings.projectionMaxMs / 1_000,
+      Math.max(0, settings.projectionLongestMs - settings.projectionMaxMs) / 1_000,
+      settings.hugeProjectionBytes,
     ]);
     const ids = claimed.map(keyOf).filter((key) => !errands.resting(documentId(key)));
     const made = Promise.all(ids.map((key) => errands.run(key, (lockTimeoutMs) => projectOverdue(key, lockTimeoutMs))));

@@ -10,6 +10,9 @@ export interface WorkerSettings {
   /** The same for projections of `largeProjectionBytes` and more; in between it grows with the size. */
   projectionMaxMs: number;
   largeProjectionBytes: number;
+  /** From this many bytes on it grows further, in proportion to the size, up to `projectionLongestMs`. */
+  hugeProjectionBytes: number;
+  projectionLongestMs: number;
   /** How long a projection may be overdue before another worker than the one that took the edits makes it. */
   takeOverMs: number;
   /** The tail is folded beyond this many bytes, or half the snapshot if that is more. */
@@ -32,6 +35,8 @@ export const defaultWorkerSettings: Readonly<WorkerSettings> = {
   smallProjectionBytes: 16 * 1024,
   projectionMaxMs: 5_000,
   largeProjectionBytes: 64 * 1024,
+  hugeProjectionBytes: 1024 * 1024,
+  projectionLongestMs: 60_000,
   takeOverMs: 1_000,
   foldBytes: 64 * 1024,
   foldUpdates: 2_000,
@@ -43,13 +48,18 @@ export const defaultWorkerSettings: Readonly<WorkerSettings> = {
 
 /**
  * How long the record may lag behind. A projection costs its whole size, in time and in WAL, so the interval grows until what
- * projecting a document costs a second stays the same however large it is; 5 s is the most that readers of records should wait. The
- * queue of the database knows only since when a document is behind: this is the one place that says for how long it may be.
+ * projecting a document costs a second stays the same however large it is; 5 s is the most that readers of records should wait, except
+ * for those of more than a megabyte: a keystroke in a text of 8 MB would cost 1.6 MB of WAL every 5 s, so there it is every 40 s. The
+ * queue of the database knows only since when a document is behind: this and the claim in projections.ts say for how long it may be.
  */
 export function projectionDelay(bytes: number, settings: WorkerSettings): number {
   const { projectionMs, projectionMaxMs, smallProjectionBytes, largeProjectionBytes } = settings;
   const share = (bytes - smallProjectionBytes) / (largeProjectionBytes - smallProjectionBytes);
-  return projectionMs + Math.min(1, Math.max(0, share)) * (projectionMaxMs - projectionMs);
+  const delay = projectionMs + Math.min(1, Math.max(0, share)) * (projectionMaxMs - projectionMs);
+  return Math.max(
+    delay,
+    Math.min(settings.projectionLongestMs, (projectionMaxMs * bytes) / settings.hugeProjectionBytes),
+  );
 }
 
 /** A document that nobody edited for this long is quiet, and projected at once. */

@@ -15,7 +15,14 @@ describe("how long a record may lag behind its document", () => {
     expect(projectionDelay(16 * kB, settings)).toBe(150);
     expect(projectionDelay(40 * kB, settings)).toBeGreaterThan(2_000);
     expect(projectionDelay(64 * kB, settings)).toBe(5_000);
-    expect(projectionDelay(10_000 * kB, settings)).toBe(5_000);
+    expect(projectionDelay(1_000 * kB, settings)).toBe(5_000);
+  });
+
+  it("grows with what is longer than a megabyte, so that a keystroke in it costs no more, up to a minute", () => {
+    const perSecond = (megabytes: number) => megabytes / projectionDelay(megabytes * kB * kB, settings);
+    expect(projectionDelay(8 * kB * kB, settings)).toBe(40_000);
+    for (const megabytes of [2, 4, 8, 12]) expect(perSecond(megabytes)).toBeCloseTo(perSecond(1));
+    expect(projectionDelay(64 * kB * kB, settings)).toBe(60_000);
   });
 
   it("writes at most 4 kB of projection for a keystroke, at five a second, whatever the size", () => {

@@ -116,7 +116,8 @@ export function createContent(id: string, engine: DocumentEngine): Content {
       const updates = stored.updates.map((update) => update.payload);
       for (let attempt = 1; ; attempt++) {
         try {
-          await engine.call(id, "load", [id, stored.schema, stored.snapshot, updates, stored.ended], {
+          const { schema, snapshot, ended, projectionBytes } = stored;
+          await engine.call(id, "load", [id, schema, snapshot, updates, ended, projectionBytes], {
             spent: (ms) => {
               loadMs = ms;
             },

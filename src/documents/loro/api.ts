@@ -35,7 +35,7 @@ export interface WriteOptions {
 export interface DocumentThreadApi {
   /**
    * Builds the document from what is stored, replacing a copy held before. `ended`: what the document's earlier lives had in them,
-   * before it was deleted. Out: its version.
+   * before it was deleted. `shownBytes`: the size of its plain JSON, as far as it is known. Out: its version.
    * Errors: PE422 when the stored bytes do not make a whole document.
    */
   load(
@@ -44,6 +44,7 @@ export interface DocumentThreadApi {
     snapshot: Uint8Array | null,
     updates: readonly Uint8Array[],
     ended?: Ends,
+    shownBytes?: number,
   ): Version;
   has(id: string): boolean;
   /**

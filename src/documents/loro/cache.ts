@@ -17,6 +17,9 @@ export interface HeldDocument {
   blobBytes: number;
   /** The last known stored size. */
   storedBytes: number;
+  /** The last known weight of what it shows, and of what was written since. */
+  shownBytes: number;
+  added: number;
 }
 
 export interface DocumentCache {

@@ -4,6 +4,7 @@ import type { HeldDocument } from "./cache.js";
 import { type DocumentSchema, isScalar, mismatch, scalarRoot } from "./fields.js";
 import { toJson } from "./json.js";
 import { kindOfType, parseRootId, scalarRootId } from "./layout.js";
+import type { DocumentLimits } from "./limits.js";
 import { bringUp, takeIn, versionOf } from "./merge.js";
 import { isMergeable, parseMergeable } from "./mergeable.js";
 import { checkStructure, containerPrefix } from "./operations.js";
@@ -13,10 +14,9 @@ import { project } from "./projection.js";
 import { tooLarge } from "./refusals.js";
 import { describeValue, fitsScalar, scalarExpectations } from "./scalars.js";
 import type { Spans } from "./spans.js";
+import { weigh } from "./weigh.js";
 
-export interface CheckLimits {
-  depth: number;
-}
+export type CheckLimits = Pick<DocumentLimits, "depth" | "valueNodes" | "updateOps">;
 
 /** What one check has already looked at. */
 interface Visit {
@@ -26,6 +26,8 @@ interface Visit {
   nodes: Set<TreeID>;
   /** How deep the containers lie at least that the updates make, and in which field. */
   made: Map<string, { depth: number; field: string }>;
+  /** What the values come to that the updates write. */
+  written: number;
 }
 
 /**
@@ -45,13 +47,14 @@ export function takeInChecked(
   const before = versionOf(doc);
   doc.detach();
   const spans = take(doc, updates);
-  const visit: Visit = { held, limits, containers: new Set(), nodes: new Set(), made: new Map() };
+  const visit: Visit = { held, limits, containers: new Set(), nodes: new Set(), made: new Map(), written: 0 };
   const changes: Change[] = [];
   for (const [peer, { start, end }] of spans) {
     for (const change of readOperations(doc, peer, start, end)) {
       for (const op of change.ops) {
         checkChain(visit, op.container);
         checkNesting(visit, change.peer, op);
+        checkValues(visit, op);
       }
       changes.push(change);
     }
@@ -99,38 +102,70 @@ function checkNesting({ held, limits, made }: Visit, peer: PeerID, { container, 
   }
 }
 
+/**
+ * What an operation writes: every node of a value costs, be the value one operation. And the key `__proto__`, in a value or of a map, is what
+ * a client's binding takes for the prototype of an object: what is under it would escape every other check, and reach the client.
+ */
+function checkValues(visit: Visit, { container, content }: Operation): void {
+  const { held, limits } = visit;
+  const { type, key, value, text } = content;
+  if (type === "delete" || type === unreadable) return;
+  const field = container === scalarRootId ? (key ?? scalarRoot) : fieldOf(container);
+  if (key === "__proto__") throw protoKey(held.schema, field);
+  if (text !== undefined) held.added += weigh(text).bytes;
+  if (value === undefined) return;
+  const items = type === "insert" && key === undefined && Array.isArray(value) ? value : [value];
+  for (const item of items) {
+    const { nodes, bytes, depth, isPlain } = weigh(item, limits.valueNodes, limits.depth + 2);
+    const where = { table: held.schema.table, field };
+    if (depth > limits.depth + 1) throw tooLarge("depth", limits.depth, depth, where);
+    if (nodes > limits.valueNodes) throw tooLarge("value_nodes", limits.valueNodes, nodes, where);
+    if (!isPlain) throw protoKey(held.schema, field);
+    visit.written += nodes;
+    held.added += bytes;
+  }
+  if (visit.written > limits.updateOps) throw tooLarge("update_ops", limits.updateOps, visit.written);
+}
+
+export function protoKey(schema: DocumentSchema, field: string): PerchError {
+  return mismatch(schema, field, "keys other than __proto__", "the key __proto__");
+}
+
 /** Where operations cannot be read: the containers they touched, and the whole of what the document has become. Rare. */
 function checkWhole(visit: Visit, peer: PeerID, start: number, end: number): void {
   const { held, limits } = visit;
   for (const container of held.doc.getChangedContainersIn({ peer, counter: start }, end - start))
     checkContainer(visit, container);
   const scalars = held.doc.getMap(scalarRoot);
-  for (const [key, value] of scalars.entries()) checkScalar(held.schema, key, toJson(value), limits);
+  for (const [key, value] of scalars.entries()) checkScalar(held.schema, key, toJson(value));
   scalars.free();
   for (const [field, value] of Object.entries(project(held.doc, held.schema.fields))) {
-    checkDepth(held.schema, value, limits, field);
+    const { depth } = weigh(value, undefined, limits.depth + 2);
+    if (depth > limits.depth + 1) throw tooLarge("depth", limits.depth, depth, { table: held.schema.table, field });
   }
+  if (!weigh(held.doc.toJSON()).isPlain) throw protoKey(held.schema, scalarRoot);
+  // How much of it is new, nobody knows.
+  held.added = Number.POSITIVE_INFINITY;
 }
 
 function checkOperation(visit: Visit, { container, content }: Operation): void {
-  const { held, limits } = visit;
+  const { held } = visit;
   const { type, key, value } = content;
   if (type === unreadable) return;
   if (type === "unknown") throw mismatch(held.schema, container, "a known operation", "one of a newer Loro");
   if (container === scalarRootId && key !== undefined) {
     // Taking away what an earlier declaration allowed does no harm.
-    if (type !== "delete") checkScalar(held.schema, key, value, limits);
+    if (type !== "delete") checkScalar(held.schema, key, value);
     return;
   }
   if (type === "counter" && !Number.isFinite(value)) {
     throw mismatch(held.schema, fieldOf(container), "a finite number to add", "one that is not finite");
   }
   if (!visit.containers.has(container)) checkContainer(visit, container);
-  if (typeof value === "object") checkDepth(held.schema, value, limits, fieldOf(container));
   if (content.target !== undefined && type !== "delete") checkNode(visit, container, content.target);
 }
 
-function checkScalar(schema: DocumentSchema, key: string, value: unknown, limits: CheckLimits): void {
+function checkScalar(schema: DocumentSchema, key: string, value: unknown): void {
   const kind = Object.hasOwn(schema.fields, key) ? schema.fields[key] : undefined;
   if (kind === undefined) throw mismatch(schema, key, "a declared field", `an undeclared one in the map ${scalarRoot}`);
   if (value === null || value === undefined) return;
@@ -144,7 +179,6 @@ function checkScalar(schema: DocumentSchema, key: string, value: unknown, limits
     throw mismatch(schema, key, scalarExpectations[kind], `a ${kindOfType(type)} container`);
   }
   if (!fitsScalar(kind, value)) throw mismatch(schema, key, scalarExpectations[kind], describeValue(value));
-  checkDepth(schema, value, limits, key);
 }
 
 /** That a container is a declared one or lies in one, and not too deep. */
@@ -199,19 +233,6 @@ function checkNode(visit: Visit, container: ContainerID, target: TreeID): void {
     const fresh = level.filter(({ id }) => !visit.nodes.has(id));
     for (const { id } of fresh) visit.nodes.add(id);
     level = fresh.flatMap((node) => node.children() ?? []);
-  }
-}
-
-function checkDepth(schema: DocumentSchema, value: unknown, limits: CheckLimits, field: string): void {
-  // By level rather than by recursion: the value may be nested deeper than the stack.
-  let level: unknown[] = [value];
-  for (let depth = 0; level.length > 0; depth++) {
-    if (depth > limits.depth + 1) throw tooLarge("depth", limits.depth, depth, { table: schema.table, field });
-    const next: unknown[] = [];
-    for (const item of level) {
-      if (typeof item === "object" && item !== null) for (const inner of Object.values(item)) next.push(inner);
-    }
-    level = next;
   }
 }
 

@@ -8,6 +8,10 @@ export interface DocumentLimits {
   depth: number;
   /** Single operations (characters, items, deletions) one update may hold, however few bytes they were packed into. */
   updateOps: number;
+  /** Nodes of one value: itself, and all items and keys inside it. */
+  valueNodes: number;
+  /** A document as plain JSON: it has to fit in its record, in an answer, and in a thread. */
+  projectedBytes: number;
   /** Documents one thread keeps in memory. */
   cachedDocuments: number;
   /** Their estimated size together. */
@@ -27,6 +31,8 @@ export const defaultLimits: Readonly<DocumentLimits> = {
   documentBytes: 64 * 2 ** 20,
   depth: 100,
   updateOps: 2_000_000,
+  valueNodes: 100_000,
+  projectedBytes: 32 * 2 ** 20,
   cachedDocuments: 500,
   cachedBytes: 256 * 2 ** 20,
   textDiffMs: 200,

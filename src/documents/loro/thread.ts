@@ -25,6 +25,7 @@ import { maxTypedBytes } from "./typing.js";
 import { checkPatch } from "./values.js";
 import { atVersion, decodeVersion, earlierVersion, encodedVersion } from "./version.js";
 import { projectAt, revertTo } from "./versions.js";
+import { weigh } from "./weigh.js";
 
 const limits = workerData as DocumentLimits;
 const cache = createCache(limits);
@@ -35,6 +36,7 @@ function load(
   snapshot: Uint8Array | null,
   updates: readonly Uint8Array[],
   ended: Ends = {},
+  shownBytes = 0,
 ) {
   cache.drop(id);
   const doc = decoding(() => {
@@ -53,6 +55,8 @@ function load(
     ended: new Set(Object.keys(ended)),
     blobBytes: storedBytes + totalLength(updates),
     storedBytes,
+    shownBytes: 0,
+    added: shownBytes,
   });
   return { version: encodedVersion(doc) };
 }
@@ -76,6 +80,7 @@ function importUpdates(id: string, given: readonly Uint8Array[]) {
   checkSize(held, totalLength(updates));
   const result = orDrop(id, () => {
     const spans = takeInChecked(held, updates, limits);
+    checkShown(held);
     cache.grow(id, totalLength(updates));
     return { changed: spans.size > 0, ends: endsOf(spans), version: encodedVersion(doc), room: roomIn(held) };
   });
@@ -94,6 +99,7 @@ function importRun(id: string, appends: readonly (readonly Uint8Array[])[]) {
   checkSize(held, totalLength(updates));
   return orDrop(id, () => {
     const spans = takeInChecked(held, updates, limits, takeInOneByOne);
+    checkShown(held);
     // Each append is stored by what its headers say, so they must not say anything else than Loro found.
     const last = new Map(runs.flatMap((run) => [...run]));
     if (spans.size !== last.size || [...spans].some(([peer, { end }]) => last.get(peer)?.end !== end))
@@ -107,6 +113,7 @@ function importTyped(id: string, updates: readonly Uint8Array[]): void {
   const held = cache.get(id);
   orDrop(id, () => {
     mergeAll(held.doc, updates, updates.length);
+    held.added += totalLength(updates);
     cache.grow(id, totalLength(updates));
   });
 }
@@ -166,6 +173,18 @@ function checkSize(held: HeldDocument, added: number): void {
 }
 
 /**
+ * What cannot be shown as JSON could not be projected, read or patched any more. As above: weighed when what was written may have led over
+ * the limit, and again when a sixteenth of it was written since.
+ */
+function checkShown(held: HeldDocument): void {
+  const max = limits.projectedBytes;
+  if (held.shownBytes + held.added <= max || held.added <= max / 16) return;
+  held.shownBytes = weigh(project(held.doc, held.schema.fields)).bytes;
+  held.added = 0;
+  if (held.shownBytes > max) throw tooLarge("projected_bytes", max, held.shownBytes, { table: held.schema.table });
+}
+
+/**
  * Nothing of an earlier life comes back: neither operations that were deleted with it, nor later ones of its writers, nor of
  * others on top of them. All of these name one of its peers, and no honest operation of this life does.
  */
@@ -220,8 +239,11 @@ function patch(
   { show = false, peers = [] }: WriteOptions & { show?: boolean } = {},
 ) {
   const { doc, schema } = cache.get(id);
-  const checked = checkPatch(schema, typeof value === "string" ? parsePatch(value) : value, limits.depth);
-  const written = write(id, base, peers, () => applyPatch(doc, checked, limits));
+  const checked = checkPatch(schema, typeof value === "string" ? parsePatch(value) : value, limits);
+  const written = write(id, base, peers, (held) => {
+    applyPatch(doc, checked, limits);
+    for (const { value } of checked) held.added += weigh(value).bytes;
+  });
   const fields = Object.fromEntries(checked.map(({ name, kind }) => [name, kind]));
   return { ...written, data: show ? project(doc, fields) : null };
 }
@@ -250,6 +272,7 @@ function write(id: string, base: PatchBase, peers: readonly ServerPeer[], edit: 
       doc.commit();
     });
     version?.free();
+    checkShown(held);
     // Nobody builds on the writer's last operation yet, so it is one of the document's frontiers.
     const end = (doc.oplogFrontiers().find((operation) => operation.peer === peer)?.counter ?? -1) + 1;
     if (end <= start) return { update: null, ends: {} };

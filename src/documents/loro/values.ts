@@ -1,8 +1,13 @@
 import { PerchError } from "../../errors.js";
 import { type DocumentSchema, type FieldKind, isScalar, mismatch } from "./fields.js";
 import { exactDigits, exactInteger, type Json } from "./json.js";
+import type { DocumentLimits } from "./limits.js";
+import { tooLarge } from "./refusals.js";
 import { describeValue, fitsScalar, scalarExpectations } from "./scalars.js";
 import { checkTreeInput } from "./tree-input.js";
+import { weigh } from "./weigh.js";
+
+export type PatchLimits = Pick<DocumentLimits, "depth" | "valueNodes">;
 
 /** One field of a patch, checked and in the form in which it is written. */
 export interface FieldPatch {
@@ -13,9 +18,9 @@ export interface FieldPatch {
 
 /**
  * Checks a whole patch against the declaration; nothing is applied before this has passed.
- * Out: what to write. Errors: PE422 naming table, field, expected and got; PE413 when a value is nested too deep.
+ * Out: what to write. Errors: PE422 naming table, field, expected and got; PE413 when a value is nested too deep or has too many nodes.
  */
-export function checkPatch(schema: DocumentSchema, patch: unknown, maxDepth: number): FieldPatch[] {
+export function checkPatch(schema: DocumentSchema, patch: unknown, limits: PatchLimits): FieldPatch[] {
   if (!isPlainObject(patch)) {
     const got = describeValue(patch);
     throw new PerchError("PE422", `${schema.table}: expected a JSON object as patch, got ${got}`, {
@@ -29,14 +34,23 @@ export function checkPatch(schema: DocumentSchema, patch: unknown, maxDepth: num
   return given.map(([name, value]) => {
     const kind = Object.hasOwn(schema.fields, name) ? schema.fields[name] : undefined;
     if (kind === undefined) throw mismatch(schema, name, "a declared field", describeValue(value));
-    return { name, kind, value: checkValue(schema, name, kind, value, maxDepth) };
+    return { name, kind, value: checkValue(schema, name, kind, value, limits) };
   });
 }
 
-function checkValue(schema: DocumentSchema, field: string, kind: FieldKind, value: unknown, maxDepth: number): Json {
+function checkValue(schema: DocumentSchema, field: string, kind: FieldKind, value: unknown, limits: PatchLimits): Json {
   if (value === null) return null;
   const wrong = (expected: string) => mismatch(schema, field, expected, describeValue(value));
-  const json = (input: unknown) => checkJson({ schema, maxDepth }, field, input, 0);
+  const json = (input: unknown) => {
+    // Of a container each item is a value.
+    const values = isScalar(kind) ? [input] : Object.values(input as object);
+    for (const one of values) {
+      const { nodes } = weigh(one, limits.valueNodes, limits.depth + 1);
+      if (nodes > limits.valueNodes)
+        throw tooLarge("value_nodes", limits.valueNodes, nodes, { table: schema.table, field });
+    }
+    return checkJson({ schema, maxDepth: limits.depth }, field, input, 0);
+  };
   if (isScalar(kind)) {
     const digits = exactDigits(value);
     if (digits !== undefined && kind === "integer") return exactInteger(digits);
@@ -64,7 +78,7 @@ function checkValue(schema: DocumentSchema, field: string, kind: FieldKind, valu
       return json(value);
     case "tree":
       if (!Array.isArray(value)) throw wrong("a list of nodes {id, parent, …}");
-      return checkTreeInput(schema, field, json(value) as Json[], maxDepth);
+      return checkTreeInput(schema, field, json(value) as Json[], limits.depth);
   }
 }
 
@@ -97,6 +111,7 @@ function checkJson(bounds: Bounds, path: string, value: unknown, depth: number):
   if (Array.isArray(value))
     return value.map((item, index) => checkJson(bounds, `${path}[${index}]`, item ?? null, depth + 1));
   if (!isPlainObject(value)) throw mismatch(schema, path, "a JSON value", describeValue(value));
+  if (Object.hasOwn(value, "__proto__")) throw mismatch(schema, path, "keys other than __proto__", "the key __proto__");
   return Object.fromEntries(
     Object.entries(value)
       .filter(([, item]) => item !== undefined)
