@@ -15,11 +15,20 @@ begin
      order by u.from_version
   loop
     exit when step.from_version <> done;
-    execute format('select %s($1)', step.upgrade) into lifted using lifted;
+    begin
+      execute format('select %s($1)', step.upgrade) into lifted using lifted;
+    exception when others then
+      -- What may go well the next time is no verdict on the change: serialization, resources, locks, a server that stops.
+      if sqlstate ~ '^(40|53|55|57|58)' then
+        raise;
+      end if;
+      perform perch.fail('PE422', format('the upgrade from version %s of %s failed: %s', step.from_version, table_name, sqlerrm),
+        jsonb_build_object('table', table_name, 'id', change -> 'id', 'from_version', step.from_version));
+    end;
     if jsonb_typeof(lifted) is distinct from 'object' or jsonb_typeof(lifted -> 'data') not in ('object', 'null')
        or jsonb_typeof(lifted -> 'field_meta') not in ('object', 'null') then
       perform perch.fail('PE422', format('the upgrade from version %s of %s made something else than a change', step.from_version, table_name),
-        jsonb_build_object('table', table_name, 'from_version', step.from_version));
+        jsonb_build_object('table', table_name, 'id', change -> 'id', 'from_version', step.from_version));
     end if;
     done := done + 1;
   end loop;
@@ -36,4 +45,4 @@ end
 $$;
 
 comment on function perch.lift_change(jsonb, text, text, integer, integer) is
-  'Private. Turns a change {"op", "table", "id", "data", "field_meta"} of one version into one of a later version, step by step; PE422 when a step is missing.';
+  'Private. Turns a change {"op", "table", "id", "data", "field_meta"} of one version into one of a later version, step by step; PE422 when a step is missing, raises, or makes something else.';

@@ -28,7 +28,7 @@ as $$
   ),
   stored as materialized (
     select t.space_id, t.table_name, t.record_id, greatest(t.seq, r.seq) as seq,
-           greatest(t.schema_version, r.schema_version) as schema_version,
+           case when l.lifted ? 'failed' then r.schema_version else greatest(t.schema_version, r.schema_version) end as schema_version,
            greatest(t.latest_at, r.latest_at) as latest_at,
            greatest(t.inserted_at, r.inserted_at) as inserted_at,
            greatest(t.deleted_at, r.deleted_at) as deleted_at,
@@ -37,15 +37,17 @@ as $$
       from touched t
       left join perch.stored_records r
         on r.space_id = t.space_id and r.app_id = merge_changes.app_id and r.table_name = t.table_name and r.record_id = t.record_id
-      -- A record that was written before its table's current version is lifted now.
+      -- A record that was written before its table's current version is lifted now. One that cannot be stays of its version, with what is
+      -- written now beside: nothing is lost until the upgrade is mended, and the others of the push have nothing to do with it.
       cross join lateral (
         select case when r.schema_version < t.schema_version
                      and exists (select from perch.schema_versions v where v.app_id = r.app_id and v.table_name = r.table_name) then
-          perch.lift_change(
+          perch.try_lift(
             jsonb_build_object('op', 'insert', 'table', r.table_name, 'id', r.record_id, 'data', r.data, 'field_meta', (
               select coalesce(jsonb_object_agg(k, coalesce(r.field_meta ->> k, perch.stamp(r.written_at, r.written_by))), '{}')
                 from jsonb_object_keys(r.data) k)),
             r.app_id, r.table_name, r.schema_version, t.schema_version) end
+        offset 0
       ) l (lifted)
   ),
   registers as (

@@ -23,7 +23,13 @@ as $$
     returning c.user_id, c.op_id, c.seq, c.created_at
   ),
   moved as (
-    update perch.space_heads h set oldest_seq = old.upto + 1 from old
+    -- A cursor may stand at the last that is forgotten.
+    update perch.space_heads h
+       set oldest_seq = old.upto + 1,
+           before_oldest = (
+             select perch.entry_mark(c.created_at, c.user_id, c.app_id, c.table_name, c.record_id, c.op, c.op_id)
+               from perch.sync_changes c where c.space_id = prune_space.space_id and c.seq = old.upto)
+      from old
      where h.space_id = prune_space.space_id and old.upto is not null
   ),
   -- A repeated push is answered from the log; from now on its receipt has the answer.

@@ -6,6 +6,10 @@
 -- What a page costs. Numbers have no gaps, so from the counters alone it is known where a page of at most scan_size entries ends;
 -- the log is then read by its primary key, space by space, and only as far as the page goes. Entries of other apps or tables are passed
 -- over within scan_size, so a page may be short, or empty, and yet has_more be true.
+--
+-- Why no page is longer than max_page_bytes, however its entries compress. What entries may come to is added up first, from the sizes that
+-- are written beside them, so that the text of few is made in vain; then the text itself is measured. An entry that is too long by
+-- itself is given without its content, and says so: left out in silence it would be lost, and given whole it would stop every reader here.
 create or replace function perch.pull_text(
   app_id text, cursor jsonb default '{}', page_size integer default 1000, tables text[] default null, exclude_client_id text default null,
   schema_versions jsonb default null
@@ -21,8 +25,11 @@ declare
   epoch constant text := (select e.epoch from perch.log_epoch e);
   max_count integer := perch.check_page_size(pull_text.page_size);
   max_bytes constant bigint := perch.setting('max_page_bytes', 16777216);
+  -- Where the caller would have a page end, if the next entry need not be on it.
+  page_bytes constant bigint := least(max_bytes, nullif(current_setting('perch.page_bytes', true), '')::bigint);
   versions jsonb;
   starts bigint[];
+  marks text[];
   heads bigint[];
   ends bigint[];
   behind text[];
@@ -30,26 +37,40 @@ declare
   page text;
   given bigint;
   fetched bigint;
+  too_large bigint;
+  failed bigint;
   last_nth integer;
   last_seq bigint;
 begin
   perform perch.check_id(pull_text.app_id, 'app_id', 64);
   versions := perch.check_versions(pull_text.app_id, pull_text.schema_versions);
 
-  select array_agg(p.start order by p.nth), array_agg(p.head order by p.nth),
+  -- A position is where the reader says, if the entry there is the one it was given: a database that went back gives numbers out again.
+  -- The limit keeps that a look at one entry a space, by its key.
+  select array_agg(p.start order by p.nth), array_agg(p.mark order by p.nth), array_agg(p.head order by p.nth),
          array_agg(least(p.head, p.start + greatest(0, greatest(max_count * 2, 5000) - p.before)) order by p.nth),
          jsonb_agg(jsonb_build_object('space_id', p.space_id, 'reason', p.reason, 'oldest_seq', p.oldest, 'latest_seq', p.head) order by p.nth)
            filter (where p.reason is not null)
-    into starts, heads, ends, lost
+    into starts, marks, heads, ends, lost
     from (
-      select r.nth, r.space_id, c.start, c.head, c.oldest,
+      select r.nth, r.space_id, c.start, c.mark, c.head, c.oldest,
              sum(greatest(c.head - c.start, 0)) over (order by r.nth) - greatest(c.head - c.start, 0) as before,
              case when position ->> 'epoch' <> epoch then 'epoch'
                   when c.start > c.head then 'ahead'
-                  when c.start < c.oldest - 1 then 'expired' end as reason
+                  when c.start < c.oldest - 1 then 'expired'
+                  when c.start = 0 then null
+                  when c.start < c.oldest then case when h.before_oldest <> coalesce(c.mark, '') then 'epoch' end
+                  when e.mark is distinct from c.mark then 'epoch' end as reason
         from unnest(readable) with ordinality r (space_id, nth)
+        left join jsonb_each(position -> 'spaces') known (space_id, place) on known.space_id = r.space_id
         left join perch.space_heads h on h.space_id = r.space_id
-        cross join lateral (select coalesce((position -> 'spaces' ->> r.space_id)::bigint, 0), coalesce(h.seq, 0), coalesce(h.oldest_seq, 1)) c (start, head, oldest)
+        cross join lateral (
+          -- Worked out first (offset 0): in a search, a policy lets no such expression go before itself, which then looks at the whole space.
+          select coalesce((known.place ->> 0)::bigint, 0), known.place ->> 1, coalesce(h.seq, 0), coalesce(h.oldest_seq, 1) offset 0
+        ) c (start, mark, head, oldest)
+        left join lateral (
+          select perch.entry_mark(l.created_at, l.user_id, l.app_id, l.table_name, l.record_id, l.op, l.op_id) as mark
+            from perch.sync_changes l where c.start > 0 and l.space_id = r.space_id and l.seq = c.start limit 1) e on true
     ) p;
   if lost is not null then
     perform perch.fail('PE410', 'the log does not go on from this cursor', jsonb_build_object('spaces', lost),
@@ -57,79 +78,111 @@ begin
   end if;
 
   -- In these, echoes are not left out yet.
-  behind := array(select s from unnest(readable) s where position is null or not position -> 'spaces' ? s or position -> 'behind' ? s);
+  behind := array(
+    select r.space_id from unnest(readable) r (space_id)
+      left join jsonb_object_keys(position -> 'spaces') known (space_id) on known.space_id = r.space_id
+      left join jsonb_array_elements_text(position -> 'behind') late (space_id) on late.space_id = r.space_id
+     where known.space_id is null or late.space_id is not null);
 
   loop
     begin
       with found as materialized (
-        select s.nth, c.*, d.document, d.long_document, d.long_fields,
-               coalesce(c.size, 3 * (pg_column_size(d.document) + coalesce(pg_column_size(d.long_document), 0)), 0) as bytes
-          from unnest(readable, starts, ends) with ordinality s (space_id, start, stop, nth)
-          cross join lateral (
-            select l.* from perch.sync_changes l
-             where l.space_id = s.space_id and l.seq > s.start and l.seq <= s.stop
-               and l.app_id = pull_text.app_id
-               and (pull_text.tables is null or l.table_name = any (pull_text.tables))
-               and (pull_text.exclude_client_id is null or l.client_id is distinct from pull_text.exclude_client_id or l.space_id = any (behind))
-             order by l.seq limit max_count
-          ) c
+        select f.*, d.document, d.long_document, d.long_fields, coalesce(f.size, d.size, 0) as bytes,
+               -- Of a document only what changed is given, which is measured below unless the whole is far beyond.
+               coalesce(f.size > max_bytes, d.size > max_bytes * 4, false) as is_huge
+          from (
+            select s.nth, c.*
+              from unnest(readable, starts, ends) with ordinality s (space_id, start, stop, nth)
+              cross join lateral (
+                select l.* from perch.sync_changes l
+                 where l.space_id = s.space_id and l.seq > s.start and l.seq <= s.stop
+                   and l.app_id = pull_text.app_id
+                   and (pull_text.tables is null or l.table_name = any (pull_text.tables))
+                   -- A client id is whatever a client calls itself: one's own is that of one's own pushes.
+                   and (pull_text.exclude_client_id is null or l.client_id is distinct from pull_text.exclude_client_id
+                        or l.user_id <> me or l.space_id = any (behind))
+                 order by l.seq limit max_count
+              ) c
+             where s.start < s.stop
+             order by s.nth, c.seq
+             limit max_count) f
           -- The long values are not even looked at where none of them changed.
           left join lateral (
-            select r.data as document, case when r.long_fields && c.changed_fields then r.long_data end as long_document, r.long_fields
+            select r.data as document, l.moved as long_document, r.long_fields,
+                   case when l.moved is null then least(r.size, 3 * pg_column_size(r.data)) else r.size end as size
               from perch.stored_records r
-             where c.changed_fields is not null
-               and r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id
+             cross join lateral (select case when r.long_fields && f.changed_fields then r.long_data end) l (moved)
+             where f.changed_fields is not null
+               and r.space_id = f.space_id and r.app_id = f.app_id and r.table_name = f.table_name and r.record_id = f.record_id
              limit 1
           ) d on true
-         where s.start < s.stop
-         limit max_count
       ),
-      -- A page ends early when it would be too long; one entry it always has.
-      cut as (
-        select count(*) as kept
-          from (select sum(f.bytes) over (order by f.nth, f.seq) as bytes, row_number() over (order by f.nth, f.seq) as n from found f) w
-         where w.bytes <= max_bytes or w.n = 1
-        having (select sum(f.bytes) from found f) > max_bytes
+      likely as (
+        select f.*, sum(f.bytes) over (order by f.nth, f.seq) as upto, row_number() over (order by f.nth, f.seq) as n from found f
+      ),
+      entries as materialized (
+        select w.nth, w.seq, w.n, w.reason, w.entry, sum(octet_length(w.entry) + 2) over (order by w.nth, w.seq) as upto
+          from (
+            select k.nth, k.seq, k.n, y.reason,
+                   case when y.reason is null then t.entry else
+                     perch.withheld(t.entry, y.reason, greatest(k.bytes, octet_length(t.entry)), max_bytes) end as entry
+              from likely k
+              -- Each of these is a step of its own (offset 0): taken into its uses, it would be worked out for each of them.
+              cross join lateral (
+                select case when k.op <> 'delete' and k.changed_fields is null and not k.is_huge
+                             and k.schema_version < (versions ->> k.table_name)::integer then
+                  perch.try_lift(jsonb_build_object('op', k.op, 'table', k.table_name, 'id', k.record_id, 'data', k.data,
+                      'field_meta', coalesce(k.field_meta, '{}'), 'at', perch.time_text(k.at)),
+                    k.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer) end
+                offset 0
+              ) v (lifted)
+              cross join lateral (select coalesce(v.lifted ? 'failed', false), coalesce(v.lifted ? 'failed', false) or k.is_huge) x (failed, bare)
+              cross join lateral (
+                select row_to_json(e)::text
+                  from (
+                    select k.space_id, k.seq, k.op, k.table_name as "table", k.record_id as id,
+                           case when x.bare then null
+                                when v.lifted is not null then v.lifted -> 'data'
+                                when k.changed_fields is null then k.data
+                                else (select coalesce(jsonb_object_agg(n, coalesce(k.document -> n, k.long_document -> n)), '{}')
+                                        from unnest(k.changed_fields) n where k.document ? n or n = any (k.long_fields)) end as data,
+                           case when x.bare then '{}' else coalesce(v.lifted -> 'field_meta', k.field_meta, '{}') end as field_meta,
+                           perch.time_text(k.at) as at, perch.time_text(k.deleted_at) as deleted_at, k.user_id, k.client_id, k.op_id,
+                           case when v.lifted is not null and not x.failed then (versions ->> k.table_name)::integer else k.schema_version end as schema_version,
+                           case when not x.bare then k.actor end as actor, k.origin, perch.time_text(k.created_at) as created_at) e
+                offset 0
+              ) t (entry)
+              cross join lateral (
+                select case when x.failed then 'upgrade_failed' when k.is_huge or octet_length(t.entry) > max_bytes then 'too_large' end) y (reason)
+             where k.upto <= page_bytes or k.n = 1) w
       ),
       kept as (
-        select f.* from found f order by f.nth, f.seq limit (select c.kept from cut c)
+        select e.* from entries e where e.upto <= page_bytes or e.n = 1
       )
-      select coalesce(json_agg(e)::text, '[]'), count(*), (select count(*) from found), (select max(k.nth) from kept k),
-             (select max(k.seq) from kept k where k.nth = (select max(l.nth) from kept l))
-        into page, given, fetched, last_nth, last_seq
-        from (
-          select k.space_id, k.seq, k.op, k.table_name as "table", k.record_id as id,
-                 case when v.lifted is not null then v.lifted -> 'data'
-                      when k.changed_fields is null then k.data
-                      else (select coalesce(jsonb_object_agg(n, coalesce(k.document -> n, k.long_document -> n)), '{}')
-                              from unnest(k.changed_fields) n where k.document ? n or n = any (k.long_fields)) end as data,
-                 coalesce(v.lifted -> 'field_meta', k.field_meta, '{}') as field_meta,
-                 perch.time_text(k.at) as at, perch.time_text(k.deleted_at) as deleted_at, k.user_id, k.client_id, k.op_id,
-                 case when v.lifted is not null then (versions ->> k.table_name)::integer else k.schema_version end as schema_version,
-                 k.actor, k.origin, perch.time_text(k.created_at) as created_at
-            from kept k
-            cross join lateral (
-              select case when k.op <> 'delete' and k.changed_fields is null and k.schema_version < (versions ->> k.table_name)::integer then
-                perch.lift_change(jsonb_build_object('op', k.op, 'table', k.table_name, 'id', k.record_id, 'data', k.data,
-                    'field_meta', coalesce(k.field_meta, '{}'), 'at', perch.time_text(k.at)),
-                  k.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer) end
-            ) v (lifted)
-        ) e;
+      select concat('[', string_agg(k.entry, ', ' order by k.nth, k.seq), ']'), count(*), (select count(*) from found), max(k.nth),
+             (array_agg(k.seq order by k.n desc))[1],
+             count(*) filter (where k.reason = 'too_large'), count(*) filter (where k.reason = 'upgrade_failed')
+        into page, given, fetched, last_nth, last_seq, too_large, failed
+        from kept k;
       -- Ended before its bounds: at its last entry.
       if given = max_count or given < fetched then
         ends := ends[:last_nth - 1] || last_seq || starts[last_nth + 1:];
       end if;
       return concat(
         '{"changes":', page,
-        ',"cursor":', jsonb_strip_nulls(jsonb_build_object('v', 1, 'app', pull_text.app_id, 'tables', perch.tables_digest(pull_text.tables), 'epoch', epoch))
-             || (select jsonb_build_object('spaces', jsonb_object_agg(r.space_id, r.stop),
+        ',"cursor":', jsonb_strip_nulls(jsonb_build_object('v', 2, 'app', pull_text.app_id, 'tables', perch.tables_digest(pull_text.tables), 'epoch', epoch))
+             || (select jsonb_build_object(
+                          'spaces', jsonb_object_agg(r.space_id, jsonb_build_array(r.stop, case when r.stop = r.start then r.mark else (
+                             select perch.entry_mark(l.created_at, l.user_id, l.app_id, l.table_name, l.record_id, l.op, l.op_id)
+                               from perch.sync_changes l where l.space_id = r.space_id and l.seq = r.stop limit 1) end)),
                           'behind', coalesce(jsonb_agg(r.space_id) filter (where r.stop < r.head and r.space_id = any (behind)), '[]'))
-                   from unnest(readable, ends, heads) r (space_id, stop, head)),
+                   from unnest(readable, starts, marks, ends, heads) r (space_id, start, mark, stop, head)),
         ',"has_more":', to_json(ends <> heads),
         ',"revoked_space_ids":', to_json(array(select k from jsonb_object_keys(position -> 'spaces') k where k <> all (readable))),
+        case when too_large + failed > 0 then concat(',"withheld":', json_build_object('too_large', too_large, 'upgrade_failed', failed)) end,
         '}');
     exception when program_limit_exceeded then
-      -- More text than fits into one value.
+      -- More text than fits into one value. (Of one entry that cannot be: it is known beforehand to be huge.)
       if max_count = 1 then
         raise;
       end if;
@@ -140,4 +193,4 @@ end
 $$;
 
 comment on function perch.pull_text(text, jsonb, integer, text[], text, jsonb) is
-  'What perch.pull returns, as JSON text, for programs that parse it themselves or pass it on: it is made in half the time. Arguments and errors: as perch.pull. Example: select perch.pull_text(app_id => ''todo'', cursor => ''{}'', page_size => 500);';
+  'What perch.pull returns, as JSON text in one line, for programs that parse it themselves or pass it on: it is made in half the time. Arguments and errors: as perch.pull. Example: select perch.pull_text(app_id => ''todo'', cursor => ''{}'', page_size => 500);';

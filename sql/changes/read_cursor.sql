@@ -1,5 +1,8 @@
--- A cursor: {"v": 1, "app": …, "tables": digest or absent, "epoch": …, "spaces": {"team": 42, …}, "behind": ["team", …]}.
--- "behind" are the spaces in which it has not come to the end of the log yet.
+-- A cursor: {"v": 2, "app": …, "tables": digest or absent, "epoch": …, "spaces": {"team": [42, "9f86d081"], …}, "behind": ["team", …]}.
+-- A position is the number of the last entry that was given, and its perch.entry_mark (null at 0); so a space costs its name and some
+-- twenty bytes. "behind" are the spaces in which it has not come to the end of the log yet.
+--
+-- One of version 1 has no marks: it is taken as one of another epoch, with which the log does not go on anywhere.
 create or replace function perch.read_cursor(cursor jsonb, app_id text, tables text[])
 returns jsonb
 language plpgsql stable
@@ -13,17 +16,22 @@ begin
   end if;
   wrong := case
     when jsonb_typeof(cursor) <> 'object' then 'it is not an object'
-    when cursor -> 'v' is distinct from '1' then 'its version is unknown'
+    when (cursor -> 'v' in ('1', '2')) is not true then 'its version is unknown'
     when cursor -> 'app' is distinct from to_jsonb(app_id) then 'it was made for another app'
     when cursor ->> 'tables' is distinct from perch.tables_digest(tables) then 'it was made for other tables'
     when jsonb_typeof(cursor -> 'epoch') is distinct from 'string' then 'it has no epoch'
     when jsonb_typeof(cursor -> 'spaces') is distinct from 'object' then 'it has no positions'
     when jsonb_typeof(cursor -> 'behind') is distinct from 'array' then 'it does not say where it is behind'
-    when exists (select from jsonb_each_text(cursor -> 'spaces') s where s.value is null or s.value !~ '^[0-9]{1,18}$') then 'a position is not a number'
+    when cursor -> 'v' = '2' and exists (
+      select from jsonb_each(cursor -> 'spaces') s
+       where (jsonb_typeof(s.value) = 'array' and s.value ->> 0 ~ '^[0-9]{1,18}$') is not true) then 'a position is not a number'
   end;
   if wrong is not null then
     perform perch.fail('PE422', format('the cursor cannot be used: %s', wrong), jsonb_build_object('argument', 'cursor'),
       'Pass the cursor of the last answer as it came; {} is the beginning.');
+  end if;
+  if cursor -> 'v' = '1' then
+    return cursor || '{"epoch": "", "spaces": {}, "behind": []}';
   end if;
   return cursor;
 end

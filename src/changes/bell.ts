@@ -4,8 +4,6 @@ const ringSchema = z.object({ v: z.literal(1), space_id: z.string(), seq: z.numb
 
 /** What is not about news in a space that is known is looked into no more often than this. */
 const lookAroundMs = 1_000;
-/** A number that was rung and is not visible yet (a replica lags, say) is looked for again after this, then twice, then… */
-const firstRetryMs = 20;
 
 /** The doorbell of one follower: which rings mean that it should pull, and when. */
 export interface Bell {
@@ -15,24 +13,28 @@ export interface Bell {
   heard(spaceId: string, seq: number): boolean;
   /** Something may have been missed: pull at once. */
   wake(): void;
-  /** How far a pull that came to the end of the log has read; what was rung beyond that is a gap. */
-  reached(positions: ReadonlyMap<string, number>): void;
-  /** Resolves when it is time to pull: a ring, a gap, `pollMs`, or the signal. */
+  /** Where a pull that came to the end of the log has come to. */
+  reached(positions: Positions): void;
+  /** Resolves when it is time to pull: a ring, `pollMs`, or the signal. */
   wait(pollMs: number, signal: AbortSignal): Promise<void>;
   close(): void;
 }
+
+/** Where a reader is in each space: the number of the last entry it was given, and what identifies that. */
+export type Positions = ReadonlyMap<string, { readonly seq: number; readonly mark: string | null }>;
 
 /**
  * A ring with a number beyond our position in a space that we read is news, and wakes at once. Any other ring may mean that we
  * were let into a space or put out of one (changes of membership ring without a new number), or nothing to us at all: on a
  * server with many spaces most rings are such. They wake too, but all together at most once a second.
+ *
+ * Rings wake, tables decide. Whoever can connect may ring anything, and a true ring is sent by the commit that it is about; so when a
+ * pull has come to the end of the log, what was rung before it is done with, whatever number it named.
  */
 export function createBell(): Bell {
-  let positions: ReadonlyMap<string, number> = new Map();
-  const told = new Map<string, number>();
+  let positions: Positions = new Map();
   let news = true;
   let lastLook = 0;
-  let retryMs = firstRetryMs;
   let wakeUp = () => {};
   let timer: NodeJS.Timeout | undefined;
 
@@ -40,17 +42,10 @@ export function createBell(): Bell {
     news = true;
     wakeUp();
   };
-  const wakeIn = (ms: number) => {
-    timer ??= setTimeout(() => {
-      timer = undefined;
-      wake();
-    }, ms);
-  };
 
   const heard = (spaceId: string, seq: number) => {
     const position = positions.get(spaceId);
-    if (position === undefined || seq <= position) return false;
-    told.set(spaceId, Math.max(seq, told.get(spaceId) ?? 0));
+    if (position === undefined || seq <= position.seq) return false;
     wake();
     return true;
   };
@@ -60,21 +55,18 @@ export function createBell(): Bell {
     heard,
     rung(payload) {
       const ring = parse(payload);
-      if (ring === undefined || !heard(ring.space_id, ring.seq)) {
-        wakeIn(Math.max(0, lastLook + lookAroundMs - Date.now()));
-      }
+      if (ring !== undefined && heard(ring.space_id, ring.seq)) return;
+      const looksIn = lastLook + lookAroundMs - Date.now();
+      timer ??= setTimeout(
+        () => {
+          timer = undefined;
+          wake();
+        },
+        Math.max(0, looksIn),
+      );
     },
     reached(now) {
       positions = now;
-      for (const [space, seq] of told) {
-        const position = positions.get(space);
-        if (position === undefined || position >= seq) told.delete(space);
-      }
-      if (told.size === 0) retryMs = firstRetryMs;
-      else {
-        wakeIn(retryMs);
-        retryMs = Math.min(retryMs * 2, lookAroundMs);
-      }
     },
     async wait(pollMs, signal) {
       let poll: NodeJS.Timeout | undefined;

@@ -171,8 +171,8 @@ export function snapshotRecords<Content = Fields>(
   db: Queryable,
   options: SnapshotOptions & ContentOptions<Content>,
 ): Promise<SnapshotAnswer<Content>> {
-  const call = `perch.snapshot_records(app_id => $1, space_id => $2, after => $3, page_size => $4, cursor => $5::jsonb,
-                     tables => $6::text[], schema_versions => $7::jsonb)::text`;
+  const call = `perch.snapshot_text(app_id => $1, space_id => $2, after => $3, page_size => $4, cursor => $5::jsonb,
+                     tables => $6::text[], schema_versions => $7::jsonb)`;
   const params = [
     options.appId,
     options.spaceId ?? null,

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { type Context, withContext } from "../context/index.js";
 import type { Database, Subscription } from "../database/types.js";
 import { PerchError } from "../errors.js";
-import { type Bell, createBell } from "./bell.js";
+import { type Bell, createBell, type Positions } from "./bell.js";
 import { type ContentOptions, type PullOptions, pull, snapshotRecords } from "./calls.js";
 import {
   type Cursor,
@@ -41,17 +41,21 @@ export interface Following<Content = Fields> extends AsyncIterableIterator<Follo
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** The numbers a cursor stands at, by space; of one that says none, none. */
-export function positionsOf(cursor: Cursor): ReadonlyMap<string, number> {
-  const { spaces } = cursor;
-  if (typeof spaces !== "object" || spaces === null) return new Map();
-  return new Map(Object.entries(spaces).filter((entry): entry is [string, number] => typeof entry[1] === "number"));
+const positionSchema = z.tuple([z.number(), z.string().nullable()]);
+
+/** Where a cursor stands, by space; of one that says nothing, nowhere. */
+export function positionsOf({ spaces }: Cursor): Positions {
+  const positions = new Map<string, { seq: number; mark: string | null }>();
+  for (const [space, position] of Object.entries(spaces ?? {})) {
+    const { data } = positionSchema.safeParse(position);
+    if (data !== undefined) positions.set(space, { seq: data[0], mark: data[1] });
+  }
+  return positions;
 }
 
 /**
  * Follows the log: everything after the cursor, then what is committed, as it is committed, in order, each change once, for as
- * long as it is iterated. Between pages it waits for a ring of the database or, at the latest, `pollMs`; a ring for a number it
- * has not seen is a gap, which it closes by pulling. A fault that passes (the database restarts) delays it; others are thrown:
+ * long as it is iterated. Between pages it waits for a ring of the database or, at the latest, `pollMs`. A fault that passes (the database restarts) delays it; others are thrown:
  * PE401, PE403, PE422, and errors of SQL.
  */
 export function follow<Content = Fields>(db: Database, options: FollowOptions<Content>): Following<Content> {

@@ -48,6 +48,16 @@ export const pushAnswerSchema = z.object({ results: z.array(pushResultSchema) })
 export const cursorSchema = fields;
 export type Cursor = z.infer<typeof cursorSchema>;
 
+/** Why a change or record comes without its content: it is longer than an answer may be, or an upgrade cannot lift it. */
+const withheldSchema = z.object({
+  reason: z.enum(["too_large", "upgrade_failed"]),
+  bytes: z.number().optional(),
+  max: z.number().optional(),
+});
+
+/** How many are withheld on this page; absent when none is. */
+const withheldCountsSchema = z.object({ too_large: z.number(), upgrade_failed: z.number() }).optional();
+
 export const pulledChangeSchema = z.object({
   space_id: z.string(),
   seq: z.number(),
@@ -65,6 +75,7 @@ export const pulledChangeSchema = z.object({
   actor: fields.nullable(),
   origin: z.string().nullable(),
   created_at: z.string(),
+  withheld: withheldSchema.optional(),
 });
 /** `Content` is what the users' own JSON is read as. */
 export type PulledChange<Content = Fields> = Contents<z.infer<typeof pulledChangeSchema>, Content>;
@@ -75,6 +86,7 @@ export const pullAnswerSchema = z.object({
   has_more: z.boolean(),
   /** Spaces the cursor knew and that this user may no longer read. */
   revoked_space_ids: z.array(z.string()),
+  withheld: withheldCountsSchema,
 });
 export type PullAnswer<Content = Fields> = Omit<z.infer<typeof pullAnswerSchema>, "changes"> & {
   changes: PulledChange<Content>[];
@@ -83,12 +95,14 @@ export type PullAnswer<Content = Fields> = Omit<z.infer<typeof pullAnswerSchema>
 export const snapshotRecordSchema = z.object({
   table: z.string(),
   id: z.string(),
-  data: fields,
+  /** Null only when it is withheld. */
+  data: fields.nullable(),
   field_meta: z.record(z.string(), z.string()),
   seq: z.number(),
   inserted_at: z.string().nullable(),
   deleted_at: z.string().nullable(),
   schema_version: z.number(),
+  withheld: withheldSchema.optional(),
 });
 export type SnapshotRecord<Content = Fields> = Contents<z.infer<typeof snapshotRecordSchema>, Content>;
 
@@ -97,6 +111,7 @@ export const snapshotAnswerSchema = z.object({
   cursor: cursorSchema,
   /** What to pass as `after` for the next page; null after the last. */
   next: z.string().nullable(),
+  withheld: withheldCountsSchema,
 });
 export type SnapshotAnswer<Content = Fields> = Omit<z.infer<typeof snapshotAnswerSchema>, "records"> & {
   records: SnapshotRecord<Content>[];

@@ -53,7 +53,7 @@ export const calls = {
     large: ["cursor"],
   },
   snapshot: {
-    sql: "perch.snapshot_records",
+    sql: "perch.snapshot_text",
     body: z.strictObject({
       app_id: z.string(),
       space_id: z.string().nullish(),

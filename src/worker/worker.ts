@@ -2,6 +2,7 @@ import { type Contention, createContention } from "../database/contention.js";
 import type { Database, Subscription } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
 import { createDeclarations } from "./declarations.js";
+import { createHistory } from "./history.js";
 import { createInbox, type InboxStats } from "./inbox.js";
 import { createProjections, type ProjectionsStats } from "./projections.js";
 import { type Retention, startRetention } from "./retention.js";
@@ -59,6 +60,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const projections = createProjections({ db, live, log, settings, contention });
   const declarations = createDeclarations(db, live);
   const watch = createWatch({ db, log });
+  const history = createHistory({ db, log });
   const listeners = new Set<{ ring(ring: Ring): void; ready(): void }>();
   let subscription: Subscription | undefined;
   let listening = false;
@@ -82,14 +84,23 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     const ring = parseRing(channel, payload);
     if (!ring) return;
     if (ring.channel === "perch_documents") live.ring(ring.key, ring.seq);
-    else watch.rung();
+    else {
+      watch.rung();
+      history.rung(ring.spaceId);
+    }
     tell((listener) => listener.ring(ring));
   }
 
   function ready(): void {
     listening = true;
-    tell((listener) => listener.ready());
-    void poll();
+    // The connection was made anew, perhaps to a database that went back: that comes first.
+    void history
+      .check()
+      .catch((error: unknown) => log.warn({ err: error }, "whether the database went back could not be looked at"))
+      .then(() => {
+        tell((listener) => listener.ready());
+        return poll();
+      });
   }
 
   function lost(error: Error): void {
@@ -102,7 +113,14 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     if (closing) return Promise.resolve();
     if (polling) return polling;
     clearTimeout(timer);
-    const looks = [declarations.look(), live.refreshAll(), inbox.wake(), projections.takeOver(), watch.look()];
+    const looks = [
+      declarations.look(),
+      live.refreshAll(),
+      inbox.wake(),
+      projections.takeOver(),
+      watch.look(),
+      history.look(),
+    ];
     polling = Promise.allSettled(looks).then((results) => {
       const failed = results.find((result) => result.status === "rejected");
       // One line when it begins and one when it ends, however long the database is away.
@@ -140,6 +158,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   }
 
   try {
+    await history.check();
     subscription = await db.listen(channels, { notify, ready, lost });
     retention = startRetention({ db, log, settings });
   } catch (error) {

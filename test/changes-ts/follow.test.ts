@@ -187,30 +187,6 @@ describeBothKinds("follow", (open) => {
     await following.return?.();
   });
 
-  it("looks again for a number that was rung and that its pull did not show", async () => {
-    const { db } = await open();
-    await pushAs(db, "ada", insert("a"));
-    let ring = (_payload: string) => {};
-    const replica: Database = {
-      ...db,
-      async listen(_channels, on) {
-        ring = (payload) => on.notify("perch_changes", payload);
-        on.ready();
-        return { close: async () => {} };
-      },
-    };
-    const following = followAs(replica, "ada");
-    expect(await nextIds(following)).toEqual(["a"]);
-    const arriving = nextIds(following);
-    await new Promise((done) => setTimeout(done, 30));
-    ring('{"v":1,"space_id":"~ada","seq":2}');
-    await new Promise((done) => setTimeout(done, 60));
-    await pushAs(db, "ada", insert("b"));
-    expect(await arriving).toEqual(["b"]);
-    ring("nonsense");
-    await following.return?.();
-  });
-
   it("does not pull for every ring of spaces it does not read", async () => {
     const { db } = await open();
     let pulls = 0;

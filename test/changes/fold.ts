@@ -71,7 +71,7 @@ export function load(replica: Replica, space: string, snapshot: Snapshot): void 
     folded.insertedAt = row.inserted_at;
     folded.deletedAt = row.deleted_at;
     folded.fields = new Map(
-      Object.entries(row.data).map(([field, value]) => [field, { stamp: row.field_meta[field] ?? "", value }]),
+      Object.entries(row.data ?? {}).map(([field, value]) => [field, { stamp: row.field_meta[field] ?? "", value }]),
     );
   }
 }

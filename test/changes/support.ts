@@ -32,6 +32,7 @@ export interface Entry {
   actor: unknown;
   origin: string | null;
   created_at: string;
+  withheld?: { reason: string; bytes?: number; max?: number };
 }
 
 export interface Page {
@@ -39,9 +40,10 @@ export interface Page {
   cursor: Cursor;
   has_more: boolean;
   revoked_space_ids: string[];
+  withheld?: { too_large: number; upgrade_failed: number };
 }
 
-export type Cursor = Record<string, unknown> & { spaces?: Record<string, number> };
+export type Cursor = Record<string, unknown> & { spaces?: Record<string, [seq: number, mark: string | null]> };
 
 export const insert = (id: string, data: Record<string, unknown> = {}, more: Change = {}): Change => ({
   op: "insert",
@@ -112,8 +114,9 @@ export interface Snapshot {
   records: {
     table: string;
     id: string;
-    data: Record<string, unknown>;
+    data: Record<string, unknown> | null;
     field_meta: Record<string, string>;
+    withheld?: { reason: string; bytes?: number; max?: number };
     seq: number;
     inserted_at: string | null;
     deleted_at: string | null;

@@ -177,7 +177,7 @@ describe("the OpenAPI document", () => {
     await ask("GET", `${note}/history`, { parts: { ...parts, table: "none" } });
 
     const pulled = await ask("POST", "/v1/pull", { body: { app_id: "app", tables: null, page_size: 1 } });
-    const ahead = { ...pulled.body.cursor, spaces: { team: 9_999 } };
+    const ahead = { ...pulled.body.cursor, spaces: { team: [9_999, "12345678"] } };
     expect(await ask("POST", "/v1/pull", { body: { app_id: "app", cursor: ahead } })).toMatchObject({ status: 410 });
     await ask("POST", "/v1/pull", { body: { app_id: 7 } as object, query: "?" });
     await ask("POST", "/v1/pull", { body: { app_id: "app" }, user: "" });

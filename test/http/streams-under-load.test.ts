@@ -86,7 +86,7 @@ describe("event streams on Postgres 18", () => {
       ...t.db,
       query: (sql, params) => {
         statements += 1;
-        if (sql.includes("perch.space_heads")) spacesLookedAt = params?.[0];
+        if (sql.includes("perch.log_heads")) spacesLookedAt = params?.[0];
         return t.db.query(sql, params);
       },
       transaction: (work) => {

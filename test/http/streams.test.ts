@@ -114,7 +114,7 @@ describeBothKinds("event streams", (open) => {
     await pushAs(t.db, "ada", "gone", insert("a"));
     const first = await openEvents(node, "app_id=gone");
     const { data } = await first.next();
-    const cursor = JSON.stringify({ ...data.cursor, spaces: { "~ada": 999_999 } });
+    const cursor = JSON.stringify({ ...data.cursor, spaces: { "~ada": [999_999, "12345678"] } });
     const stream = await openEvents(node, `app_id=gone&cursor=${encodeURIComponent(cursor)}`);
     expect(await stream.next()).toMatchObject({
       event: "problem",

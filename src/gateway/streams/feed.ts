@@ -1,15 +1,16 @@
 import type { Logger } from "pino";
+import type { Positions } from "../../changes/bell.js";
 import type { Database } from "../../database/types.js";
 import type { Identity } from "../tokens.js";
 
 /** A reader of the log, as the feed knows it. */
 export interface Reader {
   readonly identity: Identity;
-  /** The number it has reached in each space that it reads; undefined until its first page. */
-  positions(): ReadonlyMap<string, number> | undefined;
+  /** What it has reached in each space that it reads; undefined until its first page. */
+  positions(): Positions | undefined;
   /** So far has the log of a space come. */
   heard(spaceId: string, seq: number): void;
-  /** The spaces that it may read have changed. */
+  /** The spaces that it may read have changed, or the log is another than it was. */
   wake(): void;
 }
 
@@ -42,7 +43,7 @@ const chunkSize = 5_000;
 /**
  * Wakes those of many readers whom the news concern. A ring wakes the readers of its space and nobody else. Rings may be lost, and
  * memberships change without a number; so every `lookEveryMs` two statements look for all readers together: how far the log has come in
- * the spaces that anybody reads, and which spaces each user is in. No reader looks by itself.
+ * the spaces that anybody reads, and by which entry, and which spaces each user is in. No reader looks by itself.
  *
  * Why nothing is missed: a reader is entered under its spaces when a page has brought it to the end of the log. What is committed in
  * them later rings, and what rang since that page was asked for, before the reader was entered, wakes it once more (`since`). What
@@ -99,12 +100,19 @@ export function createFeed({ db, rings, log, lookEveryMs }: FeedOptions): Feed {
 
   async function lookForNews(): Promise<void> {
     for (const spaces of chunks([...bySpace.keys()])) {
-      const heads = await db.query<{ space_id: string; seq: number }>(
-        "select h.space_id, h.seq from perch.space_heads h where h.space_id = any ($1::text[])",
+      const heads = await db.query<{ space_id: string; seq: number; mark: string | null }>(
+        "select h.space_id, h.seq, h.mark from perch.log_heads(space_ids => $1::text[]) h",
         [spaces],
       );
-      for (const { space_id: spaceId, seq } of heads) {
-        for (const reader of bySpace.get(spaceId) ?? []) reader.heard(spaceId, seq);
+      for (const { space_id: spaceId, seq, mark } of heads) {
+        for (const reader of bySpace.get(spaceId) ?? []) {
+          const position = reader.positions()?.get(spaceId);
+          const isBehindIt = position !== undefined && position.seq > seq;
+          const isAnother = position?.seq === seq && mark !== null && position.mark !== mark;
+          // The database went back: the reader's own pull says so.
+          if (isBehindIt || isAnother) reader.wake();
+          else reader.heard(spaceId, seq);
+        }
       }
     }
   }

@@ -72,13 +72,12 @@ function requireJson(text: string): void {
 }
 
 // One statement, which is a transaction by itself: a commit may wake many readers, and each of them pulls. The context lasts as long
-// as the statement does, and pull_text runs as its owner, whom the policies bind whoever calls. A stream's page is bounded more
-// tightly than pull's, since one page of each reader may wait in this process.
+// as the statement does, and pull_text runs as its owner, whom the policies bind whoever calls. A stream's page ends sooner than
+// pull's, since one page of each reader may wait in this process.
 const pageSql = `
 with context as materialized (
   select perch.set_context(user_id => $1, space_ids => $2::text[], writable_space_ids => $3::text[])::text
-         || set_config('perch.max_page_bytes',
-              least(coalesce(nullif(current_setting('perch.max_page_bytes', true), '')::bigint, $4), $4)::text, true) as entered
+         || set_config('perch.page_bytes', $4, true) as entered
 )
 select perch.pull_text(app_id => case when c.entered is not null then $5 end, cursor => $6::jsonb, page_size => $7,
                        tables => $8::text[], exclude_client_id => $9, schema_versions => $10::jsonb) as page
@@ -96,7 +95,7 @@ export async function readPage(
     userId,
     spaceIds ?? null,
     writableSpaceIds ?? null,
-    maxBytes,
+    String(maxBytes),
     appId,
     cursor,
     pageSize,
@@ -121,8 +120,8 @@ export function pageOf(text: string): Page {
   const { has_more: hasMore, revoked_space_ids: revoked } = restSchema.parse(JSON.parse(`{${text.slice(moreAt + 1)}`));
   const isEmpty = text.startsWith('{"changes":[]') && revoked.length === 0;
   return {
-    // Between values there may be line breaks, in values there are none: an event's data is one line.
-    body: isEmpty ? null : text.replaceAll("\n", ""),
+    // An event's data is one line, which the text is.
+    body: isEmpty ? null : text,
     cursor: text.slice(cursorAt + ',"cursor":'.length, moreAt),
     hasMore,
   };

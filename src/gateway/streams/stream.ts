@@ -1,6 +1,6 @@
 import type { ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
-import { createBell } from "../../changes/bell.js";
+import { createBell, type Positions } from "../../changes/bell.js";
 import { isPassing, positionsOf, throughFaults } from "../../changes/follow.js";
 import { PerchError } from "../../errors.js";
 import type { Account } from "../ledger.js";
@@ -74,7 +74,7 @@ export async function openStream(
   const stop = new AbortController();
   const { signal } = stop;
   let cursor = from;
-  let positions: ReadonlyMap<string, number> | undefined;
+  let positions: Positions | undefined;
   let sentCursor = from;
   let wroteAt = Date.now();
   let blockedSince: number | undefined;

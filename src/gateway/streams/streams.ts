@@ -85,7 +85,6 @@ export function createStreams(options: StreamsOptions): Streams {
     });
     // It was opened while everything was being closed.
     if (closed) stream.drain();
-    await Promise.resolve();
   }
 
   return {

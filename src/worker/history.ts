@@ -1,0 +1,70 @@
+import type { Database } from "../database/types.js";
+import type { WorkerLog } from "./worker.js";
+
+export interface History {
+  /** A notification named this space: its log has moved, or somebody says so. */
+  rung(spaceId: string): void;
+  /** Reads how far the logs have come that moved. Part of every poll. Errors: the database's. */
+  look(): Promise<void>;
+  /** Begins a new epoch where the database is not the one it was, or went back. Errors: the database's. */
+  check(): Promise<void>;
+}
+
+/** Of so many spaces, those whose logs moved last, is it known where they stood. */
+const maxSpaces = 64;
+
+const headsSql = `
+select e.epoch, h.space_id, h.seq, h.mark
+  from perch.log_epoch e left join perch.log_heads(space_ids => $1::text[]) h on true`;
+
+/**
+ * A high-water mark: which entries this process has read from the log. It is kept while connections come and go, so a database that
+ * comes back without them (a failover to a standby that lacked them, a copy of the data folder) is found out before anything is made
+ * of it. Notifications only say which spaces to look at; what counts was read from the tables.
+ */
+export function createHistory({ db, log }: { readonly db: Database; readonly log: WorkerLog }): History {
+  const moved = new Set<string>();
+  /** In the order in which they were read. */
+  const seen = new Map<string, [seq: number, mark: string]>();
+  let epoch: string | undefined;
+
+  return {
+    rung(spaceId) {
+      if (moved.size < maxSpaces) moved.add(spaceId);
+    },
+    async look() {
+      if (moved.size === 0) return;
+      const spaces = [...moved];
+      moved.clear();
+      const rows = await db.query<{ epoch: string; space_id: string | null; seq: number; mark: string | null }>(
+        headsSql,
+        [spaces],
+      );
+      for (const row of rows) {
+        if (row.epoch !== epoch) seen.clear();
+        epoch = row.epoch;
+        if (row.space_id === null || row.mark === null) continue;
+        seen.delete(row.space_id);
+        seen.set(row.space_id, [row.seq, row.mark]);
+      }
+      for (const space of seen.keys()) {
+        if (seen.size <= maxSpaces) break;
+        seen.delete(space);
+      }
+    },
+    async check() {
+      const [row] = await db.query<{ reason: string | null }>(
+        "select perch.check_history(seen_epoch => $1, seen => $2::jsonb) as reason",
+        [epoch ?? null, JSON.stringify(Object.fromEntries(seen))],
+      );
+      const reason = row?.reason ?? null;
+      if (reason === null) return;
+      seen.clear();
+      const why =
+        reason === "server"
+          ? "the database is on another server, timeline or database than before (restored, or failed over)"
+          : "the database went back: entries of the log that this process has read are gone";
+      log.warn({ reason }, `${why}; the log has a new epoch, and its readers take snapshots`);
+    },
+  };
+}
