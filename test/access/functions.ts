@@ -75,6 +75,8 @@ const context: Record<string, FunctionEntry> = {
 const spaces: Record<string, FunctionEntry> = {
   "create_space: one that is taken": app("perch.create_space(space_id => 'team')", "401 409 409 409 ok 409"),
   "create_space: a new one": app("perch.create_space(space_id => 'fresh')", "401 ok ok ok ok ok"),
+  adopt_space: dba("perch.adopt_space(space_id => 'fresh', owner_id => 'ann')", "ok"),
+  "adopt_space: one that has an owner": dba("perch.adopt_space(space_id => 'team', owner_id => 'ann')", "409"),
   "set_space_member: somebody": app(
     "perch.set_space_member(space_id => 'team', user_id => 'ann', role => 'editor')",
     "401 403 403 403 ok 403",

@@ -174,6 +174,44 @@ describeEachEngine("spaces", (open) => {
     expect(await members(t, "project")).toEqual({ ada: "owner" });
   });
 
+  it("that an app has managed through lists are adopted by a DBA: memberships from then on, for whoever the owner adds", async () => {
+    const listed = (user: string, work: (tx: Transaction) => Promise<unknown>) =>
+      t.asUser(user, async (tx) => {
+        await tx.query("select perch.set_context(user_id => $1, writable_space_ids => '{guild}')", [user]);
+        return work(tx);
+      });
+    const pushes = (tx: Transaction, id: string) =>
+      tx.query("select perch.push(app_id => 'todo', client_id => 'c', changes => $1::jsonb)", [
+        JSON.stringify([{ op: "insert", table: "tasks", id, space_id: "guild", data: {} }]),
+      ]);
+    await listed("ada", (tx) => pushes(tx, "before"));
+    await expect(t.asUser("mallory", (tx) => create(tx, "guild"))).rejects.toMatchObject({ code: "PE409" });
+    const adopt = "select perch.adopt_space(space_id => 'guild', owner_id => $1)";
+    await expect(t.asUser("mallory", (tx) => tx.query(adopt, ["mallory"]))).rejects.toMatchObject({ code: "42501" });
+    await expect(t.asWorker((tx) => tx.query(adopt, ["mallory"]))).rejects.toMatchObject({ code: "42501" });
+
+    // In a transaction of somebody's, who stays who they are.
+    await t.db.transaction(async (tx) => {
+      await tx.query("select perch.set_context(user_id => 'dba')");
+      await tx.query(adopt, ["ada"]);
+      const [me] = await tx.query("select perch.current_user_id() as id, perch.current_space_ids() as spaces");
+      expect(me).toEqual({ id: "dba", spaces: ["~dba"] });
+    });
+    expect(await members(t, "guild")).toEqual({ ada: "owner" });
+    await t.asUser("ada", (tx) =>
+      tx.query("select perch.set_space_member(space_id => 'guild', user_id => 'ben', role => 'editor')"),
+    );
+    const seen = await t.asUser("ben", (tx) =>
+      tx.query("select record_id from perch.records where space_id = 'guild'"),
+    );
+    expect(seen).toEqual([{ record_id: "before" }]);
+    // A token that names the space goes on as before, again changes nothing, and it is nobody else's to have.
+    await listed("cleo", (tx) => pushes(tx, "after"));
+    await t.db.query(adopt, ["ada"]);
+    expect(await members(t, "guild")).toEqual({ ada: "owner", ben: "editor" });
+    await expect(t.db.query(adopt, ["cleo"])).rejects.toMatchObject({ code: "PE409" });
+  });
+
   it("show their members to the members only", async () => {
     await team(t, "shown");
     const seen = (user: string) =>
