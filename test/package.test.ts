@@ -1,7 +1,9 @@
-import { mkdir, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { spawn } from "node:child_process";
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, expect, it } from "vitest";
+import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
+import { freePort } from "../scripts/support/free-port.js";
 import { packageRoot } from "../src/database/package-root.js";
 import { type Finished, runProgram } from "./support/processes.js";
 
@@ -67,12 +69,11 @@ it("perch and perch/testing are imported with their types", async () => {
      import { createTestDatabase } from "perch/testing";
      const db: Database = await openDatabase("memory:");
      const { migrations }: { migrations: string[] } = await migrate(db);
-     if (migrations.length === 0) throw new PerchError("PE404", "no migrations");
+     if (migrations.length > 0) throw new PerchError("PE409", "it was not up to date when it was opened");
      await db.close();
-     const test: Database = await createTestDatabase();
+     await using test: Database = await createTestDatabase();
      const [row] = await test.query<{ ok: boolean }>("select perch.current_user_id() is null as ok");
      if (row?.ok !== true) throw new Error("not migrated");
-     await test.close();
      // @ts-expect-error: the types are known, not any
      openDatabase(7);
      console.log("imported");`,
@@ -81,8 +82,9 @@ it("perch and perch/testing are imported with their types", async () => {
     join(folder, "tsconfig.json"),
     JSON.stringify({
       compilerOptions: {
-        target: "es2023",
-        lib: ["es2023"],
+        target: "es2022",
+        // What an app may still have.
+        lib: ["es2020"],
         module: "nodenext",
         strict: true,
         types: ["node"],
@@ -102,3 +104,69 @@ it("perch and perch/testing are imported with their types", async () => {
     stderr: "",
   });
 });
+
+it("README runs word by word, in the folder where the package is installed", async () => {
+  const page = await readFile(join(packageRoot, "README.md"), "utf8");
+  // The one thing that is not as on the page: others may be using that port while tests run.
+  const port = String(await freePort());
+  const blocks = readBlocks(page.replaceAll("4466", port));
+  const { scripts } = JSON.parse(await readFile(join(packageRoot, "package.json"), "utf8")) as {
+    scripts: Record<string, string>;
+  };
+  const env = {
+    PERCH_PORT: port,
+    npm_config_prefer_offline: "true",
+    npm_config_audit: "false",
+    npm_config_fund: "false",
+  };
+  const seen: string[] = [];
+  for (const [nth, { language, text }] of blocks.entries()) {
+    if (language === "mermaid" || language === "text") continue;
+    if (language === "js") {
+      const [, name] = /^\/\/ (\S+)\n/.exec(text) ?? [];
+      await writeFile(join(folder, name ?? "unnamed"), text);
+      continue;
+    }
+    expect(language).toBe("sh");
+    seen.push(text.trim());
+    if (text === "npm ci && npm start\n") {
+      // Of a clone. What it starts is what the next sentence says a project starts.
+      expect(scripts.start).toBe("node dist/cli/main.js start");
+      const serving = spawn("npx", ["perch", "start"], {
+        cwd: folder,
+        env: { ...process.env, ...env },
+        detached: true,
+      });
+      onTestFinished(() => {
+        if (serving.pid) process.kill(-serving.pid, "SIGKILL");
+      });
+      let printed = "";
+      serving.stdout.setEncoding("utf8").on("data", (more: string) => {
+        printed += more;
+      });
+      await expect.poll(() => printed, { timeout: 120_000 }).toContain("Ctrl-C stops it.");
+      continue;
+    }
+    if (text.startsWith("npm ci && npm test\n")) {
+      // Of a clone, and of minutes: that they are there, and the first is what runs this.
+      for (const [, script = ""] of text.matchAll(/npm (?:run )?(\S+)$/gm)) expect(scripts).toHaveProperty([script]);
+      continue;
+    }
+    const next = blocks[nth + 1];
+    const expected = next?.language === "text" ? next.text.trimEnd().split("\n") : [];
+    const run = () => runProgram("sh", ["-ec", text], { cwd: folder, env });
+    const isShown = { code: 0, stdout: expect.toSatisfy((out: string) => expected.every((line) => shows(out, line))) };
+    // A record follows what is typed into its document after a moment; nothing else may need a second try.
+    if (/\bselect .* from perch\.records\b/.test(text))
+      await expect.poll(run, { timeout: 60_000 }).toMatchObject(isShown);
+    else expect(await run()).toMatchObject(isShown);
+  }
+  expect(seen.length).toBeGreaterThan(7);
+}, 300_000);
+
+/** Whether a line was printed; "…" at its end stands for whatever follows. */
+const shows = (out: string, line: string) =>
+  line.endsWith("…") ? out.includes(line.slice(0, -1)) : out.split("\n").some((each) => each.trim() === line.trim());
+
+const readBlocks = (page: string) =>
+  [...page.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)].map(([, language = "", text = ""]) => ({ language, text }));

@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { packageRoot } from "../database/package-root.js";
 import { toPerchError } from "../errors.js";
+import { SettingsError } from "../lib/settings.js";
 import { type Command, UsageError } from "./command.js";
 import { requireKnownEnvironment } from "./settings.js";
 
@@ -23,6 +24,10 @@ const commands: Record<string, { summary: string; load: () => Promise<{ command:
   sql: {
     summary: "run SQL and print what it returns",
     load: () => import("./sql.js"),
+  },
+  token: {
+    summary: "make a token for a user, where PERCH_JWT_SECRET is set",
+    load: () => import("./token.js"),
   },
   doctor: {
     summary: "look at a database that perch uses, and say what is wrong with it",
@@ -88,7 +93,7 @@ async function main(args: string[]): Promise<number> {
 }
 
 function report(error: unknown, args: string[]): number {
-  if (error instanceof UsageError) {
+  if (error instanceof UsageError || error instanceof SettingsError) {
     const about =
       args[0] !== undefined && Object.hasOwn(commands, args[0]) ? `perch ${args[0]} --help` : "perch --help";
     process.stderr.write(`perch: ${error.message}\nSee: ${about}\n`);

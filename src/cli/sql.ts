@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { text as textOf } from "node:stream/consumers";
-import { databaseUrl, openOrReach } from "../database/open.js";
+import { openOrReach } from "../database/embedded.js";
+import { databaseUrl } from "../database/open.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { cannotReach, isPostgresUrl, nameOf, noFolder } from "./connect.js";
 import { runOnPglite, runOnPostgres, SqlError, type SqlRun } from "./sql-run.js";

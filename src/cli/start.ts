@@ -1,9 +1,11 @@
+import { basename, relative, resolve } from "node:path";
 import type { Logger } from "pino";
 import { type MigrateResult, migrate } from "../database/migrate.js";
 import { openDatabase } from "../database/open.js";
 import type { PgliteDatabase } from "../database/pglite.js";
 import { openPgliteSocket, type PgliteSocket } from "../database/pglite-socket.js";
 import type { Database } from "../database/types.js";
+import type { GatewaySettings } from "../gateway/index.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { type Connected, connect, requireRoles } from "./connect.js";
 import { createLog } from "./log.js";
@@ -97,24 +99,41 @@ function welcome(
     migrations.length + changedFiles.length === 0
       ? "up to date"
       : `applied ${migrations.length} migrations and ${changedFiles.length} files of sql/`;
-  const token = development ? "ann" : "$TOKEN";
+  const perch = invocation();
   const change = { op: "insert", table: "tasks", id: "t1", data: { title: "Buy milk" } };
   const body = JSON.stringify({ app_id: "demo", client_id: "curl", changes: [change] });
   return [
     "perch is ready.",
     `  database  ${folder === undefined ? name : `embedded, in ${folder}`} (${applied})`,
-    ...(socket === undefined ? [] : [`  SQL       psql -h ${quoted(socket.folder)} -U postgres postgres`]),
+    ...(socket === undefined ? [] : [`  SQL       ${sqlCommand(perch, socket.folder)} "select …"`]),
     `  Loro      ${url.replace(/^http/, "ws")}/sync`,
     `  HTTP      ${url}`,
     ...(development
       ? ["  users     development mode: a token is a plain user id, so only this machine may connect"]
       : []),
-    "Try:",
-    `  curl -H 'authorization: Bearer ${token}' -H 'content-type: application/json' ${url}/v1/push -d '${body}'`,
+    ...toTry(gateway, perch),
+    `  curl -H "authorization: Bearer ${development ? "ann" : "$TOKEN"}" -H 'content-type: application/json' ${url}/v1/push -d '${body}'`,
     "Ctrl-C stops it.",
   ].join("\n");
 }
 
-const quoted = (path: string) => (/^[\w./-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);
+const sqlCommand = (perch: string, folder: string) =>
+  `${perch} sql${folder === resolve(".perch") ? "" : ` --database-url ${quoted(`pglite:${folder}`)}`}`;
+
+/** How a token comes to be in the line that follows. It is not printed here: what a server prints is kept in logs. */
+function toTry({ development, jwtSecret }: GatewaySettings, perch: string): string[] {
+  if (development) return ["Try, in another terminal:"];
+  if (jwtSecret === undefined) return ["Try, in another terminal, with a token of your users' in $TOKEN:"];
+  return ["Try, in another terminal where PERCH_JWT_SECRET is set, too:", `  TOKEN=$(${perch} token --user ann)`];
+}
+
+/** How people get to the program that this is, where they started it. */
+function invocation(): string {
+  const [, script = ""] = process.argv;
+  if (process.env.npm_command !== undefined || /[\\/]node_modules[\\/]/.test(script)) return "npx perch";
+  return basename(script) === "perch" ? "perch" : `node ${quoted(relative(process.cwd(), script))}`;
+}
+
+const quoted = (path: string) => (/^[\w./:-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);
 
 export const command: Command = { help, run };

@@ -4,7 +4,7 @@
  * state up again (loads the document) and calls again.
  */
 export class EngineLost extends Error {
-  constructor(message: string, options?: ErrorOptions) {
+  constructor(message: string, options?: { cause?: unknown }) {
     super(message, options);
     this.name = "EngineLost";
   }

@@ -13,7 +13,7 @@ import { userToken, workerSecret } from "../../scripts/support/user-token.js";
 import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import { emptyDatabase, postgres } from "../support/databases.js";
-import { runPerch } from "../support/processes.js";
+import { runPerch, runProgram } from "../support/processes.js";
 
 /** A perch that does not outlive its test, however that ends. */
 async function testPerch(options: PerchProcessOptions): Promise<PerchProcess> {
@@ -21,6 +21,16 @@ async function testPerch(options: PerchProcessOptions): Promise<PerchProcess> {
   onTestFinished(() => perch.kill());
   return perch;
 }
+
+/** What stands below "Try", run as somebody runs it who pastes it. */
+function pasted(output: string, cwd: string, env: NodeJS.ProcessEnv = {}) {
+  const [, lines = ""] = /^Try.*:\n([\s\S]*?)^Ctrl-C/m.exec(output) ?? [];
+  expect(lines).not.toBe("");
+  return runProgram("sh", ["-ec", lines], { cwd, env });
+}
+
+/** As for somebody who does not start it through npm. */
+const directly = { npm_command: undefined } as unknown as Record<string, string>;
 
 describe("perch start on the embedded database", { timeout: 180_000 }, () => {
   let cwd: string;
@@ -30,19 +40,15 @@ describe("perch start on the embedded database", { timeout: 180_000 }, () => {
   afterAll(() => rm(cwd, { recursive: true, force: true }));
 
   it("says what it did, where to connect, and one line to try, which works", async () => {
-    const perch = await testPerch({ cwd });
+    const perch = await testPerch({ cwd, env: directly });
     await perch.start();
     await expect.poll(() => perch.output, { timeout: 10_000 }).toContain("Ctrl-C stops it.");
     expect(perch.output).toContain(`embedded, in ${join(cwd, ".perch")} (applied`);
-    expect(perch.output).toContain(`psql -h ${join(cwd, ".perch")} `);
     expect(perch.output).toContain(perch.url);
-    const [, url = "", body = ""] = perch.output.match(/curl .* (http\S+) -d '(.*)'/) ?? [];
-    const answer = await fetch(url, {
-      method: "POST",
-      headers: { authorization: "Bearer ann", "content-type": "application/json" },
-      body,
-    });
-    expect(await answer.json()).toMatchObject({ results: [{ status: "applied", seq: 1 }] });
+    expect(await pasted(perch.output, cwd)).toMatchObject({ code: 0, stdout: expect.stringContaining('"seq": 1') });
+    const [, sql = ""] = /SQL +(\S.*) "select …"/.exec(perch.output) ?? [];
+    const found = await runProgram("sh", ["-c", `${sql} "select record_id from perch.stored_records"`], { cwd });
+    expect(found).toMatchObject({ code: 0, stdout: expect.stringContaining("\n t1\n") });
 
     const second = await runPerch(["start", "--port", String(await freePort())], { cwd });
     expect(second.code).toBe(1);
@@ -53,6 +59,23 @@ describe("perch start on the embedded database", { timeout: 180_000 }, () => {
     await again.start();
     await expect.poll(() => again.output, { timeout: 10_000 }).toContain("(up to date)");
     expect((await again.stop()).code).toBe(0);
+  });
+
+  it("says how to make a token where there is a secret, in lines that work when pasted", async () => {
+    const secret = { PERCH_JWT_SECRET: "a-secret-of-more-than-thirty-two-bytes" };
+    const perch = await testPerch({ cwd, env: { ...directly, ...secret } });
+    await perch.start();
+    await expect.poll(() => perch.output, { timeout: 10_000 }).toContain("Ctrl-C stops it.");
+    expect(await pasted(perch.output, cwd, secret)).toMatchObject({
+      code: 0,
+      stdout: expect.stringContaining('"status": "applied"'),
+    });
+    // Nothing that lets anybody in is printed, nor a token that would not.
+    expect(perch.output).not.toContain(secret.PERCH_JWT_SECRET);
+    expect(perch.output).not.toContain("eyJ");
+    const without = await pasted(perch.output, cwd);
+    expect(without).toMatchObject({ code: 2, stderr: expect.stringContaining("PERCH_JWT_SECRET is not set here") });
+    expect((await perch.stop()).code).toBe(0);
   });
 
   it("loses nothing acknowledged when it is stopped in the middle of typing, and stops within 5 seconds (trap 43)", async () => {
