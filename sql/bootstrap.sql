@@ -7,7 +7,32 @@ declare
   per_grant_options constant boolean := current_setting('server_version_num')::int >= 160000;
   may_switch constant text := case when per_grant_options then 'SET' else 'MEMBER' end;
   role_name text;
+  lacking text[] := '{}';
+  -- Of a schema that is ours, what belongs to somebody else: a restore without owners gives all to whoever restores.
+  strays constant text := $strays$
+    select format('alter schema perch owner to perch_owner') as statement, n.nspowner as owner
+      from pg_namespace n
+     where n.nspname = 'perch' and n.nspowner <> 'perch_owner'::regrole and to_regclass('perch.applied_sql') is not null
+    union all
+    -- The sequence of a column goes with its table.
+    select format('alter %s perch.%I owner to perch_owner', case c.relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end, c.relname),
+           c.relowner
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+     where n.nspname = 'perch' and c.relkind in ('r', 'p', 'v', 'S') and c.relowner <> 'perch_owner'::regrole
+       and not exists (select from pg_depend d where d.objid = c.oid and d.deptype in ('a', 'i') and d.refclassid = 'pg_class'::regclass)
+       and to_regclass('perch.applied_sql') is not null
+    union all
+    select format('alter routine %s owner to perch_owner', p.oid::regprocedure), p.proowner
+      from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+     where n.nspname = 'perch' and p.proowner <> 'perch_owner'::regrole and to_regclass('perch.applied_sql') is not null$strays$;
+  stray record;
 begin
+  -- Any other encoding either lacks characters that JSON may hold, or (SQL_ASCII) does not know what characters are.
+  if current_setting('server_encoding') <> 'UTF8' then
+    raise exception 'perch needs a database of encoding UTF8, and this one is %', current_setting('server_encoding')
+      using errcode = 'feature_not_supported', hint = 'create database app encoding ''UTF8'' template template0, and move what is here to it';
+  end if;
+
   foreach role_name in array array['perch_owner', 'perch_app', 'perch_worker'] loop
     if not exists (select from pg_roles r where r.rolname = role_name) then
       begin
@@ -37,11 +62,24 @@ begin
         when unique_violation then
           null;  -- granted at the same moment from another database
         when insufficient_privilege then
-          raise exception '% is not a member of % and may not make itself one', current_user, role_name
-            using errcode = 'insufficient_privilege',
-                  hint = format('let a superuser, or whoever made the role, run: grant %I to %I', role_name, current_user);
+          lacking := lacking || role_name;
       end;
     end if;
+  end loop;
+  if lacking <> '{}' then
+    raise exception '% is not a member of % and may not make itself one', current_user, array_to_string(lacking, ', ')
+      using errcode = 'insufficient_privilege',
+            hint = format('let a superuser, or whoever made the roles, run: grant %s to %I', array_to_string(lacking, ', '), current_user);
+  end if;
+
+  for stray in execute strays loop
+    begin
+      execute stray.statement;
+    exception when insufficient_privilege then
+      raise exception 'part of the schema perch belongs to %, not to perch_owner, and % may not change that',
+          pg_get_userbyid(stray.owner), current_user
+        using errcode = 'insufficient_privilege', hint = format('let a superuser run perch migrate up once, or: %s', stray.statement);
+    end;
   end loop;
 
   if not exists (select from pg_namespace n where n.nspname = 'perch') then

@@ -38,12 +38,13 @@ it("the package holds what runs and what a DBA reads, and nothing of its making"
     "dist/cli/main.js",
     "migrations/0001_spaces.sql",
     "sql/ORDER",
+    "docs/schema.txt",
     "LICENSE",
   ]) {
     expect(contents).toContain(path);
   }
   const expected =
-    /^(dist\/.+\.(js|d\.ts)|migrations\/.+\.sql|sql\/.+|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
+    /^(dist\/.+\.(js|d\.ts)|migrations\/.+\.sql|sql\/.+|docs\/schema\.txt|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
   expect(contents.filter((path) => !expected.test(path))).toEqual([]);
 });
 

@@ -1,11 +1,11 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { describeCatalog } from "../../src/database/catalog.js";
 import { packageRoot } from "../../src/database/package-root.js";
 import { createTestDatabase } from "../../src/testing.js";
-import { schemaDump } from "./schema-dump.js";
 import { sqlReference } from "./sql-reference.js";
 
-const pages = { "sql.md": sqlReference, "schema.txt": schemaDump };
+const pages = { "sql.md": sqlReference, "schema.txt": describeCatalog };
 
 const db = await createTestDatabase();
 const folder = join(packageRoot, "docs");

@@ -93,17 +93,26 @@ function reasonOf(error: unknown): string {
 
 /** Throws, naming what a DBA has to do, when the login may not do the worker's and the application's part. */
 export async function requireRoles(db: Database): Promise<void> {
-  const rows = await db.query<{ login: string; role: string; exists: boolean; granted: boolean }>(
+  const rows = await db.query<{ login: string; role: string; exists: boolean; granted: boolean; member: boolean }>(
     `select session_user::text as login, wanted.role, r.oid is not null as exists,
-            coalesce(pg_has_role(session_user, r.oid, 'USAGE'), false) as granted
+            coalesce(pg_has_role(session_user, r.oid, 'USAGE'), false) as granted,
+            coalesce(pg_has_role(session_user, r.oid, 'MEMBER'), false) as member
        from unnest(array['perch_worker', 'perch_app']) with ordinality wanted (role, place)
        left join pg_roles r on r.rolname = wanted.role
       order by wanted.place`,
   );
-  const missing = rows.filter(({ granted }) => !granted).map(({ role }) => role);
+  const rolesThat = (test: (row: (typeof rows)[number]) => boolean) => rows.filter(test).map(({ role }) => role);
+  const missing = rolesThat(({ granted, member }) => !granted && !member);
+  const idle = rolesThat(({ granted, member }) => !granted && member);
   const login = rows[0]?.login ?? "";
   if (rows.some(({ exists }) => !exists)) {
     throw new Error("the database has no roles of perch: it was never migrated; run: perch migrate up");
+  }
+  if (missing.length === 0 && idle.length > 0) {
+    const roles = idle.join(", ");
+    throw new Error(
+      `the login ${login} is a member of ${roles} without inheriting; a DBA can run: grant ${roles} to "${login}" with inherit true (before Postgres 16: alter role "${login}" inherit)`,
+    );
   }
   if (missing.length > 0) {
     const roles = missing.join(", ");

@@ -1,4 +1,6 @@
+import { catalogDifferences } from "../database/catalog-differences.js";
 import { migrationStatus } from "../database/migrate.js";
+import { readMigrationSources } from "../database/migration-sources.js";
 import type { Database } from "../database/types.js";
 
 /** What one check found; every check gives rows of this shape. */
@@ -22,7 +24,18 @@ export async function examine(db: Database): Promise<Finding[]> {
   const [schema] = await db.query<{ there: boolean }>("select to_regclass('perch.documents') is not null as there");
   if (!schema?.there) return [...version, wrong("schema", "there is no perch in this database", "perch migrate up")];
   const findings = [...version];
-  for (const check of [migrations, roles, rowSecurity, login, durability, listening, pending, setAside, projections]) {
+  for (const check of [
+    migrations,
+    catalog,
+    roles,
+    rowSecurity,
+    login,
+    durability,
+    listening,
+    pending,
+    setAside,
+    projections,
+  ]) {
     findings.push(...(await check(db).catch((error: unknown) => [failure(check.name, error)])));
   }
   return findings;
@@ -35,11 +48,16 @@ function failure(name: string, error: unknown): Finding {
 }
 
 const serverVersion: Check = async (db) => {
-  const [row] = await db.query<{ version: string; number: number }>(
-    "select current_setting('server_version') as version, current_setting('server_version_num')::int as number",
+  const [row] = await db.query<{ version: string; number: number; encoding: string }>(
+    `select current_setting('server_version') as version, current_setting('server_version_num')::int as number,
+            current_setting('server_encoding') as encoding`,
   );
   const major = Math.floor((row?.number ?? 0) / 10_000);
   const detail = `${db.kind === "pglite" ? "PGlite, " : ""}PostgreSQL ${row?.version}`;
+  if (row?.encoding !== "UTF8") {
+    const remedy = "create database app encoding 'UTF8' template template0, and move what is here to it";
+    return [wrong("server", `${detail}, and the database is of encoding ${row?.encoding}: perch needs UTF8`, remedy)];
+  }
   if (major < 15) return [wrong("server", detail, "upgrade to PostgreSQL 15 or later")];
   if (major > 18) return [warning("server", `${detail}, which perch was not tested on`, "use PostgreSQL 15 to 18")];
   return [ok("server", detail)];
@@ -52,6 +70,24 @@ const migrations: Check = async (db) => {
   const missing = [...pending, ...changedFiles];
   if (missing.length > 0) return [wrong("migrations", `not up to date: ${missing.join(", ")}`, "perch migrate up")];
   return [ok("migrations", "up to date")];
+};
+
+const shown = 20;
+
+/** What the database has, against what migrating makes: hashes alone would only say what perch once wrote down. */
+const catalog: Check = async (db) => {
+  const differences = await catalogDifferences(db, await readMigrationSources());
+  if (differences.length === 0)
+    return [ok("catalog", "is what perch makes it: owners, rights, policies, triggers, functions")];
+  const sorted = differences.sort((a, b) => Number(b.level === "error") - Number(a.level === "error"));
+  const findings = sorted
+    .slice(0, shown)
+    .map(({ level, detail, remedy }) => ({ name: "catalog", level, detail, remedy }));
+  if (differences.length <= shown) return findings;
+  return [
+    ...findings,
+    wrong("catalog", `and ${differences.length - shown} more`, "perch migrate up, then perch doctor again"),
+  ];
 };
 
 const roles: Check = async (db) => {
@@ -160,8 +196,6 @@ const pending: Check = async (db) => {
     ),
   ];
 };
-
-const shown = 20;
 
 const setAside: Check = async (db) => {
   const items = await db.query<{

@@ -6,7 +6,7 @@ import { connect } from "./connect.js";
 
 const help = `Usage: perch migrate [up|down|status|sql] [options]
 
-  up       apply what is missing (the default)
+  up       apply what is missing, and mend what is otherwise than perch made it (the default)
   down     take back the newest migration, and with it its tables and their data
   status   say what is applied and what is missing; exit code 1 when something is
   sql      print all that "up" does as one script for psql; needs no database
@@ -30,10 +30,12 @@ async function withDatabase<T>(url: string | undefined, work: (db: Database) => 
   }
 }
 
-function reportUp({ migrations, changedFiles }: MigrateResult): void {
+function reportUp({ migrations, changedFiles, mended, differences }: MigrateResult): void {
   for (const name of migrations) print(`applied ${name}`);
   if (changedFiles.length > 0) print(`applied sql/, ${changedFiles.length} files new or changed`);
-  if (migrations.length + changedFiles.length === 0) print("up to date, nothing to do");
+  for (const detail of mended) print(`mended   ${detail}`);
+  for (const { detail, remedy } of differences) print(`left     ${detail}\n         → ${remedy}`);
+  if (migrations.length + changedFiles.length + mended.length === 0) print("up to date, nothing to do");
 }
 
 function reportStatus({ applied, pending, unknown, changedFiles }: MigrationStatus): number {

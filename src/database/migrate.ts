@@ -1,5 +1,6 @@
 import type { RunnerOption } from "node-pg-migrate";
 import { runner } from "node-pg-migrate";
+import { catalogDifferences, type Difference } from "./catalog-differences.js";
 import { type MigrationSources, readMigrationSources, type SqlFile } from "./migration-sources.js";
 import type { Database, Queryable, Transaction } from "./types.js";
 
@@ -16,6 +17,10 @@ export interface MigrateResult {
   migrations: string[];
   /** Paths of the files of sql/ that were new or other than before; when there is any, all were applied again. */
   changedFiles: string[];
+  /** What the database had otherwise than this version makes it, and has rightly now. */
+  mended: string[];
+  /** What is otherwise and was left so, each with what to do. */
+  differences: Difference[];
 }
 
 export interface MigrationStatus {
@@ -49,11 +54,28 @@ export async function migrate(db: Database, options: MigrateOptions = {}): Promi
     // Each statement must see what the holder of the lock before us committed, whatever the server's default is.
     await tx.query("set transaction isolation level read committed");
     await tx.query("select pg_advisory_xact_lock($1)", [migrationLock]);
+    const strays = await foreignProperty(tx);
     await applyFile(tx, "sql/bootstrap.sql", sources.bootstrap);
     await tx.script(migrationSettings);
     await applyFile(tx, "sql/ledger.sql", sources.ledger);
-    return options.direction === "down" ? down(tx, sources, options.count ?? 1) : up(tx, sources);
+    if (options.direction === "down") return down(tx, sources, options.count ?? 1);
+    const done = await up(tx, sources);
+    return { ...done, mended: [...strays, ...done.mended] };
   });
+}
+
+/** What of the schema belongs to somebody else than perch_owner, to whom sql/bootstrap.sql gives it back. */
+async function foreignProperty(tx: Transaction): Promise<string[]> {
+  const rows = await tx.query<{ detail: string }>(
+    `select format('%s belonged to %s', each.item, pg_get_userbyid(each.owner)) as detail
+       from (select 'table ' || c.relname as item, c.relowner as owner, c.relnamespace as schema
+               from pg_class c where c.relkind in ('r', 'p', 'v')
+             union all
+             select 'function ' || p.proname, p.proowner, p.pronamespace from pg_proc p) each
+      where each.schema = to_regnamespace('perch') and each.owner <> to_regrole('perch_owner')
+      order by 1`,
+  );
+  return rows.map(({ detail }) => detail);
 }
 
 /** What a database has and what it lacks. Needs the rights of perch_worker, or to be a member of perch_owner. */
@@ -97,7 +119,22 @@ async function up(tx: Transaction, sources: MigrationSources): Promise<MigrateRe
   const migrations = await runMigrations(tx, sources, { direction: "up" });
   const changed = await changedFiles(tx, sources.files);
   if (migrations.length > 0 || changed.length > 0) await applySql(tx, sources.files);
-  return { migrations, changedFiles: changed };
+  // What was dropped, revoked, disabled or lost in a restore changes no file: the catalog itself is compared.
+  const found = await catalogDifferences(tx, sources);
+  if (!found.some(({ mended }) => mended)) return { migrations, changedFiles: changed, mended: [], differences: found };
+  await mend(tx, sources, found);
+  const differences = await catalogDifferences(tx, sources);
+  const left = new Set(differences.map(({ detail }) => detail));
+  const mended = found.map(({ detail }) => detail).filter((detail) => !left.has(detail));
+  return { migrations, changedFiles: changed, mended, differences };
+}
+
+/** Puts right what can be: some of it by a statement of its own, the rest because sql/ makes everything that it names anew. */
+async function mend(tx: Transaction, sources: MigrationSources, broken: readonly Difference[]): Promise<void> {
+  for (const { statements, mended } of broken) {
+    if (mended) for (const statement of statements) await applyFile(tx, statement, statement);
+  }
+  await applySql(tx, sources.files);
 }
 
 async function down(tx: Transaction, sources: MigrationSources, count: number): Promise<MigrateResult> {
@@ -105,7 +142,8 @@ async function down(tx: Transaction, sources: MigrationSources, count: number): 
   // What sql/ defines stands on the tables that are about to go; an older version of perch brings its own.
   await applyFile(tx, "dropping what sql/ defines", dropDefinitions);
   await tx.query("delete from perch.applied_sql");
-  return { migrations: await runMigrations(tx, sources, { direction: "down", count }), changedFiles: [] };
+  const migrations = await runMigrations(tx, sources, { direction: "down", count });
+  return { migrations, changedFiles: [], mended: [], differences: [] };
 }
 
 async function refuseNewer(tx: Transaction, sources: MigrationSources): Promise<void> {

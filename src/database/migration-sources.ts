@@ -26,6 +26,8 @@ export interface MigrationSources {
   ledger: string;
   migrations: MigrationFile[];
   files: SqlFile[];
+  /** What a migrated database has, as `describeCatalog` writes it; a folder of tests has none. */
+  catalog: string | undefined;
 }
 
 const sqlIn = async (folder: string) => (await readdir(folder)).filter((name) => name.endsWith(".sql")).sort();
@@ -65,11 +67,15 @@ async function readSql(root: string): Promise<SqlFile[]> {
 /** Reads `migrations/` and `sql/` of the package, or of another folder of the same shape. */
 export async function readMigrationSources(root: string = packageRoot): Promise<MigrationSources> {
   const migrationsDir = join(root, "migrations");
-  const [bootstrap, ledger, migrations, files] = await Promise.all([
+  const [bootstrap, ledger, migrations, files, catalog] = await Promise.all([
     readFile(join(root, "sql", "bootstrap.sql"), "utf8"),
     readFile(join(root, "sql", "ledger.sql"), "utf8"),
     readMigrations(migrationsDir),
     readSql(root),
+    readFile(join(root, "docs", "schema.txt"), "utf8").catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== "ENOENT") throw error;
+      return undefined;
+    }),
   ]);
-  return { migrationsDir, bootstrap, ledger, migrations, files };
+  return { migrationsDir, bootstrap, ledger, migrations, files, catalog };
 }

@@ -11,6 +11,7 @@ describeBothKinds("perch doctor", (open, engine) => {
     expect(findings.map(({ name }) => name)).toEqual([
       "server",
       "migrations",
+      "catalog",
       "roles",
       "row level security",
       "login",

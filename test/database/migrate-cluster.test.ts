@@ -1,5 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { requireRoles } from "../../src/cli/connect.js";
+import { examine } from "../../src/cli/doctor-checks.js";
 import { migrate, migrationStatus } from "../../src/database/migrate.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
@@ -82,7 +84,7 @@ describe.each(versions)("migrating a cluster of Postgres %i", (version) => {
     const migrator = connect(plain, "migrator");
     const { migrations } = await migrate(migrator);
     expect(migrations.length).toBeGreaterThan(0);
-    expect(await migrate(migrator)).toEqual({ migrations: [], changedFiles: [] });
+    expect(await migrate(migrator)).toEqual({ migrations: [], changedFiles: [], mended: [], differences: [] });
     expect(
       await migrator.query(
         "select pg_has_role('perch_app', 'usage') and pg_has_role('perch_worker', 'usage') as serves",
@@ -102,7 +104,7 @@ describe.each(versions)("migrating a cluster of Postgres %i", (version) => {
     const second = connect(other, "second");
     if (version >= 16) {
       await expect(migrate(second)).rejects.toThrow(
-        /second is not a member of perch_owner.*grant perch_owner to second/,
+        /second is not a member of perch_owner, perch_app, perch_worker.*grant perch_owner, perch_app, perch_worker to second/,
       );
       await admin.query("grant perch_owner, perch_app, perch_worker to second");
     }
@@ -133,6 +135,39 @@ describe.each(versions)("migrating a cluster of Postgres %i", (version) => {
     await expect(migrate(connect(name))).rejects.toThrow(/neither superuser nor BYPASSRLS/);
     await connect("postgres").query("alter role perch_owner superuser nobypassrls");
     await expect(migrate(connect(name))).rejects.toThrow(/neither superuser nor BYPASSRLS/);
+  });
+
+  it.each(["LATIN1", "SQL_ASCII"])("refuses a database of encoding %s, saying why", async (encoding) => {
+    const name = await database();
+    const admin = connect("postgres");
+    await admin.query(`drop database ${name}`);
+    await admin.query(
+      `create database ${name} encoding '${encoding}' locale_provider libc locale 'C' template template0`,
+    );
+    await expect(migrate(connect(name))).rejects.toThrow(
+      new RegExp(`needs a database of encoding UTF8, and this one is ${encoding}.*create database`),
+    );
+    expect((await examine(connect(name))).find(({ name: check }) => check === "server")).toMatchObject({
+      level: "error",
+      detail: expect.stringContaining(encoding),
+    });
+  });
+
+  it("tells a login that does not inherit the roles it is a member of what is lacking", async () => {
+    await forgetRoles();
+    const name = await database();
+    await migrate(connect(name));
+    const admin = connect("postgres");
+    const inherit = version >= 16 ? " with inherit false" : "";
+    await admin.query("create role plain login noinherit");
+    await admin.query(`grant perch_worker, perch_app to plain${inherit}`);
+    await expect(requireRoles(connect(name, "plain"))).rejects.toThrow(
+      /plain is a member of perch_worker, perch_app without inheriting; a DBA can run: grant .* with inherit true/,
+    );
+    await admin.query(`grant perch_worker, perch_app to plain${version >= 16 ? " with inherit true" : ""}`);
+    await admin.query("alter role plain inherit");
+    await requireRoles(connect(name, "plain"));
+    await admin.query("drop role plain");
   });
 
   it("leaves nothing behind of a schema that belongs to somebody else", async () => {

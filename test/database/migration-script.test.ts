@@ -38,7 +38,7 @@ describeEachEngine("the script of perch migrate sql", (open, engine) => {
     const [db, url] = await empty();
     await applyScript(db, url, script);
     expect(await schemaLines(db)).toEqual(await schemaLines(migrated.db));
-    expect(await migrate(db)).toEqual({ migrations: [], changedFiles: [] });
+    expect(await migrate(db)).toEqual({ migrations: [], changedFiles: [], mended: [], differences: [] });
     await db.close();
   });
 

@@ -1,8 +1,8 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { describe, expect, it } from "vitest";
-import { schemaDump } from "../../scripts/docs/schema-dump.js";
 import { sqlReference } from "../../scripts/docs/sql-reference.js";
+import { describeCatalog } from "../../src/database/catalog.js";
 import { packageRoot } from "../../src/database/package-root.js";
 import { describeEachEngine, pglite } from "../support/databases.js";
 
@@ -28,6 +28,6 @@ describe("the SQL reference", () => {
 
 describeEachEngine("the schema", (open) => {
   it("is what docs/schema.txt shows (if that is meant to change: npm run docs)", async () => {
-    expect(await schemaDump((await open()).db)).toBe(await page("schema.txt"));
+    expect(await describeCatalog((await open()).db)).toBe(await page("schema.txt"));
   });
 });

@@ -1,16 +1,50 @@
-import type { Queryable } from "../../src/database/types.js";
+import type { Queryable } from "./types.js";
+
+/** What the schema perch of a database has: of each thing, "table documents" for example, a line for each fact. */
+export type Catalog = ReadonlyMap<string, readonly string[]>;
 
 /**
- * `docs/schema.txt`: what is in the schema of a migrated database, in a fixed order: tables with columns, constraints, indexes,
- * policies and triggers, views, functions without their text (that is in sql/), and what is granted to whom. A change of it is
- * a change that a reviewer should see.
+ * Reads the catalog: tables with columns, constraints, indexes, policies and triggers, views, functions without their text (that is in
+ * sql/), who owns them, and what is granted to whom. The same on every version of Postgres. Names are written out in full only while
+ * the search_path does not find them: `pg_catalog`, or the default, not one with perch in it.
  */
-export async function schemaDump(db: Queryable): Promise<string> {
-  const sections = await Promise.all(queries.map((sql) => db.query<{ item: string; line: string }>(sql)));
+export async function readCatalog(db: Queryable): Promise<Catalog> {
   const items = new Map<string, string[]>();
-  for (const { item, line } of sections.flat()) items.set(item, [...(items.get(item) ?? []), line]);
+  for (const sql of queries) {
+    for (const { item, line } of await db.query<{ item: string; line: string }>(sql)) {
+      items.set(item, [...(items.get(item) ?? []), unqualified(line.replaceAll(/\s+/g, " "))]);
+    }
+  }
+  return items;
+}
+
+/** Before version 16 the columns of a view of one table have its alias before them. */
+function unqualified(line: string): string {
+  const [, alias] = (!line.includes(" JOIN ") && /^shows .* FROM perch\.\w+ (\w+) /.exec(line)) || [];
+  return alias === undefined ? line : line.replaceAll(new RegExp(`\\b${alias}\\.`, "g"), "");
+}
+
+/**
+ * `docs/schema.txt`: the catalog of a migrated database as text, in a fixed order. A change of it is a change that a reviewer should see;
+ * and it is what `perch doctor` and `perch migrate up` expect of a database.
+ */
+export async function describeCatalog(db: Queryable): Promise<string> {
+  const items = await readCatalog(db);
   const blocks = [...items.keys()].sort(byBytes).map((item) => [item, ...(items.get(item) ?? [])].join("\n  "));
   return `${blocks.join("\n\n")}\n`;
+}
+
+/** The catalog that `describeCatalog` wrote. */
+export function parseCatalog(text: string): Catalog {
+  return new Map(
+    text
+      .trimEnd()
+      .split("\n\n")
+      .map((block) => {
+        const [item = "", ...lines] = block.split("\n  ");
+        return [item, lines] as const;
+      }),
+  );
 }
 
 const byBytes = (one: string, other: string) => (one < other ? -1 : one > other ? 1 : 0);
@@ -56,10 +90,17 @@ const queries = [
      from pg_policy p join pg_class c on c.oid = p.polrelid
     where ${ours}
     order by p.polname collate "C"`,
-  `select ${relation} as item, pg_get_triggerdef(g.oid) as line
+  `select ${relation} as item,
+          pg_get_triggerdef(g.oid) || case g.tgenabled when 'O' then '' when 'D' then ' disabled' else ' enabled ' || g.tgenabled::text end as line
      from pg_trigger g join pg_class c on c.oid = g.tgrelid
     where ${ours} and not g.tgisinternal
     order by g.tgname collate "C"`,
+  // Those that keep foreign keys.
+  `select ${relation} as item, 'foreign keys are not checked' as line
+     from pg_class c
+    where ${ours} and exists (select from pg_trigger g where g.tgrelid = c.oid and g.tgisinternal and g.tgenabled = 'D')`,
+  `select ${relation} as item, 'shows ' || pg_get_viewdef(c.oid) as line
+     from pg_class c where ${ours} and c.relkind = 'v'`,
   `select ${relation} as item,
           'grant ' || string_agg(lower(g.privilege_type), ', ' order by g.privilege_type) || ' to ' || g.grantee as line
      from pg_class c
@@ -68,6 +109,22 @@ const queries = [
     where ${ours}
     group by item, g.grantee
     order by g.grantee collate "C"`,
+  `select ${relation} as item, 'grant (' || a.attname || ') ' || array_to_string(a.attacl, ' ') as line
+     from pg_class c join pg_attribute a on a.attrelid = c.oid
+    where ${ours} and a.attacl is not null
+    order by a.attnum`,
+  `select 'schema perch' as item, 'owner ' || pg_get_userbyid(n.nspowner) as line from pg_namespace n where n.nspname = 'perch'`,
+  `select 'schema perch' as item,
+          'grant ' || string_agg(lower(g.privilege_type), ', ' order by g.privilege_type) || ' to ' || g.grantee as line
+     from pg_namespace n
+    cross join lateral (select privilege_type, case when grantee = 0 then 'public' else pg_get_userbyid(grantee) end as grantee
+                          from aclexplode(n.nspacl) where grantee <> n.nspowner) g
+    where n.nspname = 'perch'
+    group by g.grantee
+    order by g.grantee collate "C"`,
+  `select 'schema perch' as item, 'default privileges ' || d.defaclobjtype::text || ' ' || array_to_string(d.defaclacl, ' ') as line
+     from pg_default_acl d where pg_get_userbyid(d.defaclrole) = 'perch_owner' and d.defaclnamespace = 0
+    order by d.defaclobjtype`,
   `select 'function ' || p.proname || '(' || pg_get_function_arguments(p.oid) || ')' as item,
           concat_ws(' ', 'returns', pg_get_function_result(p.oid), l.lanname,
             case p.provolatile when 'i' then 'immutable' when 's' then 'stable' else 'volatile' end,
@@ -76,6 +133,11 @@ const queries = [
             'set ' || array_to_string(p.proconfig, '; '), 'owner', pg_get_userbyid(p.proowner)) as line
      from pg_proc p join pg_language l on l.oid = p.prolang
     where p.pronamespace = 'perch'::regnamespace`,
+  // What stands between quotes is compared with sql/; this was parsed when the function was made.
+  `select 'function ' || p.proname || '(' || pg_get_function_arguments(p.oid) || ')' as item,
+          pg_get_function_sqlbody(p.oid) as line
+     from pg_proc p
+    where p.pronamespace = 'perch'::regnamespace and p.prosqlbody is not null`,
   `select 'function ' || p.proname || '(' || pg_get_function_arguments(p.oid) || ')' as item,
           'execute ' || string_agg(g.grantee, ', ' order by g.grantee) as line
      from pg_proc p
