@@ -17,7 +17,7 @@ begin
         ('perch_app', array[
           'set_context', 'set_tenant', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
           'create_space', 'set_space_member', 'remove_space_member',
-          'push', 'pull', 'pull_text', 'snapshot_records', 'snapshot_text', 'export_changes', 'restore_changes', 'contents_as_text',
+          'push', 'json_error', 'pull', 'pull_text', 'snapshot_records', 'snapshot_text', 'export_changes', 'restore_changes', 'contents_as_text',
           'push_update', 'patch_document', 'pending_updates', 'document_state', 'document_versions', 'delete_document', 'lock_document',
           -- of DocumentStore, whose login is a member of both roles
           'visit_document', 'write_document',

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { type Context, withContext } from "../context/index.js";
+import { isPassing } from "../database/errors.js";
 import type { Database, Subscription } from "../database/types.js";
 import { PerchError } from "../errors.js";
 import { type Bell, createBell, type Positions } from "./bell.js";
@@ -165,18 +166,6 @@ async function* resync<Content>(
     after = page.next;
   }
   return cursor;
-}
-
-// What passes. Of SQLSTATE the classes connection, resources, operator intervention (a restart), serialization and deadlocks; of
-// sockets everything; and what the driver says, without a code, of a connection that ended or could not be made in time.
-const passingCode = /^(08...|53...|57P..|40...|E[A-Z_]{3,})$/;
-const passingMessage =
-  /^(Connection terminated|Client (has encountered|was closed)|timeout exceeded|Query read timeout)/i;
-
-/** Whether the same again may succeed in a while. */
-export function isPassing(error: unknown): boolean {
-  const { code, message } = error as { code?: unknown; message?: unknown };
-  return passingCode.test(String(code)) || (code === undefined && passingMessage.test(String(message)));
 }
 
 /** Tries until it succeeds, with pauses from 0.1 to 5 s. Out: undefined when the signal came first. Throws what does not pass. */

@@ -1,3 +1,4 @@
+import { isUndoneForAnother } from "../database/errors.js";
 import { textLiteral, textsLiteral } from "../database/literal.js";
 import type { Database, Transaction } from "../database/types.js";
 import { PerchError } from "../errors.js";
@@ -59,8 +60,7 @@ export async function withContext<T>(
         return work(tx);
       });
     } catch (error) {
-      const code = String((error as { code?: unknown } | null)?.code);
-      if (!options.retry || !undoneByOthers.has(code) || attempt === maxAttempts) throw error;
+      if (!options.retry || !isUndoneForAnother(error) || attempt === maxAttempts) throw error;
       await new Promise((done) => setTimeout(done, Math.random() * 10 * 2 ** attempt));
     }
   }
@@ -74,8 +74,6 @@ export interface WithContextOptions {
   readonly retry?: boolean;
 }
 
-/** Serialization failure and deadlock. */
-const undoneByOthers = new Set(["40001", "40P01"]);
 const maxAttempts = 5;
 
 /** What `withContext` does first, for a transaction that is open already. It lasts until the transaction ends. */

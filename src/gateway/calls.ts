@@ -1,5 +1,7 @@
 import { z } from "zod";
+import { meaningOf } from "../database/errors.js";
 import type { Transaction } from "../database/types.js";
+import { isSuspicious, pushReadable, refuseUnreadable } from "./json-input.js";
 import type { OnBehalf } from "./on-behalf.js";
 import { maxPageSize, parsedBody } from "./shapes.js";
 import type { Identity } from "./tokens.js";
@@ -84,7 +86,7 @@ export function isCallName(name: string): name is CallName {
 }
 
 /**
- * Calls a SQL function on a user's behalf, in one transaction.
+ * Calls a SQL function on a user's behalf, in one transaction, which is run again where Postgres undid it for the sake of another.
  * In: the body of the request: the function's arguments by name, as JSON; an absent or null one takes its default. Out: what the
  * function returned, as JSON text. Errors: PE422 when the body is of another shape; what the function raises.
  */
@@ -96,11 +98,30 @@ export async function call(onBehalf: OnBehalf, name: CallName, body: string, ide
   const named = Object.entries(readers)
     .filter(([argument]) => isPassed(argument))
     .map(([argument, read]) => `${argument} => ${read(argument)}`);
-  const run = async (tx: Transaction) => {
-    const [row] = await tx.query<{ result: string }>(`select ${sql}(${named.join(", ")})::text as result`, [body]);
-    return row?.result ?? "null";
+  const ask = (text: string) => {
+    const run = async (tx: Transaction) => {
+      const [row] = await tx.query<{ result: string }>(`select ${sql}(${named.join(", ")})::text as result`, [text]);
+      return row?.result ?? "null";
+    };
+    return name === "push" ? onBehalf.write(identity, spacesOf(given.changes), run) : onBehalf.read(identity, run);
   };
-  return name === "push" ? onBehalf.write(identity, spacesOf(given.changes), run) : onBehalf.read(identity, run);
+  const askReadable = () => {
+    const { app_id, client_id = null } = given;
+    const rest = JSON.stringify({ app_id, client_id }).slice(0, -1);
+    return pushReadable(onBehalf, identity, body, (changes) => ask(`${rest},"changes":${changes}}`));
+  };
+  if (await isSuspicious(body)) {
+    if (name === "push") return askReadable();
+    await refuseUnreadable(onBehalf, identity, body);
+  }
+  try {
+    return await ask(body);
+  } catch (error) {
+    if (meaningOf(error) !== "input") throw error;
+    if (name === "push") return askReadable();
+    await refuseUnreadable(onBehalf, identity, body);
+    throw error;
+  }
 }
 
 /** Where changes go, as far as they were read and say so; null: the personal space. */

@@ -1,3 +1,4 @@
+import { meaningOf } from "../database/errors.js";
 import type { DocumentKey } from "../documents/key.js";
 import { PerchError } from "../errors.js";
 import { type AckStatus, type JoinErrorCode, joinErrorCode, type Permission } from "./protocol.js";
@@ -60,14 +61,9 @@ export class JoinRefused extends Error {
 /** Turns what a join threw into the refusal to answer; undefined when the fault is passing. */
 export function joinRefusal(error: unknown): JoinRefused | undefined {
   if (error instanceof JoinRefused) return error;
-  if (isDataException(error)) return new JoinRefused(joinErrorCode.appError, "invalid room id", { appCode: "invalid" });
+  if (meaningOf(error) === "input")
+    return new JoinRefused(joinErrorCode.appError, "invalid room id", { appCode: "invalid" });
   if (!(error instanceof PerchError)) return undefined;
   if (error.code === "PE401" || error.code === "PE403") return new JoinRefused(joinErrorCode.authFailed, error.message);
   return new JoinRefused(joinErrorCode.appError, error.message, { appCode: error.word });
-}
-
-/** The database could not take what it was given, and never will. */
-function isDataException(error: unknown): boolean {
-  const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
-  return typeof code === "string" && /^22...$/.test(code);
 }

@@ -1,10 +1,12 @@
 import { z } from "zod";
+import { meaningOf } from "../database/errors.js";
 import type { Shares } from "../database/shares.js";
 import type { Queryable } from "../database/types.js";
 import { documentId } from "../documents/key.js";
 import type { LiveDocuments } from "../documents/live.js";
 import { readLiveDocument } from "../documents/reading.js";
 import { isPerchErrorCode, PerchError } from "../errors.js";
+import { isSuspicious, refuseUnreadable } from "./json-input.js";
 import type { OnBehalf } from "./on-behalf.js";
 import type { GatewaySettings } from "./settings.js";
 import { parsedBody } from "./shapes.js";
@@ -197,9 +199,15 @@ export function createDocumentRequests({
   async function patch(identity: Identity, parts: DocumentParts, body: string) {
     await parsedBody(patchBody, body, ["patch"]);
     const { spaceId, appId, tableName, recordId } = parts;
-    const [pushed] = await onBehalf.write(identity, [spaceId], (tx) =>
-      tx.query<{ seq: number; space_id: string }>(patchSql, [appId, tableName, recordId, spaceId, body]),
-    );
+    if (await isSuspicious(body)) await refuseUnreadable(onBehalf, identity, body);
+    const [pushed] = await onBehalf
+      .write(identity, [spaceId], (tx) =>
+        tx.query<{ seq: number; space_id: string }>(patchSql, [appId, tableName, recordId, spaceId, body]),
+      )
+      .catch(async (error: unknown) => {
+        if (meaningOf(error) === "input") await refuseUnreadable(onBehalf, identity, body);
+        throw error;
+      });
     if (pushed === undefined) throw new Error("perch.patch_document gave no position");
     const { seq } = pushed;
     const key = { ...parts, spaceId: pushed.space_id };

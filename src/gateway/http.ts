@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "pino";
+import { meaningOf } from "../database/errors.js";
 import type { Shares } from "../database/shares.js";
 import type { Database } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
@@ -184,7 +185,9 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     } catch (error) {
       const failure = problemOf(error);
       readiness.writeFailed(error);
-      if (failure.status >= 500) log.error({ err: error, requestId: exchange.requestId }, "a request failed");
+      const details = { err: error, requestId: exchange.requestId };
+      if (failure.status >= 500) log.error(details, "a request failed");
+      else if (meaningOf(error) === "rule") log.warn(details, "a rule of this database refused what a request wrote");
       return { path, result: failed(failure) };
     }
   }

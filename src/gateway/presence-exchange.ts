@@ -1,12 +1,12 @@
 import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import { z } from "zod";
+import { isFinal } from "../database/errors.js";
 import type { Database } from "../database/types.js";
 import { documentId } from "../documents/key.js";
 import { listenSteadily } from "./listening.js";
 import {
   enterPresence,
-  isFinalRefusal,
   leavePresence,
   type PresenceAddress,
   type PresenceItem,
@@ -174,8 +174,8 @@ export function createPresenceExchange({ db, log, intervalMs, on }: ExchangeOpti
     } catch (error) {
       for (const { settle } of items) for (const { reject } of settle) reject(error);
       if (closed) return;
-      if (!storeFailing || isFinalRefusal(error)) log.warn({ err: error }, "presence could not be stored");
-      if (isFinalRefusal(error)) return;
+      if (!storeFailing || isFinal(error)) log.warn({ err: error }, "presence could not be stored");
+      if (isFinal(error)) return;
       storeFailing = true;
       storedAt = performance.now() + retryMs - intervalMs;
       // Stored later all the same, unless there is something newer: nobody sets again what he has set.

@@ -110,12 +110,6 @@ export async function putPresence(db: Queryable, nodeId: string, items: readonly
   return row.change_id;
 }
 
-/** Whether the database would refuse it again: such a batch must not stand in the way of others for ever. */
-export function isFinalRefusal(error: unknown): boolean {
-  const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
-  return typeof code === "string" && /^(22|23|54)/.test(code);
-}
-
 /** A client may claim any time; beyond this, numbers are not exact. */
 function safeInteger(value: number): number {
   return Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Math.trunc(value)));

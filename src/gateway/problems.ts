@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { constraintOf, meaningOf, sqlStateOf } from "../database/errors.js";
 import { MessageTooLarge } from "../database/message-limit.js";
 import { toPerchError } from "../errors.js";
 import { Crowded, TurnMissed } from "../lib/lanes.js";
@@ -38,15 +39,6 @@ export function problemBody({ code, word, message, detail }: Problem): string {
   return JSON.stringify({ error: { code, word, message, detail } });
 }
 
-/**
- * Connection trouble, a server that starts or stops or is full, a transaction that others are in the way of, a lock that they hold, a
- * statement that took too long: the same again may succeed in a moment.
- */
-const passingStates = /^(08|53|57|40|55P03)/;
-
-/** Text that is no number where one is wanted, a NUL in a string, nesting beyond the parser's stack. */
-const badInputStates = /^(22|54)/;
-
 /** The answer to a request that threw. What is not perch's own error is not shown: it may hold data of others. */
 export function problemOf(error: unknown): Problem {
   if (error instanceof RequestRefused) return error.problem;
@@ -62,12 +54,18 @@ export function problemOf(error: unknown): Problem {
     });
   }
   if (error instanceof TurnMissed) return problem(503, "unavailable", "its turn did not come in time; try again");
-  const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
-  const state = typeof code === "string" ? code : "";
-  if (badInputStates.test(state)) return problem(422, "invalid", "the database cannot take what was sent");
-  // EPIPE has five letters as well.
-  if (passingStates.test(state) || !/^[0-9A-Z]{5}$/.test(state) || state === "EPIPE") {
-    return problem(503, "unavailable", "the database cannot be reached; try again");
+  const meaning = meaningOf(error);
+  if (meaning === "input") return problem(422, "invalid", "the database cannot take what was sent");
+  if (meaning === "rule") {
+    const isConflict = conflicts.test(sqlStateOf(error) ?? "");
+    const [status, word] = isConflict ? ([409, "conflict"] as const) : ([422, "invalid"] as const);
+    return problem(status, word, "a rule of this database refuses it", { constraint: constraintOf(error) ?? null });
   }
+  if (meaning === "contended") return problem(503, "unavailable", "others are at work here; try again");
+  if (meaning === "full") return problem(503, "unavailable", "the database takes nothing now; try again");
+  if (meaning === "away") return problem(503, "unavailable", "the database cannot be reached; try again");
   return problem(500, "internal", "something went wrong; the log has the details");
 }
+
+/** With what others have written: a foreign key, a unique or an exclusion constraint. */
+const conflicts = /^(23503|23505|23P01)$/;

@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { type Meaning, meaningOf, sqlStateOf } from "../database/errors.js";
 import type { Queryable } from "../database/types.js";
 
 export interface Readiness {
@@ -13,7 +14,7 @@ export interface Readiness {
 const timeoutMs = 2_000;
 
 /** Full disk, out of memory or connections, failing devices, a server that only reads: reading may go on as if nothing were wrong. */
-const takesNoWrites = /^(53...|58...|25006)$/;
+const takesNoWrites: ReadonlySet<Meaning> = new Set(["full", "broken"]);
 /** Then nobody writes here any more, so nobody sees whether it works again: after this long it is tried. */
 const distrustMs = 15_000;
 
@@ -22,6 +23,7 @@ const writeTroubles: Readonly<Record<string, string>> = {
   "53200": "it is out of memory",
   "53300": "it has no connection left",
   "25006": "it only reads",
+  "54000": "its queue of notifications is full",
 };
 
 /** From here on commits that notify are about to fail, or do. */
@@ -89,10 +91,10 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
       failedAt = Number.NEGATIVE_INFINITY;
     },
     writeFailed(error) {
-      const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
-      if (typeof code !== "string" || !takesNoWrites.test(code)) return;
+      const state = sqlStateOf(error);
+      if (state === undefined || !takesNoWrites.has(meaningOf(error))) return;
       failedAt = now();
-      reason = writeTroubles[code] ?? `error ${code}`;
+      reason = writeTroubles[state] ?? `error ${state}`;
     },
   };
 }

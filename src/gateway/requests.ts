@@ -110,6 +110,10 @@ export async function readBody(
 ): Promise<string> {
   const tooLarge = () =>
     new PerchError("PE413", `the body is over the limit of ${limit} bytes`, { limit: "body_bytes", max: limit });
+  const encoding = request.headers["content-encoding"]?.trim().toLowerCase() ?? "identity";
+  if (encoding !== "" && encoding !== "identity") {
+    throw new PerchError("PE422", "the body is compressed; send it as it is, without content-encoding", { encoding });
+  }
   if (Number(request.headers["content-length"] ?? 0) > limit) throw tooLarge();
   const chunks: Buffer[] = [];
   let size = 0;
@@ -119,5 +123,14 @@ export async function readBody(
     arrived(chunk.length);
     chunks.push(chunk);
   }
-  return Buffer.concat(chunks).toString("utf8");
+  const bytes = Buffer.concat(chunks);
+  try {
+    return utf8.decode(bytes);
+  } catch {
+    const what = bytes[0] === 0x1f && bytes[1] === 0x8b ? "compressed (gzip)" : "not UTF-8";
+    throw new PerchError("PE422", `the body is ${what}; send JSON as UTF-8, as it is`, { expected: "UTF-8" });
+  }
 }
+
+/** Replacing what does not decode would store another text than was sent. */
+const utf8 = new TextDecoder("utf-8", { fatal: true });

@@ -70,6 +70,27 @@ export async function jsonMembers(text: string, maxMembers: number): Promise<Mem
   return undefined;
 }
 
+/** How deeply the values of JSON text are nested. Takes a few milliseconds at once, as `jsonMembers`. */
+export async function jsonDepth(text: string): Promise<number> {
+  let depth = 0;
+  let deepest = 0;
+  let turnEnds = turnLength;
+  for (let at = 0; at < text.length; at++) {
+    if (at >= turnEnds) {
+      await setImmediate();
+      turnEnds = at + turnLength;
+    }
+    const code = text.charCodeAt(at);
+    if (code === quote) {
+      do at = text.indexOf('"', at + 1);
+      while (at >= 0 && isEscaped(text, at));
+      if (at < 0) break;
+    } else if (isOpening(code)) deepest = Math.max(deepest, ++depth);
+    else if (isClosing(code)) depth -= 1;
+  }
+  return deepest;
+}
+
 function skipSpace(text: string, from: number): number {
   let at = from;
   while (isSpace(text.charCodeAt(at))) at++;

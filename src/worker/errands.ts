@@ -1,6 +1,6 @@
 import type { Contention } from "../database/contention.js";
+import { isPassing } from "../database/errors.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
-import { isPassing } from "../documents/live/failures.js";
 import { createLanes } from "../lib/lanes.js";
 import type { WorkerLog } from "./worker.js";
 

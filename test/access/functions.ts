@@ -67,6 +67,7 @@ const context: Record<string, FunctionEntry> = {
   set_limit: dba("perch.set_limit('max_fields', 10)", "ok"),
   setting: piece("perch_worker"),
   check_numbers: piece(),
+  json_error: app("perch.json_error('\"\\u0000\"')", "22P05 22P05 22P05 22P05 22P05 22P05"),
   plain_numbers: piece(),
   require_space: piece(),
   require_user: piece(),

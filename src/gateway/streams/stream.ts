@@ -1,7 +1,8 @@
 import type { ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { createBell, type Positions } from "../../changes/bell.js";
-import { isPassing, positionsOf, throughFaults } from "../../changes/follow.js";
+import { positionsOf, throughFaults } from "../../changes/follow.js";
+import { isPassing } from "../../database/errors.js";
 import { PerchError } from "../../errors.js";
 import type { Account } from "../ledger.js";
 import { problemBody, problemOf } from "../problems.js";

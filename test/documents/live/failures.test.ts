@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
-import { failureOf, isPassing } from "../../../src/documents/live/failures.js";
+import { isPassing } from "../../../src/database/errors.js";
+import { failureOf } from "../../../src/documents/live/failures.js";
 import { PerchError } from "../../../src/errors.js";
 
 const coded = (code?: string) => Object.assign(new Error("failed"), code === undefined ? {} : { code });

@@ -1,0 +1,101 @@
+import { z } from "zod";
+import { PerchError } from "../errors.js";
+import { MessageTooLarge } from "./message-limit.js";
+
+/**
+ * What an error of a statement means. The one place that knows SQLSTATEs and drivers' errors: everybody else asks for a property.
+ *
+ * own         perch's own answer (PExxx), which says what to do
+ * input       the database cannot read or hold what it was given
+ * rule        a constraint or a trigger of the app refused it
+ * contended   undone because of who else was at work, or because it took too long
+ * full        undone because the database takes nothing now: no space, memory or connection left, notifications that nobody fetches, a standby
+ * away        the connection went, or the server goes, before the answer came
+ * broken      the server failed inside
+ * defect      a mistake in a program: of perch's, or in how it was installed
+ */
+export type Meaning = "own" | "input" | "rule" | "contended" | "full" | "away" | "broken" | "defect";
+
+interface Properties {
+  /** Whether it is certain that the statement had no effect. */
+  readonly undone: boolean;
+  /** Whether the same again may succeed in a while. */
+  readonly passing: boolean;
+}
+
+const properties: Readonly<Record<Meaning, Properties>> = {
+  own: { undone: true, passing: false },
+  input: { undone: true, passing: false },
+  rule: { undone: true, passing: false },
+  contended: { undone: true, passing: true },
+  full: { undone: true, passing: true },
+  away: { undone: false, passing: true },
+  broken: { undone: false, passing: true },
+  defect: { undone: true, passing: false },
+};
+
+/** The first line that fits a SQLSTATE says what it means. */
+const states: readonly (readonly [RegExp, Meaning])[] = [
+  [/^PE/, "own"],
+  // Serialization failure, deadlock; lock timeout; a statement that was ended for its time, or by an operator.
+  [/^(40...|55P03|57014)$/, "contended"],
+  // Also a server that only reads.
+  [/^(53...|25006)$/, "full"],
+  [/^(08...|57...)$/, "away"],
+  [/^(58...|XX...)$/, "broken"],
+  // Text that is no number where one is wanted, a NUL in a string, nesting beyond the parser's stack.
+  [/^(22...|54...)$/, "input"],
+  // P0001 is what RAISE gives when it names nothing else.
+  [/^(23...|44000|P0001)$/, "rule"],
+];
+
+/**
+ * What JavaScript throws at a mistake in a program, and at an answer that nobody can take: the same again fails again. Whatever else has no
+ * SQLSTATE comes from a driver, about its connection.
+ */
+const mistakes = [TypeError, RangeError, ReferenceError, SyntaxError, z.ZodError, MessageTooLarge];
+
+/** In: whatever a query or a transaction threw. */
+export function meaningOf(error: unknown): Meaning {
+  if (error instanceof PerchError) return "own";
+  const state = sqlStateOf(error);
+  if (state === undefined) return mistakes.some((kind) => error instanceof kind) ? "defect" : "away";
+  // Only where it was raised tells it from a value that is too long: every commit that notifies fails, until others fetch.
+  if (state === "54000" && (error as { file?: unknown }).file === "async.c") return "full";
+  return states.find(([pattern]) => pattern.test(state))?.[1] ?? "defect";
+}
+
+/** The SQLSTATE of an error; undefined when the database has not answered with one. */
+export function sqlStateOf(error: unknown): string | undefined {
+  const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
+  // Node's EPIPE and EBUSY have five letters as well; Postgres has no class E.
+  return typeof code === "string" && /^(?!E)[0-9A-Z]{5}$/.test(code) ? code : undefined;
+}
+
+/** Whether the same again may succeed in a while: nothing that was asked is at fault. */
+export function isPassing(error: unknown): boolean {
+  return properties[meaningOf(error)].passing;
+}
+
+/** Whether it is certain that the statement had no effect; false for errors of JavaScript too, which may come after a commit. */
+export function isUndone(error: unknown): boolean {
+  return (
+    properties[meaningOf(error)].undone && !(error instanceof Error && mistakes.some((kind) => error instanceof kind))
+  );
+}
+
+/** Whether the database would refuse it again, whoever asks: it must not stand in the way of others for ever. */
+export function isFinal(error: unknown): boolean {
+  return ["input", "rule"].includes(meaningOf(error));
+}
+
+/** Whether Postgres undid a whole transaction for the sake of another one: a serialization failure, a deadlock. */
+export function isUndoneForAnother(error: unknown): boolean {
+  return /^(40001|40P01)$/.test(sqlStateOf(error) ?? "");
+}
+
+/** The name of the constraint that was broken, where one was. */
+export function constraintOf(error: unknown): string | undefined {
+  const { constraint } = (typeof error === "object" && error !== null ? error : {}) as { constraint?: unknown };
+  return typeof constraint === "string" && constraint !== "" ? constraint : undefined;
+}

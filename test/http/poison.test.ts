@@ -1,0 +1,127 @@
+import { gzipSync } from "node:zlib";
+import { expect, it } from "vitest";
+import { problemOf } from "../../src/gateway/problems.js";
+import { startNode } from "../gateway/support.js";
+import { describeBothKinds } from "../support/databases.js";
+
+describeBothKinds("What the database cannot read", (open) => {
+  async function start() {
+    const t = await open();
+    await t.db.query(`select perch.declare_table('app', 'pages', '{"title": "string", "n": "number"}')`);
+    const node = await startNode(t);
+    const ask = async (method: string, path: string, body: string | Buffer, headers: Record<string, string> = {}) => {
+      const response = await fetch(node.gateway.url + path, {
+        method,
+        body,
+        headers: { authorization: "Bearer ada", "content-type": "application/json", ...headers },
+      });
+      const text = await response.text();
+      // biome-ignore lint/suspicious/noExplicitAny: what the tests look into is what they expect
+      return { status: response.status, text, json: JSON.parse(text) as any };
+    };
+    return { ...node, t, ask };
+  }
+
+  const good = (id: string, more = "") =>
+    `{"op":"insert","table":"tasks","id":"${id}","data":{"n":9007199254740993${more}}}`;
+  const bad = (value: string, more = "") =>
+    `{"op":"insert","table":"tasks","id":"bad","op_id":"poison","data":{"t":${value}}${more}}`;
+  const poisons: [string, string, RegExp][] = [
+    ["half an emoji", '"\\ud83d"', /half a character/],
+    ["the other half", '"a\\ude00b"', /half a character/],
+    ["NUL", '"a\\u0000b"', /NUL/],
+    ["a number of 200,000 digits", "1e200000", /number/],
+    ["a number with an endless exponent", "-1e99999999999", /number/],
+    ["a number that fills the memory", "1e131071", /number/],
+    ["many of those", `[${"1e131071,".repeat(1_000)}1]`, /number/],
+    ["a number that is no number in JavaScript", "1e309", /number/],
+    ["900 nested arrays", `${"[".repeat(900)}${"]".repeat(900)}`, /nested/],
+    ["200,000 nested arrays", `${"[".repeat(200_000)}${"]".repeat(200_000)}`, /nested/],
+  ];
+
+  it("is rejected by name in a push, and the other changes apply, exactly as they were sent", async () => {
+    const { ask } = await start();
+    for (const [name, poison, message] of poisons) {
+      for (const beside of [[good(name), good(`${name} too`, ',"d":0.10')], []]) {
+        const changes = [...beside.slice(0, 1), bad(poison, ',"space_id":null'), ...beside.slice(1)];
+        const { status, json } = await ask(
+          "POST",
+          "/v1/push",
+          `{"app_id":"app","client_id":"c","changes":[${changes.join(", ")}]}`,
+        );
+        expect(status, name).toBe(200);
+        const at = beside.length === 0 ? 0 : 1;
+        expect(json.results.map((result: { status: string }) => result.status)).toEqual(
+          beside.length === 0 ? ["rejected"] : ["applied", "rejected", "applied"],
+        );
+        expect(json.results[at]).toMatchObject({
+          op_id: "poison",
+          space_id: "~ada",
+          seq: null,
+          error: { code: "PE422" },
+        });
+        expect(json.results[at].error.message, name).toMatch(message);
+      }
+    }
+    const { text } = await ask("POST", "/v1/pull", '{"app_id":"app"}');
+    expect(text.match(/9007199254740993/g)).toHaveLength(poisons.length * 2);
+    expect(text).toContain('"d": 0.10');
+  });
+
+  it("is named in a patch, and in the arguments of any other call", async () => {
+    const { ask } = await start();
+    const page = "/v1/documents/~/app/pages/p";
+    for (const [name, poison, message] of poisons) {
+      const answer = await ask("PATCH", page, `{"patch":{"n":1,"title":${poison}}}`);
+      expect(answer.status, name).toBe(422);
+      if (name !== "900 nested arrays") expect(answer.json.error.message, name).toMatch(message);
+    }
+    expect((await ask("PATCH", page, '{"patch":{"n":1,"title":"\\ud83d"}}')).json.error).toMatchObject({
+      code: "PE422",
+      message: expect.stringContaining("patch.title"),
+      detail: { argument: "patch", field: "title" },
+    });
+    expect((await ask("POST", "/v1/pull", '{"app_id":"app","cursor":{"x":"\\u0000"}}')).json.error).toMatchObject({
+      code: "PE422",
+      detail: { argument: "cursor", field: "x" },
+    });
+    expect((await ask("POST", "/v1/push", '{"app_id":"a\\u0000","changes":[]}')).json.error).toMatchObject({
+      code: "PE422",
+    });
+    expect((await ask("PATCH", page, '{"patch":{"title":"good"}}')).json.status).toBe("merged");
+  });
+
+  it("is refused where a body is no text, with the reason", async () => {
+    const { ask } = await start();
+    const latin = Buffer.from(`{"app_id":"app","changes":[${bad('"café"')}]}`, "latin1");
+    expect((await ask("POST", "/v1/push", latin)).json.error.message).toMatch(/not UTF-8/);
+    expect(
+      (await ask("PATCH", "/v1/documents/~/app/pages/p", Buffer.from([0x7b, 0xff, 0x7d]))).json.error.message,
+    ).toMatch(/not UTF-8/);
+    const zipped = gzipSync('{"app_id":"app"}');
+    expect((await ask("POST", "/v1/pull", zipped)).json.error.message).toMatch(/gzip/);
+    const declared = await ask("POST", "/v1/pull", zipped, { "content-encoding": "gzip" });
+    expect(declared).toMatchObject({ status: 422, json: { error: { message: expect.stringMatching(/compressed/) } } });
+  });
+});
+
+it("errors of the database are answered by whose fault they are", () => {
+  const coded = (code: string, more: object = {}) => Object.assign(new Error("failed"), { code, ...more });
+  const status = (error: unknown) => problemOf(error).status;
+  expect(status(new TypeError("x is not a function"))).toBe(500);
+  expect(status(coded("42703"))).toBe(500);
+  expect(status(coded("XX000"))).toBe(500);
+  for (const state of ["40001", "40P01", "55P03", "57014", "53100", "57P01", "08006", "25006", "ECONNRESET", "EPIPE"])
+    expect(status(coded(state)), state).toBe(503);
+  expect(status(coded("54000", { file: "async.c" }))).toBe(503);
+  expect(status(coded("54000", { file: "jsonb_util.c" }))).toBe(422);
+  expect(status(coded("22P05"))).toBe(422);
+  expect(problemOf(coded("23514", { constraint: "short_titles" }))).toMatchObject({
+    status: 422,
+    detail: { constraint: "short_titles" },
+  });
+  expect(problemOf(coded("23505", { constraint: "one_a_day" }))).toMatchObject({
+    status: 409,
+    detail: { constraint: "one_a_day" },
+  });
+});
