@@ -1,6 +1,6 @@
 import type { LoroDoc } from "loro-crdt";
 import type { Database } from "../../src/database/types.js";
-import { appendEntries } from "../../src/documents/live/stored.js";
+import { appendEntries, newRevision, readDocument } from "../../src/documents/live/stored.js";
 import { type Author, endOf } from "../demo/author.js";
 import { keyOf, writer } from "./documents/content.js";
 
@@ -59,18 +59,19 @@ export async function appends(
   const stroke = type(doc);
   for (let count = 0; count < strokes + 20; count++) stroke();
   unsubscribe();
-  let afterSeq = seq;
+  let after = { seq, revision: (await readDocument(db, keyOf(recordId))).headRevision };
   const append = async (payload: Uint8Array) => {
     const ends = { [doc.peerIdStr]: endOf([payload], doc.peerIdStr) };
     const author = { userId: writer, writable: null, clientId: null };
+    const revision = newRevision();
     const [entry] = await appendEntries(
       db,
-      [{ key: keyOf(recordId), afterSeq, updates: [{ payload, ends, ...author }] }],
+      [{ key: keyOf(recordId), after, revision, updates: [{ payload, ends, ...author }] }],
       5_000,
     );
     const [result] = entry?.results ?? [];
     if (result === undefined || !("seq" in result)) throw new Error("a keystroke was refused");
-    afterSeq = result.seq;
+    after = { seq: result.seq, revision };
   };
   // The first ones touch their pages for the first time.
   for (const update of updates.splice(0, 20)) await append(update);

@@ -24,7 +24,7 @@ begin
   update perch.push_receipts r set result = answer
    where r.space_id = perch.personal_space_id(perch.current_user_id()) and r.op_id = change.op_id;
   return jsonb_build_object('op_id', change.op_id, 'status', 'applied') || answer;
-exception when sqlstate 'PE403' or sqlstate 'PE413' or sqlstate 'PE422' then
+exception when sqlstate 'PE403' or sqlstate 'PE410' or sqlstate 'PE413' or sqlstate 'PE422' then
   get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail;
   -- It may be tried again.
   delete from perch.push_receipts r

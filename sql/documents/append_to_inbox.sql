@@ -1,6 +1,6 @@
 create or replace function perch.append_to_inbox(
   app_id text, table_name text, record_id text, space_id text,
-  kind text, payload bytea, patch jsonb, base_seq bigint, client_id text, op_id text
+  kind text, payload bytea, patch jsonb, base_seq bigint, client_id text, op_id text, base_revision bigint default null
 )
 returns bigint
 language plpgsql volatile
@@ -10,6 +10,7 @@ declare
   author constant text := perch.current_user_id();
   replayed jsonb;
   taken bigint;
+  document perch.documents;
 begin
   if append_to_inbox.op_id is not null then
     replayed := perch.claim_receipt(append_to_inbox.op_id, sha256(convert_to(perch.plain_numbers(
@@ -20,9 +21,19 @@ begin
   end if;
 
   taken := perch.next_position(append_to_inbox.space_id, append_to_inbox.app_id, append_to_inbox.table_name, append_to_inbox.record_id, author);
-  if append_to_inbox.base_seq not between 0 and taken - 1 then
+  if append_to_inbox.base_seq < 0 then
     perform perch.fail('PE422', 'base_seq is not a position of this document',
-      jsonb_build_object('argument', 'base_seq', 'expected', format('0 to %s', taken - 1), 'got', append_to_inbox.base_seq));
+      jsonb_build_object('argument', 'base_seq', 'expected', '0 or more', 'got', append_to_inbox.base_seq));
+  elsif append_to_inbox.base_seq >= taken then
+    perform perch.position_gone(append_to_inbox.space_id, 'base_seq', append_to_inbox.base_seq, taken - 1);
+  elsif append_to_inbox.base_revision is not null then
+    -- Asked here and not when it is merged: inbox and tail go back together. Of a base that is folded away the worker says so.
+    select d.* into document from perch.documents d
+     where d.space_id = append_to_inbox.space_id and d.app_id = append_to_inbox.app_id
+       and d.table_name = append_to_inbox.table_name and d.record_id = append_to_inbox.record_id;
+    if perch.has_position(document, append_to_inbox.base_seq, append_to_inbox.base_revision) is false then
+      perform perch.position_gone(append_to_inbox.space_id, 'base_seq', append_to_inbox.base_seq, document.merged_seq);
+    end if;
   end if;
   insert into perch.document_inbox (space_id, app_id, table_name, record_id, seq, kind, payload, patch, base_seq, user_id, client_id, op_id)
   values (append_to_inbox.space_id, append_to_inbox.app_id, append_to_inbox.table_name, append_to_inbox.record_id, taken,
@@ -37,5 +48,5 @@ begin
 end
 $$;
 
-comment on function perch.append_to_inbox(text, text, text, text, text, bytea, jsonb, bigint, text, text) is
+comment on function perch.append_to_inbox(text, text, text, text, text, bytea, jsonb, bigint, text, text, bigint) is
   'Private. Appends a checked update or patch of the current user to a document, for the worker to merge; returns its position.';

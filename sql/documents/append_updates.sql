@@ -7,15 +7,18 @@
 -- positions are in commit order. Hence "missed" is complete: it is read while the row is locked, so no update below our
 -- positions can appear later.
 --
--- No update is stored without what it builds on: the caller has taken in all of a document's updates one after another, so any behind
--- one that is refused may build on it. They are given back without an answer; the caller tries them on a copy without the refused one.
+-- No update is stored without what it builds on. Each document's row, once it is locked, is compared with what the caller has of the
+-- document (perch.has_position): where the database went back, or gave the position to something else, nothing is stored. And the caller
+-- has taken in all of a document's updates one after another, so any behind one that is refused may build on it: they are
+-- given back without an answer; the caller tries them on a copy without the refused one.
 --
 -- Access: this runs with the rights of the worker, whose policies show it everything; so it checks each author itself, by the
 -- same rules as perch.set_context, in the transaction that appends.
 create or replace function perch.append_updates(
   space_ids text[], app_ids text[], table_names text[], record_ids text[], after_seqs bigint[],
   update_entries integer[], updates bytea[], user_ids text[], writable boolean[], client_ids text[],
-  ends jsonb[] default null, lock_timeout_ms integer default null, ring boolean default true
+  ends jsonb[] default null, lock_timeout_ms integer default null, ring boolean default true,
+  after_revisions bigint[] default null, revisions bigint[] default null
 )
 returns table (kind text, ordinal integer, seq bigint, error text, payload bytea)
 language plpgsql volatile
@@ -36,7 +39,7 @@ declare
   counts bigint[] := array_fill(0::bigint, array[entry_count]);          -- of each document: its accepted updates, and their bytes
   bytes bigint[] := array_fill(0::bigint, array[entry_count]);
   previous bigint[] := array_fill(null::bigint, array[entry_count]);     -- its last position before ours; null: refused as PE410
-  tail_from bigint[] := array_fill(0::bigint, array[entry_count]);
+  given bigint[] := coalesce(revisions, array(select perch.new_revision() from generate_series(1, entry_count)));
   queued boolean[] := array_fill(false, array[entry_count]);             -- whether it goes on the queue now
   found_count integer := 0;
   news boolean := false;                                                 -- whether others appended what the caller lacks
@@ -80,26 +83,27 @@ begin
   for row in
     with locked as (
       select d.space_id, d.app_id, d.table_name, d.record_id, e.ordinal::integer as entry, e.updates, e.bytes,
-             d.head_seq, d.tail_from, d.merged_seq > d.projected_seq as queued
-        from unnest(space_ids, app_ids, table_names, record_ids, after_seqs, counts, bytes) with ordinality
-               as e (space_id, app_id, table_name, record_id, after_seq, updates, bytes, ordinal)
+             d.head_seq, e.revision, d.merged_seq > d.projected_seq as queued
+        from unnest(space_ids, app_ids, table_names, record_ids, after_seqs, after_revisions, given, counts, bytes)
+               with ordinality
+               as e (space_id, app_id, table_name, record_id, after_seq, after_revision, revision, updates, bytes, ordinal)
         join perch.documents d
           on d.space_id = e.space_id and d.app_id = e.app_id and d.table_name = e.table_name and d.record_id = e.record_id
-         -- A document that was deleted and made again behind the back of a writer who has the old life open takes nothing of it.
-         and e.after_seq >= d.life_seq
+         -- The usual case is told without a call. Where the row was locked by others until now, this is asked again of what they left.
+         and case when e.after_seq = d.merged_seq and e.after_revision = d.revision then true
+                  else perch.has_position(d, e.after_seq, e.after_revision) end
        where e.updates > 0
        order by d.space_id, d.app_id, d.table_name, d.record_id
          for no key update of d)
     update perch.documents d
-       set head_seq = d.head_seq + l.updates, merged_seq = d.head_seq + l.updates,
+       set head_seq = d.head_seq + l.updates, merged_seq = d.head_seq + l.updates, revision = l.revision,
            tail_count = d.tail_count + l.updates, tail_bytes = d.tail_bytes + l.bytes
       from locked l
      where d.space_id = l.space_id and d.app_id = l.app_id and d.table_name = l.table_name and d.record_id = l.record_id
-    returning l.entry, l.head_seq, l.tail_from, l.queued
+    returning l.entry, l.head_seq, l.queued
   loop
     found_count := found_count + 1;
     previous[row.entry] := row.head_seq;
-    tail_from[row.entry] := row.tail_from;
     if after_seqs[row.entry] < row.head_seq then
       news := true;
     end if;
@@ -110,7 +114,7 @@ begin
     end if;
   end loop;
 
-  -- What the loop did not find is new, or deleted. New ones are made, again in the order of their keys.
+  -- What the loop did not find is new, deleted, or elsewhere than the caller has it. New ones are made, again in the order of their keys.
   if found_count < entry_count then
     for row in
       select e.ordinal::integer as entry, coalesce(t.seq, 0) as deleted_at
@@ -122,22 +126,21 @@ begin
        order by e.space_id collate "C", e.app_id collate "C", e.table_name collate "C", e.record_id collate "C"
     loop
       entry := row.entry;
-      if after_seqs[entry] = row.deleted_at then
+      if after_seqs[entry] = row.deleted_at and coalesce(after_revisions[entry], 0) = 0 then
         -- Made with no position taken before ours; somebody else may be making it at the same time, then this waits for their commit.
         insert into perch.documents as d
           (space_id, app_id, table_name, record_id, head_seq, merged_seq, projected_seq, snapshot_seq, tail_from, life_seq,
-           tail_count, tail_bytes, created_by)
+           tail_count, tail_bytes, created_by, revision)
         values (space_ids[entry], app_ids[entry], table_names[entry], record_ids[entry],
                 row.deleted_at + counts[entry], row.deleted_at + counts[entry], row.deleted_at, row.deleted_at, row.deleted_at, row.deleted_at,
-                counts[entry], bytes[entry], user_ids[array_position(update_entries, entry)])
+                counts[entry], bytes[entry], user_ids[array_position(update_entries, entry)], given[entry])
         on conflict on constraint documents_pkey do update
-          set head_seq = d.head_seq + excluded.tail_count, merged_seq = d.head_seq + excluded.tail_count,
+          set head_seq = d.head_seq + excluded.tail_count, merged_seq = d.head_seq + excluded.tail_count, revision = excluded.revision,
               tail_count = d.tail_count + excluded.tail_count, tail_bytes = d.tail_bytes + excluded.tail_bytes
-          where d.life_seq <= excluded.life_seq
-        returning d.head_seq, d.tail_from into made;
+          where perch.has_position(d, excluded.life_seq, 0)
+        returning d.head_seq into made;
         if found then
           previous[entry] := made.head_seq - counts[entry];
-          tail_from[entry] := made.tail_from;
           queued[entry] := true;
           queuing := true;
           news := news or after_seqs[entry] < previous[entry];
@@ -149,17 +152,12 @@ begin
   if news then
     return query
       select 'missed', e.ordinal::integer, t.seq, null::text, t.payload
-        from unnest(space_ids, app_ids, table_names, record_ids, after_seqs, previous, tail_from) with ordinality
-               as e (space_id, app_id, table_name, record_id, after_seq, previous, tail_from, ordinal)
+        from unnest(space_ids, app_ids, table_names, record_ids, after_seqs, previous) with ordinality
+               as e (space_id, app_id, table_name, record_id, after_seq, previous, ordinal)
         join perch.document_updates t
           on t.space_id = e.space_id and t.app_id = e.app_id and t.table_name = e.table_name and t.record_id = e.record_id
          and t.seq > e.after_seq and t.seq <= e.previous
-       where e.after_seq < e.previous and e.after_seq >= e.tail_from
-      union all
-      -- Some of what the writer missed is in the snapshot only. Our updates are safe; the writer reads the document anew.
-      select 'missed', e.ordinal::integer, null, 'PE410', null
-        from unnest(after_seqs, previous, tail_from) with ordinality as e (after_seq, previous, tail_from, ordinal)
-       where e.previous is not null and e.after_seq < e.tail_from
+       where e.after_seq < e.previous
        order by 2, 3;
   end if;
 
@@ -178,8 +176,10 @@ begin
   if not ring then
     ignored := set_config('perch.rung_later', 'on', true);
   end if;
-  insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, ends, user_id, client_id)
-  select space_ids[u.entry], app_ids[u.entry], table_names[u.entry], record_ids[u.entry], u.seq, u.payload, u.ends, u.user_id, u.client_id
+  insert into perch.document_updates
+    (space_id, app_id, table_name, record_id, seq, payload, ends, user_id, client_id, revision)
+  select space_ids[u.entry], app_ids[u.entry], table_names[u.entry], record_ids[u.entry],
+         u.seq, u.payload, u.ends, u.user_id, u.client_id, given[u.entry]
     from unnest(update_entries, seqs, updates, ends, user_ids, client_ids) as u (entry, seq, payload, ends, user_id, client_id)
    where u.seq is not null;
   if not ring then
@@ -206,5 +206,5 @@ begin
 end
 $$;
 
-comment on function perch.append_updates(text[], text[], text[], text[], bigint[], integer[], bytea[], text[], boolean[], text[], jsonb[], integer, boolean) is
-  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs: the position that the caller has), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. lock_timeout_ms: how long to wait for a document that somebody else has locked. ring: whether to ring perch_documents; without, the caller does so soon after, by perch.ring_appends. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s; seq null and PE410: read the document anew), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document was deleted meanwhile; neither for one that comes behind a refused one in its document and may build on it: it is to be given again, without that).';
+comment on function perch.append_updates(text[], text[], text[], text[], bigint[], integer[], bytea[], text[], boolean[], text[], jsonb[], integer, boolean, bigint[], bigint[]) is
+  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs and after_revisions: the position that the caller has; without the latter only the numbers are compared; revisions: what is to identify the position that it then has, default: drawn here), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. lock_timeout_ms: how long to wait for a document that somebody else has locked. ring: whether to ring perch_documents; without, the caller does so soon after, by perch.ring_appends. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document is not, or not for certain, what the caller has: it was deleted, the database went back to an earlier state, or the tail does not reach back so far; neither for one that comes behind a refused one in its document and may build on it: it is to be given again, without that).';

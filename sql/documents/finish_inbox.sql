@@ -1,5 +1,8 @@
 -- Lock order: the row of the document, then its items (docs/architecture.md, "The order of locks"). Before it the caller holds the
 -- lock for merging alone, so its wait for the row is part of no cycle.
+--
+-- The update was made on a copy that the same transaction brought to what the database has; so it lacks nothing it builds on: that cannot go back, or away
+-- (perch.delete_document deletes the item, too), while the transaction lasts.
 create or replace function perch.finish_inbox(space_id text, app_id text, table_name text, record_id text, seq bigint, update bytea, error jsonb, ends jsonb default null)
 returns bigint
 language plpgsql volatile
@@ -8,6 +11,7 @@ as $$
 declare
   item perch.document_inbox;
   placed bigint;
+  given constant bigint := perch.new_revision();
 begin
   -- First the row of the document, as every writer does.
   perform from perch.documents d
@@ -32,14 +36,15 @@ begin
   end if;
 
   update perch.documents d
-     set head_seq = d.head_seq + 1, merged_seq = d.head_seq + 1,
+     set head_seq = d.head_seq + 1, merged_seq = d.head_seq + 1, revision = given,
          tail_count = d.tail_count + 1, tail_bytes = d.tail_bytes + octet_length(finish_inbox.update)
    where d.space_id = finish_inbox.space_id and d.app_id = finish_inbox.app_id
      and d.table_name = finish_inbox.table_name and d.record_id = finish_inbox.record_id
   returning d.head_seq into placed;
-  insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, pushed_seq, payload, ends, user_id, client_id, actor)
+  insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, pushed_seq, payload, ends, user_id, client_id, actor,
+    revision)
   values (item.space_id, item.app_id, item.table_name, item.record_id, placed, item.seq, finish_inbox.update, finish_inbox.ends,
-          item.user_id, item.client_id, item.actor);
+          item.user_id, item.client_id, item.actor, given);
   perform perch.enqueue_document(item.space_id, item.app_id, item.table_name, item.record_id);
   return placed;
 end

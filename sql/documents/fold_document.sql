@@ -6,7 +6,10 @@
 -- deletion out and nobody else. Readers are served by one statement each, so they see the old snapshot and tail or the new.
 -- The tail behind the previous snapshot stays for one more folding: readers a little behind need no snapshot, and patches
 -- based on a recent position can be merged.
-create or replace function perch.fold_document(space_id text, app_id text, table_name text, record_id text, snapshot bytea, seq bigint, version bytea default null)
+create or replace function perch.fold_document(
+  space_id text, app_id text, table_name text, record_id text, snapshot bytea, seq bigint, version bytea default null,
+  revision bigint default null
+)
 returns boolean
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -20,15 +23,18 @@ begin
    where d.space_id = fold_document.space_id and d.app_id = fold_document.app_id
      and d.table_name = fold_document.table_name and d.record_id = fold_document.record_id
      for key share;
-  if not found or fold_document.seq <= document.snapshot_seq or fold_document.seq > document.merged_seq then
+  -- A snapshot of what a database that went back has lost would put itself in the place of what it has now.
+  if not found or fold_document.seq <= document.snapshot_seq
+     or perch.has_position(document, fold_document.seq, fold_document.revision) is not true then
     return false;
   end if;
 
-  insert into perch.document_snapshots as s (space_id, app_id, table_name, record_id, seq, snapshot, version)
+  insert into perch.document_snapshots as s (space_id, app_id, table_name, record_id, seq, snapshot, version, revision)
   values (document.space_id, document.app_id, document.table_name, document.record_id,
-          fold_document.seq, fold_document.snapshot, fold_document.version)
+          fold_document.seq, fold_document.snapshot, fold_document.version, coalesce(fold_document.revision, 0))
   on conflict on constraint document_snapshots_pkey do update
-    set seq = excluded.seq, snapshot = excluded.snapshot, version = excluded.version, created_at = clock_timestamp()
+    set seq = excluded.seq, snapshot = excluded.snapshot, version = excluded.version, revision = excluded.revision,
+        created_at = clock_timestamp()
     where s.seq < excluded.seq;
   if not found then
     return false;
@@ -76,5 +82,5 @@ begin
 end
 $$;
 
-comment on function perch.fold_document(text, text, text, text, bytea, bigint, bytea) is
-  'For perch_worker: stores a snapshot that covers the tail up to position seq, and forgets the tail up to the previous snapshot. version: its version vector, as Loro encodes it; with it, readers can be given the snapshot without decoding it. False when there is a newer snapshot already.';
+comment on function perch.fold_document(text, text, text, text, bytea, bigint, bytea, bigint) is
+  'For perch_worker: stores a snapshot that covers the tail up to position seq, and forgets the tail up to the previous snapshot. version: its version vector, as Loro encodes it; with it, readers can be given the snapshot without decoding it. revision: what identifies seq (null: only the number is compared). False when there is a newer snapshot already, or the document has something else at seq.';

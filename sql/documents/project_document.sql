@@ -5,7 +5,7 @@
 -- taken, the document is given back (a block that fails gives back the locks that it took), and the counter is waited for
 -- with nothing in hand; then it is the document that is only tried, for as long as an append may take to commit.
 create or replace function perch.project_document(
-  space_id text, app_id text, table_name text, record_id text, seq bigint, data jsonb, size bigint
+  space_id text, app_id text, table_name text, record_id text, seq bigint, data jsonb, size bigint, revision bigint default null
 )
 returns table (logged_seq bigint, tail_count bigint, tail_bytes bigint)
 language plpgsql volatile
@@ -53,8 +53,9 @@ begin
           perform pg_sleep(0.002);
         end loop;
       end if;
-      -- Deleted meanwhile, or the caller has an older life or an older state than was projected already.
-      if document.space_id is null or project_document.seq <= document.life_seq or project_document.seq > document.merged_seq then
+      -- Deleted meanwhile, or the caller has an older life, or what a database that went back has lost.
+      if document.space_id is null or project_document.seq <= document.life_seq
+         or perch.has_position(document, project_document.seq, project_document.revision) is not true then
         return;
       end if;
 
@@ -135,5 +136,5 @@ begin
 end
 $$;
 
-comment on function perch.project_document(text, text, text, text, bigint, jsonb, bigint) is
-  'For perch_worker: writes the JSON that a document has at position seq (size: its bytes as text) into its record, and names the fields that changed in the log. Returns the log''s seq (null: nothing changed) and how much tail there is behind the snapshot; no row when the document is gone.';
+comment on function perch.project_document(text, text, text, text, bigint, jsonb, bigint, bigint) is
+  'For perch_worker: writes the JSON that a document has at position seq (size: its bytes as text) into its record, and names the fields that changed in the log. Returns the log''s seq (null: nothing changed) and how much tail there is behind the snapshot; no row when the document is gone, or has something else at seq than revision says (null: only the number is compared).';

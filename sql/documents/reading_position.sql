@@ -1,5 +1,10 @@
-create or replace function perch.reading_position(space_id text, app_id text, table_name text, record_id text, after_seq bigint)
-returns table (with_snapshot boolean, snapshot_seq bigint, tail_after bigint, head_seq bigint, life_seq bigint, projection_bytes bigint)
+create or replace function perch.reading_position(
+  space_id text, app_id text, table_name text, record_id text, after_seq bigint, after_revision bigint default null
+)
+returns table (
+  with_snapshot boolean, snapshot_seq bigint, tail_after bigint, head_seq bigint, life_seq bigint, projection_bytes bigint,
+  head_revision bigint, leads_on boolean
+)
 language sql stable
 set search_path = pg_catalog, pg_temp
 rows 1
@@ -8,12 +13,14 @@ as $$
          coalesce(d.snapshot_seq, 0),
          case
            when s.needed then d.snapshot_seq
-           when after_seq > d.merged_seq then d.life_seq
+           when p.leads_on is not true then d.life_seq
            else greatest(after_seq, d.life_seq)
          end,
          coalesce(d.merged_seq, t.seq, 0),
          coalesce(d.life_seq, t.seq, 0),
-         coalesce(d.projection_bytes, 0)
+         coalesce(d.projection_bytes, 0),
+         coalesce(d.revision, 0),
+         p.leads_on
     from (values (true)) as one_row
     left join perch.documents d
       on d.space_id = reading_position.space_id and d.app_id = reading_position.app_id
@@ -22,12 +29,18 @@ as $$
       on d.space_id is null
      and t.space_id = reading_position.space_id and t.app_id = reading_position.app_id
      and t.table_name = reading_position.table_name and t.record_id = reading_position.record_id
-    -- The tail alone suffices for a reader who is somewhere in it. One at the beginning is better served by the snapshot, and one
-    -- who is ahead of the document (it was restored from a backup) needs everything.
    cross join lateral (
-     select d.snapshot_seq > d.life_seq and (after_seq <= d.life_seq or after_seq < d.tail_from or after_seq > d.merged_seq) as needed
+     select case
+              when d.space_id is null then after_seq = coalesce(t.seq, 0) and coalesce(after_revision, 0) = 0
+              else perch.has_position(d, after_seq, after_revision)
+            end as leads_on
+   ) p
+    -- The tail alone suffices for a reader who is somewhere in it. One at the beginning is better served by the snapshot, and one
+    -- who has what the database has not (it went back to an earlier state) needs everything.
+   cross join lateral (
+     select d.snapshot_seq > d.life_seq and (after_seq <= d.life_seq or p.leads_on is not true) as needed
    ) s
 $$;
 
-comment on function perch.reading_position(text, text, text, text, bigint) is
-  'Private. What a reader with after_seq has to be given of a document, to be at head_seq: the snapshot (with_snapshot), and the updates behind tail_after (null when there is no document). Always one row; head_seq 0 when there never was such a document. life_seq: where this life of it began.';
+comment on function perch.reading_position(text, text, text, text, bigint, bigint) is
+  'Private. What a reader with after_seq (and after_revision, which identifies it; null: only the numbers are compared) has to be given of a document, to be at head_seq and head_revision: the snapshot (with_snapshot), and the updates behind tail_after (null when there is no document). Always one row; head_seq 0 when there never was such a document. life_seq: where this life of it began. leads_on: as perch.has_position: whether the reader''s position is one of this document.';

@@ -6,11 +6,13 @@
 -- Volatile, so that each statement here sees what was committed when it begins: what a writer reads behind the locks is the
 -- newest there is, and stays so until it commits. Positions and updates are read by one statement: they belong together.
 create or replace function perch.visit_document(
-  app_id text, table_name text, record_id text, space_id text, to_write boolean, known_spaces text[], known_seqs bigint[]
+  app_id text, table_name text, record_id text, space_id text, to_write boolean, known_spaces text[], known_seqs bigint[],
+  known_revisions bigint[] default null
 )
 returns table (
   user_id text, in_space text, transaction text, wrote boolean, declared text, is_there boolean, projected boolean,
-  after_seq bigint, snapshot bytea, snapshot_seq bigint, seqs bigint[], updates bytea[], head_seq bigint, life_seq bigint, ended jsonb
+  after_seq bigint, snapshot bytea, snapshot_seq bigint, seqs bigint[], updates bytea[], head_seq bigint, life_seq bigint, ended jsonb,
+  snapshot_revision bigint, revisions bigint[], head_revision bigint
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -20,6 +22,7 @@ declare
   space constant text := perch.require_space(visit_document.space_id, to_write => visit_document.to_write);
   declared_fields constant text := perch.document_fields(visit_document.app_id, visit_document.table_name)::text;
   known constant bigint := known_seqs[array_position(known_spaces, space)];
+  known_revision constant bigint := known_revisions[array_position(known_spaces, space)];
   -- The backend and the microsecond it began in: no two transactions have both in common.
   began constant text := pg_backend_pid() || ' ' || extract(epoch from transaction_timestamp());
   has_written constant boolean := pg_current_xact_id_if_assigned() is not null;
@@ -39,9 +42,10 @@ begin
        and d.table_name = visit_document.table_name and d.record_id = visit_document.record_id
        for no key update;
     -- The usual case: nobody has written since the caller looked, so there is nothing more to read.
-    if known = locked.merged_seq and locked.life_seq <= known then
+    if known = locked.merged_seq and (known_revision is null or known_revision = locked.revision) then
       return query select perch.current_user_id(), space, began, has_written, declared_fields, true, locked.projected_seq = known,
-                          known, null::bytea, 0::bigint, '{}'::bigint[], '{}'::bytea[], known, locked.life_seq, '{}'::jsonb;
+                          known, null::bytea, 0::bigint, '{}'::bigint[], '{}'::bytea[], known, locked.life_seq, '{}'::jsonb,
+                          0::bigint, '{}'::bigint[], locked.revision;
       return;
     end if;
   end if;
@@ -49,23 +53,26 @@ begin
   if known is not null then
     return query
       select perch.current_user_id(), space, began, has_written, declared_fields, true, d.projected_seq = d.merged_seq,
-             known, null::bytea, 0::bigint, coalesce(u.seqs, '{}'), coalesce(u.updates, '{}'), d.merged_seq, d.life_seq, '{}'::jsonb
+             known, null::bytea, 0::bigint, coalesce(u.seqs, '{}'), coalesce(u.updates, '{}'), d.merged_seq, d.life_seq, '{}'::jsonb,
+             0::bigint, coalesce(u.revisions, '{}'), d.revision
         from perch.documents d
         left join lateral (
-          select array_agg(x.seq order by x.seq) as seqs, array_agg(x.payload order by x.seq) as updates
+          select array_agg(x.seq order by x.seq) as seqs, array_agg(x.payload order by x.seq) as updates,
+                 array_agg(x.revision order by x.seq) as revisions
             from perch.document_updates x
            where x.space_id = d.space_id and x.app_id = d.app_id and x.table_name = d.table_name and x.record_id = d.record_id
              and x.seq > known) u on true
        where d.space_id = space and d.app_id = visit_document.app_id
          and d.table_name = visit_document.table_name and d.record_id = visit_document.record_id
-         and d.life_seq <= known and d.tail_from <= known and known <= d.merged_seq;
+         and perch.has_position(d, known, known_revision);
     if found then
       return;
     end if;
   end if;
   return query
     select perch.current_user_id(), space, began, has_written, declared_fields, d.space_id is not null, coalesce(d.projected_seq = d.merged_seq, false),
-           null::bigint, l.snapshot, l.snapshot_seq, l.seqs, l.updates, l.head_seq, coalesce(d.life_seq, l.head_seq), l.ended
+           null::bigint, l.snapshot, l.snapshot_seq, l.seqs, l.updates, l.head_seq, coalesce(d.life_seq, l.head_seq), l.ended,
+           l.snapshot_revision, l.revisions, l.head_revision
       from perch.load_document(space, visit_document.app_id, visit_document.table_name, visit_document.record_id) l
       left join perch.documents d
         on d.space_id = space and d.app_id = visit_document.app_id
@@ -73,5 +80,5 @@ begin
 end
 $$;
 
-comment on function perch.visit_document(text, text, text, text, boolean, text[], bigint[]) is
-  'For DocumentStore: what it has to know of a document before it reads, or (to_write) writes it, in which case the document is locked as by perch.lock_document, and its row as every writer does. known_seqs: the positions at which the caller has the document, one for each of known_spaces. Returns who asks, whether the transaction has written, the declared fields, whether the document is there and its record shows its latest position, and either what came after the known position (after_seq) or the whole (after_seq null), as perch.load_document. Errors: PE401, PE403, PE404 when the table is not declared, PE413, PE422.';
+comment on function perch.visit_document(text, text, text, text, boolean, text[], bigint[], bigint[]) is
+  'For DocumentStore: what it has to know of a document before it reads, or (to_write) writes it, in which case the document is locked as by perch.lock_document, and its row as every writer does. known_seqs and known_revisions: the positions at which the caller has the document, and what identifies them (null: only the numbers are compared), one for each of known_spaces. Returns who asks, whether the transaction has written, the declared fields, whether the document is there and its record shows its latest position, and either what came after the known position (after_seq) or the whole (after_seq null), as perch.load_document. Errors: PE401, PE403, PE404 when the table is not declared, PE413, PE422.';

@@ -7,7 +7,7 @@
 -- Lock order: the document (held already), its record, and last the counter of the space (docs/architecture.md, "The order of locks").
 create or replace function perch.write_document(
   app_id text, table_name text, record_id text, space_id text, after_seq bigint, update bytea, ends jsonb, client_id text,
-  data jsonb, size bigint, is_whole boolean
+  data jsonb, size bigint, is_whole boolean, after_revision bigint default null, revision bigint default null
 )
 returns bigint
 language plpgsql volatile
@@ -17,6 +17,7 @@ as $$
 declare
   author constant text := perch.current_user_id();
   may_write constant boolean := write_document.space_id = any (perch.writable_space_ids());
+  given bigint;
   role_before constant text := current_setting('role');
   is_new boolean;
   short jsonb;
@@ -37,6 +38,7 @@ declare
   ignored text;
 begin
   ignored := set_config('role', 'perch_worker', true);
+  given := coalesce(write_document.revision, perch.new_revision());
   if may_write is not true then
     perform perch.fail('PE403', 'this user may not write this space', jsonb_build_object('space_id', write_document.space_id));
   end if;
@@ -51,22 +53,23 @@ begin
      for no key update;
   is_new := coalesce(is_new, true);
   update perch.documents d
-     set head_seq = d.head_seq + 1, merged_seq = d.head_seq + 1, projected_seq = d.head_seq + 1,
+     set head_seq = d.head_seq + 1, merged_seq = d.head_seq + 1, projected_seq = d.head_seq + 1, revision = given,
          tail_count = d.tail_count + 1, tail_bytes = d.tail_bytes + octet_length(write_document.update), projection_bytes = write_document.size
    where d.space_id = write_document.space_id and d.app_id = write_document.app_id
      and d.table_name = write_document.table_name and d.record_id = write_document.record_id
-     and d.merged_seq = after_seq and d.life_seq <= after_seq and (is_whole or d.projected_seq = d.merged_seq and not is_new)
+     and d.merged_seq = after_seq and d.life_seq <= after_seq and d.revision = coalesce(after_revision, d.revision)
+     and (is_whole or d.projected_seq = d.merged_seq and not is_new)
   returning d.head_seq, d.created_by, d.tail_count % fold_every = 0 or d.tail_bytes / fold_bytes > (d.tail_bytes - octet_length(write_document.update)) / fold_bytes
        into placed, maker, is_long;
   if placed is null and is_whole then
     -- New, or again after a deletion; somebody else may be making it at the same time, then this waits for their commit.
     insert into perch.documents as d
       (space_id, app_id, table_name, record_id, head_seq, merged_seq, projected_seq, snapshot_seq, tail_from, life_seq,
-       tail_count, tail_bytes, projection_bytes, created_by)
+       tail_count, tail_bytes, projection_bytes, created_by, revision)
     select write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
            after_seq + 1, after_seq + 1, after_seq + 1, after_seq, after_seq, after_seq,
-           1, octet_length(write_document.update), write_document.size, author
-     where after_seq = coalesce((
+           1, octet_length(write_document.update), write_document.size, author, given
+     where coalesce(after_revision, 0) = 0 and after_seq = coalesce((
        select t.seq from perch.document_tombstones t
         where t.space_id = write_document.space_id and t.app_id = write_document.app_id
           and t.table_name = write_document.table_name and t.record_id = write_document.record_id), 0)
@@ -77,9 +80,9 @@ begin
     ignored := set_config('role', role_before, true);
     return null;
   end if;
-  insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, ends, user_id, client_id)
+  insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, ends, user_id, client_id, revision)
   values (write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
-          placed, write_document.update, write_document.ends, author, write_document.client_id);
+          placed, write_document.update, write_document.ends, author, write_document.client_id, given);
 
   -- Of the record's fields each is either in data (short) or in long_data (long, named in long_fields). The long ones are read, and
   -- written, only where one of them may have changed.
@@ -149,5 +152,5 @@ begin
 end
 $$;
 
-comment on function perch.write_document(text, text, text, text, bigint, bytea, jsonb, text, jsonb, bigint, boolean) is
-  'For DocumentStore, whose login is a member of perch_worker as well: appends a decoded update of the current user to a document that is at after_seq, and writes what it leads to into the record and the log: data, all fields (is_whole) or those the update changed; size: the bytes of the whole as JSON text. ends: as in perch.document_updates. Returns the update''s position; null, with nothing done, when the document is not at after_seq, or not all fields were given and the record is behind. Errors: PE403, PE413, 42501 when the login is no member of perch_worker.';
+comment on function perch.write_document(text, text, text, text, bigint, bytea, jsonb, text, jsonb, bigint, boolean, bigint, bigint) is
+  'For DocumentStore, whose login is a member of perch_worker as well: appends a decoded update of the current user to a document that is at after_seq, and writes what it leads to into the record and the log: data, all fields (is_whole) or those the update changed; size: the bytes of the whole as JSON text. ends: as in perch.document_updates. after_revision: what identifies after_seq (null: only the number is compared); revision: what is to identify the new position (default: drawn here). Returns the update''s position; null, with nothing done, when the document is not at after_seq, or not all fields were given and the record is behind. Errors: PE403, PE413, 42501 when the login is no member of perch_worker.';

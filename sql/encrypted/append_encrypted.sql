@@ -3,12 +3,18 @@
 -- The row of the document is locked from the first statement until commit, so that positions are in commit order without gaps.
 -- As in perch.append_updates this runs with the rights of the worker, and checks each author itself.
 --
--- A span that covers others replaces them, as the protocol has it: what was sent again, perhaps under a new key. One that only
--- overlaps is kept beside them. A snapshot counts only for what no span has; its authors hold the same operations, and send them as
--- spans when they join, so it goes when they have.
+-- Nobody here can read what is in a record: its header says what its sender claims. So a record takes nothing away but what its own author
+-- sent: a span replaces the spans of its author that it covers (what was sent again, perhaps under a new key), a snapshot those of its author
+-- that it claims to contain. Whatever else overlaps is kept beside it. A peer belongs to the user who first sent a span of it, and only their spans
+-- move its reach, by which readers and writers are told what is here. A snapshot counts for what no reach has; when
+-- the owners of its peers have sent all of that as spans, it goes.
+--
+-- Cost: of the spans that one record may cover, and of those that it may join to the reach, so many are looked at; what is left stays beside it, and the reach short
+-- of what is there: whoever has more sends it again, and brings it on.
 create or replace function perch.append_encrypted(
   space_id text, app_id text, table_name text, record_id text, life_seq bigint,
-  user_ids text[], writable boolean[], peer_ids bytea[], firsts bigint[], nexts bigint[], versions jsonb[], payloads bytea[]
+  user_ids text[], writable boolean[], peer_ids bytea[], firsts bigint[], nexts bigint[], versions jsonb[], payloads bytea[],
+  marks bytea[] default null
 )
 returns table (ordinal integer, seq bigint, error text)
 language plpgsql volatile
@@ -16,12 +22,16 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   max_bytes constant bigint := perch.setting('max_encrypted_bytes', 67108864);
-  max_steps constant integer := 1000;
+  -- Operations that a span may be beyond the reach of its peer.
+  max_beyond constant bigint := 16777216;
+  max_looks constant integer := 256;
   document perch.encrypted_documents;
   bytes bigint;
   freed bigint;
   record record;
   taken bigint;
+  peer perch.encrypted_reaches;
+  covered bigint[];
   reached bigint;
   further bigint;
 begin
@@ -46,117 +56,124 @@ begin
              when r.version is null and r.first < (document.ended ->> encode(r.peer_id, 'hex'))::bigint
                or r.version is not null and exists (
                  select from jsonb_each_text(r.version) v where v.value::bigint > 0 and document.ended ? v.key) then 'PE410'
+             -- A record decrypts in every document of its key; the header is signed, the document is not.
+             when exists (
+               select from perch.encrypted_records x
+                where x.space_id = document.space_id and x.mark = r.mark
+                  and (x.app_id, x.table_name, x.record_id)
+                      is distinct from (document.app_id, document.table_name, document.record_id)) then 'PE422'
            end as refusal
-      from unnest(user_ids, writable, peer_ids, firsts, nexts, versions, payloads) with ordinality
-             as r (user_id, may_write, peer_id, first, next, version, payload, ordinal)
+      from unnest(user_ids, writable, peer_ids, firsts, nexts, versions, payloads, marks) with ordinality
+             as r (user_id, may_write, peer_id, first, next, version, payload, mark, ordinal)
      order by r.ordinal
   loop
     ordinal := record.nth;
     seq := null;
     error := record.refusal;
-    if error is null and bytes + octet_length(record.payload) > max_bytes then
-      -- It may replace what is there.
-      select coalesce(sum(octet_length(x.payload)), 0) into freed from perch.encrypted_records x
-       where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
-         and x.record_id = document.record_id and x.peer_id = record.peer_id
-         and x.next > record.first and x.next <= record.next and x.first >= record.first;
-      if bytes - freed + octet_length(record.payload) > max_bytes then
-        error := 'PE413';
-      end if;
-    end if;
-    if error is not null then
-      return next;
-      continue;
-    end if;
-
-    if record.version is not null then
-      -- Nothing new in it: nothing to keep. An older snapshot it contains goes.
-      if exists (
-        select from jsonb_each_text(record.version) v
-          left join perch.encrypted_reaches x
-            on x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
-           and x.record_id = document.record_id and x.peer_id = decode(v.key, 'hex')
-         where v.value::bigint > coalesce(x.reach, 0))
-         and not exists (
-        select from perch.encrypted_records x
-         where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
-           and x.record_id = document.record_id and x.peer_id is null and x.version = record.version)
-      then
-        with gone as (
-          delete from perch.encrypted_records x
-           where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
-             and x.record_id = document.record_id and x.peer_id is null
-             and not exists (select from jsonb_each_text(x.version) v
-                              where v.value::bigint > coalesce((record.version ->> v.key)::bigint, 0))
-          returning octet_length(x.payload) as size)
-        select coalesce(sum(gone.size), 0) into freed from gone;
-        bytes := bytes - freed;
-        taken := taken + 1;
-        seq := taken;
-      end if;
-    elsif not exists (
-      select from perch.encrypted_records x
-       where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
-         and x.record_id = document.record_id and x.peer_id = record.peer_id
-         and x.next = record.next and x.first = record.first and x.payload = record.payload)
-    then
-      with gone as (
-        delete from perch.encrypted_records x
-         where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
-           and x.record_id = document.record_id and x.peer_id = record.peer_id
-           and x.next > record.first and x.next <= record.next and x.first >= record.first
-        returning octet_length(x.payload) as size)
-      select coalesce(sum(gone.size), 0) into freed from gone;
-      bytes := bytes - freed;
-      taken := taken + 1;
-      seq := taken;
-    end if;
-    if seq is null then
-      return next;
-      continue;
-    end if;
-    insert into perch.encrypted_records
-      (space_id, app_id, table_name, record_id, seq, peer_id, first, next, version, payload, user_id)
-    values (document.space_id, document.app_id, document.table_name, document.record_id, seq,
-            record.peer_id, record.first, record.next, record.version, record.payload, record.user_id);
-    bytes := bytes + octet_length(record.payload);
-    return next;
-
-    if record.version is null then
-      select x.reach into reached from perch.encrypted_reaches x
+    peer := null;
+    covered := '{}';
+    freed := 0;
+    if error is null and record.version is null then
+      select x.* into peer from perch.encrypted_reaches x
        where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
          and x.record_id = document.record_id and x.peer_id = record.peer_id;
-      reached := coalesce(reached, 0);
-      if record.first <= reached and record.next > reached then
-        -- On past it there may be spans that came before what they continue. Where there are too many to follow here, the reach stays
-        -- short of what is there: whoever has more sends it again, and brings it on.
-        further := record.next;
-        for step in 1 .. max_steps loop
-          reached := further;
-          select max(x.next) into further from perch.encrypted_records x
-           where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
-             and x.record_id = document.record_id and x.peer_id = record.peer_id
-             and x.next > reached and x.first <= reached;
-          exit when further is null;
-        end loop;
-        insert into perch.encrypted_reaches as x (space_id, app_id, table_name, record_id, peer_id, reach)
-        values (document.space_id, document.app_id, document.table_name, document.record_id, record.peer_id, reached)
-        on conflict on constraint encrypted_reaches_pkey do update set reach = excluded.reach;
-        with gone as (
-          delete from perch.encrypted_records s
-           where s.space_id = document.space_id and s.app_id = document.app_id and s.table_name = document.table_name
-             and s.record_id = document.record_id and s.peer_id is null
-             and not exists (
-               select from jsonb_each_text(s.version) v
-                 left join perch.encrypted_reaches x
-                   on x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
-                  and x.record_id = document.record_id and x.peer_id = decode(v.key, 'hex')
-                where v.value::bigint > coalesce(x.reach, 0))
-          returning octet_length(s.payload) as size)
-        select coalesce(sum(gone.size), 0) into freed from gone;
-        bytes := bytes - freed;
+      if record.next > coalesce(peer.reach, 0) + max_beyond then
+        error := 'PE422';
       end if;
+      select coalesce(array_agg(x.seq), '{}'), coalesce(sum(x.size), 0) into covered, freed
+        from (select y.seq, y.first, y.user_id, octet_length(y.payload) as size from perch.encrypted_records y
+               where y.space_id = document.space_id and y.app_id = document.app_id and y.table_name = document.table_name
+                 and y.record_id = document.record_id and y.peer_id = record.peer_id
+                 and y.next > record.first and y.next <= record.next
+               order by y.next limit max_looks) x
+       where x.first >= record.first and x.user_id = record.user_id;
+    elsif error is null then
+      select coalesce(array_agg(x.seq), '{}'), coalesce(sum(octet_length(x.payload)), 0) into covered, freed
+        from perch.encrypted_records x
+       where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
+         and x.record_id = document.record_id and x.peer_id is null and x.user_id = record.user_id
+         and not exists (select from jsonb_each_text(x.version) v
+                          where v.value::bigint > coalesce((record.version ->> v.key)::bigint, 0));
     end if;
+    if error is null and bytes - freed + octet_length(record.payload) > max_bytes then
+      error := 'PE413';
+    end if;
+    if error is not null
+       -- Nothing new in it: nothing to keep.
+       or case
+            when record.version is null then exists (
+              select from perch.encrypted_records x
+               where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
+                 and x.record_id = document.record_id and x.peer_id = record.peer_id
+                 and x.next = record.next and x.first = record.first and x.payload = record.payload)
+            else not exists (
+              select from jsonb_each_text(record.version) v
+                left join perch.encrypted_reaches x
+                  on x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
+                 and x.record_id = document.record_id and x.peer_id = decode(v.key, 'hex')
+               where v.value::bigint > coalesce(x.reach, 0))
+              or exists (
+              select from perch.encrypted_records x
+               where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
+                 and x.record_id = document.record_id and x.peer_id is null
+                 and x.version = record.version and x.user_id = record.user_id)
+          end
+    then
+      return next;
+      continue;
+    end if;
+
+    if covered <> '{}' then
+      delete from perch.encrypted_records x
+       where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
+         and x.record_id = document.record_id and x.seq = any (covered);
+    end if;
+    taken := taken + 1;
+    seq := taken;
+    insert into perch.encrypted_records
+      (space_id, app_id, table_name, record_id, seq, peer_id, first, next, version, payload, user_id, mark)
+    values (document.space_id, document.app_id, document.table_name, document.record_id, seq,
+            record.peer_id, record.first, record.next, record.version, record.payload, record.user_id, record.mark);
+    bytes := bytes - freed + octet_length(record.payload);
+    return next;
+    if record.version is not null or coalesce(peer.user_id, record.user_id) <> record.user_id then
+      continue;
+    end if;
+
+    reached := coalesce(peer.reach, 0);
+    if record.first <= reached and record.next > reached then
+      -- On past it there may be spans that came before what they continue.
+      further := record.next;
+      for step in 1 .. max_looks loop
+        reached := further;
+        select max(x.next) into further
+          from (select y.first, y.next, y.user_id from perch.encrypted_records y
+                 where y.space_id = document.space_id and y.app_id = document.app_id and y.table_name = document.table_name
+                   and y.record_id = document.record_id and y.peer_id = record.peer_id and y.next > reached
+                 order by y.next limit max_looks) x
+         where x.first <= reached and x.user_id = record.user_id;
+        exit when further is null;
+      end loop;
+    end if;
+    if peer.peer_id is not null and reached = peer.reach then
+      continue;
+    end if;
+    insert into perch.encrypted_reaches as x (space_id, app_id, table_name, record_id, peer_id, reach, user_id)
+    values (document.space_id, document.app_id, document.table_name, document.record_id, record.peer_id, reached, record.user_id)
+    on conflict on constraint encrypted_reaches_pkey do update set reach = excluded.reach;
+    with gone as (
+      delete from perch.encrypted_records s
+       where s.space_id = document.space_id and s.app_id = document.app_id and s.table_name = document.table_name
+         and s.record_id = document.record_id and s.peer_id is null
+         and not exists (
+           select from jsonb_each_text(s.version) v
+             left join perch.encrypted_reaches x
+               on x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
+              and x.record_id = document.record_id and x.peer_id = decode(v.key, 'hex')
+            where v.value::bigint > coalesce(x.reach, 0))
+      returning octet_length(s.payload) as size)
+    select coalesce(sum(gone.size), 0) into freed from gone;
+    bytes := bytes - freed;
   end loop;
 
   if taken > document.head_seq then
@@ -169,5 +186,5 @@ begin
 end
 $$;
 
-comment on function perch.append_encrypted(text, text, text, text, bigint, text[], boolean[], bytea[], bigint[], bigint[], jsonb[], bytea[]) is
-  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots. Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a life that has ended; PE413: the document would be over max_encrypted_bytes). Errors: PE404 when the table is not declared.';
+comment on function perch.append_encrypted(text, text, text, text, bigint, text[], boolean[], bytea[], bigint[], bigint[], jsonb[], bytea[], bytea[]) is
+  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots; marks: what identifies the ciphertext (its iv and tag). Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a life that has ended; PE413: the document would be over max_encrypted_bytes; PE422: the span is more than 16,777,216 operations beyond what the document has of its peer, or the ciphertext is one of another document of the space). Errors: PE404 when the table is not declared.';

@@ -23,6 +23,7 @@ begin
         select array_agg(x.peer_id) as peers, array_agg(x.reach) as reaches
           from perch.encrypted_reaches x
          where x.space_id = d.space_id and x.app_id = d.app_id and x.table_name = d.table_name and x.record_id = d.record_id
+           and x.reach > 0
       ) v on true
       left join lateral (
         select array_agg(x.payload order by x.seq) as records

@@ -3,6 +3,7 @@ export type {
   Author,
   CommitNotice,
   CommittedUpdates,
+  Ending,
   HeldDocument,
   Joined,
   LiveDocument,

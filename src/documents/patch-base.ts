@@ -14,6 +14,8 @@ export interface BaseRequest {
   /** The position the patch itself was given when it was pushed. */
   readonly seq: number;
   readonly baseSeq: number | null;
+  /** What identifies `baseSeq`, where its author said so and it was not compared when it was pushed. */
+  readonly baseRevision?: number | undefined;
   readonly userId: string;
   /** Pushes of the same transaction that are merged, but not in the tail yet. */
   readonly merged: readonly MergedPush[];
@@ -32,7 +34,7 @@ export interface BaseRequest {
  * wins, and what Loro clients wrote after it was pushed, while it waited here, is kept.
  */
 const sql = `
-  select d.life_seq, d.tail_from,
+  select d.life_seq, d.tail_from, d.merged_seq, perch.has_position(d, $5::bigint, $7::bigint) as leads_on,
          perch.document_version(k.space_id, k.app_id, k.table_name, k.record_id, at_seq => $5::bigint) as version,
          $5::bigint in (d.life_seq, d.tail_from) or exists (
            select from perch.document_updates u
@@ -54,6 +56,8 @@ const overtakenSql = `
 interface BaseRow {
   life_seq: number;
   tail_from: number;
+  merged_seq: number;
+  leads_on: boolean | null;
   version: Ends;
   was_read: boolean;
   pushed: Ends[];
@@ -64,17 +68,18 @@ interface BaseRow {
  * Errors: PE410 when the position is older than the retained tail, or of an earlier life of the document.
  */
 export async function patchBase(tx: Transaction, request: BaseRequest): Promise<PatchBase> {
-  const { key, seq, baseSeq, userId, merged } = request;
+  const { key, seq, baseSeq, baseRevision, userId, merged } = request;
   const address = [key.spaceId, key.appId, key.tableName, key.recordId];
   if (baseSeq === null) {
     if ((await tx.query(overtakenSql, [...address, seq])).length === 0) return "head";
-    const [row] = await tx.query<BaseRow>(sql, [...address, seq - 1, null]);
+    const [row] = await tx.query<BaseRow>(sql, [...address, seq - 1, null, null]);
     // Folded meanwhile: what came before and after it can no longer be told apart.
     if (!row || seq - 1 < row.tail_from) return "head";
     return { ends: union([row.version, ...row.pushed, ...endsOf(merged)]) };
   }
-  const [row] = await tx.query<BaseRow>(sql, [...address, baseSeq, userId]);
+  const [row] = await tx.query<BaseRow>(sql, [...address, baseSeq, userId, baseRevision ?? null]);
   if (!row) throw expired(key, baseSeq, null);
+  if (baseRevision !== undefined && row.leads_on === false) throw gone(key, baseSeq, row.merged_seq);
   if (baseSeq === row.life_seq) return { ends: {} };
   if (baseSeq < row.tail_from) throw expired(key, baseSeq, row.tail_from);
   if (row.was_read) return { ends: row.version };
@@ -97,6 +102,21 @@ function union(versions: readonly Ends[]): Ends {
 function expired(key: DocumentKey, baseSeq: number, oldestSeq: number | null): PerchError {
   return new PerchError("PE410", `base_seq ${baseSeq} is older than what is kept of this document; read it again`, {
     spaces: [{ space_id: key.spaceId, reason: "expired", oldest_seq: oldestSeq, latest_seq: null }],
+    base_seq: baseSeq,
+  });
+}
+
+function gone(key: DocumentKey, baseSeq: number, latestSeq: number): PerchError {
+  const why = "it was deleted, or the database went back to an earlier state; read it again";
+  return new PerchError("PE410", `the document has nothing of the kind at base_seq ${baseSeq}: ${why}`, {
+    spaces: [
+      {
+        space_id: key.spaceId,
+        reason: baseSeq > latestSeq ? "ahead" : "epoch",
+        oldest_seq: null,
+        latest_seq: latestSeq,
+      },
+    ],
     base_seq: baseSeq,
   });
 }

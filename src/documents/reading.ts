@@ -13,6 +13,8 @@ export interface Reader {
 
 export interface ReadDocument {
   readonly seq: number;
+  /** What identifies the position, for a patch that is based on it; null for an earlier one. */
+  readonly revision: number | null;
   readonly data: Record<string, unknown>;
 }
 
@@ -34,7 +36,7 @@ export async function readLiveDocument(
     // Other nodes may have written what the version has in it.
     if (seq === undefined || document.position < seq) await document.refresh();
     if (version === undefined || seq === undefined) return await document.project();
-    return await document.exclusive(async (held) => ({ seq, data: await held.projectAt(version) }));
+    return await document.exclusive(async (held) => ({ seq, revision: null, data: await held.projectAt(version) }));
   } finally {
     document.release();
   }

@@ -14,6 +14,8 @@ export interface Reader {
   offer(frames: readonly Buffer[]): boolean;
   /** The room is over for this reader; it must not come back by itself. */
   evict(reason: string): void;
+  /** The room begins anew for this reader: it joins again by itself, with what it has. */
+  rejoin(reason: string): void;
 }
 
 /** What a join asks for, after the token was verified and access was checked. */

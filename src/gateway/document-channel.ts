@@ -1,4 +1,4 @@
-import type { CommittedUpdates, Joined, LiveDocument, LiveDocuments } from "../documents/live.js";
+import type { CommittedUpdates, Ending, Joined, LiveDocument, LiveDocuments } from "../documents/live.js";
 import { PerchError } from "../errors.js";
 import { type Channel, type Entry, JoinRefused, type OpenChannel } from "./channel.js";
 import { updateFrames } from "./encode.js";
@@ -42,7 +42,10 @@ export function documentChannels(services: DocumentChannelServices): OpenChannel
           reader.deliver(framesFor(committed, reader));
           if (origin !== undefined) onDelivered(performance.now() - origin.at);
         },
-        ended: () => reader.evict("the document was deleted"),
+        ended: (why) => {
+          if (why === "deleted") reader.evict("the document was deleted");
+          else reader.rejoin("the database went back to an earlier state of the document: join again");
+        },
       });
     } catch (error) {
       document.release();
@@ -84,7 +87,7 @@ export function documentChannels(services: DocumentChannelServices): OpenChannel
 
 interface DocumentListener {
   committed(committed: CommittedUpdates): void;
-  ended(): void;
+  ended(why: Ending): void;
 }
 
 /** Joins at the version the client named; a version that does not decode is answered with the document's own. */

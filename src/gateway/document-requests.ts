@@ -40,12 +40,15 @@ export const documentAnswer = z.object({
   id: z.string(),
   /** The position that `data` shows. */
   seq: z.number(),
+  /** What identifies it, to be used as `base_revision` with `base_seq`; null for an earlier position. */
+  revision: z.number().nullable(),
   data: z.record(z.string(), z.unknown()),
 });
 
 export const patchBody = z.strictObject({
   patch: z.record(z.string(), z.unknown()),
   base_seq: z.int().nonnegative().nullish(),
+  base_revision: z.int().nonnegative().nullish(),
   client_id: z.string().nullish(),
   op_id: z.string().nullish(),
 });
@@ -116,7 +119,7 @@ const currentSql = `
   with asked as (select coalesce($4, perch.personal_space_id(perch.current_user_id())) as space_id)
   select a.space_id, a.space_id = any (perch.current_space_ids()) as may_read,
          exists (select from perch.document_tables t where t.app_id = $1 and t.table_name = $2) as declared,
-         d.merged_seq, d.projected_seq = d.merged_seq as is_current,
+         d.merged_seq, d.revision, d.projected_seq = d.merged_seq as is_current,
          case when d.projected_seq = d.merged_seq then r.data::text end as data
     from asked a
     left join perch.documents d
@@ -129,13 +132,15 @@ interface CurrentRow {
   may_read: boolean;
   declared: boolean;
   merged_seq: number | null;
+  revision: number | null;
   data: string | null;
 }
 
 const argumentOf = (name: string, cast = "") => `${name} => ($5::jsonb ->> '${name}')${cast}`;
 const patchSql = `
   select perch.patch_document(app_id => $1, table_name => $2, record_id => $3, space_id => $4, patch => $5::jsonb -> 'patch',
-           ${argumentOf("base_seq", "::bigint")}, ${argumentOf("client_id")}, ${argumentOf("op_id")}) as seq,
+           ${argumentOf("base_seq", "::bigint")}, ${argumentOf("base_revision", "::bigint")},
+           ${argumentOf("client_id")}, ${argumentOf("op_id")}) as seq,
          coalesce($4, perch.personal_space_id(perch.current_user_id())) as space_id`;
 
 const stamp = (column: string) =>
@@ -173,14 +178,16 @@ export function createDocumentRequests({
   async function read(identity: Identity, parts: DocumentParts, seq: number | undefined): Promise<string> {
     const { appId, tableName, recordId } = parts;
     const current = await onBehalf.read(identity, (tx) => lookAt(tx, parts));
-    const answer = (at: number, data: string) =>
-      `${JSON.stringify({ space_id: current.space_id, app_id: appId, table: tableName, id: recordId, seq: at }).slice(0, -1)},"data":${data}}`;
+    const answer = (at: number, revision: number | null, data: string) => {
+      const address = { space_id: current.space_id, app_id: appId, table: tableName, id: recordId };
+      return `${JSON.stringify({ ...address, seq: at, revision }).slice(0, -1)},"data":${data}}`;
+    };
     if (current.data !== null && (seq === undefined || seq === current.merged_seq)) {
-      return answer(current.merged_seq ?? 0, current.data);
+      return answer(current.merged_seq ?? 0, current.revision, current.data);
     }
     const db = shares.of(identity.userId);
     const document = await readLiveDocument({ db, live }, identity, { ...parts, spaceId: current.space_id }, seq);
-    return answer(document.seq, JSON.stringify(document.data));
+    return answer(document.seq, document.revision, JSON.stringify(document.data));
   }
 
   async function lookAt(tx: Queryable, { spaceId, appId, tableName, recordId }: DocumentParts): Promise<CurrentRow> {

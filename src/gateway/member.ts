@@ -280,6 +280,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     deliver: delivery.deliver,
     offer: delivery.offer,
     evict: (reason) => dismiss(roomErrorCode.evicted, reason),
+    rejoin: (reason) => dismiss(roomErrorCode.rejoinSuggested, reason),
     dismiss,
     close,
   };

@@ -25,6 +25,11 @@ export function addDocumentFigures(metrics: Metrics, live: { stats(): LiveStats 
     "How long the ring of a commit took to come back through the database, or is on its way by now.",
     () => seconds(stats().notifyLagMs),
   );
+  metrics.total(
+    "perch_broken_tails_total",
+    "Documents whose stored updates did not hold together: opened at the last position that holds, the rest merged anew or set aside.",
+    () => stats().brokenTails,
+  );
 }
 
 /** Adds how the connections to the database are used. */

@@ -87,7 +87,12 @@ export function createErrands({ what, concurrency, log, contention, takes }: Err
     },
     working: (id) => working.has(id),
     resting: (id) => (resting.get(id)?.until ?? 0) > Date.now(),
-    counts: () => ({ working: working.size, held: Math.max(0, working.size - atWork), resting: resting.size }),
+    counts() {
+      // What is not tried again when its rest is over was deleted, or done by others.
+      const before = Date.now() - longestRestMs;
+      for (const [id, { until }] of resting) if (until < before && !working.has(id)) resting.delete(id);
+      return { working: working.size, held: Math.max(0, working.size - atWork), resting: resting.size };
+    },
     async settled() {
       closing = true;
       while (working.size > 0) await Promise.all(working.values());

@@ -228,6 +228,7 @@ async function mergeSome(
   const address = [key.spaceId, key.appId, key.tableName, key.recordId];
   let begun = false;
   let committed = false;
+  await held.load();
   try {
     const done = await db.transaction(async (tx) => {
       const items = await tx.query<Item>(claimSql, [...address, maxItems, String(lockTimeoutMs)]);

@@ -27,12 +27,14 @@ const projectSql = `
   select p.*
     from patience
    cross join lateral perch.project_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, seq => $5,
-                                             data => $6::jsonb, size => case when patience.set is not null then $7::bigint end) p`;
+                                             data => $6::jsonb, size => case when patience.set is not null then $7::bigint end,
+                                             revision => $9) p`;
 
 const foldSql = `
   with patience as materialized (select set_config('lock_timeout', $7, true) as set)
   select perch.fold_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, snapshot => $5,
-                             seq => case when patience.set is not null then $6::bigint end, version => $8) as folded
+                             seq => case when patience.set is not null then $6::bigint end, version => $8,
+                             revision => $9) as folded
     from patience`;
 
 /**
@@ -45,7 +47,7 @@ export async function projectDocument(
   document: LiveDocument,
   taken: () => void = () => undefined,
 ): Promise<void> {
-  const { data, seq } = await document.project(taken);
+  const { data, seq, revision } = await document.project(taken);
   const json = JSON.stringify(data);
   const size = Buffer.byteLength(json);
   // Every projection takes the counter of its space until its commit. Side by side they would wait for each other there, while they hold
@@ -53,13 +55,13 @@ export async function projectDocument(
   const [row] = await turns.take(document.key.spaceId, async () => {
     const unlock = document.locked();
     try {
-      const params = [...address(document.key), seq, json, size, String(lockTimeoutMs)];
+      const params = [...address(document.key), seq, json, size, String(lockTimeoutMs), revision];
       return await db.query<ProjectedRow>(projectSql, params, { prepare: true });
     } finally {
       unlock();
     }
   });
-  // Deleted meanwhile.
+  // Deleted meanwhile, or the database went back: if it is still to be projected, it is on the queue.
   if (!row) return;
   document.projected(size, { updates: row.tail_count, bytes: row.tail_bytes });
   if (!shouldFold({ count: row.tail_count, bytes: row.tail_bytes }, document.snapshotBytes, settings)) return;
@@ -72,13 +74,14 @@ export async function projectDocument(
 
 /** Stores a snapshot that covers the present position. Out: false when somebody else has stored a newer one. */
 export async function foldDocument(db: Queryable, document: LiveDocument): Promise<boolean> {
-  const { snapshot, version, seq } = await document.snapshot();
+  const { snapshot, version, seq, revision } = await document.snapshot();
   const [row] = await db.query<{ folded: boolean }>(foldSql, [
     ...address(document.key),
     snapshot,
     seq,
     String(foldLockTimeoutMs),
     version,
+    revision,
   ]);
   const folded = row?.folded ?? false;
   if (folded) document.folded();

@@ -4,6 +4,7 @@ import { MessageType } from "loro-protocol";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Database } from "../../src/database/types.js";
 import type { LiveDocuments } from "../../src/documents/live.js";
+import { rememberDocument, storedText } from "../documents/live/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
 import {
   cleanup,
@@ -145,6 +146,36 @@ describe("an official client", () => {
     expect(reader.doc.getMap("undeclared").toJSON()).toEqual({});
     typed(reader.doc, " still");
     await until(() => writer.doc.toJSON().body.includes("still"));
+  });
+
+  it("brings back what a database that went back has lost, also where others have got its positions since", async () => {
+    for (const others of [false, true]) {
+      const [node, elsewhere] = [await startNode(database), await startNode(database)];
+      const roomId = newRoom();
+      const key = { spaceId: "team", appId: "app", tableName: "notes", recordId: roomId.split("/")[3] ?? "" };
+      const [writer, reader] = [await member(node, roomId, "ada"), await member(node, roomId, "bob")];
+      const bodies = () => [writer.body(), reader.body()];
+      typed(writer.doc, "kept");
+      await until(() => reader.body() === "kept");
+      const goBack = await rememberDocument(database.db, key);
+      for (const letter of "lost") typed(writer.doc, letter);
+      await until(() => reader.body() === "keptlost");
+      await goBack();
+      if (others) {
+        const other = await member(elsewhere, roomId, "bob");
+        for (const letter of "new!") typed(other.doc, letter);
+        await until(async () => (await storedText(database.db, key)) === "keptnew!");
+      }
+      typed(writer.doc, ".");
+      await until(
+        () =>
+          bodies().every(
+            (body) => body === bodies()[0] && body.includes("lost.") && body.includes(others ? "new!" : "kept"),
+          ),
+        20_000,
+      );
+      expect(await storedText(database.db, key)).toBe(writer.body());
+    }
   });
 
   it("is evicted when its document is deleted, and does not bring the old content back", async () => {

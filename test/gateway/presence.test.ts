@@ -171,6 +171,7 @@ describe("a presence room", () => {
         return it.open;
       },
       evict: () => undefined,
+      rejoin: () => undefined,
     };
     return it;
   }

@@ -181,7 +181,7 @@ function appendedBy({ key }: AppendEntry, result: EntryResult | undefined): Appe
   return seqs.slice(-1).map((seq) => ({ key, seq }));
 }
 
-const mayHaveAppended = ({ key, afterSeq, updates }: AppendEntry): Appended => ({
+const mayHaveAppended = ({ key, after, updates }: AppendEntry): Appended => ({
   key,
-  seq: afterSeq + updates.length,
+  seq: after.seq + updates.length,
 });

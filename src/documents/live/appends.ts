@@ -1,8 +1,8 @@
 import { isPerchErrorCode, PerchError } from "../../errors.js";
 import type { Appendable, Appender, Batch } from "./appender.js";
 import { authorName, writableFor } from "./authors.js";
-import { type Append, type DocumentState, discard, ended, putBack } from "./state.js";
-import type { AppendedUpdate, EntryResult } from "./stored.js";
+import { type Append, type DocumentState, discard, putBack } from "./state.js";
+import { type AppendedUpdate, type EntryResult, newRevision } from "./stored.js";
 
 /** Of one document, in one transaction. */
 const maxBatchUpdates = 500;
@@ -29,7 +29,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
 
   function stage(append: Append): void {
     if (append.known && state.ready.length === 0 && !state.storing) {
-      append.resolve({ seq: state.position });
+      append.resolve({ seq: state.at.seq });
       return;
     }
     state.ready.push(append);
@@ -41,7 +41,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
    * stand on the refused one, be stored without what it depends on. Of one author all are let in, or none.
    */
   function takeBatch(): Batch | undefined {
-    if (state.storing || state.busy || state.locked) return undefined;
+    if (state.storing || state.busy || state.locked > 0) return undefined;
     const appends: Append[] = [];
     const updates: AppendedUpdate[] = [];
     let bytes = 0;
@@ -66,12 +66,12 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     state.ready = state.ready.slice(appends.length);
     if (updates.length === 0) {
       // All of them were known, and what they may stand on has been committed. What waited for them to be gone can begin.
-      for (const append of appends) append.resolve({ seq: state.position });
+      for (const append of appends) append.resolve({ seq: state.at.seq });
       state.pump();
       return undefined;
     }
     state.storing = true;
-    const entry = { key: state.key, afterSeq: state.position, updates };
+    const entry = { key: state.key, after: state.at, revision: newRevision(), updates };
     return { entry, appends, bytes, rings: state.rings.begin(), asking: parts.takeAsking() };
   }
 
@@ -96,8 +96,8 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
   }
 
   async function stored(batch: Batch, result: EntryResult): Promise<void> {
-    const { accepted, refused, again, over, partly } = sorted(batch, result);
-    if (over) return end(batch);
+    const { accepted, refused, again, isStale, partly } = sorted(batch, result);
+    if (isStale) return stale(batch);
     for (const { append, code } of refused) {
       trusted.delete(authorName(append.author, spaceId));
       append.reject(refusal(code));
@@ -105,11 +105,11 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     // What is tried again must not be found in the copy: it would be taken for known, and acknowledged.
     if (refused.length > 0 || again.length > 0) discard(state);
     const last = accepted.at(-1);
-    const complete = last !== undefined && !result.anew && !partly;
+    const complete = last !== undefined && !partly;
     for (const { append } of accepted) trusted.add(authorName(append.author, spaceId));
     if (complete) {
       await deliver(result, accepted);
-      state.position = last.seq;
+      state.at = { seq: last.seq, revision: batch.entry.revision };
       state.rings.committed(last.seq);
     } else if (last) {
       state.content.unload();
@@ -121,10 +121,10 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     for (const append of batch.appends) {
       if (!append.known) continue;
       if (refused.length > 0) putBack(state.waiting, [append]);
-      else append.resolve({ seq: state.position });
+      else append.resolve({ seq: state.at.seq });
     }
     if (complete) {
-      state.rings.end(batch.rings, state.position);
+      state.rings.end(batch.rings, state.at.seq);
       for (const asked of batch.asking) asked();
       state.moved(true);
     } else {
@@ -150,13 +150,17 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     }
   }
 
-  /** The document was deleted under the hands of its writers. */
-  function end(batch: Batch): void {
-    for (const append of batch.appends) append.reject(ended());
+  /**
+   * The database does not have what these build on, or not for certain. What became of it is told by the load that follows: it ends the document for
+   * its writers and readers, and these with it, or has them tried again.
+   */
+  function stale(batch: Batch): void {
+    putBack(state.waiting, batch.appends);
+    discard(state);
     state.rings.failed(batch.rings);
     parts.giveAsking(batch.asking);
     state.storing = false;
-    state.endLife();
+    state.behind = true;
     state.pump();
   }
 
@@ -164,7 +168,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     const accepted: Accepted[] = [];
     const refused: Refused[] = [];
     const again: Append[] = [];
-    let over = false;
+    let isStale = false;
     let partly = false;
     let at = 0;
     for (const append of batch.appends) {
@@ -174,8 +178,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
       const seqs = own.flatMap((result) => ("seq" in result ? [result.seq] : []));
       const code = own.flatMap((result) => ("refused" in result ? [result.refused] : []))[0];
       const seq = seqs.at(-1);
-      // A position that is not beyond ours was given out by a database that has gone back to an earlier state.
-      if (code === "PE410" || (seq !== undefined && seq <= batch.entry.afterSeq)) over = true;
+      if (code === "PE410") isStale = true;
       if (code === undefined && seq !== undefined) accepted.push({ append, seqs, seq });
       else if (code === undefined && own.some((result) => "again" in result)) again.push(append);
       else {
@@ -183,7 +186,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
         if (seq !== undefined) partly = true;
       }
     }
-    return { accepted, refused, again, over, partly };
+    return { accepted, refused, again, isStale, partly };
   }
 
   const appends: Appends = { stage, takeBatch, giveBack, failed, stored };

@@ -5,6 +5,7 @@ import type { ServerPeers } from "../server-peers.js";
 import type { Appender } from "./appender.js";
 import { createAppends } from "./appends.js";
 import type { Backfills, Exported } from "./backfills.js";
+import type { BrokenTail } from "./broken-tail.js";
 import type { Budgets } from "./budgets.js";
 import { createContent, isLost } from "./content.js";
 import { createHold } from "./hold.js";
@@ -15,8 +16,9 @@ import { type Asking, createNews } from "./news.js";
 import type { Refresher } from "./refresher.js";
 import { createRings } from "./rings.js";
 import { type DocumentState, discard, ended } from "./state.js";
+import type { Position } from "./stored.js";
 import { createSubscribers } from "./subscribers.js";
-import type { CommitNotice, HeldDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
+import type { CommitNotice, Ending, HeldDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
 import type { Warmable, Warming } from "./warming.js";
 
 /*
@@ -39,8 +41,12 @@ import type { Warmable, Warming } from "./warming.js";
  * is visible, every update below it is, and none can appear there later. Position moves only by reads that are complete above it:
  * load and news read head and updates in one statement, and an append is told what lies between p and its own positions while
  * it holds that lock. One of them at a time is under way (`storing`, `busy`), so their results cannot overtake each other. A ring
- * that comes during a read is kept until its end and compared with the position reached. One that comes before a join does not matter:
- * the join is answered at `position`, and its listener is given all that follows. Should a ring be lost, a poll compares positions.
+ * that comes during a read is kept until its end and compared with the position reached. Where nobody reads the document, the highest ring is
+ * noted, also while it is being opened: a join reads what is new first. Should a ring be lost, a poll compares positions.
+ *
+ * A position has a revision, since numbers alone do not identify it: see `perch.has_position`. Where the database does not lead on from the
+ * position (the document was deleted; the database went back; it is so far behind that this cannot be told), the load that follows
+ * ends the document for its readers and writers. They join again, and bring what the database lacks.
  *
  * None of this needs a copy. A document that was opened and read but never loaded has a position like any other: news and appends of
  * others move it and go to the readers, and only what builds on the content has the copy loaded first. What was read is kept until then,
@@ -74,6 +80,7 @@ export interface DocumentParts {
   warn(message: string, error: unknown, document: string): void;
   committed(document: Document, notice: CommitNotice): void;
   unexplained(key: DocumentKey): void;
+  broken(tail: BrokenTail, document: string): void;
   /** The ring of an own commit came after so long. */
   rang(lagMs: number): void;
   /** The last reference was given back. */
@@ -117,21 +124,21 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     subscribers: createSubscribers((error) => warn("a reader of committed updates threw", error)),
     rings: createRings(() => parts.unexplained(key), parts.rang),
     waiting: [],
-    position: 0,
+    at: { seq: 0, revision: 0 },
     life: 0,
     ready: [],
     importing: 0,
     storing: false,
-    locked: false,
+    locked: 0,
     busy: false,
     behind: false,
     pump,
     endLife,
-    moved: (own) => parts.committed(document, { own, seq: state.position }),
+    moved: (own) => parts.committed(document, { own, seq: state.at.seq }),
   };
   const { content, subscribers, rings, waiting } = state;
   const news = createNews(state, parts.refresher);
-  const loader = createLoader(state, { db, news });
+  const loader = createLoader(state, { db, news, broken: (tail) => parts.broken(tail, id) });
   const appends = createAppends(state, {
     appender: parts.appender,
     takeAsking: news.takeAsking,
@@ -193,13 +200,14 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     waiting.splice(0, waiting.length, ...waiting.filter((task) => task.kind === "section"));
   }
 
-  /** The life that readers and writers know is over: they have to begin anew. */
-  function endLife(): void {
+  /** What readers and writers know of the document is not what the database has: they have to begin anew. */
+  function endLife(why: Ending): void {
     state.life++;
+    rings.forget();
     loader.forgetLife();
     discard(state);
     refuseAppends(ended());
-    subscribers.end();
+    subscribers.end(why);
   }
 
   function exclusive<T>(work: (held: HeldDocument) => Promise<T>): Promise<T> {
@@ -217,32 +225,35 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   async function ask<T extends object>(
     call: () => Promise<T>,
     asked: () => void = () => undefined,
-  ): Promise<T & { seq: number }> {
-    const { seq, answer } = await exclusive(async () => {
+  ): Promise<T & Position> {
+    const { at, answer } = await exclusive(async () => {
       await hold.withCopy(() => Promise.resolve());
       asked();
-      return { seq: state.position, answer: outcome(call()) };
+      return { at: state.at, answer: outcome(call()) };
     });
     const { value, error } = await answer;
-    if (value) return { ...value, seq };
+    if (value) return { ...value, ...at };
     if (!isLost(error)) throw error;
     return exclusive(async () => {
       asked();
-      return { ...(await hold.withCopy(call)), seq: state.position };
+      return { ...(await hold.withCopy(call)), ...state.at };
     });
   }
 
-  function join(version: Uint8Array, listener: UpdateListener, onEnded?: () => void): Promise<Joined> {
+  function join(version: Uint8Array, listener: UpdateListener, onEnded?: (why: Ending) => void): Promise<Joined> {
     // An empty version vector is one zero byte.
     const theirs = version.byteLength === 0 ? Uint8Array.of(0) : version;
     const subscribed = (exported: Exported): Joined => {
       const leave = subscribers.add(listener, onEnded);
       if (!content.loaded) parts.warming.wake(document);
-      return { ...exported, seq: state.position, leave };
+      return { ...exported, seq: state.at.seq, leave };
     };
-    const atHand = closed || intake.appending > 0 ? undefined : hold.atHand(theirs);
+    const atHand = closed || intake.appending > 0 || rings.unread(state.at.seq) ? undefined : hold.atHand(theirs);
     if (atHand) return Promise.resolve(subscribed(atHand));
-    return exclusive(async () => subscribed(await hold.exportFrom(theirs)));
+    return exclusive(async () => {
+      if (rings.unread(state.at.seq)) await hold.catchUp();
+      return subscribed(await hold.exportFrom(theirs));
+    });
   }
 
   function refresh(): Promise<void> {
@@ -257,7 +268,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     id,
     key,
     get position() {
-      return state.position;
+      return state.at.seq;
     },
     get projectionBytes() {
       return loader.sizes.projection;
@@ -299,7 +310,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     refresh,
     exclusive,
     ring(seq) {
-      rings.ring(seq, state.position, state.storing || state.busy, subscribers.size > 0);
+      rings.ring(seq, state.at.seq, state.storing || state.busy, subscribers.size > 0);
       pump();
     },
     reload() {
@@ -328,10 +339,13 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       return made;
     },
     locked() {
-      state.locked = true;
+      let isLocked = true;
+      state.locked++;
       const unlock = () => {
         clearTimeout(expired);
-        state.locked = false;
+        if (!isLocked) return;
+        isLocked = false;
+        state.locked--;
         pump();
       };
       const expired = setTimeout(unlock, longestLockMs);

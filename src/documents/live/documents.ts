@@ -45,11 +45,14 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
   const warming = createWarming(engine.stats().threads);
   const documents = new Map<string, Document>();
   const opening = new Map<string, Promise<Document>>();
+  /** Of those, the highest ring that came meanwhile. */
+  const heard = new Map<string, number>();
   /** Without a reference, longest unused first, and since when. */
   const unused = new Map<Document, number>();
   const committedListeners = new Set<(document: LiveDocument, notice: CommitNotice) => void>();
   const unexplainedListeners = new Set<(key: DocumentKey) => void>();
   let notifyLagMs: number | undefined;
+  let brokenTails = 0;
   let closing: Promise<void> | undefined;
 
   const warn = (message: string, error: unknown, document?: string) => log?.warn({ err: error, document }, message);
@@ -79,12 +82,26 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
       rang: (lagMs) => {
         notifyLagMs = lagMs;
       },
+      broken: ({ after, updates, error }, name) => {
+        brokenTails++;
+        const details = { err: error, document: name, position: after, updates };
+        log?.warn(
+          details,
+          "the tail of a document did not hold together; what is behind the position is merged anew, or set aside",
+        );
+      },
       unexplained: (unexplained) => tell(unexplainedListeners, unexplained),
       released,
     });
-    await document.begin();
-    documents.set(id, document);
-    return document;
+    try {
+      await document.begin();
+      documents.set(id, document);
+      const beyond = heard.get(id);
+      if (beyond !== undefined) document.ring(beyond);
+      return document;
+    } finally {
+      heard.delete(id);
+    }
   }
 
   function released(document: Document): void {
@@ -160,8 +177,10 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
     peek: (key) => documents.get(documentId(key)),
     ring(key, seq) {
       const document = documents.get(documentId(key));
-      if (document) document.ring(seq);
-      else tell(unexplainedListeners, key);
+      if (document) return document.ring(seq);
+      const id = documentId(key);
+      if (opening.has(id)) heard.set(id, Math.max(seq, heard.get(id) ?? 0));
+      tell(unexplainedListeners, key);
     },
     onUnexplained(listener) {
       unexplainedListeners.add(listener);
@@ -182,7 +201,7 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
         if (document.key.appId === appId && document.key.tableName === tableName) document.reload();
       }
     },
-    stats: () => statsOf([...documents.values()], notifyLagMs),
+    stats: () => ({ ...statsOf([...documents.values()], notifyLagMs), brokenTails }),
     close() {
       closing ??= close();
       return closing;
@@ -190,7 +209,7 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
   };
 }
 
-function statsOf(all: readonly Document[], notifyLagMs: number | undefined): LiveStats {
+function statsOf(all: readonly Document[], notifyLagMs: number | undefined): Omit<LiveStats, "brokenTails"> {
   const sum = (of: (document: Document) => number) => all.reduce((total, document) => total + of(document), 0);
   const now = performance.now();
   const lags = all.flatMap(({ awaitsRingSince }) => (awaitsRingSince === undefined ? [] : [now - awaitsRingSince]));

@@ -8,7 +8,7 @@ import { fromStored } from "./from-stored.js";
 import type { Loader } from "./loader.js";
 import type { DocumentNews } from "./news.js";
 import type { DocumentState } from "./state.js";
-import { continues, readDocument, readNews } from "./stored.js";
+import { readDocument, readNews } from "./stored.js";
 import type { HeldDocument, MergeSession } from "./types.js";
 import { isPacked, unpacked } from "./unpack.js";
 
@@ -30,6 +30,8 @@ export interface Hold extends HeldDocument {
    * document.ts.
    */
   atHand(version: Uint8Array): Exported | undefined;
+  /** Reads what others appended, and gives it to the readers. */
+  catchUp(): Promise<void>;
   /** What a reader at a version (encoded) lacks of the present state. Errors: PE422 for a version that does not decode. */
   exportFrom(version: Uint8Array): Promise<Exported>;
 }
@@ -57,7 +59,7 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
     return retrying(loader.load, use);
   }
 
-  const at = () => ({ id, position: state.position, life: state.life });
+  const at = () => ({ id, position: state.at.seq, life: state.life });
 
   /** The same state is the same for everybody who knows nothing: kept for the others who come. */
   function keeping(version: Uint8Array, exported: Exported | undefined): Exported | undefined {
@@ -98,22 +100,38 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
   /** Brings the copy to what the transaction sees: what others committed meanwhile. */
   async function follow(tx: Queryable, loadWithin: () => Promise<void>): Promise<void> {
     if (!content.loaded || state.behind) return loadWithin();
-    const [latest] = await readNews(tx, [{ key, afterSeq: state.position }]);
-    if (!latest || !continues(latest, state.position)) return loadWithin();
+    const [latest] = await readNews(tx, [{ key, after: state.at }]);
+    if (!latest?.leadsOn) return loadWithin();
     await content.follow(latest.updates.map((update) => update.payload));
   }
 
+  async function catchUp(own: boolean): Promise<void> {
+    const before = state.at.seq;
+    const heard = state.rings.begin();
+    try {
+      const [latest] = await readNews(db, [{ key, after: state.at }]);
+      if (latest) await news.take(latest);
+    } catch (error) {
+      state.rings.failed(heard);
+      throw error;
+    }
+    state.rings.end(heard, state.at.seq);
+    if (state.at.seq > before) state.moved(own);
+  }
+
   async function redeclared(tx: Queryable): Promise<boolean> {
-    return content.differs((await readDocument(tx, key, state.position)).schema.fields);
+    return content.differs((await readDocument(tx, key, state.at)).schema.fields);
   }
 
   return {
     withCopy,
     atHand,
     exportFrom,
+    catchUp: () => catchUp(false),
     get position() {
-      return state.position;
+      return state.at.seq;
     },
+    load: () => withCopy(() => Promise.resolve()),
     async projectAt(version) {
       const { data } = await withCopy(() => content.call("projectAt", [version]));
       return data;
@@ -165,16 +183,11 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
         return;
       }
       parts.peers.give(id, used);
-      const before = state.position;
-      try {
-        const [latest] = await readNews(db, [{ key, afterSeq: before }]);
-        if (latest) await news.take(latest);
-      } catch (error) {
+      await catchUp(true).catch((error: unknown) => {
         // It is committed all the same; readers get it by the next refresh.
         content.unload();
         throw error;
-      }
-      if (state.position > before) state.moved(true);
+      });
     },
   };
 }

@@ -1,4 +1,5 @@
 import type { Queryable } from "../../database/types.js";
+import { type BrokenTail, holding, isBroken, setTailAside } from "./broken-tail.js";
 import type { DocumentNews } from "./news.js";
 import { remembered } from "./rings.js";
 import type { DocumentState } from "./state.js";
@@ -9,8 +10,8 @@ export interface Loader {
   /** Bytes of the last known projection and snapshot, and what is behind that. */
   readonly sizes: { projection: number; snapshot: number; tail: Tail };
   /**
-   * Reads what is committed, and gives readers what they lack; nothing else may be under way. A document that was deleted meanwhile
-   * begins a new life, of which the readers of the old one get nothing.
+   * Reads what is committed, and gives readers what they lack; nothing else may be under way. Where that does not lead on from what they
+   * have, they get nothing of it: the document ends for them, and they have to join again.
    */
   read(): Promise<VersionedDocument>;
   /** What was read, as long as it is all there is up to the document's position and no copy was made of it. */
@@ -27,68 +28,98 @@ export interface Loader {
   forgetLife(): void;
 }
 
-export function createLoader(state: DocumentState, { db, news }: { db: Queryable; news: DocumentNews }): Loader {
+export interface LoaderParts {
+  readonly db: Queryable;
+  readonly news: DocumentNews;
+  /** The document's tail did not hold together, and was mended. */
+  broken(tail: BrokenTail): void;
+}
+
+/** Others may write to the document, and break it, while it is mended. */
+const maxMendings = 3;
+
+export function createLoader(state: DocumentState, { db, news, broken }: LoaderParts): Loader {
   const { key, content, subscribers, rings } = state;
   const sizes = { projection: 0, snapshot: 0, tail: { updates: 0, bytes: 0 } };
-  let lifeSeq: number | undefined;
+  /** Whether the readers were given anything of this life. */
+  let begun = false;
   let kept: VersionedDocument | undefined;
 
   async function read(): Promise<VersionedDocument> {
+    const heard = rings.begin();
+    try {
+      return await readOn(heard);
+    } catch (error) {
+      rings.failed(heard);
+      throw error;
+    }
+  }
+
+  async function readOn(heard: readonly number[]): Promise<VersionedDocument> {
     kept = undefined;
     const stored = await readDocument(db, key);
-    if (lifeSeq !== undefined && (stored.lifeSeq !== lifeSeq || stored.headSeq < state.position)) state.endLife();
+    // Where the document has moved, readers are given what they lack, if it still leads on from what they have.
+    const lacking = begun && !isAtHead(stored) ? await readDocument(db, key, state.at) : undefined;
+    if (lacking && !lacking.leadsOn) state.endLife(lacking.lifeSeq > state.at.seq ? "deleted" : "moved");
     // Whatever copy there is lacks what readers are about to be given.
     content.unload();
     sizes.projection = stored.projectionBytes;
     sizes.snapshot = stored.snapshot?.byteLength ?? 0;
     sizes.tail = tailOf(stored);
-    const before = state.position;
-    if (lifeSeq === undefined) {
-      lifeSeq = stored.lifeSeq;
-      state.position = stored.headSeq;
-    } else await deliverSince(stored);
+    const before = state.at.seq;
+    if (begun && lacking) deliver(lacking, stored.headSeq);
+    begun = true;
+    state.at = { seq: stored.headSeq, revision: stored.headRevision };
     kept = stored;
     state.behind = false;
     for (const { seq } of stored.updates.slice(-remembered)) rings.saw(seq);
-    rings.end(rings.begin(), state.position);
+    rings.end(heard, state.at.seq);
     for (const asked of news.takeAsking()) asked();
-    if (state.position > before && subscribers.size > 0) state.moved(false);
+    if (state.at.seq > before && subscribers.size > 0) state.moved(false);
     return stored;
   }
 
   function unused(): VersionedDocument | undefined {
-    if (kept?.headSeq !== state.position) kept = undefined;
+    if (kept && !isAtHead(kept)) kept = undefined;
     return state.behind ? undefined : kept;
   }
 
+  /** A tail that does not hold together is mended first: by this process or, where it comes too late for that, by another. */
   async function load(): Promise<void> {
-    const stored = unused() ?? (await read());
-    // If this fails, the bytes may be what is wrong.
-    await content.load(stored).finally(() => {
+    for (let attempt = 1; ; attempt++) {
+      const stored = unused() ?? (await read());
       kept = undefined;
-    });
+      try {
+        return await content.load(stored);
+      } catch (error) {
+        if (!isBroken(error) || attempt === maxMendings) throw error;
+        await mend(stored, error);
+      }
+    }
   }
 
-  /** Readers lack what was committed while the copy was away. */
-  async function deliverSince(stored: VersionedDocument): Promise<void> {
-    if (stored.headSeq === state.position) return;
-    if (subscribers.size > 0) {
-      // The snapshot hides which updates are in it: what readers lack may still be in the tail behind it.
-      const covered = stored.snapshot === null || stored.snapshotSeq <= state.position;
-      const lacking = covered ? stored : await readDocument(db, key, state.position);
-      const updates = lacking.updates
-        .filter(({ seq }) => seq > state.position && seq <= stored.headSeq)
-        .map(({ payload }) => payload);
-      if (!covered && lacking.snapshot) updates.unshift(lacking.snapshot);
-      subscribers.deliver({ updates, seq: stored.headSeq, origin: undefined });
-    }
-    state.position = stored.headSeq;
+  async function mend(stored: VersionedDocument, error: unknown): Promise<void> {
+    const holds = await holding(stored, content.load);
+    content.unload();
+    const first = stored.updates[holds.updates.length];
+    const updates = first ? await setTailAside(db, key, holds.headSeq, first) : 0;
+    if (updates > 0) broken({ after: holds.headSeq, updates, error });
+  }
+
+  const isAtHead = (stored: VersionedDocument) =>
+    stored.headSeq === state.at.seq && stored.headRevision === state.at.revision;
+
+  /** Readers lack what was committed while the copy was away; what came since the document was read comes later. */
+  function deliver({ snapshot, updates }: VersionedDocument, headSeq: number): void {
+    const lacking = updates.filter(({ seq }) => seq <= headSeq).map(({ payload }) => payload);
+    if (snapshot) lacking.unshift(snapshot);
+    subscribers.deliver({ updates: lacking, seq: headSeq, origin: undefined });
   }
 
   async function stale(): Promise<boolean> {
     try {
-      const { schema, headSeq } = await readDocument(db, key, state.position);
-      return headSeq !== state.position || content.differs(schema.fields);
+      const stored = await readDocument(db, key, state.at);
+      return !isAtHead(stored) || content.differs(stored.schema.fields);
     } catch {
       // Whoever asks was going to refuse something, and does.
       return false;
@@ -108,7 +139,7 @@ export function createLoader(state: DocumentState, { db, news }: { db: Queryable
     load,
     stale,
     forgetLife() {
-      lifeSeq = undefined;
+      begun = false;
       kept = undefined;
     },
   };

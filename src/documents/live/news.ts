@@ -1,6 +1,6 @@
 import type { NewsTask, Refreshable, Refresher } from "./refresher.js";
 import type { DocumentState } from "./state.js";
-import { continues, type News } from "./stored.js";
+import type { News } from "./stored.js";
 
 export type Asking = (error?: unknown) => void;
 
@@ -31,17 +31,17 @@ export function createNews(state: DocumentState, refresher: Refresher): Document
   function takeRequest(): NewsTask | undefined {
     if (!possible() || !wanted()) return undefined;
     state.storing = true;
-    return { key: state.key, afterSeq: state.position, rings: state.rings.begin(), asking: takeAsking() };
+    return { key: state.key, after: state.at, rings: state.rings.begin(), asking: takeAsking() };
   }
 
   async function settle(task: NewsTask, news: News | undefined, error: unknown): Promise<void> {
-    const known = state.position;
+    const known = state.at.seq;
     if (news) await take(news);
     state.storing = false;
     if (news && !state.behind) {
-      state.rings.end(task.rings, state.position);
+      state.rings.end(task.rings, state.at.seq);
       for (const asked of task.asking) asked();
-      if (state.position > known) state.moved(false);
+      if (state.at.seq > known) state.moved(false);
     } else if (news) {
       // The load that follows answers them.
       state.rings.failed(task.rings);
@@ -54,10 +54,10 @@ export function createNews(state: DocumentState, refresher: Refresher): Document
   }
 
   async function take(news: News): Promise<void> {
-    if (!continues(news, state.position)) {
-      // Another life, or an earlier state of the database; or else readers are further behind than the tail reaches.
-      if (news.lifeSeq > state.position || news.headSeq < state.position) state.endLife();
-      else state.content.unload();
+    if (!news.leadsOn) {
+      // Another life, or an earlier state of the database, or so far behind that the tail cannot tell.
+      // The load that follows tells which.
+      state.content.unload();
       state.behind = true;
     } else {
       const updates = news.updates.map((update) => update.payload);
@@ -66,7 +66,7 @@ export function createNews(state: DocumentState, refresher: Refresher): Document
       await state.content.follow(updates);
       for (const { seq } of news.updates) state.rings.saw(seq);
       state.subscribers.deliver({ updates, seq: last.seq, origin: undefined });
-      state.position = last.seq;
+      state.at = news.head;
     }
   }
 

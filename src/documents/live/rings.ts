@@ -19,12 +19,16 @@ export interface Rings {
   ring(seq: number, position: number, reading: boolean, wanted: boolean): void;
   /** Whether a ring asks for a read. */
   pending(): boolean;
+  /** Whether a ring told of something beyond the position, and nothing was read since. */
+  unread(position: number): boolean;
   /** A read begins. Out: the rings that it answers, for `end`. */
   begin(): number[];
   /** The read ended; everything up to `position` is known. */
   end(answered: readonly number[], position: number): void;
   /** The read failed. */
   failed(answered: readonly number[]): void;
+  /** Positions may be given out again, to other updates. */
+  forget(): void;
 }
 
 /** `rang` is told how long rings of own commits took to come. */
@@ -32,6 +36,9 @@ export function createRings(unexplained: () => void, rang: (lagMs: number) => vo
   const seen = new Set<number>();
   let pending: number[] = [];
   let heard = 0;
+  /** What had been heard when the last read that has ended began, and the one that is under way. */
+  let looked = 0;
+  let looking = 0;
   let awaited: { readonly seq: number; readonly since: number } | undefined;
 
   function hear(seq: number): void {
@@ -67,12 +74,15 @@ export function createRings(unexplained: () => void, rang: (lagMs: number) => vo
       }
     },
     pending: () => pending.length > 0,
+    unread: (position) => heard > Math.max(position, looked),
     begin() {
+      looking = heard;
       const answered = pending;
       pending = [];
       return answered;
     },
     end(answered, position) {
+      looked = looking;
       // A ring that came during the read may be beyond what the read saw: it stays.
       const settled = [...answered, ...pending.filter((seq) => seq <= position)];
       pending = pending.filter((seq) => seq > position);
@@ -80,6 +90,12 @@ export function createRings(unexplained: () => void, rang: (lagMs: number) => vo
     },
     failed(answered) {
       pending = [...answered, ...pending].slice(-kept);
+    },
+    forget() {
+      seen.clear();
+      heard = 0;
+      looked = 0;
+      awaited = undefined;
     },
   };
 }

@@ -3,8 +3,9 @@ import type { DocumentKey } from "../key.js";
 import type { Ends } from "../loro/api.js";
 import type { Content } from "./content.js";
 import type { Rings } from "./rings.js";
+import type { Position } from "./stored.js";
 import type { Subscribers } from "./subscribers.js";
-import type { Author } from "./types.js";
+import type { Author, Ending } from "./types.js";
 
 /** One batch of a client on its way. */
 export interface Append {
@@ -51,7 +52,7 @@ export interface DocumentState {
   /** What has not begun, in the order of arrival. */
   readonly waiting: Task[];
   /** The readers were given every update up to here, and the loaded copy contains them. */
-  position: number;
+  at: Position;
   /** Counts the lives seen here; rises with each deletion. */
   life: number;
   /** Imported, and waiting for their transaction. */
@@ -60,16 +61,16 @@ export interface DocumentState {
   importing: number;
   /** An append's transaction or a refresh is under way; its outcome will move the position. */
   storing: boolean;
-  /** Its row in the database is taken to be locked by this process: an append would wait for it. */
-  locked: boolean;
+  /** So often its row in the database is taken to be locked by this process: an append would wait for it. */
+  locked: number;
   /** A section or a load is under way. */
   busy: boolean;
   /** Readers lack something that only loading the document anew can tell. */
   behind: boolean;
   /** Looks at what can begin now. */
   pump(): void;
-  /** The document was deleted, or the database went back to an earlier state: readers and writers have to begin anew. */
-  endLife(): void;
+  /** What readers and writers have of the document is not what the database has: they have to join again. */
+  endLife(why: Ending): void;
   /** Tells whoever keeps projections that position has moved. */
   moved(own: boolean): void;
 }
@@ -90,7 +91,8 @@ export function discard(state: DocumentState): void {
   putBack(state.waiting, imported);
 }
 
-/** What a writer is told whose document is gone. */
+/** What a writer is told whose document is not what it knows of it. */
 export function ended(): PerchError {
-  return new PerchError("PE410", "the document was deleted meanwhile; join it again", { reason: "deleted" });
+  const why = "the document was deleted, or the database went back to an earlier state of it; join it again";
+  return new PerchError("PE410", why, { reason: "ended" });
 }

@@ -5,7 +5,15 @@ import { type DocumentSchema, parseFields } from "../loro/fields.js";
 
 export interface StoredUpdate {
   readonly seq: number;
+  /** Tells it from another update that a database which went back gives the same position. */
+  readonly revision: number;
   readonly payload: Uint8Array;
+}
+
+/** A position of a document, and what identifies it; see `perch.has_position`. */
+export interface Position {
+  readonly seq: number;
+  readonly revision: number;
 }
 
 export interface StoredDocument {
@@ -13,9 +21,11 @@ export interface StoredDocument {
   /** Null when the updates alone suffice. */
   readonly snapshot: Uint8Array | null;
   readonly snapshotSeq: number;
+  readonly snapshotRevision: number;
   readonly updates: readonly StoredUpdate[];
   /** The position that snapshot and updates add up to. */
   readonly headSeq: number;
+  readonly headRevision: number;
   /** Where this life of the document began: the position of its last deletion, or 0. */
   readonly lifeSeq: number;
   /** What the lives before it had in them. */
@@ -28,6 +38,8 @@ export interface VersionedDocument extends StoredDocument {
   /** The snapshot's version, encoded; null when there is no snapshot, or nobody noted it. */
   readonly snapshotVersion: Uint8Array | null;
   readonly updates: readonly VersionedUpdate[];
+  /** Whether the document leads on from the position that the reader gave. */
+  readonly leadsOn: boolean;
 }
 
 export interface VersionedUpdate extends StoredUpdate {
@@ -41,7 +53,8 @@ const where = (table: string, key: string) =>
     .join(" and ");
 
 const openSql = `
-  select * from perch.open_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, after_seq => $5)`;
+  select * from perch.open_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, after_seq => $5,
+                                    after_revision => $6)`;
 
 interface OpenRow {
   fields: unknown;
@@ -56,11 +69,17 @@ interface OpenRow {
   life_seq: number;
   projection_bytes: number;
   ended: Ends;
+  snapshot_revision: number;
+  revisions: number[];
+  head_revision: number;
+  leads_on: boolean | null;
 }
 
-/** What a reader at `afterSeq` (0: the beginning) lacks. Errors: PE404 when the table is not declared. */
-export async function readDocument(db: Queryable, key: DocumentKey, afterSeq = 0): Promise<VersionedDocument> {
-  const params = [key.spaceId, key.appId, key.tableName, key.recordId, afterSeq];
+const beginning: Position = { seq: 0, revision: 0 };
+
+/** What a reader at a position lacks. Errors: PE404 when the table is not declared. */
+export async function readDocument(db: Queryable, key: DocumentKey, after = beginning): Promise<VersionedDocument> {
+  const params = [key.spaceId, key.appId, key.tableName, key.recordId, after.seq, after.revision];
   const [row] = await db.query<OpenRow>(openSql, params, { prepare: true });
   if (!row) throw new Error("perch.open_document returned no row");
   return {
@@ -68,78 +87,90 @@ export async function readDocument(db: Queryable, key: DocumentKey, afterSeq = 0
     snapshot: row.snapshot,
     snapshotVersion: row.version,
     snapshotSeq: row.snapshot_seq,
+    snapshotRevision: row.snapshot_revision,
     updates: tailOf(row),
     headSeq: row.head_seq,
+    headRevision: row.head_revision,
+    leadsOn: row.leads_on ?? false,
     lifeSeq: row.life_seq,
     ended: row.ended,
     projectionBytes: row.projection_bytes,
   };
 }
 
-function tailOf({ seqs, lengths, tail, ends }: OpenRow): VersionedUpdate[] {
+function tailOf({ seqs, revisions, lengths, tail, ends }: OpenRow): VersionedUpdate[] {
   let end = 0;
   return seqs.map((seq, index) => {
     const start = end;
     end += lengths[index] ?? 0;
-    return { seq, payload: tail.subarray(start, end), ends: ends[index] ?? null };
+    return { seq, revision: revisions[index] ?? 0, payload: tail.subarray(start, end), ends: ends[index] ?? null };
   });
 }
 
-function storedUpdates(seqs: readonly number[], payloads: readonly Uint8Array[]): StoredUpdate[] {
-  return payloads.map((payload, index) => ({ seq: seqs[index] ?? 0, payload }));
+export function storedUpdates(row: { seqs: number[]; revisions: number[]; updates: Uint8Array[] }): StoredUpdate[] {
+  return row.updates.map((payload, index) => ({
+    seq: row.seqs[index] ?? 0,
+    revision: row.revisions[index] ?? 0,
+    payload,
+  }));
 }
 
 export interface NewsRequest {
   readonly key: DocumentKey;
-  readonly afterSeq: number;
+  readonly after: Position;
 }
 
 export interface News {
-  readonly headSeq: number;
-  readonly lifeSeq: number;
-  /** Updates up to here are in the snapshot only. */
-  readonly tailFrom: number;
+  readonly head: Position;
+  /** Whether the document leads on from the position asked about, as far as can be told; else there are no updates here. */
+  readonly leadsOn: boolean;
   readonly updates: readonly StoredUpdate[];
-}
-
-/** Whether the news lead on from a position: the same life, and every update since. */
-export function continues(news: News, position: number): boolean {
-  return news.lifeSeq <= position && position <= news.headSeq && news.tailFrom <= position;
 }
 
 // One statement, hence one snapshot of the database: an update at or below a document's head_seq is in its row here, or it is
 // older than after_seq. A document that is up to date costs two index look-ups.
 const newsSql = `
-  select coalesce(d.merged_seq, t.seq, 0) as head_seq, coalesce(d.life_seq, t.seq, 0) as life_seq,
-         coalesce(d.tail_from, t.seq, 0) as tail_from, coalesce(u.seqs, '{}') as seqs, coalesce(u.payloads, '{}') as payloads
-    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[]) with ordinality
-           as e (space_id, app_id, table_name, record_id, after_seq, ordinal)
+  select coalesce(d.merged_seq, t.seq, 0) as head_seq, coalesce(d.revision, 0) as head_revision,
+         coalesce(p.leads_on, false) as leads_on,
+         coalesce(u.seqs, '{}') as seqs, coalesce(u.revisions, '{}') as revisions, coalesce(u.updates, '{}') as updates
+    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[]) with ordinality
+           as e (space_id, app_id, table_name, record_id, after_seq, after_revision, ordinal)
     left join perch.documents d on ${where("d", "e")}
     left join perch.document_tombstones t on d.space_id is null and ${where("t", "e")}
+    cross join lateral (
+      select case when d.space_id is null then e.after_seq = coalesce(t.seq, 0) and e.after_revision = 0
+                  when e.after_seq = d.merged_seq and e.after_revision = d.revision then true
+                  else perch.has_position(d, e.after_seq, e.after_revision) end as leads_on
+    ) p
     left join lateral (
-      select array_agg(x.seq order by x.seq) as seqs, array_agg(x.payload order by x.seq) as payloads
+      select array_agg(x.seq order by x.seq) as seqs, array_agg(x.revision order by x.seq) as revisions,
+             array_agg(x.payload order by x.seq) as updates
         from perch.document_updates x
-       where ${where("x", "d")} and x.seq > e.after_seq and x.seq <= d.merged_seq
-         and d.merged_seq > e.after_seq and d.tail_from <= e.after_seq and d.life_seq <= e.after_seq
+       where p.leads_on and d.merged_seq > e.after_seq
+         and ${where("x", "d")} and x.seq > e.after_seq and x.seq <= d.merged_seq
     ) u on true
    order by e.ordinal`;
 
 interface NewsRow {
   head_seq: number;
-  life_seq: number;
-  tail_from: number;
+  head_revision: number;
+  leads_on: boolean;
   seqs: number[];
-  payloads: Uint8Array[];
+  revisions: number[];
+  updates: Uint8Array[];
 }
 
 /** What was appended to each document after a position, in the order of the requests. */
 export async function readNews(db: Queryable, requests: readonly NewsRequest[]): Promise<News[]> {
-  const rows = await db.query<NewsRow>(newsSql, [...keyColumns(requests), requests.map((request) => request.afterSeq)]);
+  const rows = await db.query<NewsRow>(newsSql, [
+    ...keyColumns(requests),
+    requests.map(({ after }) => after.seq),
+    requests.map(({ after }) => after.revision),
+  ]);
   return rows.map((row) => ({
-    headSeq: row.head_seq,
-    lifeSeq: row.life_seq,
-    tailFrom: row.tail_from,
-    updates: storedUpdates(row.seqs, row.payloads),
+    head: { seq: row.head_seq, revision: row.head_revision },
+    leadsOn: row.leads_on,
+    updates: storedUpdates(row),
   }));
 }
 
@@ -165,19 +196,25 @@ export interface AppendedUpdate {
 
 export interface AppendEntry {
   readonly key: DocumentKey;
-  /** The position the writer has. */
-  readonly afterSeq: number;
+  /** The position the writer has; nothing is appended where the document does not lead on from it. */
+  readonly after: Position;
+  /** What identifies the position that these take the document to: drawn for them, see `newRevision`. */
+  readonly revision: number;
   readonly updates: readonly AppendedUpdate[];
+}
+
+/** The revision of updates that are about to be appended. */
+export function newRevision(): number {
+  const [high = 0, low = 0] = crypto.getRandomValues(new Uint32Array(2));
+  return 1 + (high % 2 ** 20) * 2 ** 32 + low;
 }
 
 /** `again`: not stored, since an update before it in the document was refused and it may build on that. */
 export type AppendResult = { readonly seq: number } | { readonly refused: string } | { readonly again: true };
 
 export interface EntryResult {
-  /** What others appended after `afterSeq` and before ours. */
-  readonly missed: StoredUpdate[];
-  /** Some of what was missed is in the snapshot only: load the document anew. */
-  anew: boolean;
+  /** What others appended after `after` and before ours. */
+  readonly missed: { readonly seq: number; readonly payload: Uint8Array }[];
   /** One for each update of the entry. */
   readonly results: AppendResult[];
 }
@@ -192,7 +229,7 @@ const appendSql = `
   select * from perch.append_updates(
     space_ids => $1, app_ids => $2, table_names => $3, record_ids => $4, after_seqs => $5,
     update_entries => $6, updates => $7, user_ids => $8, writable => $9, client_ids => $10,
-    ends => $11::text[]::jsonb[], lock_timeout_ms => $12, ring => $13)`;
+    ends => $11::text[]::jsonb[], lock_timeout_ms => $12, ring => $13, after_revisions => $14, revisions => $15)`;
 
 const ringSql = (first: number) => `
   select perch.ring_appends(${["space_ids", "app_ids", "table_names", "record_ids", "seqs"].map((name, index) => `${name} => $${first + index}`).join(", ")})`;
@@ -204,7 +241,7 @@ export async function ringAppends(db: Queryable, appended: readonly Appended[]):
   await db.query(ringSql(1), ringParams(appended), { prepare: true });
 }
 
-const appendAndRingSql = `select a.* from (${ringSql(14)}) rung cross join lateral (${appendSql}) a`;
+const appendAndRingSql = `select a.* from (${ringSql(16)}) rung cross join lateral (${appendSql}) a`;
 
 interface AppendRow {
   kind: "appended" | "missed";
@@ -228,7 +265,7 @@ export async function appendEntries(
   const updates = entries.flatMap((entry, index) => entry.updates.map((update) => ({ ...update, entry: index + 1 })));
   const params = [
     ...keyColumns(entries),
-    entries.map((entry) => entry.afterSeq),
+    entries.map((entry) => entry.after.seq),
     updates.map((update) => update.entry),
     updates.map((update) => update.payload),
     updates.map((update) => update.userId),
@@ -237,11 +274,13 @@ export async function appendEntries(
     updates.map((update) => update.ends && JSON.stringify(update.ends)),
     lockTimeoutMs,
     ring !== false,
+    entries.map((entry) => entry.after.revision),
+    entries.map((entry) => entry.revision),
   ];
   const rows = await (ring && ring.length > 0
     ? db.query<AppendRow>(appendAndRingSql, [...params, ...ringParams(ring)], { prepare: true })
     : db.query<AppendRow>(appendSql, params, { prepare: true }));
-  const results: EntryResult[] = entries.map(() => ({ missed: [], anew: false, results: [] }));
+  const results: EntryResult[] = entries.map(() => ({ missed: [], results: [] }));
   // "appended" rows come in the order of the updates, so each is the next of its entry.
   for (const row of rows) {
     const entry = row.kind === "missed" ? row.ordinal : updates[row.ordinal - 1]?.entry;
@@ -249,9 +288,7 @@ export async function appendEntries(
     if (!result) throw new Error(`perch.append_updates answered for an unknown ${row.kind} ordinal ${row.ordinal}`);
     if (row.kind === "appended") {
       result.results.push(resultOf(row));
-    } else if (row.seq === null || row.payload === null) {
-      result.anew = true;
-    } else {
+    } else if (row.seq !== null && row.payload !== null) {
       result.missed.push({ seq: row.seq, payload: row.payload });
     }
   }

@@ -1,18 +1,18 @@
-import type { CommittedUpdates, UpdateListener } from "./types.js";
+import type { CommittedUpdates, Ending, UpdateListener } from "./types.js";
 
 interface Subscriber {
   readonly listener: UpdateListener;
-  readonly onEnded: (() => void) | undefined;
+  readonly onEnded: ((why: Ending) => void) | undefined;
 }
 
 /** The readers of one document. */
 export interface Subscribers {
   readonly size: number;
   /** Out: ends the subscription; safe to call twice. */
-  add(listener: UpdateListener, onEnded?: () => void): () => void;
+  add(listener: UpdateListener, onEnded?: (why: Ending) => void): () => void;
   deliver(committed: CommittedUpdates): void;
-  /** Tells everybody that the document is no more, and forgets them. */
-  end(): void;
+  /** Tells everybody that the document is not what they have of it, and forgets them. */
+  end(why: Ending): void;
 }
 
 export function createSubscribers(onError: (error: unknown) => void): Subscribers {
@@ -40,10 +40,10 @@ export function createSubscribers(onError: (error: unknown) => void): Subscriber
     deliver(committed) {
       for (const { listener } of subscribers) guarded(() => listener(committed));
     },
-    end() {
+    end(why) {
       const ended = [...subscribers];
       subscribers.clear();
-      for (const { onEnded } of ended) if (onEnded) guarded(onEnded);
+      for (const { onEnded } of ended) if (onEnded) guarded(() => onEnded(why));
     },
   };
 }

@@ -1,6 +1,7 @@
 import type { Queryable } from "../../database/types.js";
 import type { DocumentKey } from "../key.js";
 import type { Ends, PatchBase } from "../loro/api.js";
+import type { Position } from "./stored.js";
 
 /** On whose behalf an update is appended. Without lists, memberships are read from `space_members` in the append itself. */
 export interface Author {
@@ -26,6 +27,14 @@ export interface CommittedUpdates {
  */
 export type UpdateListener = (committed: CommittedUpdates) => void;
 
+/**
+ * Why a document ended for its readers and writers.
+ * deleted  what they have belongs to a life that is over: they begin from nothing
+ * moved    the database went back to an earlier state, or they are so far behind that this cannot be told: they join with what they have, and
+ *          bring what the database lacks
+ */
+export type Ending = "deleted" | "moved";
+
 /** What a joining reader gets; from then on the listener gets everything that is not in it. */
 export interface Joined {
   /** The encoded Loro version vector of the document with `updates` applied: at least one byte. */
@@ -50,14 +59,14 @@ export interface LiveDocument {
   readonly snapshotBytes: number;
   /**
    * Gives what a reader at `version` (an encoded version vector; empty: knows nothing) lacks and subscribes it, as one step: only
-   * committed updates are given, some of which the reader may have, and none committed later is missed. `onEnded` is called, once, when the document was
-   * deleted: the reader's copy belongs to a life that is over, and it gets nothing more; it has to join again, from nothing.
+   * committed updates are given, some of which the reader may have, and none committed later is missed. `onEnded` is called, once, when
+   * what the reader has is not what the database has: it gets nothing more, and has to join again (see `Ending`).
    * Errors: PE422 for a version that does not decode.
    */
-  join(version: Uint8Array, listener: UpdateListener, onEnded?: () => void): Promise<Joined>;
+  join(version: Uint8Array, listener: UpdateListener, onEnded?: (why: Ending) => void): Promise<Joined>;
   /**
    * Decodes and merges the updates of one client batch, then stores them; resolves after COMMIT.
-   * Errors: PE401, PE403 (may not write this space), PE410 (the document was deleted meanwhile), PE413 (over a limit), PE422 (does
+   * Errors: PE401, PE403 (may not write this space), PE410 (the document ended, see `Ending`), PE413 (over a limit), PE422 (does
    * not decode, lacks its dependencies, breaks the declared fields): nothing of the batch counts, and nobody else is affected. Any
    * other error: the database or the engine is away, and the outcome may be unknown; the client has to join again.
    */
@@ -70,12 +79,12 @@ export interface LiveDocument {
    * The plain JSON, and the position that it shows: everything committed here before the call is in it. Writers do not wait for it. `asked` is called
    * when it is determined what it shows.
    */
-  project(asked?: () => void): Promise<{ readonly seq: number; readonly data: Record<string, unknown> }>;
+  project(asked?: () => void): Promise<Position & { readonly data: Record<string, unknown> }>;
   /** The whole history in one blob, its encoded version, and its position; as `project`. Its size becomes the document's `snapshotBytes`. */
-  snapshot(): Promise<{ readonly seq: number; readonly snapshot: Uint8Array; readonly version: Uint8Array }>;
+  snapshot(): Promise<Position & { readonly snapshot: Uint8Array; readonly version: Uint8Array }>;
   /**
    * The document's row in the database is about to be locked, for a moment: appends to it stay here until then, instead of holding up, in
-   * their common transaction, those to other documents. Out: to be called when it no longer is. Do not nest.
+   * their common transaction, those to other documents. Out: to be called when it no longer is.
    */
   locked(): () => void;
   /** A projection was stored: `projectionBytes` is its size; the tail was then so long. */
@@ -91,6 +100,8 @@ export interface LiveDocument {
 /** A document inside an exclusive section. Its engine copy holds committed updates only, until `merge` adds others. */
 export interface HeldDocument {
   readonly position: number;
+  /** Has the copy loaded, and a broken tail mended: not for inside a transaction. */
+  load(): Promise<void>;
   /** The plain JSON at an earlier version. Errors: PE422 when the document never had it. */
   projectAt(version: Ends): Promise<Record<string, unknown>>;
   /** Takes what `work` merges into the engine's copy; see `MergeSession`. */
@@ -137,6 +148,8 @@ export interface LiveStats {
    * way. Undefined before the first. Grows without end when notifications do not arrive.
    */
   readonly notifyLagMs: number | undefined;
+  /** Documents whose tail was found not to hold together, and mended, since the start. */
+  readonly brokenTails: number;
 }
 
 /** What is behind the snapshot of a document. */

@@ -1,8 +1,16 @@
 import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentKey } from "../key.js";
+import { holding, isBroken, setTailAside } from "../live/broken-tail.js";
 import { innocentAttempts, isLost } from "../live/content.js";
-import { continues, type News, readDocument, readNews, type StoredUpdate } from "../live/stored.js";
+import {
+  type News,
+  type Position,
+  readDocument,
+  readNews,
+  type StoredDocument,
+  type StoredUpdate,
+} from "../live/stored.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { DocumentSchema } from "../loro/fields.js";
 import type { Shown } from "./shown.js";
@@ -14,7 +22,7 @@ import { asWorker } from "./worker-role.js";
  *
  * Nothing tells the store how a transaction ends, so it never assumes one did. Of the updates in the copy it keeps those apart that
  * may be uncommitted: `unsure`, the ones last seen by the transaction that may have written them. Before every use the copy is
- * compared with what the transaction at hand sees behind `sure`: the unsure updates must be there, the same bytes at the same
+ * compared with what the transaction at hand sees behind `sure`: the unsure updates must be there, with their revisions at their
  * positions, followed by what is new. What is there although another transaction wrote it is committed, hence sure; if anything
  * is missing or different (rolled back, or not committed yet by somebody else), the copy is thrown away and loaded as this
  * transaction sees it. So a copy never shows a transaction what that transaction does not see in the database itself, and notices
@@ -31,7 +39,7 @@ interface Unsure extends StoredUpdate {
 
 export interface View {
   readonly schema: DocumentSchema;
-  readonly seq: number;
+  readonly at: Position;
   /** The JSON at this position, if it was made before. */
   readonly shown: Shown | undefined;
 }
@@ -43,7 +51,7 @@ export interface Ahead {
 
 export interface DocumentCopy {
   /** The position up to which the copy holds what is committed; undefined when it holds nothing. */
-  readonly known: number | undefined;
+  readonly known: Position | undefined;
   /** The bytes of the JSON it keeps. */
   readonly shownBytes: number;
   /** Takes a turn: brings the copy to what `tx` sees, then runs `work`. */
@@ -61,7 +69,7 @@ export interface DocumentCopy {
 export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine): DocumentCopy {
   let view: View | undefined;
   let declared = "";
-  let sure = 0;
+  let sure: Position = { seq: 0, revision: 0 };
   let unsure: Unsure[] = [];
   let ahead: Ahead | undefined;
   let turn: Promise<unknown> = Promise.resolve();
@@ -69,43 +77,60 @@ export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine)
   async function load(tx: Transaction, visit: Visit): Promise<View> {
     forget();
     const found = visit.found();
-    const stored = found?.afterSeq === null ? found.stored : await asWorker(tx, () => readDocument(tx, key));
-    const updates = stored.updates.map((update) => update.payload);
-    await engine.call(id, "load", [id, stored.schema, stored.snapshot, updates, stored.ended]);
+    const read = found?.after === null ? found.stored : await asWorker(tx, () => readDocument(tx, key));
+    const stored = await loadHolding(tx, visit, read);
     unsure = visit.wrote ? stored.updates.map((update) => ({ ...update, transaction: visit.transaction })) : [];
-    sure = visit.wrote ? (stored.snapshot === null ? stored.lifeSeq : stored.snapshotSeq) : stored.headSeq;
+    const at = { seq: stored.headSeq, revision: stored.headRevision };
+    sure = visit.wrote ? beforeTail(stored) : at;
     declared = visit.declared;
-    view = { schema: stored.schema, seq: stored.headSeq, shown: undefined };
+    view = { schema: stored.schema, at, shown: undefined };
     return view;
   }
 
+  /** Loads what is stored, up to the last position that holds; for a writer, the tail is mended first. */
+  async function loadHolding(tx: Transaction, visit: Visit, stored: StoredDocument): Promise<StoredDocument> {
+    const loading = ({ schema, snapshot, updates, ended }: StoredDocument) =>
+      engine.call(id, "load", [id, schema, snapshot, updates.map(({ payload }) => payload), ended]);
+    try {
+      await loading(stored);
+      return stored;
+    } catch (error) {
+      if (!isBroken(error)) throw error;
+      const holds = await holding(stored, loading);
+      const first = stored.updates[holds.updates.length];
+      if (visit.toWrite && first) await asWorker(tx, () => setTailAside(tx, key, holds.headSeq, first));
+      return holds;
+    }
+  }
+
   /** What the transaction sees behind `sure`; undefined when it does not lead on from there. */
-  async function lookBehind(tx: Transaction, visit: Visit): Promise<Pick<News, "headSeq" | "updates"> | undefined> {
+  async function lookBehind(tx: Transaction, visit: Visit): Promise<Pick<News, "head" | "updates"> | undefined> {
     const found = visit.found();
-    if (found?.afterSeq === null) return undefined;
-    if (found && found.afterSeq <= sure && sure <= found.headSeq)
-      return { headSeq: found.headSeq, updates: found.updates.filter(({ seq }) => seq > sure) };
-    const [news] = await asWorker(tx, () => readNews(tx, [{ key, afterSeq: sure }]));
-    return news && continues(news, sure) ? news : undefined;
+    if (found?.after === null) return undefined;
+    // Others may have had a turn since.
+    if (found && [found.after, ...found.updates].some((one) => isSame(sure, one)))
+      return { head: found.head, updates: found.updates.filter(({ seq }) => seq > sure.seq) };
+    const [news] = await asWorker(tx, () => readNews(tx, [{ key, after: sure }]));
+    return news?.leadsOn ? news : undefined;
   }
 
   async function sync(tx: Transaction, visit: Visit): Promise<View> {
     if (!view || declared !== visit.declared) return load(tx, visit);
     const news = await lookBehind(tx, visit);
     const known = news !== undefined && unsure.every((own, index) => isSame(own, news.updates[index]));
-    if (!known || news.headSeq < view.seq) return load(tx, visit);
+    if (!known || news.head.seq < view.at.seq) return load(tx, visit);
     const added = news.updates.slice(unsure.length);
     if (added.length > 0 && !(await takesIn(added))) return load(tx, visit);
     if (visit.wrote) {
       const own = unsure.findIndex((update) => update.transaction === visit.transaction);
       const settled = own === -1 ? unsure.length : own;
-      sure = unsure[settled - 1]?.seq ?? sure;
+      sure = unsure[settled - 1] ?? sure;
       unsure = [...unsure.slice(settled), ...added.map((update) => ({ ...update, transaction: visit.transaction }))];
     } else {
-      sure = news.headSeq;
+      sure = news.head;
       unsure = [];
     }
-    view = { schema: view.schema, seq: news.headSeq, shown: added.length > 0 ? undefined : view.shown };
+    view = { schema: view.schema, at: news.head, shown: added.length > 0 ? undefined : view.shown };
     return view;
   }
 
@@ -164,12 +189,16 @@ export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine)
       if (ahead !== made) return;
       ahead = undefined;
       unsure.push({ ...update, transaction: visit.transaction });
-      view = { schema: made.view.schema, seq: update.seq, shown };
+      view = { schema: made.view.schema, at: { seq: update.seq, revision: update.revision }, shown };
     },
     forget,
   };
 }
 
-function isSame(own: StoredUpdate, theirs: StoredUpdate | undefined): boolean {
-  return theirs !== undefined && own.seq === theirs.seq && Buffer.compare(own.payload, theirs.payload) === 0;
+function isSame(own: Position, theirs: Position | undefined): boolean {
+  return own.seq === theirs?.seq && own.revision === theirs.revision;
+}
+
+function beforeTail({ snapshot, snapshotSeq, snapshotRevision, lifeSeq }: StoredDocument): Position {
+  return snapshot === null ? { seq: lifeSeq, revision: 0 } : { seq: snapshotSeq, revision: snapshotRevision };
 }

@@ -1,5 +1,6 @@
 import type { Transaction } from "../../database/types.js";
 import { type DocumentAddress, type DocumentKey, documentId } from "../key.js";
+import { newRevision, type Position } from "../live/stored.js";
 import type { Ends } from "../loro/api.js";
 import { createDocumentEngine, type DocumentEngine } from "../loro/engine.js";
 import { patchBase } from "../patch-base.js";
@@ -63,9 +64,9 @@ export class DocumentStore {
     patch: object | string,
     options: PatchOptions = {},
   ): Promise<Written> {
-    const { baseSeq } = options;
+    const { baseSeq, baseRevision } = options;
     return this.#write(tx, address, options, async ({ key, userId }) => {
-      const request = { key, seq: 0, userId, merged: [] };
+      const request = { key, seq: 0, userId, baseRevision, merged: [] };
       const base = baseSeq === undefined ? "head" : await asWorker(tx, () => patchBase(tx, { ...request, baseSeq }));
       return (id) =>
         this.#written(id, (peers) => this.#engine.call(id, "patch", [id, patch, base, { show: true, peers }]));
@@ -90,10 +91,10 @@ export class DocumentStore {
   }
 
   /** The whole document, with its history, as one Loro snapshot; and its position. */
-  snapshot(tx: Transaction, address: DocumentAddress): Promise<{ snapshot: Uint8Array; seq: number }> {
-    return this.#read(tx, address, async (id, { seq }) => {
+  snapshot(tx: Transaction, address: DocumentAddress): Promise<Position & { snapshot: Uint8Array }> {
+    return this.#read(tx, address, async (id, { at }) => {
       const { snapshot } = await this.#engine.call(id, "snapshot", [id]);
-      return { snapshot, seq };
+      return { snapshot, ...at };
     });
   }
 
@@ -105,11 +106,11 @@ export class DocumentStore {
     tx: Transaction,
     address: DocumentAddress,
     version: Uint8Array,
-  ): Promise<{ updates: Uint8Array[]; version: Uint8Array; seq: number }> {
+  ): Promise<Position & { updates: Uint8Array[]; version: Uint8Array }> {
     const theirs = version.byteLength === 0 ? Uint8Array.of(0) : version;
-    return this.#read(tx, address, async (id, { seq }) => ({
+    return this.#read(tx, address, async (id, { at }) => ({
       ...(await this.#engine.call(id, "exportFrom", [id, theirs])),
-      seq,
+      ...at,
     }));
   }
 
@@ -184,7 +185,7 @@ export class DocumentStore {
     const { appId, tableName, recordId = uuidV7(), spaceId = null } = address;
     const known = [...this.#copies.values()].flatMap(({ key, copy }) => {
       const isIt = key.recordId === recordId && key.tableName === tableName && key.appId === appId;
-      return isIt && copy.known !== undefined ? [{ spaceId: key.spaceId, seq: copy.known }] : [];
+      return isIt && copy.known !== undefined ? [{ spaceId: key.spaceId, ...copy.known }] : [];
     });
     return visitDocument(tx, { appId, tableName, recordId, spaceId, toWrite, known });
   }
@@ -219,36 +220,37 @@ export class DocumentStore {
           ? projectChanged(view.shown, changed)
           : projectWhole(await this.#project(id));
       copy.show(projection.shown);
-      if (update === null) return { projection, seq: view.seq };
-      const made: Made = { update, ends, afterSeq: view.seq, clientId: clientId ?? null };
+      if (update === null) return { projection, at: view.at };
+      const made: Made = { update, ends, after: view.at, revision: newRevision(), clientId: clientId ?? null };
       return { projection, made, copy, ahead: copy.runAhead() };
     });
     // Behind the turn: what is stored waits for others who write in the same space.
-    const { seq, shown } = made.ahead ? await this.#store(tx, visit, made) : { ...made, shown: made.projection.shown };
+    const { at, shown } = made.ahead ? await this.#store(tx, visit, made) : { ...made, shown: made.projection.shown };
     this.#boundShown();
     await this.#tell("after", tx, visit, op, () => handOut(shown));
-    return { recordId: visit.key.recordId, seq, data: handOut(shown) };
+    return { recordId: visit.key.recordId, ...at, data: handOut(shown) };
   }
 
   async #store(
     tx: Transaction,
     visit: Visit,
     { made, projection, copy, ahead }: { made: Made; projection: Projection; copy: DocumentCopy; ahead: Ahead },
-  ): Promise<{ seq: number; shown: Shown }> {
+  ): Promise<{ at: Position; shown: Shown }> {
     const { shown } = projection;
     const seq = await writeAtOnce(tx, visit, made, projection);
     if (seq !== undefined) {
-      copy.stored(ahead, { seq, payload: made.update }, visit, shown);
-      return { seq, shown };
+      const { update: payload, revision } = made;
+      copy.stored(ahead, { seq, revision, payload }, visit, shown);
+      return { at: { seq, revision }, shown };
     }
     // A document without a row, which a client made and committed since we looked: it is merged, and shown as it is now.
     const placed = await append(tx, visit, made);
     const merged = await this.#use(tx, visit, async (id, view) => ({
-      seq: view.seq,
+      at: view.at,
       projection: projectWhole(await this.#project(id)),
     }));
-    await project(tx, visit, merged.seq, merged.projection);
-    return { seq: placed, shown: merged.projection.shown };
+    await project(tx, visit, merged.at, merged.projection);
+    return { at: { seq: placed, revision: made.revision }, shown: merged.projection.shown };
   }
 
   /** What hooks are told of a document before it is written. */

@@ -12,12 +12,16 @@ export interface DocumentWriteOptions {
 export interface PatchOptions extends DocumentWriteOptions {
   /** The position the patch was based on; default: what the transaction sees. Of another life or a forgotten position: PE410. */
   readonly baseSeq?: number | undefined;
+  /** What came with `baseSeq` as `revision`: then PE410 also tells that the database went back and has something else there. */
+  readonly baseRevision?: number | undefined;
 }
 
 export interface Written {
   readonly recordId: string;
   /** The document's position; what it was before when nothing changed. */
   readonly seq: number;
+  /** What identifies that position; see `baseRevision`. */
+  readonly revision: number;
   /** The plain JSON of the document, as its record now has it. */
   readonly data: Record<string, unknown>;
 }

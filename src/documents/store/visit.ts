@@ -1,6 +1,6 @@
 import type { Transaction } from "../../database/types.js";
 import type { DocumentKey } from "../key.js";
-import type { StoredDocument, StoredUpdate } from "../live/stored.js";
+import { type Position, type StoredDocument, type StoredUpdate, storedUpdates } from "../live/stored.js";
 import { parseFields } from "../loro/fields.js";
 
 /** The address of a document to write. Without `recordId` a new document is made. */
@@ -11,13 +11,14 @@ export interface VisitRequest {
   readonly spaceId: string | null;
   readonly toWrite: boolean;
   /** Spaces in which the caller has such a document, and at which positions. */
-  readonly known: readonly { readonly spaceId: string; readonly seq: number }[];
+  readonly known: readonly (Position & { readonly spaceId: string })[];
 }
 
 /** What there was to be known of a document before it is used in a transaction. */
 export interface Visit {
   readonly key: DocumentKey;
   readonly userId: string;
+  readonly toWrite: boolean;
   /** Names the transaction: no two have the same. */
   readonly transaction: string;
   /** Whether it may have written anything before. */
@@ -32,8 +33,8 @@ export interface Visit {
 }
 
 export type Found =
-  | { readonly afterSeq: number; readonly updates: readonly StoredUpdate[]; readonly headSeq: number }
-  | { readonly afterSeq: null; readonly stored: StoredDocument };
+  | { readonly after: Position; readonly updates: readonly StoredUpdate[]; readonly head: Position }
+  | { readonly after: null; readonly stored: StoredDocument };
 
 interface VisitRow {
   user_id: string;
@@ -51,11 +52,14 @@ interface VisitRow {
   head_seq: number;
   life_seq: number;
   ended: StoredDocument["ended"];
+  snapshot_revision: number;
+  revisions: number[];
+  head_revision: number;
 }
 
 const visitSql = `
   select * from perch.visit_document(app_id => $1, table_name => $2, record_id => $3, space_id => $4, to_write => $5,
-                                     known_spaces => $6, known_seqs => $7)`;
+                                     known_spaces => $6, known_seqs => $7, known_revisions => $8)`;
 
 /** How often stores have written in a transaction: what was read before may be out of date. */
 const writes = new WeakMap<Transaction, number>();
@@ -80,13 +84,15 @@ export async function visitDocument(tx: Transaction, request: VisitRequest): Pro
     toWrite,
     known.map((one) => one.spaceId),
     known.map((one) => one.seq),
+    known.map((one) => one.revision),
   ];
   const [row] = await tx.query<VisitRow>(visitSql, params, { prepare: true });
   if (!row) throw new Error("perch.visit_document returned no row");
-  const found = foundIn(row, tableName);
+  const found = foundIn(row, tableName, known);
   return {
     key: { spaceId: row.in_space, appId, tableName, recordId },
     userId: row.user_id,
+    toWrite,
     transaction: row.transaction,
     wrote: row.wrote,
     declared: row.declared,
@@ -96,18 +102,22 @@ export async function visitDocument(tx: Transaction, request: VisitRequest): Pro
   };
 }
 
-function foundIn(row: VisitRow, table: string): Found {
-  const updates = row.updates.map((payload, index) => ({ seq: row.seqs[index] ?? 0, payload }));
-  if (row.after_seq !== null) return { afterSeq: row.after_seq, updates, headSeq: row.head_seq };
+function foundIn(row: VisitRow, table: string, known: VisitRequest["known"]): Found {
+  const updates = storedUpdates(row);
+  const after = known.find((one) => one.spaceId === row.in_space);
+  if (row.after_seq !== null && after)
+    return { after, updates, head: { seq: row.head_seq, revision: row.head_revision } };
   const stored: StoredDocument = {
     schema: { table, fields: parseFields(JSON.parse(row.declared)) },
     snapshot: row.snapshot,
     snapshotSeq: row.snapshot_seq,
+    snapshotRevision: row.snapshot_revision,
     updates,
     headSeq: row.head_seq,
+    headRevision: row.head_revision,
     lifeSeq: row.life_seq,
     ended: row.ended,
     projectionBytes: 0,
   };
-  return { afterSeq: null, stored };
+  return { after: null, stored };
 }

@@ -1,7 +1,7 @@
 import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentKey } from "../key.js";
-import { appendEntries } from "../live/stored.js";
+import { appendEntries, type Position } from "../live/stored.js";
 import type { Ends } from "../loro/api.js";
 import type { Projection } from "./shown.js";
 import { hasWritten, type Visit } from "./visit.js";
@@ -12,17 +12,19 @@ export interface Made {
   readonly update: Uint8Array;
   readonly ends: Ends;
   /** The position of the copy it was made in. */
-  readonly afterSeq: number;
+  readonly after: Position;
+  readonly revision: number;
   readonly clientId: string | null;
 }
 
 const writeSql = `
   select perch.write_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, after_seq => $5, update => $6,
-                              ends => $7::jsonb, client_id => $8, data => $9::jsonb, size => $10, is_whole => $11) as seq`;
+                              ends => $7::jsonb, client_id => $8, data => $9::jsonb, size => $10, is_whole => $11,
+                              after_revision => $12, revision => $13) as seq`;
 
 const projectSql = `
   select from perch.project_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4,
-                                     seq => $5, data => $6::jsonb, size => $7)`;
+                                     seq => $5, data => $6::jsonb, size => $7, revision => $8)`;
 
 /**
  * Appends an update and writes what it leads to, in one call. Out: its position; undefined, with nothing done, when the document is not
@@ -31,10 +33,11 @@ const projectSql = `
 export async function writeAtOnce(
   tx: Transaction,
   { key }: Visit,
-  { update, ends, afterSeq, clientId }: Made,
+  { update, ends, after, revision, clientId }: Made,
   { shown: { bytes }, json, isWhole }: Projection,
 ): Promise<number | undefined> {
-  const params = [...parts(key), afterSeq, update, JSON.stringify(ends), clientId, json, bytes, isWhole];
+  const made = [after.seq, update, JSON.stringify(ends), clientId];
+  const params = [...parts(key), ...made, json, bytes, isWhole, after.revision, revision];
   try {
     const [row] = await tx.query<{ seq: number | null }>(writeSql, params, { prepare: true });
     return row?.seq ?? undefined;
@@ -46,9 +49,10 @@ export async function writeAtOnce(
 }
 
 /** Appends an update, wherever the document is now. Out: its position. Errors: PE410, PE413. */
-export function append(tx: Transaction, visit: Visit, { update, ends, afterSeq, clientId }: Made): Promise<number> {
+export function append(tx: Transaction, visit: Visit, made: Made): Promise<number> {
+  const { update, ends, after, revision, clientId } = made;
   const author = { userId: visit.userId, writable: true, clientId };
-  const entry = { key: visit.key, afterSeq, updates: [{ payload: update, ends, ...author }] };
+  const entry = { key: visit.key, after, revision, updates: [{ payload: update, ends, ...author }] };
   return asWorker(tx, async () => {
     const [result] = await appendEntries(tx, [entry], lockTimeoutMs).finally(() => hasWritten(tx));
     const [placed] = result?.results ?? [];
@@ -65,14 +69,17 @@ const lockTimeoutMs = 0;
 export async function project(
   tx: Transaction,
   { key }: Visit,
-  seq: number,
+  { seq, revision }: Position,
   { shown: { bytes }, json }: Projection,
 ): Promise<void> {
-  await asWorker(tx, () => tx.query(projectSql, [...parts(key), seq, json, bytes], { prepare: true }));
+  await asWorker(tx, () => tx.query(projectSql, [...parts(key), seq, json, bytes, revision], { prepare: true }));
 }
 
 function refusal(code: string, key: DocumentKey): PerchError {
-  const why = code === "PE413" ? "the update is over the limit" : "the document was deleted meanwhile";
+  const why =
+    code === "PE413"
+      ? "the update is over the limit"
+      : "the document was deleted meanwhile, or the database went back to an earlier state of it";
   return new PerchError(code === "PE413" ? "PE413" : "PE410", why, { ...key });
 }
 

@@ -23,8 +23,8 @@ export interface Span {
 /** For each peer (its id in hex) the counter behind its last operation. */
 export type Version = ReadonlyMap<string, number>;
 
-/** One encrypted record; `payload` is all of it, as it was sent. */
-export type EncryptedRecord = { readonly payload: Uint8Array } & (
+/** One encrypted record; `payload` is all of it, as it was sent; `mark` its iv and tag, which no other ciphertext has. */
+export type EncryptedRecord = { readonly payload: Uint8Array; readonly mark: Uint8Array } & (
   | { readonly span: Span; readonly version?: undefined }
   /** A snapshot, which has everything up to a version. */
   | { readonly span?: undefined; readonly version: Version }
@@ -82,8 +82,9 @@ function encryptedRecord(bytes: Buffer): EncryptedRecord | undefined {
     return undefined;
   }
   const payload = ownCopy(bytes);
-  if (span !== undefined) return { payload, span };
-  return version === undefined ? undefined : { payload, version };
+  const mark = new Uint8Array([...iv, ...ciphertext.subarray(-tagBytes)]);
+  if (span !== undefined) return { payload, mark, span };
+  return version === undefined ? undefined : { payload, mark, version };
 }
 
 function readId(reader: Reader): Buffer {

@@ -5,7 +5,14 @@ import { updateFrames } from "../encode.js";
 import { type AckStatus, ackStatus } from "../protocol.js";
 import type { Identity } from "../tokens.js";
 import { containersOf, type EncryptedRecord, type Version } from "./records.js";
-import { appendEncrypted, type EncryptedState, readEncrypted, readEncryptedNews, type StoredRecord } from "./store.js";
+import {
+  type AppendResult,
+  appendEncrypted,
+  type EncryptedState,
+  readEncrypted,
+  readEncryptedNews,
+  type StoredRecord,
+} from "./store.js";
 
 /*
  * One encrypted document held open. Nothing is decoded, so nothing is loaded either: all there is, is the position up to which
@@ -62,8 +69,8 @@ interface Submission {
   resolve(status: AckStatus): void;
 }
 
-/** Of one transaction. */
-const maxRecords = 500;
+/** Of one transaction: each record may cost a look at as many others. */
+const maxRecords = 256;
 const maxBytes = 2 ** 20;
 const retryMs = 1_000;
 
@@ -139,8 +146,10 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
 
   async function append(batch: readonly Submission[]): Promise<void> {
     const all = batch.flatMap(({ records, author, origin }) => records.map((record) => ({ record, author, origin })));
-    const results = await appendEncrypted(db, key, life, all);
-    on.committed(all.length, performance.now() - (batch[0]?.at ?? 0));
+    const results: AppendResult[] = [];
+    // One submission may be more than a transaction; what of it is committed stays.
+    for (let at = 0; at < all.length; at += maxRecords)
+      results.push(...(await appendEncrypted(db, key, life, all.slice(at, at + maxRecords))));
     const stored: Delivered[] = [];
     let ended = false;
     for (const [n, { record, origin }] of all.entries()) {
@@ -150,6 +159,7 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
       }
       if (result && "refused" in result && result.refused === "PE410") ended = true;
     }
+    if (stored.length > 0) on.committed(stored.length, performance.now() - (batch[0]?.at ?? 0));
     const [first] = stored;
     if (first !== undefined && first.seq === (position ?? 0) + 1) {
       deliver(stored);

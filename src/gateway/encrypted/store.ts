@@ -98,7 +98,8 @@ export async function appendEncrypted(
   const rows = await db.query<{ ordinal: number; seq: number | null; error: string | null }>(
     `select * from perch.append_encrypted(
        space_id => $1, app_id => $2, table_name => $3, record_id => $4, life_seq => $5, user_ids => $6, writable => $7,
-       peer_ids => $8, firsts => $9, nexts => $10, versions => $11::text[]::jsonb[], payloads => $12)`,
+       peer_ids => $8, firsts => $9, nexts => $10, versions => $11::text[]::jsonb[], payloads => $12,
+       marks => $13)`,
     [
       ...address(key),
       life,
@@ -109,6 +110,7 @@ export async function appendEncrypted(
       records.map(({ record }) => record.span?.next ?? null),
       records.map(({ record }) => record.version && JSON.stringify(Object.fromEntries(record.version))),
       records.map(({ record }) => record.payload),
+      records.map(({ record }) => record.mark),
     ],
   );
   const results: AppendResult[] = records.map(() => ({ refused: "PE422" }));

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { LoroDoc } from "loro-crdt";
+import { LoroDoc, VersionVector } from "loro-crdt";
 import type { Database, Queryable, Transaction } from "../../../src/database/types.js";
 import type { DocumentKey } from "../../../src/documents/key.js";
 import {
@@ -147,10 +147,14 @@ export interface Client {
   leave(): void;
 }
 
-/** A Loro client of one node: joins, types, applies what it hears. */
-export async function connect(node: Node, key: DocumentKey, author: Author = ada): Promise<Client> {
+/** A Loro client of one node: joins with what it has (`doc`), and sends what the node lacks of that; types, applies what it hears. */
+export async function connect(
+  node: Node,
+  key: DocumentKey,
+  author: Author = ada,
+  doc: LoroDoc = new LoroDoc(),
+): Promise<Client> {
   const document = await node.live.open(key);
-  const doc = new LoroDoc();
   const heard: CommittedUpdates[] = [];
   let over = false;
   const self = {};
@@ -165,7 +169,7 @@ export async function connect(node: Node, key: DocumentKey, author: Author = ada
     },
   );
   for (const update of joined.updates) doc.import(update);
-  let sent = doc.oplogVersion();
+  let sent = VersionVector.decode(joined.version);
   const send = () => {
     doc.commit();
     const update = doc.export({ mode: "update", from: sent });
@@ -180,6 +184,9 @@ export async function connect(node: Node, key: DocumentKey, author: Author = ada
     document.release();
   };
   cleanup(leave);
+  const lacking = doc.oplogVersion().compare(sent);
+  if (lacking === 1 || lacking === undefined) await send();
+  sent = doc.oplogVersion();
   return {
     doc,
     document,
@@ -250,6 +257,38 @@ export function fragileEngine(): { engine: DocumentEngine; trapping: Uint8Array 
   cleanup(() => engine.close());
   const trapping = strangersUpdate((doc) => doc.getText("body").insert(0, "x".repeat(3_900_000)));
   return { engine, trapping };
+}
+
+const documentTables = [
+  "documents",
+  "document_snapshots",
+  "document_updates",
+  "document_history",
+  "document_inbox",
+  "document_tombstones",
+  "document_queue",
+];
+
+/** Notes what the database has of a document. Out: takes it back to that, as a restore or a failover to a late standby does. */
+export async function rememberDocument(db: Database, { recordId }: DocumentKey): Promise<() => Promise<void>> {
+  const kept = new Map<string, string>();
+  for (const table of documentTables) {
+    const [row] = await db.query<{ rows: string }>(
+      `select coalesce(jsonb_agg(to_jsonb(x)), '[]')::text as rows from perch.${table} x where x.record_id = $1`,
+      [recordId],
+    );
+    kept.set(table, row?.rows ?? "[]");
+  }
+  return () =>
+    db.transaction(async (tx) => {
+      for (const [table, rows] of kept) {
+        await tx.query(`delete from perch.${table} where record_id = $1`, [recordId]);
+        await tx.query(
+          `insert into perch.${table} select * from jsonb_populate_recordset(null::perch.${table}, $1::jsonb)`,
+          [rows],
+        );
+      }
+    });
 }
 
 export const freshId = (prefix = "doc"): string => `${prefix}-${randomBytes(4).toString("hex")}`;

@@ -105,8 +105,9 @@ describeEachEngine("Documents written by SQL", (open) => {
         await tx.query(pushUpdate, ["g", blob("x".repeat(100)), null]);
       }),
     ).rejects.toMatchObject({ code: "PE413", detail: { limit: "max_update_bytes", max: 100, got: 122 } });
+    await expect(patch("g", { title: "x" }, -1)).rejects.toMatchObject({ code: "PE422" });
     await expect(patch("g", { title: "x" }, 1)).rejects.toMatchObject({
-      code: "PE422",
+      code: "PE410",
       detail: { argument: "base_seq" },
     });
   });

@@ -292,7 +292,7 @@ describeEachEngine("A DocumentStore", (open) => {
   });
 
   it("writes all fields where the record is behind what Loro clients wrote", async () => {
-    await asAda((tx) => store.applyPatch(tx, page("r"), { title: "one", body: "two" }));
+    const { seq, revision } = await asAda((tx) => store.applyPatch(tx, page("r"), { title: "one", body: "two" }));
     const doc = new LoroDoc();
     doc.getMap("fields").set("stars", 4);
     doc.commit();
@@ -303,7 +303,8 @@ describeEachEngine("A DocumentStore", (open) => {
         [
           {
             key: { ...page("r"), spaceId: "~ada" },
-            afterSeq: 1,
+            after: { seq, revision },
+            revision: 2,
             updates: [{ payload: update, ends: null, userId: "ada", writable: null, clientId: null }],
           },
         ],
@@ -413,7 +414,11 @@ describeEachPostgres("Several DocumentStores", (open) => {
       hooks: {
         // The store has looked, and found nothing.
         before: async (_, { key }) =>
-          void (await appendEntries(worker, [{ key, afterSeq: 0, updates: [{ payload, ends: null, ...author }] }], 0)),
+          void (await appendEntries(
+            worker,
+            [{ key, after: { seq: 0, revision: 0 }, revision: 1, updates: [{ payload, ends: null, ...author }] }],
+            0,
+          )),
       },
     });
     const written = await withContext(t.db, { userId: "ada" }, (tx) =>
