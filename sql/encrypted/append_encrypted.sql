@@ -100,7 +100,7 @@ begin
     end if;
     if error is not null
        -- Nothing new in it: nothing to keep.
-       or case
+       or (case
             when record.version is null then exists (
               select from perch.encrypted_records x
                where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
@@ -117,7 +117,7 @@ begin
                where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
                  and x.record_id = document.record_id and x.peer_id is null
                  and x.version = record.version and x.user_id = record.user_id)
-          end
+          end)
     then
       return next;
       continue;

@@ -13,7 +13,7 @@ export interface Reader {
 
 export interface ReadDocument {
   readonly seq: number;
-  /** What identifies the position, for a patch that is based on it; null for an earlier one. */
+  /** What identifies the position, for a patch that is based on it; null where its update is folded away. */
   readonly revision: number | null;
   readonly data: Record<string, unknown>;
 }
@@ -36,10 +36,20 @@ export async function readLiveDocument(
     // Other nodes may have written what the version has in it.
     if (seq === undefined || document.position < seq) await document.refresh();
     if (version === undefined || seq === undefined) return await document.project();
-    return await document.exclusive(async (held) => ({ seq, revision: null, data: await held.projectAt(version) }));
+    const revision = await revisionAt(db, key, seq);
+    return await document.exclusive(async (held) => ({ seq, revision, data: await held.projectAt(version) }));
   } finally {
     document.release();
   }
+}
+
+async function revisionAt(db: Queryable, key: DocumentKey, seq: number): Promise<number | null> {
+  const [row] = await db.query<{ revision: number }>(
+    `select u.revision from perch.document_updates u
+      where u.space_id = $1 and u.app_id = $2 and u.table_name = $3 and u.record_id = $4 and u.seq = $5`,
+    [key.spaceId, key.appId, key.tableName, key.recordId, seq],
+  );
+  return row?.revision ?? null;
 }
 
 async function readableKey(

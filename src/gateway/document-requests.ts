@@ -40,7 +40,7 @@ export const documentAnswer = z.object({
   id: z.string(),
   /** The position that `data` shows. */
   seq: z.number(),
-  /** What identifies it, to be used as `base_revision` with `base_seq`; null for an earlier position. */
+  /** What identifies it, to be used as `base_revision` with `base_seq`; null where that is folded away. */
   revision: z.number().nullable(),
   data: z.record(z.string(), z.unknown()),
 });

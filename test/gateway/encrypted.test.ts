@@ -204,6 +204,65 @@ describeBothKinds("an encrypted room", (open) => {
     expect((await newcomer(node, roomId)).records).toEqual(buffers(first, rest, third));
   });
 
+  it("loses nothing by what a member sends under another's peer, however much that claims to be", async () => {
+    const node = await startNode(database);
+    const roomId = newRoom();
+    const [ada, bob] = [await rawClient(node), await rawClient(node)];
+    await ada.join(roomId, { token: "ada", crdt: "%ELO" });
+    await bob.join(roomId, { token: "bob", crdt: "%ELO" });
+    const [one, two, three] = [await span("1", 0, 5), await span("1", 5, 9), await span("1", 9, 12)];
+    const mine = await snapshot({ 1: 9, 2: 3 });
+    expect(await send(ada, roomId, one, two, mine)).toBe(0);
+    const [all, some, further] = [await span("1", 0, 2 ** 31 - 1), await span("1", 0, 9), await span("1", 9, 5_000)];
+    const theirs = await snapshot({ 1: 2 ** 30, 2: 2 ** 30 });
+    expect(await send(bob, roomId, all)).toBe(4);
+    await bob.join(roomId, { token: "bob", crdt: "%ELO" });
+    for (const record of [some, further, theirs]) expect(await send(bob, roomId, record)).toBe(0);
+    const { answer, records } = await newcomer(node, roomId);
+    expect(records).toEqual(buffers(one, two, mine, some, further, theirs));
+    // What the peer's owner is told it has: they go on sending.
+    expect(answer).toMatchObject({ version: Uint8Array.from([1, 1, 2 * 9]) });
+    expect(await send(ada, roomId, three)).toBe(0);
+    expect((await newcomer(node, roomId)).answer).toMatchObject({ version: Uint8Array.from([1, 1, 2 * 12]) });
+    // Each replaces what is theirs.
+    const again = [await span("1", 0, 12), await span("1", 0, 5_000)] as const;
+    expect(await send(ada, roomId, again[0])).toBe(0);
+    expect(await send(bob, roomId, again[1])).toBe(0);
+    expect((await newcomer(node, roomId)).records).toEqual(buffers(mine, theirs, ...again));
+  });
+
+  it("takes no record that another document of the space has: its key would open it there as well", async () => {
+    const node = await startNode(database);
+    const [roomId, other] = [newRoom(), newRoom()];
+    const record = await span("1", 0, 5);
+    const [ada, bob] = [await rawClient(node), await rawClient(node)];
+    await ada.join(roomId, { token: "ada", crdt: "%ELO" });
+    await bob.join(other, { token: "bob", crdt: "%ELO" });
+    expect(await send(ada, roomId, record)).toBe(0);
+    expect(await send(bob, other, record)).toBe(4);
+    expect((await newcomer(node, other)).records).toEqual([]);
+    expect(await send(ada, roomId, record)).toBe(0);
+  });
+
+  it("takes thousands of spans that overlap in transactions that are bounded", async () => {
+    const calls: number[] = [];
+    const counting: Database = {
+      ...database.db,
+      query: (sql, params) => {
+        if (sql.includes("append_encrypted")) calls.push((params as unknown[][])[5]?.length ?? 0);
+        return database.db.query(sql, params);
+      },
+    };
+    const node = await startNode(database, { db: counting });
+    const roomId = newRoom();
+    const client = await rawClient(node);
+    await client.join(roomId, { token: "ada", crdt: "%ELO" });
+    const many = await Promise.all(Array.from({ length: 1_000 }, (_, n) => span("9", n, n + 2_000, "")));
+    expect(await send(client, roomId, ...many)).toBe(0);
+    expect(Math.max(...calls)).toBeLessThanOrEqual(256);
+    expect((await newcomer(node, roomId)).records).toHaveLength(1_000);
+  });
+
   it("refuses what is no encrypted record with 04, from viewers with 03, and shows none of it", async () => {
     const node = await startNode(database);
     const roomId = newRoom();

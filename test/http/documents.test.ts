@@ -54,9 +54,19 @@ describeBothKinds("documents over HTTP", (open) => {
   it("merge a patch where it was based, and undo no concurrent edit (trap 23)", async () => {
     const { read, patch } = await start();
     await patch("~/app/notes/n2", { patch: { body: "The quick fox" } });
-    const { seq } = (await read("~/app/notes/n2")).body;
+    const { seq, revision } = (await read("~/app/notes/n2")).body;
     await patch("~/app/notes/n2", { patch: { body: "The quick brown fox" }, base_seq: seq });
-    await patch("~/app/notes/n2", { patch: { body: "The quick fox jumps" }, base_seq: seq });
+    await patch("~/app/notes/n2", { patch: { body: "The quick fox jumps" }, base_seq: seq, base_revision: revision });
+    // What a database that went back would have in the place of what was read.
+    const elsewhere = await patch("~/app/notes/n2", {
+      patch: { body: "" },
+      base_seq: seq,
+      base_revision: revision + 1,
+    });
+    expect(elsewhere).toMatchObject({
+      status: 410,
+      body: { error: { code: "PE410", detail: { argument: "base_seq" } } },
+    });
     expect((await read("~/app/notes/n2")).body.data.body).toBe("The quick brown fox jumps");
   });
 
@@ -156,7 +166,10 @@ describeBothKinds("documents over HTTP", (open) => {
       status: 422,
       body: { error: { detail: { field: "title", expected: "string", got: "number" } } },
     });
-    expect(await patch(path, { patch: {}, base_seq: 99 })).toMatchObject(invalid);
+    expect(await patch(path, { patch: {}, base_seq: 99 })).toMatchObject({
+      status: 410,
+      body: { error: { code: "PE410" } },
+    });
     expect(await patch(path, '{"patch": {"title": "\\u0000"}}')).toMatchObject(invalid);
     for (const query of ["?seq=x", "?seq=-1", "?seq=1.5", "?colour=red", "/history?max_count=0", "/history?before=x"]) {
       expect(await read(path + query)).toMatchObject(invalid);

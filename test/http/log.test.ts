@@ -32,7 +32,7 @@ describe("the log of HTTP", () => {
     expect((await ask("PATCH", note, '{"patch": {"title": "content of a patch"}}')).status).toBe(200);
     expect((await ask("PATCH", note, '{"patch": {"title": 7, "content of a name": 1}}')).status).toBe(422);
     expect((await ask("PATCH", note, '{"patch": {"title": "content\\u0000"}}')).status).toBe(422);
-    expect((await ask("PATCH", note, '{"patch": {}, "base_seq": 99, "op_id": "content"}')).status).toBe(422);
+    expect((await ask("PATCH", note, '{"patch": {}, "base_seq": 99, "op_id": "content"}')).status).toBe(410);
     expect((await ask("GET", note)).text).toContain("content of a patch");
     expect((await ask("GET", `${note}?seq=1&token=token-of-eve`)).status).not.toBe(500);
     expect((await ask("GET", `${note}/history`)).status).toBe(200);
