@@ -29,8 +29,16 @@ alter table perch.encrypted_records add column mark bytea;
 comment on column perch.encrypted_records.mark is 'The iv and the tag of the ciphertext; null: from before they were noted.';
 create index encrypted_records_by_mark on perch.encrypted_records (space_id, mark) where mark is not null;
 
+alter table perch.presence add column user_id text collate "C";
+comment on column perch.presence.user_id is 'Whose key it is: the user of the connection that set it; null: nobody''s yet.';
+alter table perch.presence add column held_until timestamptz;
+comment on column perch.presence.held_until is 'Until when nobody else may set the key.';
+create index presence_by_user on perch.presence (user_id) where kind = 'persisted';
+
 -- Down Migration
 
+alter table perch.presence drop column held_until;
+alter table perch.presence drop column user_id;
 alter table perch.encrypted_records drop column mark;
 alter table perch.encrypted_reaches drop column user_id;
 alter table perch.document_snapshots drop column revision;
