@@ -102,7 +102,7 @@ describe("a database that went back under a live node", () => {
     const other = await connect(two, key);
     for (const letter of "xyz") await other.type(letter);
     const log = { info: () => undefined, warn: () => undefined };
-    const options = { db: node.db, turns: createTurns(), log, settings: defaultWorkerSettings };
+    const options = { db: node.db, turns: createTurns(), log, settings: defaultWorkerSettings, lockTimeoutMs: 2_000 };
     await projectDocument({ ...options, db: two.db }, other.document);
     expect(await foldDocument(node.db, client.document)).toBe(false);
     await projectDocument(options, client.document);
