@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
 import { freePort } from "../scripts/support/free-port.js";
 import { packageRoot } from "../src/database/package-root.js";
+import { readBlocks } from "./support/blocks.js";
 import { type Finished, runProgram } from "./support/processes.js";
 
 // What `npm publish` would upload, installed in an empty folder as a user of perch does.
@@ -110,7 +111,7 @@ it("README runs word by word, in the folder where the package is installed", asy
   const page = await readFile(join(packageRoot, "README.md"), "utf8");
   // The one thing that is not as on the page: others may be using that port while tests run.
   const port = String(await freePort());
-  const blocks = readBlocks(page.replaceAll("4466", port));
+  const blocks = readBlocks(page.replaceAll("4466", port), ["sh", "js", "text", "mermaid"]);
   const { scripts } = JSON.parse(await readFile(join(packageRoot, "package.json"), "utf8")) as {
     scripts: Record<string, string>;
   };
@@ -128,7 +129,6 @@ it("README runs word by word, in the folder where the package is installed", asy
       await writeFile(join(folder, name ?? "unnamed"), text);
       continue;
     }
-    expect(language).toBe("sh");
     seen.push(text.trim());
     if (text === "npm ci && npm start\n") {
       // Of a clone. What it starts is what the next sentence says a project starts.
@@ -168,6 +168,3 @@ it("README runs word by word, in the folder where the package is installed", asy
 /** Whether a line was printed; "…" at its end stands for whatever follows. */
 const shows = (out: string, line: string) =>
   line.endsWith("…") ? out.includes(line.slice(0, -1)) : out.split("\n").some((each) => each.trim() === line.trim());
-
-const readBlocks = (page: string) =>
-  [...page.matchAll(/^```(\w*)\n([\s\S]*?)^```$/gm)].map(([, language = "", text = ""]) => ({ language, text }));

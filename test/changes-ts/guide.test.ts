@@ -4,7 +4,7 @@ import { afterAll, expect, it, vi } from "vitest";
 import { packageRoot } from "../../src/database/package-root.js";
 import type { Database, Transaction } from "../../src/database/types.js";
 import { postgres } from "../support/databases.js";
-import { runProgram } from "../support/processes.js";
+import { perchMain, runProgram } from "../support/processes.js";
 import { type Example, moduleOf, readExamples, readStatements, withoutMoments } from "./guide.js";
 
 const folder = join(packageRoot, ".tsbuild", `examples-${process.pid}`);
@@ -42,14 +42,25 @@ async function runSql(db: Database, { text }: Example): Promise<unknown> {
   return last;
 }
 
+/** Runs a block as in a shell that has perch, beside the database of the page. */
+async function runShell({ text, line }: Example, url: string): Promise<void> {
+  await mkdir(folder, { recursive: true });
+  const perch = `perch() { ${JSON.stringify(process.execPath)} ${JSON.stringify(perchMain)} "$@"; }`;
+  const done = await runProgram("sh", ["-ec", `${perch}\n${text}`], { cwd: folder, env: { DATABASE_URL: url } });
+  expect(done, `line ${line}: ${done.stderr}`).toMatchObject({ code: 0 });
+}
+
 it("docs/change-log.md shows what happens, in SQL and in TypeScript", async () => {
-  const examples = readExamples(await readFile(join(packageRoot, "docs", "change-log.md"), "utf8"));
+  const examples = readExamples(await readFile(join(packageRoot, "docs", "change-log.md"), "utf8"), ["sh"]);
   const t = await open();
 
+  // Where a block imports into.
+  await t.db.query("select perch.adopt_space(space_id => 'archive', owner_id => 'bob')");
   let done = 0;
   const runSqlUpTo = async (end: number) => {
     for (; done < end; done += 1) {
       const example = examples[done] as Example;
+      if (example.language === "sh") await runShell(example, t.url ?? "");
       if (example.language !== "sql") continue;
       const result = await runSql(t.db, example);
       if (example.result === undefined) continue;

@@ -1,17 +1,17 @@
-/** The examples of a page: fenced blocks of sql and ts, in order; a json block says what the sql block before it ends with. */
+import { readBlocks } from "../support/blocks.js";
+
+/** The examples of a page: fenced blocks of sql and ts (and what else its test can run), in order; a json block says what the sql block before it ends with. */
 export interface Example {
-  language: "sql" | "ts";
+  language: "sql" | "ts" | "sh";
   text: string;
   line: number;
   result?: unknown;
 }
 
-export function readExamples(page: string): Example[] {
+export function readExamples(page: string, others: readonly "sh"[] = []): Example[] {
   const examples: Example[] = [];
-  for (const block of page.matchAll(/^```(sql|ts|json)\n([\s\S]*?)^```$/gm)) {
-    const [, language, text = ""] = block;
-    const line = page.slice(0, block.index).split("\n").length;
-    if (language !== "json") examples.push({ language: language as "sql" | "ts", text, line });
+  for (const { language, text, line } of readBlocks(page, ["sql", "ts", "json", ...others])) {
+    if (language !== "json") examples.push({ language: language as Example["language"], text, line });
     else {
       const last = examples.at(-1);
       if (last?.language !== "sql" || last.result !== undefined) throw new Error(`line ${line}: a result of what?`);

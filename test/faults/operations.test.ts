@@ -5,25 +5,13 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { expect, it, onTestFinished } from "vitest";
 import { perchProcess } from "../../scripts/support/perch-process.js";
+import { requireKnownEnvironment, serveSettings } from "../../src/cli/settings.js";
 import { packageRoot } from "../../src/database/package-root.js";
 import type { Database } from "../../src/database/types.js";
+import { readBlocks } from "../support/blocks.js";
 import { type PostgresVersion, postgresBinaries, startPostgresServer } from "../support/postgres-server.js";
 import { perchMain, runProgram } from "../support/processes.js";
 import { asLogin, openQuietly, readiness } from "./support.js";
-
-interface Block {
-  language: "sh" | "sql";
-  text: string;
-  line: number;
-}
-
-function readBlocks(page: string): Block[] {
-  return [...page.matchAll(/^```(sh|sql)\n([\s\S]*?)^```$/gm)].map(({ 1: language, 2: text = "", index }) => ({
-    language: language as Block["language"],
-    text,
-    line: page.slice(0, index).split("\n").length,
-  }));
-}
 
 /** The version of Postgres's own tools on this machine; undefined when there are none. */
 function toolsVersion(): number | undefined {
@@ -67,7 +55,9 @@ it("docs/operations.md can be followed to the letter", async () => {
     RESTORED_URL: server.url("restored"),
   };
 
-  const blocks = readBlocks(await readFile(join(packageRoot, "docs", "operations.md"), "utf8"));
+  const blocks = readBlocks(await readFile(join(packageRoot, "docs", "operations.md"), "utf8"), [
+    ...["sh", "sql", "ini"],
+  ]);
   expect(blocks.length).toBeGreaterThan(12);
   for (const { language, text, line } of blocks) {
     await prepared(db, text);
@@ -77,6 +67,14 @@ it("docs/operations.md can be followed to the letter", async () => {
           throw new Error(`line ${line}: ${String(error)}`, { cause: error });
         });
       }
+    } else if (language === "ini") {
+      // Of a service: what it sets are settings, and of use together.
+      const variables = Object.fromEntries(
+        [...text.matchAll(/\b(DATABASE_URL|PERCH_\w+)=(\S+)/g)].map(([, name = "", value = ""]) => [name, value]),
+      );
+      expect(Object.keys(variables)).not.toEqual([]);
+      expect(() => serveSettings({}, { PERCH_JWT_SECRET: "s".repeat(32), ...variables }), `line ${line}`).not.toThrow();
+      expect(() => requireKnownEnvironment(variables), `line ${line}`).not.toThrow();
     } else if (!needsTools.test(text) || canDump) {
       const result = await runProgram("sh", ["-e", "-c", text], { cwd: folder, env });
       expect(result, `line ${line}: ${result.stdout}${result.stderr}`).toMatchObject({ code: 0 });

@@ -6,6 +6,7 @@ import { addEngineFigures, addWorkerFigures } from "../../src/gateway/index.js";
 import { startWorker } from "../../src/worker/index.js";
 import { withoutMoments } from "../changes-ts/guide.js";
 import { cleanup, startNode, until } from "../gateway/support.js";
+import { readBlocks } from "../support/blocks.js";
 import { pglite } from "../support/databases.js";
 import { openEvents } from "./support.js";
 
@@ -76,9 +77,7 @@ it("docs/http.md shows what happens", async () => {
   let results = 0;
   const seen: string[] = [];
   const problems: string[] = [];
-  for (const block of page.matchAll(/^```(\w+)\n([\s\S]*?)^```$/gm)) {
-    const [, language, text = ""] = block;
-    const line = page.slice(0, block.index).split("\n").length;
+  for (const { language, text, line } of readBlocks(page, ["sql", "sh", "js", "json"])) {
     if (language === "sql") await t.db.query(text.trim().replace(/;$/, ""));
     else if (language === "sh") {
       for (const command of text.split(/^(?=curl )/m)) last = await curl(command.trim(), node.gateway.url);
@@ -86,12 +85,12 @@ it("docs/http.md shows what happens", async () => {
       const run = new Function("EventSource", "seen", "problems", text);
       run(eventSourceOf(node), seen, problems);
       await until(() => seen.length === 1);
-    } else if (language === "json") {
+    } else {
       const wanted = JSON.parse(text);
       const found = withoutMoments(JSON.parse(JSON.stringify(last), sizeAsText), wanted);
       expect({ line, found }).toEqual({ line, found: wanted });
       results += 1;
-    } else throw new Error(`line ${line}: a block of ${language}`);
+    }
   }
   expect(results).toBe(8);
   expect({ seen, problems }).toEqual({ seen: ["t1"], problems: [] });
