@@ -83,7 +83,11 @@ begin
   end loop;
 
   if not exists (select from pg_namespace n where n.nspname = 'perch') then
-    create schema perch authorization perch_owner;
+    begin
+      create schema perch authorization perch_owner;
+    exception when duplicate_schema or unique_violation then
+      null;  -- made by another migration of this database, which had begun before and is committed now
+    end;
   elsif not exists (select from pg_namespace n where n.nspname = 'perch' and n.nspowner = 'perch_owner'::regrole) then
     raise exception 'the schema perch of this database belongs to somebody else'
       using errcode = 'invalid_schema_definition', hint = 'alter schema perch owner to perch_owner';

@@ -1,60 +1,95 @@
--- Who may execute and read what. Nothing for PUBLIC: what is not named here is for perch_owner alone.
-revoke all on schema perch from public;
-revoke all on all tables in schema perch from public, perch_app, perch_worker;
-revoke all on all functions in schema perch from public, perch_app, perch_worker;
--- In every schema: a default of one schema can only add to the global one, which lets PUBLIC execute.
-alter default privileges for role perch_owner revoke execute on functions from public;
-grant usage on schema perch to perch_app, perch_worker;
-
--- The API of CONTRACT: by name, so that a new function is granted to nobody until it is named here.
+-- Who may execute and read what. Nothing for PUBLIC: what is not named here is for perch_owner alone. By name, so that a new
+-- function is granted to nobody until it stands here.
+--
+-- Only what differs from the catalog is granted or revoked: each touches a row of the catalog, and with it the plans of every session.
+-- What other roles were given is not ours, and stays.
 do $grants$
 declare
-  granted record;
+  statement text;
 begin
-  for granted in
-    select p.oid::regprocedure as signature, g.role
-      from (values
-        ('perch_app', array[
-          'set_context', 'set_tenant', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
-          'create_space', 'set_space_member', 'remove_space_member',
-          'push', 'json_error', 'pull', 'pull_text', 'snapshot_records', 'snapshot_text', 'export_changes', 'restore_changes', 'contents_as_text',
-          'push_update', 'patch_document', 'pending_updates', 'document_state', 'document_versions', 'delete_document', 'lock_document',
-          -- of DocumentStore, whose login is a member of both roles
-          'visit_document', 'write_document',
-          'put_checkpoint', 'latest_checkpoint', 'get_checkpoint', 'checkpoint_history', 'update_checkpoint_state', 'fork_checkpoint',
-          'delete_thread', 'prune_checkpoints', 'put_channels', 'put_writes', 'load_channels', 'list_channels', 'channel_history',
-          'append_thread_events', 'load_thread_events', 'archive_thread_events', 'thread_log',
-          'acquire_lease', 'renew_lease', 'release_lease',
-          -- called by the policies, or by views, with the rights of whoever reads
-          'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb']),
-        ('perch_worker', array[
-          'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
-          'setting', 'hold_document', 'check_id', 'fail', 'error_word', 'document_fields',
-          'load_document', 'open_document', 'has_position', 'new_revision', 'set_tail_aside', 'reading_position', 'read_document', 'append_updates', 'ring_appends', 'document_ring', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
-          'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'entry_mark', 'log_heads', 'check_history', 'server_identity', 'begin_epoch', 'upgrade_error', 'next_seq', 'lock_heads',
-          'require_encrypted_table', 'append_encrypted', 'encrypted_state', 'encrypted_news',
-          'put_presence', 'presence_news', 'presence_of', 'enter_presence', 'leave_presence',
-          'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb'])
-      ) as g (role, functions)
-      cross join unnest(g.functions) as f (name)
-      join pg_proc p on p.proname = f.name and p.pronamespace = 'perch'::regnamespace
+  for statement in
+    with functions as (
+      select p.oid, g.role
+        from (values
+          ('perch_app', array[
+            'set_context', 'set_tenant', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
+            'create_space', 'set_space_member', 'remove_space_member',
+            'push', 'pull', 'pull_text', 'snapshot_records', 'snapshot_text', 'export_changes', 'restore_changes', 'contents_as_text',
+            'push_update', 'patch_document', 'pending_updates', 'document_state', 'document_versions', 'delete_document', 'lock_document',
+            -- of DocumentStore, whose login is a member of both roles
+            'visit_document', 'write_document',
+            'put_checkpoint', 'latest_checkpoint', 'get_checkpoint', 'checkpoint_history', 'update_checkpoint_state', 'fork_checkpoint',
+            'delete_thread', 'prune_checkpoints', 'put_channels', 'put_writes', 'load_channels', 'list_channels', 'channel_history',
+            'append_thread_events', 'load_thread_events', 'archive_thread_events', 'thread_log',
+            'acquire_lease', 'renew_lease', 'release_lease',
+            -- called by the policies, or by views, with the rights of whoever reads
+            'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb']),
+          ('perch_worker', array[
+            'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
+            'setting', 'hold_document', 'check_id', 'fail', 'error_word', 'document_fields',
+            'load_document', 'open_document', 'reading_position', 'read_document', 'append_updates', 'ring_appends', 'document_ring', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
+            'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'entry_mark', 'log_heads', 'check_history', 'server_identity', 'begin_epoch', 'upgrade_error', 'next_seq', 'lock_heads',
+            'require_encrypted_table', 'append_encrypted', 'encrypted_state', 'encrypted_news',
+            'put_presence', 'presence_news', 'presence_of', 'enter_presence', 'leave_presence',
+            'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb'])
+        ) as g (role, functions)
+       cross join unnest(g.functions) as f (name)
+        join pg_proc p on p.proname = f.name and p.pronamespace = 'perch'::regnamespace
+    ),
+    tables as (
+      select c.oid, g.role, g.privilege
+        from (values
+          ('perch_app', '{SELECT}'::text[], array[
+            'spaces', 'space_members', 'sync_changes', 'records', 'stored_records', 'documents', 'document_tables', 'log_epoch', 'encrypted_tables', 'encrypted_documents', 'encrypted_records',
+            'checkpoints', 'threads', 'stored_checkpoints', 'checkpoint_values', 'checkpoint_pieces', 'thread_logs', 'thread_events', 'thread_leases']),
+          ('perch_worker', '{INSERT,UPDATE,DELETE}', array[
+            'documents', 'document_locks', 'document_tombstones', 'document_snapshots', 'document_updates', 'document_history', 'document_inbox', 'document_queue',
+            'stored_records', 'sync_changes', 'space_heads', 'push_receipts', 'owed_rings', 'watch',
+            'presence', 'presence_head', 'presence_nodes',
+            'encrypted_documents', 'encrypted_records', 'encrypted_reaches'])
+        ) as r (role, privileges, names)
+       cross join unnest(r.names) as n (name)
+       cross join unnest(r.privileges) as x (privilege)
+       cross join lateral (select r.role, x.privilege) g
+        join pg_class c on c.relname = n.name and c.relnamespace = 'perch'::regnamespace
+      union
+      select c.oid, 'perch_worker', 'SELECT'
+        from pg_class c where c.relnamespace = 'perch'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+    ),
+    wanted (kind, object, role, privilege) as (
+      select 'function', f.oid::regprocedure::text, f.role, 'EXECUTE' from functions f
+      union
+      select 'table', t.oid::regclass::text, t.role, t.privilege from tables t
+      union
+      select 'schema', 'perch', r.role, 'USAGE' from unnest('{perch_app,perch_worker}'::text[]) r (role)
+    ),
+    present (kind, object, role, privilege) as (
+      select o.kind, o.object, case a.grantee when 0 then 'public' else a.grantee::regrole::text end, a.privilege_type
+        from (
+          select 'function', p.oid::regprocedure::text, coalesce(p.proacl, acldefault('f', p.proowner))
+            from pg_proc p where p.pronamespace = 'perch'::regnamespace
+          union all
+          select 'table', c.oid::regclass::text, c.relacl
+            from pg_class c where c.relnamespace = 'perch'::regnamespace and c.relkind in ('r', 'p', 'v', 'm', 'f')
+          union all
+          select 'schema', n.nspname, n.nspacl from pg_namespace n where n.nspname = 'perch'
+        ) o (kind, object, acl)
+       cross join lateral aclexplode(o.acl) a
+       where a.grantee in (0, 'perch_app'::regrole, 'perch_worker'::regrole)
+    )
+    select format('revoke %s on %s %s from %s', d.privilege, d.kind, d.object, d.role)
+      from (select * from present except select * from wanted) d
+    union all
+    select format('grant %s on %s %s to %s', d.privilege, d.kind, d.object, d.role)
+      from (select * from wanted except select * from present) d
+    -- Of columns nobody has rights of their own.
+    union all
+    select format('revoke all (%I) on %s from public, perch_app, perch_worker', a.attname, a.attrelid::regclass)
+      from pg_attribute a join pg_class c on c.oid = a.attrelid
+     where c.relnamespace = 'perch'::regnamespace
+       and exists (select from aclexplode(a.attacl) x where x.grantee in (0, 'perch_app'::regrole, 'perch_worker'::regrole))
   loop
-    execute format('grant execute on function %s to %I', granted.signature, granted.role);
+    execute statement;
   end loop;
 end
 $grants$;
-
-grant select on perch.spaces, perch.space_members, perch.sync_changes, perch.records, perch.stored_records, perch.documents, perch.document_tables, perch.log_epoch,
-  perch.encrypted_tables, perch.encrypted_documents, perch.encrypted_records
-  to perch_app;
-grant select on perch.checkpoints, perch.threads, perch.stored_checkpoints, perch.checkpoint_values, perch.checkpoint_pieces,
-  perch.thread_logs, perch.thread_events, perch.thread_leases
-  to perch_app;
-
-grant select on all tables in schema perch to perch_worker;
-grant insert, update, delete on
-  perch.documents, perch.document_locks, perch.document_tombstones, perch.document_snapshots, perch.document_updates, perch.document_history, perch.document_inbox, perch.document_queue,
-  perch.stored_records, perch.sync_changes, perch.space_heads, perch.push_receipts, perch.owed_rings, perch.watch,
-  perch.presence, perch.presence_head, perch.presence_nodes,
-  perch.encrypted_documents, perch.encrypted_records, perch.encrypted_reaches
-  to perch_worker;

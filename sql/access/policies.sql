@@ -11,6 +11,11 @@
 -- there already, needs no index, and is made of fewer functions: starting them is most of what a small INSERT costs. It is
 -- perch.writable_space_ids() written out: of whoever is named, the list of the setting, which is read first so that a malformed
 -- one lets nothing pass, and the personal space.
+--
+-- Only what differs from the catalog is made anew: that takes a lock on its table which waits for every transaction that reads it, and
+-- for which everybody waits. What an expression is in the catalog is not what is written here, so each is shown to Postgres once, on a
+-- table of no use. Locks are taken table by table, in the order of this list, before anything is changed. Policies of
+-- other names are not ours, and stay.
 do $policies$
 declare
   readable constant text := 'space_id = any ((select perch.current_space_ids())::text[])';
@@ -24,18 +29,23 @@ declare
   new_personal constant text := 'space_id = ''~'' || nullif(current_setting(''app.current_user_id'', true), '''')';
   -- perch.current_tenant_id() written out: putting a checkpoint passes here some ten times.
   tenants  constant text := 'tenant_id = (select nullif(current_setting(''app.current_tenant_id'', true), ''''))';
-  rule record;
-  new_row text;
+  wanted jsonb;
+  meanings jsonb := '{}';
+  expression text;
+  meaning text;
+  differing jsonb;
+  change record;
 begin
-  for rule in
-    select * from (values
+  with rules as (
+    select r.*, row_number() over () as place,
+           replace(replace(replace(r.may_write, writable, new_in_writable), mine, new_of_mine), personal, new_personal) as new_row
+      from (values
       -- table                 may read                                may write
       ('spaces',               readable || ' or created_by = (select perch.current_user_id())',
                                                                        'perch.owns_space(space_id) or created_by = (select perch.current_user_id())'),
       ('space_members',        readable || ' or ' || mine,             null),
-      ('sync_changes',         readable,                               writable || ' and ' || mine),
-      ('stored_records',       readable,                               writable),
       ('push_receipts',        personal,                               personal),
+      ('document_locks',       'false',                                null),
       ('documents',            readable,                               writable),
       ('document_tombstones',  readable,                               writable),
       ('document_snapshots',   readable,                               writable),
@@ -43,96 +53,143 @@ begin
       ('document_history',     readable,                               writable),
       ('document_inbox',       readable,                               writable || ' and ' || mine),
       ('document_queue',       writable,                               writable),
-      ('document_locks',       'false',                                null),
       ('document_tables',      'true',                                 null),
-      ('log_epoch',            'true',                                 null),
-      ('space_heads',          'false',                                null),
-      ('schema_versions',      'true',                                 null),
-      ('schema_upgrades',      'true',                                 null),
-      ('owed_rings',           'false',                                null),
-      ('watch',                'true',                                 null),
-      ('limits',               'true',                                 null),
       ('encrypted_tables',     'true',                                 null),
       ('encrypted_documents',  readable,                               writable),
       ('encrypted_records',    readable,                               writable),
       ('encrypted_reaches',    readable,                               writable),
-      ('presence',             'false',                                null),
+      ('schema_versions',      'true',                                 null),
+      ('schema_upgrades',      'true',                                 null),
+      ('limits',               'true',                                 null),
+      ('log_epoch',            'true',                                 null),
+      ('space_heads',          'false',                                null),
+      ('stored_records',       readable,                               writable),
+      ('sync_changes',         readable,                               writable || ' and ' || mine),
+      ('owed_rings',           'false',                                null),
+      ('watch',                'true',                                 null),
       ('presence_head',        'false',                                null),
+      ('presence',             'false',                                null),
       ('presence_nodes',       'false',                                null),
+      ('thread_leases',        tenants,                                tenants),
       ('threads',              tenants,                                tenants),
       ('stored_checkpoints',   tenants,                                tenants),
       ('checkpoint_values',    tenants,                                tenants),
-      ('checkpoint_pieces',    tenants,                                tenants),
       ('checkpoint_writes',    tenants,                                tenants),
+      ('checkpoint_pieces',    tenants,                                tenants),
       ('thread_logs',          tenants,                                tenants),
-      ('thread_events',        tenants,                                tenants),
-      ('thread_leases',        tenants,                                tenants)
-    ) as r (table_name, may_read, may_write)
+      ('thread_events',        tenants,                                tenants)
+      ) as r (table_name, may_read, may_write)
+  ),
+  special (table_name, name, command, role, using_expression, check_expression) as (values
+    -- Members are managed by owners; the creator of a space becomes its first.
+    ('space_members', 'may_insert', 'insert', 'public', null::text,
+     'perch.owns_space(space_id) or (' || mine || ' and role = ''owner'' and perch.is_unowned_space_of_mine(space_id))'),
+    ('space_members', 'may_update', 'update', 'public', 'perch.owns_space(space_id)', 'perch.owns_space(space_id)'),
+    ('space_members', 'may_delete', 'delete', 'public', 'perch.owns_space(space_id) or ' || mine, null),
+
+    -- A document that somebody else wrote is deleted, or its inbox emptied, by whoever may write its space.
+    ('document_inbox', 'may_delete', 'delete', 'public', writable, null),
+
+    -- Declarations, limits and the epoch are the DBA's, through functions that only members of perch_owner may execute.
+    ('document_tables', 'may_insert', 'insert', 'perch_owner', null, 'true'),
+    ('document_tables', 'may_update', 'update', 'perch_owner', 'true', 'true'),
+    ('encrypted_tables', 'may_insert', 'insert', 'perch_owner', null, 'true'),
+    ('log_epoch', 'may_update', 'update', 'perch_owner', 'true', 'true'),
+    ('limits', 'may_insert', 'insert', 'perch_owner', null, 'true'),
+    ('limits', 'may_update', 'update', 'perch_owner', 'true', 'true'),
+    ('limits', 'may_delete', 'delete', 'perch_owner', 'true', null),
+    ('schema_versions', 'may_insert', 'insert', 'perch_owner', null, 'true'),
+    ('schema_versions', 'may_update', 'update', 'perch_owner', 'true', 'true'),
+    ('schema_upgrades', 'may_insert', 'insert', 'perch_owner', null, 'true'),
+    ('schema_upgrades', 'may_update', 'update', 'perch_owner', 'true', 'true'),
+
+    -- What somebody wrote stays theirs to take along (perch.export_changes), and is known when it is sent again (perch.push), also
+    -- where they may read no more: but through functions only, and only the entries of the log as they wrote them. A record, which
+    -- others go on writing, is read by its space alone.
+    ('sync_changes', 'author', 'select', 'perch_owner', mine, null),
+
+    -- The counters, the locks and the rings are perch's own bookkeeping, on which no user has a grant; what they count is in the log,
+    -- whose policies decide. A ring is made when the transaction ends, by when the context may be another.
+    ('space_heads', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
+    ('document_locks', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
+    ('owed_rings', 'may_insert', 'insert', 'perch_owner', null, 'true'),
+
+    -- Whether a space id is in use (perch.space_in_use) is asked of the tables, too, that show nobody anything.
+    ('owed_rings', 'in_use', 'select', 'perch_owner', readable, null),
+    ('presence', 'in_use', 'select', 'perch_owner', readable, null)
+  ),
+  general as (
+    select r.table_name, p.*
+      from rules r
+     cross join lateral (values
+       ('may_read', 'select', 'public', r.may_read, null),
+       ('may_insert', 'insert', 'public', null, r.new_row),
+       ('may_update', 'update', 'public', r.may_write, r.new_row),
+       ('may_delete', 'delete', 'public', r.may_write, null),
+       ('worker', 'all', 'perch_worker', 'true', 'true')
+     ) p (name, command, role, using_expression, check_expression)
+     where (r.may_write is not null or p.name in ('may_read', 'worker'))
+       and not exists (select from special s where s.table_name = r.table_name and s.name = p.name)
+  )
+  select jsonb_agg(to_jsonb(w) || jsonb_build_object('place', r.place)) into wanted
+    from (select * from general union all select * from special) w join rules r using (table_name);
+
+  create table perch.policy_probe
+    (space_id text collate "C", user_id text collate "C", created_by text collate "C", tenant_id text collate "C", role text);
+  for expression in
+    select distinct e.text
+      from jsonb_to_recordset(wanted) w (using_expression text, check_expression text)
+     cross join lateral (values (w.using_expression), (w.check_expression)) e (text)
+     where e.text is not null
   loop
-    execute format('alter table perch.%I enable row level security', rule.table_name);
-    execute format('alter table perch.%I force row level security', rule.table_name);
-    execute format('drop policy if exists may_read on perch.%I', rule.table_name);
-    execute format('drop policy if exists may_insert on perch.%I', rule.table_name);
-    execute format('drop policy if exists may_update on perch.%I', rule.table_name);
-    execute format('drop policy if exists may_delete on perch.%I', rule.table_name);
-    execute format('drop policy if exists worker on perch.%I', rule.table_name);
-    execute format('create policy may_read on perch.%I for select using (%s)', rule.table_name, rule.may_read);
-    if rule.may_write is not null then
-      new_row := replace(replace(replace(rule.may_write, writable, new_in_writable), mine, new_of_mine), personal, new_personal);
-      execute format('create policy may_insert on perch.%I for insert with check (%s)', rule.table_name, new_row);
-      execute format('create policy may_update on perch.%I for update using (%s) with check (%s)', rule.table_name, rule.may_write, new_row);
-      execute format('create policy may_delete on perch.%I for delete using (%s)', rule.table_name, rule.may_write);
+    execute format('create policy probe on perch.policy_probe using (%s)', expression);
+    select pg_get_expr(p.polqual, p.polrelid) into meaning from pg_policy p where p.polrelid = 'perch.policy_probe'::regclass;
+    drop policy probe on perch.policy_probe;
+    meanings := meanings || jsonb_build_object(expression, meaning);
+  end loop;
+  drop table perch.policy_probe;
+
+  select jsonb_agg(to_jsonb(d) order by d.place, d.name) into differing
+    from (
+      select w.*, null::text as stale
+        from jsonb_to_recordset(wanted) w
+               (place bigint, table_name text, name text, command text, role text, using_expression text, check_expression text)
+        join pg_class c on c.oid = format('perch.%I', w.table_name)::regclass
+        left join pg_policy p on p.polrelid = c.oid and p.polname = w.name
+       where not (c.relrowsecurity and c.relforcerowsecurity)
+          or (p.polpermissive, p.polcmd, p.polroles, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
+             is distinct from
+             (true, (case w.command when 'all' then '*' when 'select' then 'r' when 'insert' then 'a' when 'update' then 'w' else 'd' end)::"char",
+              array[case w.role when 'public' then 0::oid else to_regrole(w.role)::oid end],
+              meanings ->> w.using_expression, meanings ->> w.check_expression)
+      union all
+      -- Of an earlier version: the names are ours, and nothing is wanted of them here.
+      select k.place, k.table_name, p.polname, null, null, null, null, p.polname
+        from (select distinct w.place, w.table_name from jsonb_to_recordset(wanted) w (place bigint, table_name text)) k
+        join pg_policy p on p.polrelid = format('perch.%I', k.table_name)::regclass
+       where p.polname = any (array(select distinct w.name from jsonb_to_recordset(wanted) w (name text)))
+         and not exists (
+           select from jsonb_to_recordset(wanted) w (table_name text, name text) where w.table_name = k.table_name and w.name = p.polname)
+    ) d;
+
+  for change in
+    select distinct d.place, d.table_name from jsonb_to_recordset(differing) d (place bigint, table_name text) order by d.place
+  loop
+    execute format('lock table perch.%I in access exclusive mode', change.table_name);
+  end loop;
+  for change in
+    select d.* from jsonb_to_recordset(differing) d
+             (place bigint, table_name text, name text, command text, role text, using_expression text, check_expression text, stale text)
+     order by d.place, d.name
+  loop
+    execute format('alter table perch.%I enable row level security', change.table_name);
+    execute format('alter table perch.%I force row level security', change.table_name);
+    execute format('drop policy if exists %I on perch.%I', change.name, change.table_name);
+    if change.stale is null then
+      execute format('create policy %I on perch.%I for %s to %s', change.name, change.table_name, change.command, change.role)
+        || coalesce(' using (' || change.using_expression || ')', '')
+        || coalesce(' with check (' || change.check_expression || ')', '');
     end if;
-    execute format('create policy worker on perch.%I to perch_worker using (true) with check (true)', rule.table_name);
   end loop;
 end
 $policies$;
-
--- Members are managed by owners; the creator of a space becomes its first.
-create policy may_insert on perch.space_members for insert
-  with check (perch.owns_space(space_id) or (
-    user_id = (select perch.current_user_id()) and role = 'owner' and perch.is_unowned_space_of_mine(space_id)));
-create policy may_update on perch.space_members for update
-  using (perch.owns_space(space_id)) with check (perch.owns_space(space_id));
-create policy may_delete on perch.space_members for delete
-  using (perch.owns_space(space_id) or user_id = (select perch.current_user_id()));
-
--- A document that somebody else wrote is deleted, or its inbox emptied, by whoever may write its space.
-drop policy may_delete on perch.document_inbox;
-create policy may_delete on perch.document_inbox for delete
-  using (space_id = any ((select perch.writable_space_ids())::text[]));
-
--- Declarations and the epoch are the DBA's, through functions that only members of perch_owner may execute.
-create policy may_insert on perch.document_tables for insert to perch_owner with check (true);
-create policy may_update on perch.document_tables for update to perch_owner using (true) with check (true);
-create policy may_insert on perch.encrypted_tables for insert to perch_owner with check (true);
-create policy may_update on perch.log_epoch for update to perch_owner using (true) with check (true);
-
-create policy may_insert on perch.limits for insert to perch_owner with check (true);
-create policy may_update on perch.limits for update to perch_owner using (true) with check (true);
-create policy may_delete on perch.limits for delete to perch_owner using (true);
-
-create policy may_insert on perch.schema_versions for insert to perch_owner with check (true);
-create policy may_update on perch.schema_versions for update to perch_owner using (true) with check (true);
-create policy may_insert on perch.schema_upgrades for insert to perch_owner with check (true);
-create policy may_update on perch.schema_upgrades for update to perch_owner using (true) with check (true);
-
--- What somebody wrote stays theirs to take along (perch.export_changes), and is known when it is sent again (perch.push), also where
--- they may read no more: but through functions only, and only the entries of the log as they wrote them. A record, which others
--- go on writing, is read by its space alone.
-drop policy if exists author on perch.sync_changes;
-create policy author on perch.sync_changes for select to perch_owner using (user_id = (select perch.current_user_id()));
-
--- The counters, the locks and the rings are perch's own bookkeeping, on which no user has a grant; what they count is in the log, whose
--- policies decide. A ring is made when the transaction ends, by when the context may be another.
-drop policy if exists bookkeeping on perch.space_heads;
-create policy bookkeeping on perch.space_heads to perch_owner using (true) with check (true);
-drop policy if exists bookkeeping on perch.document_locks;
-create policy bookkeeping on perch.document_locks to perch_owner using (true) with check (true);
-create policy may_insert on perch.owed_rings for insert to perch_owner with check (true);
-
--- Whether a space id is in use (perch.space_in_use) is asked of the tables, too, that show nobody anything.
-drop policy if exists in_use on perch.owed_rings;
-create policy in_use on perch.owed_rings for select to perch_owner using (space_id = any ((select perch.current_space_ids())::text[]));
-drop policy if exists in_use on perch.presence;
-create policy in_use on perch.presence for select to perch_owner using (space_id = any ((select perch.current_space_ids())::text[]));

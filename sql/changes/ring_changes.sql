@@ -37,13 +37,3 @@ $$;
 
 comment on function perch.ring_changes() is
   'Private. Trigger of the counters: rings perch_changes once a transaction and space, or leaves that to the worker that watches.';
-
-drop trigger if exists ring on perch.sync_changes;
-drop trigger if exists ring_first on perch.space_heads;
-drop trigger if exists ring_next on perch.space_heads;
-create constraint trigger ring_first after insert on perch.space_heads deferrable initially deferred
-  for each row when (new.seq > 0) execute function perch.ring_changes();
--- Without WHEN: the expression is read from its text form by every statement. So whoever takes a counter without moving it leaves
--- seq alone (perch.lock_heads).
-create constraint trigger ring_next after update of seq on perch.space_heads deferrable initially deferred
-  for each row execute function perch.ring_changes();

@@ -18,8 +18,3 @@ $$;
 
 comment on function perch.ring_documents() is
   'Private. Trigger of the tail and of the inbox: rings perch_documents once for each document that the statement appended to.';
-
-create or replace trigger ring after insert on perch.document_updates
-  referencing new table as added for each statement execute function perch.ring_documents();
-create or replace trigger ring after insert on perch.document_inbox
-  referencing new table as added for each statement execute function perch.ring_documents();

@@ -15,10 +15,3 @@ $$;
 
 comment on function perch.ring_members() is
   'Private. Trigger of perch.space_members: rings perch_changes for each space whose members changed.';
-
-create or replace trigger ring_added after insert on perch.space_members
-  referencing new table as touched for each statement execute function perch.ring_members();
-create or replace trigger ring_changed after update on perch.space_members
-  referencing new table as touched for each statement execute function perch.ring_members();
-create or replace trigger ring_removed after delete on perch.space_members
-  referencing old table as touched for each statement execute function perch.ring_members();

@@ -1,6 +1,6 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
-import { migrationStatus } from "../database/migrate.js";
+import { canServe, migrationStatus } from "../database/migrate.js";
 import { databaseUrl, type OpenOptions, openDatabase } from "../database/open.js";
 import type { Database } from "../database/types.js";
 import { UsageError } from "./command.js";
@@ -122,15 +122,16 @@ export async function requireRoles(db: Database): Promise<void> {
   }
 }
 
-/** Throws when the database is not exactly at this version of perch. */
-export async function requireMigrated(db: Database): Promise<void> {
-  const { pending, unknown, changedFiles } = await migrationStatus(db);
-  if (unknown.length > 0) {
-    throw new Error(
-      `the database is newer than this version of perch (it has had ${unknown.join(", ")}); upgrade perch`,
-    );
-  }
-  if (pending.length + changedFiles.length > 0) {
-    throw new Error("the database is not up to date with this version of perch; run: perch migrate up");
-  }
+export const newerDatabase =
+  "a later version of perch has migrated the database; this one runs on it, and should be upgraded";
+
+/** Throws when this version of perch cannot run on what the database has. Out: whether a later version has migrated it. */
+export async function requireMigrated(db: Database): Promise<boolean> {
+  const status = await migrationStatus(db);
+  if (canServe(status)) return status.newer;
+  throw new Error(
+    status.breaking.length > 0
+      ? `the database is newer than this version of perch, which cannot run on it any more (it has had ${status.breaking.join(", ")}); upgrade perch`
+      : "the database is not up to date with this version of perch; run: perch migrate up",
+  );
 }

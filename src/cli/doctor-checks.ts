@@ -1,5 +1,5 @@
 import { catalogDifferences } from "../database/catalog-differences.js";
-import { migrationStatus } from "../database/migrate.js";
+import { canServe, migrationStatus } from "../database/migrate.js";
 import { readMigrationSources } from "../database/migration-sources.js";
 import type { Database } from "../database/types.js";
 
@@ -64,9 +64,12 @@ const serverVersion: Check = async (db) => {
 };
 
 const migrations: Check = async (db) => {
-  const { pending, unknown, changedFiles } = await migrationStatus(db);
-  if (unknown.length > 0)
-    return [wrong("migrations", `the database is newer: it has had ${unknown.join(", ")}`, "upgrade perch")];
+  const status = await migrationStatus(db);
+  const { pending, changedFiles, breaking, newer } = status;
+  if (breaking.length > 0)
+    return [wrong("migrations", `the database is newer: it has had ${breaking.join(", ")}`, "upgrade perch")];
+  if (newer && canServe(status))
+    return [warning("migrations", "a later version of perch has migrated it; this one runs on it", "upgrade perch")];
   const missing = [...pending, ...changedFiles];
   if (missing.length > 0) return [wrong("migrations", `not up to date: ${missing.join(", ")}`, "perch migrate up")];
   return [ok("migrations", "up to date")];
@@ -76,6 +79,8 @@ const shown = 20;
 
 /** What the database has, against what migrating makes: hashes alone would only say what perch once wrote down. */
 const catalog: Check = async (db) => {
+  // What a later version has made this one cannot judge.
+  if ((await migrationStatus(db)).newer) return [];
   const differences = await catalogDifferences(db, await readMigrationSources());
   if (differences.length === 0)
     return [ok("catalog", "is what perch makes it: owners, rights, policies, triggers, functions")];

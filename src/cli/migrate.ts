@@ -1,4 +1,10 @@
-import { type MigrateResult, type MigrationStatus, migrate, migrationStatus } from "../database/migrate.js";
+import {
+  type MigrateResult,
+  type MigrationStatus,
+  migrate,
+  migrationStatus,
+  whatDownDrops,
+} from "../database/migrate.js";
 import { migrationScript } from "../database/migration-script.js";
 import type { Database } from "../database/types.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
@@ -7,19 +13,22 @@ import { connect } from "./connect.js";
 const help = `Usage: perch migrate [up|down|status|sql] [options]
 
   up       apply what is missing, and mend what is otherwise than perch made it (the default)
-  down     take back the newest migration, and with it its tables and their data
+  down     take back the newest migration, and with it its tables and their data; says which, and does it with --yes
   status   say what is applied and what is missing; exit code 1 when something is
   sql      print all that "up" does as one script for psql; needs no database
 
 Options:
 ${databaseOptionHelp}
   --count N            how many migrations "down" takes back; default 1
+  --yes                "down" drops what it says
 
 The login needs CREATEROLE and CREATE on the database, but need not be superuser.
-Any number of processes may migrate one database at the same time.
+Any number of processes may migrate one database at the same time, while others use it: "up" waits for no lock longer than
+half a second, and tries again for ten minutes, saying on stderr who is in its way.
 `;
 
 const print = (line: string) => process.stdout.write(`${line}\n`);
+const onWait = (message: string) => process.stderr.write(`perch: ${message}\n`);
 
 async function withDatabase<T>(url: string | undefined, work: (db: Database) => Promise<T>): Promise<T> {
   const { db } = await connect(url === undefined ? {} : { url });
@@ -38,32 +47,44 @@ function reportUp({ migrations, changedFiles, mended, differences }: MigrateResu
   if (migrations.length + changedFiles.length + mended.length === 0) print("up to date, nothing to do");
 }
 
-function reportStatus({ applied, pending, unknown, changedFiles }: MigrationStatus): number {
+function reportStatus({ applied, pending, unknown, changedFiles, newer, breaking }: MigrationStatus): number {
   for (const name of applied)
     print(`applied  ${name}${unknown.includes(name) ? "  (unknown to this version of perch)" : ""}`);
   for (const name of pending) print(`missing  ${name}`);
-  for (const path of changedFiles) print(`changed  ${path}`);
-  if (unknown.length > 0) print("the database is newer than this version of perch");
+  if (!newer) for (const path of changedFiles) print(`changed  ${path}`);
+  if (breaking.length > 0)
+    print(`the database is newer than this version of perch, which cannot run on it: ${breaking.join(", ")}`);
+  else if (newer) print("the database is newer than this version of perch");
   else if (pending.length + changedFiles.length === 0) print("up to date");
   else print("run: perch migrate up");
-  return pending.length + changedFiles.length + unknown.length === 0 ? 0 : 1;
+  return pending.length + changedFiles.length === 0 && !newer ? 0 : 1;
 }
 
 async function run(args: string[]): Promise<number | undefined> {
-  const { values, positionals } = parseCommandLine(args, { ...databaseOption, count: { type: "string" } });
+  const { values, positionals } = parseCommandLine(args, {
+    ...databaseOption,
+    count: { type: "string" },
+    yes: { type: "boolean" },
+  });
   const [action = "up", ...rest] = positionals;
   if (rest.length > 0) throw new UsageError(`unexpected argument "${rest[0]}"`);
   const url = values["database-url"];
   const count = Number(values.count ?? 1);
+  if (values.yes && action !== "down") throw new UsageError("--yes goes with down");
   if (values.count !== undefined && action !== "down") throw new UsageError("--count goes with down");
   if (!Number.isSafeInteger(count) || count < 1) throw new UsageError("--count must be a whole number from 1");
 
   switch (action) {
     case "up":
-      reportUp(await withDatabase(url, (db) => migrate(db)));
+      reportUp(await withDatabase(url, (db) => migrate(db, { onWait })));
       return 0;
     case "down": {
-      const { migrations } = await withDatabase(url, (db) => migrate(db, { direction: "down", count }));
+      if (!values.yes) {
+        for (const line of await withDatabase(url, (db) => whatDownDrops(db, { count }))) print(line);
+        print("nothing was done; with --yes it is");
+        return 1;
+      }
+      const { migrations } = await withDatabase(url, (db) => migrate(db, { direction: "down", count, onWait }));
       for (const name of migrations) print(`took back ${name}`);
       if (migrations.length === 0) print("nothing to take back");
       return 0;

@@ -1,13 +1,13 @@
 import { basename, relative, resolve } from "node:path";
 import type { Logger } from "pino";
-import { type MigrateResult, migrate } from "../database/migrate.js";
+import { canServe, type MigrateResult, migrate, migrationStatus } from "../database/migrate.js";
 import { openDatabase } from "../database/open.js";
 import type { PgliteDatabase } from "../database/pglite.js";
 import { openPgliteSocket, type PgliteSocket } from "../database/pglite-socket.js";
 import type { Database } from "../database/types.js";
 import type { GatewaySettings } from "../gateway/index.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
-import { type Connected, connect, requireRoles } from "./connect.js";
+import { type Connected, connect, newerDatabase, requireRoles } from "./connect.js";
 import { createLog } from "./log.js";
 import { requireAddress, serve, untilStopped } from "./serve.js";
 import { idleTransactionMs, type ServeSettings, serveOptions, serveSettings, settingsHelp } from "./settings.js";
@@ -50,7 +50,7 @@ async function run(args: string[]): Promise<number> {
   const { db } = connected;
   let socket: PgliteSocket | undefined;
   try {
-    const migrated = await bringUpToDate(db, values["database-url"]);
+    const migrated = await bringUpToDate(db, values["database-url"], log);
     await requireRoles(db);
     socket = await openSocket(connected, log);
     const serving = await serve(db, settings, log);
@@ -66,11 +66,16 @@ async function run(args: string[]): Promise<number> {
 }
 
 /** A migration takes as long as it takes: on Postgres it has a connection without a time limit. */
-async function bringUpToDate(db: Database, url: string | undefined): Promise<MigrateResult> {
+async function bringUpToDate(db: Database, url: string | undefined, log: Logger): Promise<MigrateResult> {
   if (db.kind === "pglite") return migrate(db);
   const patient = await openDatabase({ ...(url === undefined ? {} : { url }), poolSize: 1 });
   try {
-    return await migrate(patient);
+    const status = await migrationStatus(patient);
+    if (status.newer && canServe(status)) {
+      log.warn(newerDatabase);
+      return { migrations: [], changedFiles: [] };
+    }
+    return await migrate(patient, { onWait: (message) => log.warn(`migrating: ${message}`) });
   } finally {
     await patient.close();
   }

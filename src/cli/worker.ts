@@ -1,5 +1,5 @@
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
-import { connect, requireMigrated, requireRoles } from "./connect.js";
+import { connect, newerDatabase, requireMigrated, requireRoles } from "./connect.js";
 import { createLog } from "./log.js";
 import { requireAddress, serve, untilStopped } from "./serve.js";
 import { idleTransactionMs, serveOptions, serveSettings, settingsHelp } from "./settings.js";
@@ -38,7 +38,7 @@ async function run(args: string[]): Promise<number> {
   });
   try {
     await requireRoles(db);
-    await requireMigrated(db);
+    if (await requireMigrated(db)) log.warn(newerDatabase);
     const serving = await serve(db, settings, log);
     process.stdout.write(`perch serves ${name} on ${serving.gateway.url}\n`);
     return await untilStopped(async () => {

@@ -1,12 +1,12 @@
-import { migrationLock, migrationSettings } from "./migrate.js";
-import { type MigrationFile, readMigrationSources } from "./migration-sources.js";
+import { isAccess, migrationLock, migrationSettings } from "./migrate.js";
+import { type MigrationFile, readMigrationSources, type SqlFile } from "./migration-sources.js";
 
 const quoted = (text: string) => `'${text.replaceAll("'", "''")}'`;
 
 const title = (text: string) => `\n-- ${text} ${"-".repeat(Math.max(3, 124 - text.length))}\n`;
 
 /** A migration runs once, whatever the script finds: so its text is carried in a block that looks at the ledger first. */
-function guarded({ name, up }: MigrationFile): string {
+function guarded({ name, up, breaking }: MigrationFile): string {
   const tag = `$migration_${name.replaceAll(/[^A-Za-z0-9_]/g, "_")}$`;
   if (up.includes(tag)) throw new Error(`migrations/${name}.sql contains ${tag}`);
   return [
@@ -14,12 +14,31 @@ function guarded({ name, up }: MigrationFile): string {
     "do $guard$\nbegin\n",
     `  if exists (select from perch.migrations m where m.name = ${quoted(name)}) then return; end if;\n`,
     `  execute ${tag}\n${up.trim()}\n${tag};\n`,
-    `  insert into perch.migrations (name, run_on) values (${quoted(name)}, now());\n`,
+    `  insert into perch.migrations (name, run_on, breaking) values (${quoted(name)}, now(), ${breaking});\n`,
     "end\n$guard$;\n",
   ].join("");
 }
 
-function refuseNewer(names: readonly string[]): string {
+/** A file is applied where the database has another text of it, or has lost something that it makes. */
+function changed({ path, text, hash, makes }: SqlFile): string {
+  // What is there compares itself with the catalog.
+  if (isAccess(path)) return `${title(path)}${text.trimEnd()}\n`;
+  const tag = `$file_${path.replaceAll(/[^A-Za-z0-9_]/g, "_")}$`;
+  if (text.includes(tag)) throw new Error(`${path} contains ${tag}`);
+  const missing = `not array[${makes.map(quoted).join(", ")}]::text[] <@ array(
+       select p.proname::text from pg_proc p where p.pronamespace = 'perch'::regnamespace
+       union all select c.relname::text from pg_class c where c.relnamespace = 'perch'::regnamespace and c.relkind = 'v')`;
+  return [
+    title(path),
+    "do $guard$\nbegin\n",
+    `  if exists (select from perch.applied_sql a where a.path = ${quoted(path)} and a.hash = ${quoted(hash)})\n`,
+    `     and not (${missing}) then return; end if;\n`,
+    `  execute ${tag}\n${text.trim()}\n${tag};\n`,
+    "end\n$guard$;\n",
+  ].join("");
+}
+
+function refuseNewer(names: readonly string[], version: string): string {
   return `do $newer$
 declare
   unknown text := (select string_agg(m.name, ', ' order by m.id) from perch.migrations m
@@ -27,6 +46,10 @@ declare
 begin
   if unknown is not null then
     raise exception 'the database is newer than this script: it has had %', unknown;
+  end if;
+  if exists (select from perch.applied_release r where string_to_array(split_part(r.version, '-', 1), '.')::int[]
+                > string_to_array(split_part(${quoted(version)}, '-', 1), '.')::int[]) then
+    raise exception 'the database is newer than this script: a later version of perch has migrated it';
   end if;
 end
 $newer$;
@@ -38,7 +61,7 @@ $newer$;
  * empty database, to an older one, or again. Out: the text.
  */
 export async function migrationScript(options: { root?: string } = {}): Promise<string> {
-  const { bootstrap, ledger, migrations, files } = await readMigrationSources(options.root);
+  const { version, bootstrap, ledger, migrations, files } = await readMigrationSources(options.root);
   const rows = files.map(({ path, hash }) => `  (${quoted(path)}, ${quoted(hash)})`).join(",\n");
   return [
     "-- The schema of perch: psql -v ON_ERROR_STOP=1 -f this-file -d database\n",
@@ -47,18 +70,27 @@ export async function migrationScript(options: { root?: string } = {}): Promise<
     "set transaction isolation level read committed;\n",
     "set local client_encoding = 'UTF8';\n",
     "set local client_min_messages = warning;\n",
-    `select pg_advisory_xact_lock(${migrationLock});\n`,
+    "-- Behind a lock that is waited for everybody waits: when others hold what is needed here for longer, apply it again later.\n",
+    "set local lock_timeout = '500ms';\n",
     title("sql/bootstrap.sql"),
     bootstrap,
     migrationSettings,
     title("sql/ledger.sql"),
     ledger,
-    refuseNewer(migrations.map(({ name }) => name)),
+    migrationLock,
+    refuseNewer(
+      migrations.map(({ name }) => name),
+      version,
+    ),
     ...migrations.map(guarded),
-    ...files.map(({ path, text }) => `${title(path)}${text.trimEnd()}\n`),
+    ...files.map(changed),
     title("what has been applied"),
-    "delete from perch.applied_sql;\n",
-    rows === "" ? "" : `insert into perch.applied_sql (path, hash) values\n${rows};\n`,
+    `with wanted (path, hash) as (values\n${rows}),\n`,
+    "gone as (delete from perch.applied_sql a where a.path <> all (array(select w.path from wanted w)))\n",
+    "insert into perch.applied_sql as a (path, hash) select w.path, w.hash from wanted w\n",
+    "on conflict (path) do update set hash = excluded.hash, applied_at = clock_timestamp() where a.hash <> excluded.hash;\n",
+    `insert into perch.applied_release as r (version) values (${quoted(version)})\n`,
+    "on conflict (only_row) do update set version = excluded.version, applied_at = clock_timestamp() where r.version <> excluded.version;\n",
     "commit;\n",
   ].join("");
 }

@@ -8,6 +8,9 @@ export interface MigrationFile {
   /** The file's name without its ending, as it stands in the ledger. */
   name: string;
   up: string;
+  down: string;
+  /** Its first line says so, and why: processes of earlier versions cannot run on what it makes. */
+  breaking: boolean;
 }
 
 export interface SqlFile {
@@ -15,10 +18,14 @@ export interface SqlFile {
   path: string;
   text: string;
   hash: string;
+  /** The functions and views it makes, without the schema: where one is missing the file is applied, whatever its hash. */
+  makes: string[];
 }
 
 /** All that a migration applies, in order. */
 export interface MigrationSources {
+  /** Of perch. */
+  version: string;
   migrationsDir: string;
   /** As the migrating login: roles and schema. */
   bootstrap: string;
@@ -37,8 +44,8 @@ async function readMigrations(folder: string): Promise<MigrationFile[]> {
   return Promise.all(
     names.map(async (file) => {
       const text = await readFile(join(folder, file), "utf8");
-      const [up] = text.split(/^-- Down Migration.*$/m);
-      return { name: file.replace(/\.sql$/, ""), up: up ?? "" };
+      const [up = "", down = ""] = text.split(/^-- Down Migration.*$/m);
+      return { name: file.replace(/\.sql$/, ""), up, down, breaking: /^-- Breaking\b/.test(text) };
     }),
   );
 }
@@ -59,7 +66,12 @@ async function readSql(root: string): Promise<SqlFile[]> {
   return Promise.all(
     paths.map(async (path) => {
       const text = await readFile(join(root, path), "utf8");
-      return { path, text, hash: createHash("sha256").update(text).digest("hex") };
+      const hash = createHash("sha256").update(text).digest("hex");
+      const makes = Array.from(
+        text.matchAll(/^create or replace (?:function|view) perch\.(\w+)/gm),
+        ([, name = ""]) => name,
+      );
+      return { path, text, hash, makes };
     }),
   );
 }
@@ -67,6 +79,8 @@ async function readSql(root: string): Promise<SqlFile[]> {
 /** Reads `migrations/` and `sql/` of the package, or of another folder of the same shape. */
 export async function readMigrationSources(root: string = packageRoot): Promise<MigrationSources> {
   const migrationsDir = join(root, "migrations");
+  const manifest = join(existsSync(join(root, "package.json")) ? root : packageRoot, "package.json");
+  const { version } = JSON.parse(await readFile(manifest, "utf8")) as { version: string };
   const [bootstrap, ledger, migrations, files, catalog] = await Promise.all([
     readFile(join(root, "sql", "bootstrap.sql"), "utf8"),
     readFile(join(root, "sql", "ledger.sql"), "utf8"),
@@ -77,5 +91,5 @@ export async function readMigrationSources(root: string = packageRoot): Promise<
       return undefined;
     }),
   ]);
-  return { migrationsDir, bootstrap, ledger, migrations, files, catalog };
+  return { version, migrationsDir, bootstrap, ledger, migrations, files, catalog };
 }

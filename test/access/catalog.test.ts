@@ -13,6 +13,7 @@ const unledIndexes: Record<string, string> = {
   presence_head_pkey: "as watch_pkey",
   presence_nodes_pkey: "perch's own processes, which no user touches",
   migrations_pkey: "the ledger of migrations, which no user touches",
+  applied_release_pkey: "one row, which no user touches",
   applied_sql_pkey: "the ledger of sql/, which no user touches",
 };
 

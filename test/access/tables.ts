@@ -241,6 +241,16 @@ export const tables: Record<string, TableEntry> = {
     fresh: { table_name: "fresh" },
   },
   migrations: { ...declared, app: "", select: "all", insert: "1", update: "all", delete: "all", fresh: { id: 999 } },
+  applied_release: {
+    ...declared,
+    app: "",
+    select: "all",
+    insert: "23505",
+    insertForAll: "23505",
+    update: "all",
+    delete: "all",
+    fresh: {},
+  },
   applied_sql: {
     ...declared,
     app: "",

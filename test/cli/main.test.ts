@@ -111,6 +111,10 @@ describe("perch migrate", () => {
     expect(await perch("migrate", "up")).toEqual({ code: 0, stdout: "up to date, nothing to do\n", stderr: "" });
     expect(await perch("migrate", "status")).toMatchObject({ code: 0, stdout: expect.stringMatching(/^up to date$/m) });
     expect(await perch("migrate", "down")).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/^takes back \d{4}_\w+.*nothing was done; with --yes it is\n$/s),
+    });
+    expect(await perch("migrate", "down", "--yes")).toMatchObject({
       code: 0,
       stdout: expect.stringMatching(/^took back \d{4}_\w+\n$/),
     });

@@ -1,8 +1,8 @@
-import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { migrate, migrationStatus } from "../../src/database/migrate.js";
+import { canServe, migrate, migrationStatus } from "../../src/database/migrate.js";
 import { packageRoot } from "../../src/database/package-root.js";
 import { describeEachEngine } from "../support/databases.js";
 import { schemaLines, schemaVersions } from "../support/schema.js";
@@ -41,7 +41,11 @@ describeEachEngine("migrate", (open, engine) => {
     expect((await migrate(db, { direction: "down", count: 1000 })).migrations).toEqual([...applied].reverse());
     const left =
       "select relname from pg_class where relnamespace = 'perch'::regnamespace and relkind in ('r', 'v') order by 1";
-    expect(await db.query(left)).toEqual([{ relname: "applied_sql" }, { relname: "migrations" }]);
+    expect(await db.query(left)).toEqual([
+      { relname: "applied_release" },
+      { relname: "applied_sql" },
+      { relname: "migrations" },
+    ]);
     expect((await migrate(db)).migrations).toEqual(applied);
     expect(await schemaLines(db)).toEqual(before);
   });
@@ -94,6 +98,123 @@ describeEachEngine("migrate", (open, engine) => {
       migrations: ["9001_later"],
       changedFiles: [],
     });
+  });
+
+  it("touches nothing but what has changed: no policy, trigger, grant, view or other function", async () => {
+    const { db } = await open();
+    const versions = async () =>
+      new Map(
+        (await schemaVersions(db))
+          .map((row) => row as { kind: string; id: string; version: string })
+          .map(({ kind, id, version }) => [`${kind} ${id}`, version]),
+      );
+    const path = "sql/context/personal_space_id.sql";
+    const text = await readFile(join(packageRoot, path), "utf8");
+    const root = await laterVersion(name("touched"), { [path]: `-- Another comment.\n${text}` });
+    const before = await versions();
+    expect(await migrate(db, { root })).toEqual({ migrations: [], changedFiles: [path] });
+    const [changed] = await db.query<{ id: string }>("select 'perch.personal_space_id'::regproc::oid::text as id");
+    const differing = [...(await versions())].filter(([thing, version]) => before.get(thing) !== version);
+    expect(differing.map(([thing]) => thing).sort()).toEqual([`file ${path}`, `function ${changed?.id}`]);
+    expect(await migrate(db, { root })).toEqual({ migrations: [], changedFiles: [] });
+  });
+
+  it("puts right what differs from the catalog in what it compares, and leaves what is not its own", async () => {
+    const { db } = await open();
+    const wanted = await schemaLines(db);
+    const ours = [
+      "drop policy may_read on perch.documents",
+      "alter policy may_insert on perch.stored_records with check (true)",
+      "alter policy may_read on perch.sync_changes to perch_app",
+      "create policy author on perch.documents using (true)",
+      "alter table perch.spaces no force row level security",
+      "drop trigger ring on perch.document_inbox",
+      "alter table perch.space_heads disable trigger ring_next",
+      "revoke execute on function perch.append_updates from perch_worker",
+      "grant execute on function perch.append_updates to public",
+      "grant insert (data), delete on perch.stored_records to perch_app",
+      "revoke usage on schema perch from perch_app",
+      "drop function perch.personal_space_id cascade",
+    ];
+    for (const sql of ours) await db.query(sql);
+    expect(await schemaLines(db)).not.toEqual(wanted);
+    await migrate(db);
+    const strays = (lines: string[]) => lines.filter((line) => !wanted.includes(line));
+    expect(strays(await schemaLines(db))).toEqual([]);
+    expect(await schemaLines(db)).toEqual(wanted);
+
+    const theirs = [
+      "create policy theirs on perch.documents for select to pg_monitor using (true)",
+      "create function public.theirs() returns trigger language plpgsql as 'begin return null; end'",
+      "create trigger theirs after insert on perch.documents execute function public.theirs()",
+      "grant select on perch.records to pg_monitor",
+    ];
+    for (const sql of theirs) await db.query(sql);
+    const kept = await schemaLines(db);
+    await db.query("drop function perch.personal_space_id cascade");
+    await migrate(db);
+    expect(await schemaLines(db)).toEqual(kept);
+  });
+
+  it("says which views of others are in the way of one that changes, and not to drop them with it", async () => {
+    const { db } = await open();
+    await db.query("create view public.report as select * from perch.records");
+    const root = await laterVersion(name("view"), {
+      "migrations/9001_view.sql": "-- Up Migration\ndrop view perch.records;\n-- Down Migration\nselect 1;\n",
+    });
+    const refused = migrate(db, { root });
+    await expect(refused).rejects.toThrow(
+      /9001_view\.sql: .*view (public\.)?report depends on view perch\.records; drop those first/s,
+    );
+    await expect(refused).rejects.not.toThrow(/CASCADE/);
+  });
+
+  it("keeps its ledger without a sequence, which a copy of the database would not have", async () => {
+    const { db } = await open();
+    expect(
+      await db.query("select relname from pg_class where relnamespace = 'perch'::regnamespace and relkind = 'S'"),
+    ).toEqual([]);
+    const rows = await db.query<{ name: string }>("select name from perch.migrations order by id");
+    expect(rows.map(({ name }) => name)).toEqual((await migrationStatus(db)).applied);
+  });
+
+  it("lets processes of an earlier version run on what a later one has migrated, unless that is marked as breaking", async () => {
+    const { db } = await open();
+    const table = (name: string) =>
+      `-- Up Migration\ncreate table perch.${name} ();\n-- Down Migration\ndrop table perch.${name};\n`;
+    const path = "sql/context/personal_space_id.sql";
+    const text = await readFile(join(packageRoot, path), "utf8");
+    const files = { "migrations/9001_more.sql": table("more"), [path]: `-- Another comment.\n${text}` };
+    await migrate(db, { root: await laterVersion(name("compatible"), files) });
+    const compatible = await migrationStatus(db);
+    expect(compatible).toMatchObject({ newer: true, unknown: ["9001_more"], breaking: [] });
+    expect(canServe(compatible)).toBe(true);
+    const breaking = {
+      ...files,
+      "migrations/9002_other.sql": `-- Breaking: what was there is not.\n${table("other")}`,
+    };
+    await migrate(db, { root: await laterVersion(name("breaking"), breaking) });
+    const broken = await migrationStatus(db);
+    expect(broken).toMatchObject({ newer: true, unknown: ["9001_more", "9002_other"], breaking: ["9002_other"] });
+    expect(canServe(broken)).toBe(false);
+  });
+
+  it("knows a database that a later version migrated, also when that added files only, and does not put its own over it", async () => {
+    const { db } = await open();
+    const { version } = JSON.parse(await readFile(join(packageRoot, "package.json"), "utf8")) as { version: string };
+    const later = version.replace(/^\d+/, (major) => String(Number(major) + 1));
+    const path = "sql/context/personal_space_id.sql";
+    const text = await readFile(join(packageRoot, path), "utf8");
+    const root = await laterVersion(name("release"), {
+      "package.json": JSON.stringify({ version: later }),
+      [path]: `-- Another comment.\n${text}`,
+    });
+    await migrate(db, { root });
+    const status = await migrationStatus(db);
+    expect(status).toMatchObject({ newer: true, unknown: [], changedFiles: [path] });
+    expect(canServe(status)).toBe(true);
+    await expect(migrate(db)).rejects.toThrow(/database is newer/);
+    expect(canServe(await migrationStatus(db, { root }))).toBe(true);
   });
 
   it("refuses a database that is newer than the code", async () => {
