@@ -30,6 +30,7 @@ export async function examine(db: Database): Promise<Finding[]> {
     roles,
     rowSecurity,
     login,
+    applications,
     durability,
     listening,
     pending,
@@ -144,6 +145,24 @@ const login: Check = async (db) => {
       `grant ${lacking.join(", ")} to "${row.name}", if it is to serve`,
     ),
   ];
+};
+
+/** Who inherits perch_worker is bound by no policy, also while it names a user. Perch's own processes are to; they say who they are. */
+const applications: Check = async (db) => {
+  const found = await db.query<{ name: string }>(
+    `select distinct r.rolname::text as name
+       from pg_stat_activity a join pg_roles r on r.oid = a.usesysid
+      where a.datname = current_database() and a.pid <> pg_backend_pid() and coalesce(a.application_name, '') not like 'perch%'
+        and not r.rolsuper and pg_has_role(r.oid, 'perch_app', 'USAGE') and pg_has_role(r.oid, 'perch_worker', 'USAGE')
+      order by 1`,
+  );
+  return found.map(({ name }) =>
+    warning(
+      "applications",
+      `a program other than perch is connected as ${name}, which sees everything, whatever user it names: it inherits perch_worker`,
+      `revoke perch_worker from "${name}"; or, for DocumentStore: grant perch_worker to "${name}" with inherit false (Postgres 15: alter role "${name}" noinherit)`,
+    ),
+  );
 };
 
 const durability: Check = async (db) => {

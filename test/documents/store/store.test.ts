@@ -429,6 +429,29 @@ describeEachPostgres("Several DocumentStores", (open) => {
     expect(record?.data).toEqual(written.data);
   });
 
+  it("are written by a login that may take the worker's role and has none of its rights otherwise", async () => {
+    const t = await prepared(open);
+    const store = new DocumentStore({ engine });
+    const app = await t.login("perch_app");
+    const [login] = await app.query<{ name: string; version: number }>(
+      "select session_user::text as name, current_setting('server_version_num')::int as version",
+    );
+    const inherits = (login?.version ?? 0) >= 160_000;
+    if (!inherits) await t.db.query(`alter role ${login?.name} noinherit`);
+    await t.db.query(`grant perch_worker to ${login?.name} ${inherits ? "with inherit false" : ""}`);
+    await withContext(app, { userId: "ada" }, (tx) => store.applyPatch(tx, page("taken"), { title: "x" }));
+    const [record] = await withContext(app, { userId: "ada" }, (tx) => stored(tx, "taken"));
+    expect(record?.data).toMatchObject({ title: "x" });
+    // Without perch's help, too, a named stranger sees nothing of it.
+    const seen = app.transaction(async (tx) => {
+      if (!inherits) await tx.query("set local role perch_app");
+      await tx.query("select perch.set_context(user_id => 'eve')");
+      return tx.query("select from perch.records");
+    });
+    expect(await seen).toEqual([]);
+    await expect(app.query("select perch.pending_documents()")).rejects.toMatchObject({ code: "42501" });
+  });
+
   it("say what is missing to a login that is no worker", async () => {
     const t = await prepared(open);
     const store = new DocumentStore({ engine });
