@@ -73,7 +73,7 @@ async function bringUpToDate(db: Database, url: string | undefined, log: Logger)
     const status = await migrationStatus(patient);
     if (status.newer && canServe(status)) {
       log.warn(newerDatabase);
-      return { migrations: [], changedFiles: [] };
+      return { migrations: [], changedFiles: [], mended: [], differences: [] };
     }
     return await migrate(patient, { onWait: (message) => log.warn(`migrating: ${message}`) });
   } finally {
