@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { inspect } from "node:util";
 import { packageRoot } from "../database/package-root.js";
 import { toPerchError } from "../errors.js";
 import { SettingsError } from "../lib/settings.js";
@@ -121,7 +122,8 @@ function remedyOf(error: unknown): string | undefined {
 /** Refused connections come as an AggregateError, whose own message is empty. */
 function messageOf(error: unknown): string {
   if (error instanceof AggregateError && error.message === "") return error.errors.map(messageOf).join("; ");
-  return error instanceof Error ? error.message : String(error);
+  if (error instanceof Error) return error.message;
+  return typeof error === "object" ? inspect(error, { breakLength: Number.POSITIVE_INFINITY }) : String(error);
 }
 
 // A reader that has seen enough (`perch migrate sql | head`) is no failure.

@@ -4,23 +4,39 @@ import { NodeFS } from "@electric-sql/pglite/nodefs";
 
 /** The parts of Emscripten's file system that are used here. */
 interface FolderStreams {
-  FS: { filesystems: { NODEFS: { stream_ops: { fsync?: (stream: { nfd: number }) => number } } } };
+  FS: {
+    filesystems: {
+      NODEFS: {
+        stream_ops: { fsync?: (stream: { nfd: number }) => number };
+        node_ops: {
+          mknod(parent: unknown, name: string, mode: number, dev: number): unknown;
+          setattr(node: unknown, attributes: { mode?: number }): unknown;
+        };
+      };
+    };
+  };
 }
 
 /**
  * PGlite keeps files but never waits for the disk: it switches fsync off, and its file system has none. A killed process loses
  * nothing by that; a power failure can lose what was acknowledged, or the whole database. Here a commit waits for the disk, as
- * on a server.
+ * on a server. And what it makes is its user's alone.
  */
 class DurableFolder extends NodeFS {
   override async init(...args: Parameters<NodeFS["init"]>): ReturnType<NodeFS["init"]> {
     const made = await super.init(...args);
     made.emscriptenOpts.preRun ??= [];
     made.emscriptenOpts.preRun.push((module: unknown) => {
-      (module as FolderStreams).FS.filesystems.NODEFS.stream_ops.fsync = (stream) => {
+      const { stream_ops, node_ops } = (module as FolderStreams).FS.filesystems.NODEFS;
+      stream_ops.fsync = (stream) => {
         fs.fdatasyncSync(stream.nfd);
         return 0;
       };
+      // Postgres asks for files that nobody else may read; on the way here they become files for everybody.
+      const { mknod: make, setattr: set } = node_ops;
+      node_ops.mknod = (parent, name, mode, dev) => make(parent, name, mode & ~0o077, dev);
+      node_ops.setattr = (node, attributes) =>
+        set(node, attributes.mode === undefined ? attributes : { ...attributes, mode: attributes.mode & ~0o077 });
     });
     return made;
   }

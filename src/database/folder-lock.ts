@@ -1,4 +1,5 @@
-import { readdir, readFile, unlink, writeFile } from "node:fs/promises";
+import { readdir, readFile, statfs, unlink, writeFile } from "node:fs/promises";
+import { connect as connectTo, createServer, type Server } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
 
@@ -22,13 +23,16 @@ async function startOf(pid: number): Promise<string | undefined> {
     const stat = await readFile(`/proc/${pid}/stat`, "utf8");
     const boot = await readFile("/proc/sys/kernel/random/boot_id", "utf8");
     // The second field is the command in parentheses and may itself hold spaces; the 22nd is the start time.
-    const ticks = stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-    return `${boot.slice(0, 8)}-${ticks}`;
+    const [state = "", ...rest] = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+    // A zombie has ended; only its parent has not yet looked.
+    return /[ZX]/.test(state) ? undefined : `${bootOf(boot)}-${rest[18]}`;
   } catch {
     // No /proc on this system: the number alone has to do.
     return "0";
   }
 }
+
+const bootOf = (text: string) => text.slice(0, 8);
 
 const nameOf = (holder: Holder) =>
   `${prefix}${encodeURIComponent(holder.host).replaceAll(".", "%2E")}.${holder.pid}.${holder.started}`;
@@ -39,10 +43,46 @@ function parseName(name: string): Holder | undefined {
   return { host: decodeURIComponent(host), pid: Number(pid), started };
 }
 
-async function isAlive(holder: Holder): Promise<boolean> {
-  // Of a process on another machine (or in another container) nothing can be known from here: better refuse than lose rows.
-  if (holder.host !== hostname()) return true;
-  return (await startOf(holder.pid)) === holder.started;
+/** A socket that the holder listens on for as long as it lives, whichever container it is in. */
+const signOfLife = (folder: string, { pid, started }: Holder) => join(folder, `alive.${pid}.${started}`);
+
+/** Where there can be no socket (a path of over 100 bytes, a file system without), the process is known by its number alone. */
+async function showLife(path: string): Promise<Server | undefined> {
+  const server = createServer((socket) => socket.destroy());
+  const listening = await new Promise<boolean>((done) => {
+    server.once("error", () => done(false));
+    server.listen(path, () => done(true));
+  });
+  if (!listening) return undefined;
+  return server.unref();
+}
+
+/** What somebody who connects is told: "lives", "gone" (nobody listens any more), or undefined (there is no such socket). */
+function lookForLife(path: string): Promise<"lives" | "gone" | undefined> {
+  return new Promise((done) => {
+    const socket = connectTo(path);
+    const say = (answer: "lives" | "gone" | undefined) => {
+      socket.destroy();
+      done(answer);
+    };
+    socket.once("connect", () => say("lives"));
+    socket.once("error", ({ code }: NodeJS.ErrnoException) => say(code === "ECONNREFUSED" ? "gone" : undefined));
+  });
+}
+
+/** ext, xfs, btrfs, tmpfs, overlay, zfs, f2fs, bcachefs: one kernel has them mounted, and no other. */
+const localFileSystems = [0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x794c7630, 0x2fc12fc1, 0xf2f52010, 0xca451a4e];
+
+async function isAlive(folder: string, holder: Holder): Promise<boolean> {
+  const life = await lookForLife(signOfLife(folder, holder));
+  if (life === "lives") return true;
+  if (holder.host === hostname()) return (await startOf(holder.pid)) === holder.started;
+  // Of another container its number tells nothing here. But on the same kernel a socket that nobody listens on is the proof that it has
+  // gone; and a folder of a local file system, which this kernel has, has no process of another kernel, only of an earlier boot.
+  const boot = await readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => undefined);
+  if (boot === undefined || holder.started === "0") return true;
+  if (holder.started.startsWith(`${bootOf(boot)}-`)) return life !== "gone";
+  return !localFileSystems.includes((await statfs(folder)).type);
 }
 
 /** Another process has the folder. `serves`: it lets others in, or is about to. */
@@ -64,12 +104,28 @@ const serving = "serves";
  *
  * Every contender first makes a file whose name says who it is, then looks at the others. Of two that start at once at least one
  * sees the other's file (each looked after it wrote), so never both go on; if both see each other, each withdraws and tries again
- * after a pause of random length. Files of dead processes are removed; nobody's live file ever is.
+ * after a pause of random length. Files of processes that are proved to be dead are removed; nobody's live file ever is.
  * Throws FolderInUseError when a live process has the folder.
  */
 export async function lockFolder(folder: string, serves = false): Promise<() => Promise<void>> {
   const me: Holder = { host: hostname(), pid: process.pid, started: (await startOf(process.pid)) ?? "0" };
   const mine = nameOf(me);
+  const life = await showLife(signOfLife(folder, me));
+  try {
+    const unlock = await takeTurn(folder, me, mine, serves);
+    return async () => {
+      await unlock();
+      await quiet(life);
+    };
+  } catch (error) {
+    await quiet(life);
+    throw error;
+  }
+}
+
+const quiet = (life: Server | undefined) => new Promise<void>((done) => (life ? life.close(() => done()) : done()));
+
+async function takeTurn(folder: string, me: Holder, mine: string, serves: boolean): Promise<() => Promise<void>> {
   const attempts = 5;
   for (let attempt = 1; ; attempt += 1) {
     await writeFile(join(folder, mine), serves ? serving : "", { flag: "wx" }).catch((error: NodeJS.ErrnoException) => {
@@ -102,10 +158,12 @@ async function liveOther(folder: string, mine: string): Promise<Holder | undefin
     if (name === mine) continue;
     const holder = parseName(name);
     if (holder === undefined) continue;
-    if (await isAlive(holder)) return holder;
-    await unlink(join(folder, name)).catch((error: NodeJS.ErrnoException) => {
-      if (error.code !== "ENOENT") throw error;
-    });
+    if (await isAlive(folder, holder)) return holder;
+    for (const path of [join(folder, name), signOfLife(folder, holder)]) {
+      await unlink(path).catch((error: NodeJS.ErrnoException) => {
+        if (error.code !== "ENOENT") throw error;
+      });
+    }
   }
   return undefined;
 }

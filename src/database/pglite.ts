@@ -1,8 +1,9 @@
-import { mkdir } from "node:fs/promises";
 import { join, resolve } from "node:path";
+import { inspect } from "node:util";
 import { PGlite, type Transaction as PGliteTransaction, types } from "@electric-sql/pglite";
 import { durableFolder } from "./durable-folder.js";
 import { lockFolder } from "./folder-lock.js";
+import { makePrivate } from "./private-folder.js";
 import { queryError } from "./query-error.js";
 import { pinning } from "./session.js";
 import { requireStorable } from "./text.js";
@@ -46,7 +47,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
   let dataDir: string | undefined;
   if (options.dataDir !== undefined) {
     const folder = resolve(options.dataDir);
-    await mkdir(folder, { recursive: true });
+    await makePrivate(folder);
     unlock = await lockFolder(folder, options.serves);
     dataDir = join(folder, "postgres");
   }
@@ -59,9 +60,18 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
       parsers: { [types.INT8]: Number },
     });
     await client.exec(pinning);
+    // What PGlite writes to make a database goes past its file system.
+    if (dataDir !== undefined) await makePrivate(dataDir);
   } catch (error) {
     await unlock();
-    throw error;
+    // What comes out of PGlite's file system is no Error, and says nothing by itself.
+    if (error instanceof Error) throw error;
+    throw new Error(
+      `the embedded database${dataDir === undefined ? "" : ` in ${dataDir}`} cannot be opened: ${inspect(error)}`,
+      {
+        cause: error,
+      },
+    );
   }
 
   const underWay = new Set<{ readonly since: number }>();

@@ -1,6 +1,18 @@
 import { spawn } from "node:child_process";
 import fs from "node:fs";
-import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import {
+  chmod,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  stat,
+  symlink,
+  writeFile,
+} from "node:fs/promises";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -88,6 +100,54 @@ describe("an embedded database in a folder", () => {
     expect(await readdir(folder)).toEqual(["postgres"]);
   });
 
+  it("is its user's alone, whatever the umask, also one that was not so before", async () => {
+    const folder = newFolder();
+    const before = process.umask(0o022);
+    try {
+      const open = async () => {
+        const db = await openDatabase({ dataDir: folder });
+        await db.query("create table if not exists things as select generate_series(1, 20000) as n");
+        return db;
+      };
+      await (await open()).close();
+      const modes = async () => {
+        const files = await readdir(folder, { recursive: true });
+        const all = await Promise.all(
+          ["", ...files].map(async (path) => (await lstat(join(folder, path))).mode & 0o777),
+        );
+        expect(all.length).toBeGreaterThan(500);
+        return new Set(all);
+      };
+      expect(await modes()).toEqual(new Set([0o700, 0o600]));
+      await chmod(folder, 0o755);
+      await chmod(join(folder, "postgres", "PG_VERSION"), 0o666);
+      const db = await open();
+      expect((await stat(folder)).mode & 0o777).toBe(0o700);
+      expect((await stat(join(folder, "postgres", "PG_VERSION"))).mode & 0o777).toBe(0o600);
+      await db.close();
+    } finally {
+      process.umask(before);
+    }
+  });
+
+  it("is not opened in a folder of another user", async () => {
+    const folder = await mkdtemp(join(root, "others-"));
+    const { uid } = await stat(folder);
+    const me = vi.spyOn(process, "getuid").mockReturnValue(uid + 1);
+    await expect(openDatabase({ dataDir: folder })).rejects.toThrow(`${folder} belongs to another user (${uid}, and`);
+    me.mockRestore();
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("says what is wrong when its files cannot be made", async () => {
+    const folder = newFolder();
+    await mkdir(join(folder, "postgres"), { recursive: true });
+    await symlink("/nowhere/at/all", join(folder, "postgres", "PG_VERSION"));
+    const error = await openDatabase({ dataDir: folder }).catch((caught: unknown) => caught);
+    expect(error).toBeInstanceOf(Error);
+    expect(String(error)).not.toContain("[object Object]");
+  });
+
   it("belongs to one process at a time: a second is refused, and told which has it", async () => {
     const folder = newFolder();
     const first = writer(folder);
@@ -140,9 +200,49 @@ describe("the lock of a folder", () => {
     const host = encodeURIComponent(hostname()).replaceAll(".", "%2E");
     await writeFile(join(folder, `lock.${host}.${process.ppid}.an-earlier-start`), "");
     const unlock = await lockFolder(folder);
-    expect(await readdir(folder)).toHaveLength(1);
+    expect((await readdir(folder)).filter((name) => name.startsWith("lock."))).toHaveLength(1);
     await unlock();
     expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("passes on when its container is gone, and not before", async () => {
+    const folder = await mkdtemp(join(root, "container-"));
+    const boot = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).slice(0, 8);
+    const lock = join(folder, `lock.container-1.7.${boot}-99`);
+    await writeFile(lock, "");
+    const socket = join(folder, `alive.7.${boot}-99`);
+    const program = `require("node:net").createServer().listen(process.argv[1], () => console.log("listens"))`;
+    const child = spawn(process.execPath, ["-e", program, socket], { stdio: ["ignore", "pipe", "inherit"] });
+    await new Promise((done) => child.stdout.once("data", done));
+    await expect(lockFolder(folder)).rejects.toThrow("is in use by process 7 on container-1");
+    const ended = new Promise((done) => child.once("close", done));
+    child.kill("SIGKILL");
+    await ended;
+    await (await lockFolder(folder))();
+    expect(await readdir(folder)).toEqual([]);
+
+    // Of a process that shows no sign of life nothing is known, unless the machine has started anew since.
+    await writeFile(lock, "");
+    await expect(lockFolder(folder)).rejects.toThrow("is in use by process 7 on container-1");
+    await rename(lock, join(folder, "lock.container-1.7.00000000-99"));
+    await (await lockFolder(folder))();
+    expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("passes on when its process has ended and its parent has not looked", async () => {
+    const folder = await mkdtemp(join(root, "zombie-"));
+    const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 60"], { stdio: ["ignore", "pipe", "inherit"] });
+    const pid = Number(await new Promise((done) => parent.stdout.setEncoding("utf8").once("data", done)));
+    let stat: string[] = [];
+    do {
+      stat = (await readFile(`/proc/${pid}/stat`, "utf8")).split(" ");
+      await pause(10);
+    } while (stat[2] !== "Z");
+    const boot = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).slice(0, 8);
+    const host = encodeURIComponent(hostname()).replaceAll(".", "%2E");
+    await writeFile(join(folder, `lock.${host}.${pid}.${boot}-${stat[21]}`), "");
+    await (await lockFolder(folder))();
+    parent.kill();
   });
 
   it("goes to one of many processes that start at once on a folder whose last owner was killed", async () => {
