@@ -118,7 +118,7 @@ begin
           ) d on true
       ),
       likely as (
-        select f.*, sum(f.bytes) over (order by f.nth, f.seq) as upto, row_number() over (order by f.nth, f.seq) as n from found f
+        select f.*, sum(case when not f.is_huge then f.bytes end) over (order by f.nth, f.seq) as upto, row_number() over (order by f.nth, f.seq) as n from found f
       ),
       entries as materialized (
         select w.nth, w.seq, w.n, w.reason, w.entry, sum(octet_length(w.entry) + 2) over (order by w.nth, w.seq) as upto
@@ -154,7 +154,7 @@ begin
               ) t (entry)
               cross join lateral (
                 select case when x.failed then 'upgrade_failed' when k.is_huge or octet_length(t.entry) > max_bytes then 'too_large' end) y (reason)
-             where k.upto <= page_bytes or k.n = 1) w
+             where coalesce(k.upto, 0) <= page_bytes or k.n = 1) w
       ),
       kept as (
         select e.* from entries e where e.upto <= page_bytes or e.n = 1

@@ -85,7 +85,7 @@ begin
          limit max_count
       ),
       likely as (
-        select f.*, sum(f.bytes) over (order by f.table_name, f.record_id) as upto, row_number() over (order by f.table_name, f.record_id) as n from found f
+        select f.*, sum(case when not f.is_huge then f.bytes end) over (order by f.table_name, f.record_id) as upto, row_number() over (order by f.table_name, f.record_id) as n from found f
       ),
       records as materialized (
         select w.*, sum(octet_length(w.record) + 2) over (order by w.n) as text_upto
@@ -119,7 +119,7 @@ begin
               ) t (record)
               cross join lateral (
                 select case when x.failed then 'upgrade_failed' when k.is_huge or octet_length(t.record) > max_bytes then 'too_large' end) y (reason)
-             where k.upto <= max_bytes or k.n = 1) w
+             where coalesce(k.upto, 0) <= max_bytes or k.n = 1) w
       ),
       kept as (
         select r.* from records r where r.text_upto <= max_bytes or r.n = 1

@@ -36,6 +36,8 @@ export async function examine(db: Database): Promise<Finding[]> {
     pending,
     setAside,
     projections,
+    history,
+    upgrades,
   ]) {
     findings.push(...(await check(db).catch((error: unknown) => [failure(check.name, error)])));
   }
@@ -269,4 +271,58 @@ const projections: Check = async (db) => {
       "start perch worker, or see its log",
     ),
   ];
+};
+
+const history: Check = async (db) => {
+  const [row] = await db.query<{ begun: string | null; here: string | null }>(
+    "select e.server as begun, perch.server_identity() as here from perch.log_epoch e",
+  );
+  if (row?.begun == null) return [ok("history", "no worker has looked at this database yet")];
+  if (row.here === null || row.here === row.begun) return [ok("history", "the log's epoch began on this database")];
+  return [
+    warning(
+      "history",
+      `the log's epoch began on another server, timeline or database (${row.begun}; this is ${row.here}): it was restored, or failed over`,
+      "start perch worker, which begins a new epoch, or: select perch.new_epoch()",
+    ),
+  ];
+};
+
+/** Records of a table that are lifted to see whether they can be. */
+const upgradesTried = 1_000;
+
+const upgrades: Check = async (db) => {
+  const tables = await db.query<{ app_id: string; table_name: string; current_version: number }>(
+    "select app_id, table_name, current_version from perch.schema_versions order by app_id, table_name",
+  );
+  const findings: Finding[] = [];
+  for (const { app_id, table_name, current_version } of tables) {
+    const [row] = await db.query<{
+      failed: number;
+      id: string | null;
+      space_id: string | null;
+      message: string | null;
+    }>(
+      `select count(*) as failed, min(f.record_id) as id, (array_agg(f.space_id order by f.record_id))[1] as space_id,
+              (array_agg(f.message order by f.record_id))[1] as message
+         from (select r.space_id, r.record_id, perch.upgrade_error(
+                 change => jsonb_build_object('op', 'insert', 'table', r.table_name, 'id', r.record_id, 'data', r.data, 'field_meta', r.field_meta),
+                 app_id => r.app_id, table_name => r.table_name, from_version => r.schema_version, to_version => $3) as message
+                 from (select s.* from perch.stored_records s
+                        where s.app_id = $1 and s.table_name = $2 and s.schema_version < $3 and not s.deleted
+                          and not exists (select from perch.document_tables d where d.app_id = $1 and d.table_name = $2)
+                        limit ${upgradesTried}) r) f
+        where f.message is not null`,
+      [app_id, table_name, current_version],
+    );
+    if (!row || row.failed === 0) continue;
+    findings.push(
+      warning(
+        "upgrades",
+        `${row.failed} records of ${app_id}/${table_name} cannot be lifted to version ${current_version}, such as ${row.space_id} ${row.id}: ${row.message}`,
+        "mend the upgrade function (perch.register_upgrade); until then readers of that version get these records without content",
+      ),
+    );
+  }
+  return findings.length > 0 ? findings : [ok("upgrades", "lift what they were tried on")];
 };

@@ -20,6 +20,9 @@ Options:
   --out FILE           where to; standard output when not given. The file appears when it is whole
 ${databaseOptionHelp}
 
+Changes longer than a page (max_page_bytes), and records longer than 64 MiB, are not in it; they are named, and the
+exit code is 1.
+
 The login needs the role perch_app. perch start may run meanwhile.
 `;
 
@@ -72,6 +75,8 @@ async function run(args: string[]): Promise<number | undefined> {
   const progress = progressLine();
   const { db } = await connect({ ...(url === undefined ? {} : { url }), existing: true, share: true });
   let pending = 0;
+  const leftOut: string[] = [];
+  let leftOutCount = 0;
   try {
     const manifest = await writing(out, (write) =>
       exportUser(db, {
@@ -82,6 +87,10 @@ async function run(args: string[]): Promise<number | undefined> {
         onPending: (count) => {
           pending = count;
         },
+        onLeftOut: ({ space_id, app_id, table, id }) => {
+          leftOutCount += 1;
+          if (leftOut.length < 20) leftOut.push(`${space_id} ${app_id} ${table} ${id}`);
+        },
       }),
     );
     progress.end();
@@ -91,7 +100,12 @@ async function run(args: string[]): Promise<number | undefined> {
         `not in it: ${pending} edits of ${user} to documents that no worker has merged yet; run perch start or perch worker, then export again\n`,
       );
     }
-    return 0;
+    if (leftOutCount > 0) {
+      process.stderr.write(
+        `not in it: ${leftOutCount} changes and records that are too long, such as ${leftOut.join("; ")}\n`,
+      );
+    }
+    return leftOutCount > 0 ? 1 : 0;
   } finally {
     progress.end();
     await db.close();

@@ -5,6 +5,7 @@ import { isSuspicious, pushReadable, refuseUnreadable } from "./json-input.js";
 import type { OnBehalf } from "./on-behalf.js";
 import { maxPageSize, parsedBody } from "./shapes.js";
 import type { Identity } from "./tokens.js";
+import type { Withheld } from "./withheld.js";
 
 /** The body is the argument $1, as text: what JavaScript would round, the database reads exactly. */
 const text = (name: string) => `$1::jsonb ->> '${name}'`;
@@ -90,7 +91,13 @@ export function isCallName(name: string): name is CallName {
  * In: the body of the request: the function's arguments by name, as JSON; an absent or null one takes its default. Out: what the
  * function returned, as JSON text. Errors: PE422 when the body is of another shape; what the function raises.
  */
-export async function call(onBehalf: OnBehalf, name: CallName, body: string, identity: Identity): Promise<string> {
+export async function call(
+  onBehalf: OnBehalf,
+  name: CallName,
+  body: string,
+  identity: Identity,
+  withheld: Withheld,
+): Promise<string> {
   const { sql, body: shape, arguments: readers, passed, large } = calls[name];
   const given = await parsedBody(shape as z.ZodType<Record<string, unknown>>, body, large);
   const isPassed = (argument: string) =>
@@ -115,7 +122,9 @@ export async function call(onBehalf: OnBehalf, name: CallName, body: string, ide
     await refuseUnreadable(onBehalf, identity, body);
   }
   try {
-    return await ask(body);
+    const answer = await ask(body);
+    withheld.answered(answer, given.app_id);
+    return answer;
   } catch (error) {
     if (meaningOf(error) !== "input") throw error;
     if (name === "push") return askReadable();

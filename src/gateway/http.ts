@@ -24,6 +24,7 @@ import { selectionOf, streamQuery } from "./streams/page.js";
 import { createStreams } from "./streams/streams.js";
 import type { Telemetry } from "./telemetry.js";
 import type { Identity, VerifyToken } from "./tokens.js";
+import { createWithheld } from "./withheld.js";
 
 export interface HttpServices {
   readonly db: Database;
@@ -68,7 +69,8 @@ interface Exchange {
 export function createHttpHandler(services: HttpServices): HttpHandler {
   const { db, settings, log, verifyToken, telemetry } = services;
   const { readiness } = services;
-  const streams = createStreams({ ...services, onEnded: telemetry.streamEnded });
+  const withheld = createWithheld(telemetry.withheld, log);
+  const streams = createStreams({ ...services, withheld, onEnded: telemetry.streamEnded });
   telemetry.watchStreams(streams);
   const onBehalf = createOnBehalf(services.shares, settings.lockWaitMs);
   const documents = createDocumentRequests({ ...services, onBehalf });
@@ -103,7 +105,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   const callWith = async (name: "push" | "pull" | "snapshot", exchange: Exchange): Promise<Answer> => {
     const identity = await identify(exchange);
     const body = await bodyOf(exchange);
-    return json(await reserving(exchange, () => call(onBehalf, name, body, identity)));
+    return json(await reserving(exchange, () => call(onBehalf, name, body, identity, withheld)));
   };
 
   const figures = addDatabaseFigures(telemetry.metrics, db.aside, log);

@@ -3,8 +3,8 @@
 export interface Counter {
   /** Counts one more with these label values. */
   add(...labels: (string | number)[]): void;
-  /** Counts so many more, of a counter without labels. */
-  count(more: number): void;
+  /** Counts so many more. */
+  count(more: number, ...labels: (string | number)[]): void;
 }
 
 export interface Histogram {
@@ -43,14 +43,12 @@ export function createMetrics(): Metrics {
       // Without labels it is there from the start, so that its first step is seen as one.
       const counts = new Map<string, number>(labels.length === 0 ? [["", 0]] : []);
       section(name, "counter", help, () => [...counts].map(([values, count]) => `${name}${values} ${count}`));
-      return {
-        add(...values) {
-          const pairs = labels.map((label, index) => `${label}="${values[index]}"`);
-          const key = pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
-          counts.set(key, (counts.get(key) ?? 0) + 1);
-        },
-        count: (more) => void counts.set("", (counts.get("") ?? 0) + more),
+      const count = (more: number, ...values: (string | number)[]) => {
+        const pairs = labels.map((label, index) => `${label}="${values[index]}"`);
+        const key = pairs.length === 0 ? "" : `{${pairs.join(",")}}`;
+        counts.set(key, (counts.get(key) ?? 0) + more);
       };
+      return { add: (...values) => count(1, ...values), count };
     },
     histogram(name, help) {
       const counts = new Float64Array(bounds.length + 1);

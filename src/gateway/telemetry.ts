@@ -19,6 +19,8 @@ export interface Telemetry {
   /** The event streams that are open. */
   watchStreams(streams: { readonly size: number }): void;
   streamEnded(reason: string): void;
+  /** So many changes or records went to a reader without their content. */
+  withheld(reason: string, count: number): void;
 }
 
 const statusNames = new Map<number, string>(Object.entries(ackStatus).map(([name, status]) => [status, name]));
@@ -46,8 +48,14 @@ export function createTelemetry(connections: ReadonlySet<OpenConnection>, presen
   const requests = metrics.counter("perch_requests_total", "HTTP requests answered.", ["path", "status"]);
   const requestSeconds = metrics.histogram("perch_request_seconds", "From the receipt of a request to its answer.");
   const streamEnds = metrics.counter("perch_streams_ended_total", "Event streams that ended, by why.", ["reason"]);
+  const withheld = metrics.counter(
+    "perch_withheld_total",
+    "Changes and records that readers were given without their content, by why.",
+    ["reason"],
+  );
   return {
     metrics,
+    withheld: (reason, count) => withheld.count(count, reason),
     acked(status, seconds) {
       batches.add(statusNames.get(status) ?? status);
       batchSeconds.observe(seconds);

@@ -105,7 +105,7 @@ describeEachEngine("A pull", (open) => {
   it("cuts a page short when it would be too long, and always has one entry", async () => {
     const me = nobody();
     await as(me, async (tx) => {
-      await tx.query("select set_config('perch.max_page_bytes', '50000', true)");
+      await tx.query("select set_config('perch.page_bytes', '50000', true)");
       await push(
         tx,
         Array.from({ length: 10 }, (_, n) => insert(`r${n}`, { text: "x".repeat(n === 3 ? 200_000 : 20_000) })),
@@ -132,6 +132,21 @@ describeEachEngine("A pull", (open) => {
       await as(me, (tx) => push(tx, [update("r1", { n: 9 })], "laptop"));
       const later = await as(me, (tx) => pull(tx, { exclude: "phone", cursor: rest.cursor }));
       expect(later.changes.map(({ client_id }) => client_id)).toEqual(["laptop"]);
+    });
+
+    it("gives what others push under the name of one's own client", async () => {
+      const [ada, eve] = [nobody(), nobody()];
+      const space = `team-${ada}`;
+      await as(ada, async (tx) => {
+        await tx.query("select perch.create_space($1)", [space]);
+        await tx.query("select perch.set_space_member($1, $2, 'editor')", [space, eve]);
+        await push(tx, [insert("a", {}, { space_id: space })], "adas-phone");
+      });
+      const { cursor } = await as(ada, (tx) => pullAll(tx, { exclude: "adas-phone" }));
+      await as(eve, (tx) => push(tx, [update("a", { price: 9_999 }, { space_id: space })], "adas-phone"));
+      await as(ada, (tx) => push(tx, [update("a", { note: "mine" }, { space_id: space })], "adas-phone"));
+      const { changes } = await as(ada, (tx) => pullAll(tx, { exclude: "adas-phone", cursor }));
+      expect(changes).toMatchObject([{ user_id: eve, data: { price: 9_999 } }]);
     });
 
     it("trap 8: gives back the history of a space that one has left and joined again", async () => {

@@ -21,6 +21,8 @@ describeBothKinds("perch doctor", (open, engine) => {
       "inbox",
       "set aside",
       "records",
+      "history",
+      "upgrades",
     ]);
     expect(findings[0]?.detail).toContain(engine === "PGlite" ? "PGlite" : `PostgreSQL ${engine.slice(-2)}`);
   });
@@ -43,6 +45,38 @@ describeBothKinds("perch doctor", (open, engine) => {
     });
     const retry = /^(select .*\)), or/.exec(finding?.remedy ?? "")?.[1] ?? "";
     expect(await t.db.query<{ retry_update: boolean }>(retry)).toEqual([{ retry_update: true }]);
+  });
+
+  it("sees that the database is not the one that the log's epoch began on", async () => {
+    const t = await open();
+    const found = async () => (await examine(t.db)).find(({ name }) => name === "history");
+    await t.asWorker((tx) => tx.query("select perch.check_history()"));
+    expect(await found()).toMatchObject({ level: "ok" });
+    await t.db.query("update perch.log_epoch set server = '1/00000001/1'");
+    expect(await found()).toMatchObject({ level: "warning", remedy: expect.stringContaining("perch.new_epoch()") });
+    await t.db.query("select perch.new_epoch()");
+    expect(await found()).toMatchObject({ level: "ok" });
+  });
+
+  it("names records that an upgrade cannot lift, with its error", async () => {
+    const t = await open();
+    await t.asUser("ada", (tx) =>
+      tx.query("select perch.push(app_id => 'todo', changes => $1::jsonb, client_id => null)", [
+        JSON.stringify(["1", "abc"].map((n, id) => ({ op: "insert", table: "tasks", id: `t${id}`, data: { n } }))),
+      ]),
+    );
+    await t.db.query(`
+      create function public.to_2(change jsonb) returns jsonb language sql immutable
+        return jsonb_set(change, '{data,n}', to_jsonb((change #>> '{data,n}')::integer))`);
+    await t.db.query("grant execute on function public.to_2 to perch_owner");
+    await t.db.query("select perch.register_upgrade('todo', 'tasks', 1, 'public.to_2(jsonb)')");
+    await t.db.query("select perch.set_schema_version('todo', 'tasks', 2)");
+    expect((await examine(t.db)).find(({ name }) => name === "upgrades")).toMatchObject({
+      level: "warning",
+      detail: expect.stringMatching(
+        /^1 records of todo\/tasks .* ~ada t1: .*invalid input syntax for type integer: "abc"/,
+      ),
+    });
   });
 
   it("sees that no worker runs", async () => {

@@ -13,7 +13,19 @@ export interface ExportOptions {
   onProgress?: ((counts: Readonly<Counts>) => void) | undefined;
   /** Called when edits of this user to documents still wait to be merged, with their number: they are not in the export. */
   onPending?: ((count: number) => void) | undefined;
+  /** Called for each change or record that is too long to be in the export. */
+  onLeftOut?: ((place: Place) => void) | undefined;
 }
+
+export interface Place {
+  readonly app_id: string;
+  readonly space_id: string;
+  readonly table: string;
+  readonly id: string;
+}
+
+/** A longer record is not put into a file, nor into memory. Changes are bounded by the database (max_page_bytes). */
+const maxLineBytes = 64 * 1024 * 1024;
 
 /** What a batch of rows may come to: the next one is made smaller, or greater. */
 const batchBytes = { most: 8_000_000, least: 1_000_000 };
@@ -42,16 +54,17 @@ with mine as (
   select s.space_id from (select distinct m.space_id from mine m) s
    where (select min(c.seq) from perch.sync_changes c where c.space_id = s.space_id) is distinct from 1
 )
-select jsonb_build_object('kind', 'record', 'app_id', m.app_id, 'space_id', m.space_id, 'table', m.table_name, 'id', m.record_id,
+select case when coalesce(m.size, 0) <= ${maxLineBytes} then jsonb_build_object('kind', 'record', 'app_id', m.app_id, 'space_id', m.space_id, 'table', m.table_name, 'id', m.record_id,
          'data', m.data, 'field_meta', m.field_meta, 'written_at', m.written_at, 'written_by', m.written_by,
-         'inserted_at', m.inserted_at, 'deleted_at', m.deleted_at, 'schema_version', m.schema_version)::text as line,
-       m.app_id, m.table_name as table, m.schema_version
+         'inserted_at', m.inserted_at, 'deleted_at', m.deleted_at, 'schema_version', m.schema_version)::text end as line,
+       m.app_id, m.space_id, m.table_name as table, m.record_id as id, m.schema_version
   from mine m join shortened using (space_id)
  order by m.space_id, m.app_id, m.table_name, m.record_id`;
 
 const changes = `
-select (jsonb_build_object('kind', 'change') || e.change)::text as line,
-       e.change ->> 'app_id' as app_id, e.change ->> 'table' as table, (e.change ->> 'schema_version')::int as schema_version
+select case when not e.change ? 'withheld' then (jsonb_build_object('kind', 'change') || e.change)::text end as line,
+       e.change ->> 'app_id' as app_id, e.change ->> 'space_id' as space_id, e.change ->> 'table' as table, e.change ->> 'id' as id,
+       (e.change ->> 'schema_version')::int as schema_version
   from perch.export_changes() as e (change)
   left join perch.document_tables t on t.app_id = e.change ->> 'app_id' and t.table_name = e.change ->> 'table'
  where t.app_id is null`;
@@ -84,8 +97,12 @@ export async function exportUser(db: Database, options: ExportOptions): Promise<
       await options.write(`${text}\n`);
     };
     const putRows = async (kind: "document_table" | "record" | "change", query: string) => {
-      for await (const rows of batches<VersionedTable & { line: string }>(tx, query, ({ line }) => line.length)) {
+      for await (const rows of batches<Row>(tx, query, ({ line }) => line?.length ?? 0)) {
         for (const row of rows) {
+          if (row.line === null) {
+            options.onLeftOut?.(row);
+            continue;
+          }
           if (kind !== "document_table") noteVersion(versions, row);
           await put(row.line, { kind });
         }
@@ -118,6 +135,8 @@ export async function exportUser(db: Database, options: ExportOptions): Promise<
     return manifest;
   });
 }
+
+type Row = Place & VersionedTable & { line: string | null };
 
 interface VersionedTable {
   app_id: string;

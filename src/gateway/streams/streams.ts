@@ -6,6 +6,7 @@ import type { Counts } from "../counts.js";
 import type { Account } from "../ledger.js";
 import type { GatewaySettings } from "../settings.js";
 import type { Identity } from "../tokens.js";
+import type { Withheld } from "../withheld.js";
 import { createFeed, type RingSource } from "./feed.js";
 import { readPage, type Selection } from "./page.js";
 import { openStream, type Stream, type StreamEnd } from "./stream.js";
@@ -18,6 +19,7 @@ export interface StreamsOptions {
   /** Connections of each address and each user, those of sockets included. */
   readonly addresses: Counts;
   readonly users: Counts;
+  readonly withheld: Withheld;
   onEnded(reason: StreamEnd): void;
 }
 
@@ -66,9 +68,11 @@ export function createStreams(options: StreamsOptions): Streams {
       slowReaderMs: settings.slowReaderMs,
       account,
       read: (from) =>
-        reads.run(identity.userId, () =>
-          readPage(shares.reads, identity, selection, from, settings.maxStreamPageBytes),
-        ),
+        reads.run(identity.userId, async () => {
+          const page = await readPage(shares.reads, identity, selection, from, settings.maxStreamPageBytes);
+          options.withheld.answered(page.body ?? "", selection.appId);
+          return page;
+        }),
       onFault: (error) => log.debug({ err: error, requestId }, "a stream could not read; it goes on"),
       onFailure: (error) => log.error({ err: error, requestId }, "a stream failed"),
     });
