@@ -18,6 +18,10 @@ begin
       results[place] := null;
     exception when sqlstate 'PE403' or sqlstate 'PE413' or sqlstate 'PE422' then
       get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail;
+      -- An upgrade that fails is for the operator to mend.
+      if details::jsonb ? 'from_version' then
+        raise warning 'perch: a change of %/% was rejected: %', change ->> 'table', change ->> 'id', message using errcode = code;
+      end if;
       results[place] := jsonb_build_object(
         'op_id', case when jsonb_typeof(change -> 'op_id') = 'string' then left(change ->> 'op_id', 256) end,
         'status', 'rejected',

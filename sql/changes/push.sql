@@ -69,62 +69,68 @@ begin
     end if;
   end if;
 
-  -- Claims the op_id, of an ordinary table; a repetition finds it claimed.
-  if given.op_id is not null then
-    insert into perch.push_receipts (space_id, op_id, digest, created_at)
-    select '~' || author, given.op_id, perch.change_digest(app_id, space, said, given_at, null), now
-     where not exists (select from perch.document_tables t where t.app_id = push.app_id and t.table_name = given."table")
-       and not exists (select from perch.schema_versions v where v.app_id = push.app_id and v.table_name = given."table" and v.current_version <> 1)
-    on conflict do nothing;
-    if not found then
-      return perch.push_many(app_id, changes, client_id, now);
+  begin
+    -- Claims the op_id, of an ordinary table; a repetition finds it claimed.
+    if given.op_id is not null then
+      insert into perch.push_receipts (space_id, op_id, digest, created_at)
+      select '~' || author, given.op_id, perch.change_digest(app_id, space, said, given_at, null), now
+       where not exists (select from perch.document_tables t where t.app_id = push.app_id and t.table_name = given."table")
+         and not exists (select from perch.schema_versions v where v.app_id = push.app_id and v.table_name = given."table" and v.current_version <> 1)
+      on conflict do nothing;
+      if not found then
+        return perch.push_many(app_id, changes, client_id, now);
+      end if;
+      update perch.space_heads h set seq = h.seq + 1 where h.space_id = space returning h.seq into taken;
+      if not found then
+        taken := perch.next_seq(space);
+      end if;
+    else
+      update perch.space_heads h set seq = h.seq + 1
+       where h.space_id = space
+         and not exists (select from perch.document_tables t where t.app_id = push.app_id and t.table_name = given."table")
+         and not exists (select from perch.schema_versions v where v.app_id = push.app_id and v.table_name = given."table" and v.current_version <> 1)
+      returning h.seq into taken;
+      if not found then
+        return perch.push_many(app_id, changes, client_id, now);
+      end if;
     end if;
-    update perch.space_heads h set seq = h.seq + 1 where h.space_id = space returning h.seq into taken;
-    if not found then
-      taken := perch.next_seq(space);
-    end if;
-  else
-    update perch.space_heads h set seq = h.seq + 1
-     where h.space_id = space
-       and not exists (select from perch.document_tables t where t.app_id = push.app_id and t.table_name = given."table")
-       and not exists (select from perch.schema_versions v where v.app_id = push.app_id and v.table_name = given."table" and v.current_version <> 1)
-    returning h.seq into taken;
-    if not found then
-      return perch.push_many(app_id, changes, client_id, now);
-    end if;
-  end if;
 
-  if given.op = 'insert' then
-    insert into perch.stored_records
-      (space_id, app_id, table_name, record_id, data, written_at, written_by, latest_at, inserted_at, seq, user_id, created_at, updated_at, size)
-    values (space, push.app_id, given."table", given.id, given.data, moment, push.client_id, moment, moment, taken, author, now, now,
-            -- As perch.record_size, which is asked only about what may be over its bound.
-            case when octet_length(said) * (8 + coalesce(octet_length(push.client_id), 0) / 8) > 4000
-                 then perch.record_size(given.data, null, '{}', octet_length(push.client_id)) end)
-    on conflict do nothing;
-  else
-    -- Newer than everything the record has seen: it wins without looking further.
-    update perch.stored_records r
-       set data = r.data || given.data, latest_at = moment, seq = taken, updated_at = now,
-           size = perch.record_size(r.data || given.data, null, r.field_meta, greatest(octet_length(r.written_by), octet_length(push.client_id))),
-           field_meta = r.field_meta || (select coalesce(jsonb_object_agg(k, perch.stamp(moment, push.client_id)), '{}') from jsonb_object_keys(given.data) k)
-     where r.space_id = space and r.app_id = push.app_id and r.table_name = given."table" and r.record_id = given.id
-       and r.latest_at < moment and r.deleted_at is null and r.schema_version = 1
-       -- Far from what perch.write_changes refuses: no small change brings it there.
-       and (r.size is null or r.size < 131072);
-  end if;
+    if given.op = 'insert' then
+      insert into perch.stored_records
+        (space_id, app_id, table_name, record_id, data, written_at, written_by, latest_at, inserted_at, seq, user_id, created_at, updated_at, size)
+      values (space, push.app_id, given."table", given.id, given.data, moment, push.client_id, moment, moment, taken, author, now, now,
+              -- As perch.record_size, which is asked only about what may be over its bound.
+              case when octet_length(said) * (8 + coalesce(octet_length(push.client_id), 0) / 8) > 4000
+                   then perch.record_size(given.data, null, '{}', octet_length(push.client_id)) end)
+      on conflict do nothing;
+    else
+      -- Newer than everything the record has seen: it wins without looking further.
+      update perch.stored_records r
+         set data = r.data || given.data, latest_at = moment, seq = taken, updated_at = now,
+             size = perch.record_size(r.data || given.data, null, r.field_meta, greatest(octet_length(r.written_by), octet_length(push.client_id))),
+             field_meta = r.field_meta || (select coalesce(jsonb_object_agg(k, perch.stamp(moment, push.client_id)), '{}') from jsonb_object_keys(given.data) k)
+       where r.space_id = space and r.app_id = push.app_id and r.table_name = given."table" and r.record_id = given.id
+         and r.latest_at < moment and r.deleted_at is null and r.schema_version = 1
+         -- Far from what perch.write_changes refuses: no small change brings it there.
+         and (r.size is null or r.size < 131072);
+    end if;
 
-  if found then
-    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, data, at, user_id, client_id, op_id, created_at)
-    values (space, taken, push.app_id, given."table", given.id, given.op, given.data, moment, author, push.client_id, given.op_id, now);
-  else
-    perform perch.write_changes(
-      array[row(1, space, given."table", given.id, given.op, given.data, null, moment, given.at is null, made_at.time, made_at.time, given.op_id, null, 1, null, null, null, null, false)::perch.change],
-      array[taken], push.app_id, push.client_id, author, now)
-       from (select case when given.at is not null then moment end) made_at (time);
-  end if;
-  return jsonb_build_object('results', array[
-    jsonb_build_object('op_id', given.op_id, 'status', 'applied', 'space_id', space, 'seq', taken)]);
+    if found then
+      insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, data, at, user_id, client_id, op_id, created_at)
+      values (space, taken, push.app_id, given."table", given.id, given.op, given.data, moment, author, push.client_id, given.op_id, now);
+    else
+      perform perch.write_changes(
+        array[row(1, space, given."table", given.id, given.op, given.data, null, moment, given.at is null, made_at.time, made_at.time, given.op_id, null, 1, null, null, null, null, false)::perch.change],
+        array[taken], push.app_id, push.client_id, author, now)
+         from (select case when given.at is not null then moment end) made_at (time);
+    end if;
+    return jsonb_build_object('results', array[
+      jsonb_build_object('op_id', given.op_id, 'status', 'applied', 'space_id', space, 'seq', taken)]);
+  -- A rule of the app's on perch's tables refused it: perch.push_many says so.
+  exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
+              or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
+    return perch.push_many(app_id, changes, client_id, now);
+  end;
 end
 $$;
 

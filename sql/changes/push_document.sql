@@ -10,6 +10,8 @@ declare
   code text;
   message text;
   details text;
+  constraint_name text;
+  schema_name text;
 begin
   if change.op = 'delete' then
     perform perch.delete_document(push_document.app_id, change.table_name, change.record_id, change.space_id);
@@ -24,13 +26,18 @@ begin
   update perch.push_receipts r set result = answer
    where r.space_id = perch.personal_space_id(perch.current_user_id()) and r.op_id = change.op_id;
   return jsonb_build_object('op_id', change.op_id, 'status', 'applied') || answer;
-exception when sqlstate 'PE403' or sqlstate 'PE410' or sqlstate 'PE413' or sqlstate 'PE422' then
-  get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail;
+exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
+            or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE410' or sqlstate 'PE413' or sqlstate 'PE422' then
+  get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail,
+    constraint_name = constraint_name, schema_name = schema_name;
+  answer := perch.refusal(change, code, message, details, constraint_name, schema_name);
+  if answer is null then
+    raise;
+  end if;
   -- It may be tried again.
   delete from perch.push_receipts r
    where r.space_id = perch.personal_space_id(perch.current_user_id()) and r.op_id = change.op_id;
-  return jsonb_build_object('op_id', change.op_id, 'status', 'rejected', 'space_id', change.space_id, 'seq', null,
-    'error', jsonb_build_object('code', code, 'message', message, 'detail', details::jsonb));
+  return answer;
 end
 $$;
 

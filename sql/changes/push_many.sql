@@ -149,8 +149,15 @@ begin
   end if;
 
   if cardinality(fresh) > 0 then
-    seqs := perch.number_changes(fresh);
-    perform perch.write_changes(fresh, seqs, push_many.app_id, push_many.client_id, author, now);
+    begin
+      seqs := perch.number_changes(fresh);
+      perform perch.write_changes(fresh, seqs, push_many.app_id, push_many.client_id, author, now);
+    exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
+                or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
+      -- A rule of the app's, or a limit, is in the way of some of them.
+      select w.written, w.seqs, w.results into fresh, seqs, results
+        from perch.write_each(fresh, push_many.app_id, push_many.client_id, author, now, results) w;
+    end;
     if cardinality(fresh) = jsonb_array_length(push_many.changes) then
       return jsonb_build_object('results', (
         select jsonb_agg(jsonb_build_object('op_id', c.op_id, 'status', 'applied', 'space_id', c.space_id, 'seq', seqs[c.position]) order by c.position)
@@ -189,7 +196,11 @@ begin
                          'detail', jsonb_build_object('op_id', r.op_id))) end as answer
         from repeated r
     )
-    select array_agg(coalesce(a.answer, results[n]) order by n) into results
+    -- Whose first was refused while it was written has no receipt, and the same result.
+    select array_agg(coalesce(a.answer, results[n], (
+             select results[c.position] from unnest(accepted) c
+              where c.op_id = push_many.changes -> (n - 1) ->> 'op_id' and results[c.position] is not null
+              order by c.position limit 1)) order by n) into results
       from generate_series(1, jsonb_array_length(push_many.changes)) n left join answers a on a.position = n;
   end if;
   return jsonb_build_object('results', to_jsonb(results));

@@ -14,8 +14,11 @@ as $$
 declare
   suffix constant text := ' ' || coalesce(client_id, '');
   count constant integer := cardinality(changes);
+  max_bytes constant bigint := perch.setting('max_record_bytes', 16777216);
   left_over integer[];
   inserted integer;
+  largest integer;
+  larger integer;
 begin
   if exists (select from unnest(changes) c where c.timeless) then
     changes := perch.time_changes(changes, app_id, now);
@@ -38,9 +41,9 @@ begin
                      else (select jsonb_object_agg(f.key, f.value || suffix) from jsonb_each_text(c.field_meta) f) end) m (stamps)
        where c.op = 'insert'
       on conflict on constraint stored_records_pkey do nothing
-      returning r.space_id, r.seq
+      returning r.size
     )
-    select count(*) into inserted from made;
+    select count(*), max(m.size) into inserted, largest from made m;
     -- All were new, as is usual for a batch of insertions.
     if inserted = count then
       left_over := '{}';
@@ -82,14 +85,21 @@ begin
             and x.latest_at < w.earliest and x.deleted_at is null and x.schema_version = w.schema_version
           limit 1) k
        where r.ctid = k.place and w.op <> 'delete'
-      returning w.nth
+      returning w.nth, r.size
     )
-    select array(select unnest(left_over) except select w.nth from won w order by 1) into left_over;
+    select array(select unnest(left_over) except select w.nth from won w order by 1), (select max(w.size) from won w) into left_over, larger;
+    largest := greatest(largest, larger);
   end if;
 
   if left_over <> '{}' then
     perform perch.merge_changes(array(select changes[n] from unnest(left_over) n), array(select seqs[n] from unnest(left_over) n),
       write_changes.app_id, write_changes.client_id, author);
+    select max(x.size) into larger
+      from unnest(left_over) n
+      join perch.stored_records x
+        on x.space_id = changes[n].space_id and x.app_id = write_changes.app_id
+       and x.table_name = changes[n].table_name and x.record_id = changes[n].record_id;
+    largest := greatest(largest, larger);
     -- Those who took a snapshot know no deleted records. So an entry names the latest deletion of its record, and one that
     -- revives a record has all its fields, also those that were hidden.
     insert into perch.sync_changes
@@ -112,6 +122,13 @@ begin
            author, write_changes.client_id, c.op_id, c.schema_version, c.actor, c.origin, c.size, write_changes.now
       from unnest(changes, seqs) as c (position, space_id, table_name, record_id, op, data, field_meta, at, timeless, earliest, latest,
              op_id, digest, schema_version, base_seq, actor, origin, size, is_document, seq);
+  end if;
+
+  -- All of it is undone then, and whoever called tries each for itself (perch.write_each).
+  if largest > max_bytes then
+    perform perch.fail('PE413', format('the record would be longer than %s bytes', max_bytes),
+      jsonb_build_object('limit', 'max_record_bytes', 'max', max_bytes, 'got', largest),
+      'Keep what grows in records of its own, or in a document.');
   end if;
 end
 $$;

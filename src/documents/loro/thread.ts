@@ -9,7 +9,7 @@ import type { DocumentThreadApi, Ends, PatchBase, WriteOptions } from "./api.js"
 import { createCache, type HeldDocument } from "./cache.js";
 import { takeInChecked } from "./check.js";
 import { checkEnvelope, modeOf } from "./envelope.js";
-import type { DocumentSchema } from "./fields.js";
+import { type DocumentSchema, scalarRoot } from "./fields.js";
 import { withHandle } from "./handles.js";
 import { createHistory } from "./history.js";
 import { parseExact } from "./json.js";
@@ -242,10 +242,20 @@ function patch(
   const checked = checkPatch(schema, typeof value === "string" ? parsePatch(value) : value, limits);
   const written = write(id, base, peers, (held) => {
     applyPatch(doc, checked, limits);
+    makeAtLeast(doc);
     for (const { value } of checked) held.added += weigh(value).bytes;
   });
   const fields = Object.fromEntries(checked.map(({ name, kind }) => [name, kind]));
   return { ...written, data: show ? project(doc, fields) : null };
+}
+
+/**
+ * A document is what there are operations of. So a patch that leaves all fields of a new one null deletes a key that no field can have:
+ * an operation that changes nothing, that is in nobody's way, and that no check of updates minds.
+ */
+function makeAtLeast(doc: LoroDoc): void {
+  doc.commit();
+  if (doc.opCount() === 0) withHandle(doc.getMap(scalarRoot), (scalars) => scalars.delete(""));
 }
 
 function revert(id: string, ends: Ends, { peers = [] }: WriteOptions = {}) {
