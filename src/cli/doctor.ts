@@ -22,6 +22,7 @@ async function run(args: string[]): Promise<number> {
     ...(listenUrl === undefined ? {} : { listenUrl }),
     poolSize: 3,
     existing: true,
+    share: true,
   });
   try {
     const findings = await examine(db);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { inspect } from "node:util";
 import { packageRoot } from "../database/package-root.js";
 import { toPerchError } from "../errors.js";
-import { SettingsError } from "../lib/settings.js";
+import { nearest, SettingsError } from "../lib/settings.js";
 import { type Command, UsageError } from "./command.js";
 import { requireKnownEnvironment } from "./settings.js";
 
@@ -83,7 +83,10 @@ async function main(args: string[]): Promise<number> {
     return 2;
   }
   const entry = Object.hasOwn(commands, name) ? commands[name] : undefined;
-  if (entry === undefined) throw new UsageError(`unknown command "${name}"`);
+  if (entry === undefined) {
+    const near = nearest(name, Object.keys(commands));
+    throw new UsageError(`unknown command "${name}"${near === undefined ? "" : `; did you mean ${near}?`}`);
+  }
   const { command } = await entry.load();
   if (rest.includes("--help") || rest.includes("-h")) {
     process.stdout.write(command.help);

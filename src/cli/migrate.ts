@@ -8,7 +8,7 @@ import {
 import { migrationScript } from "../database/migration-script.js";
 import type { Database } from "../database/types.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
-import { connect } from "./connect.js";
+import { type ConnectOptions, connect } from "./connect.js";
 
 const help = `Usage: perch migrate [up|down|status|sql] [options]
 
@@ -30,8 +30,12 @@ half a second, and tries again for ten minutes, saying on stderr who is in its w
 const print = (line: string) => process.stdout.write(`${line}\n`);
 const onWait = (message: string) => process.stderr.write(`perch: ${message}\n`);
 
-async function withDatabase<T>(url: string | undefined, work: (db: Database) => Promise<T>): Promise<T> {
-  const { db } = await connect(url === undefined ? {} : { url });
+async function withDatabase<T>(
+  url: string | undefined,
+  work: (db: Database) => Promise<T>,
+  options: ConnectOptions = {},
+): Promise<T> {
+  const { db } = await connect({ ...options, ...(url === undefined ? {} : { url }) });
   try {
     return await work(db);
   } finally {
@@ -90,7 +94,7 @@ async function run(args: string[]): Promise<number | undefined> {
       return 0;
     }
     case "status":
-      return reportStatus(await withDatabase(url, migrationStatus));
+      return reportStatus(await withDatabase(url, migrationStatus, { share: true }));
     case "sql":
       process.stdout.write(await migrationScript());
       return 0;

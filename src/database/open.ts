@@ -71,5 +71,7 @@ export async function openDatabase(urlOrOptions: string | DatabaseOptions = {}):
 
 async function openFolder(dataDir: string, options: OpenOptions): Promise<Database> {
   const opened = await openOrReach(dataDir, options);
-  return typeof opened === "string" ? openPostgres({ ...options, url: opened }) : opened;
+  if (typeof opened !== "string") return opened;
+  // What answers there is PGlite, whose clients take turns.
+  return { ...openPostgres({ ...options, url: opened }), kind: "pglite" };
 }

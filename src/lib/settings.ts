@@ -132,7 +132,8 @@ function isServiceLink(name: string, value: string): boolean {
 }
 
 /** The known name with the fewest letters to change, if it is near enough to be what was meant. */
-function nearest(name: string, known: readonly string[]): string | undefined {
+/** What somebody may have meant, if anything is near enough. */
+export function nearest(name: string, known: readonly string[]): string | undefined {
   const rated = known.map((each) => ({ each, changes: lettersToChange(name.slice(0, 100), each) }));
   const best = rated.sort((a, b) => a.changes - b.changes)[0];
   return best !== undefined && best.changes <= Math.max(3, name.length / 3) ? best.each : undefined;

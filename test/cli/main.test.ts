@@ -34,6 +34,7 @@ describe("perch", () => {
   it.each([
     [["frobnicate"], 'unknown command "frobnicate"', "perch --help"],
     [["constructor"], 'unknown command "constructor"', "perch --help"],
+    [["mgirate"], "did you mean migrate?", "perch --help"],
     [["migrate", "sideways"], 'unknown action "sideways"', "perch migrate --help"],
     [["migrate", "up", "now"], 'unexpected argument "now"', "perch migrate --help"],
     [["migrate", "--nonsense"], "'--nonsense'", "perch migrate --help"],

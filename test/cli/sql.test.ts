@@ -85,6 +85,22 @@ describe.each(Object.entries(places))("perch sql on %s", (_, open) => {
   });
 });
 
+describe("beside a running perch start", () => {
+  it("commands that only look go through it; those that would change the schema under it are refused", async () => {
+    const perch = await perchProcess({ cwd: folder });
+    onTestFinished(() => perch.kill());
+    await perch.start();
+    const status = await runPerch(["migrate", "status"], { cwd: folder });
+    expect(status).toMatchObject({ code: 0, stdout: expect.stringMatching(/^up to date$/m) });
+    const doctor = await runPerch(["doctor"], { cwd: folder });
+    expect(doctor, doctor.stdout).toMatchObject({ code: 0, stdout: expect.stringContaining("PGlite") });
+    const exported = await runPerch(["export", "--user", "ann", "--out", "ann.gz"], { cwd: folder });
+    expect(exported).toMatchObject({ code: 0, stderr: expect.stringContaining("exported 0 changes") });
+    const down = await runPerch(["migrate", "down"], { cwd: folder });
+    expect(down).toMatchObject({ code: 1, stderr: expect.stringMatching(/in use by process \d+; stop it first/) });
+  });
+});
+
 describe("perch sql", () => {
   it("says what is missing or wrong", async () => {
     const nowhere = await mkdtemp(join(tmpdir(), "perch-sql-"));
