@@ -16,6 +16,8 @@ export interface Reader {
   evict(reason: string): void;
   /** The room begins anew for this reader: it joins again by itself, with what it has. */
   rejoin(reason: string): void;
+  /** So many bytes more (negative: fewer) are held for whoever is behind it. */
+  hold(bytes: number): void;
 }
 
 /** What a join asks for, after the token was verified and access was checked. */

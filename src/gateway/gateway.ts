@@ -93,6 +93,7 @@ export async function startGateway({
     db: shares.worker,
     log,
     intervalMs: settings.presenceExchangeMs,
+    maxUserBytes: settings.maxPersistedPresenceBytes,
     on: {
       arrived: (room, entries) => presence.arrived(room, entries),
       othersCame: () => presence.share(),

@@ -281,6 +281,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     offer: delivery.offer,
     evict: (reason) => dismiss(roomErrorCode.evicted, reason),
     rejoin: (reason) => dismiss(roomErrorCode.rejoinSuggested, reason),
+    hold: (bytes) => connection.account.add(bytes),
     dismiss,
     close,
   };

@@ -7,17 +7,24 @@ export interface PresenceEntry {
   readonly key: string;
   /** The entry as it stands in an update: key, value and time. */
   readonly bytes: Uint8Array;
-  /** When the client set it, by its own clock, in milliseconds. The newer entry of a key wins. */
+  /** When the client set it, by its own clock, in milliseconds, but not later than told. The newer entry of a key wins. */
   readonly setAt: number;
 }
+
+/** What an entry takes in memory besides its bytes: the key, the object, its places in maps. */
+const entryOverhead = 300;
+
+/** What keeping an entry takes. */
+export const costOf = ({ bytes }: Pick<PresenceEntry, "bytes">) => bytes.length + entryOverhead;
 
 /**
  * Takes an update of Loro's EphemeralStore apart, without decoding its values: a count, then for each entry the key, an optional
  * value (none: deleted) and the time it was set. Reading it here, rather than with the store, keeps strangers' bytes out of
  * WASM and leaves no timers behind.
+ * An entry from later than `latest` is made one of then: by the rule of its stores it would hold its key until that time comes.
  * Out: the entries, copied; undefined when the bytes are no such update.
  */
-export function presenceEntries(update: Buffer): PresenceEntry[] | undefined {
+export function presenceEntries(update: Buffer, latest = Number.POSITIVE_INFINITY): PresenceEntry[] | undefined {
   const reader = readerOf(update);
   const count = readUint(reader);
   const entries: PresenceEntry[] = [];
@@ -27,9 +34,11 @@ export function presenceEntries(update: Buffer): PresenceEntry[] | undefined {
     const hasValue = readByte(reader);
     if (hasValue > 1) return undefined;
     if (hasValue === 1) skipValue(reader, 0);
+    const untilTime = reader.offset;
     const setAt = readSigned(reader);
     if (reader.bad) return undefined;
-    entries.push({ key, setAt, bytes: new Uint8Array(update.subarray(start, reader.offset)) });
+    if (setAt <= latest) entries.push({ key, setAt, bytes: new Uint8Array(update.subarray(start, reader.offset)) });
+    else entries.push({ key, setAt: latest, bytes: concat(update.subarray(start, untilTime), signed(latest)) });
   }
   return reader.bad || reader.offset !== update.length ? undefined : entries;
 }
@@ -95,6 +104,22 @@ function readText(reader: Reader): Buffer {
   const bytes = readVarBytes(reader);
   if (!isUtf8(bytes)) reader.bad = true;
   return bytes;
+}
+
+function concat(head: Uint8Array, tail: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(head.length + tail.length);
+  bytes.set(head);
+  bytes.set(tail, head.length);
+  return bytes;
+}
+
+/** As `readSigned` reads it, of a safe integer that is not negative. */
+function signed(value: number): Uint8Array {
+  const bytes: number[] = [];
+  let rest = BigInt(value) * 2n;
+  for (; rest >= 0x80n; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
+  bytes.push(Number(rest));
+  return Uint8Array.from(bytes);
 }
 
 /** A zigzag LEB128 integer of at most 64 bits, rounded to a double. */

@@ -39,6 +39,8 @@ export interface ExchangeOptions {
   readonly log: Logger;
   /** How often entries are stored at most. */
   readonly intervalMs: number;
+  /** What is persisted for one user at most, in bytes. */
+  readonly maxUserBytes: number;
   readonly on: ExchangeEvents;
 }
 
@@ -60,7 +62,7 @@ const ringSchema = z.object({ v: z.literal(1), seq: z.number().optional(), node:
  * what the rooms may hold: of each key only the latest entry waits. A ring has no content, and is only a hint: everything is read
  * from the table, also without one, every few seconds. With the embedded database there is one node, so nothing is exchanged.
  */
-export function createPresenceExchange({ db, log, intervalMs, on }: ExchangeOptions): PresenceExchange {
+export function createPresenceExchange({ db, log, intervalMs, maxUserBytes, on }: ExchangeOptions): PresenceExchange {
   const nodeId = randomUUID();
   const alone = db.kind === "pglite";
   let waiting = new Map<string, Waiting>();
@@ -166,7 +168,7 @@ export function createPresenceExchange({ db, log, intervalMs, on }: ExchangeOpti
     for (const [id] of batch) waiting.delete(id);
     const items = batch.map(([, item]) => item);
     try {
-      const change = await putPresence(db, nodeId, items);
+      const change = await putPresence(db, nodeId, items, maxUserBytes);
       storeFailing = false;
       // Nobody else's call lies between, so there is nothing to read.
       if (seen !== undefined && change === seen + 1) seen = change;

@@ -14,6 +14,10 @@ export interface PresenceAddress {
 export interface StoredEntry extends PresenceEntry {
   /** For how many milliseconds it still counts. */
   readonly keepMs: number;
+  /** Whose key it is; null: nobody's yet. */
+  readonly userId: string | null;
+  /** For how many milliseconds it is theirs alone, wherever they are. */
+  readonly heldMs: number;
 }
 
 export interface PresenceItem {
@@ -26,6 +30,8 @@ interface EntryRow {
   entry: Uint8Array;
   set_at: number;
   keep_ms: number;
+  user_id: string | null;
+  held_ms: number;
 }
 
 interface NewsRow extends EntryRow {
@@ -90,10 +96,16 @@ export async function readPresenceNews(db: Queryable, nodeId: string, after: num
 
 const putSql = `
   select perch.put_presence(node_id => $1, space_ids => $2, app_ids => $3, table_names => $4, record_ids => $5, kinds => $6,
-                            entry_keys => $7, entries => $8, set_ats => $9, keep_ms => $10) as change_id`;
+                            entry_keys => $7, entries => $8, set_ats => $9, keep_ms => $10, user_ids => $11,
+                            max_user_bytes => $12) as change_id`;
 
-/** Stores entries in one transaction. Out: its change_id. */
-export async function putPresence(db: Queryable, nodeId: string, items: readonly PresenceItem[]): Promise<number> {
+/** Stores entries in one transaction; of what is persisted each user keeps so many bytes, the newest. Out: its change_id. */
+export async function putPresence(
+  db: Queryable,
+  nodeId: string,
+  items: readonly PresenceItem[],
+  maxUserBytes: number,
+): Promise<number> {
   const [row] = await db.query<{ change_id: number }>(putSql, [
     nodeId,
     items.map(({ room }) => room.key.spaceId),
@@ -105,6 +117,8 @@ export async function putPresence(db: Queryable, nodeId: string, items: readonly
     items.map(({ entry }) => entry.bytes),
     items.map(({ entry }) => safeInteger(entry.setAt)),
     items.map(({ entry }) => entry.keepMs),
+    items.map(({ entry }) => entry.userId),
+    maxUserBytes,
   ]);
   if (row === undefined) throw new Error("perch.put_presence returned no row");
   return row.change_id;
@@ -115,8 +129,9 @@ function safeInteger(value: number): number {
   return Math.max(Number.MIN_SAFE_INTEGER, Math.min(Number.MAX_SAFE_INTEGER, Math.trunc(value)));
 }
 
-function entryOf({ entry_key, entry, set_at, keep_ms }: EntryRow): StoredEntry {
-  return { key: Buffer.from(entry_key).toString("latin1"), bytes: entry, setAt: set_at, keepMs: keep_ms };
+function entryOf({ entry_key, entry, set_at, keep_ms, user_id, held_ms }: EntryRow): StoredEntry {
+  const key = Buffer.from(entry_key).toString("latin1");
+  return { key, bytes: entry, setAt: set_at, keepMs: keep_ms, userId: user_id, heldMs: held_ms };
 }
 
 function grouped(news: readonly NewsRow[]): PresenceNews["rooms"] {

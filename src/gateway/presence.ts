@@ -1,7 +1,7 @@
 import { documentId } from "../documents/key.js";
 import type { Channel, Entry, OpenChannel, Reader } from "./channel.js";
 import { updateFrames } from "./encode.js";
-import { type PresenceEntry, presenceEntries, presenceUpdate } from "./presence-entries.js";
+import { costOf, type PresenceEntry, presenceEntries, presenceUpdate } from "./presence-entries.js";
 import type { PresenceExchange } from "./presence-exchange.js";
 import type { PresenceAddress, PresenceKind, StoredEntry } from "./presence-store.js";
 import { type AckStatus, ackStatus } from "./protocol.js";
@@ -20,18 +20,33 @@ export interface Presence {
 
 type PresenceSettings = Pick<
   GatewaySettings,
-  "presenceIntervalMs" | "presenceTimeoutMs" | "persistedPresenceMs" | "maxPresenceBytes" | "viewerPresence"
+  | "presenceIntervalMs"
+  | "presenceTimeoutMs"
+  | "persistedPresenceMs"
+  | "maxPresenceBytes"
+  | "maxPresenceKeys"
+  | "viewerPresence"
 >;
 
 interface KeptEntry extends PresenceEntry {
   /** Which channel it came through; 0: another node, or an earlier reader. */
   readonly source: number;
   readonly keptUntil: number;
+  /** Whose key it is; null: nobody's yet. */
+  readonly userId: string | null;
+  /** Until when it is theirs alone, wherever they are; besides, it is while they have the room open here. */
+  readonly heldUntil: number;
+  /** For whom it is kept in memory. */
+  readonly holder: Reader | undefined;
 }
+
+/** An entry on its way into a room. */
+type NewEntry = Omit<KeptEntry, "source">;
 
 interface Room {
   readonly address: PresenceAddress;
-  readonly readers: Set<Reader>;
+  /** And on whose behalf. */
+  readonly readers: Map<Reader, string>;
   readonly entries: Map<string, KeptEntry>;
   /** Keys that changed since the last flush. */
   readonly changed: Set<string>;
@@ -52,11 +67,18 @@ const retryMs = 250;
 /** A key has to fit an index of the database. */
 const maxKeyBytes = 1_024;
 const elsewhere = 0;
+/** How far a client's clock may be ahead of this one. */
+const clockToleranceMs = 5_000;
+/** For how long other nodes take a key for its user's alone; see `perch.put_presence`. */
+const heldMs = 30_000;
 
 /**
  * Presence rooms. The latest entry of each key is kept while the room has readers and the entry is fresh, for those who come
  * later; changes are passed on together, at most once an interval. Of an ephemeral room without readers nothing is left; the entries
  * of a persisted one are in the database for as long as they count, and acknowledged once they are.
+ *
+ * A key belongs to the user who set it: while they are there nobody else can set or delete it. Clients hand on, when they join, all
+ * that they know of others, who may be there before or after them: what comes first through a channel makes no key its sender's.
  */
 export function createPresence(settings: PresenceSettings, exchange: PresenceExchange): Presence {
   const rooms = new Map<string, Room>();
@@ -70,61 +92,93 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
       if (entry.keptUntil > now) continue;
       room.entries.delete(key);
       room.changed.delete(key);
-      room.bytes -= entry.bytes.length;
+      release(room, entry);
     }
   }
 
+  function release(room: Room, entry: KeptEntry | undefined): void {
+    if (entry === undefined) return;
+    room.bytes -= costOf(entry);
+    entry.holder?.hold(-costOf(entry));
+  }
+
+  /** Whether another user's entry has the key for itself. */
+  function isTaken(room: Room, { key, userId }: NewEntry, now: number): boolean {
+    const known = room.entries.get(key);
+    if (known === undefined || known.userId === null || known.userId === userId || known.keptUntil <= now) return false;
+    return known.heldUntil > now || [...room.readers.values()].includes(known.userId);
+  }
+
   /** Out: the entries that are newer than what is known, which are kept from now on; undefined when the room has no room for them. */
-  function merge<T extends PresenceEntry>(
-    room: Room,
-    entries: readonly T[],
-    source: number,
-    keptUntil: (entry: T) => number,
-  ): T[] | undefined {
-    const newer = new Map<string, T>();
+  function merge(room: Room, entries: readonly NewEntry[], source: number, now: number): NewEntry[] | undefined {
+    const newer = new Map<string, NewEntry>();
     for (const entry of entries) {
       const known = newer.get(entry.key) ?? room.entries.get(entry.key);
-      if (isNewer(entry, source, known)) newer.set(entry.key, entry);
+      if (isNewer(entry, source, known, now)) newer.set(entry.key, entry);
     }
-    const fits = () => room.bytes + growth(room, newer.values()) <= settings.maxPresenceBytes;
-    if (!fits()) prune(room, performance.now());
+    const fits = () => {
+      const { bytes, keys } = growth(room, newer.values());
+      return room.bytes + bytes <= settings.maxPresenceBytes && room.entries.size + keys <= settings.maxPresenceKeys;
+    };
+    if (!fits()) prune(room, now);
     if (!fits()) return undefined;
-    room.bytes += growth(room, newer.values());
     for (const entry of newer.values()) {
-      const { key, bytes, setAt } = entry;
-      room.entries.set(key, { key, bytes, setAt, source, keptUntil: keptUntil(entry) });
+      release(room, room.entries.get(entry.key));
+      room.bytes += costOf(entry);
+      entry.holder?.hold(costOf(entry));
+      room.entries.set(entry.key, { ...entry, source });
     }
     return [...newer.values()];
   }
 
-  function take(room: Room, entries: readonly PresenceEntry[], from: Reader, source: number) {
+  /** In: whether it is what a client knew when it joined. */
+  function take(room: Room, given: readonly PresenceEntry[], from: Reader, source: number, handedOn: boolean) {
     const now = performance.now();
     const keep = keepMs(room.address.kind);
-    const newer = merge(room, entries, source, () => now + keep);
+    const userId = room.readers.get(from) ?? null;
+    const entries: NewEntry[] = [];
+    let denied = false;
+    for (const one of given) {
+      const known = room.entries.get(one.key);
+      const mine = !handedOn || known?.userId === userId;
+      const held = mine && userId !== null ? now + heldMs : 0;
+      const entry = { ...one, userId: mine ? userId : null, keptUntil: now + keep, heldUntil: held, holder: from };
+      // What it hands on of others is no attempt at their keys.
+      if (!isTaken(room, { ...entry, userId }, now)) entries.push(entry);
+      else if (isNewer(entry, source, known, now)) denied = true;
+    }
+    const newer = merge(room, entries, source, now);
     if (newer === undefined) return ackStatus.payloadTooLarge;
-    if (newer.length === 0) return ackStatus.ok;
+    const status = denied ? ackStatus.permissionDenied : ackStatus.ok;
+    if (newer.length === 0) return status;
     for (const { key } of newer) room.changed.add(key);
     room.origin = room.origin === undefined || room.origin === from ? from : "several";
     schedule(room, Math.max(0, room.flushedAt + settings.presenceIntervalMs - now));
     const stored = () =>
       exchange.store(
         room.address,
-        newer.map((entry) => ({ ...entry, keepMs: keep })),
+        newer.map(({ key, bytes, setAt, userId: of }) => ({ key, bytes, setAt, userId: of, keepMs: keep, heldMs })),
       );
     if (room.address.kind === "persisted") {
       return stored().then<AckStatus, AckStatus>(
-        () => ackStatus.ok,
+        () => status,
         () => ackStatus.unknown,
       );
     }
     // It is not promised to anybody, and the exchange reports what fails.
     if (exchange.hasOthers()) stored().catch(() => undefined);
-    return ackStatus.ok;
+    return status;
   }
 
-  function mergeStored(room: Room, entries: readonly StoredEntry[]): StoredEntry[] {
+  function mergeStored(room: Room, entries: readonly StoredEntry[]): NewEntry[] {
     const now = performance.now();
-    return merge(room, entries, elsewhere, (entry) => now + entry.keepMs) ?? [];
+    const found = entries.map(({ keepMs, heldMs, ...entry }) => ({
+      ...entry,
+      keptUntil: now + keepMs,
+      heldUntil: now + heldMs,
+      holder: undefined,
+    }));
+    return merge(room, found, elsewhere, now) ?? [];
   }
 
   function takeNews(room: Room, entries: readonly StoredEntry[]): void {
@@ -149,7 +203,7 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
     room.origin = undefined;
     const framesFor = createFrames(changed);
     if (changed.length > 0) {
-      for (const reader of room.readers) {
+      for (const reader of room.readers.keys()) {
         if (reader !== origin && !room.behind.has(reader) && !reader.offer(framesFor(reader))) room.behind.add(reader);
       }
     }
@@ -160,12 +214,12 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
     if (room.behind.size > 0) schedule(room, retryMs);
   }
 
-  function enter(id: string, address: PresenceAddress, reader: Reader): Room {
+  function enter(id: string, address: PresenceAddress, reader: Reader, userId: string): Room {
     let room = rooms.get(id);
     if (room === undefined) {
       room = {
         address,
-        readers: new Set(),
+        readers: new Map(),
         entries: new Map(),
         changed: new Set(),
         origin: undefined,
@@ -177,7 +231,7 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
       };
       rooms.set(id, room);
     }
-    room.readers.add(reader);
+    room.readers.set(reader, userId);
     return room;
   }
 
@@ -187,12 +241,14 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
     if (room.readers.size > 0) return;
     clearTimeout(room.timer);
     room.timer = undefined;
-    if (rooms.get(id) === room) rooms.delete(id);
+    if (rooms.get(id) !== room) return;
+    rooms.delete(id);
+    for (const entry of room.entries.values()) release(room, entry);
   }
 
-  async function openRoom({ key, access, reader }: Entry, kind: PresenceKind): Promise<Channel> {
+  async function openRoom({ key, access, reader, identity }: Entry, kind: PresenceKind): Promise<Channel> {
     const id = roomId({ key, kind });
-    const room = enter(id, { key, kind }, reader);
+    const room = enter(id, { key, kind }, reader, identity.userId);
     try {
       // Everybody in the room waits for it, and has it in the backfill.
       room.loaded ??= exchange.load(room.address).then((entries) => void mergeStored(room, entries));
@@ -205,6 +261,7 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
     prune(room, performance.now());
     lastSource += 1;
     const source = lastSource;
+    let handedOn = true;
     return {
       permission: settings.viewerPresence ? "write" : access,
       version,
@@ -212,12 +269,15 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
       submit(updates) {
         const entries: PresenceEntry[] = [];
         for (const update of updates) {
-          const some = presenceEntries(Buffer.from(update.buffer, update.byteOffset, update.length));
+          const bytes = Buffer.from(update.buffer, update.byteOffset, update.length);
+          const some = presenceEntries(bytes, Date.now() + clockToleranceMs);
           if (some === undefined) return ackStatus.invalidUpdate;
           if (some.some((entry) => entry.key.length > maxKeyBytes)) return ackStatus.payloadTooLarge;
           entries.push(...some);
         }
-        return take(room, entries, reader, source);
+        const first = handedOn;
+        handedOn = false;
+        return take(room, entries, reader, source, first);
       },
       // Presence is only ever offered, so nobody falls behind for good.
       mute: () => undefined,
@@ -240,7 +300,9 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
         if (address.kind === "persisted") continue;
         const own = [...entries.values()].filter(({ source, keptUntil }) => source !== elsewhere && keptUntil > now);
         if (own.length === 0) continue;
-        const stored = own.map((entry) => ({ ...entry, keepMs: Math.ceil(entry.keptUntil - now) }));
+        const stored = own.map(({ key, bytes, setAt, userId, keptUntil }) => {
+          return { key, bytes, setAt, userId, keepMs: Math.ceil(keptUntil - now), heldMs };
+        });
         // As in `take`.
         exchange.store(address, stored).catch(() => undefined);
       }
@@ -259,17 +321,24 @@ function roomId({ key, kind }: PresenceAddress): string {
 function isNewer(
   entry: PresenceEntry,
   source: number,
-  known: (PresenceEntry & { source?: number }) | undefined,
+  known: (PresenceEntry & { source?: number; keptUntil: number }) | undefined,
+  now: number,
 ): boolean {
-  if (known === undefined || entry.setAt > known.setAt) return true;
+  // What has expired stands in nobody's way, as in the database (perch.put_presence).
+  if (known === undefined || known.keptUntil <= now || entry.setAt > known.setAt) return true;
   const same = entry.setAt === known.setAt && (known.source ?? source) === source;
   return same && !Buffer.from(entry.bytes).equals(known.bytes);
 }
 
-function growth(room: Room, entries: Iterable<PresenceEntry>): number {
+function growth(room: Room, entries: Iterable<PresenceEntry>): { bytes: number; keys: number } {
   let bytes = 0;
-  for (const entry of entries) bytes += entry.bytes.length - (room.entries.get(entry.key)?.bytes.length ?? 0);
-  return bytes;
+  let keys = 0;
+  for (const entry of entries) {
+    const known = room.entries.get(entry.key);
+    bytes += costOf(entry) - (known ? costOf(known) : 0);
+    if (!known) keys++;
+  }
+  return { bytes, keys };
 }
 
 /** The frames that carry some entries, made once for all readers who know the room by the same id. */

@@ -107,7 +107,13 @@ export const gatewaySettingTable = {
   presenceExchangeMs: milliseconds(100).describe(
     "how often a node stores presence at most, for other nodes or for later",
   ),
-  maxPresenceBytes: count(256 * 1024).describe("the presence of a room, all entries together"),
+  maxPresenceBytes: count(512 * 1024).describe(
+    "the presence of a room: what its entries take, some 300 bytes each besides their own",
+  ),
+  maxPresenceKeys: count(1_000).describe("the presence keys of a room"),
+  maxPersistedPresenceBytes: count(1024 * 1024).describe(
+    "the persisted presence of a user, counted so; the oldest goes first",
+  ),
   viewerPresence: flag.describe("whether viewers may show their presence, not only see it"),
   recheckMs: milliseconds(1_000).describe("how often the access of open rooms and streams is checked again"),
   joinPatienceMs: milliseconds(5_000).describe("how long a join is tried while the database is away"),

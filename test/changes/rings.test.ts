@@ -1,15 +1,20 @@
-import { beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it, vi } from "vitest";
 import { describeEachEngine, type TestDatabase } from "../support/databases.js";
 import { insert, push } from "./support.js";
 
-const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
-
 describeEachEngine("The doorbell of the log", (open) => {
   let t: TestDatabase;
-  const rings: { v: number; space_id: string; seq: number }[] = [];
+  const rings: { v: number; space_id: string; seq: number; marker?: number }[] = [];
+  let markers = 0;
+  /** What was heard of all that is committed by now: notifications come in the order of their commits, so the marker comes behind it. */
   const heard = async () => {
-    await pause(100);
-    return rings.splice(0);
+    const marker = ++markers;
+    await t.db.query("select pg_notify('perch_changes', $1)", [JSON.stringify({ marker })]);
+    const at = () => rings.findIndex((ring) => ring.marker === marker);
+    await vi.waitUntil(() => at() >= 0, { timeout: 20_000, interval: 5 });
+    const before = rings.slice(0, at());
+    rings.splice(0, at() + 1);
+    return before;
   };
   const look = async (watchFor: string) => {
     const [row] = await t.asWorker((tx) =>

@@ -4,6 +4,7 @@ import { MessageType } from "loro-protocol";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Channel, Reader } from "../../src/gateway/channel.js";
 import { createPresence as createRooms } from "../../src/gateway/presence.js";
+import { presenceEntries, presenceUpdate } from "../../src/gateway/presence-entries.js";
 import type { PresenceExchange } from "../../src/gateway/presence-exchange.js";
 import type { Permission } from "../../src/gateway/protocol.js";
 import { gatewaySettings } from "../../src/gateway/settings.js";
@@ -147,7 +148,10 @@ describe("a presence room", () => {
   afterEach(() => {
     vi.useRealTimers();
   });
-  const settings = gatewaySettings({ PERCH_MAX_PRESENCE_BYTES: "200" }, { development: true });
+  const settings = gatewaySettings(
+    { PERCH_MAX_PRESENCE_BYTES: "1000", PERCH_MAX_PRESENCE_KEYS: "3" },
+    { development: true },
+  );
   /** One node alone. */
   const nobody: PresenceExchange = {
     load: async () => [],
@@ -159,8 +163,9 @@ describe("a presence room", () => {
   const key = { spaceId: "s", appId: "a", tableName: "t", recordId: "r" };
   const head = Buffer.concat([Buffer.from("%EPH"), Buffer.from([1]), Buffer.from("r")]);
 
-  function reader(): Reader & { offers: number; open: boolean } {
+  function reader(): Reader & { offers: number; open: boolean; held: number } {
     const it = {
+      held: 0,
       head,
       roomKey: head.toString("latin1"),
       offers: 0,
@@ -172,6 +177,9 @@ describe("a presence room", () => {
       },
       evict: () => undefined,
       rejoin: () => undefined,
+      hold: (bytes: number) => {
+        it.held += bytes;
+      },
     };
     return it;
   }
@@ -179,13 +187,14 @@ describe("a presence room", () => {
     presence: ReturnType<typeof createPresence>,
     who: Reader,
     access: Permission = "write",
+    userId = "ada",
   ): Promise<Channel> =>
     presence.open("ephemeral")({
       key,
       access,
       reader: who,
       version: new Uint8Array([0]),
-      identity: { userId: "ada", expiresAt: Number.POSITIVE_INFINITY },
+      identity: { userId, expiresAt: Number.POSITIVE_INFINITY },
     });
   const own = (update: Uint8Array) => new Uint8Array(update) as Uint8Array<ArrayBuffer>;
   const entry = (name: string, value = "x") => own(storeWith({ [name]: value }).encodeAll());
@@ -254,12 +263,105 @@ describe("a presence room", () => {
     expect([one.offers, two.offers]).toEqual([0, 1]);
   });
 
+  /** A channel of a user who has been there: what they send first is what they knew. */
+  async function present(presence: ReturnType<typeof createPresence>, userId: string, who: Reader = reader()) {
+    const channel = await enter(presence, who, "write", userId);
+    expect(channel.submit([])).toBe(0);
+    return channel;
+  }
+  const shown = async (presence: ReturnType<typeof createPresence>) =>
+    statesOf((await enter(presence, reader())).backfill);
+
+  it("lets nobody set or delete the key of a user who is there", async () => {
+    const presence = createPresence(settings);
+    const ada = await present(presence, "ada");
+    const eve = await present(presence, "eve");
+    expect(ada.submit([entry("cursor", "mine")])).toBe(0);
+    vi.advanceTimersByTime(60_000);
+    expect(ada.submit([entry("cursor", "still mine")])).toBe(0);
+    vi.advanceTimersByTime(100);
+    const deletion = storeWith({ cursor: "x" });
+    deletion.delete("cursor");
+    expect(eve.submit([entry("cursor", "eve's")])).toBe(3);
+    expect(eve.submit([own(deletion.encodeAll())])).toBe(3);
+    expect(eve.submit([entry("cursor", "eve's"), entry("other", "eve's own")])).toBe(3);
+    expect(await shown(presence)).toEqual({ cursor: "still mine", other: "eve's own" });
+    expect(ada.submit([entry("cursor", "moved")])).toBe(0);
+    ada.close();
+    vi.advanceTimersByTime(31_000);
+    expect(eve.submit([entry("cursor", "free by now")])).toBe(0);
+    expect(await shown(presence)).toEqual({ cursor: "free by now" });
+  });
+
+  it("makes no key the key of a client that hands on what it knew when it joined", async () => {
+    const presence = createPresence(settings);
+    const known = entry("ada", "before the node was restarted");
+    const bob = await enter(presence, reader(), "write", "bob");
+    expect(bob.submit([known])).toBe(0);
+    vi.advanceTimersByTime(10);
+    const ada = await present(presence, "ada");
+    const newer = entry("ada", "here again");
+    expect(ada.submit([newer])).toBe(0);
+    const late = await enter(presence, reader(), "write", "carl");
+    expect(late.submit([known])).toBe(0);
+    expect((await enter(presence, reader(), "write", "dora")).submit([newer])).toBe(0);
+    expect(await shown(presence)).toEqual({ ada: "here again" });
+  });
+
+  it("takes a time that is still to come for now, so that it silences no key", async () => {
+    const presence = createPresence(settings);
+    const ada = await present(presence, "ada");
+    const now = Date.now();
+    vi.setSystemTime(now + 24 * 3_600_000);
+    const early = entry("ada", "a day early");
+    vi.setSystemTime(now);
+    expect(ada.submit([early])).toBe(0);
+    expect(await shown(presence)).toEqual({ ada: "a day early" });
+    vi.advanceTimersByTime(5_001);
+    expect(ada.submit([entry("ada", "in time")])).toBe(0);
+    const { backfill } = await enter(presence, reader());
+    expect(statesOf(backfill)).toEqual({ ada: "in time" });
+    // Stores compare the times themselves.
+    const store = new EphemeralStore(60_000);
+    store.apply(presenceUpdate(presenceEntries(Buffer.from(early), now + 5_000) ?? []));
+    for (const update of backfill) store.apply(update);
+    expect(store.get("ada")).toBe("in time");
+    store.destroy();
+  });
+
+  it("lets an entry that has expired stand in nobody's way, whatever their clock says", async () => {
+    const presence = createPresence(settings);
+    const ada = await present(presence, "ada");
+    const now = Date.now();
+    vi.setSystemTime(now - 3_600_000);
+    const late = entry("ada", "by a clock that is an hour late");
+    vi.setSystemTime(now);
+    expect(ada.submit([entry("ada", "by a good clock")])).toBe(0);
+    vi.advanceTimersByTime(31_000);
+    expect(ada.submit([late])).toBe(0);
+    const [update = new Uint8Array()] = (await enter(presence, reader())).backfill;
+    expect(presenceEntries(Buffer.from(update))).toMatchObject([{ key: "ada", setAt: now - 3_600_000 }]);
+  });
+
+  it("counts what keys take besides their bytes, for whoever set them, and has room for so many", async () => {
+    const presence = createPresence(gatewaySettings({ PERCH_MAX_PRESENCE_KEYS: "3" }, { development: true }));
+    const [one, two] = [reader(), reader()];
+    const [ada, bob] = [await present(presence, "ada", one), await present(presence, "bob", two)];
+    for (const name of ["a", "b", "c"]) expect(ada.submit([entry(name)])).toBe(0);
+    expect(one.held).toBeGreaterThan(900);
+    expect(bob.submit([entry("d")])).toBe(5);
+    expect(two.held).toBe(0);
+    ada.close();
+    bob.close();
+    expect([presence.rooms, one.held, two.held]).toEqual([0, 0, 0]);
+  });
+
   it("is bounded, and makes room by what is no longer fresh", async () => {
     const presence = createPresence(settings);
     const channel = await enter(presence, reader());
-    expect(channel.submit([entry("ada", "y".repeat(150))])).toBe(0);
-    expect(channel.submit([entry("bob", "y".repeat(150))])).toBe(5);
+    expect(channel.submit([entry("ada", "y".repeat(300))])).toBe(0);
+    expect(channel.submit([entry("bob", "y".repeat(300))])).toBe(5);
     vi.advanceTimersByTime(31_000);
-    expect(channel.submit([entry("bob", "y".repeat(150))])).toBe(0);
+    expect(channel.submit([entry("bob", "y".repeat(300))])).toBe(0);
   });
 });

@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { expect, it, onTestFinished, vi } from "vitest";
 import { createContention } from "../../src/database/contention.js";
 import type { DocumentKey } from "../../src/documents/key.js";
 import { createErrands } from "../../src/worker/errands.js";
@@ -66,4 +66,16 @@ it("what waits for somebody else is given up when it is all to end", async () =>
   const waiting = [1, 2, 3].map((n) => errands.run(key(`held ${n}`), needsIt));
   await errands.settled();
   expect(await Promise.all(waiting)).toEqual([false, false, false]);
+});
+
+it("what is not tried again when its rest is over is forgotten: it was deleted, or done by others", async () => {
+  vi.useFakeTimers({ toFake: ["Date"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const errands = errandsOf(1);
+  await errands.run(key("gone"), () => Promise.reject(new Error("no")));
+  expect(errands.counts().resting).toBe(1);
+  vi.advanceTimersByTime(59_000);
+  expect(errands.counts().resting).toBe(1);
+  vi.advanceTimersByTime(60_000);
+  expect(errands.counts().resting).toBe(0);
 });

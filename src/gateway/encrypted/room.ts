@@ -119,10 +119,12 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
   /** Gives readers what came behind the position; `origins` says whose some of it is. */
   async function refresh(origins: ReadonlyMap<number, Place>): Promise<void> {
     const news = await readEncryptedNews(db, key, position ?? 0);
-    // Deleted, or a database that went back to an earlier state: what readers have is of another life.
     if (news.life !== life || news.position < (position ?? 0)) {
       end();
-      for (const { reader } of [...places]) reader.evict("the document was deleted");
+      for (const { reader } of [...places]) {
+        if (news.life > life) reader.evict("the document was deleted");
+        else reader.rejoin("the database went back to an earlier state of the document: join again");
+      }
       return;
     }
     deliver(news.records.map((record) => ({ ...record, origin: origins.get(record.seq) })));

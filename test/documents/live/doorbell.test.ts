@@ -1,5 +1,6 @@
-import { afterEach, expect, it } from "vitest";
-import type { Database } from "../../../src/database/types.js";
+import { afterEach, expect, it, vi } from "vitest";
+import type { Database, Queryable } from "../../../src/database/types.js";
+import { createDoorbell } from "../../../src/documents/live/doorbell.js";
 import { describeBothKinds, postgres } from "../../support/databases.js";
 import {
   cleanUp,
@@ -50,13 +51,12 @@ describeBothKinds("the rings of appends", (open) => {
     ]);
   });
 
-  it("come for many together while appends follow each other, and tell of the last", async () => {
+  it("tell of the last while appends follow each other", async () => {
     const t = await open();
     await declare(t);
     const node = await startNode(t);
     const heard = await listen(t.db);
     const clients = await Promise.all([1, 2, 3].map(() => connect(node, keyOf(freshId()))));
-    const started = performance.now();
     await Promise.all(
       clients.map(async (client) => {
         for (let count = 0; count < 60; count++) await client.type("x");
@@ -65,8 +65,6 @@ describeBothKinds("the rings of appends", (open) => {
     for (const { document } of clients) {
       await eventually(() => heard.some(({ id, seq }) => id === document.key.recordId && seq === 60));
     }
-    // For each document at most one in 25 ms.
-    expect(heard.length).toBeLessThan(3 * ((performance.now() - started) / 25 + 2));
   });
 
   it("travel with a later append, and come also when that transaction fails, which is nobody's loss", async () => {
@@ -140,6 +138,31 @@ describeBothKinds("the rings of appends", (open) => {
     await node.live.close();
     await tells(seq);
   });
+});
+
+it("one append in 25 ms rings, for itself and all before it, and a statement for what comes behind the last", async () => {
+  // By a clock of its own: on a slow machine an append takes longer than that.
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+  cleanup(() => vi.useRealTimers());
+  const rung: unknown[] = [];
+  const query = async (_sql: string, params: readonly unknown[] = []) => {
+    rung.push(params.at(-1));
+    return [];
+  };
+  const doorbell = createDoorbell({ query: query as Queryable["query"] });
+  const carried: (number | undefined)[] = [];
+  for (let seq = 1; seq <= 180; seq++) {
+    const carry = doorbell.carry();
+    if (carry) {
+      carried.push(carry[0]?.seq);
+      doorbell.carried(true);
+    } else doorbell.owe([{ key: keyOf("d"), seq }]);
+    await vi.advanceTimersByTimeAsync(1);
+  }
+  expect(carried).toEqual([undefined, 25, 50, 75, 100, 125, 150, 175]);
+  expect(rung).toEqual([]);
+  await vi.advanceTimersByTimeAsync(30);
+  expect(rung).toEqual([[180]]);
 });
 
 const onPostgres = postgres();

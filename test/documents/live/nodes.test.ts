@@ -111,6 +111,30 @@ describe("a document open on several nodes", () => {
     await eventually(() => bob.text() === "4123");
   });
 
+  it("answers a join with what it was rung for before, while it was opening the document or nobody read it", async () => {
+    const { key, one, two } = await twoNodes();
+    const ada = await connect(one, key);
+    await ada.type("1");
+    const held = two.db.hold(/open_document/, "after");
+    const opening = two.live.open(key);
+    await held;
+    await ada.type("2");
+    two.live.ring(key, 2);
+    two.db.go();
+    const document = await opening;
+    cleanup(() => document.release());
+    const reader = await connect(two, key);
+    expect(reader.text()).toBe("12");
+    reader.leave();
+    await ada.type("3");
+    two.live.ring(key, 3);
+    expect((await connect(two, key)).text()).toBe("123");
+    // Once it has looked it does not look again.
+    two.db.counted();
+    await connect(two, key);
+    expect(reads(two.db.counted())).toBe(0);
+  });
+
   it("says of rings that the tail does not explain that something may be pending", async () => {
     const { t, key, one } = await twoNodes();
     const reader = await connect(one, key);
