@@ -120,7 +120,7 @@ describeBothKinds("persisted presence", (open) => {
     const ada = await rawClient(node);
     await ada.join(roomId, { token: "ada", crdt: "%EPS" });
     await database.db.query(`create or replace function perch.broken() returns trigger language plpgsql as
-      $$ begin raise exception 'out of order' using errcode = 'P0001'; end $$`);
+      $$ begin raise exception 'out of order' using errcode = '53100'; end $$`);
     await database.db.query(
       "create trigger broken before insert on perch.presence for each row execute function perch.broken()",
     );
