@@ -2,6 +2,7 @@ import { catalogDifferences } from "../database/catalog-differences.js";
 import { canServe, migrationStatus } from "../database/migrate.js";
 import { readMigrationSources } from "../database/migration-sources.js";
 import type { Database } from "../database/types.js";
+import { commits, notificationQueue, settings } from "./doctor-sessions.js";
 
 /** What one check found; every check gives rows of this shape. */
 export interface Finding {
@@ -31,8 +32,11 @@ export async function examine(db: Database): Promise<Finding[]> {
     rowSecurity,
     login,
     applications,
+    settings,
     durability,
+    commits,
     listening,
+    notificationQueue,
     pending,
     setAside,
     projections,

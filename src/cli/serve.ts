@@ -28,7 +28,6 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
   engine.warm();
   const shares = shareConnections(db, {
     perUser: settings.gateway.connectionsPerUser,
-    waitingPerUser: settings.gateway.maxWaitingPerUser,
     waiters: settings.gateway.waitingConnections,
   });
   const live = createLiveDocuments({

@@ -3,7 +3,7 @@
  * statement without a transaction of its own runs in, and that policies bind instead of failing. `client_encoding` is not among them,
  * since the driver names it when it connects; nor is `TimeZone`, on which nothing depends: times are sent and read with their offset.
  */
-const pinned: Readonly<Record<string, string>> = {
+export const pinnedSettings: Readonly<Record<string, string>> = {
   bytea_output: "hex",
   DateStyle: "ISO",
   IntervalStyle: "postgres",
@@ -41,14 +41,14 @@ export const beginning = "begin isolation level read committed";
  * session would be left to strangers: all is set for the transaction. These are no queries, so the isolation may still be changed.
  */
 export function beginningPinned(limits: SessionLimits): string {
-  const local = [...Object.entries(pinned), ...limitsOf(limits)].map(
+  const local = [...Object.entries(pinnedSettings), ...limitsOf(limits)].map(
     ([name, value]) => `set local ${name} = '${value}'`,
   );
   return [beginning, ...local].join("; ");
 }
 
 /** Sets all of it for the session. */
-export const pinning = Object.entries(pinned)
+export const pinning = Object.entries(pinnedSettings)
   .map(([name, value]) => `set ${name} = '${value}'`)
   .join("; ");
 
@@ -67,7 +67,7 @@ export interface SessionRow {
  */
 export function pinningIfDirect(processId: number, limits: SessionLimits): string {
   const set = [
-    ...Object.entries(pinned).map(([name, value]) => [name, `'${value}'`] as const),
+    ...Object.entries(pinnedSettings).map(([name, value]) => [name, `'${value}'`] as const),
     ...limitsOf(limits).map(([name, ms]) => [name, lowered(name, ms)] as const),
   ].map(([name, value]) => `set_config('${name}', ${value}, not s.direct)`);
   return `

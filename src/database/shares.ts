@@ -5,13 +5,11 @@ import type { Database } from "./types.js";
 export interface ShareOptions {
   /** Connections that what one user asks for may use at once. */
   readonly perUser: number;
-  /** How much of one user may wait for that; what is more is refused with Crowded. */
-  readonly waitingPerUser: number;
   /** Connections that may wait for what others hold locked. */
   readonly waiters: number;
 }
 
-export const defaultShares: ShareOptions = { perUser: 2, waitingPerUser: 200, waiters: 2 };
+export const defaultShares: ShareOptions = { perUser: 2, waiters: 2 };
 
 /** The connections of a process, shared among those who use them, so that nobody has to wait for all of another's work. */
 export interface Shares {
@@ -21,7 +19,7 @@ export interface Shares {
   readonly reads: Database;
   /** For the worker, and what else is done in the background. */
   readonly worker: Database;
-  /** For what a user asks for: in the user's turn. Errors: Crowded besides the database's. */
+  /** For what a user asks for: in the user's turn. */
   of(userId: string): Database;
   /** The user's turn by itself; inside, use `db`, which waits for nothing. */
   turn<T>(userId: string, work: (db: Database) => Promise<T>, until?: number): Promise<T>;
@@ -40,7 +38,7 @@ export function shareConnections(db: Database, options: ShareOptions = defaultSh
     appends: { kept: kept("appends") },
     reads: { kept: kept("reads") },
     worker: { kept: kept("worker") },
-    users: { kept: kept("users"), perOwner: options.perUser, waitingPerOwner: options.waitingPerUser },
+    users: { kept: kept("users"), perOwner: options.perUser },
   });
   const through = (lane: Lane, owner: string): Database => ({
     ...db,

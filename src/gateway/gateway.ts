@@ -70,7 +70,6 @@ export async function startGateway({
   rings,
   shares = shareConnections(db, {
     perUser: settings.connectionsPerUser,
-    waitingPerUser: settings.maxWaitingPerUser,
     waiters: settings.waitingConnections,
   }),
   ...options

@@ -7,7 +7,7 @@ import type { Database } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
 import { type Answer, createAnswers } from "./answers.js";
 import { call } from "./calls.js";
-import type { Counts } from "./counts.js";
+import { type Counts, createCounts } from "./counts.js";
 import { addDatabaseFigures } from "./database-figures.js";
 import { createDocumentRequests, documentParts, documentQuery, historyQuery } from "./document-requests.js";
 import { type Account, type Ledger, openAccount } from "./ledger.js";
@@ -63,6 +63,8 @@ interface Exchange {
   readonly requestId: string;
   /** What is held for whoever asks, until the answer has gone. */
   readonly account: Account;
+  /** What is done when the request has been worked on. */
+  readonly ends: (() => void)[];
 }
 
 /** Answers the gateway's HTTP requests. */
@@ -76,9 +78,21 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   const documents = createDocumentRequests({ ...services, onBehalf });
 
   const answers = createAnswers(settings.slowReaderMs);
+  const underWay = createCounts(settings.maxRequestsPerUser);
 
-  async function identify({ request, target, account }: Exchange): Promise<Identity> {
+  async function identify({ request, target, account, ends }: Exchange): Promise<Identity> {
     const identity = await verifyToken(tokenOf(request, target));
+    const { userId } = identity;
+    if (!underWay.take(userId)) {
+      const message = "too many of your requests wait already";
+      throw new RequestRefused(
+        problem(429, "too_many_requests", message, {
+          limit: "max_requests_per_user",
+          max: settings.maxRequestsPerUser,
+        }),
+      );
+    }
+    ends.push(() => underWay.give(userId));
     account.become(identity.userId);
     if (!account.fits(0)) throw tooMuchHeld();
     return identity;
@@ -191,6 +205,8 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       if (failure.status >= 500) log.error(details, "a request failed");
       else if (meaningOf(error) === "rule") log.warn(details, "a rule of this database refused what a request wrote");
       return { path, result: failed(failure) };
+    } finally {
+      for (const end of exchange.ends) end();
     }
   }
 
@@ -213,7 +229,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     const account = openAccount(services.ledger);
     if (refused !== undefined) result = failed(refused);
     else if (request.method === "OPTIONS") result = { status: 204, body: "", headers: preflight };
-    else ({ path, result } = await answer({ request, response, target, requestId, account }));
+    else ({ path, result } = await answer({ request, response, target, requestId, account, ends: [] }));
     // What was read is held until the work on it has ended, and the answer until it has gone: whichever is later.
     if (response.destroyed) account.close();
     else response.once("close", account.close);

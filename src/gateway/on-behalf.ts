@@ -6,7 +6,7 @@ import type { Identity } from "./tokens.js";
 
 type Work<T> = (tx: Transaction) => Promise<T>;
 
-/** Transactions for those who ask over HTTP, in their user's turn. Errors: Crowded, TurnMissed; as `work`. */
+/** Transactions for those who ask over HTTP, in their user's turn. Errors: TurnMissed; as `work`. */
 export interface OnBehalf {
   read<T>(identity: Identity, work: Work<T>): Promise<T>;
   /**

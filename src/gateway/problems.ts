@@ -2,7 +2,7 @@ import { z } from "zod";
 import { constraintOf, meaningOf, sqlStateOf } from "../database/errors.js";
 import { MessageTooLarge } from "../database/message-limit.js";
 import { toPerchError } from "../errors.js";
-import { Crowded, TurnMissed } from "../lib/lanes.js";
+import { TurnMissed } from "../lib/lanes.js";
 
 /** The body of a request that failed. */
 export const problemSchema = z.object({
@@ -47,7 +47,6 @@ export function problemOf(error: unknown): Problem {
     const { code, word, message, detail } = own;
     return { status: Number(code.slice(2)), code, word, message, detail };
   }
-  if (error instanceof Crowded) return problem(429, "too_many_requests", "too much waits for this user already");
   if (error instanceof MessageTooLarge) {
     return problem(413, "too_large", "the answer is larger than this server passes on: ask for less", {
       limit: "max_message_bytes",

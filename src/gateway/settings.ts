@@ -93,7 +93,9 @@ export const gatewaySettingTable = {
   streamReads: count(4).describe("streams that read the log at once, the others wait in line; less than the pool size"),
   streamHeartbeatMs: milliseconds(15_000).describe("how often a silent stream is kept alive"),
   connectionsPerUser: count(2).describe("connections that what one user asks over HTTP uses at once"),
-  maxWaitingPerUser: count(100).describe("requests of one user that wait for these; more are answered with 429"),
+  maxRequestsPerUser: count(100).describe(
+    "requests of one user under way, those that wait included; more are answered with 429",
+  ),
   waitingConnections: count(2).describe(
     "connections that wait for what others hold locked; what else needs it waits in memory",
   ),

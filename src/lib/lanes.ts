@@ -1,13 +1,3 @@
-/** Refused, since as much waits for this owner as may. The same again may be taken in a moment. */
-export class Crowded extends Error {
-  readonly code = "ERR_CROWDED";
-
-  constructor() {
-    super("as much waits for this owner as may");
-    this.name = "Crowded";
-  }
-}
-
 /** Nothing was begun: its turn did not come in time. */
 export class TurnMissed extends Error {
   readonly code = "ERR_TURN_MISSED";
@@ -23,14 +13,12 @@ export interface LaneOptions {
   readonly kept?: number;
   /** Works of one owner at once; as many as there are places when not given. */
   readonly perOwner?: number;
-  /** Works of one owner that wait, at most; any number when not given. */
-  readonly waitingPerOwner?: number;
 }
 
 export interface Lane {
   /**
    * Runs `work` when there is a place for it. In: whose it is; by when, as of `performance.now()`, it has to have begun.
-   * Out, errors: as `work`; Crowded; TurnMissed.
+   * Out, errors: as `work`; TurnMissed.
    */
   run<T>(owner: string, work: () => Promise<T>, until?: number): Promise<T>;
   readonly waiting: number;
@@ -114,7 +102,6 @@ export function createLanes<Name extends string>(
   }
 
   function wait(lane: LaneState, name: string, owner: Owner, until: number | undefined): Promise<void> {
-    if (owner.line.size >= (lane.waitingPerOwner ?? Number.POSITIVE_INFINITY)) throw new Crowded();
     return new Promise((resolve, reject) => {
       let timer: NodeJS.Timeout | undefined;
       const begin = () => {

@@ -141,10 +141,12 @@ describeBothKinds("HTTP", (open) => {
   it("is not ready while the database is away, and answers 503 then", async () => {
     let away = false;
     const gone = Object.assign(new Error("Connection terminated unexpectedly"));
+    const query = <Row>(sql: string, params?: readonly unknown[]) =>
+      away ? Promise.reject(gone) : database.db.query<Row>(sql, params);
     const db = {
       ...database.db,
-      query: <Row>(sql: string, params?: readonly unknown[]) =>
-        away ? Promise.reject(gone) : database.db.query<Row>(sql, params),
+      query,
+      aside: { query },
       transaction: (...args: Parameters<typeof database.db.transaction>) =>
         away ? Promise.reject(gone) : database.db.transaction(...args),
     } as typeof database.db;

@@ -2,7 +2,7 @@ import { LoroAdaptor } from "loro-adaptors/loro";
 import { LoroDoc } from "loro-crdt";
 import { pino } from "pino";
 import { openPostgres, type PostgresOptions } from "../../src/database/postgres.js";
-import { type ShareOptions, shareConnections } from "../../src/database/shares.js";
+import { defaultShares, type ShareOptions, shareConnections } from "../../src/database/shares.js";
 import type { Database } from "../../src/database/types.js";
 import { createLiveDocuments } from "../../src/documents/live.js";
 import { createDocumentEngine } from "../../src/documents/loro/engine.js";
@@ -34,7 +34,7 @@ export async function serving(
   const log = pino({ level: process.env.LOG_LEVEL ?? "silent" });
   const db = openPostgres({ onError: () => undefined, ...options });
   cleanup(() => db.close());
-  const shares = shareConnections(db, { perUser: 2, waitingPerUser: 100, waiters: 2, ...shared });
+  const shares = shareConnections(db, { ...defaultShares, ...shared });
   const engine = createDocumentEngine({ threads: 1 });
   cleanup(() => engine.close());
   const live = createLiveDocuments({ db: shares.reads, appendsDb: shares.appends, engine, log });
