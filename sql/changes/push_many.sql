@@ -40,6 +40,8 @@ begin
       jsonb_build_object('limit', 'max_changes_per_push', 'max', max_count, 'got', jsonb_array_length(push_many.changes)));
   end if;
 
+  -- Holds the table as a reader until the end of the transaction, also when the next block is undone: see perch.require_no_records.
+  perform from perch.document_tables t where t.app_id = push_many.app_id limit 1;
   begin
     select array_agg(row(c.position, c.space_id, c.table_name, c.record_id, c.op, c.data, c.field_meta, c.at, c.timeless,
              c.earliest, c.latest, c.op_id, c.digest, c.schema_version, null, c.actor, c.origin, c.size, false)::perch.change order by c.position),

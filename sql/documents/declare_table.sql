@@ -42,6 +42,9 @@ begin
   end loop;
 
   perform perch.check_field_count(declare_table.table_name, declare_table.fields);
+  if not exists (select from perch.document_tables t where t.app_id = declare_table.app_id and t.table_name = declare_table.table_name) then
+    perform perch.require_no_records(declare_table.app_id, declare_table.table_name);
+  end if;
   insert into perch.document_tables as t (app_id, table_name, fields)
   values (declare_table.app_id, declare_table.table_name, declare_table.fields)
   on conflict on constraint document_tables_pkey do nothing;
@@ -71,4 +74,4 @@ end
 $$;
 
 comment on function perch.declare_table(text, text, jsonb) is
-  'For the DBA, in a migration: makes it a document table, with the kind of each field (string, number, integer, boolean, datetime, json, text, list, movable_list, tree, counter, map). Declaring again may add fields; fields left out stay; changing a kind is refused. A field''s name has at most 128 bytes, no "/" and no control characters, and does not begin with "🤝:"; __proto__ is refused. Errors: PE413 over 1,000 fields (max_fields) or for too long a name, PE422. Example: select perch.declare_table(app_id => ''notes'', table_name => ''pages'', fields => ''{"title": "string", "body": "text"}'');';
+  'For the DBA, in a migration: makes it a document table, with the kind of each field (string, number, integer, boolean, datetime, json, text, list, movable_list, tree, counter, map). Declaring again may add fields; fields left out stay; changing a kind is refused. A field''s name has at most 128 bytes, no "/" and no control characters, and does not begin with "🤝:"; __proto__ is refused. A table that has plain records is refused (PE422): they would lose their fields; who is writing some is waited for, for 2 seconds at most (PE409). Errors: PE409, PE413 over 1,000 fields (max_fields) or for too long a name, PE422. Example: select perch.declare_table(app_id => ''notes'', table_name => ''pages'', fields => ''{"title": "string", "body": "text"}'');';

@@ -195,6 +195,7 @@ const documents: Record<string, FunctionEntry> = {
   lock_document: app(`perch.lock_document(${inTeam})`, "401 403 403 ok ok 403"),
   "document_state: in a space": app(`(select head_seq from perch.document_state(${inTeam}))`, "401 403 4 4 4 403"),
   "document_state: at home": app(`(select head_seq from perch.document_state(${page}))`, "401 0 0 0 0 0"),
+  require_no_records: piece(),
   declare_table: dba(
     `perch.declare_table(app_id => 'notes', table_name => 'more', fields => '{"title": "string"}')`,
     "ok",
