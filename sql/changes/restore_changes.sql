@@ -1,3 +1,5 @@
+-- Lock order: the counters of all spaces, by id, and then the receipts of this import alone (docs/architecture.md, "The order of locks").
+--
 -- Users' JSON stays jsonb from the file to the record, so that every number and every name of a field is what it was.
 --
 -- A line becomes pieces, each a change to push: the fields of a line by the device that wrote them, since the device decides between
@@ -51,6 +53,12 @@ begin
   )
   select array(select l.nth from logged l union select s.nth from shown s) into there;
   return query select t, 'present', null::text from unnest(there) t;
+
+  -- The pushes below take counters one after another: so all are taken here, in their order. (Those of spaces that may not be written
+  -- are not touched; push says so.)
+  perform perch.lock_heads(array(
+    select distinct g.line ->> 'target' from jsonb_array_elements(lines) with ordinality g (line, nth)
+     where g.nth <> all (there) and g.line ->> 'target' = any (perch.writable_space_ids())));
 
   for batch in
     with given as (

@@ -163,11 +163,38 @@ const calls: Record<string, Call> = {
   acquire_lease: onThread("select perch.acquire_lease(thread_id => $1, holder => 'h')"),
   renew_lease: onThread("select perch.renew_lease(thread_id => $1, token => 1)"),
   release_lease: onThread("select perch.release_lease(thread_id => $1, token => 1)"),
+  restore_changes: (tx, place) => {
+    const line = (space: string | null, client: string) => ({
+      kind: "change",
+      app_id: "notes",
+      space_id: space ?? "~nobody",
+      seq: Math.floor(Math.random() * 1_000),
+      op: "insert",
+      table: "tasks",
+      id: pick(documents),
+      data: { title: "r" },
+      field_meta: {},
+      at: "2026-01-01T00:00:00.000000Z",
+      client_id: client,
+      op_id: null,
+      schema_version: 1,
+      actor: null,
+      origin: null,
+    });
+    const lines = place.spaces.map((space, n) => line(space, `c${n}`)).sort(() => Math.random() - 0.5);
+    return tx.query("select perch.restore_changes(lines => $1::jsonb, from_user => 'nobody', from_epoch => 'none')", [
+      JSON.stringify(lines),
+    ]);
+  },
   visit_document: (tx, place) => store.applyPatch(tx, address(pick(place.spaces)), { title: pick(["s", "t"]) }),
 };
 
 /** By whom or what those are called that no transaction of an app calls by itself. */
 const elsewhere: Record<string, string> = {
+  begin_epoch: "check_history",
+  check_history: "beside the workers",
+  new_revision: "append_updates",
+  set_tail_aside: "beside the workers",
   set_context: "every transaction begins with it",
   set_tenant: "every transaction begins with it",
   write_document: "DocumentStore, after visit_document",
@@ -201,6 +228,12 @@ const address = (space: string | null) => ({
 });
 
 const besides: ((tx: Transaction) => Promise<unknown>)[] = [
+  (tx) => tx.query("select perch.check_history()"),
+  (tx) =>
+    tx.query(
+      "select perch.set_tail_aside($1, 'notes', 'pages', $2, after_seq => 0, first_seq => 1, first_revision => 1)",
+      [pick(spaces), pick(documents)],
+    ),
   (tx) => tx.query("select perch.prune_changes(keep_for => '0', keep_last => 5)"),
   (tx) => tx.query("select perch.retry_update($1, 'notes', 'pages', $2, 1)", [pick(spaces), pick(documents)]),
   (tx) => tx.query("select perch.discard_update($1, 'notes', 'pages', $2, 1)", [pick(spaces), pick(documents)]),
@@ -270,12 +303,17 @@ describe("all functions at once", () => {
       if (error !== undefined && !/^PE|^55P03$/.test(code)) unexpected.push(`${name}: ${code} ${message}`);
     };
     const everything = Object.entries(calls);
+    const allDone = () => everything.every(([name]) => done[name]);
     const context = (userId: string, place: Place) => ({ userId, tenantId: place.tenant });
 
     async function anyone(db: Database, user: string): Promise<void> {
       const place = { spaces: [...spaces, null], tenant: "acme" };
       // In turn, so that none is left out, each from a place of its own.
-      for (let turn = Math.floor(Math.random() * everything.length); Date.now() < until; turn++) {
+      for (
+        let turn = Math.floor(Math.random() * everything.length);
+        Date.now() < until || (!allDone() && Date.now() < until + 60_000);
+        turn++
+      ) {
         const [name, call] = everything[turn % everything.length] as [string, Call];
         await withContext(db, context(user, place), (tx) => call(tx, place)).then(
           () => outcome(name),
