@@ -34,6 +34,8 @@ declare
   expression text;
   meaning text;
   differing jsonb;
+  patience_ms constant integer := (select s.setting from pg_settings s where s.name = 'lock_timeout');
+  began timestamptz;
   change record;
 begin
   with rules as (
@@ -172,11 +174,18 @@ begin
            select from jsonb_to_recordset(wanted) w (table_name text, name text) where w.table_name = k.table_name and w.name = p.polname)
     ) d;
 
+  -- All locks together are waited for no longer than one of them may be: behind those that are had, everybody waits.
+  began := clock_timestamp();
   for change in
     select distinct d.place, d.table_name from jsonb_to_recordset(differing) d (place bigint, table_name text) order by d.place
   loop
+    if patience_ms > 0 then
+      perform set_config('lock_timeout',
+        greatest(patience_ms - extract(epoch from clock_timestamp() - began) * 1000, 50)::int::text, true);
+    end if;
     execute format('lock table perch.%I in access exclusive mode', change.table_name);
   end loop;
+  perform set_config('lock_timeout', patience_ms::text, true);
   for change in
     select d.* from jsonb_to_recordset(differing) d
              (place bigint, table_name text, name text, command text, role text, using_expression text, check_expression text, stale text)

@@ -135,10 +135,12 @@ async function migrateOnce(
   await tx.script(migrationSettings);
   await applyFile(tx, "sql/ledger.sql", sources.ledger);
   await applyFile(tx, "another migration is at work", migrationLock);
-  const began = Date.now();
+  let began = Date.now();
   const apply: Apply = async (name, text) => {
     const left = Math.max(leastLockMs, budgetMs - (Date.now() - began));
-    await tx.query("select set_config('lock_timeout', $1, true)", [String(Math.ceil(left))]);
+    const [row] = await tx.query<{ holding: boolean }>(patienceSql, [Math.ceil(left), Math.ceil(budgetMs)]);
+    // Nobody waits for us yet.
+    if (!row?.holding) began = Date.now();
     await applyFile(tx, name, text);
   };
   if (options.direction === "down") return down(tx, apply, sources, options.count ?? 1);
@@ -159,6 +161,14 @@ async function foreignProperty(tx: Transaction): Promise<string[]> {
   );
   return rows.map(({ detail }) => detail);
 }
+
+/** In: for how long to wait for a lock while others may be waiting for one of ours, and while not. Out: whether they may. */
+const patienceSql = `
+select h.holding, set_config('lock_timeout', (case when h.holding then $1::int else $2::int end)::text, true)
+  from (select exists (
+          select from pg_locks l join pg_class c on c.oid = l.relation
+           where l.pid = pg_backend_pid() and l.mode = 'AccessExclusiveLock' and c.relnamespace = 'perch'::regnamespace
+             and c.relname not in ('migrations', 'applied_sql', 'applied_release')) as holding) h`;
 
 /** Runs a script, and says where it failed. */
 type Apply = (name: string, text: string) => Promise<void>;
