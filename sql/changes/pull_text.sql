@@ -39,8 +39,7 @@ declare
   fetched bigint;
   too_large bigint;
   failed bigint;
-  last_nth integer;
-  last_seq bigint;
+  last bigint[];
 begin
   perform perch.check_id(pull_text.app_id, 'app_id', 64);
   versions := perch.check_versions(pull_text.app_id, pull_text.schema_versions);
@@ -86,97 +85,108 @@ begin
 
   loop
     begin
-      with found as materialized (
-        select f.*, d.document, d.long_document, d.long_fields, coalesce(f.size, d.size, 0) as bytes,
-               -- Of a document only what changed is given, which is measured below unless the whole is far beyond.
-               coalesce(f.size > max_bytes, d.size > max_bytes * 4, false) as is_huge
-          from (
-            select s.nth, c.*
-              from unnest(readable, starts, ends) with ordinality s (space_id, start, stop, nth)
-              cross join lateral (
-                select l.* from perch.sync_changes l
-                 where l.space_id = s.space_id and l.seq > s.start and l.seq <= s.stop
-                   and l.app_id = pull_text.app_id
-                   and (pull_text.tables is null or l.table_name = any (pull_text.tables))
-                   -- A client id is whatever a client calls itself: one's own is that of one's own pushes.
-                   and (pull_text.exclude_client_id is null or l.client_id is distinct from pull_text.exclude_client_id
-                        or l.user_id <> me or l.space_id = any (behind))
-                 order by l.seq limit max_count
-              ) c
-             where s.start < s.stop
-             order by s.nth, c.seq
-             limit max_count) f
-          -- The long values are not even looked at where none of them changed.
-          left join lateral (
-            select r.data as document, l.moved as long_document, r.long_fields,
-                   case when l.moved is null then least(r.size, 3 * pg_column_size(r.data)) else r.size end as size
-              from perch.stored_records r
-             cross join lateral (select case when r.long_fields && f.changed_fields then r.long_data end) l (moved)
-             where f.changed_fields is not null
-               and r.space_id = f.space_id and r.app_id = f.app_id and r.table_name = f.table_name and r.record_id = f.record_id
-             limit 1
-          ) d on true
-      ),
-      likely as (
-        select f.*, sum(case when not f.is_huge then f.bytes end) over (order by f.nth, f.seq) as upto, row_number() over (order by f.nth, f.seq) as n from found f
-      ),
-      entries as materialized (
-        select w.nth, w.seq, w.n, w.reason, w.entry, sum(octet_length(w.entry) + 2) over (order by w.nth, w.seq) as upto
-          from (
-            select k.nth, k.seq, k.n, y.reason,
-                   case when y.reason is null then t.entry else
-                     perch.withheld(t.entry, y.reason, greatest(k.bytes, octet_length(t.entry)), max_bytes) end as entry
-              from likely k
-              -- Each of these is a step of its own (offset 0): taken into its uses, it would be worked out for each of them.
-              cross join lateral (
-                select case when k.op <> 'delete' and k.changed_fields is null and not k.is_huge
-                             and k.schema_version < (versions ->> k.table_name)::integer then
-                  perch.try_lift(jsonb_build_object('op', k.op, 'table', k.table_name, 'id', k.record_id, 'data', k.data,
-                      'field_meta', coalesce(k.field_meta, '{}'), 'at', perch.time_text(k.at)),
-                    k.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer) end
-                offset 0
-              ) v (lifted)
-              cross join lateral (select coalesce(v.lifted ? 'failed', false), coalesce(v.lifted ? 'failed', false) or k.is_huge) x (failed, bare)
-              cross join lateral (
-                select row_to_json(e)::text
-                  from (
-                    select k.space_id, k.seq, k.op, k.table_name as "table", k.record_id as id,
-                           case when x.bare then null
-                                when v.lifted is not null then v.lifted -> 'data'
-                                when k.changed_fields is null then k.data
-                                else (select coalesce(jsonb_object_agg(n, coalesce(k.document -> n, k.long_document -> n)), '{}')
-                                        from unnest(k.changed_fields) n where k.document ? n or n = any (k.long_fields)) end as data,
-                           case when x.bare then '{}' else coalesce(v.lifted -> 'field_meta', k.field_meta, '{}') end as field_meta,
-                           perch.time_text(k.at) as at, perch.time_text(k.deleted_at) as deleted_at, k.user_id, k.client_id, k.op_id,
-                           case when v.lifted is not null and not x.failed then (versions ->> k.table_name)::integer else k.schema_version end as schema_version,
-                           case when not x.bare then k.actor end as actor, k.origin, perch.time_text(k.created_at) as created_at) e
-                offset 0
-              ) t (entry)
-              cross join lateral (
-                select case when x.failed then 'upgrade_failed' when k.is_huge or octet_length(t.entry) > max_bytes then 'too_large' end) y (reason)
-             where coalesce(k.upto, 0) <= page_bytes or k.n = 1) w
-      ),
-      kept as (
-        select e.* from entries e where e.upto <= page_bytes or e.n = 1
-      )
-      select concat('[', string_agg(k.entry, ', ' order by k.nth, k.seq), ']'), count(*), (select count(*) from found), max(k.nth),
-             (array_agg(k.seq order by k.n desc))[1],
-             count(*) filter (where k.reason = 'too_large'), count(*) filter (where k.reason = 'upgrade_failed')
-        into page, given, fetched, last_nth, last_seq, too_large, failed
-        from kept k;
+      -- As a rule there is nothing new, which is known already: the counters have not moved.
+      if ends = starts then
+        page := '[]';
+        given := 0;
+        fetched := 0;
+      else
+        with found as materialized (
+          select f.*, d.document, d.long_document, d.long_fields, coalesce(f.size, d.size, 0) as bytes,
+                 -- Of a document only what changed is given, which is measured below unless the whole is far beyond.
+                 coalesce(f.size > max_bytes, d.size > max_bytes * 4, false) as is_huge
+            from (
+              select s.nth, c.*
+                from unnest(readable, starts, ends) with ordinality s (space_id, start, stop, nth)
+                cross join lateral (
+                  select l.* from perch.sync_changes l
+                   where l.space_id = s.space_id and l.seq > s.start and l.seq <= s.stop
+                     and l.app_id = pull_text.app_id
+                     and (pull_text.tables is null or l.table_name = any (pull_text.tables))
+                     -- A client id is whatever a client calls itself: one's own is that of one's own pushes.
+                     and (pull_text.exclude_client_id is null or l.client_id is distinct from pull_text.exclude_client_id
+                          or l.user_id <> me or l.space_id = any (behind))
+                   order by l.seq limit max_count
+                ) c
+               where s.start < s.stop
+               order by s.nth, c.seq
+               limit max_count) f
+            -- The long values are not even looked at where none of them changed.
+            left join lateral (
+              select r.data as document, l.moved as long_document, r.long_fields,
+                     case when l.moved is null then least(r.size, 3 * pg_column_size(r.data)) else r.size end as size
+                from perch.stored_records r
+               cross join lateral (select case when r.long_fields && f.changed_fields then r.long_data end) l (moved)
+               where f.changed_fields is not null
+                 and r.space_id = f.space_id and r.app_id = f.app_id and r.table_name = f.table_name and r.record_id = f.record_id
+               limit 1
+            ) d on true
+        ),
+        likely as (
+          select f.*, sum(case when not f.is_huge then f.bytes end) over (order by f.nth, f.seq) as upto, row_number() over (order by f.nth, f.seq) as n from found f
+        ),
+        entries as materialized (
+          select w.nth, w.seq, w.n, w.reason, w.entry, sum(octet_length(w.entry) + 2) over (order by w.nth, w.seq) as upto
+            from (
+              select k.nth, k.seq, k.n, y.reason,
+                     case when y.reason is null then t.entry else
+                       perch.withheld(t.entry, y.reason, greatest(k.bytes, octet_length(t.entry)), max_bytes) end as entry
+                from likely k
+                -- Each of these is a step of its own (offset 0): taken into its uses, it would be worked out for each of them.
+                cross join lateral (
+                  select case when k.op <> 'delete' and k.changed_fields is null and not k.is_huge
+                               and k.schema_version < (versions ->> k.table_name)::integer then
+                    perch.try_lift(jsonb_build_object('op', k.op, 'table', k.table_name, 'id', k.record_id, 'data', k.data,
+                        'field_meta', coalesce(k.field_meta, '{}'), 'at', perch.time_text(k.at)),
+                      k.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer) end
+                  offset 0
+                ) v (lifted)
+                cross join lateral (select coalesce(v.lifted ? 'failed', false), coalesce(v.lifted ? 'failed', false) or k.is_huge) x (failed, bare)
+                cross join lateral (
+                  select row_to_json(e)::text
+                    from (
+                      select k.space_id, k.seq, k.op, k.table_name as "table", k.record_id as id,
+                             case when x.bare then null
+                                  when v.lifted is not null then v.lifted -> 'data'
+                                  when k.changed_fields is null then k.data
+                                  else (select coalesce(jsonb_object_agg(n, coalesce(k.document -> n, k.long_document -> n)), '{}')
+                                          from unnest(k.changed_fields) n where k.document ? n or n = any (k.long_fields)) end as data,
+                             case when x.bare then '{}' else coalesce(v.lifted -> 'field_meta', k.field_meta, '{}') end as field_meta,
+                             perch.time_text(k.at) as at, perch.time_text(k.deleted_at) as deleted_at, k.user_id, k.client_id, k.op_id,
+                             case when v.lifted is not null and not x.failed then (versions ->> k.table_name)::integer else k.schema_version end as schema_version,
+                             case when not x.bare then k.actor end as actor, k.origin, perch.time_text(k.created_at) as created_at) e
+                  offset 0
+                ) t (entry)
+                cross join lateral (
+                  select case when x.failed then 'upgrade_failed' when k.is_huge or octet_length(t.entry) > max_bytes then 'too_large' end) y (reason)
+               where coalesce(k.upto, 0) <= page_bytes or k.n = 1) w
+        ),
+        kept as (
+          select e.* from entries e where e.upto <= page_bytes or e.n = 1
+        )
+        select concat('[', string_agg(k.entry, ', ' order by k.nth, k.seq), ']'), count(*), (select count(*) from found), max(array[k.nth, k.seq]),
+               count(*) filter (where k.reason = 'too_large'), count(*) filter (where k.reason = 'upgrade_failed')
+          into page, given, fetched, last, too_large, failed
+          from kept k;
+      end if;
       -- Ended before its bounds: at its last entry.
       if given = max_count or given < fetched then
-        ends := ends[:last_nth - 1] || last_seq || starts[last_nth + 1:];
+        ends := ends[:last[1] - 1] || last[2] || starts[last[1] + 1:];
+      end if;
+      if ends <> starts then
+        marks := array(
+          select case when r.stop = r.start then r.mark else (
+                   select perch.entry_mark(l.created_at, l.user_id, l.app_id, l.table_name, l.record_id, l.op, l.op_id)
+                     from perch.sync_changes l where l.space_id = r.space_id and l.seq = r.stop limit 1) end
+            from unnest(readable, starts, marks, ends) with ordinality r (space_id, start, mark, stop, nth) order by r.nth);
       end if;
       return concat(
         '{"changes":', page,
         ',"cursor":', jsonb_strip_nulls(jsonb_build_object('v', 2, 'app', pull_text.app_id, 'tables', perch.tables_digest(pull_text.tables), 'epoch', epoch))
              || (select jsonb_build_object(
-                          'spaces', jsonb_object_agg(r.space_id, jsonb_build_array(r.stop, case when r.stop = r.start then r.mark else (
-                             select perch.entry_mark(l.created_at, l.user_id, l.app_id, l.table_name, l.record_id, l.op, l.op_id)
-                               from perch.sync_changes l where l.space_id = r.space_id and l.seq = r.stop limit 1) end)),
+                          'spaces', jsonb_object_agg(r.space_id, jsonb_build_array(r.stop, r.mark)),
                           'behind', coalesce(jsonb_agg(r.space_id) filter (where r.stop < r.head and r.space_id = any (behind)), '[]'))
-                   from unnest(readable, starts, marks, ends, heads) r (space_id, start, mark, stop, head)),
+                   from unnest(readable, marks, ends, heads) r (space_id, mark, stop, head)),
         ',"has_more":', to_json(ends <> heads),
         ',"revoked_space_ids":', to_json(array(select k from jsonb_object_keys(position -> 'spaces') k where k <> all (readable))),
         case when too_large + failed > 0 then concat(',"withheld":', json_build_object('too_large', too_large, 'upgrade_failed', failed)) end,
