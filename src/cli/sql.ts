@@ -32,6 +32,11 @@ async function run(args: string[]): Promise<number> {
   const url = databaseUrl(values["database-url"]);
   const name = nameOf(url);
   const sql = given === "-" ? await textOf(process.stdin) : given;
+  if (/^\s*\\/.test(sql)) {
+    throw new UsageError(
+      "what begins with a backslash is a command of psql's, and no SQL; perch doctor looks at the schema",
+    );
+  }
   try {
     await runOn(url, name, { sql, result: (result) => process.stdout.write(shownResult(result)), notice });
     return 0;

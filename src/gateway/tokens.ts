@@ -1,5 +1,6 @@
 import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from "jose";
 import { z } from "zod";
+import { canBeStored } from "../database/text.js";
 import { PerchError } from "../errors.js";
 import type { GatewaySettings } from "./settings.js";
 
@@ -24,11 +25,7 @@ type TokenSettings = Pick<
   "development" | "jwtSecret" | "jwksUrl" | "jwtIssuer" | "jwtAudience" | "jwtClockSkewSeconds" | "jwtWithoutExpiry"
 >;
 
-/** Text that a database takes as it is: no NUL, no half of a surrogate pair. */
-const id = z
-  .string()
-  .min(1)
-  .regex(/^[^\0\p{Surrogate}]*$/u);
+const id = z.string().min(1).refine(canBeStored, "it cannot be stored to the letter");
 
 const claims = z.object({
   sub: id,

@@ -111,6 +111,8 @@ describe("perch sql", () => {
     });
     const twice = await runPerch(["sql", "select", "1"], { cwd: nowhere });
     expect(twice).toMatchObject({ code: 2, stderr: expect.stringContaining("put the SQL in quotes") });
+    const psqls = await runPerch(["sql", "\\d"], { cwd: nowhere });
+    expect(psqls).toMatchObject({ code: 2, stderr: expect.stringContaining("a command of psql's") });
     const none = await runPerch(["sql", "select 1"], { cwd: nowhere });
     expect(none).toMatchObject({ code: 1, stderr: expect.stringContaining("there is no embedded database in") });
     const away = await runPerch(["sql", "select 1", "--database-url", "postgres://u:secret@127.0.0.1:1/x"]);

@@ -26,7 +26,6 @@ const runUser = (code: string) =>
     ["--input-type=module", "-e", `import * as perch from ${module("index.js")};\n${code}`],
     {
       cwd,
-      env: { DATABASE_URL: "" },
     },
   );
 
