@@ -39,7 +39,7 @@ declare
   counts bigint[] := array_fill(0::bigint, array[entry_count]);          -- of each document: its accepted updates, and their bytes
   bytes bigint[] := array_fill(0::bigint, array[entry_count]);
   previous bigint[] := array_fill(null::bigint, array[entry_count]);     -- its last position before ours; null: refused as PE410
-  given bigint[] := coalesce(revisions, array(select perch.new_revision() from generate_series(1, entry_count)));
+  given bigint[] := revisions;
   queued boolean[] := array_fill(false, array[entry_count]);             -- whether it goes on the queue now
   found_count integer := 0;
   news boolean := false;                                                 -- whether others appended what the caller lacks
@@ -52,6 +52,10 @@ declare
 begin
   if lock_timeout_ms is not null then
     ignored := set_config('lock_timeout', lock_timeout_ms::text, true);
+  end if;
+
+  if given is null then
+    given := array(select perch.new_revision() from generate_series(1, entry_count));
   end if;
 
   for ordinal in 1 .. update_count loop
