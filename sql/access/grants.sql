@@ -28,7 +28,7 @@ begin
             'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
             'setting', 'hold_document', 'check_id', 'fail', 'error_word', 'document_fields',
             'load_document', 'open_document', 'has_position', 'new_revision', 'set_tail_aside', 'reading_position', 'read_document', 'append_updates', 'ring_appends', 'document_ring', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
-            'stretches', 'merge_ends', 'document_version', 'retry_update', 'discard_update', 'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'entry_mark', 'log_heads', 'check_history', 'server_identity', 'begin_epoch', 'upgrade_error', 'next_seq', 'lock_heads',
+            'stretches', 'merge_ends', 'document_version', 'peer_authors', 'retry_update', 'discard_update', 'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'entry_mark', 'log_heads', 'check_history', 'server_identity', 'begin_epoch', 'upgrade_error', 'next_seq', 'lock_heads',
             'require_encrypted_table', 'append_encrypted', 'encrypted_state', 'encrypted_news',
             'put_presence', 'presence_news', 'presence_of', 'enter_presence', 'leave_presence',
             'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb'])

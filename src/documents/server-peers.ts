@@ -34,6 +34,19 @@ export interface ServerPeers {
   give(id: string, peers: readonly ServerPeer[]): void;
 }
 
+/** The upper bits of perch's own peers: to be told from those of clients, of whom one in 2^28 has them by chance. */
+const tag = 0x7065726n;
+const tagAt = 36n;
+
+export function isServerPeer(peer: string): boolean {
+  return BigInt(peer) >> tagAt === tag;
+}
+
+/** In: random bits. */
+export function serverPeer(random: bigint): string {
+  return `${(tag << tagAt) | (random & ((1n << tagAt) - 1n))}`;
+}
+
 /** Several are in use where patches are made at versions of their own, which lack each other's operations. */
 const maxPeers = 32;
 /** Documents remembered; the longest unused are forgotten first. */

@@ -23,6 +23,9 @@ interface Origin {
   readonly at: number;
 }
 
+/** How long a writer whose copy is of no use goes on being heard. */
+const forkedMs = 500;
+
 const emptyVersion = new Uint8Array(1);
 
 /** Document rooms: what a client sends is appended, what is committed is sent to every reader. */
@@ -54,7 +57,14 @@ export function documentChannels(services: DocumentChannelServices): OpenChannel
 
     const append = async (updates: readonly Uint8Array<ArrayBuffer>[]): Promise<AckStatus> => {
       const origin: Origin = { writer: reader, at: performance.now() };
-      await document.append(updates, identity, origin);
+      const { forked } = await document.append(updates, identity, origin);
+      if (forked) {
+        // What it sent meanwhile is still taken; its copy can never be what everybody else has.
+        setTimeout(
+          () => reader.evict("another writer used your peer id: your edits are kept; load the document anew"),
+          forkedMs,
+        );
+      }
       onCommitted(updates.length, performance.now() - origin.at);
       return ackStatus.ok;
     };

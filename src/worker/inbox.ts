@@ -3,6 +3,8 @@ import type { Database, Transaction } from "../database/types.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
 import type { HeldDocument, LiveDocuments, Merged, MergeSession } from "../documents/live.js";
 import { type MergedPush, patchBase } from "../documents/patch-base.js";
+import { ownersOf } from "../documents/peer-owners.js";
+import { isServerPeer } from "../documents/server-peers.js";
 import { EngineLost } from "../engine/engine.js";
 import { PerchError } from "../errors.js";
 import { createErrands } from "./errands.js";
@@ -204,6 +206,12 @@ const finishSql = `
     from (select * from unnest($5::bigint[], $6::bytea[], $7::text[], $8::text[]) with ordinality
             as u (seq, update, error, ends, ordinal) order by ordinal) f`;
 
+const trespassSql = `
+  select from perch.document_updates u
+   where u.space_id = $1 and u.app_id = $2 and u.table_name = $3 and u.record_id = $4 and u.seq > $5
+     and u.pushed_seq is null and u.ends ?| $6
+   limit 1`;
+
 interface Merging {
   readonly merged: number;
   readonly setAside: number;
@@ -244,6 +252,11 @@ async function mergeSome(
         outcomes.map(({ error }) => error && describe(error)),
         outcomes.map(({ ends }) => ends && JSON.stringify(ends)),
       ]);
+      const peers = outcomes.flatMap(({ ends }) => Object.keys(ends ?? {}).filter(isServerPeer));
+      // From here to the commit nobody else appends: what somebody wrote under a peer of ours, since the copy was brought up to
+      // date, is there to be seen. Patches are then written again, under another.
+      if (peers.length > 0 && (await tx.query(trespassSql, [...address, held.position, peers])).length > 0)
+        throw new Error("somebody wrote under a peer of this server; merging it again");
       const setAside = outcomes.filter(({ error }) => error !== null).length;
       return { merged: outcomes.length, setAside, wastedMs };
     });
@@ -284,7 +297,17 @@ async function mergeItem(
   item: Item,
   merged: readonly MergedPush[],
 ): Promise<Merged> {
-  if (item.payload !== null) return session.importUpdate(item.payload);
+  if (item.payload !== null) {
+    return session.importUpdate(item.payload, async (peers) => {
+      const { foreign, own } = await ownersOf(tx, key, item.user_id, peers);
+      // What was merged before it in this transaction is not in the tail yet.
+      const others = merged
+        .filter(({ userId }) => userId !== item.user_id)
+        .flatMap(({ ends }) => Object.keys(ends ?? {}));
+      const justNow = own.filter((peer) => others.includes(peer));
+      return { foreign: [...foreign, ...justNow], own: own.filter((peer) => !justNow.includes(peer)) };
+    });
+  }
   const { seq, patch, base_seq: baseSeq, user_id: userId } = item;
   if (patch === null) throw new PerchError("PE422", "there is neither an update nor a patch");
   return session.applyPatch(patch, await patchBase(tx, { key, seq, baseSeq, userId, merged }));

@@ -116,7 +116,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
       state.behind = true;
     }
     state.storing = false;
-    for (const { append, seq } of accepted) append.resolve({ seq });
+    for (const { append, seq } of accepted) append.resolve({ seq, forked: append.forked });
     putBack(state.waiting, again);
     for (const append of batch.appends) {
       if (!append.known) continue;

@@ -20,7 +20,10 @@ export function isLost(error: unknown): boolean {
 const changes: ReadonlySet<string> = new Set(["import", "importRun", "patch", "revert"]);
 
 /** What is done with a copy, by method; its first argument, the document's name, is known. */
-type CopyMethod = Exclude<keyof DocumentThreadApi, "load" | "has" | "unpack" | "importTyped" | "drop" | "stats">;
+type CopyMethod = Exclude<
+  keyof DocumentThreadApi,
+  "load" | "has" | "unpack" | "peers" | "importTyped" | "drop" | "stats"
+>;
 type CopyArgs<Method extends CopyMethod> =
   Parameters<DocumentThreadApi[Method]> extends [string, ...infer Rest] ? Rest : never;
 

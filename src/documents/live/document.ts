@@ -13,6 +13,7 @@ import { createImports } from "./imports.js";
 import { createIntake } from "./intake.js";
 import { createLoader } from "./loader.js";
 import { type Asking, createNews } from "./news.js";
+import { createOwners } from "./owners.js";
 import type { Refresher } from "./refresher.js";
 import { createRings } from "./rings.js";
 import { type DocumentState, discard, ended } from "./state.js";
@@ -147,6 +148,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   const imports = createImports(state, { budgets: parts.budgets, stale: loader.stale, stage: appends.stage });
   const intake = createIntake(state, {
     engine,
+    owners: createOwners(state, { db, engine }),
     budgets: parts.budgets,
     closed: () => closed,
     order: () => nextOrder++,

@@ -1,6 +1,7 @@
 import type { Queryable } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentEngine } from "../loro/engine.js";
+import { peersIn } from "../peer-owners.js";
 import { afterWriting, type ServerPeer, type ServerPeers } from "../server-peers.js";
 import type { Backfills, Exported } from "./backfills.js";
 import { innocentAttempts, isLost } from "./content.js";
@@ -157,9 +158,10 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
         }
       };
       const session: MergeSession = {
-        async importUpdate(update) {
+        async importUpdate(update, ownersOf) {
           const [plain = update] = isPacked([update]) ? await unpacked(engine, id, [update]) : [update];
-          const result = await trying(() => content.call("import", [[plain]]));
+          const owned = await ownersOf(await peersIn(engine, [plain]));
+          const result = await trying(() => content.call("import", [[plain], owned]));
           if (!result.changed) return { update: null, ends: null };
           const [stored = plain] = result.updates ?? [];
           merged.push(stored);

@@ -52,7 +52,7 @@ export function createImports(state: DocumentState, { budgets, stale, stage }: I
     const [task] = state.waiting;
     if (task?.kind !== "append" || task.life !== state.life) return false;
     const [update, ...others] = task.updates;
-    const ends = update && others.length === 0 ? state.content.takeTyped(update) : undefined;
+    const ends = update && others.length === 0 && !task.alone ? state.content.takeTyped(update) : undefined;
     if (!ends) return false;
     state.waiting.shift();
     task.known = false;
@@ -94,18 +94,19 @@ export function createImports(state: DocumentState, { budgets, stale, stage }: I
     };
     try {
       const updates = run.map((append) => append.updates);
-      const { ends, room } = await state.content.call("importRun", [updates], { spent });
+      const { ends, updates: made, room } = await state.content.call("importRun", [updates], { spent });
       if (first.life !== state.life) refuse();
       else if (generation !== state.content.generation) tryAgain(run);
       else if (!ends) again();
       else {
         budgets.charge(first.author.userId, spentMs / run.length, false);
-        state.content.took(updates.flat().at(-1), room);
         for (const [index, append] of run.entries()) {
+          append.updates = made[index] ?? append.updates;
           append.known = false;
           append.ends = ends[index] ?? null;
-          stage(append);
         }
+        state.content.took(run.at(-1)?.updates.at(-1), room);
+        for (const append of run) stage(append);
       }
     } catch (error) {
       if (!isLost(error)) budgets.charge(first.author.userId, spentMs + damage(error, state.content.loadMs), true);
@@ -126,9 +127,16 @@ export function createImports(state: DocumentState, { budgets, stale, stage }: I
       spentMs = ms;
     };
     try {
-      const { changed, ends, updates, room } = await state.content.call("import", [append.updates], { spent });
+      const { changed, ends, updates, room, forked } = await state.content.call(
+        "import",
+        [append.updates, append.owned],
+        {
+          spent,
+        },
+      );
       budgets.charge(append.author.userId, spentMs, false);
       append.known = !changed;
+      append.forked = forked;
       append.ends = ends;
       if (updates) append.updates = updates;
       if (append.life !== state.life) append.reject(ended());

@@ -1,14 +1,17 @@
 import { PerchError } from "../../errors.js";
 import type { DocumentEngine } from "../loro/engine.js";
+import type { Owned } from "../peer-owners.js";
 import type { Budgets } from "./budgets.js";
 import { damage } from "./imports.js";
+import type { Owners } from "./owners.js";
 import { type Append, type DocumentState, ended } from "./state.js";
-import type { Author } from "./types.js";
+import type { Author, LiveDocument } from "./types.js";
 import { isPacked, unpacked } from "./unpack.js";
 
 export interface IntakeParts {
   readonly engine: DocumentEngine;
   readonly budgets: Budgets;
+  readonly owners: Owners;
   closed(): boolean;
   /** The next number in the order of arrival. */
   order(): number;
@@ -17,7 +20,7 @@ export interface IntakeParts {
 /** Where appends come in: each waits for its author's turn, is freed of snapshots, and then stands in the document's line. */
 export interface Intake {
   /** As `LiveDocument.append`. */
-  append(updates: readonly Uint8Array[], author: Author, origin: unknown): Promise<{ seq: number }>;
+  append: LiveDocument["append"];
   /** Appends that are neither committed nor refused. */
   readonly appending: number;
   /** Of these, the ones that do not stand in line yet. */
@@ -26,22 +29,32 @@ export interface Intake {
 
 type Outcome = Pick<Append, "resolve" | "reject">;
 
-export function createIntake(state: DocumentState, { engine, budgets, closed, order }: IntakeParts): Intake {
+export function createIntake(state: DocumentState, { engine, budgets, owners, closed, order }: IntakeParts): Intake {
   let appending = 0;
   let held = 0;
+  /** Somebody's peers are being asked for: what comes behind waits, since it may build on it. */
+  let asking: Promise<void> | undefined;
 
-  function append(updates: readonly Uint8Array[], author: Author, origin: unknown): Promise<{ seq: number }> {
+  function append(updates: readonly Uint8Array[], author: Author, origin: unknown): ReturnType<LiveDocument["append"]> {
     if (closed()) return Promise.reject(new Error("this node is closing; join again"));
     if (author.userId === "") return Promise.reject(new PerchError("PE401", "the update has no author"));
     const { life } = state;
-    const begin = (plain: readonly Uint8Array[], outcome: Outcome) => {
-      const append = { life, updates: plain, author, origin, ...outcome };
-      const untried = { known: false, ends: null, losses: 0, alone: false, rechecked: false };
-      state.waiting.push({ kind: "append", order: order(), ...append, ...untried });
+    const stand = (plain: readonly Uint8Array[], outcome: Outcome, owned: Owned) => {
+      const append = { life, updates: plain, author, origin, owned, ...outcome };
+      const untried = { forked: false, known: false, ends: null, losses: 0, rechecked: false };
+      state.waiting.push({ kind: "append", order: order(), ...append, ...untried, alone: owned.foreign.length > 0 });
       state.pump();
     };
+    const begin = (plain: readonly Uint8Array[], outcome: Outcome) => {
+      const owned = asking ? undefined : remembered(plain, author);
+      if (owned) stand(plain, outcome, owned);
+      else
+        ask(plain, author, outcome, (known) =>
+          life === state.life ? stand(plain, known.outcome, known.owned) : outcome.reject(ended()),
+        );
+    };
     appending++;
-    return new Promise<{ seq: number }>((resolve, reject) => {
+    return new Promise<{ seq: number; forked?: boolean }>((resolve, reject) => {
       held++;
       budgets.turn(author.userId, () => {
         held--;
@@ -53,6 +66,40 @@ export function createIntake(state: DocumentState, { engine, budgets, closed, or
     }).finally(() => {
       appending--;
     });
+  }
+
+  /** What cannot be read is for the engine to refuse. */
+  function remembered(updates: readonly Uint8Array[], { userId }: Author): Owned | undefined {
+    try {
+      return owners.remembered(updates, userId);
+    } catch {
+      return { foreign: [], own: [] };
+    }
+  }
+
+  function ask(
+    updates: readonly Uint8Array[],
+    author: Author,
+    outcome: Outcome,
+    answered: (known: { outcome: Outcome; owned: Owned }) => void,
+  ): void {
+    held++;
+    const asked = (asking ?? Promise.resolve()).then(async () => {
+      try {
+        const owned = remembered(updates, author) ?? (await owners.look(updates, author.userId));
+        const resolve: Outcome["resolve"] = (result) => {
+          if (!result.forked) owners.wrote(author.userId, owned.own);
+          outcome.resolve(result);
+        };
+        answered({ outcome: { ...outcome, resolve }, owned });
+      } catch (error) {
+        outcome.reject(error);
+      } finally {
+        held--;
+        if (asking === asked) asking = undefined;
+      }
+    });
+    asking = asked;
   }
 
   async function unpack(

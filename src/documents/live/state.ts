@@ -1,6 +1,7 @@
 import { PerchError } from "../../errors.js";
 import type { DocumentKey } from "../key.js";
 import type { Ends } from "../loro/api.js";
+import type { Owned } from "../peer-owners.js";
 import type { Content } from "./content.js";
 import type { Rings } from "./rings.js";
 import type { Position } from "./stored.js";
@@ -18,6 +19,10 @@ export interface Append {
   updates: readonly Uint8Array[];
   readonly author: Author;
   readonly origin: unknown;
+  /** Whose its peers are. */
+  readonly owned: Owned;
+  /** Others had written under the author's peer: the author's edits are stored under another. */
+  forked: boolean;
   /** The engine found nothing new in it. It may still stand on what others append just now, so it is answered behind them. */
   known: boolean;
   /** What was new in it, as the engine said. */
@@ -28,7 +33,7 @@ export interface Append {
   alone: boolean;
   /** It was refused by a copy that was older than the database, and gets a second chance. */
   rechecked: boolean;
-  resolve(result: { seq: number }): void;
+  resolve(result: { seq: number; forked?: boolean }): void;
   reject(error: unknown): void;
 }
 

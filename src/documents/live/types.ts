@@ -1,6 +1,7 @@
 import type { Queryable } from "../../database/types.js";
 import type { DocumentKey } from "../key.js";
 import type { Ends, PatchBase } from "../loro/api.js";
+import type { Owned } from "../peer-owners.js";
 import type { Position } from "./stored.js";
 
 /** On whose behalf an update is appended. Without lists, memberships are read from `space_members` in the append itself. */
@@ -69,8 +70,14 @@ export interface LiveDocument {
    * Errors: PE401, PE403 (may not write this space), PE410 (the document ended, see `Ending`), PE413 (over a limit), PE422 (does
    * not decode, lacks its dependencies, breaks the declared fields): nothing of the batch counts, and nobody else is affected. Any
    * other error: the database or the engine is away, and the outcome may be unknown; the client has to join again.
+   * Out: `forked` when somebody else had written under the author's peer: the edits are stored under another, and the author's copy is to be
+   * given up for the server's.
    */
-  append(updates: readonly Uint8Array[], author: Author, origin: unknown): Promise<{ seq: number }>;
+  append(
+    updates: readonly Uint8Array[],
+    author: Author,
+    origin: unknown,
+  ): Promise<{ readonly seq: number; readonly forked?: boolean }>;
   /** Everything that was committed before the call has been given to the listeners when it resolves. */
   refresh(): Promise<void>;
   /** Runs `work` while nothing of this document is under way; what comes meanwhile waits. Do not nest. */
@@ -115,8 +122,8 @@ export interface HeldDocument {
  * the section is exclusive until `merged` has either caught up with the database or dropped the copy.
  */
 export interface MergeSession {
-  /** Merges an update. Out: what is to be stored of it. Errors: PE413, PE422. */
-  importUpdate(update: Uint8Array): Promise<Merged>;
+  /** Merges an update; `ownersOf` tells whose its peers are. Out: what is to be stored of it. Errors: PE413, PE422. */
+  importUpdate(update: Uint8Array, ownersOf: (peers: ReadonlySet<string>) => Promise<Owned>): Promise<Merged>;
   /** Applies a patch. Out: what is to be stored of it. Errors: PE413, PE422. */
   applyPatch(patch: string, base: PatchBase): Promise<Merged>;
 }

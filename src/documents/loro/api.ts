@@ -25,6 +25,12 @@ export interface WriteOptions {
   readonly peers?: readonly ServerPeer[];
 }
 
+export interface ImportOptions {
+  /** Peers of others, under which nothing new is taken, and of the sender, who has them for himself (see peer-owners.ts). */
+  readonly foreign?: readonly string[];
+  readonly own?: readonly string[];
+}
+
 /**
  * What an engine thread can do with documents. `id` names one document; the caller uses the same string as the shard key.
  *
@@ -55,19 +61,26 @@ export interface DocumentThreadApi {
   /**
    * Merges updates or snapshots of strangers: all or none. Out: whether anything was new, where the new operations end, the version
    * afterwards, and `updates`: null, or what is to be stored and passed on in place of those given, which cannot be trusted in
-   * every place (a snapshot claims a state, not only operations). Errors: PE410 when one belongs to a life of the document that has
+   * every place (a snapshot claims a state, not only operations; headers may lie). `forked`: others had written under the sender's peer,
+   * whose edits are in `updates` under another. Errors: PE410 when one belongs to a life of the document that has
    * ended, PE413 over a limit, PE422 when one does not decode, lacks its dependencies, or writes outside the declared fields.
    */
   import(
     id: string,
     updates: readonly Uint8Array[],
-  ): Version & { changed: boolean; ends: Ends; updates: Uint8Array[] | null; room: number };
+    options?: ImportOptions,
+  ): Version & { changed: boolean; ends: Ends; updates: Uint8Array[] | null; room: number; forked: boolean };
   /**
    * The appends of one writer that wait together, as one: what importing costs besides the operations is paid once. All or none, as
    * `import`. Out: for each append where its operations end; null, with nothing done, when an append does more than go on where
-   * its peers stood: then they are for `import`, one by one. Errors: as `import`, of any of them.
+   * its peers stood: then they are for `import`, one by one. `updates`: for each append what to store in its place, or null. Errors: as `import`, of any of them.
    */
-  importRun(id: string, appends: readonly (readonly Uint8Array[])[]): { ends: Ends[] | null; room: number };
+  importRun(
+    id: string,
+    appends: readonly (readonly Uint8Array[])[],
+  ): { ends: Ends[] | null; updates: (Uint8Array[] | null)[]; room: number };
+  /** The peers that updates say they hold operations of. Needs no document. Errors: PE422. */
+  peers(updates: readonly Uint8Array[]): { peers: string[] };
   /**
    * Merges updates that go on with typing (see typing.ts), in order, and looks at none of them: whoever calls has. `room`, above: the bytes
    * of such that the document has room for; beyond, they are for `import`. Errors: PE422, should one not merge after all.

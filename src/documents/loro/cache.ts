@@ -1,8 +1,9 @@
-import type { LoroDoc } from "loro-crdt";
+import type { LoroDoc, PeerID } from "loro-crdt";
 import { notLoaded } from "./api.js";
 import type { DocumentSchema } from "./fields.js";
 import type { createHistory } from "./history.js";
 import type { DocumentLimits } from "./limits.js";
+import type { Fork } from "./reuse.js";
 
 export interface HeldDocument {
   doc: LoroDoc;
@@ -13,6 +14,8 @@ export interface HeldDocument {
   history: ReturnType<typeof createHistory>;
   /** The peers of its earlier lives: nothing of them may come in any more. */
   ended: ReadonlySet<string>;
+  /** What owners of peers wrote under names that others had taken; see `keepApart`. */
+  forks: Map<PeerID, Fork>;
   /** Bytes of the blobs it was made from: at least its stored size. */
   blobBytes: number;
   /** The last known stored size. */

@@ -10,6 +10,11 @@ export function missingBase(peer: string): PerchError {
   return refused("it builds on updates that are not here", { missing: peer });
 }
 
+/** An update with new operations under a peer that somebody else writes under. */
+export function peerTaken(peer: string): PerchError {
+  return refused(`peer id ${peer} belongs to another writer`, { peer });
+}
+
 /** An update that was made in, or on top of, a life of the document that has ended. */
 export function lateForLife(peer: string): PerchError {
   return new PerchError("PE410", "the update belongs to a document that was deleted; read the document anew", {

@@ -1,7 +1,12 @@
 import { LoroDoc, type PeerID, type VersionVector } from "loro-crdt";
+import type { HeldDocument } from "./cache.js";
 import { withHandle } from "./handles.js";
-import { refused } from "./refusals.js";
-import { knownPart, type Spans } from "./spans.js";
+import { readOperations } from "./oplog.js";
+import { project } from "./projection.js";
+import { peerTaken } from "./refusals.js";
+import { blobSpans, knownPart, type Spans } from "./spans.js";
+import type { FieldPatch } from "./values.js";
+import { changedFields } from "./versions.js";
 
 /** Beyond this many operations that came a second time, only those up to here are compared one by one. */
 const maxCompared = 5_000;
@@ -10,16 +15,80 @@ const maxCompared = 5_000;
  * Whether what an update holds and the document has already is the same in both. Two writers who use one peer id give different
  * operations the same name; Loro takes the second for known, and drops it without a word, or goes on from there and diverges.
  * Costs nothing but for updates that do hold known operations. Changes nothing in the document.
- * Errors: PE422 naming the peer.
+ * Out: the peer of which they differ, if any.
  */
-export function checkReuse(doc: LoroDoc, version: VersionVector, blob: Uint8Array, spans: Spans): void {
+export function reusedPeer(doc: LoroDoc, version: VersionVector, blob: Uint8Array, spans: Spans): PeerID | undefined {
   const known = knownPart(spans, version);
-  if (known.size === 0 || isOwnExport(doc, blob, spans)) return;
-  const reused = withHandle(withoutKnown(doc, version, known), (theirs) => {
+  if (known.size === 0 || isOwnExport(doc, blob, spans)) return undefined;
+  return withHandle(withoutKnown(doc, version, known), (theirs) => {
     theirs.import(blob);
     return [...known].find(([peer, { start, end }]) => !sameOperations(doc, theirs, peer, start, end))?.[0];
   });
-  if (reused !== undefined) throw refused(`peer id ${reused} is used by another writer already`, { peer: reused });
+}
+
+/** Where an author went another way than the document under the same names. */
+export interface Fork {
+  /** The first operation that is another one, and the end of what is kept under other names. */
+  readonly start: number;
+  readonly end: number;
+  readonly blobs: readonly Uint8Array[];
+  /** A version of the document that shows what the author has. */
+  readonly base: ReadonlyMap<PeerID, number>;
+}
+
+/** What an author changed, as a patch of a version of the document. */
+export interface Apart extends Fork {
+  readonly patch: FieldPatch[];
+}
+
+/**
+ * An update whose author finds other operations under the names of their own: what it changes, told from the document before and after
+ * as its author saw it. So their words can be kept under other names; what they were made of cannot, since everybody knows those
+ * names as something else. Errors: PE422 when what it was made on is not here, or it brings more than its author's own.
+ */
+export function keepApart(
+  { doc, schema, forks }: HeldDocument,
+  version: VersionVector,
+  blob: Uint8Array,
+  peer: PeerID,
+): Apart {
+  const spans = blobSpans(blob);
+  const span = spans.get(peer);
+  if (!span || spans.size > 1) throw peerTaken(peer);
+  const fork = forks.get(peer);
+  const taken = version.get(peer) ?? 0;
+  const known: Spans = fork ? new Map([[peer, { start: fork.start, end: taken }]]) : knownPart(spans, version);
+  const blobs = [...(fork?.blobs ?? []), blob];
+  return withHandle(withoutKnown(doc, version, known), (theirs) => {
+    for (const one of blobs) theirs.import(one);
+    const first = fork?.end ?? firstDifference(doc, theirs, peer, span.start, Math.min(span.end, taken));
+    const start = fork?.start ?? first;
+    const [own] = readOperations(theirs, peer, first, span.end);
+    // All of it came before.
+    if (!own) return { start, end: first, blobs: fork?.blobs ?? [], base: fork?.base ?? new Map(), patch: [] };
+    const base = withHandle(theirs.frontiersToVV(own.deps), (past) => past.toJSON());
+    if (fork) {
+      base.set(peer, start);
+      for (const [other, end] of fork.base) base.set(other, Math.max(end, base.get(other) ?? 0));
+    }
+    for (const [other, end] of base) if (end > (version.get(other) ?? 0)) throw peerTaken(peer);
+    theirs.checkout(own.deps);
+    const before = project(theirs, schema.fields);
+    theirs.checkout([{ peer, counter: span.end - 1 }]);
+    const after = project(theirs, schema.fields);
+    return { start, end: span.end, blobs, base, patch: changedFields(schema.fields, before, after) };
+  });
+}
+
+/** The first of these that is not the same in both. */
+function firstDifference(ours: LoroDoc, theirs: LoroDoc, peer: PeerID, start: number, end: number): number {
+  let [same, different] = [start, end];
+  while (same < different) {
+    const middle = (same + different) >> 1;
+    if (sameOperations(ours, theirs, peer, start, middle + 1)) same = middle + 1;
+    else different = middle;
+  }
+  return same;
 }
 
 /** The usual repetition: an update sent again just as it was. */

@@ -4,11 +4,11 @@ import * as loro from "loro-crdt";
 import { LoroDoc, type PeerID, type VersionVector } from "loro-crdt";
 import { serve, transferring } from "../../engine/thread.js";
 import { PerchError } from "../../errors.js";
-import type { ServerPeer } from "../server-peers.js";
-import type { DocumentThreadApi, Ends, PatchBase, WriteOptions } from "./api.js";
+import { type ServerPeer, serverPeer } from "../server-peers.js";
+import type { DocumentThreadApi, Ends, ImportOptions, PatchBase, WriteOptions } from "./api.js";
 import { createCache, type HeldDocument } from "./cache.js";
 import { takeInChecked } from "./check.js";
-import { checkEnvelope, modeOf } from "./envelope.js";
+import { checkEnvelope, joinUpdates, modeOf } from "./envelope.js";
 import { type DocumentSchema, scalarRoot } from "./fields.js";
 import { withHandle } from "./handles.js";
 import { createHistory } from "./history.js";
@@ -18,8 +18,8 @@ import type { DocumentLimits } from "./limits.js";
 import { mergeAll, operationsOf, takeInOneByOne } from "./merge.js";
 import { applyPatch } from "./patch.js";
 import { project } from "./projection.js";
-import { lateForLife, missingBase, refused, tooLarge } from "./refusals.js";
-import { checkReuse } from "./reuse.js";
+import { lateForLife, missingBase, peerTaken, refused, tooLarge } from "./refusals.js";
+import { keepApart, reusedPeer } from "./reuse.js";
 import { addSpan, blobPeers, blobSpans, countAll, countNew, type Spans } from "./spans.js";
 import { maxTypedBytes } from "./typing.js";
 import { checkPatch } from "./values.js";
@@ -53,6 +53,7 @@ function load(
     roots: declaredRoots(schema.fields),
     history: createHistory(doc),
     ended: new Set(Object.keys(ended)),
+    forks: new Map(),
     blobBytes: storedBytes + totalLength(updates),
     storedBytes,
     shownBytes: 0,
@@ -69,35 +70,82 @@ function warmUp(doc: LoroDoc): void {
   for (const last of doc.oplogFrontiers()) doc.frontiersToVV(doc.getChangeAt(last).deps).free();
 }
 
-function importUpdates(id: string, given: readonly Uint8Array[]) {
+function importUpdates(id: string, given: readonly Uint8Array[], { foreign = [], own = [] }: ImportOptions = {}) {
   const held = cache.get(id);
   const { doc } = held;
   for (const update of given) checkEnvelope(update, limits.updateBytes);
   const updates = decoding(() => given.map(asOperations));
-  const replaced = updates.some((update, index) => update !== given[index]);
   checkLife(held.ended, updates);
-  decoding(() => inspect(doc, updates));
+  const reused = decoding(() => inspect(held, updates, new Set(foreign), own));
   checkSize(held, totalLength(updates));
-  const result = orDrop(id, () => {
+  if (reused !== undefined) {
+    if (!own.includes(reused)) throw refused(`peer id ${reused} is used by another writer already`, { peer: reused });
+    return importApart(id, held, joinUpdates(updates), reused);
+  }
+  const { stored, ...result } = orDrop(id, () => {
     const spans = takeInChecked(held, updates, limits);
+    // What its headers did not say.
+    for (const peer of foreign) if (spans.has(peer as PeerID)) throw peerTaken(peer);
     checkShown(held);
     cache.grow(id, totalLength(updates));
-    return { changed: spans.size > 0, ends: endsOf(spans), version: encodedVersion(doc), room: roomIn(held) };
+    const stored = asStored(doc, spans, given);
+    return { changed: spans.size > 0, ends: endsOf(spans), version: encodedVersion(doc), room: roomIn(held), stored };
   });
-  return transferring({ ...result, updates: replaced ? updates : null }, replaced ? updates : []);
+  return transferring({ ...result, updates: stored, forked: false }, stored ?? []);
+}
+
+/** What is new, as Loro writes it; null where that is what came: others are not given what a header claims, and no repetition. */
+function asStored(doc: LoroDoc, spans: Spans, given: readonly Uint8Array[]): Uint8Array[] | null {
+  if (spans.size === 0 || given.every((update) => isAsMade(doc, spans, update))) return null;
+  return [exportSpans(doc, spans)];
+}
+
+function isAsMade(doc: LoroDoc, spans: Spans, update: Uint8Array): boolean {
+  if (modeOf(update) === "snapshot") return false;
+  const own = blobSpans(update);
+  for (const [peer, { start, end }] of own) {
+    const made = spans.get(peer);
+    if (!made || start < made.start || end > made.end) return false;
+  }
+  return Buffer.compare(exportSpans(doc, own), update) === 0;
+}
+
+function exportSpans(doc: LoroDoc, spans: Spans): Uint8Array {
+  return doc.export({
+    mode: "updates-in-range",
+    spans: [...spans].map(([peer, { start, end }]) => ({ id: { peer, counter: start }, len: end - start })),
+  });
+}
+
+/** See `keepApart`. */
+function importApart(id: string, held: HeldDocument, update: Uint8Array, peer: PeerID) {
+  const { doc } = held;
+  const { patch, ...fork } = decoding(() =>
+    withHandle(doc.oplogVersion(), (version) => keepApart(held, version, update, peer)),
+  );
+  const { update: made, ends } = write(id, { ends: Object.fromEntries(fork.base) }, [], () =>
+    applyPatch(doc, patch, limits),
+  );
+  const base = new Map([...fork.base, ...(Object.entries(ends) as [PeerID, number][])]);
+  held.forks.set(peer, { ...fork, base });
+  const updates = made ? [made] : null;
+  return transferring(
+    { changed: made !== null, ends, version: encodedVersion(doc), room: 0, updates, forked: true },
+    updates ?? [],
+  );
 }
 
 function importRun(id: string, appends: readonly (readonly Uint8Array[])[]) {
   const held = cache.get(id);
   const updates = appends.flat();
   for (const update of updates) checkEnvelope(update, limits.updateBytes);
-  const unfit = { ends: null, room: 0 };
-  if (updates.some((update) => modeOf(update) === "snapshot")) return unfit;
+  const unfit = { ends: null, updates: [], room: 0 };
+  if (held.forks.size > 0 || updates.some((update) => modeOf(update) === "snapshot")) return unfit;
   checkLife(held.ended, updates);
   const runs = withHandle(held.doc.oplogVersion(), (version) => continuing(version, appends));
   if (!runs) return unfit;
   checkSize(held, totalLength(updates));
-  return orDrop(id, () => {
+  const result = orDrop(id, () => {
     const spans = takeInChecked(held, updates, limits, takeInOneByOne);
     checkShown(held);
     // Each append is stored by what its headers say, so they must not say anything else than Loro found.
@@ -105,8 +153,11 @@ function importRun(id: string, appends: readonly (readonly Uint8Array[])[]) {
     if (spans.size !== last.size || [...spans].some(([peer, { end }]) => last.get(peer)?.end !== end))
       throw refused("its headers do not say what it holds");
     cache.grow(id, totalLength(updates));
-    return { ends: runs.map(endsOf), room: roomIn(held) };
+    const stored = runs.map((run, index) => asStored(held.doc, run, appends[index] ?? []));
+    return { ends: runs.map(endsOf), updates: stored, room: roomIn(held) };
   });
+  const made = result.updates.flatMap((stored) => stored ?? []);
+  return transferring(result, made);
 }
 
 function importTyped(id: string, updates: readonly Uint8Array[]): void {
@@ -195,19 +246,29 @@ function checkLife(ended: ReadonlySet<string>, updates: readonly Uint8Array[]): 
   }
 }
 
-/** What can be told of updates before the document is touched. */
-function inspect(doc: LoroDoc, updates: readonly Uint8Array[]): void {
-  withHandle(doc.oplogVersion(), (version) => {
+/** What can be told of updates before the document is touched. Out: a peer under which they hold other operations than it has. */
+function inspect(
+  { doc, forks }: HeldDocument,
+  updates: readonly Uint8Array[],
+  foreign: ReadonlySet<string>,
+  own: readonly string[],
+): PeerID | undefined {
+  return withHandle(doc.oplogVersion(), (version) => {
+    let reused: PeerID | undefined;
     for (const update of updates) {
       checkUnpacked(update);
       const spans = blobSpans(update);
-      for (const [peer, { start }] of spans) {
-        if (updates.length === 1 && start > (version.get(peer) ?? 0)) throw missingBase(peer);
+      for (const [peer, { start, end }] of spans) {
+        if (foreign.has(peer) && end > (version.get(peer) ?? 0)) throw peerTaken(peer);
+        // The owner's next copy has a peer of its own: this is of the one that went another way.
+        if (forks.has(peer) && own.includes(peer) && end > (version.get(peer) ?? 0)) reused ??= peer;
+        else if (updates.length === 1 && start > (version.get(peer) ?? 0)) throw missingBase(peer);
       }
       const added = countNew(spans, version);
       if (added > limits.updateOps) throw tooLarge("update_ops", limits.updateOps, added);
-      checkReuse(doc, version, update, spans);
+      if (reused === undefined) reused = reusedPeer(doc, version, update, spans);
     }
+    return reused;
   });
 }
 
@@ -273,8 +334,10 @@ function write(id: string, base: PatchBase, peers: readonly ServerPeer[], edit: 
     // See server-peers.ts. The version is part of what the document has: where it has all of a peer's, it has all there is.
     const isWhole = ({ peer, end }: ServerPeer, known: VersionVector) => known.get(peer as PeerID) === end;
     const known = peers.find((one) => isWhole(one, head) && (version === undefined || isWhole(one, version)));
+    let fresh = randomPeer();
+    while (head.get(fresh) !== undefined) fresh = randomPeer();
     head.free();
-    const peer = (known?.peer as PeerID | undefined) ?? randomPeer();
+    const peer = (known?.peer as PeerID | undefined) ?? fresh;
     const start = known?.end ?? 0;
     atVersion(doc, version, () => {
       doc.setPeerId(peer);
@@ -316,10 +379,9 @@ let peers = new BigUint64Array(0);
 
 function randomPeer(): PeerID {
   if (peers.length === 0) peers = crypto.getRandomValues(new BigUint64Array(128));
-  const [peer = 0n] = peers;
+  const [random = 0n] = peers;
   peers = peers.subarray(1);
-  // Loro keeps the greatest for itself.
-  return `${peer >> 1n}` as PeerID;
+  return serverPeer(random) as PeerID;
 }
 
 /** After any failure the copy held may contain half of something: it goes, and the caller loads it again. */
@@ -363,6 +425,9 @@ serve<DocumentThreadApi>(
     load,
     has: (id) => cache.has(id),
     unpack,
+    peers: (updates) => ({
+      peers: [...new Set(updates.map(asOperations).flatMap((update) => [...blobSpans(update).keys()]))],
+    }),
     import: importUpdates,
     importRun,
     importTyped,

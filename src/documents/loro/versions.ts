@@ -2,6 +2,7 @@ import { LoroDoc, type LoroTree, type PeerID } from "loro-crdt";
 import { PerchError } from "../../errors.js";
 import type { Ends } from "./api.js";
 import type { HeldDocument } from "./cache.js";
+import type { Fields } from "./fields.js";
 import { withHandle } from "./handles.js";
 import { type Json, sameJson } from "./json.js";
 import { mergeAll } from "./merge.js";
@@ -59,14 +60,18 @@ export function revertTo(held: HeldDocument, ends: Ends, options: ReconcileOptio
       withHandle(past.getTree(name), (then) => withHandle(doc.getTree(name), (now) => renameNodes(now, then)));
     }
     const got = project(doc, fields);
-    const rest = Object.entries(fields).flatMap(([name, kind]): FieldPatch[] => {
-      const value = wanted[name] ?? null;
-      if (sameJson(got[name], value)) return [];
-      // A counter is given what it lacks.
-      const delta = Number(value) - Number(got[name] ?? 0);
-      return [{ name, kind, value: kind === "counter" && value !== null ? delta : value }];
-    });
-    applyPatch(doc, rest, options);
+    applyPatch(doc, changedFields(fields, got, wanted), options);
+  });
+}
+
+/** What leads from one projection of a document to another. */
+export function changedFields(fields: Fields, from: Record<string, Json>, to: Record<string, Json>): FieldPatch[] {
+  return Object.entries(fields).flatMap(([name, kind]): FieldPatch[] => {
+    const value = to[name] ?? null;
+    if (sameJson(from[name], value)) return [];
+    // A counter is given what it lacks.
+    const delta = Number(value) - Number(from[name] ?? 0);
+    return [{ name, kind, value: kind === "counter" && value !== null ? delta : value }];
   });
 }
 

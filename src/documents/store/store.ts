@@ -1,9 +1,11 @@
 import type { Transaction } from "../../database/types.js";
 import { type DocumentAddress, type DocumentKey, documentId } from "../key.js";
 import { newRevision, type Position } from "../live/stored.js";
+import { isPacked, unpacked } from "../live/unpack.js";
 import type { Ends } from "../loro/api.js";
 import { createDocumentEngine, type DocumentEngine } from "../loro/engine.js";
 import { patchBase } from "../patch-base.js";
+import { ownersOf, peersIn } from "../peer-owners.js";
 import { afterWriting, createServerPeers, type ServerPeer } from "../server-peers.js";
 import { type DocumentVersion, documentVersions, type VersionsOptions, versionAt } from "../versions.js";
 import { type Ahead, createCopy, type DocumentCopy, type View } from "./copy.js";
@@ -83,10 +85,15 @@ export class DocumentStore {
     update: Uint8Array,
     options: DocumentWriteOptions = {},
   ): Promise<Written> {
-    return this.#write(tx, address, options, async () => async (id) => {
-      const { changed, ends, updates } = await this.#engine.call(id, "import", [id, [update]]);
+    return this.#write(tx, address, options, async ({ key, userId }) => {
       // Of a snapshot its operations are stored: it claims a state besides, which others would have to believe.
-      return { update: changed ? (updates?.[0] ?? update) : null, ends };
+      const [plain = update] = isPacked([update]) ? await unpacked(this.#engine, userId, [update]) : [update];
+      const peers = await peersIn(this.#engine, [plain]);
+      const owned = await asWorker(tx, () => ownersOf(tx, key, userId, peers));
+      return async (id) => {
+        const { changed, ends, updates } = await this.#engine.call(id, "import", [id, [plain], owned]);
+        return { update: changed ? (updates?.[0] ?? plain) : null, ends };
+      };
     });
   }
 

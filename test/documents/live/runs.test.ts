@@ -43,6 +43,10 @@ function gate() {
   return { open, release, waitedFor: false };
 }
 
+/** What was written so far may be handed on by others. */
+const longAgo = ({ db }: TestDatabase) =>
+  db.query("update perch.document_updates set created_at = created_at - interval '2 minutes'");
+
 const forged = Uint8Array.of(1, 2, 3, 4);
 
 /** An engine that answers what it is asked to import within a tenth of a second in one moment, in order, at its end. */
@@ -123,6 +127,7 @@ describeBothKinds("what one author sends faster than it is taken in", (open) => 
     const held = node.db.hold(/append_updates/, "after");
     const taken = document.append([first], ada, undefined);
     await held;
+    await longAgo(t);
     node.db.counted();
     const later = Promise.allSettled([
       document.append([first], ben, undefined),
@@ -186,6 +191,7 @@ describeBothKinds("what one author sends faster than it is taken in", (open) => 
     const node = await startNode(t, { engine: { ...inner, call }, db: { ...worker, query } });
     const { document } = await warmDocument(node);
     await (await connect(elsewhere, document.key)).document.append([base], ada, undefined);
+    await longAgo(t);
 
     // The middle lacks what the other node has: it looks, and is slow to hear that there is something. The last lacks the middle.
     const held = node.db.hold(/append_updates/, "before");

@@ -1,0 +1,44 @@
+import type { Queryable } from "../../database/types.js";
+import type { DocumentEngine } from "../loro/engine.js";
+import { isShort, type Owned, ownersOf, peersHere, peersIn } from "../peer-owners.js";
+import type { DocumentState } from "./state.js";
+
+/** Whose the peers of one document are, as far as its writers on this node have asked. See peer-owners.ts. */
+export interface Owners {
+  /** Out: undefined when that takes a look at the database. */
+  remembered(updates: readonly Uint8Array[], userId: string): Owned | undefined;
+  look(updates: readonly Uint8Array[], userId: string): Promise<Owned>;
+  /** An append of the user was committed, with these peers, which nobody had or which are theirs. */
+  wrote(userId: string, peers: readonly string[]): void;
+}
+
+/** Peers remembered; the longest known are forgotten first. */
+const maxRemembered = 2_000;
+
+export function createOwners(state: DocumentState, { db, engine }: { db: Queryable; engine: DocumentEngine }): Owners {
+  let known = new Map<string, string>();
+  let life = state.life;
+
+  function current(): Map<string, string> {
+    // What was known of a life that is over says nothing.
+    if (life !== state.life) known = new Map();
+    life = state.life;
+    return known;
+  }
+
+  return {
+    remembered(updates, userId) {
+      if (!isShort(updates)) return undefined;
+      const peers = peersHere(updates);
+      const owners = current();
+      for (const peer of peers) if (owners.get(peer) !== userId) return undefined;
+      return { foreign: [], own: [...peers] };
+    },
+    look: async (updates, userId) => ownersOf(db, state.key, userId, await peersIn(engine, updates)),
+    wrote(userId, peers) {
+      const owners = current();
+      for (const peer of peers) owners.set(peer, userId);
+      for (const oldest of [...owners.keys()].slice(0, Math.max(0, owners.size - maxRemembered))) owners.delete(oldest);
+    },
+  };
+}
