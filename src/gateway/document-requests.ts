@@ -6,6 +6,7 @@ import { documentId } from "../documents/key.js";
 import type { LiveDocuments } from "../documents/live.js";
 import { readLiveDocument } from "../documents/reading.js";
 import { isPerchErrorCode, PerchError } from "../errors.js";
+import { createLanes } from "../lib/lanes.js";
 import { isSuspicious, refuseUnreadable } from "./json-input.js";
 import type { OnBehalf } from "./on-behalf.js";
 import type { GatewaySettings } from "./settings.js";
@@ -92,7 +93,7 @@ export interface DocumentRequestServices {
   readonly shares: Shares;
   readonly onBehalf: OnBehalf;
   readonly live: LiveDocuments;
-  readonly settings: Pick<GatewaySettings, "mergePatienceMs">;
+  readonly settings: Pick<GatewaySettings, "mergePatienceMs" | "connectionsPerUser">;
 }
 
 export interface DocumentRequests {
@@ -158,6 +159,8 @@ const pushedSql = `
    where i.space_id = $1 and i.app_id = $2 and i.table_name = $3 and i.record_id = $4 and i.seq = $5`;
 
 const defaultMaxCount = 100;
+/** Documents read from their copies at once: an engine's thread serves one call after the other, those of who types among them. */
+const engineReadsAtOnce = 4;
 /** When a patch is looked for again that this node has not seen merged: another node may merge it. */
 const firstLookMs = 20;
 
@@ -170,6 +173,7 @@ export function createDocumentRequests({
 }: DocumentRequestServices): DocumentRequests {
   /** Those who wait for something to be committed in a document. */
   const waiting = new Map<string, Set<() => void>>();
+  const { engineReads } = createLanes(engineReadsAtOnce, { engineReads: { perOwner: settings.connectionsPerUser } });
   let closed = false;
   const stop = live.onCommitted(({ id }) => {
     for (const wake of waiting.get(id) ?? []) wake();
@@ -186,7 +190,10 @@ export function createDocumentRequests({
       return answer(current.merged_seq ?? 0, current.revision, current.data);
     }
     const db = shares.of(identity.userId);
-    const document = await readLiveDocument({ db, live }, identity, { ...parts, spaceId: current.space_id }, seq);
+    const address = { ...parts, spaceId: current.space_id };
+    const document = await engineReads.run(identity.userId, () =>
+      readLiveDocument({ db, live }, identity, address, seq),
+    );
     return answer(document.seq, document.revision, JSON.stringify(document.data));
   }
 
