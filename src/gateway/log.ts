@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { meaningOf } from "../database/errors.js";
 
 /** What a log may say of an error. */
 interface LoggedError {
@@ -8,8 +9,8 @@ interface LoggedError {
   stack?: string;
 }
 
-/** Data exceptions and broken constraints: their messages quote the values. */
-const quotesValues = /^2[23]/;
+/** The messages of data exceptions quote the values; of broken constraints only the details do, which are left out. */
+const quotesValues = (error: unknown) => meaningOf(error) === "input";
 
 /**
  * A serializer for pino's `err`. Drivers hang the statement's parameters on their errors, and Postgres quotes values in details:
@@ -18,7 +19,7 @@ const quotesValues = /^2[23]/;
 export function loggedError(error: unknown): LoggedError {
   if (!(error instanceof Error)) return { type: typeof error };
   const { code } = error as { code?: unknown };
-  const quotes = typeof code === "string" && quotesValues.test(code);
+  const quotes = quotesValues(error);
   const frames = error.stack?.split("\n").filter((line) => /^\s+at /.test(line));
   return {
     type: error.name,

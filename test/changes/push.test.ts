@@ -408,7 +408,7 @@ describeEachEngine("A push", (open) => {
               page("update", { title: "x" }, { op_id: "2", base_seq: 9 }),
             ]),
           ),
-        ).toEqual(["PE422", "PE422", "PE422"]);
+        ).toEqual(["PE422", "PE422", "PE410"]);
         expect(
           codes(
             await push(tx, [
