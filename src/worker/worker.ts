@@ -91,17 +91,22 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     tell((listener) => listener.ring(ring));
   }
 
+  function catchUp(): void {
+    tell((listener) => listener.ready());
+    void poll();
+  }
+
   function ready(): void {
     listening = true;
-    // The connection was made anew, perhaps to a database that went back: that comes first.
-    void history
-      .check()
-      .catch((error: unknown) => log.warn({ err: error }, "whether the database went back could not be looked at"))
-      .then(() => {
-        tell((listener) => listener.ready());
-        return poll();
-      });
+    // At the start that has been looked at; a connection that was made anew may lead to a database that went back.
+    if (subscription === undefined) catchUp();
+    else void checkHistory().then(catchUp);
   }
+
+  const checkHistory = () =>
+    history.check().catch((error: unknown) => {
+      log.warn({ err: error }, "whether the database went back could not be looked at");
+    });
 
   function lost(error: Error): void {
     listening = false;
@@ -158,7 +163,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   }
 
   try {
-    await history.check();
+    await checkHistory();
     subscription = await db.listen(channels, { notify, ready, lost });
     retention = startRetention({ db, log, settings });
   } catch (error) {
