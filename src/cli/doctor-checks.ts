@@ -2,26 +2,15 @@ import { catalogDifferences } from "../database/catalog-differences.js";
 import { canServe, migrationStatus } from "../database/migrate.js";
 import { readMigrationSources } from "../database/migration-sources.js";
 import type { Database } from "../database/types.js";
+import { serverChecks, standingInTheWay } from "./doctor-server.js";
 import { commits, notificationQueue, settings } from "./doctor-sessions.js";
+import { type Check, type Finding, ok, warning, wrong } from "./finding.js";
 
-/** What one check found; every check gives rows of this shape. */
-export interface Finding {
-  name: string;
-  level: "ok" | "warning" | "error";
-  detail: string;
-  /** What to do; null when nothing need be done. */
-  remedy: string | null;
-}
-
-type Check = (db: Database) => Promise<Finding[]>;
-
-const ok = (name: string, detail: string): Finding => ({ name, level: "ok", detail, remedy: null });
-const warning = (name: string, detail: string, remedy: string): Finding => ({ name, level: "warning", detail, remedy });
-const wrong = (name: string, detail: string, remedy: string): Finding => ({ name, level: "error", detail, remedy });
-
-/** Looks at everything, in this order. A database that was never migrated is examined no further. */
-export async function examine(db: Database): Promise<Finding[]> {
+/** Looks at everything, in this order. A server that nothing else can be asked of, and a database never migrated, is examined no further. */
+export async function examine(db: Database, { longSeconds = 60 } = {}): Promise<Finding[]> {
   const version = await serverVersion(db);
+  const obstacle = await standingInTheWay(db);
+  if (obstacle !== undefined) return [...version, obstacle];
   const [schema] = await db.query<{ there: boolean }>("select to_regclass('perch.documents') is not null as there");
   if (!schema?.there) return [...version, wrong("schema", "there is no perch in this database", "perch migrate up")];
   const findings = [...version];
@@ -35,6 +24,7 @@ export async function examine(db: Database): Promise<Finding[]> {
     settings,
     durability,
     commits,
+    ...(db.kind === "postgres" ? serverChecks(longSeconds) : []),
     listening,
     notificationQueue,
     pending,
@@ -127,17 +117,17 @@ const rowSecurity: Check = async (db) => {
 };
 
 const login: Check = async (db) => {
-  const [row] = await db.query<{ name: string; super: boolean; app: boolean; worker: boolean }>(
-    `select session_user::text as name, r.rolsuper as super,
+  const [row] = await db.query<{ name: string; super: boolean; bypasses: boolean; app: boolean; worker: boolean }>(
+    `select session_user::text as name, r.rolsuper as super, r.rolsuper or r.rolbypassrls as bypasses,
             pg_has_role(session_user, 'perch_app', 'USAGE') as app, pg_has_role(session_user, 'perch_worker', 'USAGE') as worker
        from pg_roles r where r.rolname = session_user`,
   );
   if (!row) return [];
-  if (row.super && db.kind === "postgres") {
+  if (row.bypasses && db.kind === "postgres") {
     return [
       warning(
         "login",
-        `${row.name} is a superuser: what it selects from perch's tables itself is not under row level security`,
+        `${row.name} ${row.super ? "is a superuser" : "has BYPASSRLS"}: what it selects from perch's tables itself is not under row level security`,
         "let the application log in as a role that has only perch_app, and the worker as one with perch_worker and perch_app",
       ),
     ];

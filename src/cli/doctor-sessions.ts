@@ -1,6 +1,6 @@
 import { pinnedSettings } from "../database/session.js";
 import type { Database } from "../database/types.js";
-import type { Finding } from "./doctor-checks.js";
+import type { Finding } from "./finding.js";
 
 /** What the login's sessions begin with, where perch sets it otherwise: your own programs of this login have it as it is. */
 export async function settings(db: Database): Promise<Finding[]> {

@@ -1,6 +1,7 @@
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { connect } from "./connect.js";
-import { examine, type Finding } from "./doctor-checks.js";
+import { examine } from "./doctor-checks.js";
+import type { Finding } from "./finding.js";
 
 const help = `Usage: perch doctor [options]
 

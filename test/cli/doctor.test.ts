@@ -19,6 +19,9 @@ describeBothKinds("perch doctor", (open, engine) => {
       "settings",
       "durability",
       "commits",
+      ...(engine === "PGlite"
+        ? []
+        : ["standbys", "replication slots", "connections", "autovacuum", "transactions", "leases"]),
       "notifications",
       "notification queue",
       "inbox",

@@ -1,0 +1,141 @@
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
+import { examine } from "../../src/cli/doctor-checks.js";
+import { migrate } from "../../src/database/migrate.js";
+import { openPostgres } from "../../src/database/postgres.js";
+import type { Database } from "../../src/database/types.js";
+import {
+  type PostgresServer,
+  type PostgresVersion,
+  postgresBinaries,
+  startPostgresServer,
+} from "../support/postgres-server.js";
+
+const versions = ([18, 15] as PostgresVersion[]).filter((version) => postgresBinaries(version) !== undefined);
+
+describe.each(versions)("perch doctor on a server of Postgres %i", (version) => {
+  let server: PostgresServer;
+  let db: Database;
+
+  const open = (login = "postgres") => {
+    const url = new URL(server.url());
+    url.username = login;
+    const opened = openPostgres({ url: url.href, onError: () => undefined });
+    onTestFinished(() => opened.close());
+    return opened;
+  };
+
+  beforeAll(async () => {
+    server = await startPostgresServer({ version });
+    db = openPostgres({ url: server.url(), onError: () => undefined });
+    await migrate(db);
+  });
+  afterAll(async () => {
+    await db.close();
+    await server.close();
+  });
+
+  const finding = async (name: string, as: Database = db, options = {}) =>
+    (await examine(as, options)).filter((each) => each.name === name);
+
+  /** A setting of the server, for one test. */
+  async function set(name: string, value: string): Promise<void> {
+    const reload = async (sql: string) => {
+      await db.query(sql);
+      await db.query("select pg_reload_conf()");
+    };
+    await reload(`alter system set ${name} = ${value}`);
+    onTestFinished(() => reload(`alter system reset ${name}`));
+    const wanted = value.replaceAll("'", "");
+    await expect.poll(async () => (await db.query(`show ${name}`))[0]).toEqual({ [name]: wanted });
+  }
+
+  it("says that commits wait for a standby that is not there", async () => {
+    // What doctor itself commits must not wait.
+    await set("synchronous_standby_names", "'nosuch'");
+    expect(await finding("standbys")).toMatchObject([
+      {
+        level: "error",
+        detail: expect.stringContaining("none is connected"),
+        remedy: expect.stringContaining("reload"),
+      },
+    ]);
+  });
+
+  it("names slots that nobody reads, and what they keep", async () => {
+    await db.query("select pg_create_physical_replication_slot('dead', true)");
+    onTestFinished(async () => void (await db.query("select pg_drop_replication_slot('dead')")));
+    expect(await finding("replication slots")).toMatchObject([
+      { level: "warning", remedy: expect.stringContaining("pg_drop_replication_slot('dead')") },
+    ]);
+  });
+
+  it("says where autovacuum is off", async () => {
+    await set("autovacuum", "off");
+    await db.query("alter table perch.sync_changes set (autovacuum_enabled = false)");
+    onTestFinished(async () => void (await db.query("alter table perch.sync_changes reset (autovacuum_enabled)")));
+    const remedies = (await finding("autovacuum")).map(({ remedy }) => remedy);
+    expect(remedies).toContain("alter table perch.sync_changes reset (autovacuum_enabled)");
+    expect(remedies).toHaveLength(2);
+  });
+
+  it("says when few connections are left to a login", async () => {
+    await db.query("create role crowded login connection limit 4 in role perch_worker, perch_app");
+    onTestFinished(async () => void (await db.query("drop role crowded")));
+    expect(await finding("connections", open("crowded"))).toMatchObject([
+      { level: "warning", detail: expect.stringMatching(/^the login crowded has \d of 4/) },
+    ]);
+  });
+
+  it("says that a login is above row level security", async () => {
+    await db.query("create role above login bypassrls in role perch_worker, perch_app");
+    onTestFinished(async () => void (await db.query("drop role above")));
+    expect(await finding("login", open("above"))).toMatchObject([
+      { level: "warning", detail: expect.stringContaining("above has BYPASSRLS") },
+    ]);
+  });
+
+  it("says who has a transaction open, which space that holds, and how many wait for it", async () => {
+    const push = `select perch.push('app', '[{"op": "insert", "table": "t", "id": "1"}]', 'c')`;
+    const [holder, waiter] = [open(), open()];
+    let letGo: () => void = () => undefined;
+    const released = new Promise<void>((done) => {
+      letGo = done;
+    });
+    const pushing = (as: Database, until: Promise<void>, began: () => void = () => undefined) =>
+      as.transaction(async (tx) => {
+        await tx.query("select perch.set_context('zoe')");
+        await tx.query(push);
+        began();
+        await until;
+      });
+    // The space is there already; of one that is only now made, nobody else can know.
+    await pushing(holder, Promise.resolve());
+    let holding: Promise<void> | undefined;
+    await new Promise<void>((began) => {
+      holding = pushing(holder, released, began);
+    });
+    const waiting = pushing(waiter, Promise.resolve());
+    await expect
+      .poll(() => finding("transactions", db, { longSeconds: 0 }), { timeout: 20_000 })
+      .toContainEqual(
+        expect.objectContaining({
+          level: "warning",
+          detail: expect.stringMatching(/holds space ~zoe.*1 wait for it/),
+          remedy: expect.stringMatching(/pg_terminate_backend\(\d+\)/),
+        }),
+      );
+    letGo();
+    await Promise.all([holding, waiting]);
+    expect(await finding("transactions")).toMatchObject([{ level: "ok" }]);
+  });
+
+  it("names a lease that is held for long", async () => {
+    await db.transaction(async (tx) => {
+      await tx.query("select perch.set_tenant('agents')");
+      await tx.query("select perch.acquire_lease(thread_id => 'run', holder => 'w1', duration => '1 hour')");
+      await tx.query("update perch.thread_leases set expires_at = clock_timestamp() + interval '1 day'");
+    });
+    const [found] = await finding("leases");
+    expect(found).toMatchObject({ level: "warning", detail: "thread run of agents is held by w1 for another 24 h" });
+  });
+});
