@@ -94,7 +94,7 @@ describe.each(versions)("perch doctor on a server of Postgres %i", (version) => 
     ]);
   });
 
-  it("says who has a transaction open, which space that holds, and how many wait for it", async () => {
+  it("says who has a transaction open, what that has locked, and how many wait for it", async () => {
     const push = `select perch.push('app', '[{"op": "insert", "table": "t", "id": "1"}]', 'c')`;
     const [holder, waiter] = [open(), open()];
     let letGo: () => void = () => undefined;
@@ -120,7 +120,7 @@ describe.each(versions)("perch doctor on a server of Postgres %i", (version) => 
       .toContainEqual(
         expect.objectContaining({
           level: "warning",
-          detail: expect.stringMatching(/holds space ~zoe.*1 wait for it/),
+          detail: expect.stringMatching(/has locked rows of space_heads.*1 wait for it/),
           remedy: expect.stringMatching(/pg_terminate_backend\(\d+\)/),
         }),
       );
