@@ -36,12 +36,20 @@ export interface ClusterOptions {
   /** Who may edit. */
   readonly users: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
+  /** For node itself, of each process. */
+  readonly nodeArgs?: readonly string[];
 }
 
 /** Connections that break are what this is about. */
 const ignore = () => undefined;
 
-export async function startCluster({ nodes: count, documents, users, env = {} }: ClusterOptions): Promise<Cluster> {
+export async function startCluster({
+  nodes: count,
+  documents,
+  users,
+  env = {},
+  nodeArgs = [],
+}: ClusterOptions): Promise<Cluster> {
   const ends: (() => Promise<unknown>)[] = [];
   const close = async () => {
     for (const end of ends.splice(0).reverse()) await end();
@@ -64,6 +72,7 @@ export async function startCluster({ nodes: count, documents, users, env = {} }:
       const url = `postgres://faulty@127.0.0.1:${line.port}/postgres`;
       const process = await perchProcess({
         args: ["worker"],
+        nodeArgs,
         env: { ...env, DATABASE_URL: url },
         port: await freePort(),
       });

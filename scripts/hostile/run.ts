@@ -1,0 +1,165 @@
+import { fork } from "node:child_process";
+import { once } from "node:events";
+import { setTimeout as pause } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { LoroDoc } from "loro-crdt";
+import { withContext } from "../../src/context/context.js";
+import { roomOf } from "../demo/document.js";
+import { type Cluster, startCluster } from "../faults/cluster.js";
+import { openEditor } from "../faults/editor.js";
+import { seeded } from "../faults/random.js";
+import { startSqlWriter } from "../faults/sql-writer.js";
+import { judge } from "../faults/verdict.js";
+import { installWatchedSockets } from "../faults/wire.js";
+import { askProbe, type LoopProbe, probeArgs } from "../support/loop-probe.js";
+import type { AttackersReport, Orders } from "./attackers.js";
+import { attacks } from "./attacks.js";
+import { startBystander } from "./bystander.js";
+import { secret } from "./target.js";
+
+export interface HostileOptions {
+  readonly seed: number;
+  readonly seconds: number;
+}
+
+export interface HostileResult {
+  readonly times: Readonly<Record<string, number>>;
+  readonly sentBytes: number;
+  /** The most that was held for one user at any time. */
+  readonly heldBytes: number;
+  /** p99 in ms by kind of work, in quiet and under attack. */
+  readonly quiet: Readonly<Record<string, number>>;
+  readonly attacked: Readonly<Record<string, number>>;
+  readonly loop: Pick<LoopProbe, "p99" | "max">;
+  readonly memory: { readonly before: number; readonly after: number };
+  readonly edits: number;
+  /** Each a promise that was broken. */
+  readonly wrong: readonly string[];
+  readonly log: string;
+}
+
+const editors = 3;
+const editEveryMs = 100;
+const settlesWithinMs = 60_000;
+
+export async function runHostile({ seed, seconds }: HostileOptions): Promise<HostileResult> {
+  installWatchedSockets();
+  const random = seeded(seed);
+  const users = Array.from({ length: editors }, (_, n) => `user${n}`);
+  const attackers = attacks.map((_, n) => `mallory${n}`);
+  const cluster = await startCluster({
+    nodes: 1,
+    documents: 2,
+    users: [...users, "sql", "bystander", ...attackers],
+    nodeArgs: probeArgs,
+  });
+  try {
+    await hideSecret(cluster);
+    const [node] = cluster.nodes;
+    if (node === undefined) throw new Error("there is no node");
+    const { url: wsUrl, httpUrl } = node.process;
+    const open = users.map((user) =>
+      openEditor({ url: wsUrl, user, roomIds: cluster.places.map(roomOf), random: random.fork() }),
+    );
+    await Promise.all(open.map(({ ready }) => ready));
+    const sql = startSqlWriter(cluster.db, cluster.places, "sql", random.fork());
+    const bystander = await startBystander(httpUrl, wsUrl);
+    let running = true;
+    const typing = open.map(async (editor) => {
+      while (running) {
+        editor.edit();
+        await pause(editEveryMs);
+      }
+    });
+
+    const quietMs = Math.max(5, seconds / 6) * 1_000;
+    await pause(quietMs / 2);
+    bystander.lap();
+    await pause(quietMs);
+    const quiet = bystander.lap();
+    const before = await askProbe(node.process);
+
+    const orders: Orders = {
+      httpUrl,
+      wsUrl,
+      databaseUrls: { app: urlOf(cluster, "outsider"), nobody: urlOf(cluster, "stranger") },
+      seed,
+      users: attackers,
+    };
+    const child = fork(fileURLToPath(new URL("./attackers.js", import.meta.url)), [JSON.stringify(orders)]);
+    const reported = once(child, "message") as Promise<[AttackersReport]>;
+    let heldBytes = 0;
+    const until = Date.now() + seconds * 1_000;
+    while (Date.now() < until && !node.process.ended && child.exitCode === null) {
+      heldBytes = Math.max(heldBytes, await held(httpUrl));
+      await pause(250);
+    }
+    const attacked = bystander.lap();
+    const loop = await askProbe(node.process);
+    if (child.exitCode === null) child.send("stop");
+    const [report] = await Promise.race([reported, once(child, "exit").then(() => [undefined])]);
+
+    running = false;
+    await Promise.all(typing);
+    await sql.stop();
+    const alone = await bystander.stop();
+    await pause(Math.max(3, seconds / 6) * 1_000);
+    const after = await askProbe(node.process);
+    const { losses, differences } = await judge({ cluster, open, closed: [], sql }, settlesWithinMs);
+    for (const editor of open) editor.close();
+
+    const wrong = [...losses, ...differences, ...alone, ...(report?.leaks ?? []), ...(report?.failures ?? [])];
+    for (const editor of open) wrong.push(...editor.gaveUp.map((who) => `${who} gave up`));
+    if (report === undefined) wrong.push("the attackers' process ended");
+    if (node.process.ended) wrong.push("the node ended");
+    for (const { name } of attacks) if (!report?.times[name]) wrong.push(`nobody tried: ${name}`);
+    return {
+      times: report?.times ?? {},
+      sentBytes: report?.sentBytes ?? 0,
+      heldBytes,
+      quiet,
+      attacked,
+      loop,
+      memory: { before: before.rss, after: after.rss },
+      edits: open.reduce((sum, { sheets }) => sum + sheets.reduce((each, { edits }) => each + edits.length, 0), 0),
+      wrong,
+      log: node.process.output,
+    };
+  } finally {
+    await cluster.close();
+  }
+}
+
+/** A record and a document in a space of which nobody who attacks is a member, and two logins that may hardly anything. */
+async function hideSecret({ db }: Cluster): Promise<void> {
+  await db.query("create role outsider login in role perch_app");
+  await db.query("create role stranger login");
+  const doc = new LoroDoc();
+  doc.getText("body").insert(0, secret);
+  doc.commit();
+  await withContext(db, { userId: "keeper" }, async (tx) => {
+    await tx.query("select perch.create_space(space_id => 'vault')");
+    await tx.query("select perch.push(app_id => 'faults', client_id => 'k', changes => $1)", [
+      JSON.stringify([{ op: "insert", table: "t", id: "plan", space_id: "vault", data: { text: secret } }]),
+    ]);
+    await tx.query(
+      "select perch.push_update(app_id => 'faults', table_name => 'boards', record_id => 'plan', update => $1, space_id => 'vault')",
+      [doc.export({ mode: "update" })],
+    );
+  });
+}
+
+function urlOf({ postgres }: Cluster, login: string): string {
+  const url = new URL(postgres.url());
+  url.username = login;
+  url.password = "";
+  return url.href;
+}
+
+async function held(httpUrl: string): Promise<number> {
+  const answer = await fetch(`${httpUrl}/metrics`).then(
+    (response) => response.text(),
+    () => "",
+  );
+  return Number(/^perch_held_bytes_of_one_user (\S+)/m.exec(answer)?.[1] ?? 0);
+}
