@@ -38,6 +38,8 @@ export interface ConnectionServices {
   /** A socket speaks for this user now. Out: whether the user may have one more. */
   admitUser(userId: string): boolean;
   dismissUser(userId: string): void;
+  /** A socket has shown a valid token for the first time, or closed without one. */
+  noStranger(): void;
   /** A batch was answered, so many milliseconds after it was received. */
   acked(status: AckStatus, ms: number): void;
   joined(result: "ok" | "refused" | "failed"): void;
@@ -120,6 +122,7 @@ export function createConnection(
   let draining: (() => void) | undefined;
   let heardAt = Date.now();
   let pinged = false;
+  let stranger = true;
   /** Until when the socket has spoken for somebody. */
   let authenticatedUntil = Date.now();
 
@@ -138,6 +141,8 @@ export function createConnection(
     }
     verified = { token: presented, identity };
     account.become(identity.userId);
+    if (stranger) services.noStranger();
+    stranger = false;
     authenticatedUntil = Math.max(authenticatedUntil, identity.expiresAt);
     return identity;
   }
@@ -255,6 +260,8 @@ export function createConnection(
     closeMembers();
     countQueued(0);
     account.add(-socketBytes);
+    if (stranger) services.noStranger();
+    stranger = false;
     for (const user of users ?? []) services.dismissUser(user);
     users?.clear();
     log.debug({ socket: id, code }, "socket closed");
@@ -293,6 +300,11 @@ export function createConnection(
     fault: (error, message) => services.warn(error, message, { socket: id }),
     close,
   };
+
+  // Whoever came with a token is known before the first join, or never: a join says why.
+  if (token !== "") {
+    identify(new Uint8Array()).catch((error: unknown) => log.debug({ socket: id, err: error }, "no valid token"));
+  }
 
   return {
     members,

@@ -1,4 +1,4 @@
-import { createServer, type IncomingMessage, STATUS_CODES } from "node:http";
+import { createServer, type IncomingMessage, type Server, STATUS_CODES } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
@@ -54,6 +54,9 @@ export interface Gateway {
   close(): Promise<void>;
 }
 
+/** Connections besides sockets and streams, which have limits of their own. */
+const plainConnections = 10_000;
+
 /** Joins that may be under way at once, and how many of them of one user. */
 const joinsAtOnce = 8;
 const joinsPerUser = 4;
@@ -84,6 +87,8 @@ export async function startGateway({
   const addresses = createCounts(settings.maxSocketsPerAddress);
   const users = createCounts(settings.maxSocketsPerUser);
   const ledger = createLedger(settings.maxHeldBytesPerUser);
+  /** Sockets that have shown no valid token. */
+  let strangers = 0;
   let lastSocket = 0;
   let draining = false;
   let recheckAt = Date.now() + settings.recheckMs;
@@ -140,6 +145,9 @@ export async function startGateway({
     channelOf: (type) => (Object.hasOwn(channels, type) ? channels[type] : undefined),
     admitUser: users.take,
     dismissUser: users.give,
+    noStranger: () => {
+      strangers -= 1;
+    },
     acked: (status, ms) => telemetry.acked(status, ms / 1000),
     joined: telemetry.joined,
   };
@@ -164,11 +172,15 @@ export async function startGateway({
     addresses,
     users,
     ledger,
+    port: () => port,
     isDraining: () => draining,
     notReady: () => notReady?.(),
   });
   // A Last-Event-ID holds a position for each space of its user.
   const server = createServer({ maxHeaderSize: maxIdLength + 2 * maxTokenLength }, http.handle);
+  // A proxy that finds a connection closed just when it sends a request answers 502: it has to be the one that closes.
+  server.keepAliveTimeout = settings.keepAliveMs;
+  server.maxConnections = settings.maxSockets + settings.maxStreams + plainConnections;
 
   server.on("upgrade", (request: IncomingMessage, stream: Duplex, head: Buffer) => {
     stream.on("error", (error) => log.debug({ err: error }, "connection error"));
@@ -179,7 +191,9 @@ export async function startGateway({
     if (target.pathname !== "/sync") return reject(stream, "404 Not Found");
     if (draining) return reject(stream, "503 Service Unavailable");
     if (token.length > maxTokenLength) return reject(stream, "431 Request Header Fields Too Large");
-    if (connections.size >= settings.maxSockets) return reject(stream, "503 Service Unavailable");
+    if (connections.size >= settings.maxSockets || strangers >= settings.maxUnauthenticatedSockets) {
+      return reject(stream, "503 Service Unavailable");
+    }
     if (!addresses.take(address)) return reject(stream, "429 Too Many Requests");
     let open = true;
     const release = () => {
@@ -189,6 +203,7 @@ export async function startGateway({
     stream.once("close", release);
     sockets.handleUpgrade(request, stream, head, (socket) => {
       lastSocket += 1;
+      strangers += 1;
       const connection = createConnection({ socket, stream, token, id: String(lastSocket) }, services, () => {
         connections.delete(connection);
       });
@@ -230,11 +245,13 @@ export async function startGateway({
     draining = true;
     clearInterval(tick);
     http.close();
+    metricsServer?.close();
     let deadline: NodeJS.Timeout | undefined;
     const overdue = new Promise<void>((resolve) => {
       deadline = setTimeout(() => {
         for (const connection of connections) connection.terminate();
         server.closeAllConnections();
+        metricsServer?.closeAllConnections();
         resolve();
       }, settings.drainMs);
     });
@@ -248,19 +265,18 @@ export async function startGateway({
     clearTimeout(deadline);
   }
 
-  await new Promise<void>((resolve, reject) => {
-    server.once("error", reject);
-    server.listen(settings.port, settings.host, () => {
-      server.off("error", reject);
-      resolve();
-    });
-  }).catch(async (error: unknown) => {
+  const metricsServer = settings.metricsPort === undefined ? undefined : createServer(http.handle);
+  let port = settings.port;
+  try {
+    port = await listen(server, settings.port, settings.host);
+    if (metricsServer !== undefined) await listen(metricsServer, settings.metricsPort ?? 0, settings.host);
+  } catch (error) {
     clearInterval(tick);
+    server.close();
     await exchange.close();
     throw error;
-  });
-  server.on("error", (error) => log.error({ err: error }, "server error"));
-  const { port } = server.address() as AddressInfo;
+  }
+  for (const each of [server, metricsServer]) each?.on("error", (error) => log.error({ err: error }, "server error"));
   const host = settings.host.includes(":") ? `[${settings.host.replace(/^\[|\]$/g, "")}]` : settings.host;
 
   return {
@@ -282,4 +298,16 @@ function* membersOf(connections: Iterable<OpenConnection>) {
 function reject(stream: Duplex, status: string): void {
   stream.once("finish", () => stream.destroy());
   stream.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`);
+}
+
+/** Out: the port, which is another than asked for where that was 0. */
+async function listen(server: Server, port: number, host: string): Promise<number> {
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", reject);
+    server.listen(port, host, () => {
+      server.off("error", reject);
+      resolve();
+    });
+  });
+  return (server.address() as AddressInfo).port;
 }

@@ -41,6 +41,8 @@ export interface HttpServices {
   readonly addresses: Counts;
   readonly users: Counts;
   readonly ledger: Ledger;
+  /** The port that everybody reaches. */
+  port(): number;
   /** Whether the gateway is shutting down. */
   isDraining(): boolean;
   /** Why perch cannot serve now, beyond the database; undefined when it can. */
@@ -153,7 +155,10 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
     healthz: async () => json('{"status":"ok"}'),
     readyz,
-    async metrics() {
+    async metrics({ request }) {
+      if (settings.metricsPort !== undefined && request.socket.localPort === services.port()) {
+        return failed(problem(404, "not_found", "the figures are on a port of their own"));
+      }
       await figures.refresh();
       const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
       return { status: 200, body: telemetry.metrics.text(), headers };
@@ -185,7 +190,8 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       const refusal = failed(problem(426, "upgrade_required", "this is a WebSocket"));
       return { path: pathname, result: { ...refusal, headers: { upgrade: "websocket" } } };
     }
-    const matches = operationsAt(pathname);
+    const onlyMetrics = exchange.request.socket.localPort !== services.port();
+    const matches = operationsAt(pathname).filter(({ name }) => !onlyMetrics || name === "metrics");
     const path = matches[0]?.operation.path;
     if (path === undefined)
       return { path: "other", result: failed(problem(404, "not_found", "there is nothing here")) };

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from "node:http";
+import { isIP } from "node:net";
 import { PerchError } from "../errors.js";
 import { type Problem, problem } from "./problems.js";
 import { type GatewaySettings, isLoopback } from "./settings.js";
@@ -80,7 +81,22 @@ export function addressOfClient(request: IncomingMessage, settings: Pick<Gateway
     .split(",")
     .at(-1)
     ?.trim();
-  return last || request.socket.remoteAddress || "";
+  return networkOf(last || request.socket.remoteAddress || "");
+}
+
+/** Of an IPv6 address what one customer of a network has at least: the first 64 bits; all others are as they are. */
+export function networkOf(address: string): string {
+  const [, mapped] = /^::ffff:([\d.]+)$/i.exec(address) ?? [];
+  if (mapped !== undefined || isIP(address) !== 6) return mapped ?? address;
+  const [before = "", after] = (address.split("%")[0] ?? "").split("::");
+  const groups = before.split(":").filter(Boolean);
+  const rest = (after ?? "").split(":").filter(Boolean);
+  const missing = after === undefined ? 0 : 8 - groups.length - rest.length;
+  const all = [...groups, ...Array<string>(missing).fill("0"), ...rest];
+  return `${all
+    .slice(0, 4)
+    .map((group) => Number.parseInt(group, 16).toString(16))
+    .join(":")}::/64`;
 }
 
 /**

@@ -48,6 +48,15 @@ function originOf(text: string): string | undefined {
 export const gatewaySettingTable = {
   host: z.string().min(1).default("127.0.0.1").describe("address to listen on"),
   port: z.coerce.number().int().min(0).max(65_535).default(4466).describe("port to listen on; 0 takes a free one"),
+  metricsPort: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(65_535)
+    .optional()
+    .describe(
+      "port for /metrics alone, on the same address; unset: /metrics is on PERCH_PORT, where everybody can read it",
+    ),
   jwtSecret: z
     .string()
     .refine((secret) => Buffer.byteLength(secret) >= 32, "shorter than 32 bytes, so it could be guessed from one token")
@@ -66,10 +75,16 @@ export const gatewaySettingTable = {
     .describe("web origins that may connect, by commas, or *; unset: any with tokens, loopback in development mode"),
   trustProxy: flag.describe("take addresses from X-Forwarded-For: only behind a proxy that sets it"),
   maxSockets: count(50_000).describe("open sockets"),
-  maxSocketsPerAddress: countOrNone(0).describe("open sockets and streams of one address; 0: no limit"),
+  maxSocketsPerAddress: countOrNone(2_000).describe(
+    "open sockets and streams of one address, IPv6 by its /64; behind a proxy see PERCH_TRUST_PROXY; 0: no limit",
+  ),
   maxSocketsPerUser: countOrNone(1_000).describe("open sockets and streams of one user; 0: no limit"),
   maxRoomsPerSocket: count(1_000).describe("rooms joined on one socket"),
-  unauthenticatedMs: milliseconds(30_000).describe("how long a socket may stay open without a valid token"),
+  maxUnauthenticatedSockets: count(2_500).describe("open sockets that have shown no valid token"),
+  unauthenticatedMs: milliseconds(10_000).describe("how long a socket may stay open without a valid token"),
+  keepAliveMs: milliseconds(65_000).describe(
+    "how long an idle HTTP connection is kept: longer than a proxy in front keeps its own",
+  ),
   pingMs: milliseconds(30_000).describe("how often a silent socket is pinged; still silent, it is closed"),
   maxUpdateBytes: count(16 * 1024 * 1024).describe("a client's update, also one that came in fragments"),
   maxFragments: count(4_096).describe("fragments of one batch"),
