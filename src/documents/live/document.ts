@@ -242,7 +242,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     });
   }
 
-  function join(version: Uint8Array, listener: UpdateListener, onEnded?: (why: Ending) => void): Promise<Joined> {
+  async function join(version: Uint8Array, listener: UpdateListener, onEnded?: (why: Ending) => void): Promise<Joined> {
     // An empty version vector is one zero byte.
     const theirs = version.byteLength === 0 ? Uint8Array.of(0) : version;
     const subscribed = (exported: Exported): Joined => {
@@ -251,7 +251,8 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       return { ...exported, seq: state.at.seq, leave };
     };
     const atHand = closed || intake.appending > 0 || rings.unread(state.at.seq) ? undefined : hold.atHand(theirs);
-    if (atHand) return Promise.resolve(subscribed(atHand));
+    if (atHand) return subscribed(atHand);
+    await intake.asked();
     return exclusive(async () => {
       if (rings.unread(state.at.seq)) await hold.catchUp();
       return subscribed(await hold.exportFrom(theirs));

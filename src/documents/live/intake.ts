@@ -25,6 +25,8 @@ export interface Intake {
   readonly appending: number;
   /** Of these, the ones that do not stand in line yet. */
   readonly held: number;
+  /** Resolves when those do that wait for an answer from the database, as to whose their peers are. */
+  asked(): Promise<void>;
 }
 
 type Outcome = Pick<Append, "resolve" | "reject">;
@@ -133,5 +135,6 @@ export function createIntake(state: DocumentState, { engine, budgets, owners, cl
     get held() {
       return held;
     },
+    asked: () => asking ?? Promise.resolve(),
   };
 }
