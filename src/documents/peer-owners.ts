@@ -16,6 +16,8 @@ import { isServerPeer } from "./server-peers.js";
  *   From others they are refused while the owner may be writing: until a minute has gone since the owner's last. An owner who types is
  *   never overtaken, on whichever node, because the answer comes from the database and the peer's first operation was in there before anybody could
  *   know its number.
+ *   Nor are they refused for a minute after a node found that the database went back to an earlier state of the document: each of its writers
+ *   then brings what was lost, of the others too, and what one wrote since may build on it; waiting for each other they would wait for ever.
  *   After that they are taken: they are what others wrote and somebody hands on, as a client does that brings a restored document what
  *   it lost, or that exchanged edits with others offline. They are stored as sent by whoever sent them. Operations that are there already
  *   are no new ones, and pass from anybody at any time.

@@ -66,6 +66,9 @@ function outcome<T>(promise: Promise<T>): Promise<{ value?: T; error?: unknown }
   );
 }
 
+/** How long the writers of a document that went back may hand on what others of them wrote: they all are told to rejoin at once. */
+const healingMs = 60_000;
+
 /** Longer than any lock should last; then appends are sent again, and wait in the database if they must. */
 const longestLockMs = 250;
 
@@ -129,6 +132,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     life: 0,
     ready: [],
     importing: 0,
+    healingUntil: 0,
     storing: false,
     locked: 0,
     busy: false,
@@ -205,6 +209,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   /** What readers and writers know of the document is not what the database has: they have to begin anew. */
   function endLife(why: Ending): void {
     state.life++;
+    if (why === "moved") state.healingUntil = Date.now() + healingMs;
     rings.forget();
     loader.forgetLife();
     discard(state);

@@ -34,7 +34,10 @@ export function createOwners(state: DocumentState, { db, engine }: { db: Queryab
       for (const peer of peers) if (owners.get(peer) !== userId) return undefined;
       return { foreign: [], own: [...peers] };
     },
-    look: async (updates, userId) => ownersOf(db, state.key, userId, await peersIn(engine, updates)),
+    async look(updates, userId) {
+      const owned = await ownersOf(db, state.key, userId, await peersIn(engine, updates));
+      return Date.now() < state.healingUntil ? { ...owned, foreign: [] } : owned;
+    },
     wrote(userId, peers) {
       const owners = current();
       for (const peer of peers) owners.set(peer, userId);

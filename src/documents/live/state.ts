@@ -62,6 +62,8 @@ export interface DocumentState {
   life: number;
   /** Imported, and waiting for their transaction. */
   ready: Append[];
+  /** Until then writers hand on what the database has lost (as of Date.now()); see peer-owners.ts. */
+  healingUntil: number;
   /** Calls to import that are under way. */
   importing: number;
   /** An append's transaction or a refresh is under way; its outcome will move the position. */
