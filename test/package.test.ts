@@ -6,7 +6,7 @@ import { afterAll, beforeAll, expect, it, onTestFinished } from "vitest";
 import { freePort } from "../scripts/support/free-port.js";
 import { packageRoot } from "../src/database/package-root.js";
 import { readBlocks } from "./support/blocks.js";
-import { type Finished, runProgram } from "./support/processes.js";
+import { environment, type Finished, runProgram } from "./support/processes.js";
 
 // What `npm publish` would upload, installed in an empty folder as a user of perch does.
 let folder: string;
@@ -135,11 +135,11 @@ it("README runs word by word, in the folder where the package is installed", asy
       expect(scripts.start).toBe("node dist/cli/main.js start");
       const serving = spawn("npx", ["perch", "start"], {
         cwd: folder,
-        env: { ...process.env, ...env },
+        env: { ...environment(), ...env },
         detached: true,
       });
       onTestFinished(() => {
-        if (serving.pid) process.kill(-serving.pid, "SIGKILL");
+        if (serving.pid && serving.exitCode === null) process.kill(-serving.pid, "SIGKILL");
       });
       let printed = "";
       serving.stdout.setEncoding("utf8").on("data", (more: string) => {

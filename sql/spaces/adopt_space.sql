@@ -21,4 +21,4 @@ end
 $$;
 
 comment on function perch.adopt_space(text, text) is
-  'For DBAs: makes a user the owner of a space that has been in use without members, because the app named it in the lists of contexts or tokens. Its content stays as it is; the owner adds the others with perch.set_space_member. Also for a space that nobody has used yet. Again with an owner of it: nothing happens. Errors: PE401 without an owner, PE409 when the space has owners already, PE422 for an unusable id or one that starts with ~. Example: select perch.adopt_space(space_id => ''team'', owner_id => ''ann'');';
+  'For the DBA: makes a user the owner of a space that has been in use without members, because the app named it in the lists of contexts or tokens. Its content stays as it is; the owner adds the others with perch.set_space_member. Also for a space that nobody has used yet. Again with an owner of it: nothing happens. Errors: PE401 without an owner, PE409 when the space has owners already, PE422 for an unusable id or one that starts with ~. Example: select perch.adopt_space(space_id => ''team'', owner_id => ''ann'');';

@@ -127,8 +127,8 @@ describeEachPostgres("folding a tail", (open) => {
     await t.db.query("create table public.held (reason text)");
     await t.db.query("grant select on public.held to public");
     let text = "abcd";
-    // The last statement is the one that needs the row that writers need; it is followed by the commit.
-    for (const step of steps.slice(0, -1)) {
+    // The row that writers need is taken right before the last statement, which is followed by the commit.
+    for (const step of steps.slice(0, -2)) {
       const resume = await atStep(t, step, wait);
       await t.db.query("insert into public.held values ('for a test')");
       const folding = foldDocument(node.db, client.document);

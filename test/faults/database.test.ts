@@ -161,7 +161,7 @@ describe("a connection that gets no answer", () => {
     try {
       await db.query("select 1");
       line.hold("answers");
-      await expect(db.query("select 2")).rejects.toThrow("timeout");
+      await expect(db.query("select 2")).rejects.toThrow("the database did not answer within 1000 ms");
       line.release();
       expect(await db.query("select 3 as three")).toEqual([{ three: 3 }]);
 
@@ -170,7 +170,7 @@ describe("a connection that gets no answer", () => {
         line.hold("answers");
         await tx.query("select 4");
       });
-      await expect(transaction).rejects.toThrow("timeout");
+      await expect(transaction).rejects.toThrow("the database did not answer within 1000 ms");
       line.release();
       expect(await db.query("select to_regclass('t') as found")).toEqual([{ found: null }]);
     } finally {
@@ -207,7 +207,9 @@ describe("a connection that gets no answer", () => {
       // The answer and the end arrive together.
       line.release();
       expect(await answered).toEqual([{ one: 1 }]);
-      expect(await next).toBeInstanceOf(Error);
+      // Handed the broken one it fails, and with a new one it works; what it must not do is wait, or end the process.
+      const outcome = await next;
+      if (!(outcome instanceof Error)) expect(outcome).toEqual([{ "?column?": 2 }]);
       expect(await db.query("select 3 as three")).toEqual([{ three: 3 }]);
     } finally {
       await db.close();

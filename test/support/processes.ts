@@ -16,7 +16,7 @@ export interface RunOptions {
 }
 
 /** The environment of these tests without what is set for the tests themselves: perch refuses settings that it does not know. */
-function environment(): NodeJS.ProcessEnv {
+export function environment(): NodeJS.ProcessEnv {
   return Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^(PERCH_|DATABASE_URL$)/.test(name)));
 }
 
