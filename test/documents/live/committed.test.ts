@@ -52,6 +52,8 @@ describe("nothing uncommitted leaves a live document", () => {
     const key = keyOf(freshId());
     const [writer, reader] = [await connect(node, key), await connect(node, key)];
     await writer.type("kept");
+    // From then on it is known whose its peer is, and nothing has to be asked first.
+    await reader.type("!", 0);
     // However often it is tried: with others, with the rings of others, and by itself.
     await t.db.transaction((tx) =>
       tx.script(`
@@ -70,10 +72,10 @@ describe("nothing uncommitted leaves a live document", () => {
     const outcomes = Promise.allSettled([first, second, third]);
     node.db.go();
     expect((await outcomes).map(({ status }) => status)).toEqual(["rejected", "rejected", "fulfilled"]);
-    expect((await joining).text()).toMatch(/^!?kept$/);
-    expect(reader.text()).toBe("!kept");
-    expect(await storedText(node.db, key)).toBe("!kept");
-    expect((await connect(node, key)).text()).toBe("!kept");
+    expect((await joining).text()).toMatch(/^!{1,2}kept$/);
+    expect(reader.text()).toBe("!!kept");
+    expect(await storedText(node.db, key)).toBe("!!kept");
+    expect((await connect(node, key)).text()).toBe("!!kept");
   });
 
   it("through a projection, a snapshot or an export of the copy", async () => {
