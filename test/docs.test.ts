@@ -8,7 +8,7 @@ const docs = join(packageRoot, "docs");
 
 /** The tests that run pages. */
 const guides = [
-  "changes-ts/guide.test.ts",
+  "log/guide.test.ts",
   "checkpoints/guide.test.ts",
   "documents/guide.test.ts",
   "gateway/guide.test.ts",

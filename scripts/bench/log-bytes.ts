@@ -1,6 +1,6 @@
 import type { LoroDoc } from "loro-crdt";
 import type { Database } from "../../src/database/types.js";
-import { appendEntries, newRevision, readDocument } from "../../src/documents/live/stored.js";
+import { appendEntries, newRevision, readDocument } from "../../src/documents/live/queries.js";
 import { type Author, endOf } from "../demo/author.js";
 import { keyOf, writer } from "./documents/content.js";
 

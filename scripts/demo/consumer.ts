@@ -1,5 +1,5 @@
-import { withContext } from "../../src/context/context.js";
 import type { Database, Subscription } from "../../src/database/types.js";
+import { withContext } from "../../src/identity/context.js";
 
 export interface PulledChange {
   space_id: string;

@@ -1,6 +1,6 @@
 import { LoroDoc } from "loro-crdt";
-import { withContext } from "../../src/context/context.js";
 import type { Database } from "../../src/database/types.js";
+import { withContext } from "../../src/identity/context.js";
 
 /** The document of the story, and the names around it. */
 export interface Place {

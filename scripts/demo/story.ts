@@ -1,6 +1,6 @@
 import type { LoroDoc, PeerID } from "loro-crdt";
-import { withContext } from "../../src/context/context.js";
 import type { Database } from "../../src/database/types.js";
+import { withContext } from "../../src/identity/context.js";
 import { type Author, counterOf, openAuthor } from "./author.js";
 import { type Consumer, followBySql } from "./consumer.js";
 import { type Place, pushTitle, readRecord, readStored, roomOf } from "./document.js";

@@ -1,5 +1,5 @@
-import { withContext } from "../../src/context/context.js";
 import type { Database } from "../../src/database/types.js";
+import { withContext } from "../../src/identity/context.js";
 import { openAuthor } from "./author.js";
 import { type Place, readRecord, readStored, roomOf } from "./document.js";
 

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { LoroDoc } from "loro-crdt";
-import { withContext } from "../../src/context/context.js";
 import type { Database } from "../../src/database/types.js";
+import { withContext } from "../../src/identity/context.js";
 import type { Place } from "../demo/document.js";
 import type { Random } from "./random.js";
 

@@ -3,7 +3,7 @@ import { once } from "node:events";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { LoroDoc } from "loro-crdt";
-import { withContext } from "../../src/context/context.js";
+import { withContext } from "../../src/identity/context.js";
 import { roomOf } from "../demo/document.js";
 import { type Cluster, startCluster } from "../faults/cluster.js";
 import { openEditor } from "../faults/editor.js";

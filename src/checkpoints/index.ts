@@ -1,5 +1,6 @@
 export { type Lease, type LeaseOptions, type ThreadLeases, threadLeases } from "./leases.js";
 export { type LoadEventsOptions, type ThreadEvent, type ThreadLog, type ThreadLogOptions, threadLog } from "./log.js";
+export { type StateVersions, type StateVersionsChain, stateVersions } from "./state-versions.js";
 export {
   type Checkpoint,
   CheckpointStore,
@@ -11,4 +12,3 @@ export {
   type PruneOptions,
   type PutOptions,
 } from "./store.js";
-export { type StateVersions, type StateVersionsChain, stateVersions } from "./versions.js";

@@ -3,7 +3,7 @@ import type { Database, Queryable } from "../database/types.js";
 import { PerchError } from "../errors.js";
 import { checkpointId, isCheckpointId, milliseconds, type TenantCalls, tenantCalls, tenantCallsIn } from "./calls.js";
 import { jsonText } from "./json.js";
-import { type StateVersions, stateVersions } from "./versions.js";
+import { type StateVersions, stateVersions } from "./state-versions.js";
 
 /** A saved state of a thread. */
 export interface Checkpoint<State> {

@@ -4,7 +4,7 @@ import { open, rename, rm } from "node:fs/promises";
 import { PassThrough, type Writable } from "node:stream";
 import { finished, pipeline } from "node:stream/promises";
 import { createGzip } from "node:zlib";
-import { exportUser, type Manifest } from "../changes/backup/index.js";
+import { exportUser, type Manifest } from "../log/backup/index.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { connect } from "./connect.js";
 import { progressLine } from "./progress-line.js";

@@ -1,5 +1,5 @@
 import { existsSync } from "node:fs";
-import { type ImportResult, importUser } from "../changes/backup/index.js";
+import { type ImportResult, importUser } from "../log/backup/index.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { connect } from "./connect.js";
 import { progressLine } from "./progress-line.js";

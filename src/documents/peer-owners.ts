@@ -1,7 +1,7 @@
 import type { Queryable } from "../database/types.js";
 import type { DocumentKey } from "./key.js";
 import type { DocumentEngine } from "./loro/engine.js";
-import { blobSpans } from "./loro/spans.js";
+import { blobSpans } from "./loro/format/spans.js";
 import { isServerPeer } from "./server-peers.js";
 
 /*

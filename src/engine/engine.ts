@@ -1,8 +1,8 @@
 import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
-import type { LossReason } from "./blame.js";
+import type { LossReason } from "./fault-attribution.js";
 import type { Handlers } from "./protocol.js";
-import { type Call, createSeat, type Seat } from "./seat.js";
+import { type Call, createSeat, type Seat } from "./thread-slot.js";
 import { detachViews } from "./views.js";
 
 export { EngineBusy, EngineLost } from "./errors.js";

@@ -2,9 +2,9 @@ import type { Shares } from "../database/shares.js";
 import type { PoolStats } from "../database/types.js";
 import type { LiveStats } from "../documents/live.js";
 import type { EngineStats } from "../engine/engine.js";
+import type { Ledger } from "../lib/ledger.js";
+import type { Metrics } from "../lib/metrics.js";
 import type { WorkerStats } from "../worker/index.js";
-import type { Ledger } from "./ledger.js";
-import type { Metrics } from "./metrics.js";
 
 /** Adds what this node knows of its documents to the metrics. */
 export function addDocumentFigures(metrics: Metrics, live: { stats(): LiveStats }): void {

@@ -7,7 +7,7 @@ import { ownersOf } from "../documents/peer-owners.js";
 import { isServerPeer } from "../documents/server-peers.js";
 import { EngineLost } from "../engine/engine.js";
 import { PerchError } from "../errors.js";
-import { createErrands } from "./errands.js";
+import { createErrands } from "./retrying-jobs.js";
 import type { WorkerLog } from "./worker.js";
 
 export interface InboxOptions {

@@ -1,8 +1,8 @@
 import type { Queryable } from "../database/types.js";
 import type { DocumentKey } from "../documents/key.js";
 import type { LiveDocument } from "../documents/live.js";
+import type { Turns } from "../lib/keyed-mutex.js";
 import { foldLockTimeoutMs, shouldFold, type WorkerSettings } from "./settings.js";
-import type { Turns } from "./turns.js";
 import type { WorkerLog } from "./worker.js";
 
 export interface ProjectOptions {

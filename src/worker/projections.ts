@@ -2,11 +2,11 @@ import type { Contention } from "../database/contention.js";
 import type { Database } from "../database/types.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
 import type { LiveDocument, LiveDocuments } from "../documents/live.js";
-import { createErrands } from "./errands.js";
+import { createTurns } from "../lib/keyed-mutex.js";
 import { type KeyRow, keyOf } from "./inbox.js";
 import { projectDocument } from "./project.js";
+import { createErrands } from "./retrying-jobs.js";
 import { projectionDelay, quietTime, type WorkerSettings } from "./settings.js";
-import { createTurns } from "./turns.js";
 import type { WorkerLog } from "./worker.js";
 
 export interface ProjectionsOptions {

@@ -1,14 +1,14 @@
 import { type Contention, createContention } from "../database/contention.js";
 import type { Database, Subscription } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
+import { channels, parseRing, type Ring } from "../notifications/parse.js";
 import { createDeclarations } from "./declarations.js";
+import { createWatch } from "./deferred-notifications.js";
 import { createHistory } from "./history.js";
 import { createInbox, type InboxStats } from "./inbox.js";
 import { createProjections, type ProjectionsStats } from "./projections.js";
 import { type Retention, startRetention } from "./retention.js";
-import { channels, parseRing, type Ring } from "./rings.js";
 import { defaultWorkerSettings, type WorkerSettings } from "./settings.js";
-import { createWatch } from "./watch.js";
 
 /** Where a worker reports what nobody waits for; a pino logger is one. */
 export interface WorkerLog {

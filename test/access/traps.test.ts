@@ -1,7 +1,7 @@
 import { beforeAll, expect, it } from "vitest";
-import { type Change, pull, push } from "../../src/changes/index.js";
-import { type Context, withContext } from "../../src/context/index.js";
 import type { Transaction } from "../../src/database/types.js";
+import { type Context, withContext } from "../../src/identity/index.js";
+import { type Change, pull, push } from "../../src/log/index.js";
 import { describeEachEngine, type TestDatabase } from "../support/databases.js";
 
 describeEachEngine("the log under row level security", (open) => {

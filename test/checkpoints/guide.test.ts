@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, expect, it, vi } from "vitest";
 import { packageRoot } from "../../src/database/package-root.js";
 import type { Database } from "../../src/database/types.js";
-import { type Example, moduleOf, readExamples, readStatements, withoutMoments } from "../changes-ts/guide.js";
+import { type Example, moduleOf, readExamples, readStatements, withoutMoments } from "../log/guide.js";
 import { postgres } from "../support/databases.js";
 import { runProgram } from "../support/processes.js";
 

@@ -1,7 +1,7 @@
 import { beforeAll, expect, it } from "vitest";
 import { z } from "zod";
 import { CheckpointStore, threadLog } from "../../src/checkpoints/index.js";
-import { withContext } from "../../src/context/index.js";
+import { withContext } from "../../src/identity/index.js";
 import { describeEachEngine, type TestDatabase } from "../support/databases.js";
 import { freshTenant } from "./support.js";
 

@@ -2,10 +2,10 @@ import { randomUUID } from "node:crypto";
 import fc from "fast-check";
 import { beforeAll, expect, it } from "vitest";
 import { z } from "zod";
-import { push } from "../../src/changes/index.js";
 import { CheckpointStore, stateVersions } from "../../src/checkpoints/index.js";
-import { withContext } from "../../src/context/index.js";
 import type { PerchError } from "../../src/errors.js";
+import { withContext } from "../../src/identity/index.js";
+import { push } from "../../src/log/index.js";
 import { describeEachEngine, type TestDatabase } from "../support/databases.js";
 import { asTenant, freshTenant, latest, put } from "./support.js";
 

@@ -6,7 +6,7 @@ import { MessageTooLarge, watchMessages } from "../../src/database/message-limit
 import { migrate } from "../../src/database/migrate.js";
 import { openPostgres, type PostgresOptions } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
-import { createReadiness } from "../../src/gateway/readiness.js";
+import { createReadiness } from "../../src/http/readiness.js";
 import { describeEachPostgres, postgres } from "../support/databases.js";
 import { startPostgresServer } from "../support/postgres-server.js";
 import { startTransactionPooler } from "../support/transaction-pooler.js";

@@ -4,11 +4,11 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { perchProcess } from "../../scripts/support/perch-process.js";
-import { follow, push } from "../../src/changes/index.js";
-import { withContext } from "../../src/context/index.js";
 import { migrationStatus } from "../../src/database/migrate.js";
 import { openDatabase } from "../../src/database/open.js";
 import { packageRoot } from "../../src/database/package-root.js";
+import { withContext } from "../../src/identity/index.js";
+import { follow, push } from "../../src/log/index.js";
 import { emptyDatabase } from "../support/databases.js";
 import { runProgram } from "../support/processes.js";
 

@@ -3,14 +3,14 @@ import { randomUUID } from "node:crypto";
 import { emptyCheckpoint } from "@langchain/langgraph-checkpoint";
 import pg from "pg";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
-import { exportUser, pull, push, snapshotRecords } from "../../src/changes/index.js";
-import { withContext } from "../../src/context/index.js";
 import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database, Queryable } from "../../src/database/types.js";
 import { createDocumentEngine, type DocumentEngine } from "../../src/documents/loro/engine.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
+import { withContext } from "../../src/identity/index.js";
 import { PerchSaver } from "../../src/langgraph/index.js";
+import { exportUser, pull, push, snapshotRecords } from "../../src/log/index.js";
 import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
 import { startTransactionPooler } from "../support/transaction-pooler.js";
 

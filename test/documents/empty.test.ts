@@ -1,11 +1,11 @@
 import { LoroAdaptor } from "loro-adaptors/loro";
 import { LoroDoc } from "loro-crdt";
 import { beforeAll, expect, it } from "vitest";
-import { withContext } from "../../src/context/index.js";
 import { DocumentStore } from "../../src/documents/index.js";
+import { withContext } from "../../src/identity/index.js";
 import { startWorker } from "../../src/worker/index.js";
-import { pull, push, snapshot } from "../changes/support.js";
 import { cleanup, officialClient, startNode, text, until } from "../gateway/support.js";
+import { pull, push, snapshot } from "../log/support.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 
 const nothing = { title: null, body: null, stars: null };

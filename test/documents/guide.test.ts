@@ -5,7 +5,7 @@ import { WebSocket } from "ws";
 import { perchProcess } from "../../scripts/support/perch-process.js";
 import { packageRoot } from "../../src/database/package-root.js";
 import type { Database, Transaction } from "../../src/database/types.js";
-import { type Example, moduleOf, readExamples, readStatements, withoutMoments } from "../changes-ts/guide.js";
+import { type Example, moduleOf, readExamples, readStatements, withoutMoments } from "../log/guide.js";
 import { postgres } from "../support/databases.js";
 import { runProgram } from "../support/processes.js";
 

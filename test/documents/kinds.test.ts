@@ -1,9 +1,9 @@
 import { LoroDoc } from "loro-crdt";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { withContext } from "../../src/context/index.js";
 import type { DocumentEngine } from "../../src/documents/loro/engine.js";
 import { createDocumentEngine } from "../../src/documents/loro/engine.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
+import { withContext } from "../../src/identity/index.js";
 import { describeEachEngine, type TestDatabase } from "../support/databases.js";
 import { patchDocument, record, startWorkerNode, type WorkerNode } from "../worker/support.js";
 import { ada, cleanUp, declare, eventually, keyOf } from "./live/support.js";

@@ -1,12 +1,12 @@
 import fc from "fast-check";
 import { LoroDoc } from "loro-crdt";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { withContext } from "../../src/context/index.js";
 import type { Database, Transaction } from "../../src/database/types.js";
 import type { Ends } from "../../src/documents/loro/api.js";
 import { createDocumentEngine } from "../../src/documents/loro/engine.js";
-import { blobSpans } from "../../src/documents/loro/spans.js";
+import { blobSpans } from "../../src/documents/loro/format/spans.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
+import { withContext } from "../../src/identity/index.js";
 import { describeEachPostgres, postgres, type TestDatabase } from "../support/databases.js";
 import { inbox, patchDocument, startWorkerNode } from "../worker/support.js";
 import { cleanUp, declare, eventually, freshId, keyOf } from "./live/support.js";

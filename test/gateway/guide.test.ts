@@ -4,7 +4,7 @@ import { isDeepStrictEqual } from "node:util";
 import { afterAll, expect, it } from "vitest";
 import { packageRoot } from "../../src/database/package-root.js";
 import { describeGatewaySettings } from "../../src/gateway/settings.js";
-import { type Example, readExamples, readStatements } from "../changes-ts/guide.js";
+import { type Example, readExamples, readStatements } from "../log/guide.js";
 import { pglite } from "../support/databases.js";
 import { runProgram } from "../support/processes.js";
 import { cleanup, startNode, until } from "./support.js";

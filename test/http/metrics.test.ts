@@ -1,6 +1,6 @@
 import { LoroDoc } from "loro-crdt";
 import { beforeAll, describe, expect, it } from "vitest";
-import { countedAtMost, figuresSql } from "../../src/gateway/database-figures.js";
+import { countedAtMost, figuresSql } from "../../src/http/database-figures.js";
 import { startWorker } from "../../src/worker/index.js";
 import { cleanup, declareNotes, type Node, rawClient, startNode, text, typed, until } from "../gateway/support.js";
 import { describeBothKinds, postgres, type TestDatabase } from "../support/databases.js";

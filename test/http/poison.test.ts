@@ -1,6 +1,6 @@
 import { gzipSync } from "node:zlib";
 import { expect, it } from "vitest";
-import { problemOf } from "../../src/gateway/problems.js";
+import { problemOf } from "../../src/http/problems.js";
 import { startNode } from "../gateway/support.js";
 import { describeBothKinds } from "../support/databases.js";
 

@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
 import { openPostgres } from "../../src/database/postgres.js";
-import { createReadiness } from "../../src/gateway/readiness.js";
+import { createReadiness } from "../../src/http/readiness.js";
 import { cleanup, startNode, until } from "../gateway/support.js";
 import { emptyDatabase, postgres } from "../support/databases.js";
 

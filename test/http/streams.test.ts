@@ -1,7 +1,7 @@
 import { SignJWT } from "jose";
 import { beforeAll, expect, it } from "vitest";
-import { push } from "../../src/changes/index.js";
-import { withContext } from "../../src/context/index.js";
+import { withContext } from "../../src/identity/index.js";
+import { push } from "../../src/log/index.js";
 import { makeSpace, startNode, until } from "../gateway/support.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { insert, metric, openEvents, pushAs } from "./support.js";

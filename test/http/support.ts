@@ -1,7 +1,7 @@
 import { get, type IncomingMessage } from "node:http";
-import { type Change, push } from "../../src/changes/index.js";
-import { withContext } from "../../src/context/index.js";
 import type { Database } from "../../src/database/types.js";
+import { withContext } from "../../src/identity/index.js";
+import { type Change, push } from "../../src/log/index.js";
 import { cleanup, type Node, until } from "../gateway/support.js";
 
 export interface ServerSentEvent {

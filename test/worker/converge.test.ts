@@ -1,9 +1,9 @@
 import * as fc from "fast-check";
 import { LoroDoc } from "loro-crdt";
 import { afterEach, expect, it } from "vitest";
-import { withContext } from "../../src/context/index.js";
 import type { DocumentKey } from "../../src/documents/key.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
+import { withContext } from "../../src/identity/index.js";
 import { foldDocument } from "../../src/worker/project.js";
 import {
   ada,

@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
 import { afterEach, expect, it } from "vitest";
-import { exportUser, importUser } from "../../src/changes/backup/index.js";
+import { exportUser, importUser } from "../../src/log/backup/index.js";
 import {
   cleanUp,
   cleanup,

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseRing } from "../../src/worker/rings.js";
+import { parseRing } from "../../src/notifications/parse.js";
 import {
   projectionDelay,
   quietTime,

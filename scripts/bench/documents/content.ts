@@ -1,7 +1,7 @@
 import { LoroDoc } from "loro-crdt";
-import { withContext } from "../../../src/context/context.js";
 import type { Database } from "../../../src/database/types.js";
 import type { DocumentStore } from "../../../src/documents/store/store.js";
+import { withContext } from "../../../src/identity/context.js";
 import { type SequentialTrace, seededRandom, sequentialTrace } from "../../../test/support/traces.js";
 import { applyPatch } from "../../demo/author.js";
 

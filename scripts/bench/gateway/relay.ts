@@ -1,7 +1,7 @@
 import { WebSocketServer } from "ws";
-import { decodeFrame } from "../../../src/gateway/decode.js";
-import { ackFrame, joinResponseFrame } from "../../../src/gateway/encode.js";
-import { ackStatus } from "../../../src/gateway/protocol.js";
+import { decodeFrame } from "../../../src/protocol/decode.js";
+import { ackFrame, joinResponseFrame } from "../../../src/protocol/encode.js";
+import { ackStatus } from "../../../src/protocol/protocol.js";
 
 /**
  * The least that a server of the protocol can do: it lets everybody in, acknowledges every batch, and forwards the frame as it came to

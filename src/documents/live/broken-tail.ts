@@ -1,8 +1,8 @@
 import type { Queryable } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentKey } from "../key.js";
-import { isLost } from "./content.js";
-import type { StoredDocument, StoredUpdate } from "./stored.js";
+import { isLost } from "./engine-replica.js";
+import type { StoredDocument, StoredUpdate } from "./queries.js";
 
 /** What was taken out of a document's tail, because it does not hold together with what is before it. */
 export interface BrokenTail {

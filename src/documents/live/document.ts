@@ -2,25 +2,25 @@ import type { Database } from "../../database/types.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { ServerPeers } from "../server-peers.js";
-import type { Appender } from "./appender.js";
-import { createAppends } from "./appends.js";
-import type { Backfills, Exported } from "./backfills.js";
+import type { Budgets } from "./author-limits.js";
 import type { BrokenTail } from "./broken-tail.js";
-import type { Budgets } from "./budgets.js";
-import { createContent, isLost } from "./content.js";
-import { createHold } from "./hold.js";
+import { type Asking, createNews } from "./catch-up.js";
+import type { Refresher } from "./catch-up-batcher.js";
+import { createAppends } from "./commit-queue.js";
+import { createContent, isLost } from "./engine-replica.js";
+import { createHold } from "./exclusive-access.js";
+import type { Backfills, Exported } from "./export-cache.js";
+import type { Appender } from "./group-commit.js";
 import { createImports } from "./imports.js";
 import { createIntake } from "./intake.js";
 import { createLoader } from "./loader.js";
-import { type Asking, createNews } from "./news.js";
+import { createRings } from "./notification-tracker.js";
 import { createOwners } from "./owners.js";
-import type { Refresher } from "./refresher.js";
-import { createRings } from "./rings.js";
+import type { Warmable, Warming } from "./preload.js";
+import type { Position } from "./queries.js";
 import { type DocumentState, discard, ended } from "./state.js";
-import type { Position } from "./stored.js";
 import { createSubscribers } from "./subscribers.js";
 import type { CommitNotice, Ending, HeldDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
-import type { Warmable, Warming } from "./warming.js";
 
 /*
  * One document held open. What makes it safe is who may touch the engine's copy, and when:

@@ -2,13 +2,13 @@ import type { Database } from "../../database/types.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import { createServerPeers } from "../server-peers.js";
-import { type AppenderOptions, createAppender } from "./appender.js";
-import { createBackfills } from "./backfills.js";
-import { createBudgets } from "./budgets.js";
+import { createBudgets } from "./author-limits.js";
+import { createRefresher } from "./catch-up-batcher.js";
 import { createDocument, type Document } from "./document.js";
-import { createRefresher } from "./refresher.js";
+import { createBackfills } from "./export-cache.js";
+import { type AppenderOptions, createAppender } from "./group-commit.js";
+import { createWarming } from "./preload.js";
 import type { CommitNotice, LiveDocument, LiveDocuments, LiveStats } from "./types.js";
-import { createWarming } from "./warming.js";
 
 export interface LiveLimits extends AppenderOptions {
   /** How long a document that nobody has open is kept. Default 30,000. */

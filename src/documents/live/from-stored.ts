@@ -1,6 +1,6 @@
-import { decodeVersionMap, encodeVersionMap, type VersionMap } from "../loro/vector.js";
-import type { Exported } from "./backfills.js";
-import type { VersionedDocument, VersionedUpdate } from "./stored.js";
+import { decodeVersionMap, encodeVersionMap, type VersionMap } from "../loro/format/version-vector.js";
+import type { Exported } from "./export-cache.js";
+import type { VersionedDocument, VersionedUpdate } from "./queries.js";
 
 /*
  * A reader is answered with the very bytes that are stored, and no thread has to decode the document first. Each of them was decoded and

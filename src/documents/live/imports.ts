@@ -1,7 +1,7 @@
 import { isNotLoaded } from "../loro/api.js";
+import type { Budgets } from "./author-limits.js";
 import { authorName } from "./authors.js";
-import type { Budgets } from "./budgets.js";
-import { innocentAttempts, isLost } from "./content.js";
+import { innocentAttempts, isLost } from "./engine-replica.js";
 import { type Append, type DocumentState, ended, putBack } from "./state.js";
 
 export interface ImportsParts {

@@ -1,7 +1,7 @@
 import { PerchError } from "../../errors.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { Owned } from "../peer-owners.js";
-import type { Budgets } from "./budgets.js";
+import type { Budgets } from "./author-limits.js";
 import { damage } from "./imports.js";
 import type { Owners } from "./owners.js";
 import { type Append, type DocumentState, ended } from "./state.js";

@@ -1,9 +1,9 @@
 import type { Queryable } from "../../database/types.js";
 import { type BrokenTail, holding, isBroken, setTailAside } from "./broken-tail.js";
-import type { DocumentNews } from "./news.js";
-import { remembered } from "./rings.js";
+import type { DocumentNews } from "./catch-up.js";
+import { remembered } from "./notification-tracker.js";
+import { readDocument, type VersionedDocument } from "./queries.js";
 import type { DocumentState } from "./state.js";
-import { readDocument, type VersionedDocument } from "./stored.js";
 import type { Tail } from "./types.js";
 
 export interface Loader {

@@ -2,9 +2,9 @@ import { PerchError } from "../../errors.js";
 import type { DocumentKey } from "../key.js";
 import type { Ends } from "../loro/api.js";
 import type { Owned } from "../peer-owners.js";
-import type { Content } from "./content.js";
-import type { Rings } from "./rings.js";
-import type { Position } from "./stored.js";
+import type { Content } from "./engine-replica.js";
+import type { Rings } from "./notification-tracker.js";
+import type { Position } from "./queries.js";
 import type { Subscribers } from "./subscribers.js";
 import type { Author, Ending } from "./types.js";
 

@@ -2,7 +2,7 @@ import type { Queryable } from "../../database/types.js";
 import type { DocumentKey } from "../key.js";
 import type { Ends, PatchBase } from "../loro/api.js";
 import type { Owned } from "../peer-owners.js";
-import type { Position } from "./stored.js";
+import type { Position } from "./queries.js";
 
 /** On whose behalf an update is appended. Without lists, memberships are read from `space_members` in the append itself. */
 export interface Author {

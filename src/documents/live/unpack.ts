@@ -1,6 +1,6 @@
 import type { DocumentEngine } from "../loro/engine.js";
-import { modeOf } from "../loro/envelope.js";
-import { innocentAttempts, isLost } from "./content.js";
+import { modeOf } from "../loro/format/envelope.js";
+import { innocentAttempts, isLost } from "./engine-replica.js";
 
 /** Whether any of these, if they are what they say, is a snapshot. */
 export function isPacked(updates: readonly Uint8Array[]): boolean {

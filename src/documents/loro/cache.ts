@@ -1,9 +1,9 @@
 import type { LoroDoc, PeerID } from "loro-crdt";
 import { notLoaded } from "./api.js";
+import type { createHistory } from "./checks/history.js";
+import type { Fork } from "./checks/reuse.js";
 import type { DocumentSchema } from "./fields.js";
-import type { createHistory } from "./history.js";
 import type { DocumentLimits } from "./limits.js";
-import type { Fork } from "./reuse.js";
 
 export interface HeldDocument {
   doc: LoroDoc;

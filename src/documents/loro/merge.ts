@@ -1,8 +1,8 @@
 import { type ImportStatus, LoroDoc, type PeerID, VersionVector } from "loro-crdt";
-import { joinUpdates } from "./envelope.js";
+import { joinUpdates } from "./format/envelope.js";
+import { addSpan, type Spans } from "./format/spans.js";
 import { withHandle } from "./handles.js";
 import { missingBase, refused } from "./refusals.js";
-import { addSpan, type Spans } from "./spans.js";
 
 /** More than this many updates are cheaper in one batch, fewer one by one. */
 const fewUpdates = 16;

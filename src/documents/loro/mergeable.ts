@@ -1,7 +1,7 @@
 import { type ContainerID, type ContainerType, LoroDoc, LoroMap, type PeerID } from "loro-crdt";
+import { readOperations } from "./checks/oplog.js";
 import { withHandle } from "./handles.js";
 import { parseRootId } from "./layout.js";
-import { readOperations } from "./oplog.js";
 
 /*
  * A "mergeable" child is a container that two peers may create under one key of a map and then share. It is a root container with

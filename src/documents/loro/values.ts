@@ -1,11 +1,11 @@
 import { PerchError } from "../../errors.js";
+import { weigh } from "./checks/weigh.js";
 import { type DocumentSchema, type FieldKind, isScalar, mismatch } from "./fields.js";
 import { exactDigits, exactInteger, type Json } from "./json.js";
 import type { DocumentLimits } from "./limits.js";
 import { tooLarge } from "./refusals.js";
 import { describeValue, fitsScalar, scalarExpectations } from "./scalars.js";
 import { checkTreeInput } from "./tree-input.js";
-import { weigh } from "./weigh.js";
 
 export type PatchLimits = Pick<DocumentLimits, "depth" | "valueNodes">;
 

@@ -1,6 +1,6 @@
 import type { Transaction } from "../../database/types.js";
 import { type DocumentAddress, type DocumentKey, documentId } from "../key.js";
-import { newRevision, type Position } from "../live/stored.js";
+import { newRevision, type Position } from "../live/queries.js";
 import { isPacked, unpacked } from "../live/unpack.js";
 import type { Ends } from "../loro/api.js";
 import { createDocumentEngine, type DocumentEngine } from "../loro/engine.js";
@@ -8,8 +8,9 @@ import { patchBase } from "../patch-base.js";
 import { ownersOf, peersIn } from "../peer-owners.js";
 import { afterWriting, createServerPeers, type ServerPeer } from "../server-peers.js";
 import { type DocumentVersion, documentVersions, type VersionsOptions, versionAt } from "../versions.js";
-import { type Ahead, createCopy, type DocumentCopy, type View } from "./copy.js";
-import { handOut, type Projection, projectChanged, projectWhole, type Shown } from "./shown.js";
+import { handOut, type Projection, projectChanged, projectWhole, type Shown } from "./cached-projection.js";
+import { hasWritten, type Visit, visitDocument } from "./open-for-write.js";
+import { type Ahead, createCopy, type DocumentCopy, type View } from "./replica.js";
 import type {
   DocumentHooks,
   DocumentStoreOptions,
@@ -20,7 +21,6 @@ import type {
   Written,
 } from "./types.js";
 import { uuidV7 } from "./uuid.js";
-import { hasWritten, type Visit, visitDocument } from "./visit.js";
 import { asWorker } from "./worker-role.js";
 import { append, type Made, parts, project, writeAtOnce } from "./writing.js";
 

@@ -1,10 +1,10 @@
 import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentKey } from "../key.js";
-import { appendEntries, type Position } from "../live/stored.js";
+import { appendEntries, type Position } from "../live/queries.js";
 import type { Ends } from "../loro/api.js";
-import type { Projection } from "./shown.js";
-import { hasWritten, type Visit } from "./visit.js";
+import type { Projection } from "./cached-projection.js";
+import { hasWritten, type Visit } from "./open-for-write.js";
 import { asWorker, insufficientPrivilege, needsBothRoles } from "./worker-role.js";
 
 /** An update as it is to be stored. */

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { DocumentStore } from "../../../src/documents/store/store.js";
+import { createTurns } from "../../../src/lib/keyed-mutex.js";
 import { foldDocument, projectDocument } from "../../../src/worker/project.js";
 import { defaultWorkerSettings } from "../../../src/worker/settings.js";
-import { createTurns } from "../../../src/worker/turns.js";
 import { postgres } from "../../support/databases.js";
 import {
   type Client,

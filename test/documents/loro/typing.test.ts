@@ -1,7 +1,7 @@
 import { LoroDoc, type LoroText } from "loro-crdt";
 import { afterAll, describe, expect, test } from "vitest";
 import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
-import { goesOn, type Typing, typingAfter } from "../../../src/documents/loro/typing.js";
+import { goesOn, type Typing, typingAfter } from "../../../src/documents/loro/format/typing.js";
 import { seededRandom } from "../../support/traces.js";
 import { author, serve } from "./support/author.js";
 import { notes, projection } from "./support/client.js";

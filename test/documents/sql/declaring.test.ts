@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import type { Queryable, Transaction } from "../../../src/database/types.js";
-import { codes, insert, push, records, remove, update } from "../../changes/support.js";
+import { codes, insert, push, records, remove, update } from "../../log/support.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../../support/databases.js";
 
 const declare = (t: { db: Queryable }, table = "tasks") =>

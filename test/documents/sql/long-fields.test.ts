@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { withContext } from "../../../src/context/index.js";
 import { migrate } from "../../../src/database/migrate.js";
 import { openPostgres } from "../../../src/database/postgres.js";
 import type { Database } from "../../../src/database/types.js";
+import { withContext } from "../../../src/identity/index.js";
 import { describeEachEngine, type TestDatabase } from "../../support/databases.js";
 import { type PostgresServer, postgresBinaries, startPostgresServer } from "../../support/postgres-server.js";
 import { seededRandom } from "../../support/traces.js";

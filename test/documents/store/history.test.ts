@@ -1,12 +1,12 @@
 import { LoroDoc } from "loro-crdt";
 import { afterAll, beforeAll, expect, it } from "vitest";
-import { withContext } from "../../../src/context/index.js";
 import type { Transaction } from "../../../src/database/types.js";
 import type { DocumentKey } from "../../../src/documents/key.js";
 import { createLiveDocuments } from "../../../src/documents/live.js";
 import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
 import { readLiveDocument } from "../../../src/documents/reading.js";
 import { DocumentStore } from "../../../src/documents/store/store.js";
+import { withContext } from "../../../src/identity/index.js";
 import { describeEachEngine, type TestDatabase } from "../../support/databases.js";
 import { seededRandom } from "../../support/traces.js";
 import { everyKind } from "../loro/support/client.js";

@@ -1,10 +1,10 @@
 import { decodeImportBlobMeta, LoroDoc } from "loro-crdt";
 import { afterAll, beforeAll, expect, it, vi } from "vitest";
-import { withContext } from "../../../src/context/index.js";
 import type { Transaction } from "../../../src/database/types.js";
-import { appendEntries } from "../../../src/documents/live/stored.js";
+import { appendEntries } from "../../../src/documents/live/queries.js";
 import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
 import { DocumentStore, type HookEvent } from "../../../src/documents/store/store.js";
+import { withContext } from "../../../src/identity/index.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../../support/databases.js";
 
 const engine = createDocumentEngine();

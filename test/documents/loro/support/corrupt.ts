@@ -1,4 +1,4 @@
-import { xxhash32 } from "../../../../src/documents/loro/xxhash32.js";
+import { xxhash32 } from "../../../../src/documents/loro/format/xxhash32.js";
 import type { Random } from "./edits.js";
 
 const headerLength = 22;

@@ -1,0 +1,63 @@
+import type { Queryable } from "../../database/types.js";
+import { type News, type NewsRequest, readNews } from "./queries.js";
+
+/** A document that may have fallen behind. */
+export interface Refreshable {
+  /** Out: from where on it wants to know; undefined when it cannot use an answer now. */
+  takeRequest(): NewsTask | undefined;
+  /** The answer to the request, or the error. */
+  settle(task: NewsTask, news: News | undefined, error: unknown): Promise<void>;
+}
+
+export interface NewsTask extends NewsRequest {
+  readonly rings: readonly number[];
+  readonly asking: ((error?: unknown) => void)[];
+}
+
+export interface Refresher {
+  wake(document: Refreshable): void;
+}
+
+/** Documents asked for in one statement. */
+const maxDocuments = 500;
+
+/** Reads what others appended: while one statement is under way, further rings collect, and then go as one over all documents. */
+export function createRefresher(db: Queryable): Refresher {
+  const waiting = new Set<Refreshable>();
+  let busy = false;
+
+  async function run(): Promise<void> {
+    while (waiting.size > 0) {
+      const sent: [Refreshable, NewsTask][] = [];
+      for (const document of waiting) {
+        if (sent.length === maxDocuments) break;
+        waiting.delete(document);
+        const task = document.takeRequest();
+        if (task) sent.push([document, task]);
+      }
+      if (sent.length === 0) break;
+      let answers: News[] = [];
+      let failure: unknown;
+      try {
+        answers = await readNews(
+          db,
+          sent.map(([, task]) => task),
+        );
+      } catch (error) {
+        failure = error;
+      }
+      for (const [index, [document, task]] of sent.entries()) void document.settle(task, answers[index], failure);
+    }
+    busy = false;
+  }
+
+  return {
+    wake(document) {
+      waiting.add(document);
+      if (busy) return;
+      busy = true;
+      // Whatever else is asked for in this turn of the event loop comes along.
+      setImmediate(() => void run());
+    },
+  };
+}

@@ -1,0 +1,168 @@
+import { type CallOptions, EngineLost } from "../../engine/engine.js";
+import { type DocumentThreadApi, type Ends, isNotLoaded } from "../loro/api.js";
+import type { DocumentEngine } from "../loro/engine.js";
+import type { Fields } from "../loro/fields.js";
+import { goesOn, type Typing, typingAfter } from "../loro/format/typing.js";
+import type { StoredDocument } from "./queries.js";
+
+/** How often a call is repeated whose thread was lost through no fault of its own. */
+export const innocentAttempts = 6;
+
+/** Typed updates that are kept back from the thread. */
+const maxTyped = 128;
+
+/** Whether a call failed only because its thread does not hold the document (any more): load it and call again. */
+export function isLost(error: unknown): boolean {
+  return error instanceof EngineLost || isNotLoaded(error);
+}
+
+/** After these it is not known where the writers stand. */
+const changes: ReadonlySet<string> = new Set(["import", "importRun", "patch", "revert"]);
+
+/** What is done with a copy, by method; its first argument, the document's name, is known. */
+type CopyMethod = Exclude<
+  keyof DocumentThreadApi,
+  "load" | "has" | "unpack" | "peers" | "importTyped" | "drop" | "stats"
+>;
+type CopyArgs<Method extends CopyMethod> =
+  Parameters<DocumentThreadApi[Method]> extends [string, ...infer Rest] ? Rest : never;
+
+/**
+ * The copy of one document in an engine thread, and what belongs to it but has not been sent there yet: updates that only go on with
+ * typing are understood here, without waking the thread, and reach it together, ahead of the next call that needs the copy.
+ */
+export interface Content {
+  /** Whether the thread holds the document, as far as is known: it may have been evicted or lost since, then calls say so. */
+  readonly loaded: boolean;
+  /** Rises whenever what was imported and not committed was given up. */
+  readonly generation: number;
+  /** How long the last load took the engine. */
+  readonly loadMs: number;
+  load(stored: StoredDocument): Promise<void>;
+  /** Whether the copy was loaded for other fields than these. */
+  differs(fields: Fields): boolean;
+  /** Calls the engine. Errors: as the method's, and `isLost`. */
+  call<Method extends CopyMethod>(
+    method: Method,
+    args: CopyArgs<Method>,
+    options?: CallOptions,
+  ): Promise<ReturnType<DocumentThreadApi[Method]>>;
+  /**
+   * The engine has taken in this update last, and has `room` for so many bytes more: what goes on with it needs no engine. Undefined:
+   * others, of which that cannot be told.
+   */
+  took(update: Uint8Array | undefined, room: number): void;
+  /** Takes in an update that goes on with typing, while the engine is at no other. Out: where it ends; undefined when it is for the engine. */
+  takeTyped(update: Uint8Array): Ends | undefined;
+  /** Takes over committed updates of others. Whatever goes wrong, the copy is then taken for lost and loaded again later. */
+  follow(updates: readonly Uint8Array[]): Promise<void>;
+  /** The copy is gone or stale. */
+  unload(): void;
+  /** The copy holds what was not committed: it is dropped, and what was imported into it counts no more. */
+  discard(): void;
+  /** Notes what an error says of the copy. */
+  failed(error: unknown): void;
+}
+
+export function createContent(id: string, engine: DocumentEngine): Content {
+  let loaded = false;
+  let generation = 0;
+  let declared = "";
+  let loadMs = 0;
+  let typing: Typing | undefined;
+  let room = 0;
+  /** Taken in here, and not sent to the thread. */
+  let typed: Uint8Array[] = [];
+
+  function unload(): void {
+    loaded = false;
+    typing = undefined;
+    // A copy is loaded again when all that was taken in is committed, or given up.
+    typed = [];
+  }
+
+  function failed(error: unknown): void {
+    const detail = (error as { detail?: { dropped?: unknown; reason?: unknown } } | null)?.detail;
+    if (isLost(error) || detail?.dropped === true) unload();
+  }
+
+  /** Calls of one document are answered in order: what comes behind this finds all of it in the copy, or no copy. */
+  function sendTyped(): void {
+    if (typed.length === 0) return;
+    const sent = typed;
+    const sentWith = generation;
+    typed = [];
+    engine.call(id, "importTyped", [id, sent]).catch(() => {
+      if (sentWith === generation) unload();
+    });
+  }
+
+  const call: Content["call"] = (method, args, options) => {
+    sendTyped();
+    if (changes.has(method)) typing = undefined;
+    const all = [id, ...args] as unknown as Parameters<DocumentThreadApi[typeof method]>;
+    return engine.call(id, method, all, options);
+  };
+
+  return {
+    get loaded() {
+      return loaded;
+    },
+    get generation() {
+      return generation;
+    },
+    get loadMs() {
+      return loadMs;
+    },
+    async load(stored) {
+      unload();
+      const updates = stored.updates.map((update) => update.payload);
+      for (let attempt = 1; ; attempt++) {
+        try {
+          const { schema, snapshot, ended, projectionBytes } = stored;
+          await engine.call(id, "load", [id, schema, snapshot, updates, ended, projectionBytes], {
+            spent: (ms) => {
+              loadMs = ms;
+            },
+          });
+          loaded = true;
+          declared = JSON.stringify(stored.schema.fields);
+          return;
+        } catch (error) {
+          if (!(error instanceof EngineLost) || attempt === innocentAttempts) throw error;
+        }
+      }
+    },
+    differs: (fields) => JSON.stringify(fields) !== declared,
+    call,
+    took(update, left) {
+      typing = loaded && update ? typingAfter(update) : undefined;
+      room = left;
+    },
+    takeTyped(update) {
+      const next = loaded && typing && update.byteLength <= room ? goesOn(typing, update) : undefined;
+      if (!next) return undefined;
+      typing = next;
+      room -= update.byteLength;
+      typed.push(update);
+      if (typed.length >= maxTyped) sendTyped();
+      return { [next.peer]: next.end };
+    },
+    async follow(updates) {
+      if (!loaded || updates.length === 0) return;
+      try {
+        await call("import", [updates]);
+      } catch {
+        unload();
+      }
+    },
+    unload,
+    discard() {
+      generation++;
+      unload();
+      // A loaded copy replaces this one in any case; dropping it now only saves memory, so a failure does not matter.
+      void engine.call(id, "drop", [id]).catch(() => undefined);
+    },
+    failed,
+  };
+}

@@ -1,0 +1,200 @@
+import type { Queryable } from "../../database/types.js";
+import { PerchError } from "../../errors.js";
+import type { DocumentEngine } from "../loro/engine.js";
+import { peersIn } from "../peer-owners.js";
+import { afterWriting, type ServerPeer, type ServerPeers } from "../server-peers.js";
+import type { DocumentNews } from "./catch-up.js";
+import { innocentAttempts, isLost } from "./engine-replica.js";
+import type { Backfills, Exported } from "./export-cache.js";
+import { fromStored } from "./from-stored.js";
+import type { Loader } from "./loader.js";
+import { readDocument, readNews } from "./queries.js";
+import type { DocumentState } from "./state.js";
+import type { HeldDocument, MergeSession } from "./types.js";
+import { isPacked, unpacked } from "./unpack.js";
+
+export interface HoldParts {
+  readonly db: Queryable;
+  readonly engine: DocumentEngine;
+  readonly news: DocumentNews;
+  readonly backfills: Backfills;
+  readonly loader: Loader;
+  readonly peers: ServerPeers;
+}
+
+/** What can be done with a document by whoever has it for himself. */
+export interface Hold extends HeldDocument {
+  /** Calls the engine, with the copy loaded; a copy that was lost is loaded again. */
+  withCopy<T>(use: () => Promise<T>): Promise<T>;
+  /**
+   * The same as `exportFrom` gives, as far as it is at hand; undefined when it is not. Needs no section while no append is under way: see
+   * document.ts.
+   */
+  atHand(version: Uint8Array): Exported | undefined;
+  /** Reads what others appended, and gives it to the readers. */
+  catchUp(): Promise<void>;
+  /** What a reader at a version (encoded) lacks of the present state. Errors: PE422 for a version that does not decode. */
+  exportFrom(version: Uint8Array): Promise<Exported>;
+}
+
+export function createHold(state: DocumentState, parts: HoldParts): Hold {
+  const { db, engine, news, backfills, loader } = parts;
+  const { id, key, content } = state;
+  /** Those of the merge under way. */
+  let peers: readonly ServerPeer[] = [];
+
+  async function retrying<T>(load: () => Promise<void>, use: () => Promise<T>): Promise<T> {
+    for (let attempt = 1; ; attempt++) {
+      if (!content.loaded) await load();
+      try {
+        return await use();
+      } catch (error) {
+        content.failed(error);
+        if (!isLost(error) || attempt === innocentAttempts) throw error;
+      }
+    }
+  }
+
+  async function withCopy<T>(use: () => Promise<T>): Promise<T> {
+    if (state.behind) await loader.load();
+    return retrying(loader.load, use);
+  }
+
+  const at = () => ({ id, position: state.at.seq, life: state.life });
+
+  /** The same state is the same for everybody who knows nothing: kept for the others who come. */
+  function keeping(version: Uint8Array, exported: Exported | undefined): Exported | undefined {
+    if (exported && knowsNothing(version)) backfills.put(at(), exported);
+    return exported;
+  }
+
+  function atHand(version: Uint8Array): Exported | undefined {
+    if (state.behind) return undefined;
+    const kept = knowsNothing(version) ? backfills.get(at()) : undefined;
+    if (kept) return kept;
+    const stored = loader.unused();
+    return stored && keeping(version, fromStored(stored, version));
+  }
+
+  /** A document that has to be read anyway is given as it was read, if possible; else by the engine. */
+  async function exportFrom(version: Uint8Array): Promise<Exported> {
+    for (let attempt = 1; ; attempt++) {
+      const exported = atHand(version);
+      if (exported) return exported;
+      if (state.behind || !content.loaded) {
+        const stored = loader.unused() ?? (await loader.read());
+        const asRead = keeping(version, fromStored(stored, version));
+        if (asRead) return asRead;
+        await loader.load();
+      }
+      try {
+        const made = await content.call("exportFrom", [version]);
+        keeping(version, made);
+        return made;
+      } catch (error) {
+        content.failed(error);
+        if (!isLost(error) || attempt === innocentAttempts) throw error;
+      }
+    }
+  }
+
+  /** Brings the copy to what the transaction sees: what others committed meanwhile. */
+  async function follow(tx: Queryable, loadWithin: () => Promise<void>): Promise<void> {
+    if (!content.loaded || state.behind) return loadWithin();
+    const [latest] = await readNews(tx, [{ key, after: state.at }]);
+    if (!latest?.leadsOn) return loadWithin();
+    await content.follow(latest.updates.map((update) => update.payload));
+  }
+
+  async function catchUp(own: boolean): Promise<void> {
+    const before = state.at.seq;
+    const heard = state.rings.begin();
+    try {
+      const [latest] = await readNews(db, [{ key, after: state.at }]);
+      if (latest) await news.take(latest);
+    } catch (error) {
+      state.rings.failed(heard);
+      throw error;
+    }
+    state.rings.end(heard, state.at.seq);
+    if (state.at.seq > before) state.moved(own);
+  }
+
+  async function redeclared(tx: Queryable): Promise<boolean> {
+    return content.differs((await readDocument(tx, key, state.at)).schema.fields);
+  }
+
+  return {
+    withCopy,
+    atHand,
+    exportFrom,
+    catchUp: () => catchUp(false),
+    get position() {
+      return state.at.seq;
+    },
+    load: () => withCopy(() => Promise.resolve()),
+    async projectAt(version) {
+      const { data } = await withCopy(() => content.call("projectAt", [version]));
+      return data;
+    },
+    async merge(tx, work) {
+      /** What was merged and is not in the tail yet: a copy that is loaded anew needs it again. */
+      const merged: Uint8Array[] = [];
+      const within = async () => {
+        loader.spare();
+        await content.load(await readDocument(tx, key));
+        await content.follow(merged);
+      };
+      await follow(tx, within);
+      peers = parts.peers.take(id);
+      /** What is refused may have been written for fields that were declared after the copy was loaded. */
+      const trying = async <T>(use: () => Promise<T>): Promise<T> => {
+        try {
+          return await retrying(within, use);
+        } catch (error) {
+          if (!(error instanceof PerchError) || !(await redeclared(tx))) throw error;
+          content.unload();
+          return retrying(within, use);
+        }
+      };
+      const session: MergeSession = {
+        async importUpdate(update, ownersOf) {
+          const [plain = update] = isPacked([update]) ? await unpacked(engine, id, [update]) : [update];
+          const owned = await ownersOf(await peersIn(engine, [plain]));
+          const result = await trying(() => content.call("import", [[plain], owned]));
+          if (!result.changed) return { update: null, ends: null };
+          const [stored = plain] = result.updates ?? [];
+          merged.push(stored);
+          return { update: stored, ends: result.ends };
+        },
+        async applyPatch(patch, base) {
+          const { update, ends } = await trying(() => content.call("patch", [patch, base, { peers }]));
+          peers = afterWriting(peers, ends);
+          if (!update) return { update: null, ends: null };
+          merged.push(update);
+          return { update, ends };
+        },
+      };
+      return work(session);
+    },
+    async merged(committed) {
+      const used = peers;
+      peers = [];
+      if (!committed) {
+        content.discard();
+        return;
+      }
+      parts.peers.give(id, used);
+      await catchUp(true).catch((error: unknown) => {
+        // It is committed all the same; readers get it by the next refresh.
+        content.unload();
+        throw error;
+      });
+    },
+  };
+}
+
+/** An empty version vector. */
+function knowsNothing(version: Uint8Array): boolean {
+  return version.byteLength === 1 && version[0] === 0;
+}

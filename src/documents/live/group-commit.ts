@@ -1,0 +1,187 @@
+import type { Queryable } from "../../database/types.js";
+import { failureOf } from "./failures.js";
+import { createDoorbell } from "./notify-batcher.js";
+import { type AppendEntry, type Appended, appendEntries, type EntryResult } from "./queries.js";
+import type { Append } from "./state.js";
+
+/** What one document puts into a transaction. */
+export interface Batch {
+  readonly entry: AppendEntry;
+  readonly appends: readonly Append[];
+  readonly bytes: number;
+  /** Rings and requests for a refresh that this batch answers. */
+  readonly rings: readonly number[];
+  readonly asking: (() => void)[];
+}
+
+/** A document with appends that wait for a transaction. Of each batch taken, exactly one of the other three is called. */
+export interface Appendable {
+  /** Out: undefined when there is nothing to send now. */
+  takeBatch(): Batch | undefined;
+  stored(batch: Batch, result: EntryResult): Promise<void>;
+  /** Nothing of it was stored, or nobody knows. */
+  failed(batch: Batch, error: unknown): void;
+  /** Nothing of it was stored; it will be taken again. */
+  giveBack(batch: Batch): void;
+}
+
+export interface AppenderOptions {
+  /** How long a shared transaction waits for the lock of a document before its documents go on each by itself. Default 100. */
+  patienceMs?: number;
+  /** How long a document's own transaction waits for its lock at a time. Default 2,000. */
+  ownPatienceMs?: number;
+  /** How long an append is tried in all while others hold the lock of its document. Default 30,000. */
+  giveUpMs?: number;
+}
+
+export interface Appender {
+  /** The document has something to append. */
+  wake(document: Appendable): void;
+  /** Rings for what was appended without a ring. */
+  close(): Promise<void>;
+}
+
+/** Documents with a transaction of their own at a time. */
+const ownLanes = 3;
+/** One transaction, over all documents. */
+const maxUpdates = 2_000;
+const maxBytes = 8 * 2 ** 20;
+
+/**
+ * Group commit: while one transaction is under way, everything else collects and then goes as one statement over all documents. The
+ * statement locks its documents in the order of their keys, so that the transactions of several nodes cannot deadlock.
+ *
+ * Nobody pays for his neighbour: when the shared transaction fails as a whole (one document's row is locked by somebody's long
+ * transaction, say, or the database chokes on one update, or on a ring: its queue of notifications can be full), each of its documents
+ * goes on in a transaction of its own, which rings for nobody, beside the shared one, until that succeeds. A failure of such a transaction is the document's own.
+ */
+export function createAppender(db: Queryable, options: AppenderOptions = {}): Appender {
+  const patienceMs = options.patienceMs ?? 100;
+  const ownPatienceMs = options.ownPatienceMs ?? 2_000;
+  const giveUpMs = options.giveUpMs ?? 30_000;
+  const doorbell = createDoorbell(db);
+  const shared = new Set<Appendable>();
+  const own = new Set<Appendable>();
+  /** Documents that go by themselves, and since when. */
+  const apart = new Map<Appendable, number>();
+  let sharedBusy = false;
+  let ownBusy = 0;
+  let scheduled = false;
+
+  function wake(document: Appendable): void {
+    (apart.has(document) ? own : shared).add(document);
+    if (!sharedBusy || own.size > 0) nextSoon();
+  }
+
+  /** Not at once: what has arrived already, and stands behind this in the event loop, comes along. */
+  function nextSoon(): void {
+    if (scheduled) return;
+    scheduled = true;
+    setImmediate(() => {
+      scheduled = false;
+      next();
+    });
+  }
+
+  function next(): void {
+    if (!sharedBusy && shared.size > 0) void sendShared();
+    while (ownBusy < ownLanes && own.size > 0) {
+      const [document] = own;
+      if (!document) break;
+      own.delete(document);
+      const batch = document.takeBatch();
+      if (batch) void sendOwn(document, batch);
+    }
+  }
+
+  /** In one transaction. In: what it rings for besides; false: it has others ring for itself. Errors: as `appendEntries`. */
+  async function append(
+    entries: readonly AppendEntry[],
+    lockTimeoutMs: number,
+    ring: readonly Appended[] | false,
+  ): Promise<EntryResult[]> {
+    try {
+      const results = await appendEntries(db, entries, lockTimeoutMs, ring);
+      if (ring) doorbell.carried(true);
+      else doorbell.owe(entries.flatMap((entry, index) => appendedBy(entry, results[index])));
+      return results;
+    } catch (error) {
+      if (ring) doorbell.carried(false);
+      // A ring for nothing does no harm.
+      if (failureOf(error) === "unknown") doorbell.owe(entries.map(mayHaveAppended));
+      throw error;
+    }
+  }
+
+  async function sendShared(): Promise<void> {
+    const sent: [Appendable, Batch][] = [];
+    let updates = 0;
+    let bytes = 0;
+    for (const document of shared) {
+      if (updates >= maxUpdates || bytes >= maxBytes) break;
+      shared.delete(document);
+      const batch = document.takeBatch();
+      if (!batch) continue;
+      sent.push([document, batch]);
+      updates += batch.entry.updates.length;
+      bytes += batch.bytes;
+    }
+    if (sent.length === 0) return;
+    sharedBusy = true;
+    let results: EntryResult[] | undefined;
+    let failure: unknown;
+    const ring = doorbell.carry();
+    try {
+      const entries = sent.map(([, batch]) => batch.entry);
+      results = await append(entries, patienceMs, ring);
+    } catch (error) {
+      failure = error;
+    }
+    sharedBusy = false;
+    nextSoon();
+    const kind = results ? undefined : failureOf(failure);
+    for (const [index, [document, batch]] of sent.entries()) {
+      const result = results?.[index];
+      if (result) void document.stored(batch, result);
+      else if (kind === "contended" || (kind === "undone" && (sent.length > 1 || ring))) {
+        apart.set(document, Date.now());
+        document.giveBack(batch);
+      } else document.failed(batch, failure);
+    }
+  }
+
+  async function sendOwn(document: Appendable, batch: Batch): Promise<void> {
+    ownBusy++;
+    try {
+      // It may wait long, and should fail for nothing but itself.
+      const [result] = await append([batch.entry], ownPatienceMs, false);
+      if (!result) throw new Error("perch.append_updates gave no result");
+      apart.delete(document);
+      void document.stored(batch, result);
+    } catch (error) {
+      const since = apart.get(document) ?? 0;
+      if (failureOf(error) === "contended" && Date.now() - since < giveUpMs) {
+        document.giveBack(batch);
+      } else {
+        apart.delete(document);
+        document.failed(batch, error);
+      }
+    } finally {
+      ownBusy--;
+      next();
+    }
+  }
+
+  return { wake, close: () => doorbell.close() };
+}
+
+/** The position an entry took its document to. */
+function appendedBy({ key }: AppendEntry, result: EntryResult | undefined): Appended[] {
+  const seqs = (result?.results ?? []).flatMap((one) => ("seq" in one ? [one.seq] : []));
+  return seqs.slice(-1).map((seq) => ({ key, seq }));
+}
+
+const mayHaveAppended = ({ key, after, updates }: AppendEntry): Appended => ({
+  key,
+  seq: after.seq + updates.length,
+});

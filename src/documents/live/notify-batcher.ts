@@ -1,0 +1,125 @@
+import type { Queryable } from "../../database/types.js";
+import { documentId } from "../key.js";
+import { type Appended, ringAppends } from "./queries.js";
+
+/** Rings for the appends of this process: at once while it is quiet, and for many together while it is busy. */
+export interface Doorbell {
+  /**
+   * A transaction of appends sets out. Out: what it is to ring for besides its own, and then `carried` is called when it has ended; false:
+   * it is not to ring, and then `owe` what it appended.
+   */
+  carry(): readonly Appended[] | false;
+  /** In: whether it is known to have been committed. */
+  carried(rang: boolean): void;
+  /** These were, or may have been, committed without a ring. */
+  owe(appended: readonly Appended[]): void;
+  /** Rings for what is owed, if the database takes it. */
+  close(): Promise<void>;
+}
+
+/** Between two rings: how late one may come while appends follow each other. */
+const everyMs = 25;
+/** For so much longer the next append is waited for, to carry the ring. */
+const patienceMs = 5;
+/** After a ring that failed. */
+const againMs = 1_000;
+
+/**
+ * A commit that rings takes a lock of the whole cluster until it is on disk, wakes every process that listens, and has each of them
+ * read it; and who types is told of by the next ring as well as by each. So the first append in a while rings, in its own transaction,
+ * and what follows within the next moment is rung for by the first append after that moment; or, where none comes, by a statement for it.
+ *
+ * No wake-up is lost by that, only late: what is owed is kept here until the transaction that rings for it has committed, which is after
+ * the appends, so whoever reads then finds them. Should this process be killed before, or the database be away, other processes look
+ * by their poll, as for any ring that is lost.
+ */
+export function createDoorbell(db: Queryable): Doorbell {
+  let owed = new Map<string, Appended>();
+  let rangAt = Number.NEGATIVE_INFINITY;
+  let timer: NodeJS.Timeout | undefined;
+  let ringing: Promise<void> | undefined;
+  /** What a transaction of appends is ringing for. */
+  let carrying: readonly Appended[] | undefined;
+  /** Appends go without rings until then: what failed the one that carried some may have been these. */
+  let carryFrom = Number.NEGATIVE_INFINITY;
+
+  function arm(delayMs: number): void {
+    timer ??= setTimeout(() => void ring(), delayMs);
+    // A process that ends rings as it closes.
+    timer.unref();
+  }
+
+  function disarm(): void {
+    clearTimeout(timer);
+    timer = undefined;
+  }
+
+  function take(): Appended[] {
+    disarm();
+    const taken = [...owed.values()];
+    owed = new Map();
+    return taken;
+  }
+
+  function keep(appended: Appended): void {
+    const id = documentId(appended.key);
+    if ((owed.get(id)?.seq ?? 0) < appended.seq) owed.set(id, appended);
+  }
+
+  function armForOwed(): void {
+    if (owed.size === 0 || ringing || carrying) return;
+    arm(Math.max(1, rangAt + everyMs + patienceMs - performance.now()));
+  }
+
+  function owe(appended: readonly Appended[]): void {
+    for (const one of appended) keep(one);
+    armForOwed();
+  }
+
+  function ring(): Promise<void> {
+    disarm();
+    ringing ??= send().finally(() => {
+      ringing = undefined;
+      armForOwed();
+    });
+    return ringing;
+  }
+
+  async function send(): Promise<void> {
+    const sent = take();
+    if (sent.length === 0) return;
+    try {
+      await ringAppends(db, sent);
+      rangAt = performance.now();
+    } catch {
+      // The appends met, or will meet, the same fault, which is reported there.
+      for (const one of sent) keep(one);
+      arm(againMs);
+    }
+  }
+
+  return {
+    carry() {
+      const now = performance.now();
+      if (ringing || carrying || now < carryFrom || now - rangAt < everyMs) return false;
+      carrying = take();
+      return carrying;
+    },
+    carried(rang) {
+      const now = performance.now();
+      if (rang) rangAt = now;
+      else {
+        carryFrom = now + againMs;
+        for (const one of carrying ?? []) keep(one);
+      }
+      carrying = undefined;
+      armForOwed();
+    },
+    owe,
+    async close() {
+      await ringing;
+      await send();
+      disarm();
+    },
+  };
+}

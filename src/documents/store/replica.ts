@@ -1,0 +1,204 @@
+import type { Transaction } from "../../database/types.js";
+import { PerchError } from "../../errors.js";
+import type { DocumentKey } from "../key.js";
+import { holding, isBroken, setTailAside } from "../live/broken-tail.js";
+import { innocentAttempts, isLost } from "../live/engine-replica.js";
+import {
+  type News,
+  type Position,
+  readDocument,
+  readNews,
+  type StoredDocument,
+  type StoredUpdate,
+} from "../live/queries.js";
+import type { DocumentEngine } from "../loro/engine.js";
+import type { DocumentSchema } from "../loro/fields.js";
+import type { Shown } from "./cached-projection.js";
+import type { Visit } from "./open-for-write.js";
+import { asWorker } from "./worker-role.js";
+
+/*
+ * The store's copy of a document in an engine thread, while callers' transactions come and go, some of them to be rolled back.
+ *
+ * Nothing tells the store how a transaction ends, so it never assumes one did. Of the updates in the copy it keeps those apart that
+ * may be uncommitted: `unsure`, the ones last seen by the transaction that may have written them. Before every use the copy is
+ * compared with what the transaction at hand sees behind `sure`: the unsure updates must be there, with their revisions at their
+ * positions, followed by what is new. What is there although another transaction wrote it is committed, hence sure; if anything
+ * is missing or different (rolled back, or not committed yet by somebody else), the copy is thrown away and loaded as this
+ * transaction sees it. So a copy never shows a transaction what that transaction does not see in the database itself, and notices
+ * what other processes wrote.
+ *
+ * Uses of one copy take turns. Inside a turn nothing waits for a lock that another transaction may hold while it waits for the turn:
+ * writers lock the document's row before, and store what they made of it afterwards. Meanwhile the copy is ahead of the database:
+ * whoever has a turn then loads it anew.
+ */
+
+interface Unsure extends StoredUpdate {
+  readonly transaction: string;
+}
+
+export interface View {
+  readonly schema: DocumentSchema;
+  readonly at: Position;
+  /** The JSON at this position, if it was made before. */
+  readonly shown: Shown | undefined;
+}
+
+/** What a copy is ahead of the database with. */
+export interface Ahead {
+  readonly view: View;
+}
+
+export interface DocumentCopy {
+  /** The position up to which the copy holds what is committed; undefined when it holds nothing. */
+  readonly known: Position | undefined;
+  /** The bytes of the JSON it keeps. */
+  readonly shownBytes: number;
+  /** Takes a turn: brings the copy to what `tx` sees, then runs `work`. */
+  use<T>(tx: Transaction, visit: Visit, work: (view: View) => Promise<T>): Promise<T>;
+  /** Inside a turn: the JSON at the position of its view. At any time: undefined, to keep none. */
+  show(shown: Shown | undefined): void;
+  /** Inside a turn, its last act: the copy contains an update that is yet to be stored. */
+  runAhead(): Ahead;
+  /** After the turn: the transaction stored that update. `shown`: the JSON it leads to. */
+  stored(ahead: Ahead, update: StoredUpdate, visit: Visit, shown: Shown | undefined): void;
+  /** Forgets the copy; the next use loads it. */
+  forget(): void;
+}
+
+export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine): DocumentCopy {
+  let view: View | undefined;
+  let declared = "";
+  let sure: Position = { seq: 0, revision: 0 };
+  let unsure: Unsure[] = [];
+  let ahead: Ahead | undefined;
+  let turn: Promise<unknown> = Promise.resolve();
+
+  async function load(tx: Transaction, visit: Visit): Promise<View> {
+    forget();
+    const found = visit.found();
+    const read = found?.after === null ? found.stored : await asWorker(tx, () => readDocument(tx, key));
+    const stored = await loadHolding(tx, visit, read);
+    unsure = visit.wrote ? stored.updates.map((update) => ({ ...update, transaction: visit.transaction })) : [];
+    const at = { seq: stored.headSeq, revision: stored.headRevision };
+    sure = visit.wrote ? beforeTail(stored) : at;
+    declared = visit.declared;
+    view = { schema: stored.schema, at, shown: undefined };
+    return view;
+  }
+
+  /** Loads what is stored, up to the last position that holds; for a writer, the tail is mended first. */
+  async function loadHolding(tx: Transaction, visit: Visit, stored: StoredDocument): Promise<StoredDocument> {
+    const loading = ({ schema, snapshot, updates, ended }: StoredDocument) =>
+      engine.call(id, "load", [id, schema, snapshot, updates.map(({ payload }) => payload), ended]);
+    try {
+      await loading(stored);
+      return stored;
+    } catch (error) {
+      if (!isBroken(error)) throw error;
+      const holds = await holding(stored, loading);
+      const first = stored.updates[holds.updates.length];
+      if (visit.toWrite && first) await asWorker(tx, () => setTailAside(tx, key, holds.headSeq, first));
+      return holds;
+    }
+  }
+
+  /** What the transaction sees behind `sure`; undefined when it does not lead on from there. */
+  async function lookBehind(tx: Transaction, visit: Visit): Promise<Pick<News, "head" | "updates"> | undefined> {
+    const found = visit.found();
+    if (found?.after === null) return undefined;
+    // Others may have had a turn since.
+    if (found && [found.after, ...found.updates].some((one) => isSame(sure, one)))
+      return { head: found.head, updates: found.updates.filter(({ seq }) => seq > sure.seq) };
+    const [news] = await asWorker(tx, () => readNews(tx, [{ key, after: sure }]));
+    return news?.leadsOn ? news : undefined;
+  }
+
+  async function sync(tx: Transaction, visit: Visit): Promise<View> {
+    if (!view || declared !== visit.declared) return load(tx, visit);
+    const news = await lookBehind(tx, visit);
+    const known = news !== undefined && unsure.every((own, index) => isSame(own, news.updates[index]));
+    if (!known || news.head.seq < view.at.seq) return load(tx, visit);
+    const added = news.updates.slice(unsure.length);
+    if (added.length > 0 && !(await takesIn(added))) return load(tx, visit);
+    if (visit.wrote) {
+      const own = unsure.findIndex((update) => update.transaction === visit.transaction);
+      const settled = own === -1 ? unsure.length : own;
+      sure = unsure[settled - 1] ?? sure;
+      unsure = [...unsure.slice(settled), ...added.map((update) => ({ ...update, transaction: visit.transaction }))];
+    } else {
+      sure = news.head;
+      unsure = [];
+    }
+    view = { schema: view.schema, at: news.head, shown: added.length > 0 ? undefined : view.shown };
+    return view;
+  }
+
+  /** Out: false for what was stored under limits that have changed since: then only loading takes it. */
+  async function takesIn(updates: readonly StoredUpdate[]): Promise<boolean> {
+    try {
+      await engine.call(id, "import", [id, updates.map((update) => update.payload)]);
+      return true;
+    } catch (error) {
+      if (error instanceof PerchError) return false;
+      throw error;
+    }
+  }
+
+  async function attempt<T>(tx: Transaction, visit: Visit, work: (view: View) => Promise<T>): Promise<T> {
+    for (let tries = 1; ; tries++) {
+      try {
+        return await work(await sync(tx, visit));
+      } catch (error) {
+        // Half a patch may be in it, or one whose update was not stored.
+        forget();
+        if (!isLost(error) || tries === innocentAttempts) throw error;
+      }
+    }
+  }
+
+  function forget(): void {
+    view = undefined;
+    unsure = [];
+    ahead = undefined;
+  }
+
+  return {
+    get known() {
+      return view && sure;
+    },
+    get shownBytes() {
+      return view?.shown?.bytes ?? 0;
+    },
+    use(tx, visit, work) {
+      const result = turn.then(() => attempt(tx, visit, work));
+      turn = result.catch(() => undefined);
+      return result;
+    },
+    show(shown) {
+      if (view) view = { ...view, shown };
+    },
+    runAhead() {
+      if (!view) throw new Error("a copy that is not loaded cannot be ahead");
+      ahead = { view };
+      view = undefined;
+      return ahead;
+    },
+    stored(made, update, visit, shown) {
+      // Somebody else had a turn since, and loaded what the database had then.
+      if (ahead !== made) return;
+      ahead = undefined;
+      unsure.push({ ...update, transaction: visit.transaction });
+      view = { schema: made.view.schema, at: { seq: update.seq, revision: update.revision }, shown };
+    },
+    forget,
+  };
+}
+
+function isSame(own: Position, theirs: Position | undefined): boolean {
+  return own.seq === theirs?.seq && own.revision === theirs.revision;
+}
+
+function beforeTail({ snapshot, snapshotSeq, snapshotRevision, lifeSeq }: StoredDocument): Position {
+  return snapshot === null ? { seq: lifeSeq, revision: 0 } : { seq: snapshotSeq, revision: snapshotRevision };
+}

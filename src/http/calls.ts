@@ -1,0 +1,147 @@
+import { z } from "zod";
+import { meaningOf } from "../database/errors.js";
+import type { Transaction } from "../database/types.js";
+import type { Identity } from "../identity/tokens.js";
+import { isSuspicious, pushReadable, refuseUnreadable } from "./json-input.js";
+import type { OnBehalf } from "./on-behalf.js";
+import { maxPageSize, parsedBody } from "./shapes.js";
+import type { Withheld } from "./withheld.js";
+
+/** The body is the argument $1, as text: what JavaScript would round, the database reads exactly. */
+const text = (name: string) => `$1::jsonb ->> '${name}'`;
+const json = (name: string) => `$1::jsonb -> '${name}'`;
+const integer = (name: string) => `($1::jsonb ->> '${name}')::int`;
+const texts = (name: string) => `array(select jsonb_array_elements_text($1::jsonb -> '${name}'))`;
+
+const cursor = z.record(z.string(), z.unknown()).nullish();
+const tables = z.array(z.string()).nullish();
+const schemaVersions = z.record(z.string(), z.unknown()).nullish();
+const pageSize = z.int().min(1).max(maxPageSize).nullish();
+
+/**
+ * The SQL functions that are reached by HTTP: the shape of the body, how each argument is read from it, and which of them have no
+ * default in SQL, so that they are passed even when they are null; and which may be long.
+ */
+export const calls = {
+  push: {
+    sql: "perch.push",
+    body: z.strictObject({
+      app_id: z.string(),
+      changes: z.array(z.unknown()),
+      client_id: z.string().nullish(),
+    }),
+    arguments: { app_id: text, changes: json, client_id: text },
+    passed: ["client_id"],
+    large: ["changes"],
+  },
+  pull: {
+    sql: "perch.pull_text",
+    body: z.strictObject({
+      app_id: z.string(),
+      cursor,
+      page_size: pageSize,
+      tables,
+      exclude_client_id: z.string().nullish(),
+      schema_versions: schemaVersions,
+    }),
+    arguments: {
+      app_id: text,
+      cursor: json,
+      page_size: integer,
+      tables: texts,
+      exclude_client_id: text,
+      schema_versions: json,
+    },
+    passed: [],
+    large: ["cursor"],
+  },
+  snapshot: {
+    sql: "perch.snapshot_text",
+    body: z.strictObject({
+      app_id: z.string(),
+      space_id: z.string().nullish(),
+      after: z.string().nullish(),
+      page_size: pageSize,
+      cursor,
+      tables,
+      schema_versions: schemaVersions,
+    }),
+    arguments: {
+      app_id: text,
+      space_id: text,
+      after: text,
+      page_size: integer,
+      cursor: json,
+      tables: texts,
+      schema_versions: json,
+    },
+    passed: [],
+    large: ["cursor"],
+  },
+} as const;
+
+export type CallName = keyof typeof calls;
+
+export function isCallName(name: string): name is CallName {
+  return Object.hasOwn(calls, name);
+}
+
+/**
+ * Calls a SQL function on a user's behalf, in one transaction, which is run again where Postgres undid it for the sake of another.
+ * In: the body of the request: the function's arguments by name, as JSON; an absent or null one takes its default. Out: what the
+ * function returned, as JSON text. Errors: PE422 when the body is of another shape; what the function raises.
+ */
+export async function call(
+  onBehalf: OnBehalf,
+  name: CallName,
+  body: string,
+  identity: Identity,
+  withheld: Withheld,
+): Promise<string> {
+  const { sql, body: shape, arguments: readers, passed, large } = calls[name];
+  const given = await parsedBody(shape as z.ZodType<Record<string, unknown>>, body, large);
+  const isPassed = (argument: string) =>
+    (given[argument] ?? null) !== null || (passed as readonly string[]).includes(argument);
+  const named = Object.entries(readers)
+    .filter(([argument]) => isPassed(argument))
+    .map(([argument, read]) => `${argument} => ${read(argument)}`);
+  const ask = (text: string) => {
+    const run = async (tx: Transaction) => {
+      const [row] = await tx.query<{ result: string }>(`select ${sql}(${named.join(", ")})::text as result`, [text]);
+      return row?.result ?? "null";
+    };
+    return name === "push" ? onBehalf.write(identity, spacesOf(given.changes), run) : onBehalf.read(identity, run);
+  };
+  const askReadable = () => {
+    const { app_id, client_id = null } = given;
+    const rest = JSON.stringify({ app_id, client_id }).slice(0, -1);
+    return pushReadable(onBehalf, identity, body, (changes) => ask(`${rest},"changes":${changes}}`));
+  };
+  if (await isSuspicious(body)) {
+    if (name === "push") return askReadable();
+    await refuseUnreadable(onBehalf, identity, body);
+  }
+  try {
+    const answer = await ask(body);
+    withheld.answered(answer, given.app_id);
+    return answer;
+  } catch (error) {
+    if (meaningOf(error) !== "input") throw error;
+    if (name === "push") return askReadable();
+    await refuseUnreadable(onBehalf, identity, body);
+    throw error;
+  }
+}
+
+/** Where changes go, as far as they were read and say so; null: the personal space. */
+function spacesOf(changes: unknown): Set<string | null> {
+  const list = Array.isArray(changes) ? changes : [];
+  return new Set(
+    list.map((change: unknown) => {
+      const { space_id: spaceId } = (typeof change === "object" && change !== null ? change : {}) as {
+        space_id?: unknown;
+      };
+      return typeof spaceId === "string" ? spaceId : null;
+    }),
+  );
+}

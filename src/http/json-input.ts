@@ -1,0 +1,157 @@
+import { PerchError } from "../errors.js";
+import type { Identity } from "../identity/tokens.js";
+import { jsonDepth, jsonMembers } from "../lib/json-outline.js";
+import type { OnBehalf } from "./on-behalf.js";
+
+/** A number that is a few characters as it is sent, and many as it is stored: exponents of three digits and more. */
+const shortAndLarge = /\d[eE]\+?0*[1-9]\d\d/;
+/** Over what perch.check_numbers takes; what is below, that judges. */
+const farTooLarge = /\d[eE][+-]?0*[1-9]\d{3}/;
+const strings = /"(?:[^"\\]+|\\.)*"/g;
+/** To look for an id in a change, and for what is wrong in a body. */
+const maxMembers = 1_000;
+const maxIdLength = 2_000;
+/** To find those at fault among the changes of a push. */
+const maxChanges = 20_000;
+/** What is parsed to tell half a character from what is no JSON at all. */
+const maxParsed = 64 * 1024;
+
+const reasons: Readonly<Record<string, string>> = {
+  "22P05": "the character NUL (\\u0000), which cannot be stored",
+  "22P02": "half a character (a surrogate without the other of its pair)",
+  "22003": "a number that programs do not exchange (up to 1.8e308, of at most 1,000 digits)",
+  "54001": "values that are nested too deeply",
+};
+const otherReason = "what the database cannot read";
+
+/** Far more than perch takes anywhere, and far less than ends the stack of Postgres, or of the embedded one, which does not outlive it. */
+const maxDepth = 1_000;
+
+/** Whether a body had better be looked at part by part before the database reads it. */
+export async function isSuspicious(body: string): Promise<boolean> {
+  return shortAndLarge.test(body) || (await isTooDeep(body));
+}
+
+const isTooDeep = async (text: string) => text.length > maxDepth && (await jsonDepth(text)) > maxDepth;
+const isFarTooLarge = (text: string) => farTooLarge.test(text) && farTooLarge.test(text.replaceAll(strings, ""));
+
+/** The SQLSTATE that reading each text as JSON fails with; null for what the database reads. */
+async function stateOfEach(
+  onBehalf: OnBehalf,
+  identity: Identity,
+  texts: readonly string[],
+): Promise<(string | null)[]> {
+  const states: (string | null)[] = [];
+  for (const text of texts) states.push(isFarTooLarge(text) ? "22003" : (await isTooDeep(text)) ? "54001" : null);
+  const unknown = texts.filter((_, nth) => states[nth] === null);
+  const rows = await onBehalf.read(identity, (tx) =>
+    tx.query<{ state: string | null }>(
+      "select perch.json_error(t.value) as state from unnest($1::text[]) with ordinality t (value, nth) order by t.nth",
+      [unknown],
+    ),
+  );
+  let nth = 0;
+  return states.map((state) => state ?? rows[nth++]?.state ?? null);
+}
+
+function reasonOf(state: string, text: string): string {
+  if (state === "22P02" && text.length <= maxParsed) {
+    try {
+      JSON.parse(text);
+    } catch {
+      throw new PerchError("PE422", "the body is not JSON");
+    }
+  }
+  return reasons[state] ?? otherReason;
+}
+
+/** The members of JSON text: of those with one name the last counts, as for the database. Undefined when it is no object or array. */
+async function textsOf(json: string, max = maxMembers): Promise<Map<string, string> | undefined> {
+  const members = await jsonMembers(json, max);
+  return members && new Map(members.map(({ name, start, end }, nth) => [name ?? `${nth}`, json.slice(start, end)]));
+}
+
+/**
+ * Looks for what in a body the database cannot read. Throws PE422 naming the argument, and in an object its member; nothing where the
+ * database reads all of it.
+ */
+export async function refuseUnreadable(onBehalf: OnBehalf, identity: Identity, body: string): Promise<void> {
+  const path: string[] = [];
+  let state: string | undefined;
+  for (let text: string | undefined = body; text !== undefined && path.length < 2; ) {
+    const members = await textsOf(text);
+    if (members === undefined) break;
+    const names = [...members.keys()];
+    const states = await stateOfEach(onBehalf, identity, [...members.values()]);
+    const at = states.findIndex((each) => each !== null);
+    const name = names[at];
+    if (name === undefined) break;
+    path.push(name.slice(0, 100));
+    text = members.get(name);
+    state = states[at] ?? undefined;
+    if (state !== undefined && text !== undefined) reasonOf(state, text);
+  }
+  if (state === undefined) return;
+  const [argument, field] = path;
+  throw new PerchError("PE422", `${path.join(".")} holds ${reasons[state] ?? otherReason}`, {
+    argument,
+    ...(field !== undefined && { field }),
+    reason: state,
+  });
+}
+
+/** A string among the members of a change; null when there is none. */
+function idIn(members: ReadonlyMap<string, string> | undefined, name: string): string | null {
+  const text = members?.get(name) ?? "null";
+  if (text.length > maxIdLength) return null;
+  const value: unknown = JSON.parse(text);
+  return typeof value === "string" ? value : null;
+}
+
+async function rejected(text: string, state: string, identity: Identity): Promise<string> {
+  const reason = reasonOf(state, text);
+  const members = text.startsWith("{") ? await textsOf(text) : undefined;
+  return JSON.stringify({
+    op_id: idIn(members, "op_id"),
+    status: "rejected",
+    space_id: idIn(members, "space_id") ?? `~${identity.userId}`,
+    seq: null,
+    error: {
+      code: "PE422",
+      message: `invalid: the change holds ${reason}`,
+      detail: { argument: "change", reason: state },
+    },
+  });
+}
+
+/**
+ * A push some of whose changes the database cannot read: each of these is rejected alone, the others are pushed. Values stay text, since
+ * JavaScript would round them.
+ * In: the JSON text of the body, and what pushes changes (a JSON array) and answers as perch.push. Out: JSON text of the same answer.
+ */
+export async function pushReadable(
+  onBehalf: OnBehalf,
+  identity: Identity,
+  body: string,
+  push: (changes: string) => Promise<string>,
+): Promise<string> {
+  const all = await textsOf((await textsOf(body))?.get("changes") ?? "", maxChanges);
+  if (all === undefined) {
+    throw new PerchError(
+      "PE422",
+      `changes has what the database cannot read, and is no array of at most ${maxChanges}`,
+    );
+  }
+  const changes = [...all.values()];
+  const states = await stateOfEach(onBehalf, identity, changes);
+  const pushed = await push(`[${changes.filter((_, nth) => states[nth] === null).join(",")}]`);
+  const answers = await textsOf((await textsOf(pushed))?.get("results") ?? "", maxChanges);
+  const taken = [...(answers?.values() ?? [])];
+  const results: (string | undefined)[] = [];
+  let nth = 0;
+  for (const [index, text] of changes.entries()) {
+    const state = states[index] ?? null;
+    results.push(state === null ? taken[nth++] : await rejected(text, state, identity));
+  }
+  return `{"results": [${results.join(", ")}]}`;
+}

@@ -1,0 +1,44 @@
+import type { Shares } from "../database/shares.js";
+import type { Database, Transaction } from "../database/types.js";
+import { withContext } from "../identity/index.js";
+import type { Identity } from "../identity/tokens.js";
+import { personalSpaceId } from "../rooms/room-id.js";
+
+type Work<T> = (tx: Transaction) => Promise<T>;
+
+/** Transactions for those who ask over HTTP, in their user's turn. Errors: TurnMissed; as `work`. */
+export interface OnBehalf {
+  read<T>(identity: Identity, work: Work<T>): Promise<T>;
+  /**
+   * For what takes numbers of spaces (null: the personal one), or locks rows in them. While somebody else holds one of them it is tried
+   * again, so `work` may run several times, and only the last has an effect. Errors besides: 55P03 when it is held for too long.
+   */
+  write<T>(identity: Identity, spaceIds: Iterable<string | null>, work: Work<T>): Promise<T>;
+}
+
+/** How long a user's turn is waited for. */
+const turnMs = 30_000;
+
+/** In: how long a request waits for what others hold locked. */
+export function createOnBehalf({ turn, contention }: Shares, lockWaitMs: number): OnBehalf {
+  return {
+    read: (identity, work) =>
+      turn(
+        identity.userId,
+        (db) => withContext(db, { ...identity, lockTimeoutMs: lockWaitMs }, work, { retry: true }),
+        performance.now() + turnMs,
+      ),
+    write: <T>(identity: Identity, spaceIds: Iterable<string | null>, work: Work<T>) => {
+      const { userId } = identity;
+      const now = performance.now();
+      return contention.run<T, Database>({
+        names: [...new Set([...spaceIds].map((spaceId) => spaceId ?? personalSpaceId(userId)))],
+        owner: userId,
+        until: now + lockWaitMs,
+        attempt: (lockTimeoutMs, db) => withContext(db, { ...identity, lockTimeoutMs }, work, { retry: true }),
+        // This is no wait for what others hold.
+        enter: (inside) => turn(userId, inside, now + turnMs),
+      });
+    },
+  };
+}

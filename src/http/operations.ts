@@ -1,0 +1,191 @@
+import { z } from "zod";
+import { changeSchema, pullAnswerSchema, pushAnswerSchema, snapshotAnswerSchema } from "../log/schemas.js";
+import { calls } from "./calls.js";
+import {
+  documentAnswer,
+  documentQuery,
+  historyAnswer,
+  historyQuery,
+  patchAnswer,
+  patchBody,
+} from "./document-requests.js";
+import type { QueryShape } from "./shapes.js";
+import { streamQuery } from "./streams/page.js";
+
+/** What can be asked for over HTTP: by this requests are read, and the OpenAPI document is made of it. */
+export interface Operation {
+  readonly method: "GET" | "POST" | "PATCH";
+  /** Parts in braces are taken from the request, percent-decoded. */
+  readonly path: string;
+  readonly summary: string;
+  readonly description?: string;
+  /** Whether it needs a token. */
+  readonly authenticated: boolean;
+  readonly query?: QueryShape;
+  readonly headers?: Readonly<Record<string, z.ZodType>>;
+  readonly body?: z.ZodType;
+  readonly answer: { readonly type: string; readonly description: string; readonly schema?: z.ZodType };
+  /** When the same is answered with status 202. */
+  readonly accepted?: string;
+  /** The statuses of problems that it may be answered with, besides those of every request. */
+  readonly problems: readonly number[];
+}
+
+const json = (schema: z.ZodType, description: string) => ({ type: "application/json", description, schema });
+const healthy = (status: string) => json(z.object({ status: z.literal(status) }), "It is.");
+
+/** Of a change the database judges the meaning; it rejects a malformed one alone. */
+const pushBody = calls.push.body.extend({ changes: z.array(changeSchema) });
+
+const document = "/v1/documents/{space}/{app}/{table}/{record}";
+const space = "The space ~ is the user's personal one.";
+
+const ofLog = [401, 403, 410, 413, 422, 429] as const;
+
+export const operations = {
+  push: {
+    method: "POST",
+    path: "/v1/push",
+    summary: "Appends changes to the log.",
+    description: "One result for each change, in their order; a bad change is rejected alone, the others apply.",
+    authenticated: true,
+    body: pushBody,
+    answer: json(pushAnswerSchema, "A result for each change."),
+    problems: [401, 413, 422, 429],
+  },
+  pull: {
+    method: "POST",
+    path: "/v1/pull",
+    summary: "The changes after a cursor.",
+    description:
+      "Pull again while has_more. 410: the log does not go on from the cursor; detail.spaces need a snapshot.",
+    authenticated: true,
+    body: calls.pull.body,
+    answer: json(pullAnswerSchema, "A page of changes."),
+    problems: ofLog,
+  },
+  snapshot: {
+    method: "POST",
+    path: "/v1/snapshot",
+    summary: "The live records of a space, and a cursor from which pulling misses nothing.",
+    authenticated: true,
+    body: calls.snapshot.body,
+    answer: json(snapshotAnswerSchema, "A page of records; pass next as after until it is null."),
+    problems: ofLog,
+  },
+  changes: {
+    method: "GET",
+    path: "/v1/changes",
+    summary: "The changes after a cursor, and then those that happen, as Server-Sent Events.",
+    description:
+      "Event changes: what pull answers; its id is where to go on, in Last-Event-ID or cursor. Event problem: as the body of a failed request; the stream ends after it. 410 (the log does not go on from the cursor) is such an event, always.",
+    authenticated: true,
+    query: streamQuery,
+    headers: { "Last-Event-ID": z.string().optional().describe("the id of the last event: goes on behind it") },
+    answer: { type: "text/event-stream", description: "Events, for as long as they are read." },
+    problems: [401, 413, 422, 429],
+  },
+  readDocument: {
+    method: "GET",
+    path: document,
+    summary: "A document as plain JSON, now or at an earlier position.",
+    description: `${space} 404 also when there is no such document, or it never came to that position; 410 when the position is no longer told apart from those around it, with detail.earlier_seq and detail.later_seq.`,
+    authenticated: true,
+    query: documentQuery,
+    answer: json(documentAnswer, "The document."),
+    problems: [401, 403, 404, 410, 422, 429],
+  },
+  patchDocument: {
+    method: "PATCH",
+    path: document,
+    summary: "Merges a JSON patch into a document, which is made if there is none.",
+    description: `${space} An absent field is kept, null clears it, a text is the wanted text, a counter takes a delta, list, movable_list, map and tree take the wanted value. base_seq is the position the patch was based on: it is merged there, so that it undoes no concurrent edit. With op_id a repeat is answered as the first time.`,
+    authenticated: true,
+    body: patchBody,
+    answer: json(patchAnswer, "The position of the patch, to be used as base_seq of the next."),
+    accepted: "It is stored, and no worker has merged it yet.",
+    problems: [401, 403, 404, 409, 410, 413, 422, 429],
+  },
+  documentHistory: {
+    method: "GET",
+    path: `${document}/history`,
+    summary: "Who changed a document when, the latest first.",
+    description: `${space} One version is a stretch of updates of one author without a pause of more than a minute.`,
+    authenticated: true,
+    query: historyQuery,
+    answer: json(historyAnswer, "A page of versions."),
+    problems: [401, 403, 404, 422, 429],
+  },
+  openapi: {
+    method: "GET",
+    path: "/openapi.json",
+    summary: "This document.",
+    authenticated: false,
+    answer: json(z.object({ openapi: z.string() }).loose(), "It."),
+    problems: [],
+  },
+  healthz: {
+    method: "GET",
+    path: "/healthz",
+    summary: "Whether the process lives.",
+    authenticated: false,
+    answer: healthy("ok"),
+    problems: [],
+  },
+  readyz: {
+    method: "GET",
+    path: "/readyz",
+    summary: "Whether this node can serve: it is not stopping, listens, and its database answers and is migrated.",
+    authenticated: false,
+    answer: healthy("ready"),
+    problems: [],
+  },
+  metrics: {
+    method: "GET",
+    path: "/metrics",
+    summary: "Figures for Prometheus.",
+    authenticated: false,
+    answer: { type: "text/plain", description: "The text format, version 0.0.4." },
+    problems: [],
+  },
+} as const satisfies Record<string, Operation>;
+
+export type OperationName = keyof typeof operations;
+
+const routes = Object.entries(operations).map(([name, operation]) => ({
+  name: name as OperationName,
+  operation: operation as Operation,
+  parts: operation.path.split("/"),
+}));
+
+export interface Match {
+  readonly name: OperationName;
+  readonly operation: Operation;
+  readonly parts: Readonly<Record<string, string>>;
+}
+
+/** The operations of a path, one for each method; none when there is nothing there. */
+export function operationsAt(pathname: string): Match[] {
+  const given = pathname.split("/");
+  return routes.flatMap(({ name, operation, parts }) => {
+    const taken = given.length === parts.length ? partsOf(parts, given) : undefined;
+    return taken === undefined ? [] : [{ name, operation, parts: taken }];
+  });
+}
+
+function partsOf(template: readonly string[], given: readonly string[]): Record<string, string> | undefined {
+  const taken: Record<string, string> = {};
+  for (const [nth, part] of template.entries()) {
+    const own = given[nth] ?? "";
+    if (!part.startsWith("{")) {
+      if (part !== own) return undefined;
+      continue;
+    }
+    try {
+      taken[part.slice(1, -1)] = decodeURIComponent(own);
+    } catch {
+      return undefined;
+    }
+  }
+  return taken;
+}

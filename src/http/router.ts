@@ -1,0 +1,290 @@
+import { randomUUID } from "node:crypto";
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Logger } from "pino";
+import { meaningOf } from "../database/errors.js";
+import type { Shares } from "../database/shares.js";
+import type { Database } from "../database/types.js";
+import type { LiveDocuments } from "../documents/live.js";
+import type { GatewaySettings } from "../gateway/settings.js";
+import type { Identity, VerifyToken } from "../identity/tokens.js";
+import { type Counts, createCounts } from "../lib/counts.js";
+import { type Account, type Ledger, openAccount } from "../lib/ledger.js";
+import { type Answer, createAnswers } from "./answers.js";
+import { call } from "./calls.js";
+import { addDatabaseFigures } from "./database-figures.js";
+import { createDocumentRequests, documentParts, documentQuery, historyQuery } from "./document-requests.js";
+import { createOnBehalf } from "./on-behalf.js";
+import { openApiDocument } from "./openapi.js";
+import { type Match, type OperationName, operationsAt } from "./operations.js";
+import { type Problem, problem, problemBody, problemOf, RequestRefused } from "./problems.js";
+import type { Readiness } from "./readiness.js";
+import { addressOfClient, admit, readBody, tokenOf } from "./requests.js";
+import { queryOf } from "./shapes.js";
+import type { RingSource } from "./streams/feed.js";
+import { selectionOf, streamQuery } from "./streams/page.js";
+import { createStreams } from "./streams/streams.js";
+import type { Telemetry } from "./telemetry.js";
+import { createWithheld } from "./withheld.js";
+
+export interface HttpServices {
+  readonly db: Database;
+  readonly shares: Shares;
+  readonly live: LiveDocuments;
+  readonly settings: GatewaySettings;
+  readonly log: Logger;
+  readonly verifyToken: VerifyToken;
+  readonly telemetry: Telemetry;
+  readonly readiness: Readiness;
+  /** Where the database's rings come from. */
+  readonly rings: RingSource;
+  /** Connections of each address and of each user. */
+  readonly addresses: Counts;
+  readonly users: Counts;
+  readonly ledger: Ledger;
+  /** The port that everybody reaches. */
+  port(): number;
+  /** Whether the gateway is shutting down. */
+  isDraining(): boolean;
+  /** Why perch cannot serve now, beyond the database; undefined when it can. */
+  notReady(): string | undefined;
+}
+
+export interface HttpHandler {
+  /** Answers a request. Never throws. */
+  handle(request: IncomingMessage, response: ServerResponse): void;
+  /** To be called often. */
+  tick(now: number): void;
+  /** Ends the streams, and has their clients come back. */
+  close(): void;
+}
+
+interface Exchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly target: URL;
+  readonly requestId: string;
+  /** What is held for whoever asks, until the answer has gone. */
+  readonly account: Account;
+  /** What is done when the request has been worked on. */
+  readonly ends: (() => void)[];
+}
+
+/** Answers the gateway's HTTP requests. */
+export function createHttpHandler(services: HttpServices): HttpHandler {
+  const { db, settings, log, verifyToken, telemetry } = services;
+  const { readiness } = services;
+  const withheld = createWithheld(telemetry.withheld, log);
+  const streams = createStreams({ ...services, withheld, onEnded: telemetry.streamEnded });
+  telemetry.watchStreams(streams);
+  const onBehalf = createOnBehalf(services.shares, settings.lockWaitMs);
+  const documents = createDocumentRequests({ ...services, onBehalf });
+
+  const answers = createAnswers(settings.slowReaderMs);
+  const underWay = createCounts(settings.maxRequestsPerUser);
+
+  async function identify({ request, target, account, ends }: Exchange): Promise<Identity> {
+    const identity = await verifyToken(tokenOf(request, target));
+    const { userId } = identity;
+    if (!underWay.take(userId)) {
+      const message = "too many of your requests wait already";
+      throw new RequestRefused(
+        problem(429, "too_many_requests", message, {
+          limit: "max_requests_per_user",
+          max: settings.maxRequestsPerUser,
+        }),
+      );
+    }
+    ends.push(() => underWay.give(userId));
+    account.become(identity.userId);
+    if (!account.fits(0)) throw tooMuchHeld();
+    return identity;
+  }
+
+  const bodyOf = ({ request, account }: Exchange) =>
+    readBody(request, settings.maxBodyBytes, (bytes) => {
+      if (!account.fits(bytes)) throw tooMuchHeld();
+      account.add(bytes);
+    });
+
+  /** Asks for an answer that may be long, when there is room for it in the user's share. */
+  async function reserving({ account }: Exchange, ask: () => Promise<string>): Promise<string> {
+    const room = await account.reserve(answerBytes);
+    try {
+      const answer = await ask();
+      account.add(answer.length);
+      return answer;
+    } finally {
+      room.release();
+    }
+  }
+
+  const callWith = async (name: "push" | "pull" | "snapshot", exchange: Exchange): Promise<Answer> => {
+    const identity = await identify(exchange);
+    const body = await bodyOf(exchange);
+    return json(await reserving(exchange, () => call(onBehalf, name, body, identity, withheld)));
+  };
+
+  const figures = addDatabaseFigures(telemetry.metrics, db.aside, log);
+  let openApi: string | undefined;
+
+  /** Undefined when the response has been begun, and goes on by itself. */
+  const handlers: Record<OperationName, (exchange: Exchange, parts: Match["parts"]) => Promise<Answer | undefined>> = {
+    push: (exchange) => callWith("push", exchange),
+    pull: (exchange) => callWith("pull", exchange),
+    snapshot: (exchange) => callWith("snapshot", exchange),
+    changes: stream,
+    async readDocument(exchange, parts) {
+      const identity = await identify(exchange);
+      const { seq } = queryOf(exchange.target, documentQuery);
+      return json(await reserving(exchange, () => documents.read(identity, documentParts(parts), seq)));
+    },
+    async patchDocument(exchange, parts) {
+      const identity = await identify(exchange);
+      const body = await bodyOf(exchange);
+      const patched = await documents.patch(identity, documentParts(parts), body);
+      return { status: patched.status === "merged" ? 200 : 202, body: JSON.stringify(patched) };
+    },
+    async documentHistory(exchange, parts) {
+      const identity = await identify(exchange);
+      const page = queryOf(exchange.target, historyQuery);
+      return json(await documents.history(identity, documentParts(parts), page));
+    },
+    openapi: async () => {
+      openApi ??= openApiDocument();
+      return json(openApi);
+    },
+    healthz: async () => json('{"status":"ok"}'),
+    readyz,
+    async metrics({ request }) {
+      if (settings.metricsPort !== undefined && request.socket.localPort === services.port()) {
+        return failed(problem(404, "not_found", "the figures are on a port of their own"));
+      }
+      await figures.refresh();
+      const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
+      return { status: 200, body: telemetry.metrics.text(), headers };
+    },
+  };
+
+  async function readyz(): Promise<Answer> {
+    const reason = services.isDraining() ? "shutting down" : (services.notReady() ?? (await readiness.trouble()));
+    return reason === undefined ? json('{"status":"ready"}') : failed(problem(503, "unavailable", reason));
+  }
+
+  async function stream(exchange: Exchange): Promise<Answer | undefined> {
+    const { request, response, target, requestId, account } = exchange;
+    const identity = await identify(exchange);
+    const seen = request.headers["last-event-id"];
+    const { selection, cursor } = selectionOf(
+      queryOf(target, streamQuery),
+      seen === undefined ? undefined : String(seen),
+    );
+    if (request.method === "HEAD") return { status: 200, body: "", headers: { "content-type": "text/event-stream" } };
+    const address = addressOfClient(request, settings);
+    const opened = await streams.open({ response, identity, address, selection, cursor, requestId, account });
+    return opened === "open" ? undefined : failed(problem(429, "too_many_requests", "too many connections are open"));
+  }
+
+  async function answer(exchange: Exchange): Promise<{ path: string; result: Answer | undefined }> {
+    const { pathname } = exchange.target;
+    if (pathname === "/sync") {
+      const refusal = failed(problem(426, "upgrade_required", "this is a WebSocket"));
+      return { path: pathname, result: { ...refusal, headers: { upgrade: "websocket" } } };
+    }
+    const onlyMetrics = exchange.request.socket.localPort !== services.port();
+    const matches = operationsAt(pathname).filter(({ name }) => !onlyMetrics || name === "metrics");
+    const path = matches[0]?.operation.path;
+    if (path === undefined)
+      return { path: "other", result: failed(problem(404, "not_found", "there is nothing here")) };
+    const method = exchange.request.method === "HEAD" ? "GET" : exchange.request.method;
+    const match = matches.find(({ operation }) => operation.method === method);
+    if (match === undefined) {
+      const allowed = matches.map(({ operation }) => operation.method).join(", ");
+      const refusal = failed(problem(405, "method_not_allowed", `use ${allowed}`));
+      return { path, result: { ...refusal, headers: { allow: allowed } } };
+    }
+    try {
+      return { path, result: await handlers[match.name](exchange, match.parts) };
+    } catch (error) {
+      const failure = problemOf(error);
+      readiness.writeFailed(error);
+      const details = { err: error, requestId: exchange.requestId };
+      if (failure.status >= 500) log.error(details, "a request failed");
+      else if (meaningOf(error) === "rule") log.warn(details, "a rule of this database refused what a request wrote");
+      return { path, result: failed(failure) };
+    } finally {
+      for (const end of exchange.ends) end();
+    }
+  }
+
+  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const started = performance.now();
+    const named = String(request.headers["x-request-id"] ?? "");
+    const requestId = /^[\w.:-]{1,100}$/.test(named) ? named : randomUUID();
+    response.setHeader("x-request-id", requestId);
+    response.setHeader("cache-control", "no-store");
+    response.setHeader("x-content-type-options", "nosniff");
+    const { origin } = request.headers;
+    const { target, refused } = admit(request, settings);
+    if (origin !== undefined && target !== undefined) {
+      response.setHeader("access-control-allow-origin", origin);
+      response.setHeader("access-control-expose-headers", "x-request-id, retry-after");
+    }
+    if (origin !== undefined) response.setHeader("vary", "origin");
+    let path = "other";
+    let result: Answer | undefined;
+    const account = openAccount(services.ledger);
+    if (refused !== undefined) result = failed(refused);
+    else if (request.method === "OPTIONS") result = { status: 204, body: "", headers: preflight };
+    else ({ path, result } = await answer({ request, response, target, requestId, account, ends: [] }));
+    // What was read is held until the work on it has ended, and the answer until it has gone: whichever is later.
+    if (response.destroyed) account.close();
+    else response.once("close", account.close);
+    const status = result?.status ?? response.statusCode;
+    if (result !== undefined) {
+      // What was not read of the body would be taken for the next request.
+      if (!request.complete || services.isDraining()) response.setHeader("connection", "close");
+      answers.send(response, result);
+    }
+    const ms = performance.now() - started;
+    telemetry.answered(path, status, ms / 1000);
+    log.debug({ requestId, method: request.method, path, status, ms: Math.round(ms) }, "request");
+  }
+
+  return {
+    handle(request, response) {
+      handle(request, response).catch((error: unknown) => {
+        log.error({ err: error }, "a request could not be answered");
+        response.destroy();
+      });
+    },
+    tick: answers.tick,
+    close() {
+      streams.close();
+      documents.close();
+    },
+  };
+}
+
+/** What an answer is taken for until it is there: a page of the log is at most this long. */
+const answerBytes = 16 * 1024 * 1024;
+
+const preflight = {
+  "access-control-allow-methods": "GET, POST, PATCH",
+  "access-control-allow-headers": "authorization, content-type, last-event-id, x-request-id",
+  "access-control-max-age": "600",
+};
+
+function tooMuchHeld(): RequestRefused {
+  return new RequestRefused(
+    problem(429, "too_many_requests", "too much is held for you: read the answers that are on their way first"),
+  );
+}
+
+function json(body: string): Answer {
+  return { status: 200, body };
+}
+
+function failed(failure: Problem): Answer {
+  const headers = failure.status === 503 || failure.status === 429 ? { "retry-after": "1" } : {};
+  return { status: failure.status, body: problemBody(failure), headers };
+}

@@ -1,0 +1,183 @@
+import type { Logger } from "pino";
+import type { Database } from "../../database/types.js";
+import type { Identity } from "../../identity/tokens.js";
+import type { Positions } from "../../log/pull-trigger.js";
+
+/** A reader of the log, as the feed knows it. */
+export interface Reader {
+  readonly identity: Identity;
+  /** What it has reached in each space that it reads; undefined until its first page. */
+  positions(): Positions | undefined;
+  /** So far has the log of a space come. */
+  heard(spaceId: string, seq: number): void;
+  /** The spaces that it may read have changed, or the log is another than it was. */
+  wake(): void;
+}
+
+/** Where rings of the database come from. In: told of each, and when some may have been missed. Out: stops telling. */
+export type RingSource = (ring: (spaceId: string, seq: number) => void, ready: () => void) => () => void;
+
+export interface Feed {
+  add(reader: Reader): void;
+  /** What the reader reads may have changed. `since` is what `rings()` was before it read. */
+  reached(reader: Reader, since: number): void;
+  /** How many rings have been heard. */
+  rings(): number;
+  remove(reader: Reader): void;
+  /** Looks at the tables, for all readers at once. To be called often; it looks when it is time. */
+  tick(now: number): void;
+  close(): void;
+}
+
+export interface FeedOptions {
+  readonly db: Database;
+  readonly rings: RingSource;
+  readonly log: Logger;
+  /** How often it looks whether a ring was lost, or a membership has changed. */
+  readonly lookEveryMs: number;
+}
+
+/** Rows of one statement. */
+const chunkSize = 5_000;
+
+/**
+ * Wakes those of many readers whom the news concern. A ring wakes the readers of its space and nobody else. Rings may be lost, and
+ * memberships change without a number; so every `lookEveryMs` two statements look for all readers together: how far the log has come in
+ * the spaces that anybody reads, and by which entry, and which spaces each user is in. No reader looks by itself.
+ *
+ * Why nothing is missed: a reader is entered under its spaces when a page has brought it to the end of the log. What is committed in
+ * them later rings, and what rang since that page was asked for, before the reader was entered, wakes it once more (`since`). What
+ * did not ring at all is found by the next look, which compares with the reader's own positions.
+ */
+export function createFeed({ db, rings, log, lookEveryMs }: FeedOptions): Feed {
+  const readers = new Set<Reader>();
+  /** By space; what a reader is entered under is in `entered`. */
+  const bySpace = new Map<string, Set<Reader>>();
+  const entered = new Map<Reader, ReadonlySet<string>>();
+  let rung = 0;
+  let stopRings: (() => void) | undefined;
+  let lookAt = 0;
+  let looking: Promise<void> | undefined;
+  let failing = false;
+
+  function ring(spaceId: string, seq: number): void {
+    rung += 1;
+    for (const reader of bySpace.get(spaceId) ?? []) reader.heard(spaceId, seq);
+  }
+
+  /** Out: whether it reads other spaces than before. */
+  function enter(reader: Reader, spaces: ReadonlySet<string>): boolean {
+    const before = entered.get(reader);
+    if (before !== undefined && before.size === spaces.size && [...spaces].every((space) => before.has(space))) {
+      return false;
+    }
+    for (const space of before ?? []) {
+      if (spaces.has(space)) continue;
+      const others = bySpace.get(space);
+      others?.delete(reader);
+      if (others?.size === 0) bySpace.delete(space);
+    }
+    for (const space of spaces) {
+      const others = bySpace.get(space);
+      if (others === undefined) bySpace.set(space, new Set([reader]));
+      else others.add(reader);
+    }
+    entered.set(reader, spaces);
+    return true;
+  }
+
+  async function look(): Promise<void> {
+    try {
+      await lookForMembers();
+      await lookForNews();
+      if (failing) log.info("streams: looking at the log works again");
+      failing = false;
+    } catch (error) {
+      if (!failing) log.warn({ err: error }, "streams: looking at the log failed; it goes on");
+      failing = true;
+    }
+  }
+
+  async function lookForNews(): Promise<void> {
+    for (const spaces of chunks([...bySpace.keys()])) {
+      const heads = await db.query<{ space_id: string; seq: number; mark: string | null }>(
+        "select h.space_id, h.seq, h.mark from perch.log_heads(space_ids => $1::text[]) h",
+        [spaces],
+      );
+      for (const { space_id: spaceId, seq, mark } of heads) {
+        for (const reader of bySpace.get(spaceId) ?? []) {
+          const position = reader.positions()?.get(spaceId);
+          const isBehindIt = position !== undefined && position.seq > seq;
+          const isAnother = position?.seq === seq && mark !== null && position.mark !== mark;
+          // The database went back: the reader's own pull says so.
+          if (isBehindIt || isAnother) reader.wake();
+          else reader.heard(spaceId, seq);
+        }
+      }
+    }
+  }
+
+  async function lookForMembers(): Promise<void> {
+    const byUser = new Map<string, Reader[]>();
+    for (const reader of readers) {
+      const { userId, spaceIds, writableSpaceIds } = reader.identity;
+      // Where the token lists the spaces, they stay as long as it is valid.
+      if (spaceIds !== undefined || writableSpaceIds !== undefined) continue;
+      const others = byUser.get(userId);
+      if (others === undefined) byUser.set(userId, [reader]);
+      else others.push(reader);
+    }
+    for (const users of chunks([...byUser.keys()])) {
+      const rows = await db.query<{ user_id: string; space_ids: string[] }>(
+        `select m.user_id, array_agg(m.space_id) as space_ids
+           from perch.space_members m where m.user_id = any ($1::text[]) group by m.user_id`,
+        [users],
+      );
+      const spacesOf = new Map(rows.map(({ user_id, space_ids }) => [user_id, space_ids]));
+      for (const user of users) {
+        const spaces = new Set(spacesOf.get(user)).add(`~${user}`);
+        for (const reader of byUser.get(user) ?? []) {
+          const positions = reader.positions();
+          if (positions === undefined) continue;
+          if (positions.size !== spaces.size || [...positions.keys()].some((space) => !spaces.has(space)))
+            reader.wake();
+        }
+      }
+    }
+  }
+
+  return {
+    add(reader) {
+      readers.add(reader);
+      stopRings ??= rings(ring, () => {
+        lookAt = 0;
+      });
+    },
+    reached(reader, since) {
+      if (!readers.has(reader)) return;
+      // It was not entered yet under a space that may have rung while it read.
+      if (enter(reader, new Set(reader.positions()?.keys())) && since !== rung) reader.wake();
+    },
+    rings: () => rung,
+    remove(reader) {
+      enter(reader, new Set());
+      entered.delete(reader);
+      readers.delete(reader);
+    },
+    tick(now) {
+      if (now < lookAt || readers.size === 0 || looking !== undefined) return;
+      lookAt = now + lookEveryMs;
+      looking = look().finally(() => {
+        looking = undefined;
+      });
+    },
+    close() {
+      stopRings?.();
+      stopRings = undefined;
+    },
+  };
+}
+
+function* chunks(all: readonly string[]): Iterable<readonly string[]> {
+  for (let start = 0; start < all.length; start += chunkSize) yield all.slice(start, start + chunkSize);
+}

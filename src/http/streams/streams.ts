@@ -1,0 +1,124 @@
+import type { ServerResponse } from "node:http";
+import type { Logger } from "pino";
+import type { Shares } from "../../database/shares.js";
+import type { GatewaySettings } from "../../gateway/settings.js";
+import type { Identity } from "../../identity/tokens.js";
+import type { Counts } from "../../lib/counts.js";
+import { createLanes } from "../../lib/lanes.js";
+import type { Account } from "../../lib/ledger.js";
+import type { Withheld } from "../withheld.js";
+import { createFeed, type RingSource } from "./feed.js";
+import { readPage, type Selection } from "./page.js";
+import { openStream, type Stream, type StreamEnd } from "./stream.js";
+
+export interface StreamsOptions {
+  readonly shares: Shares;
+  readonly settings: GatewaySettings;
+  readonly log: Logger;
+  readonly rings: RingSource;
+  /** Connections of each address and each user, those of sockets included. */
+  readonly addresses: Counts;
+  readonly users: Counts;
+  readonly withheld: Withheld;
+  onEnded(reason: StreamEnd): void;
+}
+
+export interface NewStream {
+  readonly response: ServerResponse;
+  readonly identity: Identity;
+  readonly address: string;
+  readonly selection: Selection;
+  readonly cursor: string;
+  readonly requestId: string;
+  readonly account: Account;
+}
+
+export interface Streams {
+  readonly size: number;
+  /**
+   * Serves one. Out: resolves when it has begun, or "full" when the node, the user or the address has as many as it may. Errors: see
+   * `openStream`.
+   */
+  open(stream: NewStream): Promise<"open" | "full">;
+  /** Ends all, and has their clients come back. */
+  close(): void;
+}
+
+export function createStreams(options: StreamsOptions): Streams {
+  const { shares, settings, log, addresses, users } = options;
+  const feed = createFeed({ db: shares.worker, rings: options.rings, log, lookEveryMs: settings.recheckMs });
+  const { reads } = createLanes(settings.streamReads, { reads: { perOwner: Math.ceil(settings.streamReads / 2) } });
+  const streams = new Set<Stream>();
+  let opening = 0;
+  let timer: NodeJS.Timeout | undefined;
+  let closed = false;
+
+  function tick(): void {
+    const now = Date.now();
+    feed.tick(now);
+    for (const stream of streams) stream.tick(now);
+  }
+
+  async function serve({ response, identity, selection, cursor, requestId, account }: NewStream): Promise<void> {
+    const started = performance.now();
+    const stream = await openStream(response, identity, cursor, {
+      feed,
+      intervalMs: settings.streamIntervalMs,
+      heartbeatMs: settings.streamHeartbeatMs,
+      slowReaderMs: settings.slowReaderMs,
+      account,
+      read: (from) =>
+        reads.run(identity.userId, async () => {
+          const page = await readPage(shares.reads, identity, selection, from, settings.maxStreamPageBytes);
+          options.withheld.answered(page.body ?? "", selection.appId);
+          return page;
+        }),
+      onFault: (error) => log.debug({ err: error, requestId }, "a stream could not read; it goes on"),
+      onFailure: (error) => log.error({ err: error, requestId }, "a stream failed"),
+    });
+    streams.add(stream);
+    timer ??= setInterval(tick, Math.max(20, Math.min(250, settings.recheckMs / 4)));
+    void stream.ended.then((reason) => {
+      streams.delete(stream);
+      if (streams.size === 0) {
+        clearInterval(timer);
+        timer = undefined;
+      }
+      options.onEnded(reason);
+      log.debug({ requestId, reason, ms: Math.round(performance.now() - started) }, "stream ended");
+    });
+    // It was opened while everything was being closed.
+    if (closed) stream.drain();
+  }
+
+  return {
+    get size() {
+      return streams.size;
+    },
+    async open(stream) {
+      const { address, identity, response } = stream;
+      if (streams.size + opening >= settings.maxStreams || !addresses.take(address)) return "full";
+      if (!users.take(identity.userId)) {
+        addresses.give(address);
+        return "full";
+      }
+      response.once("close", () => {
+        addresses.give(address);
+        users.give(identity.userId);
+      });
+      opening += 1;
+      try {
+        await serve(stream);
+      } finally {
+        opening -= 1;
+      }
+      return "open";
+    },
+    close() {
+      closed = true;
+      for (const stream of streams) stream.drain();
+      clearInterval(timer);
+      feed.close();
+    },
+  };
+}

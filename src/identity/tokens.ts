@@ -1,0 +1,137 @@
+import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyOptions, jwtVerify } from "jose";
+import { z } from "zod";
+import { canBeStored } from "../database/text.js";
+import { PerchError } from "../errors.js";
+import type { GatewaySettings } from "../gateway/settings.js";
+
+/** Who a token speaks for. */
+export interface Identity {
+  readonly userId: string;
+  /** Given: the token names the memberships; otherwise they are in `space_members`. */
+  readonly spaceIds?: readonly string[] | undefined;
+  readonly writableSpaceIds?: readonly string[] | undefined;
+  /** When the token stops being valid, by this machine's clock; Infinity: never. */
+  readonly expiresAt: number;
+}
+
+/**
+ * Verifies a token. Out: whose it is. Throws PE401 when the token is refused; any other error means that it could not be
+ * checked now (the key server is away), and says nothing about the token.
+ */
+export type VerifyToken = (token: string) => Promise<Identity>;
+
+type TokenSettings = Pick<
+  GatewaySettings,
+  "development" | "jwtSecret" | "jwksUrl" | "jwtIssuer" | "jwtAudience" | "jwtClockSkewSeconds" | "jwtWithoutExpiry"
+>;
+
+const id = z.string().min(1).refine(canBeStored, "it cannot be stored to the letter");
+
+const claims = z.object({
+  sub: id,
+  space_ids: z.array(id).optional(),
+  writable_space_ids: z.array(id).optional(),
+});
+
+/** Asymmetric only: a public key must never be usable as the secret of an HMAC. */
+const publicKeyAlgorithms = [
+  ...["RS256", "RS384", "RS512", "PS256", "PS384", "PS512"],
+  ...["ES256", "ES384", "ES512", "EdDSA", "Ed25519"],
+];
+
+/** How often an unknown key id may cause the key set to be fetched. */
+const unknownKeyCooldownMs = 5_000;
+const keySetRefreshMs = 10 * 60_000;
+
+/** Longer ones are not looked at. */
+export const maxTokenLength = 16 * 1024;
+
+export function createTokenVerifier(settings: TokenSettings): VerifyToken {
+  const verify = settings.development ? verifyDevelopmentToken : createJwtVerifier(settings);
+  return async (token) => {
+    if (token === "") throw refused("there is none");
+    if (token.length > maxTokenLength) throw refused("it is too long");
+    return verify(token);
+  };
+}
+
+function createJwtVerifier(settings: TokenSettings): VerifyToken {
+  const { jwtIssuer, jwtAudience, jwtClockSkewSeconds, jwtWithoutExpiry } = settings;
+  const options: JWTVerifyOptions = {
+    clockTolerance: jwtClockSkewSeconds,
+    requiredClaims: jwtWithoutExpiry ? ["sub"] : ["sub", "exp"],
+    ...(jwtIssuer === undefined ? {} : { issuer: jwtIssuer }),
+    ...(jwtAudience === undefined ? {} : { audience: jwtAudience }),
+  };
+  const secret = settings.jwtSecret === undefined ? undefined : new TextEncoder().encode(settings.jwtSecret);
+  const keySet = settings.jwksUrl === undefined ? undefined : createKeySet(new URL(settings.jwksUrl));
+
+  const verify = async (token: string): Promise<JWTPayload> => {
+    if (secret !== undefined && (keySet === undefined || isSymmetric(token))) {
+      return (await jwtVerify(token, secret, { ...options, algorithms: ["HS256"] })).payload;
+    }
+    if (keySet === undefined) throw refused("no key to verify it with");
+    return (await jwtVerify(token, keySet, { ...options, algorithms: publicKeyAlgorithms })).payload;
+  };
+
+  return async (token) => {
+    let payload: JWTPayload;
+    try {
+      payload = await verify(token);
+    } catch (error) {
+      throw isVerdict(error) ? refused(error.message, error) : error;
+    }
+    const { data, error } = claims.safeParse(payload);
+    if (data === undefined) throw refused(`claim ${error.issues[0]?.path.join(".")} is malformed`);
+    return {
+      userId: data.sub,
+      spaceIds: data.space_ids,
+      writableSpaceIds: data.writable_space_ids,
+      expiresAt: payload.exp === undefined ? Number.POSITIVE_INFINITY : (payload.exp + jwtClockSkewSeconds) * 1000,
+    };
+  };
+}
+
+const verifyDevelopmentToken: VerifyToken = async (token) => {
+  if (!id.safeParse(token).success) throw refused("it is no user id");
+  return { userId: token, expiresAt: Number.POSITIVE_INFINITY };
+};
+
+/** Keys that were fetched once serve on while the key server is away; a failed refresh shows only to tokens of new keys. */
+function createKeySet(url: URL) {
+  const keys = createRemoteJWKSet(url, {
+    cooldownDuration: unknownKeyCooldownMs,
+    cacheMaxAge: Number.POSITIVE_INFINITY,
+  });
+  let refreshAt = Date.now() + keySetRefreshMs;
+  return (...args: Parameters<typeof keys>) => {
+    if (Date.now() > refreshAt) {
+      refreshAt = Date.now() + keySetRefreshMs;
+      keys.reload().catch(() => undefined);
+    }
+    return keys(...args);
+  };
+}
+
+/** Only to choose the key; the algorithm is enforced in verification. */
+function isSymmetric(token: string): boolean {
+  try {
+    const header: unknown = JSON.parse(Buffer.from(token.slice(0, token.indexOf(".")), "base64url").toString());
+    return typeof header === "object" && header !== null && "alg" in header && String(header.alg).startsWith("HS");
+  } catch {
+    return false;
+  }
+}
+
+/** Whether an error is a judgement of the token, rather than of the way to its key. */
+function isVerdict(error: unknown): error is Error {
+  if (error instanceof PerchError) return true;
+  if (!(error instanceof errors.JOSEError)) return false;
+  const { code } = error;
+  return code !== errors.JOSEError.code && code !== errors.JWKSTimeout.code && code !== errors.JWKSInvalid.code;
+}
+
+function refused(reason: string, cause?: Error): PerchError {
+  if (cause instanceof PerchError) return cause;
+  return new PerchError("PE401", `the token was refused: ${reason}`, null, cause && { cause });
+}

@@ -1,0 +1,104 @@
+import { type Reader, readByte, readBytes, readerOf, readUint, readVarBytes } from "../lib/binary.js";
+import { batchIdBytes, maxRoomIdBytes, messageType } from "./protocol.js";
+
+/** What every frame starts with. */
+export interface FrameHead {
+  /** Room type and room id as they stand in the frame; equal for equal rooms, and what every answer starts with. */
+  readonly head: Buffer;
+  /** The same as a string of bytes, for maps. */
+  readonly roomKey: string;
+}
+
+/** A frame of a client. All byte arrays are views into the frame. */
+export type Frame = FrameHead &
+  (
+    | { readonly kind: "join"; readonly auth: Buffer; readonly version: Buffer }
+    | { readonly kind: "update"; readonly batchId: Buffer; readonly updates: Buffer[] }
+    | {
+        readonly kind: "fragmentHeader";
+        readonly batchId: Buffer;
+        readonly fragmentCount: number;
+        readonly totalBytes: number;
+      }
+    | { readonly kind: "fragment"; readonly batchId: Buffer; readonly index: number; readonly bytes: Buffer }
+    | { readonly kind: "leave" }
+    | { readonly kind: "ack"; readonly batchId: Buffer; readonly status: number }
+    /** A message that only servers send. */
+    | { readonly kind: "other" }
+  );
+
+/**
+ * Decodes one binary message of a client. Total: whatever the bytes are, it returns a frame, or undefined when they are none.
+ * Every length and count is checked against the bytes that are there; nothing is allocated by a claim.
+ */
+export function decodeFrame(data: Buffer): Frame | undefined {
+  const reader = readerOf(data);
+  readBytes(reader, 4);
+  const roomIdLength = readUint(reader);
+  if (roomIdLength > maxRoomIdBytes) return undefined;
+  readBytes(reader, roomIdLength);
+  const end = reader.offset;
+  const type = readByte(reader);
+  if (reader.bad) return undefined;
+  const frame = decodePayload(reader, type, { head: data.subarray(0, end), roomKey: data.toString("latin1", 0, end) });
+  return reader.bad ? undefined : frame;
+}
+
+function decodePayload(reader: Reader, type: number, { head, roomKey }: FrameHead): Frame | undefined {
+  switch (type) {
+    case messageType.joinRequest:
+      return { kind: "join", head, roomKey, auth: readVarBytes(reader), version: readVarBytes(reader) };
+    case messageType.docUpdate: {
+      const count = readUint(reader);
+      const updates: Buffer[] = [];
+      for (let n = 0; n < count && !reader.bad; n++) updates.push(readVarBytes(reader));
+      return exact(reader, { kind: "update", head, roomKey, updates, batchId: readBytes(reader, batchIdBytes) });
+    }
+    case messageType.fragmentHeader: {
+      const batchId = readBytes(reader, batchIdBytes);
+      const fragmentCount = readUint(reader);
+      const totalBytes = readUint(reader);
+      return exact(reader, { kind: "fragmentHeader", head, roomKey, batchId, fragmentCount, totalBytes });
+    }
+    case messageType.fragment: {
+      const batchId = readBytes(reader, batchIdBytes);
+      const index = readUint(reader);
+      return exact(reader, { kind: "fragment", head, roomKey, batchId, index, bytes: readVarBytes(reader) });
+    }
+    case messageType.leave:
+      return { kind: "leave", head, roomKey };
+    case messageType.ack: {
+      const batchId = readBytes(reader, batchIdBytes);
+      return exact(reader, { kind: "ack", head, roomKey, batchId, status: readByte(reader) });
+    }
+    case messageType.joinResponseOk:
+    case messageType.joinError:
+    case messageType.roomError:
+      return { kind: "other", head, roomKey };
+    default:
+      return undefined;
+  }
+}
+
+/** Messages that carry a batch id end exactly where they say. */
+function exact<T>(reader: Reader, frame: T): T | undefined {
+  return reader.offset === reader.data.length ? frame : undefined;
+}
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** The room id of a frame head as text; undefined when it is not UTF-8. */
+export function roomIdOf(head: Buffer): string | undefined {
+  const reader = readerOf(head);
+  readBytes(reader, 4);
+  try {
+    return utf8.decode(readVarBytes(reader));
+  } catch {
+    return undefined;
+  }
+}
+
+/** The four magic bytes of a frame head. */
+export function roomTypeOf(head: Buffer): string {
+  return head.toString("latin1", 0, 4);
+}

@@ -1,0 +1,139 @@
+import type { CommittedUpdates, Ending, Joined, LiveDocument, LiveDocuments } from "../documents/live.js";
+import { PerchError } from "../errors.js";
+import { updateFrames } from "../protocol/encode.js";
+import { type AckStatus, ackStatus, joinErrorCode } from "../protocol/protocol.js";
+import { type Channel, type Entry, JoinRefused, type OpenChannel } from "./channel.js";
+import { createParking } from "./reorder-buffer.js";
+
+export interface DocumentChannelServices {
+  readonly live: LiveDocuments;
+  /** An append failed for a reason that is not the client's. */
+  onFault(error: unknown): void;
+  /** An append was refused although the room was joined for writing: access has changed. */
+  onForbidden(): void;
+  /** A batch of so many updates was committed, so long after it was handed over. */
+  onCommitted(updates: number, ms: number): void;
+  /** A committed batch was handed to a reader of this node, so long after its writer handed it over. */
+  onDelivered(ms: number): void;
+}
+
+/** What an append is known by to the readers of this node. */
+interface Origin {
+  readonly writer: Entry["reader"];
+  readonly at: number;
+}
+
+/** How long a writer whose copy is of no use goes on being heard. */
+const forkedMs = 500;
+
+const emptyVersion = new Uint8Array(1);
+
+/** Document rooms: what a client sends is appended, what is committed is sent to every reader. */
+export function documentChannels(services: DocumentChannelServices): OpenChannel {
+  const { live, onFault, onForbidden, onCommitted, onDelivered } = services;
+  const framesFor = createFrameCache();
+
+  return async ({ key, identity, access, version, reader }: Entry): Promise<Channel> => {
+    const document = await live.open(key);
+    let joined: Joined;
+    try {
+      joined = await joinAt(document, version, {
+        // The writer has what it wrote; the acknowledgement tells it the rest.
+        committed: (committed) => {
+          const origin = committed.origin as Origin | undefined;
+          if (origin?.writer === reader) return;
+          reader.deliver(framesFor(committed, reader));
+          if (origin !== undefined) onDelivered(performance.now() - origin.at);
+        },
+        ended: (why) => {
+          if (why === "deleted") reader.evict("the document was deleted");
+          else reader.rejoin("the database went back to an earlier state of the document: join again");
+        },
+      });
+    } catch (error) {
+      document.release();
+      throw error;
+    }
+
+    const append = async (updates: readonly Uint8Array<ArrayBuffer>[]): Promise<AckStatus> => {
+      const origin: Origin = { writer: reader, at: performance.now() };
+      const { forked } = await document.append(updates, identity, origin);
+      if (forked) {
+        // What it sent meanwhile is still taken; its copy can never be what everybody else has.
+        setTimeout(
+          () => reader.evict("another writer used your peer id: your edits are kept; load the document anew"),
+          forkedMs,
+        );
+      }
+      onCommitted(updates.length, performance.now() - origin.at);
+      return ackStatus.ok;
+    };
+    const statusOf = (error: unknown): AckStatus => {
+      const status = refusalStatus(error);
+      if (status === undefined) onFault(error);
+      if (status === ackStatus.permissionDenied) onForbidden();
+      return status ?? ackStatus.unknown;
+    };
+    const parking = createParking({ append, statusOf });
+    let open = true;
+
+    return {
+      permission: access,
+      version: joined.version.length > 0 ? joined.version : emptyVersion,
+      backfill: joined.updates,
+      submit: (updates) => (open ? parking.submit(updates) : ackStatus.permissionDenied),
+      progress: parking.progress,
+      mute: () => joined.leave(),
+      close() {
+        if (!open) return;
+        open = false;
+        joined.leave();
+        parking.close();
+        document.release();
+      },
+    };
+  };
+}
+
+interface DocumentListener {
+  committed(committed: CommittedUpdates): void;
+  ended(why: Ending): void;
+}
+
+/** Joins at the version the client named; a version that does not decode is answered with the document's own. */
+async function joinAt(document: LiveDocument, version: Uint8Array, on: DocumentListener): Promise<Joined> {
+  try {
+    return await document.join(version, on.committed, on.ended);
+  } catch (error) {
+    if (!(error instanceof PerchError) || error.code !== "PE422" || version.length === 0) throw error;
+    const everything = await document.join(new Uint8Array(), () => undefined);
+    everything.leave();
+    throw new JoinRefused(joinErrorCode.versionUnknown, "the version does not decode", {
+      receiverVersion: everything.version,
+    });
+  }
+}
+
+/** What a refused append is acknowledged with; undefined when the fault is not the client's. */
+function refusalStatus(error: unknown): AckStatus | undefined {
+  if (!(error instanceof PerchError)) return undefined;
+  if (error.code === "PE401" || error.code === "PE403") return ackStatus.permissionDenied;
+  return error.code === "PE413" ? ackStatus.payloadTooLarge : ackStatus.invalidUpdate;
+}
+
+/**
+ * Frames of a commit, made once for all readers who know the document by the same room id. A commit's readers are called one
+ * after the other, so remembering the last one is enough.
+ */
+function createFrameCache(): (committed: CommittedUpdates, reader: Entry["reader"]) => readonly Buffer[] {
+  let of: CommittedUpdates | undefined;
+  let roomKey = "";
+  let frames: readonly Buffer[] = [];
+  return (committed, reader) => {
+    if (of === committed && roomKey === reader.roomKey) return frames;
+    of = committed;
+    roomKey = reader.roomKey;
+    frames = [...updateFrames(reader.head, committed.updates)];
+    return frames;
+  };
+}

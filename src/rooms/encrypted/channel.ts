@@ -1,0 +1,162 @@
+import type { Logger } from "pino";
+import { z } from "zod";
+import type { Database } from "../../database/types.js";
+import { documentId } from "../../documents/key.js";
+import { listenSteadily } from "../../notifications/listen.js";
+import { ackStatus, joinErrorCode } from "../../protocol/protocol.js";
+import { type Channel, type Entry, JoinRefused, type OpenChannel } from "../channel.js";
+import { encryptedPositions, readEncrypted } from "./queries.js";
+import { containersOf, decodeVersion, type EncryptedRecord, encodeVersion, encryptedRecords } from "./records.js";
+import { createEncryptedRoom, type EncryptedRoom } from "./room.js";
+
+export interface EncryptedDocuments {
+  readonly open: OpenChannel;
+  close(): Promise<void>;
+}
+
+export interface EncryptedServices {
+  readonly db: Database;
+  readonly log: Logger;
+  /** An append or a reading failed for a reason that is not the client's. */
+  onFault(error: unknown): void;
+  /** So many records were committed, so long after they were handed over. */
+  onCommitted(records: number, ms: number): void;
+  /** An append was refused although the room was joined for writing: access has changed. */
+  onForbidden(): void;
+}
+
+/** How long a lost ring delays what it was about. */
+const pollMs = 5_000;
+/** Of one batch; official clients send one for each peer. */
+const maxRecords = 4_096;
+const ringSchema = z.object({
+  v: z.literal(1),
+  space_id: z.string(),
+  app_id: z.string(),
+  table: z.string(),
+  id: z.string(),
+  seq: z.number(),
+});
+
+/** Rooms of documents that are encrypted end to end: records are stored and passed on as they are. */
+export function createEncryptedDocuments(services: EncryptedServices): EncryptedDocuments {
+  const { db, log } = services;
+  const rooms = new Map<string, EncryptedRoom>();
+  let stopListening: (() => Promise<void>) | undefined;
+  let poll: NodeJS.Timeout | undefined;
+  let polling: Promise<void> | undefined;
+  let closed = false;
+
+  async function lookAtAll(): Promise<void> {
+    const open = [...rooms.values()];
+    const positions = await encryptedPositions(
+      db,
+      open.map(({ key }) => key),
+    );
+    for (const [n, room] of open.entries()) {
+      const now = positions[n] ?? 0;
+      // Behind, or ahead of a database that went back to an earlier state: both are found out by reading.
+      if (now !== room.position) room.rung(Math.max(now, room.position + 1));
+    }
+  }
+
+  function look(): void {
+    if (closed || rooms.size === 0) return;
+    polling ??= lookAtAll()
+      .catch((error: unknown) => log.warn({ err: error }, "encrypted documents could not be looked at"))
+      .finally(() => {
+        polling = undefined;
+      });
+  }
+
+  /** Most gateways serve no such rooms, and need no connection that listens for them. */
+  function listen(): void {
+    if (closed || stopListening !== undefined) return;
+    stopListening = listenSteadily(
+      db,
+      ["perch_documents"],
+      {
+        ready: look,
+        notify(_channel, payload) {
+          const ring = parseRing(payload);
+          if (ring === undefined) return;
+          const key = { spaceId: ring.space_id, appId: ring.app_id, tableName: ring.table, recordId: ring.id };
+          rooms.get(documentId(key))?.rung(ring.seq);
+        },
+        lost: (error) => log.warn({ err: error }, "encrypted documents: the connection that listens was lost"),
+      },
+      log,
+    );
+    poll = setInterval(look, pollMs);
+    poll.unref();
+  }
+
+  function roomOf(key: Entry["key"]): EncryptedRoom {
+    const id = documentId(key);
+    let room = rooms.get(id);
+    if (room === undefined) {
+      const made = createEncryptedRoom(db, key, {
+        fault: services.onFault,
+        forbidden: services.onForbidden,
+        committed: services.onCommitted,
+        over: () => {
+          if (rooms.get(id) === made) rooms.delete(id);
+        },
+      });
+      room = made;
+      rooms.set(id, room);
+    }
+    return room;
+  }
+
+  return {
+    async open({ key, identity, access, version, reader }: Entry): Promise<Channel> {
+      const theirs = decodeVersion(version);
+      if (theirs === undefined) {
+        const { version: ours } = await readEncrypted(db, key, new Map());
+        throw new JoinRefused(joinErrorCode.versionUnknown, "the version does not decode", {
+          receiverVersion: encodeVersion(ours),
+        });
+      }
+      const joined = await roomOf(key).join(reader, theirs);
+      listen();
+      let open = true;
+      return {
+        permission: access,
+        version: encodeVersion(joined.state.version),
+        backfill: containersOf(joined.state.records),
+        submit(updates) {
+          if (!open) return ackStatus.permissionDenied;
+          const records: EncryptedRecord[] = [];
+          for (const update of updates) {
+            const some = encryptedRecords(Buffer.from(update.buffer, update.byteOffset, update.length));
+            if (some === undefined) return ackStatus.invalidUpdate;
+            records.push(...some);
+          }
+          if (records.length > maxRecords) return ackStatus.payloadTooLarge;
+          return joined.submit(records, identity);
+        },
+        mute: joined.mute,
+        close() {
+          if (!open) return;
+          open = false;
+          joined.leave();
+        },
+      };
+    },
+    async close() {
+      closed = true;
+      clearInterval(poll);
+      await stopListening?.();
+      await polling;
+    },
+  };
+}
+
+function parseRing(payload: string): z.output<typeof ringSchema> | undefined {
+  try {
+    return ringSchema.safeParse(JSON.parse(payload)).data;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,127 @@
+import type { Queryable } from "../../database/types.js";
+import type { DocumentKey } from "../../documents/key.js";
+import type { Identity } from "../../identity/tokens.js";
+import type { EncryptedRecord, Version } from "./records.js";
+
+export interface EncryptedState {
+  /** The position that the records lead to. */
+  readonly position: number;
+  /** Where this life of the document began: the position of its last deletion, or 0. */
+  readonly life: number;
+  readonly version: Version;
+  readonly records: readonly Uint8Array[];
+}
+
+export interface StoredRecord {
+  readonly seq: number;
+  readonly payload: Uint8Array;
+}
+
+export interface EncryptedNews extends Pick<EncryptedState, "position" | "life"> {
+  readonly records: readonly StoredRecord[];
+}
+
+/** What became of a record: its position; undefined when there was nothing new in it; or the code of its refusal. */
+export type AppendResult = { readonly seq: number | undefined } | { readonly refused: string };
+
+export interface NewRecord {
+  readonly record: EncryptedRecord;
+  readonly author: Identity;
+}
+
+const address = (key: DocumentKey) => [key.spaceId, key.appId, key.tableName, key.recordId];
+
+/** What a reader at `version` lacks. Errors: PE404 when the table is not declared as one of encrypted documents. */
+export async function readEncrypted(db: Queryable, key: DocumentKey, version: Version): Promise<EncryptedState> {
+  const [row] = await db.query<{
+    head_seq: number;
+    life_seq: number;
+    reach_peers: Uint8Array[];
+    reaches: number[];
+    records: Uint8Array[];
+  }>(
+    `select * from perch.encrypted_state(space_id => $1, app_id => $2, table_name => $3, record_id => $4,
+                                         peer_ids => $5, counters => $6)`,
+    [...address(key), [...version.keys()].map((peer) => Buffer.from(peer, "hex")), [...version.values()]],
+  );
+  if (row === undefined) throw new Error("perch.encrypted_state returned no row");
+  return {
+    position: row.head_seq,
+    life: row.life_seq,
+    version: new Map(row.reach_peers.map((peer, n) => [Buffer.from(peer).toString("hex"), row.reaches[n] ?? 0])),
+    records: row.records,
+  };
+}
+
+/** What came behind a position. */
+export async function readEncryptedNews(db: Queryable, key: DocumentKey, after: number): Promise<EncryptedNews> {
+  const [row] = await db.query<{ head_seq: number; life_seq: number; seqs: number[]; records: Uint8Array[] }>(
+    "select * from perch.encrypted_news(space_id => $1, app_id => $2, table_name => $3, record_id => $4, after_seq => $5)",
+    [...address(key), after],
+  );
+  if (row === undefined) throw new Error("perch.encrypted_news returned no row");
+  return {
+    position: row.head_seq,
+    life: row.life_seq,
+    records: row.records.map((payload, n) => ({ seq: row.seqs[n] ?? 0, payload })),
+  };
+}
+
+/** The positions of many documents, in their order; 0 of one that is not there. */
+export async function encryptedPositions(db: Queryable, keys: readonly DocumentKey[]): Promise<number[]> {
+  const rows = await db.query<{ head_seq: number }>(
+    `select coalesce(d.head_seq, 0) as head_seq
+       from unnest($1::text[], $2::text[], $3::text[], $4::text[]) with ordinality as k (space_id, app_id, table_name, record_id, n)
+       left join perch.encrypted_documents d
+         on d.space_id = k.space_id and d.app_id = k.app_id and d.table_name = k.table_name and d.record_id = k.record_id
+      order by k.n`,
+    [
+      keys.map((key) => key.spaceId),
+      keys.map((key) => key.appId),
+      keys.map((key) => key.tableName),
+      keys.map((key) => key.recordId),
+    ],
+  );
+  return rows.map(({ head_seq }) => head_seq);
+}
+
+/**
+ * Appends records to the life of a document that began at `life`, in one transaction. Out: one result for each, in their order.
+ * Errors: whatever the statement threw; then nothing was appended, or nobody knows.
+ */
+export async function appendEncrypted(
+  db: Queryable,
+  key: DocumentKey,
+  life: number,
+  records: readonly NewRecord[],
+): Promise<AppendResult[]> {
+  const rows = await db.query<{ ordinal: number; seq: number | null; error: string | null }>(
+    `select * from perch.append_encrypted(
+       space_id => $1, app_id => $2, table_name => $3, record_id => $4, life_seq => $5, user_ids => $6, writable => $7,
+       peer_ids => $8, firsts => $9, nexts => $10, versions => $11::text[]::jsonb[], payloads => $12,
+       marks => $13)`,
+    [
+      ...address(key),
+      life,
+      records.map(({ author }) => author.userId),
+      records.map(({ author }) => writableBy(author, key.spaceId)),
+      records.map(({ record }) => record.span?.peer ?? null),
+      records.map(({ record }) => record.span?.first ?? null),
+      records.map(({ record }) => record.span?.next ?? null),
+      records.map(({ record }) => record.version && JSON.stringify(Object.fromEntries(record.version))),
+      records.map(({ record }) => record.payload),
+      records.map(({ record }) => record.mark),
+    ],
+  );
+  const results: AppendResult[] = records.map(() => ({ refused: "PE422" }));
+  for (const { ordinal, seq, error } of rows) {
+    results[ordinal - 1] = error === null ? { seq: seq ?? undefined } : { refused: error };
+  }
+  return results;
+}
+
+/** What a token says of its user's right to write; null when memberships are read in the append itself. */
+function writableBy(author: Identity, spaceId: string): boolean | null {
+  if (author.spaceIds === undefined && author.writableSpaceIds === undefined) return null;
+  return author.writableSpaceIds?.includes(spaceId) ?? false;
+}

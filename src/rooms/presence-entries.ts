@@ -1,0 +1,147 @@
+import { isUtf8 } from "node:buffer";
+import {
+  type Reader,
+  readByte,
+  readBytes,
+  readerOf,
+  readUint,
+  readVarBytes,
+  uintSize,
+  writeUint,
+} from "../lib/binary.js";
+
+/** One key of an ephemeral store. */
+export interface PresenceEntry {
+  /** The key's bytes, as a string of bytes. */
+  readonly key: string;
+  /** The entry as it stands in an update: key, value and time. */
+  readonly bytes: Uint8Array;
+  /** When the client set it, by its own clock, in milliseconds, but not later than told. The newer entry of a key wins. */
+  readonly setAt: number;
+}
+
+/** What an entry takes in memory besides its bytes: the key, the object, its places in maps. */
+const entryOverhead = 300;
+
+/** What keeping an entry takes. */
+export const costOf = ({ bytes }: Pick<PresenceEntry, "bytes">) => bytes.length + entryOverhead;
+
+/**
+ * Takes an update of Loro's EphemeralStore apart, without decoding its values: a count, then for each entry the key, an optional
+ * value (none: deleted) and the time it was set. Reading it here, rather than with the store, keeps strangers' bytes out of
+ * WASM and leaves no timers behind.
+ * An entry from later than `latest` is made one of then: by the rule of its stores it would hold its key until that time comes.
+ * Out: the entries, copied; undefined when the bytes are no such update.
+ */
+export function presenceEntries(update: Buffer, latest = Number.POSITIVE_INFINITY): PresenceEntry[] | undefined {
+  const reader = readerOf(update);
+  const count = readUint(reader);
+  const entries: PresenceEntry[] = [];
+  for (let n = 0; n < count; n++) {
+    const start = reader.offset;
+    const key = readText(reader).toString("latin1");
+    const hasValue = readByte(reader);
+    if (hasValue > 1) return undefined;
+    if (hasValue === 1) skipValue(reader, 0);
+    const untilTime = reader.offset;
+    const setAt = readSigned(reader);
+    if (reader.bad) return undefined;
+    if (setAt <= latest) entries.push({ key, setAt, bytes: new Uint8Array(update.subarray(start, reader.offset)) });
+    else entries.push({ key, setAt: latest, bytes: concat(update.subarray(start, untilTime), signed(latest)) });
+  }
+  return reader.bad || reader.offset !== update.length ? undefined : entries;
+}
+
+/** The update that holds these entries. */
+export function presenceUpdate(entries: readonly PresenceEntry[]): Uint8Array {
+  const size = entries.reduce((sum, entry) => sum + entry.bytes.length, uintSize(entries.length));
+  const update = new Uint8Array(size);
+  let at = writeUint(update, entries.length, 0);
+  for (const entry of entries) {
+    update.set(entry.bytes, at);
+    at += entry.bytes.length;
+  }
+  return update;
+}
+
+/** Presence is small and flat; what is nested deeper is an attempt on the reader's stack. */
+const maxDepth = 64;
+
+const valueTag = { null: 0, boolean: 1, double: 2, integer: 3, string: 4, list: 5, map: 6, binary: 8 } as const;
+
+function skipValue(reader: Reader, depth: number): void {
+  if (depth > maxDepth) reader.bad = true;
+  if (reader.bad) return;
+  switch (readByte(reader)) {
+    case valueTag.null:
+      return;
+    case valueTag.boolean:
+      if (readByte(reader) > 1) reader.bad = true;
+      return;
+    case valueTag.double:
+      readBytes(reader, 8);
+      return;
+    case valueTag.integer:
+      readSigned(reader);
+      return;
+    case valueTag.string:
+      readText(reader);
+      return;
+    case valueTag.binary:
+      readVarBytes(reader);
+      return;
+    case valueTag.list: {
+      const length = readUint(reader);
+      for (let n = 0; n < length && !reader.bad; n++) skipValue(reader, depth + 1);
+      return;
+    }
+    case valueTag.map: {
+      const length = readUint(reader);
+      for (let n = 0; n < length && !reader.bad; n++) {
+        readText(reader);
+        skipValue(reader, depth + 1);
+      }
+      return;
+    }
+    default:
+      reader.bad = true;
+  }
+}
+
+/** Text must be UTF-8: one bad string would make readers refuse the entries of everybody that came in the same frame. */
+function readText(reader: Reader): Buffer {
+  const bytes = readVarBytes(reader);
+  if (!isUtf8(bytes)) reader.bad = true;
+  return bytes;
+}
+
+function concat(head: Uint8Array, tail: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(head.length + tail.length);
+  bytes.set(head);
+  bytes.set(tail, head.length);
+  return bytes;
+}
+
+/** As `readSigned` reads it, of a safe integer that is not negative. */
+function signed(value: number): Uint8Array {
+  const bytes: number[] = [];
+  let rest = BigInt(value) * 2n;
+  for (; rest >= 0x80n; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
+  bytes.push(Number(rest));
+  return Uint8Array.from(bytes);
+}
+
+/** A zigzag LEB128 integer of at most 64 bits, rounded to a double. */
+function readSigned(reader: Reader): number {
+  let value = 0;
+  for (let shift = 0; shift < 70; shift += 7) {
+    const byte = readByte(reader);
+    value += (byte & 0x7f) * 2 ** shift;
+    if (byte >= 0x80) continue;
+    // The tenth byte holds the last of 64 bits.
+    if (shift === 63 && byte > 1) break;
+    return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
+  }
+  reader.bad = true;
+  return 0;
+}

@@ -1,0 +1,341 @@
+import type { Duplex } from "node:stream";
+import type { Logger } from "pino";
+import type { WebSocket } from "ws";
+import type { Warn } from "../gateway/log.js";
+import type { GatewaySettings } from "../gateway/settings.js";
+import type { Identity, VerifyToken } from "../identity/tokens.js";
+import { type Account, type Ledger, openAccount } from "../lib/ledger.js";
+import { createRate } from "../lib/token-bucket.js";
+import { decodeFrame, type Frame, roomTypeOf } from "../protocol/decode.js";
+import { ackFrame, joinErrorFrame } from "../protocol/encode.js";
+import {
+  type AckStatus,
+  ackStatus,
+  closeCode,
+  joinErrorCode,
+  maxFrameBytes,
+  type Permission,
+  roomErrorCode,
+} from "../protocol/protocol.js";
+import { JoinRefused, type OpenChannel } from "../rooms/channel.js";
+import { createMember, type Member, roomBytes } from "./membership.js";
+import { createOutbox, type Outbox } from "./outbox.js";
+import { createHealing, type Healing } from "./rejoin-backoff.js";
+import { createStrays, type Strays } from "./unjoined-batches.js";
+
+/** What all sockets of a gateway share. */
+export interface ConnectionServices {
+  readonly settings: GatewaySettings;
+  readonly log: Logger;
+  readonly warn: Warn;
+  readonly verifyToken: VerifyToken;
+  readonly ledger: Ledger;
+  accessTo(identity: Identity, spaceId: string): Promise<Permission | null>;
+  /** Runs the costly part of a user's join, when it is its turn. */
+  inTurn<T>(userId: string, work: () => Promise<T>): Promise<T>;
+  /** How a room of this type is opened; undefined for types that are not served. */
+  channelOf(roomType: string): OpenChannel | undefined;
+  /** A socket speaks for this user now. Out: whether the user may have one more. */
+  admitUser(userId: string): boolean;
+  dismissUser(userId: string): void;
+  /** A socket has shown a valid token for the first time, or closed without one. */
+  noStranger(): void;
+  /** A batch was answered, so many milliseconds after it was received. */
+  acked(status: AckStatus, ms: number): void;
+  joined(result: "ok" | "refused" | "failed"): void;
+}
+
+/** One socket, as its rooms see it. */
+export interface Connection extends Pick<ConnectionServices, "settings" | "accessTo" | "inTurn" | "acked" | "joined"> {
+  readonly outbox: Outbox;
+  /** What it holds, in bytes, for whom it speaks. */
+  readonly account: Account;
+  /** See Healing. */
+  healingDelay(roomKey: string, passing: boolean): number | undefined;
+  /** Whose the auth bytes of a join are; without any, the token the socket came with counts. Throws like VerifyToken. */
+  identify(auth: Uint8Array): Promise<Identity>;
+  /** So many bytes of the client wait for an answer (negative: have been answered). Too many, and it is not read from. */
+  hold(bytes: number): void;
+  /** So many bytes of incomplete batches are to be kept (negative: are freed). Out: whether there is room. */
+  reserveFragments(bytes: number): boolean;
+  /** Whether the client may send another batch now. */
+  takeBatch(): boolean;
+  /** Handles a message of the client. Never throws. */
+  dispatch(data: Buffer): void;
+  forget(member: Member): void;
+  fault(error: unknown, message: string): void;
+  /** Whether any of its rooms is joined. */
+  isServing(): boolean;
+  close(code: number, reason: string): void;
+}
+
+/** One socket, as the gateway sees it. */
+export interface OpenConnection {
+  readonly members: ReadonlyMap<string, Member>;
+  readonly account: Account;
+  /** To be called often: closes what has been silent, unauthenticated or slow for too long, and acts on expired tokens. */
+  tick(now: number): void;
+  /** Takes nothing more; resolves when everything that was taken is answered. */
+  drain(): Promise<void>;
+  close(code: number, reason: string): void;
+  terminate(): void;
+}
+
+export interface NewSocket {
+  readonly socket: WebSocket;
+  /** The stream beneath it. */
+  readonly stream: Duplex;
+  /** The token it came with; empty when none. */
+  readonly token: string;
+  /** For the logs. */
+  readonly id: string;
+}
+
+type JoinFrame = Extract<Frame, { kind: "join" }>;
+
+/** Roughly what a socket costs, besides what is counted apart. */
+const socketBytes = 16 * 1024;
+
+/** Serves one socket until it closes. `onClosed` is called once. */
+export function createConnection(
+  { socket, stream, token, id }: NewSocket,
+  services: ConnectionServices,
+  onClosed: () => void,
+): OpenConnection {
+  // Ten thousand of these wait for the next message of their client. So what few of them need is made when it is needed, and none
+  // of the objects that belong to a socket has a getter: each would get a hidden class of its own, and half a kilobyte with it.
+  const { settings, log } = services;
+  const outbox = createOutbox(socket, stream, settings.maxQueuedBytes);
+  const account = openAccount(services.ledger);
+  account.add(socketBytes);
+  /** What was counted of the outbox's queue when it was last looked at. */
+  let queuedBytes = 0;
+  const members = new Map<string, Member>();
+  let strays: Strays | undefined;
+  let users: Set<string> | undefined;
+  let healing: Healing | undefined;
+  let takeBatch: (() => boolean) | undefined;
+  let verified: { readonly token: string; readonly identity: Identity } | undefined;
+  let pendingBytes = 0;
+  let fragmentBytes = 0;
+  let paused = false;
+  let draining: (() => void) | undefined;
+  let heardAt = Date.now();
+  let pinged = false;
+  let stranger = true;
+  /** Until when the socket has spoken for somebody. */
+  let authenticatedUntil = Date.now();
+
+  async function identify(auth: Uint8Array): Promise<Identity> {
+    const presented = auth.length > 0 ? Buffer.from(auth).toString("utf8") : token;
+    if (verified?.token === presented && verified.identity.expiresAt > Date.now()) return verified.identity;
+    const identity = await services.verifyToken(presented);
+    users ??= new Set();
+    if (!users.has(identity.userId) && socket.readyState === socket.OPEN) {
+      if (!services.admitUser(identity.userId)) {
+        throw new JoinRefused(joinErrorCode.appError, "you have too many connections open", {
+          appCode: "too_many_sockets",
+        });
+      }
+      users.add(identity.userId);
+    }
+    verified = { token: presented, identity };
+    account.become(identity.userId);
+    if (stranger) services.noStranger();
+    stranger = false;
+    authenticatedUntil = Math.max(authenticatedUntil, identity.expiresAt);
+    return identity;
+  }
+
+  function hold(bytes: number): void {
+    pendingBytes += bytes;
+    account.add(bytes);
+    if (pendingBytes > settings.maxPendingBytes || bytes < 0) regulate();
+    if (pendingBytes === 0) draining?.();
+  }
+
+  /** Reads from the client only as fast as it is answered, and as it reads the answers. */
+  function regulate(): void {
+    const limit = paused ? settings.maxPendingBytes / 2 : settings.maxPendingBytes;
+    const stop = pendingBytes > limit || (pendingBytes > 0 && !account.fits(0)) || outbox.isFull();
+    if (stop && !paused && outbox.isFull()) outbox.onDrained(regulate);
+    if (stop === paused) return;
+    paused = stop;
+    if (stop) socket.pause();
+    else socket.resume();
+  }
+
+  function dispatch(data: Buffer): void {
+    if (draining !== undefined) return;
+    const frame = decodeFrame(data);
+    if (frame === undefined) {
+      log.warn({ socket: id, bytes: data.length }, "a frame that is none");
+      close(closeCode.protocolError, "malformed frame");
+      return;
+    }
+    const member = members.get(frame.roomKey);
+    if (data.length > maxFrameBytes) refuse(frame, ackStatus.payloadTooLarge);
+    // A second join before the first was answered waits for that, like everything else.
+    else if (frame.kind === "join" && member?.isJoining() !== true) join(frame, member);
+    else if (member !== undefined) member.receive(frame, data);
+    else refuse(frame, ackStatus.permissionDenied);
+  }
+
+  function join(frame: JoinFrame, earlier: Member | undefined): void {
+    const open = services.channelOf(roomTypeOf(frame.head));
+    if (open === undefined) {
+      refuseJoin(frame, "unsupported", "rooms of this type are not served");
+    } else if (earlier === undefined && members.size >= settings.maxRoomsPerSocket) {
+      refuseJoin(frame, "too_many_rooms", "too many rooms on one socket");
+    } else if (earlier === undefined && !account.fits(roomBytes)) {
+      refuseJoin(frame, "too_much_held", "too much is held for you: leave rooms, or read what you were sent");
+    } else {
+      earlier?.close();
+      members.set(frame.roomKey, createMember(connection, frame, open));
+    }
+  }
+
+  function refuseJoin(frame: JoinFrame, appCode: string, message: string): void {
+    services.joined("refused");
+    outbox.send(joinErrorFrame(frame.head, joinErrorCode.appError, message, { appCode }));
+  }
+
+  /** Answers a frame that no room can take, each batch once. */
+  function refuse(frame: Frame, status: AckStatus): void {
+    switch (frame.kind) {
+      case "join":
+        refuseJoin(frame, "too_large", "the frame is too large");
+        break;
+      case "fragment":
+      case "fragmentHeader":
+        strays ??= createStrays();
+        if (strays.isNew(frame) || frame.kind === "fragmentHeader") refuseBatch(frame, status);
+        break;
+      case "update":
+        refuseBatch(frame, status);
+    }
+  }
+
+  function refuseBatch(frame: { readonly head: Buffer; readonly batchId: Buffer }, status: AckStatus): void {
+    services.acked(status, 0);
+    outbox.send(ackFrame(frame.head, frame.batchId, status));
+  }
+
+  function close(code: number, reason: string): void {
+    outbox.close();
+    socket.close(code, reason);
+    closeMembers();
+  }
+
+  function closeMembers(): void {
+    for (const member of [...members.values()]) member.close();
+    members.clear();
+  }
+
+  function countQueued(bytes: number): void {
+    account.add(bytes - queuedBytes);
+    queuedBytes = bytes;
+  }
+
+  socket.on("message", (data: Buffer, isBinary: boolean) => {
+    heardAt = Date.now();
+    pinged = false;
+    try {
+      if (isBinary) dispatch(data);
+      else if (data.length === 4 && data.toString("latin1") === "ping") outbox.send("pong");
+      if (outbox.isFull()) regulate();
+    } catch (error) {
+      log.error({ socket: id, err: error }, "a frame could not be handled");
+      close(closeCode.tryAgainLater, "try again later");
+    }
+  });
+  socket.on("pong", () => {
+    heardAt = Date.now();
+    pinged = false;
+  });
+  // What ws reports here (a frame over the limit, bad UTF-8, a reset) it also closes the socket for.
+  socket.on("error", (error) => log.info({ socket: id, err: error }, "socket error"));
+  socket.on("close", (code) => {
+    outbox.close();
+    closeMembers();
+    countQueued(0);
+    account.add(-socketBytes);
+    if (stranger) services.noStranger();
+    stranger = false;
+    for (const user of users ?? []) services.dismissUser(user);
+    users?.clear();
+    log.debug({ socket: id, code }, "socket closed");
+    onClosed();
+  });
+
+  const connection: Connection = {
+    settings,
+    outbox,
+    account,
+    healingDelay(roomKey, passing) {
+      healing ??= createHealing();
+      return healing.delay(roomKey, passing);
+    },
+    accessTo: services.accessTo,
+    inTurn: services.inTurn,
+    acked: services.acked,
+    joined: services.joined,
+    identify,
+    hold,
+    reserveFragments(bytes) {
+      if (bytes > 0 && (fragmentBytes + bytes > settings.maxPendingBytes || !account.fits(bytes))) return false;
+      fragmentBytes += bytes;
+      account.add(bytes);
+      return true;
+    },
+    takeBatch() {
+      takeBatch ??= createRate(settings.maxBatchesPerSecond);
+      return takeBatch();
+    },
+    dispatch,
+    forget(member) {
+      if (members.get(member.roomKey) === member) members.delete(member.roomKey);
+    },
+    isServing: () => [...members.values()].some((member) => !member.isJoining()),
+    fault: (error, message) => services.warn(error, message, { socket: id }),
+    close,
+  };
+
+  // Whoever came with a token is known before the first join, or never: a join says why.
+  if (token !== "") {
+    identify(new Uint8Array()).catch((error: unknown) => log.debug({ socket: id, err: error }, "no valid token"));
+  }
+
+  return {
+    members,
+    account,
+    tick(now) {
+      countQueued(outbox.queued());
+      if (paused) regulate();
+      for (const member of [...members.values()]) {
+        if ((member.admission()?.identity.expiresAt ?? Number.POSITIVE_INFINITY) > now) continue;
+        member.dismiss(roomErrorCode.rejoinSuggested, "the token has expired: join again with a new one");
+      }
+      if (members.size === 0 && now > authenticatedUntil + settings.unauthenticatedMs) {
+        close(closeCode.tryAgainLater, "no valid token in time");
+      } else if (now - (outbox.stuckSince() ?? now) > settings.slowReaderMs) {
+        socket.terminate();
+      } else if (now - heardAt > settings.pingMs) {
+        if (pinged) socket.terminate();
+        else if (socket.readyState === socket.OPEN) socket.ping();
+        pinged = true;
+        heardAt = now;
+      }
+    },
+    drain() {
+      const drained = new Promise<void>((resolve) => {
+        draining = resolve;
+      });
+      closeMembers();
+      if (pendingBytes === 0) draining?.();
+      return drained;
+    },
+    close,
+    terminate: () => socket.terminate(),
+  };
+}

@@ -1,0 +1,76 @@
+import { randomBytes } from "node:crypto";
+import { LoroDoc } from "loro-crdt";
+import { afterEach, expect, it, vi } from "vitest";
+import { createBackfills } from "../../../src/documents/live/export-cache.js";
+import { postgres } from "../../support/databases.js";
+import { ada, cleanUp, connect, declare, freshId, keyOf, startNode } from "./support.js";
+
+afterEach(cleanUp);
+
+const open = postgres(18);
+const letters = (count: number) => randomBytes(count / 2).toString("hex");
+
+it("exports a large document once for the many who come with nothing, and anew when it has changed", async () => {
+  const t = await open();
+  await declare(t);
+  const node = await startNode(t);
+  const calls = vi.spyOn(node.engine, "call");
+  const exports = () => calls.mock.calls.filter(([, method]) => method === "exportFrom").length;
+  const key = keyOf(freshId());
+  const writer = await connect(node, key);
+  await writer.type(letters(100_000));
+  const before = exports();
+  const crowd = await Promise.all(Array.from({ length: 10 }, () => connect(node, key)));
+  expect(exports() - before).toBe(1);
+  for (const reader of crowd) expect(reader.text()).toBe(writer.text());
+
+  await writer.type("!");
+  for (const reader of crowd) expect(reader.text()).toBe(writer.text());
+  const late = await connect(node, key);
+  expect(exports() - before).toBe(2);
+  expect(late.text()).toBe(writer.text());
+
+  // Who knows something lacks something else.
+  const { document } = late;
+  const joined = await document.join(late.doc.oplogVersion().encode(), () => undefined);
+  joined.leave();
+  expect(joined.updates).toEqual([]);
+});
+
+it("gives nobody the history of a life that is over", async () => {
+  const t = await open();
+  await declare(t);
+  const node = await startNode(t);
+  const key = keyOf(freshId());
+  const writer = await connect(node, key);
+  await writer.type(letters(100_000));
+  (await connect(node, key)).leave();
+  await t.asUser("ada", (tx) =>
+    tx.query("select perch.delete_document(app_id => 'notes', table_name => 'pages', record_id => $1)", [key.recordId]),
+  );
+  await writer.document.refresh();
+  const again = await connect(node, key, ada);
+  expect(again.text()).toBe("");
+  const doc = new LoroDoc();
+  doc.getText("body").insert(0, "second life");
+  doc.commit();
+  await again.document.append([doc.export({ mode: "update" })], ada, undefined);
+  expect((await connect(node, key)).text()).toBe("second life");
+});
+
+it("keeps a bounded amount, of large documents only, and not for long", () => {
+  const backfills = createBackfills();
+  const exported = (bytes: number) => ({ version: new Uint8Array(1), updates: [new Uint8Array(bytes)] });
+  const at = (id: number, position = 1) => ({ id: String(id), position, life: 0 });
+  backfills.put(at(0), exported(1_000));
+  expect(backfills.get(at(0))).toBeUndefined();
+  for (let id = 1; id <= 20; id++) backfills.put(at(id), exported(4 * 2 ** 20));
+  const kept = Array.from({ length: 20 }, (_, index) => index + 1).filter((id) => backfills.get(at(id)));
+  expect(kept).toEqual([13, 14, 15, 16, 17, 18, 19, 20]);
+  expect(backfills.get(at(20, 2))).toBeUndefined();
+  expect(backfills.get(at(20))).toBeUndefined();
+  backfills.forget(60_000);
+  expect(backfills.get(at(19))).toBeDefined();
+  backfills.forget(-1);
+  expect(backfills.get(at(19))).toBeUndefined();
+});

@@ -1,0 +1,209 @@
+import { afterEach, expect, it, vi } from "vitest";
+import type { Database, Queryable } from "../../../src/database/types.js";
+import { createDoorbell } from "../../../src/documents/live/notify-batcher.js";
+import { describeBothKinds, postgres } from "../../support/databases.js";
+import {
+  cleanUp,
+  cleanup,
+  connect,
+  declare,
+  eventually,
+  freshId,
+  keyOf,
+  pause,
+  startNode,
+  storedText,
+} from "./support.js";
+
+afterEach(cleanUp);
+
+/** What the database answers to a statement that it has undone. */
+const undone = Object.assign(new Error("out of memory"), { code: "53200" });
+
+/** The positions that rings on perch_documents tell of, by record. */
+async function listen(db: Database): Promise<{ id: string; seq: number }[]> {
+  const heard: { id: string; seq: number }[] = [];
+  const subscription = await db.listen(["perch_documents"], {
+    notify: (_channel, payload) => heard.push(JSON.parse(payload)),
+    ready: () => undefined,
+  });
+  cleanup(() => subscription.close());
+  return heard;
+}
+
+describeBothKinds("the rings of appends", (open) => {
+  it("come with the first append after a pause", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const heard = await listen(t.db);
+    const client = await connect(node, keyOf(freshId()));
+    const { recordId } = client.document.key;
+    node.db.counted();
+    await client.type("a");
+    await pause(100);
+    await client.type("b");
+    expect(node.db.counted().ring_appends).toBeUndefined();
+    await eventually(() => heard.length === 2);
+    expect(heard).toMatchObject([
+      { v: 1, space_id: "~ada", app_id: "notes", table: "pages", id: recordId, seq: 1 },
+      { id: recordId, seq: 2 },
+    ]);
+  });
+
+  it("tell of the last while appends follow each other", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const heard = await listen(t.db);
+    const clients = await Promise.all([1, 2, 3].map(() => connect(node, keyOf(freshId()))));
+    await Promise.all(
+      clients.map(async (client) => {
+        for (let count = 0; count < 60; count++) await client.type("x");
+      }),
+    );
+    for (const { document } of clients) {
+      await eventually(() => heard.some(({ id, seq }) => id === document.key.recordId && seq === 60));
+    }
+  });
+
+  it("travel with a later append, and come also when that transaction fails, which is nobody's loss", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const heard = await listen(t.db);
+    const [first, second] = await Promise.all([connect(node, keyOf(freshId())), connect(node, keyOf(freshId()))]);
+    const tells = ({ document }: typeof first) =>
+      eventually(() => heard.some(({ id, seq }) => id === document.key.recordId && seq === document.position));
+    let failed = false;
+    while (!failed) {
+      // The second of these is rung for by whatever comes next; that is made to be the third. After a failure none carries for a second.
+      await pause(50);
+      await first.type("a");
+      await first.type("b");
+      await pause(26);
+      void node.db.hold(/ring_appends.*append_updates/s, "before").then(() => {
+        failed = true;
+        node.db.go(undone);
+      });
+      await second.type("c");
+      node.db.go();
+    }
+    await tells(first);
+    await tells(second);
+  });
+
+  it("fail no append when the database takes no notification", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const client = await connect(node, keyOf(freshId()));
+    await client.type("a");
+    await t.db.transaction((tx) =>
+      tx.script(`
+        alter function perch.document_ring(text, text, text, text, bigint) rename to document_ring_before;
+        create function perch.document_ring(text, text, text, text, bigint) returns text language plpgsql as $$
+          begin raise 'too many notifications in the NOTIFY queue' using errcode = '54000'; end $$;
+        grant execute on function perch.document_ring(text, text, text, text, bigint) to perch_worker`),
+    );
+    for (const letter of "bcdef") {
+      await client.type(letter);
+      await pause(30);
+    }
+    expect(await storedText(node.db, client.document.key)).toBe("abcdef");
+  });
+
+  it("come also when ringing failed at first, and when the node closes meanwhile", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const heard = await listen(t.db);
+    const client = await connect(node, keyOf(freshId()));
+    const tells = (seq: number) => eventually(() => heard.some((ring) => ring.seq === seq));
+    let cut = false;
+    void node.db.hold(/^\s*select perch\.ring_appends/, "before").then(() => {
+      cut = true;
+    });
+    // On a slow machine the second may come late enough to ring for itself.
+    while (!cut) {
+      await client.type("a");
+      await client.type("b");
+      await pause(40);
+    }
+    node.db.go(new Error("the line is cut"));
+    await tells(client.document.position);
+    await client.type("c");
+    const { seq } = await client.type("d");
+    client.leave();
+    await node.live.close();
+    await tells(seq);
+  });
+});
+
+it("one append in 25 ms rings, for itself and all before it, and a statement for what comes behind the last", async () => {
+  // By a clock of its own: on a slow machine an append takes longer than that.
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+  cleanup(() => vi.useRealTimers());
+  const rung: unknown[] = [];
+  const query = async (_sql: string, params: readonly unknown[] = []) => {
+    rung.push(params.at(-1));
+    return [];
+  };
+  const doorbell = createDoorbell({ query: query as Queryable["query"] });
+  const carried: (number | undefined)[] = [];
+  for (let seq = 1; seq <= 180; seq++) {
+    const carry = doorbell.carry();
+    if (carry) {
+      carried.push(carry[0]?.seq);
+      doorbell.carried(true);
+    } else doorbell.owe([{ key: keyOf("d"), seq }]);
+    await vi.advanceTimersByTimeAsync(1);
+  }
+  expect(carried).toEqual([undefined, 25, 50, 75, 100, 125, 150, 175]);
+  expect(rung).toEqual([]);
+  await vi.advanceTimersByTimeAsync(30);
+  expect(rung).toEqual([[180]]);
+});
+
+const onPostgres = postgres();
+
+it("rings wait for nobody's lock", async () => {
+  const t = await onPostgres();
+  await declare(t);
+  const node = await startNode(t);
+  const [free, locked] = await Promise.all([connect(node, keyOf(freshId())), connect(node, keyOf(freshId()))]);
+  await locked.type("a");
+  /** When each was acknowledged, if its ring had not overtaken that. */
+  const at = new Map<number, number>();
+  let rung = 0;
+  const late: number[] = [];
+  const subscription = await t.db.listen(["perch_documents"], {
+    notify(_channel, payload) {
+      const { id, seq } = JSON.parse(payload);
+      if (id !== free.document.key.recordId) return;
+      rung = Math.max(rung, seq);
+      for (const [typed, ms] of at) {
+        if (typed > seq) continue;
+        late.push(performance.now() - ms);
+        at.delete(typed);
+      }
+    },
+    ready: () => undefined,
+  });
+  cleanup(() => subscription.close());
+  let waiting: Promise<unknown> | undefined;
+  await t.db.transaction(async (tx) => {
+    await tx.query("select from perch.documents where record_id = $1 for update", [locked.document.key.recordId]);
+    waiting = locked.type("b");
+    await pause(200);
+    for (const until = performance.now() + 2_000; performance.now() < until; ) {
+      const { seq } = await free.type("x");
+      if (seq > rung) at.set(seq, performance.now());
+      await pause(5);
+    }
+  });
+  await waiting;
+  await eventually(() => at.size === 0);
+  expect(late.length).toBeGreaterThan(5);
+  expect(Math.max(...late)).toBeLessThan(1_000);
+});

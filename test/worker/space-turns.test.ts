@@ -1,0 +1,100 @@
+import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { createTurns } from "../../src/lib/keyed-mutex.js";
+import { cleanUp, connect, declare, eventually, freshId, keyOf, pause } from "../documents/live/support.js";
+import { postgres, type TestDatabase } from "../support/databases.js";
+import { patchDocument, record, startWorkerNode } from "./support.js";
+
+afterEach(cleanUp);
+
+describe("turns", () => {
+  it("come one after another for one name, beside those of others, and after one that fails", async () => {
+    const turns = createTurns();
+    const events: string[] = [];
+    const releases = new Map<string, (error?: Error) => void>();
+    const begin = (name: string, work: string) =>
+      turns.take(name, async () => {
+        events.push(work);
+        await new Promise<void>((resolve, reject) => {
+          releases.set(work, (error) => (error ? reject(error) : resolve()));
+        });
+        return work;
+      });
+    const [one, two, three, other] = [begin("a", "one"), begin("a", "two"), begin("a", "three"), begin("b", "other")];
+    const settled = Promise.allSettled([one, two, three, other]);
+    await eventually(() => events.length === 2);
+    expect(events).toEqual(["one", "other"]);
+    releases.get("one")?.(new Error("its own"));
+    await eventually(() => events.length === 3);
+    releases.get("two")?.();
+    await eventually(() => events.length === 4);
+    for (const work of ["three", "other"]) releases.get(work)?.();
+    expect(events).toEqual(["one", "other", "two", "three"]);
+    expect(
+      (await settled).map((result) => (result.status === "rejected" ? result.reason.message : result.value)),
+    ).toEqual(["its own", "two", "three", "other"]);
+  });
+});
+
+const open = postgres(18);
+
+describe("records of many documents of a space", () => {
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+    await declare(t);
+  });
+
+  it("are written one at a time, while those of other spaces are not held up", async () => {
+    const node = await startWorkerNode(t);
+    const mine = await Promise.all([1, 2, 3].map(() => connect(node, keyOf(freshId()))));
+    const other = await connect(node, keyOf(freshId(), "~ben"), { userId: "ben" });
+    const held = node.db.hold(/project_document/, "before");
+    node.db.counted();
+    await Promise.all([...mine, other].map((client) => client.type("x")));
+    await held;
+    let begun = 0;
+    await eventually(() => {
+      begun += node.db.counted().project_document ?? 0;
+      return begun === 2;
+    });
+    await pause(400);
+    // One of each space: the others of mine wait here, with nothing locked.
+    expect(node.db.counted().project_document).toBeUndefined();
+    node.db.go();
+    for (const { document } of [...mine, other]) {
+      await eventually(async () => (await record(t.db, document.key))?.body === "x");
+    }
+    expect(node.warnings).toEqual([]);
+  });
+
+  it("are written beside appends and patches of the same documents, without a deadlock", async () => {
+    const node = await startWorkerNode(t, { settings: { projectionMs: 5 } });
+    const keys = Array.from({ length: 12 }, () => keyOf(freshId()));
+    const clients = await Promise.all(keys.map((key) => connect(node, key)));
+    const before = await deadlocks();
+    const until = Date.now() + 3_000;
+    const typing = clients.map(async (client) => {
+      while (Date.now() < until) await client.type("x");
+    });
+    const patching = Array.from({ length: 2 }, async (_, writer) => {
+      for (let round = 0; Date.now() < until; round++) {
+        const key = keys[(round * 5 + writer) % keys.length] ?? keyOf("none");
+        await t.asUser("ada", (tx) => patchDocument(tx, key, { title: String(round) }));
+      }
+    });
+    await Promise.all([...typing, ...patching]);
+    for (const [index, key] of keys.entries()) {
+      const client = clients[index];
+      await eventually(async () => (await record(t.db, key))?.body === client?.text());
+    }
+    expect(await deadlocks()).toBe(before);
+    expect(node.warnings).toEqual([]);
+  });
+
+  async function deadlocks(): Promise<number> {
+    const [row] = await t.db.query<{ deadlocks: number }>(
+      "select deadlocks from pg_stat_database where datname = current_database()",
+    );
+    return row?.deadlocks ?? 0;
+  }
+});
