@@ -12,7 +12,7 @@ export interface PulledChange {
 
 /** A program that knows SQL and nothing else: it listens, and pulls when it is told. */
 export interface Consumer {
-  readonly rings: { channel: string; payload: string }[];
+  readonly notifications: { channel: string; payload: string }[];
   readonly changes: PulledChange[];
   close(): Promise<void>;
 }
@@ -25,7 +25,7 @@ interface Page {
 
 /** Listens on both channels and follows the changes of an app as `userId`; what it missed while cut off it pulls afterwards. */
 export async function followBySql(db: Database, appId: string, userId: string): Promise<Consumer> {
-  const rings: Consumer["rings"] = [];
+  const notifications: Consumer["notifications"] = [];
   const changes: PulledChange[] = [];
   let cursor: unknown = {};
   let pulling: Promise<void> | undefined;
@@ -62,12 +62,12 @@ export async function followBySql(db: Database, appId: string, userId: string): 
   const subscription: Subscription = await db.listen(["perch_changes", "perch_documents"], {
     ready: pull,
     notify(channel, payload) {
-      rings.push({ channel, payload });
+      notifications.push({ channel, payload });
       if (channel === "perch_changes") pull();
     },
   });
   return {
-    rings,
+    notifications,
     changes,
     async close() {
       closed = true;

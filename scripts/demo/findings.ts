@@ -36,10 +36,10 @@ export function findings(result: StoryResult, endContent: string): Finding[] {
     ),
     finding(
       "a consumer that listens was told on both channels, and pulled the change",
-      consumer.rings.some(({ channel }) => channel === "perch_changes") &&
-        consumer.rings.some(({ channel }) => channel === "perch_documents") &&
+      consumer.notifications.some(({ channel }) => channel === "perch_changes") &&
+        consumer.notifications.some(({ channel }) => channel === "perch_documents") &&
         last?.data.body === endContent,
-      `${consumer.rings.length} rings, ${consumer.changes.length} changes, the last with seq ${last?.seq}`,
+      `${consumer.notifications.length} rings, ${consumer.changes.length} changes, the last with seq ${last?.seq}`,
     ),
     finding(
       "a stranger could not join, read, write, or hear anything but ids and numbers",
@@ -47,7 +47,7 @@ export function findings(result: StoryResult, endContent: string): Finding[] {
         stranger.records + stranger.changes === 0 &&
         typeof stranger.document !== "number" &&
         stranger.push === "PE403" &&
-        consumer.rings.every(({ payload }) => isBare(payload)),
+        consumer.notifications.every(({ payload }) => isBare(payload)),
       `${stranger.join}; ${stranger.document}; ${stranger.push}`,
     ),
     finding("it stops cleanly", shutdown.code === 0 && shutdown.ms < 5_000, `${(shutdown.ms / 1000).toFixed(1)} s`),

@@ -41,7 +41,7 @@ export interface StoryResult {
   stored: [number, number];
   refusals: number;
   crashes: Crash[];
-  consumer: Pick<Consumer, "rings" | "changes">;
+  consumer: Pick<Consumer, "notifications" | "changes">;
   stranger: StrangerFindings;
   shutdown: { code: number | null; ms: number };
   measures: Measures;
@@ -173,7 +173,7 @@ export async function playStory({ stage, schedule, ahead, onProgress }: StoryOpt
       stored: operationsIn(stored, authors),
       refusals: first.refusals.length + second.refusals.length,
       crashes,
-      consumer: { rings: seen.rings, changes: seen.changes },
+      consumer: { notifications: seen.notifications, changes: seen.changes },
       stranger,
       measures: {
         edits: typing.typed,

@@ -53,8 +53,8 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
       live,
       settings: settings.gateway,
       log,
-      rings: (ring, ready) =>
-        worker.onRing((each) => each.channel === "perch_changes" && ring(each.spaceId, each.seq), ready),
+      notifications: (notified, ready) =>
+        worker.onNotification((each) => each.channel === "perch_changes" && notified(each.spaceId, each.seq), ready),
       notReady: () => (worker.listening() ? undefined : "the connection that listens is being made again"),
     });
     addEngineFigures(gateway.metrics, engine);

@@ -4,7 +4,7 @@ export type {
   CommitNotice,
   CommittedUpdates,
   Ending,
-  HeldDocument,
+  ExclusiveDocument,
   Joined,
   LiveDocument,
   LiveDocuments,

@@ -5,7 +5,7 @@ import type { LiveDocuments } from "./live/types.js";
 import { versionAt } from "./versions.js";
 
 /** Who reads. With either list, the lists are the memberships; else `perch.space_members` is. */
-export interface Reader {
+export interface DocumentReader {
   readonly userId: string;
   readonly spaceIds?: readonly string[] | undefined;
   readonly writableSpaceIds?: readonly string[] | undefined;
@@ -25,7 +25,7 @@ export interface ReadDocument {
  */
 export async function readLiveDocument(
   { db, live }: { db: Queryable; live: LiveDocuments },
-  reader: Reader,
+  reader: DocumentReader,
   address: DocumentAddress,
   seq?: number,
 ): Promise<ReadDocument> {
@@ -54,7 +54,7 @@ async function revisionAt(db: Queryable, key: DocumentKey, seq: number): Promise
 
 async function readableKey(
   db: Queryable,
-  { userId, spaceIds, writableSpaceIds }: Reader,
+  { userId, spaceIds, writableSpaceIds }: DocumentReader,
   { appId, tableName, recordId, spaceId = null }: DocumentAddress,
 ): Promise<DocumentKey> {
   if (userId === "") throw new PerchError("PE401", "no user is named");

@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { LossReason } from "./fault-attribution.js";
 import type { Handlers } from "./protocol.js";
-import { type Call, createSeat, type Seat } from "./thread-slot.js";
+import { type Call, createThreadSlot, type ThreadSlot } from "./thread-slot.js";
 import { detachViews } from "./views.js";
 
 export { EngineBusy, EngineLost } from "./errors.js";
@@ -97,10 +97,10 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
   let replaced = 0;
   let closing = false;
 
-  const seats: Seat[] = [];
+  const slots: ThreadSlot[] = [];
   for (let thread = 0; thread <= threads; thread++) {
-    seats.push(
-      createSeat({
+    slots.push(
+      createThreadSlot({
         start: () => startThread(options),
         startTimeoutMs: 60_000,
         maxQueue: options.maxQueue ?? 10_000,
@@ -127,21 +127,21 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
   }
 
   function endQuarantine(): void {
-    const seat = seatAt(threads);
-    if (seat.waiting() > 0) {
+    const slot = seatAt(threads);
+    if (slot.waiting() > 0) {
       release = setTimeout(endQuarantine, 50);
       release.unref();
       return;
     }
     quarantined.clear();
-    void seat.recycle();
+    void slot.recycle();
     for (const listener of listeners) listener({ thread: threads, reason: "released", shardKey: undefined });
   }
 
-  function seatAt(thread: number): Seat {
-    const seat = seats[thread];
-    if (!seat) throw new RangeError(`no thread ${thread}`);
-    return seat;
+  function seatAt(thread: number): ThreadSlot {
+    const slot = slots[thread];
+    if (!slot) throw new RangeError(`no thread ${thread}`);
+    return slot;
   }
 
   const threadOf = (shardKey: string) => (quarantined.has(shardKey) ? threads : hash(shardKey) % threads);
@@ -168,19 +168,19 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
       return () => listeners.delete(listener);
     },
     warm() {
-      for (const seat of seats.slice(0, threads)) seat.warm();
+      for (const slot of slots.slice(0, threads)) slot.warm();
     },
     stats: () => ({
       threads,
-      waiting: seats.reduce((sum, seat) => sum + seat.waiting(), 0),
-      memoryBytes: seats.reduce((sum, seat) => sum + seat.memory(), 0),
+      waiting: slots.reduce((sum, slot) => sum + slot.waiting(), 0),
+      memoryBytes: slots.reduce((sum, slot) => sum + slot.memory(), 0),
       replaced,
       quarantined: quarantined.size,
     }),
     async close() {
       closing = true;
       clearTimeout(release);
-      await Promise.all(seats.map((seat) => seat.close()));
+      await Promise.all(slots.map((slot) => slot.close()));
     },
   };
 }

@@ -12,7 +12,11 @@ export function isOfACall(cause: unknown): boolean {
 }
 
 /** What the call at fault is told. */
-export function blame(call: { method: string; timeoutMs: number }, reason: LossReason, cause: unknown): PerchError {
+export function attributeFault(
+  call: { method: string; timeoutMs: number },
+  reason: LossReason,
+  cause: unknown,
+): PerchError {
   const message =
     reason === "timed out"
       ? `${call.method} took longer than ${call.timeoutMs} ms`

@@ -1,6 +1,6 @@
 import type { Worker } from "node:worker_threads";
 import { EngineBusy, EngineLost } from "./errors.js";
-import { blame, isOfACall, type LossReason, messageOf, revive } from "./fault-attribution.js";
+import { attributeFault, isOfACall, type LossReason, messageOf, revive } from "./fault-attribution.js";
 import type { Answer, CallMessage, Reply, Request } from "./protocol.js";
 
 export interface Call {
@@ -14,7 +14,7 @@ export interface Call {
   reject(error: unknown): void;
 }
 
-export interface SeatOptions {
+export interface ThreadSlotOptions {
   start(): Worker;
   startTimeoutMs: number;
   maxQueue: number;
@@ -24,7 +24,7 @@ export interface SeatOptions {
 }
 
 /** One place in the pool: a thread, started when first needed and replaced when lost, and the calls waiting for it in order. */
-export interface Seat {
+export interface ThreadSlot {
   push(call: Call): void;
   waiting(): number;
   memory(): number;
@@ -42,7 +42,7 @@ interface Sent extends Call {
 /** Calls sent ahead of the one that runs: hides the round trip, and keeps little in a thread that may be lost. */
 const sentAhead = 16;
 
-export function createSeat(options: SeatOptions): Seat {
+export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
   let worker: Worker | undefined;
   let ready = false;
   /** Its end was announced: it answers nothing that was not sent before. */
@@ -226,7 +226,7 @@ export function createSeat(options: SeatOptions): Seat {
     const others: Call[] = [...sent.splice(0), ...queue.splice(0)].filter((call) => call !== culprit);
     stop();
     if (reason === "timed out") culprit?.spent?.(culprit.timeoutMs);
-    culprit?.reject(blame(culprit, reason, cause));
+    culprit?.reject(attributeFault(culprit, reason, cause));
     if (others.length > 0) {
       const message = `the engine thread was replaced: ${reason}${cause === undefined ? "" : ` (${messageOf(cause)})`}`;
       // A module that cannot even start will not do so the next time: not a loss that calling again could mend.

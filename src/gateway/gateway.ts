@@ -10,8 +10,8 @@ import { createReadiness } from "../http/readiness.js";
 import { addressOfClient, admit, tokenOf } from "../http/requests.js";
 import { createHttpHandler } from "../http/router.js";
 import { maxIdLength } from "../http/streams/event-id.js";
-import type { RingSource } from "../http/streams/feed.js";
-import { listenForRings } from "../http/streams/listening.js";
+import type { NotificationSource } from "../http/streams/feed.js";
+import { changeNotifications } from "../http/streams/listening.js";
 import { createTelemetry } from "../http/telemetry.js";
 import { accessTo } from "../identity/access.js";
 import { createTokenVerifier, maxTokenLength } from "../identity/tokens.js";
@@ -41,7 +41,7 @@ export interface GatewayOptions {
   /** Why the rest of perch cannot serve now, for /readyz; undefined when it can. */
   readonly notReady?: () => string | undefined;
   /** Where the database's rings come from; not given: the gateway listens itself, once somebody streams. */
-  readonly rings?: RingSource;
+  readonly notifications?: NotificationSource;
 }
 
 export interface Gateway {
@@ -70,7 +70,7 @@ export async function startGateway({
   live,
   settings,
   notReady,
-  rings,
+  notifications,
   shares = shareConnections(db, {
     perUser: settings.connectionsPerUser,
     waiters: settings.waitingConnections,
@@ -168,7 +168,7 @@ export async function startGateway({
     verifyToken,
     telemetry,
     readiness,
-    rings: rings ?? listenForRings(db, log),
+    notifications: notifications ?? changeNotifications(db, log),
     addresses,
     users,
     ledger,

@@ -20,7 +20,7 @@ import { type Problem, problem, problemBody, problemOf, RequestRefused } from ".
 import type { Readiness } from "./readiness.js";
 import { addressOfClient, admit, readBody, tokenOf } from "./requests.js";
 import { queryOf } from "./shapes.js";
-import type { RingSource } from "./streams/feed.js";
+import type { NotificationSource } from "./streams/feed.js";
 import { selectionOf, streamQuery } from "./streams/page.js";
 import { createStreams } from "./streams/streams.js";
 import type { Telemetry } from "./telemetry.js";
@@ -36,7 +36,7 @@ export interface HttpServices {
   readonly telemetry: Telemetry;
   readonly readiness: Readiness;
   /** Where the database's rings come from. */
-  readonly rings: RingSource;
+  readonly notifications: NotificationSource;
   /** Connections of each address and of each user. */
   readonly addresses: Counts;
   readonly users: Counts;

@@ -14,13 +14,16 @@ export async function accessTo(db: Queryable, identity: Identity, spaceId: strin
   return row?.access ?? null;
 }
 
-export interface Membership {
+export interface SpaceMembership {
   readonly userId: string;
   readonly spaceId: string;
 }
 
 /** The same for many at once, by `space_members` alone. Out: one for each, in their order. */
-export async function accessOfMany(db: Queryable, memberships: readonly Membership[]): Promise<(Permission | null)[]> {
+export async function accessOfMany(
+  db: Queryable,
+  memberships: readonly SpaceMembership[],
+): Promise<(Permission | null)[]> {
   const rows = await db.query<{ access: Permission | null }>(
     `select perch.document_access(user_id => m.user_id, space_id => m.space_id) as access
        from unnest($1::text[], $2::text[]) with ordinality as m (user_id, space_id, n)

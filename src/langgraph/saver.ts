@@ -69,7 +69,7 @@ export class PerchSaver extends BaseCheckpointSaver {
 
   /** The checkpoint that the configuration names, or else the thread's head: the one committed last. */
   override async getTuple(config: Config): Promise<CheckpointTuple | undefined> {
-    const { threadId, namespace, id, fencingToken } = place(config);
+    const { threadId, namespace, id, fencingToken } = addressOf(config);
     if (threadId === undefined || (id !== undefined && !isCheckpointId(id))) return undefined;
     const rows = await this.#db.query<ChannelRow>(loadChannels, [this.tenantId, threadId, namespace ?? "", id ?? null]);
     return rows.length === 0 ? undefined : tuple(this.serde, rows, this.getNextVersion(undefined), fencingToken);
@@ -77,7 +77,7 @@ export class PerchSaver extends BaseCheckpointSaver {
 
   /** Checkpoints, the latest first, read page by page as they are asked for. Without a thread: of all threads of the tenant. */
   override async *list(config: Config, options: CheckpointListOptions = {}): AsyncGenerator<CheckpointTuple> {
-    const { threadId, namespace, id, fencingToken } = place(config);
+    const { threadId, namespace, id, fencingToken } = addressOf(config);
     const before = options.before && getCheckpointId(options.before);
     let left = options.limit ?? Number.POSITIVE_INFINITY;
     let last: ChannelRow | undefined;
@@ -113,7 +113,7 @@ export class PerchSaver extends BaseCheckpointSaver {
     metadata: CheckpointMetadata,
     newVersions: ChannelVersions,
   ): Promise<Config> {
-    const at = place(config);
+    const at = addressOf(config);
     const { threadId, namespace = "" } = at;
     if (threadId === undefined) throw missing("thread_id");
     const key = JSON.stringify([threadId, namespace]);
@@ -130,7 +130,7 @@ export class PerchSaver extends BaseCheckpointSaver {
   }
 
   async #put(
-    { threadId, namespace, id: parentId, fencingToken }: Place & { threadId: string; namespace: string },
+    { threadId, namespace, id: parentId, fencingToken }: Address & { threadId: string; namespace: string },
     checkpoint: Checkpoint,
     metadata: CheckpointMetadata,
     newVersions: ChannelVersions,
@@ -164,7 +164,7 @@ export class PerchSaver extends BaseCheckpointSaver {
 
   /** Keeps what a task wrote on top of a checkpoint, which may be put later. */
   override async putWrites(config: Config, writes: PendingWrite[], taskId: string): Promise<void> {
-    const { threadId, namespace = "", id, fencingToken } = place(config);
+    const { threadId, namespace = "", id, fencingToken } = addressOf(config);
     if (threadId === undefined) throw missing("thread_id");
     if (id === undefined) throw missing("checkpoint_id");
     const encoded = await Promise.all(writes.map(([, value]) => encodedValue(this.serde, value)));
@@ -200,7 +200,7 @@ export class PerchSaver extends BaseCheckpointSaver {
     config: Config;
     channels: string[];
   }): Promise<Record<string, DeltaChannelHistory>> {
-    const { threadId, namespace, id } = place(config);
+    const { threadId, namespace, id } = addressOf(config);
     const history: Record<string, DeltaChannelHistory> = Object.fromEntries(
       channels.map((name) => [name, { writes: [] }]),
     );
@@ -233,7 +233,7 @@ interface HistoryRow extends StoredValue {
   channel: string;
 }
 
-interface Place {
+interface Address {
   threadId: string | undefined;
   namespace: string | undefined;
   /** The checkpoint meant, when it is not the head. */
@@ -241,7 +241,7 @@ interface Place {
   fencingToken: number | undefined;
 }
 
-function place(config: Config): Place {
+function addressOf(config: Config): Address {
   const { thread_id, checkpoint_ns, fencing_token } = config.configurable ?? {};
   return {
     threadId: named("thread_id", Number.isSafeInteger(thread_id) ? String(thread_id) : thread_id),

@@ -3,19 +3,19 @@
  * claims: on the first thing that does not fit it is marked bad, and everything read after that is empty.
  */
 
-export interface Reader {
+export interface ByteReader {
   readonly data: Buffer;
   offset: number;
   bad: boolean;
 }
 
-export function readerOf(data: Buffer): Reader {
+export function readerOf(data: Buffer): ByteReader {
   return { data, offset: 0, bad: false };
 }
 
 const nothing = Buffer.alloc(0);
 
-export function readByte(reader: Reader): number {
+export function readByte(reader: ByteReader): number {
   const byte = reader.data[reader.offset];
   if (byte === undefined || reader.bad) {
     reader.bad = true;
@@ -26,7 +26,7 @@ export function readByte(reader: Reader): number {
 }
 
 /** A LEB128 integer below 2^32. */
-export function readUint(reader: Reader): number {
+export function readUint(reader: ByteReader): number {
   let value = 0;
   for (let shift = 0; shift < 35; shift += 7) {
     const byte = readByte(reader);
@@ -41,7 +41,7 @@ export function readUint(reader: Reader): number {
 }
 
 /** A view of the next `length` bytes; copy it when it has to outlive the buffer. */
-export function readBytes(reader: Reader, length: number): Buffer {
+export function readBytes(reader: ByteReader, length: number): Buffer {
   if (reader.bad || length > reader.data.length - reader.offset) {
     reader.bad = true;
     return nothing;
@@ -51,7 +51,7 @@ export function readBytes(reader: Reader, length: number): Buffer {
   return reader.data.subarray(start, reader.offset);
 }
 
-export function readVarBytes(reader: Reader): Buffer {
+export function readVarBytes(reader: ByteReader): Buffer {
   return readBytes(reader, readUint(reader));
 }
 

@@ -1,14 +1,14 @@
 /** Runs works of the same name one after another, and those of different names side by side. */
-export interface Turns {
+export interface KeyedMutex {
   /** Out, errors: as `work`, once it had its turn. */
-  take<T>(name: string, work: () => Promise<T>): Promise<T>;
+  run<T>(name: string, work: () => Promise<T>): Promise<T>;
 }
 
-export function createTurns(): Turns {
+export function createKeyedMutex(): KeyedMutex {
   /** What was last in line, by name; it ends without an error. */
   const last = new Map<string, Promise<unknown>>();
   return {
-    take(name, work) {
+    run(name, work) {
       const done = (last.get(name) ?? Promise.resolve()).then(work);
       // Whose error it is hears of it; the next in line does not mind.
       const ended = done

@@ -1,5 +1,5 @@
 /** Whether another of so many a second is due; twice as many in a burst. */
-export function createRate(perSecond: number, now: () => number = Date.now): () => boolean {
+export function createTokenBucket(perSecond: number, now: () => number = Date.now): () => boolean {
   let tokens = perSecond * 2;
   let at = now();
   return () => {

@@ -5,7 +5,7 @@ import type { Database, Subscription } from "../database/types.js";
 import { PerchError } from "../errors.js";
 import { type Context, withContext } from "../identity/index.js";
 import { type ContentOptions, type PullOptions, pull, snapshotRecords } from "./calls.js";
-import { type Bell, createBell, type Positions } from "./pull-trigger.js";
+import { createPullTrigger, type Positions, type PullTrigger } from "./pull-trigger.js";
 import {
   type Cursor,
   type Fields,
@@ -88,12 +88,12 @@ async function* run<Content>(
   options: FollowOptions<Content>,
   signal: AbortSignal,
 ): AsyncGenerator<FollowEvent<Content>, undefined, undefined> {
-  const bell = createBell();
+  const trigger = createPullTrigger();
   const patiently = <T>(work: () => Promise<T>) => throughFaults(work, signal, options.onError);
   let subscription: Subscription | undefined;
   try {
     // First listen, then read: what is committed in between rings.
-    subscription = await patiently(() => listen(db, bell));
+    subscription = await patiently(() => listen(db, trigger));
     let cursor = options.cursor ?? {};
     while (!signal.aborted) {
       const page = await patiently(() => pullPage(db, options, cursor));
@@ -108,17 +108,17 @@ async function* run<Content>(
       if (changes.length > 0 || revokedSpaceIds.length > 0)
         yield { type: "changes", changes, revokedSpaceIds, cursor, hasMore };
       if (hasMore) continue;
-      bell.reached(positionsOf(cursor));
-      await bell.wait(options.pollMs ?? 30_000, signal);
+      trigger.reached(positionsOf(cursor));
+      await trigger.wait(options.pollMs ?? 30_000, signal);
     }
   } finally {
-    bell.close();
+    trigger.close();
     await subscription?.close();
   }
 }
 
-const listen = (db: Database, bell: Bell) =>
-  db.listen(["perch_changes"], { notify: (_channel, payload) => bell.rung(payload), ready: bell.wake });
+const listen = (db: Database, trigger: PullTrigger) =>
+  db.listen(["perch_changes"], { notify: (_channel, payload) => trigger.notified(payload), ready: trigger.wake });
 
 async function pullPage<Content>(db: Database, options: FollowOptions<Content>, cursor: Cursor) {
   try {

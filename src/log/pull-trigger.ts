@@ -1,14 +1,14 @@
 import { z } from "zod";
 
-const ringSchema = z.object({ v: z.literal(1), space_id: z.string(), seq: z.number() });
+const notificationSchema = z.object({ v: z.literal(1), space_id: z.string(), seq: z.number() });
 
 /** What is not about news in a space that is known is looked into no more often than this. */
 const lookAroundMs = 1_000;
 
 /** The doorbell of one follower: which rings mean that it should pull, and when. */
-export interface Bell {
+export interface PullTrigger {
   /** A notification came. */
-  rung(payload: string): void;
+  notified(payload: string): void;
   /** For whoever has read the notification: so far has the log of a space come. Out: whether that is news, and wakes. */
   heard(spaceId: string, seq: number): boolean;
   /** Something may have been missed: pull at once. */
@@ -31,7 +31,7 @@ export type Positions = ReadonlyMap<string, { readonly seq: number; readonly mar
  * Rings wake, tables decide. Whoever can connect may ring anything, and a true ring is sent by the commit that it is about; so when a
  * pull has come to the end of the log, what was rung before it is done with, whatever number it named.
  */
-export function createBell(): Bell {
+export function createPullTrigger(): PullTrigger {
   let positions: Positions = new Map();
   let news = true;
   let lastLook = 0;
@@ -53,9 +53,9 @@ export function createBell(): Bell {
   return {
     wake,
     heard,
-    rung(payload) {
-      const ring = parse(payload);
-      if (ring !== undefined && heard(ring.space_id, ring.seq)) return;
+    notified(payload) {
+      const notification = parse(payload);
+      if (notification !== undefined && heard(notification.space_id, notification.seq)) return;
       const looksIn = lastLook + lookAroundMs - Date.now();
       timer ??= setTimeout(
         () => {
@@ -88,9 +88,9 @@ export function createBell(): Bell {
 }
 
 /** Anybody may NOTIFY anything: what does not read as a ring is one about nothing in particular. */
-function parse(payload: string): z.infer<typeof ringSchema> | undefined {
+function parse(payload: string): z.infer<typeof notificationSchema> | undefined {
   try {
-    return ringSchema.safeParse(JSON.parse(payload)).data;
+    return notificationSchema.safeParse(JSON.parse(payload)).data;
   } catch {
     return undefined;
   }

@@ -2,7 +2,7 @@ import { z } from "zod";
 import type { DocumentKey } from "../documents/key.js";
 
 /** What a notification said. A hint, sent by whoever can connect to the database: it never says more than where to look. */
-export type Ring =
+export type Notification =
   | { readonly channel: "perch_changes"; readonly spaceId: string; readonly seq: number }
   | { readonly channel: "perch_documents"; readonly key: DocumentKey; readonly seq: number };
 
@@ -14,7 +14,7 @@ const changes = z.object({ v: z.literal(1), space_id: id, seq });
 const documents = z.object({ v: z.literal(1), space_id: id, app_id: id, table: id, id, seq });
 
 /** In: a notification as it came. Out: undefined when it is none of ours. */
-export function parseRing(channel: string, payload: string): Ring | undefined {
+export function parseNotification(channel: string, payload: string): Notification | undefined {
   let json: unknown;
   try {
     json = JSON.parse(payload);

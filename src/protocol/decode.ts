@@ -1,4 +1,4 @@
-import { type Reader, readByte, readBytes, readerOf, readUint, readVarBytes } from "../lib/binary.js";
+import { type ByteReader, readByte, readBytes, readerOf, readUint, readVarBytes } from "../lib/binary.js";
 import { batchIdBytes, maxRoomIdBytes, messageType } from "./protocol.js";
 
 /** What every frame starts with. */
@@ -44,7 +44,7 @@ export function decodeFrame(data: Buffer): Frame | undefined {
   return reader.bad ? undefined : frame;
 }
 
-function decodePayload(reader: Reader, type: number, { head, roomKey }: FrameHead): Frame | undefined {
+function decodePayload(reader: ByteReader, type: number, { head, roomKey }: FrameHead): Frame | undefined {
   switch (type) {
     case messageType.joinRequest:
       return { kind: "join", head, roomKey, auth: readVarBytes(reader), version: readVarBytes(reader) };
@@ -81,7 +81,7 @@ function decodePayload(reader: Reader, type: number, { head, roomKey }: FrameHea
 }
 
 /** Messages that carry a batch id end exactly where they say. */
-function exact<T>(reader: Reader, frame: T): T | undefined {
+function exact<T>(reader: ByteReader, frame: T): T | undefined {
   return reader.offset === reader.data.length ? frame : undefined;
 }
 

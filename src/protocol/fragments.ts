@@ -30,7 +30,7 @@ export interface Fragments {
   close(): void;
 }
 
-interface Batch {
+interface IncompleteBatch {
   readonly id: Buffer;
   readonly totalBytes: number;
   readonly pieces: (Uint8Array | undefined)[];
@@ -48,10 +48,10 @@ const rememberedBatches = 64;
  * against the limits at once, and memory is taken only by bytes that have arrived.
  */
 export function createFragments(limits: FragmentLimits, events: FragmentEvents): Fragments {
-  const batches = new Map<string, Batch>();
+  const batches = new Map<string, IncompleteBatch>();
   const ended = new Set<string>();
 
-  function end(key: string, batch: Batch | undefined): void {
+  function end(key: string, batch: IncompleteBatch | undefined): void {
     if (batch !== undefined) {
       clearTimeout(batch.timer);
       batches.delete(key);
@@ -116,7 +116,7 @@ export function createFragments(limits: FragmentLimits, events: FragmentEvents):
   };
 }
 
-function joined(batch: Batch): Uint8Array<ArrayBuffer> {
+function joined(batch: IncompleteBatch): Uint8Array<ArrayBuffer> {
   const update = new Uint8Array(batch.totalBytes);
   let at = 0;
   for (const piece of batch.pieces) {

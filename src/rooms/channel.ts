@@ -5,7 +5,7 @@ import type { Identity } from "../identity/tokens.js";
 import { type AckStatus, type JoinErrorCode, joinErrorCode, type Permission } from "../protocol/protocol.js";
 
 /** The receiving end of a room on one socket. */
-export interface Reader {
+export interface RoomReader {
   readonly head: Buffer;
   readonly roomKey: string;
   /** Sends what must not be lost; a reader too slow to take it is told to join again once it has caught up. */
@@ -26,7 +26,7 @@ export interface Entry {
   readonly identity: Identity;
   readonly access: Permission;
   readonly version: Uint8Array;
-  readonly reader: Reader;
+  readonly reader: RoomReader;
 }
 
 /** What is behind a room that was joined. */

@@ -3,7 +3,7 @@ import { PerchError } from "../errors.js";
 import { updateFrames } from "../protocol/encode.js";
 import { type AckStatus, ackStatus, joinErrorCode } from "../protocol/protocol.js";
 import { type Channel, type Entry, JoinRefused, type OpenChannel } from "./channel.js";
-import { createParking } from "./reorder-buffer.js";
+import { createReorderBuffer } from "./reorder-buffer.js";
 
 export interface DocumentChannelServices {
   readonly live: LiveDocuments;
@@ -74,21 +74,21 @@ export function documentChannels(services: DocumentChannelServices): OpenChannel
       if (status === ackStatus.permissionDenied) onForbidden();
       return status ?? ackStatus.unknown;
     };
-    const parking = createParking({ append, statusOf });
+    const reorderBuffer = createReorderBuffer({ append, statusOf });
     let open = true;
 
     return {
       permission: access,
       version: joined.version.length > 0 ? joined.version : emptyVersion,
       backfill: joined.updates,
-      submit: (updates) => (open ? parking.submit(updates) : ackStatus.permissionDenied),
-      progress: parking.progress,
+      submit: (updates) => (open ? reorderBuffer.submit(updates) : ackStatus.permissionDenied),
+      progress: reorderBuffer.progress,
       mute: () => joined.leave(),
       close() {
         if (!open) return;
         open = false;
         joined.leave();
-        parking.close();
+        reorderBuffer.close();
         document.release();
       },
     };

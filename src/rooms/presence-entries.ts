@@ -1,6 +1,6 @@
 import { isUtf8 } from "node:buffer";
 import {
-  type Reader,
+  type ByteReader,
   readByte,
   readBytes,
   readerOf,
@@ -69,7 +69,7 @@ const maxDepth = 64;
 
 const valueTag = { null: 0, boolean: 1, double: 2, integer: 3, string: 4, list: 5, map: 6, binary: 8 } as const;
 
-function skipValue(reader: Reader, depth: number): void {
+function skipValue(reader: ByteReader, depth: number): void {
   if (depth > maxDepth) reader.bad = true;
   if (reader.bad) return;
   switch (readByte(reader)) {
@@ -109,7 +109,7 @@ function skipValue(reader: Reader, depth: number): void {
 }
 
 /** Text must be UTF-8: one bad string would make readers refuse the entries of everybody that came in the same frame. */
-function readText(reader: Reader): Buffer {
+function readText(reader: ByteReader): Buffer {
   const bytes = readVarBytes(reader);
   if (!isUtf8(bytes)) reader.bad = true;
   return bytes;
@@ -132,7 +132,7 @@ function signed(value: number): Uint8Array {
 }
 
 /** A zigzag LEB128 integer of at most 64 bits, rounded to a double. */
-function readSigned(reader: Reader): number {
+function readSigned(reader: ByteReader): number {
   let value = 0;
   for (let shift = 0; shift < 70; shift += 7) {
     const byte = readByte(reader);

@@ -55,7 +55,7 @@ const maxBytes = 1024 * 1024;
 const heartbeatMs = 5_000;
 const retryMs = 1_000;
 
-const ringSchema = z.object({ v: z.literal(1), seq: z.number().optional(), node: z.literal(true).optional() });
+const notificationSchema = z.object({ v: z.literal(1), seq: z.number().optional(), node: z.literal(true).optional() });
 
 /**
  * Exchanges presence with other nodes through a table, and keeps there what is persisted. What waits for the next call is bounded by
@@ -130,9 +130,9 @@ export function createPresenceExchange({ db, log, intervalMs, maxUserBytes, on }
         {
           ready: () => wake(true),
           notify(_channel, payload) {
-            const ring = parseRing(payload);
-            if (ring?.node === true) wake(true);
-            else if (ring?.seq !== undefined && (seen === undefined || ring.seq > seen)) wake(false);
+            const notification = parseNotification(payload);
+            if (notification?.node === true) wake(true);
+            else if (notification?.seq !== undefined && (seen === undefined || notification.seq > seen)) wake(false);
           },
           lost: (error) => log.warn({ err: error }, "presence: the connection that listens was lost"),
         },
@@ -231,9 +231,9 @@ export function createPresenceExchange({ db, log, intervalMs, maxUserBytes, on }
   };
 }
 
-function parseRing(payload: string): z.output<typeof ringSchema> | undefined {
+function parseNotification(payload: string): z.output<typeof notificationSchema> | undefined {
   try {
-    return ringSchema.safeParse(JSON.parse(payload)).data;
+    return notificationSchema.safeParse(JSON.parse(payload)).data;
   } catch {
     return undefined;
   }

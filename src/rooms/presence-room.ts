@@ -2,7 +2,7 @@ import { documentId } from "../documents/key.js";
 import type { GatewaySettings } from "../gateway/settings.js";
 import { updateFrames } from "../protocol/encode.js";
 import { type AckStatus, ackStatus } from "../protocol/protocol.js";
-import type { Channel, Entry, OpenChannel, Reader } from "./channel.js";
+import type { Channel, Entry, OpenChannel, RoomReader } from "./channel.js";
 import { costOf, type PresenceEntry, presenceEntries, presenceUpdate } from "./presence-entries.js";
 import type { PresenceExchange } from "./presence-exchange.js";
 import type { PresenceAddress, PresenceKind, StoredEntry } from "./presence-queries.js";
@@ -37,7 +37,7 @@ interface KeptEntry extends PresenceEntry {
   /** Until when it is theirs alone, wherever they are; besides, it is while they have the room open here. */
   readonly heldUntil: number;
   /** For whom it is kept in memory. */
-  readonly holder: Reader | undefined;
+  readonly holder: RoomReader | undefined;
 }
 
 /** An entry on its way into a room. */
@@ -46,14 +46,14 @@ type NewEntry = Omit<KeptEntry, "source">;
 interface Room {
   readonly address: PresenceAddress;
   /** And on whose behalf. */
-  readonly readers: Map<Reader, string>;
+  readonly readers: Map<RoomReader, string>;
   readonly entries: Map<string, KeptEntry>;
   /** Keys that changed since the last flush. */
   readonly changed: Set<string>;
   /** Who changed them, when it was one reader only. */
-  origin: Reader | "several" | undefined;
+  origin: RoomReader | "several" | undefined;
   /** Readers that missed a flush, and are given everything when they can take it. */
-  readonly behind: Set<Reader>;
+  readonly behind: Set<RoomReader>;
   /** What other nodes and earlier readers have put is read, or being read. */
   loaded: Promise<void> | undefined;
   bytes: number;
@@ -132,7 +132,7 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
   }
 
   /** In: whether it is what a client knew when it joined. */
-  function take(room: Room, given: readonly PresenceEntry[], from: Reader, source: number, handedOn: boolean) {
+  function take(room: Room, given: readonly PresenceEntry[], from: RoomReader, source: number, handedOn: boolean) {
     const now = performance.now();
     const keep = keepMs(room.address.kind);
     const userId = room.readers.get(from) ?? null;
@@ -214,7 +214,7 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
     if (room.behind.size > 0) schedule(room, retryMs);
   }
 
-  function enter(id: string, address: PresenceAddress, reader: Reader, userId: string): Room {
+  function enter(id: string, address: PresenceAddress, reader: RoomReader, userId: string): Room {
     let room = rooms.get(id);
     if (room === undefined) {
       room = {
@@ -235,7 +235,7 @@ export function createPresence(settings: PresenceSettings, exchange: PresenceExc
     return room;
   }
 
-  function leave(id: string, room: Room, reader: Reader): void {
+  function leave(id: string, room: Room, reader: RoomReader): void {
     room.readers.delete(reader);
     room.behind.delete(reader);
     if (room.readers.size > 0) return;
@@ -342,7 +342,7 @@ function growth(room: Room, entries: Iterable<PresenceEntry>): { bytes: number; 
 }
 
 /** The frames that carry some entries, made once for all readers who know the room by the same id. */
-function createFrames(entries: readonly PresenceEntry[]): (reader: Reader) => readonly Buffer[] {
+function createFrames(entries: readonly PresenceEntry[]): (reader: RoomReader) => readonly Buffer[] {
   const update = presenceUpdate(entries);
   const made = new Map<string, readonly Buffer[]>();
   return (reader) => {

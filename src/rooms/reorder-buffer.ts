@@ -3,7 +3,7 @@ import { type AckStatus, ackStatus } from "../protocol/protocol.js";
 
 type Updates = readonly Uint8Array<ArrayBuffer>[];
 
-export interface Parking {
+export interface ReorderBuffer {
   submit(updates: Updates): Promise<AckStatus>;
   /** A fragment arrived: what is waited for may be on its way. */
   progress(): void;
@@ -13,11 +13,11 @@ export interface Parking {
 /** How long after a join, and how long without progress, a batch may wait for what it builds on. */
 const openMs = 30_000;
 const patienceMs = 10_000;
-const maxParked = 1_000;
+const maxKept = 1_000;
 /** Attempts of one batch: each may cost a look into the database. */
 const maxTries = 4;
 
-interface Parked {
+interface Kept {
   readonly updates: Updates;
   readonly tries: number;
   resolve(status: AckStatus): void;
@@ -34,23 +34,23 @@ interface Parked {
  * began; and while an attempt is under way, however slow the database, nobody runs out of patience.
  * In: `append` stores a batch or throws; `statusOf` says what a failure is acknowledged with.
  */
-export function createParking(on: {
+export function createReorderBuffer(on: {
   append(updates: Updates): Promise<AckStatus>;
   statusOf(error: unknown): AckStatus;
-}): Parking {
+}): ReorderBuffer {
   const closesAt = performance.now() + openMs;
-  let parked: Parked[] = [];
+  let kept: Kept[] = [];
   /** An acceptance left nothing parked: the client is past its gap. */
   let settled = false;
   let attempts = 0;
   let acceptances = 0;
   let timer: NodeJS.Timeout | undefined;
 
-  function release(): Parked[] {
+  function release(): Kept[] {
     clearTimeout(timer);
     timer = undefined;
-    const released = parked;
-    parked = [];
+    const released = kept;
+    kept = [];
     return released;
   }
 
@@ -73,16 +73,16 @@ export function createParking(on: {
     } catch (error) {
       if (!lacksDependencies(error) || tries >= maxTries) return on.statusOf(error);
       if (acceptances > before) return attempt(updates, tries + 1);
-      if (settled || parked.length >= maxParked || performance.now() > closesAt) return on.statusOf(error);
+      if (settled || kept.length >= maxKept || performance.now() > closesAt) return on.statusOf(error);
       timer ??= setTimeout(expire, patienceMs);
-      return new Promise((resolve) => parked.push({ updates, tries: tries + 1, resolve }));
+      return new Promise((resolve) => kept.push({ updates, tries: tries + 1, resolve }));
     } finally {
       attempts -= 1;
     }
   }
 
   function accepted(): void {
-    settled ||= parked.length === 0;
+    settled ||= kept.length === 0;
     // Started in their order, without waiting for each other: the document keeps them in order.
     for (const { updates, tries, resolve } of release()) attempt(updates, tries).then(resolve);
   }

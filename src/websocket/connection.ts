@@ -5,7 +5,7 @@ import type { Warn } from "../gateway/log.js";
 import type { GatewaySettings } from "../gateway/settings.js";
 import type { Identity, VerifyToken } from "../identity/tokens.js";
 import { type Account, type Ledger, openAccount } from "../lib/ledger.js";
-import { createRate } from "../lib/token-bucket.js";
+import { createTokenBucket } from "../lib/token-bucket.js";
 import { decodeFrame, type Frame, roomTypeOf } from "../protocol/decode.js";
 import { ackFrame, joinErrorFrame } from "../protocol/encode.js";
 import {
@@ -18,10 +18,10 @@ import {
   roomErrorCode,
 } from "../protocol/protocol.js";
 import { JoinRefused, type OpenChannel } from "../rooms/channel.js";
-import { createMember, type Member, roomBytes } from "./membership.js";
+import { createMembership, type Membership, roomBytes } from "./membership.js";
 import { createOutbox, type Outbox } from "./outbox.js";
-import { createHealing, type Healing } from "./rejoin-backoff.js";
-import { createStrays, type Strays } from "./unjoined-batches.js";
+import { createRejoinBackoff, type RejoinBackoff } from "./rejoin-backoff.js";
+import { createUnjoinedBatches, type UnjoinedBatches } from "./unjoined-batches.js";
 
 /** What all sockets of a gateway share. */
 export interface ConnectionServices {
@@ -51,7 +51,7 @@ export interface Connection extends Pick<ConnectionServices, "settings" | "acces
   /** What it holds, in bytes, for whom it speaks. */
   readonly account: Account;
   /** See Healing. */
-  healingDelay(roomKey: string, passing: boolean): number | undefined;
+  rejoinDelay(roomKey: string, passing: boolean): number | undefined;
   /** Whose the auth bytes of a join are; without any, the token the socket came with counts. Throws like VerifyToken. */
   identify(auth: Uint8Array): Promise<Identity>;
   /** So many bytes of the client wait for an answer (negative: have been answered). Too many, and it is not read from. */
@@ -62,7 +62,7 @@ export interface Connection extends Pick<ConnectionServices, "settings" | "acces
   takeBatch(): boolean;
   /** Handles a message of the client. Never throws. */
   dispatch(data: Buffer): void;
-  forget(member: Member): void;
+  forget(member: Membership): void;
   fault(error: unknown, message: string): void;
   /** Whether any of its rooms is joined. */
   isServing(): boolean;
@@ -71,7 +71,7 @@ export interface Connection extends Pick<ConnectionServices, "settings" | "acces
 
 /** One socket, as the gateway sees it. */
 export interface OpenConnection {
-  readonly members: ReadonlyMap<string, Member>;
+  readonly members: ReadonlyMap<string, Membership>;
   readonly account: Account;
   /** To be called often: closes what has been silent, unauthenticated or slow for too long, and acts on expired tokens. */
   tick(now: number): void;
@@ -110,10 +110,10 @@ export function createConnection(
   account.add(socketBytes);
   /** What was counted of the outbox's queue when it was last looked at. */
   let queuedBytes = 0;
-  const members = new Map<string, Member>();
-  let strays: Strays | undefined;
+  const members = new Map<string, Membership>();
+  let unjoined: UnjoinedBatches | undefined;
   let users: Set<string> | undefined;
-  let healing: Healing | undefined;
+  let rejoinBackoff: RejoinBackoff | undefined;
   let takeBatch: (() => boolean) | undefined;
   let verified: { readonly token: string; readonly identity: Identity } | undefined;
   let pendingBytes = 0;
@@ -181,7 +181,7 @@ export function createConnection(
     else refuse(frame, ackStatus.permissionDenied);
   }
 
-  function join(frame: JoinFrame, earlier: Member | undefined): void {
+  function join(frame: JoinFrame, earlier: Membership | undefined): void {
     const open = services.channelOf(roomTypeOf(frame.head));
     if (open === undefined) {
       refuseJoin(frame, "unsupported", "rooms of this type are not served");
@@ -191,7 +191,7 @@ export function createConnection(
       refuseJoin(frame, "too_much_held", "too much is held for you: leave rooms, or read what you were sent");
     } else {
       earlier?.close();
-      members.set(frame.roomKey, createMember(connection, frame, open));
+      members.set(frame.roomKey, createMembership(connection, frame, open));
     }
   }
 
@@ -208,8 +208,8 @@ export function createConnection(
         break;
       case "fragment":
       case "fragmentHeader":
-        strays ??= createStrays();
-        if (strays.isNew(frame) || frame.kind === "fragmentHeader") refuseBatch(frame, status);
+        unjoined ??= createUnjoinedBatches();
+        if (unjoined.isNew(frame) || frame.kind === "fragmentHeader") refuseBatch(frame, status);
         break;
       case "update":
         refuseBatch(frame, status);
@@ -272,9 +272,9 @@ export function createConnection(
     settings,
     outbox,
     account,
-    healingDelay(roomKey, passing) {
-      healing ??= createHealing();
-      return healing.delay(roomKey, passing);
+    rejoinDelay(roomKey, passing) {
+      rejoinBackoff ??= createRejoinBackoff();
+      return rejoinBackoff.delay(roomKey, passing);
     },
     accessTo: services.accessTo,
     inTurn: services.inTurn,
@@ -289,7 +289,7 @@ export function createConnection(
       return true;
     },
     takeBatch() {
-      takeBatch ??= createRate(settings.maxBatchesPerSecond);
+      takeBatch ??= createTokenBucket(settings.maxBatchesPerSecond);
       return takeBatch();
     },
     dispatch,

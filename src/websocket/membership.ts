@@ -14,7 +14,7 @@ import {
   type RoomErrorCode,
   roomErrorCode,
 } from "../protocol/protocol.js";
-import { type Channel, JoinRefused, joinRefusal, type OpenChannel, type Reader } from "../rooms/channel.js";
+import { type Channel, JoinRefused, joinRefusal, type OpenChannel, type RoomReader } from "../rooms/channel.js";
 import { addressOf } from "../rooms/room-id.js";
 import type { Connection } from "./connection.js";
 import { createDelivery } from "./delivery.js";
@@ -27,7 +27,7 @@ export interface Admission {
 }
 
 /** One room on one socket, from its JoinRequest to its end. */
-export interface Member extends Reader {
+export interface Membership extends RoomReader {
   isJoining(): boolean;
   /** Undefined until the join has been accepted. */
   admission(): Admission | undefined;
@@ -53,7 +53,7 @@ type JoinFrame = Extract<Frame, { kind: "join" }>;
  * Starts joining a room. Frames of the room that come before the answer wait for it, in their order; those of other rooms do
  * not. After the answer every batch is passed on at once, without waiting for the one before it.
  */
-export function createMember(connection: Connection, join: JoinFrame, open: OpenChannel): Member {
+export function createMembership(connection: Connection, join: JoinFrame, open: OpenChannel): Membership {
   const { outbox, settings } = connection;
   const head = Buffer.from(join.head);
   const { roomKey } = join;
@@ -63,7 +63,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   /** Frames of the client that came before the answer to its join. */
   let waiting: Buffer[] = [];
   /** The client is about to be asked to join again, because of a batch that was refused with this status. */
-  let healing: { readonly timer: NodeJS.Timeout; readonly status: AckStatus } | undefined;
+  let rejoinBackoff: { readonly timer: NodeJS.Timeout; readonly status: AckStatus } | undefined;
   /** A dismissal that came before the answer to the join. */
   let dismissal: [RoomErrorCode, string] | undefined;
   const isClosed = () => state === "closed";
@@ -115,14 +115,14 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
   }
 
   function heal(status: AckStatus): void {
-    if (state !== "joined" || healing !== undefined) return;
+    if (state !== "joined" || rejoinBackoff !== undefined) return;
     const passing = status !== ackStatus.invalidUpdate && status !== ackStatus.payloadTooLarge;
-    const delay = connection.healingDelay(roomKey, passing);
+    const delay = connection.rejoinDelay(roomKey, passing);
     if (delay === undefined) return;
     const rejoin = () => dismiss(roomErrorCode.rejoinSuggested, "an update was not accepted: join again");
     const wait = status === ackStatus.rateLimited ? Math.max(delay, rateLimitPauseMs) : delay;
     if (wait === 0) rejoin();
-    else healing = { timer: setTimeout(rejoin, wait), status };
+    else rejoinBackoff = { timer: setTimeout(rejoin, wait), status };
   }
 
   function receive(frame: Frame, data: Buffer): void {
@@ -156,7 +156,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     let refusal: AckStatus | undefined;
     if (channel?.permission !== "write") refusal = ackStatus.permissionDenied;
     // It builds on the batch that was refused: trying it would only cost the document's time.
-    else if (healing !== undefined) refusal = healing.status;
+    else if (rejoinBackoff !== undefined) refusal = rejoinBackoff.status;
     else if (!connection.takeBatch()) refusal = ackStatus.rateLimited;
     if (refusal === undefined) return true;
     settle(batchId, refusal);
@@ -263,7 +263,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     if (state === "closed") return;
     state = "closed";
     connection.account.add(-roomBytes);
-    clearTimeout(healing?.timer);
+    clearTimeout(rejoinBackoff?.timer);
     made?.close();
     channel?.close();
     delivery.close();
@@ -271,7 +271,7 @@ export function createMember(connection: Connection, join: JoinFrame, open: Open
     waiting = [];
   }
 
-  const member: Member = {
+  const member: Membership = {
     head,
     roomKey,
     isJoining: () => state === "joining",

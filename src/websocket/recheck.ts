@@ -1,7 +1,7 @@
 import type { Queryable } from "../database/types.js";
 import { accessOfMany } from "../identity/access.js";
 import { roomErrorCode } from "../protocol/protocol.js";
-import type { Member } from "./membership.js";
+import type { Membership } from "./membership.js";
 
 /** How many memberships one statement looks up. */
 const chunkSize = 1_000;
@@ -11,8 +11,8 @@ const chunkSize = 1_000;
  * changed is told to join again, and learns it from the answer. Members whose token lists their spaces keep them as long as it
  * is valid, and personal spaces never change hands.
  */
-export async function recheckAccess(db: Queryable, members: Iterable<Member>): Promise<void> {
-  const groups = new Map<string, { userId: string; spaceId: string; members: Member[] }>();
+export async function recheckAccess(db: Queryable, members: Iterable<Membership>): Promise<void> {
+  const groups = new Map<string, { userId: string; spaceId: string; members: Membership[] }>();
   for (const member of members) {
     const admission = member.admission();
     if (admission === undefined) continue;

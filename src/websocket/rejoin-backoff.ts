@@ -4,7 +4,7 @@ const refillMs = 10_000;
 /** What the first, second, … of a row waits before it is asked, so that a fault that lasts is not met at full speed. */
 const delays = [0, 200, 800, 3_000, 5_000];
 
-export interface Healing {
+export interface RejoinBackoff {
   /**
    * How long to wait before a room is asked to join again; undefined when that has just been tried so often, to no avail, that
    * it will not help. A `passing` fault is worth waiting for however long it lasts, and does not count: the longest of the waits is
@@ -29,7 +29,7 @@ interface Budget {
  * which both sides compare versions, brings the two together. A client that sends what will never be accepted would do so for
  * ever, hence a budget for each room of a socket.
  */
-export function createHealing(now: () => number = Date.now): Healing {
+export function createRejoinBackoff(now: () => number = Date.now): RejoinBackoff {
   const budgets = new Map<string, Budget>();
   return {
     delay(roomKey, passing) {

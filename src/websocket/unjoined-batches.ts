@@ -1,5 +1,5 @@
 /** Fragmented batches of rooms that are not joined. */
-export interface Strays {
+export interface UnjoinedBatches {
   /** Whether this is the first that is seen of a batch, which is then remembered. */
   isNew(frame: { readonly roomKey: string; readonly batchId: Buffer }): boolean;
 }
@@ -7,7 +7,7 @@ export interface Strays {
 const remembered = 64;
 
 /** Such a batch comes as many frames, but is answered once. */
-export function createStrays(): Strays {
+export function createUnjoinedBatches(): UnjoinedBatches {
   const batches = new Set<string>();
   return {
     isNew({ roomKey, batchId }) {

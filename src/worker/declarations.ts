@@ -8,12 +8,12 @@ interface DeclarationRow {
 }
 
 /** Notices declarations that gained fields, and has the open documents of such a table loaded again before their next use. */
-export function createDeclarations(db: Queryable, live: LiveDocuments): { look(): Promise<void> } {
+export function createDeclarations(db: Queryable, live: LiveDocuments): { poll(): Promise<void> } {
   let known: Map<string, string> | undefined;
   let latest = "-infinity";
 
   return {
-    async look() {
+    async poll() {
       // A table has few rows; those of a transaction that began before our last look and committed after it are seen by the overlap.
       const rows = await db.query<DeclarationRow & { updated_at: string }>(
         `select t.app_id, t.table_name, t.fields::text as fields, t.updated_at::text as updated_at

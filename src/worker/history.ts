@@ -3,9 +3,9 @@ import type { WorkerLog } from "./worker.js";
 
 export interface History {
   /** A notification named this space: its log has moved, or somebody says so. */
-  rung(spaceId: string): void;
+  notified(spaceId: string): void;
   /** Reads how far the logs have come that moved. Part of every poll. Errors: the database's. */
-  look(): Promise<void>;
+  poll(): Promise<void>;
   /** Begins a new epoch where the database is not the one it was, or went back. Errors: the database's. */
   check(): Promise<void>;
 }
@@ -29,10 +29,10 @@ export function createHistory({ db, log }: { readonly db: Database; readonly log
   let epoch: string | undefined;
 
   return {
-    rung(spaceId) {
+    notified(spaceId) {
       if (moved.size < maxSpaces) moved.add(spaceId);
     },
-    async look() {
+    async poll() {
       if (moved.size === 0) return;
       const spaces = [...moved];
       moved.clear();

@@ -1,13 +1,13 @@
 import type { Contention } from "../database/contention.js";
 import type { Database, Transaction } from "../database/types.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
-import type { HeldDocument, LiveDocuments, Merged, MergeSession } from "../documents/live.js";
+import type { ExclusiveDocument, LiveDocuments, Merged, MergeSession } from "../documents/live.js";
 import { type MergedPush, patchBase } from "../documents/patch-base.js";
 import { ownersOf } from "../documents/peer-owners.js";
 import { isServerPeer } from "../documents/server-peers.js";
 import { EngineLost } from "../engine/engine.js";
 import { PerchError } from "../errors.js";
-import { createErrands } from "./retrying-jobs.js";
+import { createRetryingJobs } from "./retrying-jobs.js";
 import type { WorkerLog } from "./worker.js";
 
 export interface InboxOptions {
@@ -52,7 +52,7 @@ const betweenLooksMs = 15;
 
 /** Merges what SQL callers pushed. Where several workers run, each document is merged by whichever claims it first. */
 export function createInbox({ db, live, log, concurrency, contention }: InboxOptions): Inbox {
-  const errands = createErrands({
+  const jobs = createRetryingJobs({
     what: "merging a document's inbox",
     concurrency,
     log,
@@ -75,7 +75,7 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
     do {
       again = false;
       // Those at work or at rest may be the oldest: they must not hide the others.
-      const { working, resting } = errands.counts();
+      const { working, resting } = jobs.counts();
       const max = maxDocuments + working + resting + restingInboxes.size;
       const found = await db.query<KeyRow>("select * from perch.pending_documents(max_count => $1)", [max]);
       const keys = found.map(keyOf);
@@ -88,15 +88,15 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
 
   function note(ids: ReadonlySet<string>): void {
     const now = Date.now();
-    for (const id of [...pending.keys()]) if (!ids.has(id) && !errands.working(id)) pending.delete(id);
+    for (const id of [...pending.keys()]) if (!ids.has(id) && !jobs.working(id)) pending.delete(id);
     for (const id of ids) if (!pending.has(id)) pending.set(id, now);
   }
 
   function begin(key: DocumentKey): Promise<unknown> | undefined {
     const id = documentId(key);
-    if (errands.working(id)) missed.add(id);
-    else if (!errands.resting(id) && !restingInboxes.has(id) && !closed) {
-      return errands
+    if (jobs.working(id)) missed.add(id);
+    else if (!jobs.resting(id) && !restingInboxes.has(id) && !closed) {
+      return jobs
         .run(key, (lockTimeoutMs) => mergeDocument(key, lockTimeoutMs))
         .then(() => (missed.delete(id) ? begin(key) : undefined));
     }
@@ -158,7 +158,7 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
       closed = true;
       for (const timer of restingInboxes.values()) clearTimeout(timer);
       await looking;
-      await errands.settled();
+      await jobs.settled();
     },
   };
 }
@@ -228,7 +228,7 @@ interface Merging {
  */
 async function mergeSome(
   db: Database,
-  held: HeldDocument,
+  held: ExclusiveDocument,
   key: DocumentKey,
   lockTimeoutMs: number,
   claimed: (oldestMs: number) => void,

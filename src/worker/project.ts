@@ -1,14 +1,14 @@
 import type { Queryable } from "../database/types.js";
 import type { DocumentKey } from "../documents/key.js";
 import type { LiveDocument } from "../documents/live.js";
-import type { Turns } from "../lib/keyed-mutex.js";
+import type { KeyedMutex } from "../lib/keyed-mutex.js";
 import { foldLockTimeoutMs, shouldFold, type WorkerSettings } from "./settings.js";
 import type { WorkerLog } from "./worker.js";
 
 export interface ProjectOptions {
   readonly db: Queryable;
   /** By space. */
-  readonly turns: Turns;
+  readonly mutex: KeyedMutex;
   readonly log: WorkerLog;
   readonly settings: WorkerSettings;
   /** How long a lock is waited for. */
@@ -43,7 +43,7 @@ const foldSql = `
  * Out: when both are committed. A failed fold is logged only, since the projection stands and the next one folds.
  */
 export async function projectDocument(
-  { db, turns, log, settings, lockTimeoutMs }: ProjectOptions,
+  { db, mutex, log, settings, lockTimeoutMs }: ProjectOptions,
   document: LiveDocument,
   taken: () => void = () => undefined,
 ): Promise<void> {
@@ -52,7 +52,7 @@ export async function projectDocument(
   const size = Buffer.byteLength(json);
   // Every projection takes the counter of its space until its commit. Side by side they would wait for each other there, while they hold
   // the rows of their documents, and the next appends would wait behind them.
-  const [row] = await turns.take(document.key.spaceId, async () => {
+  const [row] = await mutex.run(document.key.spaceId, async () => {
     const unlock = document.locked();
     try {
       const params = [...address(document.key), seq, json, size, String(lockTimeoutMs), revision];

@@ -2,10 +2,10 @@ import type { Contention } from "../database/contention.js";
 import type { Database } from "../database/types.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
 import type { LiveDocument, LiveDocuments } from "../documents/live.js";
-import { createTurns } from "../lib/keyed-mutex.js";
+import { createKeyedMutex } from "../lib/keyed-mutex.js";
 import { type KeyRow, keyOf } from "./inbox.js";
 import { projectDocument } from "./project.js";
-import { createErrands } from "./retrying-jobs.js";
+import { createRetryingJobs } from "./retrying-jobs.js";
 import { projectionDelay, quietTime, type WorkerSettings } from "./settings.js";
 import type { WorkerLog } from "./worker.js";
 
@@ -76,14 +76,14 @@ const queuedSql = `
  * makes the projection by its own clock; only what is overdue is claimed, for a while, by whoever finds it first.
  */
 export function createProjections({ db, live, log, settings, contention }: ProjectionsOptions): Projections {
-  const errands = createErrands({
+  const jobs = createRetryingJobs({
     what: "projecting a document",
     concurrency: settings.concurrency,
     log,
     contention,
     takes: ({ spaceId }) => spaceId,
   });
-  const options = { db, turns: createTurns(), log, settings };
+  const options = { db, mutex: createKeyedMutex(), log, settings };
   const dirty = new Map<string, Dirty>();
   let closed = false;
 
@@ -114,7 +114,7 @@ export function createProjections({ db, live, log, settings, contention }: Proje
       () => {
         if (dueAt(entry) > Date.now()) arm(entry);
         else {
-          void errands
+          void jobs
             .run(entry.document.key, (lockTimeoutMs) => projectDirty(entry, lockTimeoutMs))
             .then((done) => settle(entry, done));
         }
@@ -162,7 +162,7 @@ export function createProjections({ db, live, log, settings, contention }: Proje
 
   async function takeOver(): Promise<void> {
     // No more than can be made while the claim lasts. Those that wait for others keep nobody from being made.
-    const { working, held } = errands.counts();
+    const { working, held } = jobs.counts();
     const max = maxClaimed - (working - held);
     if (closed || max <= 0) return;
     const claimed = await db.query<KeyRow>(claimSql, [
@@ -175,8 +175,8 @@ export function createProjections({ db, live, log, settings, contention }: Proje
       Math.max(0, settings.projectionLongestMs - settings.projectionMaxMs) / 1_000,
       settings.hugeProjectionBytes,
     ]);
-    const ids = claimed.map(keyOf).filter((key) => !errands.resting(documentId(key)));
-    const made = Promise.all(ids.map((key) => errands.run(key, (lockTimeoutMs) => projectOverdue(key, lockTimeoutMs))));
+    const ids = claimed.map(keyOf).filter((key) => !jobs.resting(documentId(key)));
+    const made = Promise.all(ids.map((key) => jobs.run(key, (lockTimeoutMs) => projectOverdue(key, lockTimeoutMs))));
     if (claimed.length === max) void made.then(takeOver).catch(() => undefined);
   }
 
@@ -190,7 +190,7 @@ export function createProjections({ db, live, log, settings, contention }: Proje
       closed = true;
       stopListening();
       for (const entry of dirty.values()) clearTimeout(entry.timer);
-      await errands.settled();
+      await jobs.settled();
       for (const { document } of dirty.values()) document.release();
       dirty.clear();
     },

@@ -4,7 +4,7 @@ import { type DocumentKey, documentId } from "../documents/key.js";
 import { createLanes } from "../lib/lanes.js";
 import type { WorkerLog } from "./worker.js";
 
-export interface Errands {
+export interface RetryingJobs {
   /**
    * Runs `work` for a document, unless some is under way for it; an error is logged, and the document then rests for a while. It is to wait
    * for no lock longer than it is told. Out: whether it was done without an error.
@@ -28,7 +28,7 @@ const longestRestMs = 60_000;
 /** When it was not the document's fault (the database was away): how late it may be once that is over. */
 const longestWaitMs = 5_000;
 
-export interface ErrandsOptions {
+export interface RetryingJobsOptions {
   readonly what: string;
   /** How many at a time. One space may have all but one of these. */
   readonly concurrency: number;
@@ -43,10 +43,10 @@ export interface ErrandsOptions {
  * then tried again, since what is to be done for it stays in the tables. What others hold locked is waited for apart (see Contention), so
  * that it keeps no place from those that can go on, and is not given up before it is free.
  */
-export function createErrands({ what, concurrency, log, contention, takes }: ErrandsOptions): Errands {
+export function createRetryingJobs({ what, concurrency, log, contention, takes }: RetryingJobsOptions): RetryingJobs {
   const working = new Map<string, Promise<boolean>>();
   const resting = new Map<string, { until: number; failures: number }>();
-  const { errands } = createLanes(concurrency, { errands: { perOwner: Math.max(1, concurrency - 1) } });
+  const { jobs } = createLanes(concurrency, { jobs: { perOwner: Math.max(1, concurrency - 1) } });
   let atWork = 0;
   let closing = false;
 
@@ -57,7 +57,7 @@ export function createErrands({ what, concurrency, log, contention, takes }: Err
         owner: takes(key),
         enter: (inside) => {
           atWork++;
-          return errands.run(key.spaceId, () => inside(undefined)).finally(() => atWork--);
+          return jobs.run(key.spaceId, () => inside(undefined)).finally(() => atWork--);
         },
         attempt: work,
         isOver: () => closing,

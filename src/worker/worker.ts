@@ -1,9 +1,9 @@
 import { type Contention, createContention } from "../database/contention.js";
 import type { Database, Subscription } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
-import { channels, parseRing, type Ring } from "../notifications/parse.js";
+import { channels, type Notification, parseNotification } from "../notifications/parse.js";
 import { createDeclarations } from "./declarations.js";
-import { createWatch } from "./deferred-notifications.js";
+import { createDeferredNotifications } from "./deferred-notifications.js";
 import { createHistory } from "./history.js";
 import { createInbox, type InboxStats } from "./inbox.js";
 import { createProjections, type ProjectionsStats } from "./projections.js";
@@ -33,7 +33,7 @@ export interface Worker {
    * Tells of every notification on perch_changes and perch_documents, so that a process listens once. `ready` is called when
    * notifications may have been lost (after a reconnect): read your tables then. Out: stops telling.
    */
-  onRing(listener: (ring: Ring) => void, ready?: () => void): () => void;
+  onNotification(listener: (notification: Notification) => void, ready?: () => void): () => void;
   /** Whether LISTEN is in force. */
   listening(): boolean;
   /** How far the worker is behind. Costs nothing: it is all known here. */
@@ -59,9 +59,9 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const inbox = createInbox({ db, live, log, concurrency: settings.concurrency, contention });
   const projections = createProjections({ db, live, log, settings, contention });
   const declarations = createDeclarations(db, live);
-  const watch = createWatch({ db, log });
+  const deferred = createDeferredNotifications({ db, log });
   const history = createHistory({ db, log });
-  const listeners = new Set<{ ring(ring: Ring): void; ready(): void }>();
+  const listeners = new Set<{ notified(notification: Notification): void; ready(): void }>();
   let subscription: Subscription | undefined;
   let listening = false;
   let closing: Promise<void> | undefined;
@@ -70,7 +70,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   let failures = 0;
   let retention: Retention | undefined;
 
-  function tell(call: (listener: { ring(ring: Ring): void; ready(): void }) => void): void {
+  function tell(call: (listener: { notified(notification: Notification): void; ready(): void }) => void): void {
     for (const listener of listeners) {
       try {
         call(listener);
@@ -81,14 +81,14 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   }
 
   function notify(channel: string, payload: string): void {
-    const ring = parseRing(channel, payload);
-    if (!ring) return;
-    if (ring.channel === "perch_documents") live.ring(ring.key, ring.seq);
+    const notification = parseNotification(channel, payload);
+    if (!notification) return;
+    if (notification.channel === "perch_documents") live.notified(notification.key, notification.seq);
     else {
-      watch.rung();
-      history.rung(ring.spaceId);
+      deferred.notified();
+      history.notified(notification.spaceId);
     }
-    tell((listener) => listener.ring(ring));
+    tell((listener) => listener.notified(notification));
   }
 
   function catchUp(): void {
@@ -119,12 +119,12 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     if (polling) return polling;
     clearTimeout(timer);
     const looks = [
-      declarations.look(),
+      declarations.poll(),
       live.refreshAll(),
       inbox.wake(),
       projections.takeOver(),
-      watch.look(),
-      history.look(),
+      deferred.poll(),
+      history.poll(),
     ];
     polling = Promise.allSettled(looks).then((results) => {
       const failed = results.find((result) => result.status === "rejected");
@@ -149,7 +149,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     clearTimeout(timer);
     stopUnexplained();
     await subscription?.close();
-    await Promise.all([inbox.close(), projections.close(), watch.close(), retention?.close(), polling]);
+    await Promise.all([inbox.close(), projections.close(), deferred.close(), retention?.close(), polling]);
   }
 
   async function close(): Promise<void> {
@@ -173,8 +173,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   }
 
   return {
-    onRing(ring, caughtUp = () => undefined) {
-      const listener = { ring, ready: caughtUp };
+    onNotification(notified, caughtUp = () => undefined) {
+      const listener = { notified, ready: caughtUp };
       listeners.add(listener);
       return () => listeners.delete(listener);
     },

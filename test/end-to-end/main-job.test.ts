@@ -83,8 +83,8 @@ describe.each(stages)("two people writing one document through perch on %s", (_,
   });
 
   it("tells a consumer that listens on both channels, who pulls the change with its seq", () => {
-    const { rings, changes } = result.consumer;
-    expect(new Set(rings.map(({ channel }) => channel))).toEqual(new Set(["perch_changes", "perch_documents"]));
+    const { notifications, changes } = result.consumer;
+    expect(new Set(notifications.map(({ channel }) => channel))).toEqual(new Set(["perch_changes", "perch_documents"]));
     expect(changes.at(-1)?.data.body).toBe(schedule.endContent);
     const seqs = changes.map(({ seq }) => seq);
     expect(seqs).toEqual([...seqs].sort((one, other) => one - other));
@@ -99,7 +99,7 @@ describe.each(stages)("two people writing one document through perch on %s", (_,
       document: "PE403",
       push: "PE403",
     });
-    expect(result.consumer.rings.filter(({ payload }) => !isBare(payload))).toEqual([]);
+    expect(result.consumer.notifications.filter(({ payload }) => !isBare(payload))).toEqual([]);
   });
 
   it("stops cleanly within 5 seconds while clients are connected", () => {

@@ -292,13 +292,15 @@ describeEachEngine("spaces", (open) => {
   });
 
   it("ring when their members change", async () => {
-    const rung: string[] = [];
+    const notified: string[] = [];
     const subscription = await t.db.listen(["perch_changes"], {
-      notify: (_, payload) => rung.push(payload),
+      notify: (_, payload) => notified.push(payload),
       ready() {},
     });
     await team(t, "rung");
-    await expect.poll(() => rung.map((payload) => JSON.parse(payload))).toEqual([{ v: 1, space_id: "rung", seq: 0 }]);
+    await expect
+      .poll(() => notified.map((payload) => JSON.parse(payload)))
+      .toEqual([{ v: 1, space_id: "rung", seq: 0 }]);
     await subscription.close();
   });
 });

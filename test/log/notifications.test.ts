@@ -4,27 +4,30 @@ import { insert, push } from "./support.js";
 
 describeEachEngine("The doorbell of the log", (open) => {
   let t: TestDatabase;
-  const rings: { v: number; space_id: string; seq: number; marker?: number }[] = [];
+  const notifications: { v: number; space_id: string; seq: number; marker?: number }[] = [];
   let markers = 0;
   /** What was heard of all that is committed by now: notifications come in the order of their commits, so the marker comes behind it. */
   const heard = async () => {
     const marker = ++markers;
     await t.db.query("select pg_notify('perch_changes', $1)", [JSON.stringify({ marker })]);
-    const at = () => rings.findIndex((ring) => ring.marker === marker);
+    const at = () => notifications.findIndex((notification) => notification.marker === marker);
     await vi.waitUntil(() => at() >= 0, { timeout: 20_000, interval: 5 });
-    const before = rings.slice(0, at());
-    rings.splice(0, at() + 1);
+    const before = notifications.slice(0, at());
+    notifications.splice(0, at() + 1);
     return before;
   };
   const look = async (watchFor: string) => {
     const [row] = await t.asWorker((tx) =>
-      tx.query<{ rung: number }>("select perch.look(watch_for => $1) as rung", [watchFor]),
+      tx.query<{ notified: number }>("select perch.look(watch_for => $1) as notified", [watchFor]),
     );
-    return row?.rung;
+    return row?.notified;
   };
   beforeAll(async () => {
     t = await open();
-    await t.db.listen(["perch_changes"], { notify: (_, payload) => rings.push(JSON.parse(payload)), ready: () => {} });
+    await t.db.listen(["perch_changes"], {
+      notify: (_, payload) => notifications.push(JSON.parse(payload)),
+      ready: () => {},
+    });
     await t.asUser("ada", (tx) => tx.query("select perch.create_space('team')"));
     await heard();
   });

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
-import { createBell } from "../../src/log/pull-trigger.js";
+import { createPullTrigger } from "../../src/log/pull-trigger.js";
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -8,37 +8,37 @@ const hour = 3_600_000;
 
 /** A follower that pulls whenever it is woken, and finds the log where it was. */
 function follower(positions: ReadonlyMap<string, { seq: number; mark: string }>) {
-  const bell = createBell();
+  const trigger = createPullTrigger();
   const stop = new AbortController();
   let pulls = 0;
   const running = (async () => {
     while (!stop.signal.aborted) {
-      await bell.wait(2 ** 31 - 1, stop.signal);
+      await trigger.wait(2 ** 31 - 1, stop.signal);
       if (stop.signal.aborted) return;
       pulls += 1;
-      bell.reached(positions);
+      trigger.reached(positions);
     }
   })();
   const end = async () => {
     stop.abort();
-    bell.close();
+    trigger.close();
     await running;
   };
-  return { bell, pulls: () => pulls, end };
+  return { trigger, pulls: () => pulls, end };
 }
 
 it("pulls once for a number that was rung, whatever the number, and then waits for the next ring", async () => {
   const one = follower(new Map([["~ada", { seq: 3, mark: "a" }]]));
   await vi.advanceTimersByTimeAsync(hour);
   expect(one.pulls()).toBe(1);
-  one.bell.rung('{"v":1,"space_id":"~ada","seq":1000000000000000}');
+  one.trigger.notified('{"v":1,"space_id":"~ada","seq":1000000000000000}');
   await vi.advanceTimersByTimeAsync(hour);
   expect(one.pulls()).toBe(2);
-  one.bell.rung('{"v":1,"space_id":"~ada","seq":4}');
+  one.trigger.notified('{"v":1,"space_id":"~ada","seq":4}');
   await vi.advanceTimersByTimeAsync(hour);
   expect(one.pulls()).toBe(3);
   // What it has already.
-  expect(one.bell.heard("~ada", 3)).toBe(false);
+  expect(one.trigger.heard("~ada", 3)).toBe(false);
   await vi.advanceTimersByTimeAsync(hour);
   expect(one.pulls()).toBe(3);
   await one.end();
@@ -48,8 +48,8 @@ it("pulls at most once a second for rings about nothing that it reads, or that a
   const one = follower(new Map([["constructor", { seq: 3, mark: "a" }]]));
   await vi.advanceTimersByTimeAsync(hour);
   for (let n = 0; n < 100; n += 1) {
-    one.bell.rung(`{"v":1,"space_id":"toString","seq":${n}}`);
-    one.bell.rung("nonsense");
+    one.trigger.notified(`{"v":1,"space_id":"toString","seq":${n}}`);
+    one.trigger.notified("nonsense");
     await vi.advanceTimersByTimeAsync(100);
   }
   await vi.advanceTimersByTimeAsync(hour);

@@ -4,7 +4,7 @@ import { MessageType } from "loro-protocol";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { gatewaySettings } from "../../src/gateway/settings.js";
 import type { Permission } from "../../src/protocol/protocol.js";
-import type { Channel, Reader } from "../../src/rooms/channel.js";
+import type { Channel, RoomReader } from "../../src/rooms/channel.js";
 import { presenceEntries, presenceUpdate } from "../../src/rooms/presence-entries.js";
 import type { PresenceExchange } from "../../src/rooms/presence-exchange.js";
 import { createPresence as createRooms } from "../../src/rooms/presence-room.js";
@@ -163,7 +163,7 @@ describe("a presence room", () => {
   const key = { spaceId: "s", appId: "a", tableName: "t", recordId: "r" };
   const head = Buffer.concat([Buffer.from("%EPH"), Buffer.from([1]), Buffer.from("r")]);
 
-  function reader(): Reader & { offers: number; open: boolean; held: number } {
+  function reader(): RoomReader & { offers: number; open: boolean; held: number } {
     const it = {
       held: 0,
       head,
@@ -185,7 +185,7 @@ describe("a presence room", () => {
   }
   const enter = (
     presence: ReturnType<typeof createPresence>,
-    who: Reader,
+    who: RoomReader,
     access: Permission = "write",
     userId = "ada",
   ): Promise<Channel> =>
@@ -264,7 +264,7 @@ describe("a presence room", () => {
   });
 
   /** A channel of a user who has been there: what they send first is what they knew. */
-  async function present(presence: ReturnType<typeof createPresence>, userId: string, who: Reader = reader()) {
+  async function present(presence: ReturnType<typeof createPresence>, userId: string, who: RoomReader = reader()) {
     const channel = await enter(presence, who, "write", userId);
     expect(channel.submit([])).toBe(0);
     return channel;

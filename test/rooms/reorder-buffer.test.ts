@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { PerchError } from "../../src/errors.js";
-import { createParking } from "../../src/rooms/reorder-buffer.js";
+import { createReorderBuffer } from "../../src/rooms/reorder-buffer.js";
 
 const missing = () => new PerchError("PE422", "it builds on edits that are not here", { missing: { "1": 4 } });
 const batch = (n: number) => [Uint8Array.of(n)];
@@ -8,16 +8,16 @@ const batch = (n: number) => [Uint8Array.of(n)];
 /** A document that answers each attempt when the test says so. */
 function slowDocument() {
   const attempts: { n: number | undefined; resolve(): void; reject(error: unknown): void }[] = [];
-  const parking = createParking({
+  const reorderBuffer = createReorderBuffer({
     append: ([update]) =>
       new Promise((resolve, reject) => attempts.push({ n: update?.[0], resolve: () => resolve(0), reject })),
     statusOf: (error) => (error instanceof PerchError ? 4 : 1),
   });
   const answers: [number, number][] = [];
   return {
-    parking,
+    reorderBuffer,
     answers,
-    submit: (n: number) => void parking.submit(batch(n)).then((status) => answers.push([n, status])),
+    submit: (n: number) => void reorderBuffer.submit(batch(n)).then((status) => answers.push([n, status])),
     /** Answers the oldest attempt of a batch that is under way. */
     async answer(n: number, error?: unknown) {
       const at = attempts.findIndex((attempt) => attempt.n === n);
@@ -107,10 +107,10 @@ describe("trap 39: what builds on a batch that comes later", () => {
   });
 
   it("is answered when the room is left", async () => {
-    const { parking, submit, answer, answers } = slowDocument();
+    const { reorderBuffer, submit, answer, answers } = slowDocument();
     submit(2);
     await answer(2, missing());
-    parking.close();
+    reorderBuffer.close();
     await vi.advanceTimersByTimeAsync(0);
     expect(answers).toEqual([[2, 4]]);
     expect(vi.getTimerCount()).toBe(0);

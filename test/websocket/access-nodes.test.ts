@@ -111,7 +111,7 @@ describe("on all nodes, within two seconds", () => {
         ready: () => undefined,
         notify(_channel, payload) {
           const { space_id: spaceId, app_id: appId, table: tableName, id, seq } = JSON.parse(payload);
-          for (const { live } of nodes) live.ring({ spaceId, appId, tableName, recordId: id }, seq);
+          for (const { live } of nodes) live.notified({ spaceId, appId, tableName, recordId: id }, seq);
         },
       });
       const since = performance.now();

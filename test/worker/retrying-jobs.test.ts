@@ -1,12 +1,12 @@
 import { expect, it, onTestFinished, vi } from "vitest";
 import { createContention } from "../../src/database/contention.js";
 import type { DocumentKey } from "../../src/documents/key.js";
-import { createErrands } from "../../src/worker/retrying-jobs.js";
+import { createRetryingJobs } from "../../src/worker/retrying-jobs.js";
 import type { WorkerLog } from "../../src/worker/worker.js";
 
 const key = (recordId: string, spaceId = "team"): DocumentKey => ({ spaceId, appId: "a", tableName: "t", recordId });
-const errandsOf = (concurrency: number, warn: WorkerLog["warn"] = () => undefined) =>
-  createErrands({
+const jobsOf = (concurrency: number, warn: WorkerLog["warn"] = () => undefined) =>
+  createRetryingJobs({
     what: "doing it",
     concurrency,
     log: { info: () => undefined, warn },
@@ -17,9 +17,9 @@ const errandsOf = (concurrency: number, warn: WorkerLog["warn"] = () => undefine
 /** The rests that errands of a document are given after so many failures with this error. */
 async function rests(error: unknown, failures: number): Promise<number[]> {
   const given: number[] = [];
-  const errands = errandsOf(1, (details) => given.push((details as { rest: number }).rest));
+  const jobs = jobsOf(1, (details) => given.push((details as { rest: number }).rest));
   for (let n = 0; n < failures; n++) {
-    await errands.run(key("d"), async () => {
+    await jobs.run(key("d"), async () => {
       throw error;
     });
   }
@@ -41,7 +41,7 @@ it.each([
 
 it("what somebody else holds is waited for without a rest, and without a place among the others", async () => {
   const warnings: unknown[] = [];
-  const errands = errandsOf(2, (details) => warnings.push(details));
+  const jobs = jobsOf(2, (details) => warnings.push(details));
   let held = true;
   let tries = 0;
   const needsIt = async () => {
@@ -49,33 +49,33 @@ it("what somebody else holds is waited for without a rest, and without a place a
     await new Promise((done) => setTimeout(done, 5));
     if (held) throw Object.assign(new Error("lock timeout"), { code: "55P03" });
   };
-  const waiting = Array.from({ length: 10 }, (_, n) => errands.run(key(`held ${n}`), needsIt));
+  const waiting = Array.from({ length: 10 }, (_, n) => jobs.run(key(`held ${n}`), needsIt));
   while (tries < 5) await new Promise((done) => setTimeout(done, 1));
-  for (let n = 0; n < 10; n++) expect(await errands.run(key(`${n}`, "other"), async () => undefined)).toBe(true);
-  expect(errands.counts()).toMatchObject({ working: 10 });
+  for (let n = 0; n < 10; n++) expect(await jobs.run(key(`${n}`, "other"), async () => undefined)).toBe(true);
+  expect(jobs.counts()).toMatchObject({ working: 10 });
   held = false;
   expect(await Promise.all(waiting)).toEqual(Array.from({ length: 10 }, () => true));
   expect(warnings).toEqual([]);
 });
 
 it("what waits for somebody else is given up when it is all to end", async () => {
-  const errands = errandsOf(2);
+  const jobs = jobsOf(2);
   const needsIt = async () => {
     throw Object.assign(new Error("lock timeout"), { code: "55P03" });
   };
-  const waiting = [1, 2, 3].map((n) => errands.run(key(`held ${n}`), needsIt));
-  await errands.settled();
+  const waiting = [1, 2, 3].map((n) => jobs.run(key(`held ${n}`), needsIt));
+  await jobs.settled();
   expect(await Promise.all(waiting)).toEqual([false, false, false]);
 });
 
 it("what is not tried again when its rest is over is forgotten: it was deleted, or done by others", async () => {
   vi.useFakeTimers({ toFake: ["Date"] });
   onTestFinished(() => void vi.useRealTimers());
-  const errands = errandsOf(1);
-  await errands.run(key("gone"), () => Promise.reject(new Error("no")));
-  expect(errands.counts().resting).toBe(1);
+  const jobs = jobsOf(1);
+  await jobs.run(key("gone"), () => Promise.reject(new Error("no")));
+  expect(jobs.counts().resting).toBe(1);
   vi.advanceTimersByTime(59_000);
-  expect(errands.counts().resting).toBe(1);
+  expect(jobs.counts().resting).toBe(1);
   vi.advanceTimersByTime(60_000);
-  expect(errands.counts().resting).toBe(0);
+  expect(jobs.counts().resting).toBe(0);
 });

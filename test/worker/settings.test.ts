@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { parseRing } from "../../src/notifications/parse.js";
+import { parseNotification } from "../../src/notifications/parse.js";
 import {
   projectionDelay,
   quietTime,
@@ -66,12 +66,12 @@ describe("a notification", () => {
   const document = { v: 1, space_id: "team", app_id: "notes", table: "pages", id: "p1", seq: 7 };
 
   it("is read as what it rings for", () => {
-    expect(parseRing("perch_documents", JSON.stringify(document))).toEqual({
+    expect(parseNotification("perch_documents", JSON.stringify(document))).toEqual({
       channel: "perch_documents",
       key: { spaceId: "team", appId: "notes", tableName: "pages", recordId: "p1" },
       seq: 7,
     });
-    expect(parseRing("perch_changes", '{"v":1,"space_id":"team","seq":3}')).toEqual({
+    expect(parseNotification("perch_changes", '{"v":1,"space_id":"team","seq":3}')).toEqual({
       channel: "perch_changes",
       spaceId: "team",
       seq: 3,
@@ -92,9 +92,9 @@ describe("a notification", () => {
       JSON.stringify({ ...document, table: null }),
     ];
     for (const payload of forged) {
-      expect(parseRing("perch_documents", payload)).toBeUndefined();
-      if (!payload.includes("space_id")) expect(parseRing("perch_changes", payload)).toBeUndefined();
+      expect(parseNotification("perch_documents", payload)).toBeUndefined();
+      if (!payload.includes("space_id")) expect(parseNotification("perch_changes", payload)).toBeUndefined();
     }
-    expect(parseRing("elsewhere", JSON.stringify(document))).toBeUndefined();
+    expect(parseNotification("elsewhere", JSON.stringify(document))).toBeUndefined();
   });
 });

@@ -196,15 +196,17 @@ describe("a worker whose database comes and goes", () => {
     const node = await startWorkerNode(t);
     const heard: unknown[] = [];
     let ready = 0;
-    const stop = node.worker.onRing(
-      (ring) => heard.push(ring),
+    const stop = node.worker.onNotification(
+      (notification) => heard.push(notification),
       () => ready++,
     );
     const key = keyOf(freshId());
     await (await connect(node, key)).type("x");
     await eventually(() => heard.length >= 2);
     expect(heard).toContainEqual({ channel: "perch_documents", key, seq: 1 });
-    await eventually(() => heard.some((ring) => (ring as { channel: string }).channel === "perch_changes"));
+    await eventually(() =>
+      heard.some((notification) => (notification as { channel: string }).channel === "perch_changes"),
+    );
     stop();
     expect(ready).toBe(0);
     await t.db.query("select pg_notify('perch_documents', 'nonsense'), pg_notify('perch_changes', '{}')");

@@ -1,5 +1,5 @@
 import { afterEach, beforeAll, describe, expect, it } from "vitest";
-import { createTurns } from "../../src/lib/keyed-mutex.js";
+import { createKeyedMutex } from "../../src/lib/keyed-mutex.js";
 import { cleanUp, connect, declare, eventually, freshId, keyOf, pause } from "../documents/live/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
 import { patchDocument, record, startWorkerNode } from "./support.js";
@@ -8,11 +8,11 @@ afterEach(cleanUp);
 
 describe("turns", () => {
   it("come one after another for one name, beside those of others, and after one that fails", async () => {
-    const turns = createTurns();
+    const mutex = createKeyedMutex();
     const events: string[] = [];
     const releases = new Map<string, (error?: Error) => void>();
     const begin = (name: string, work: string) =>
-      turns.take(name, async () => {
+      mutex.run(name, async () => {
         events.push(work);
         await new Promise<void>((resolve, reject) => {
           releases.set(work, (error) => (error ? reject(error) : resolve()));

@@ -3,11 +3,11 @@ import pg from "pg";
 /**
  * What a worker does while it is busy: it listens, and rings for the writers, who leave that to it. Resolves once it watches.
  */
-export async function startWatcher(url: string): Promise<{ rings(): number; close(): Promise<void> }> {
+export async function startWatcher(url: string): Promise<{ notifications(): number; close(): Promise<void> }> {
   const client = new pg.Client({ connectionString: url });
   await client.connect();
-  let rings = 0;
-  client.on("notification", () => rings++);
+  let notifications = 0;
+  client.on("notification", () => notifications++);
   await client.query("set role perch_worker");
   await client.query("listen perch_changes");
   let open = true;
@@ -20,7 +20,7 @@ export async function startWatcher(url: string): Promise<{ rings(): number; clos
     }
   })();
   return {
-    rings: () => rings,
+    notifications: () => notifications,
     async close() {
       open = false;
       await looking;

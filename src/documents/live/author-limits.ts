@@ -2,7 +2,7 @@
 export type Begin = () => unknown;
 
 /** What an author's appends may cost the engine: bad ones are answered, but no faster than leaves most of the time to others. */
-export interface Budgets {
+export interface AuthorLimits {
   /** Calls `begin`: at once, or, while the author has to wait, later, in the order of calling. */
   turn(author: string, begin: Begin): void;
   /** Appends that wait for their turn. */
@@ -37,7 +37,7 @@ interface Account {
  * them; and a refused update can cost its document the copy in memory. Limits bound one update; this bounds how often. Authors wait for
  * their own debts alone, and those whose updates are taken never do, but for updates that take uncommonly long.
  */
-export function createBudgets(now: () => number = () => performance.now()): Budgets {
+export function createAuthorLimits(now: () => number = () => performance.now()): AuthorLimits {
   const accounts = new Map<string, Account>();
   let waiting = 0;
   let closed = false;

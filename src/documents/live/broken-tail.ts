@@ -52,7 +52,8 @@ export async function holding<Stored extends StoredDocument>(
   return part(holds);
 }
 
-const beforeTail = ({ snapshot, snapshotSeq, lifeSeq }: StoredDocument) => (snapshot === null ? lifeSeq : snapshotSeq);
+const beforeTail = ({ snapshot, snapshotSeq, incarnationSeq }: StoredDocument) =>
+  snapshot === null ? incarnationSeq : snapshotSeq;
 
 /** Takes what is behind a position out of the tail; see `perch.set_tail_aside`. In: a connection with the rights of perch_worker. */
 export async function setTailAside(

@@ -1,34 +1,34 @@
 import type { Queryable } from "../../database/types.js";
-import { type News, type NewsRequest, readNews } from "./queries.js";
+import { type CatchUpRequest, type Missed, readMissed } from "./queries.js";
 
 /** A document that may have fallen behind. */
-export interface Refreshable {
+export interface CatchingUp {
   /** Out: from where on it wants to know; undefined when it cannot use an answer now. */
-  takeRequest(): NewsTask | undefined;
+  takeRequest(): CatchUpTask | undefined;
   /** The answer to the request, or the error. */
-  settle(task: NewsTask, news: News | undefined, error: unknown): Promise<void>;
+  settle(task: CatchUpTask, news: Missed | undefined, error: unknown): Promise<void>;
 }
 
-export interface NewsTask extends NewsRequest {
-  readonly rings: readonly number[];
+export interface CatchUpTask extends CatchUpRequest {
+  readonly notifications: readonly number[];
   readonly asking: ((error?: unknown) => void)[];
 }
 
-export interface Refresher {
-  wake(document: Refreshable): void;
+export interface CatchUpBatcher {
+  wake(document: CatchingUp): void;
 }
 
 /** Documents asked for in one statement. */
 const maxDocuments = 500;
 
 /** Reads what others appended: while one statement is under way, further rings collect, and then go as one over all documents. */
-export function createRefresher(db: Queryable): Refresher {
-  const waiting = new Set<Refreshable>();
+export function createCatchUpBatcher(db: Queryable): CatchUpBatcher {
+  const waiting = new Set<CatchingUp>();
   let busy = false;
 
   async function run(): Promise<void> {
     while (waiting.size > 0) {
-      const sent: [Refreshable, NewsTask][] = [];
+      const sent: [CatchingUp, CatchUpTask][] = [];
       for (const document of waiting) {
         if (sent.length === maxDocuments) break;
         waiting.delete(document);
@@ -36,10 +36,10 @@ export function createRefresher(db: Queryable): Refresher {
         if (task) sent.push([document, task]);
       }
       if (sent.length === 0) break;
-      let answers: News[] = [];
+      let answers: Missed[] = [];
       let failure: unknown;
       try {
-        answers = await readNews(
+        answers = await readMissed(
           db,
           sent.map(([, task]) => task),
         );

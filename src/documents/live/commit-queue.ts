@@ -1,6 +1,6 @@
 import { isPerchErrorCode, PerchError } from "../../errors.js";
 import { authorName, writableFor } from "./authors.js";
-import type { Appendable, Appender, Batch } from "./group-commit.js";
+import type { Appendable, CommitBatch, GroupCommit } from "./group-commit.js";
 import { type AppendedUpdate, type EntryResult, newRevision } from "./queries.js";
 import { type Append, type DocumentState, discard, putBack } from "./state.js";
 
@@ -8,21 +8,21 @@ import { type Append, type DocumentState, discard, putBack } from "./state.js";
 const maxBatchUpdates = 500;
 const maxBatchBytes = 2 ** 20;
 
-export interface AppendsParts {
-  readonly appender: Appender;
+export interface CommitQueueParts {
+  readonly groupCommit: GroupCommit;
   /** Whoever waits for a refresh that has not begun; a completed append is as good as one. */
   takeAsking(): (() => void)[];
   giveAsking(asking: (() => void)[]): void;
 }
 
-export interface Appends extends Appendable {
+export interface CommitQueue extends Appendable {
   /** It is in the engine's copy; it goes on from there by itself. */
   stage(append: Append): void;
 }
 
 /** The second part of the way of appends: from the engine's copy through a transaction to the readers, and to the writer's acknowledgement. */
-export function createAppends(state: DocumentState, parts: AppendsParts): Appends {
-  const { appender } = parts;
+export function createCommitQueue(state: DocumentState, parts: CommitQueueParts): CommitQueue {
+  const { groupCommit } = parts;
   const { spaceId } = state.key;
   /** Authors that the database let write here; see `takeBatch`. */
   const trusted = new Set<string>();
@@ -33,14 +33,14 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
       return;
     }
     state.ready.push(append);
-    if (!state.storing) appender.wake(appends);
+    if (!state.storing) groupCommit.wake(appends);
   }
 
   /**
    * Two authors share a transaction only when both were let in before. Otherwise one could be refused and the other, whose update may
    * stand on the refused one, be stored without what it depends on. Of one author all are let in, or none.
    */
-  function takeBatch(): Batch | undefined {
+  function takeBatch(): CommitBatch | undefined {
     if (state.storing || state.busy || state.locked > 0) return undefined;
     const appends: Append[] = [];
     const updates: AppendedUpdate[] = [];
@@ -72,30 +72,30 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     }
     state.storing = true;
     const entry = { key: state.key, after: state.at, revision: newRevision(), updates };
-    return { entry, appends, bytes, rings: state.rings.begin(), asking: parts.takeAsking() };
+    return { entry, appends, bytes, notifications: state.notifications.begin(), asking: parts.takeAsking() };
   }
 
-  function giveBack(batch: Batch): void {
+  function giveBack(batch: CommitBatch): void {
     state.ready = [...batch.appends, ...state.ready];
-    state.rings.failed(batch.rings);
+    state.notifications.failed(batch.notifications);
     parts.giveAsking(batch.asking);
     state.storing = false;
     state.pump();
   }
 
-  function failed(batch: Batch, error: unknown): void {
+  function failed(batch: CommitBatch, error: unknown): void {
     for (const append of batch.appends) {
       if (append.known) putBack(state.waiting, [append]);
       else append.reject(error);
     }
     discard(state);
-    state.rings.failed(batch.rings);
+    state.notifications.failed(batch.notifications);
     parts.giveAsking(batch.asking);
     state.storing = false;
     state.pump();
   }
 
-  async function stored(batch: Batch, result: EntryResult): Promise<void> {
+  async function stored(batch: CommitBatch, result: EntryResult): Promise<void> {
     const { accepted, refused, again, isStale, partly } = sorted(batch, result);
     if (isStale) return stale(batch);
     for (const { append, code } of refused) {
@@ -110,9 +110,9 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     if (complete) {
       await deliver(result, accepted);
       state.at = { seq: last.seq, revision: batch.entry.revision };
-      state.rings.committed(last.seq);
+      state.notifications.committed(last.seq);
     } else if (last) {
-      state.content.unload();
+      state.replica.unload();
       state.behind = true;
     }
     state.storing = false;
@@ -124,11 +124,11 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
       else append.resolve({ seq: state.at.seq });
     }
     if (complete) {
-      state.rings.end(batch.rings, state.at.seq);
+      state.notifications.end(batch.notifications, state.at.seq);
       for (const asked of batch.asking) asked();
       state.moved(true);
     } else {
-      state.rings.failed(batch.rings);
+      state.notifications.failed(batch.notifications);
       parts.giveAsking(batch.asking);
     }
     state.pump();
@@ -140,12 +140,12 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     const lastMissed = missed.at(-1);
     if (lastMissed) {
       const updates = missed.map((update) => update.payload);
-      await state.content.follow(updates);
-      for (const { seq } of missed) state.rings.saw(seq);
+      await state.replica.follow(updates);
+      for (const { seq } of missed) state.notifications.saw(seq);
       state.subscribers.deliver({ updates, seq: lastMissed.seq, origin: undefined });
     }
     for (const { append, seqs, seq } of accepted) {
-      for (const own of seqs) state.rings.saw(own);
+      for (const own of seqs) state.notifications.saw(own);
       state.subscribers.deliver({ updates: append.updates, seq, origin: append.origin });
     }
   }
@@ -154,17 +154,17 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
    * The database does not have what these build on, or not for certain. What became of it is told by the load that follows: it ends the document for
    * its writers and readers, and these with it, or has them tried again.
    */
-  function stale(batch: Batch): void {
+  function stale(batch: CommitBatch): void {
     putBack(state.waiting, batch.appends);
     discard(state);
-    state.rings.failed(batch.rings);
+    state.notifications.failed(batch.notifications);
     parts.giveAsking(batch.asking);
     state.storing = false;
     state.behind = true;
     state.pump();
   }
 
-  function sorted(batch: Batch, { results }: EntryResult) {
+  function sorted(batch: CommitBatch, { results }: EntryResult) {
     const accepted: Accepted[] = [];
     const refused: Refused[] = [];
     const again: Append[] = [];
@@ -189,7 +189,7 @@ export function createAppends(state: DocumentState, parts: AppendsParts): Append
     return { accepted, refused, again, isStale, partly };
   }
 
-  const appends: Appends = { stage, takeBatch, giveBack, failed, stored };
+  const appends: CommitQueue = { stage, takeBatch, giveBack, failed, stored };
   return appends;
 }
 

@@ -2,25 +2,25 @@ import type { Database } from "../../database/types.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { ServerPeers } from "../server-peers.js";
-import type { Budgets } from "./author-limits.js";
+import type { AuthorLimits } from "./author-limits.js";
 import type { BrokenTail } from "./broken-tail.js";
-import { type Asking, createNews } from "./catch-up.js";
-import type { Refresher } from "./catch-up-batcher.js";
-import { createAppends } from "./commit-queue.js";
-import { createContent, isLost } from "./engine-replica.js";
-import { createHold } from "./exclusive-access.js";
-import type { Backfills, Exported } from "./export-cache.js";
-import type { Appender } from "./group-commit.js";
+import { type Asking, createCatchUp } from "./catch-up.js";
+import type { CatchUpBatcher } from "./catch-up-batcher.js";
+import { createCommitQueue } from "./commit-queue.js";
+import { createEngineReplica, isLost } from "./engine-replica.js";
+import { createExclusiveAccess } from "./exclusive-access.js";
+import type { ExportCache, Exported } from "./export-cache.js";
+import type { GroupCommit } from "./group-commit.js";
 import { createImports } from "./imports.js";
 import { createIntake } from "./intake.js";
 import { createLoader } from "./loader.js";
-import { createRings } from "./notification-tracker.js";
+import { createNotificationTracker } from "./notification-tracker.js";
 import { createOwners } from "./owners.js";
-import type { Warmable, Warming } from "./preload.js";
+import type { Preloadable, Preloader } from "./preload.js";
 import type { Position } from "./queries.js";
 import { type DocumentState, discard, ended } from "./state.js";
 import { createSubscribers } from "./subscribers.js";
-import type { CommitNotice, Ending, HeldDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
+import type { CommitNotice, Ending, ExclusiveDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
 
 /*
  * One document held open. What makes it safe is who may touch the engine's copy, and when:
@@ -67,7 +67,7 @@ function outcome<T>(promise: Promise<T>): Promise<{ value?: T; error?: unknown }
 }
 
 /** How long the writers of a document that went back may hand on what others of them wrote: they all are told to rejoin at once. */
-const healingMs = 60_000;
+const rejoinMs = 60_000;
 
 /** Longer than any lock should last; then appends are sent again, and wait in the database if they must. */
 const longestLockMs = 250;
@@ -75,23 +75,23 @@ const longestLockMs = 250;
 export interface DocumentParts {
   readonly db: Database;
   readonly engine: DocumentEngine;
-  readonly appender: Appender;
-  readonly refresher: Refresher;
-  readonly budgets: Budgets;
-  readonly backfills: Backfills;
+  readonly groupCommit: GroupCommit;
+  readonly catchUpBatcher: CatchUpBatcher;
+  readonly authorLimits: AuthorLimits;
+  readonly exportCache: ExportCache;
   readonly peers: ServerPeers;
-  readonly warming: Warming;
+  readonly preloader: Preloader;
   warn(message: string, error: unknown, document: string): void;
   committed(document: Document, notice: CommitNotice): void;
   unexplained(key: DocumentKey): void;
   broken(tail: BrokenTail, document: string): void;
   /** The ring of an own commit came after so long. */
-  rang(lagMs: number): void;
+  arrived(lagMs: number): void;
   /** The last reference was given back. */
   released(document: Document): void;
 }
 
-export interface Document extends LiveDocument, Warmable {
+export interface Document extends LiveDocument, Preloadable {
   readonly references: number;
   readonly readers: number;
   readonly warm: boolean;
@@ -99,12 +99,12 @@ export interface Document extends LiveDocument, Warmable {
   readonly appending: number;
   readonly tail: Tail;
   /** Since when the ring of an own commit has been on its way. */
-  readonly awaitsRingSince: number | undefined;
+  readonly awaitsNotificationSince: number | undefined;
   /** Nothing waits and nothing is under way. */
   readonly quiet: boolean;
   /** Reads the document for the first time. Errors: PE404. */
   begin(): Promise<void>;
-  ring(seq: number): void;
+  notified(seq: number): void;
   /** The copy is loaded again before its next use. */
   reload(): void;
   /** Lets go of the copy; the document must be quiet. */
@@ -124,44 +124,44 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   const state: DocumentState = {
     key,
     id,
-    content: createContent(id, engine),
+    replica: createEngineReplica(id, engine),
     subscribers: createSubscribers((error) => warn("a reader of committed updates threw", error)),
-    rings: createRings(() => parts.unexplained(key), parts.rang),
+    notifications: createNotificationTracker(() => parts.unexplained(key), parts.arrived),
     waiting: [],
     at: { seq: 0, revision: 0 },
-    life: 0,
+    incarnation: 0,
     ready: [],
     importing: 0,
-    healingUntil: 0,
+    rejoinUntil: 0,
     storing: false,
     locked: 0,
     busy: false,
     behind: false,
     pump,
-    endLife,
+    endIncarnation,
     moved: (own) => parts.committed(document, { own, seq: state.at.seq }),
   };
-  const { content, subscribers, rings, waiting } = state;
-  const news = createNews(state, parts.refresher);
-  const loader = createLoader(state, { db, news, broken: (tail) => parts.broken(tail, id) });
-  const appends = createAppends(state, {
-    appender: parts.appender,
-    takeAsking: news.takeAsking,
-    giveAsking: news.giveAsking,
+  const { replica, subscribers, notifications, waiting } = state;
+  const catchUp = createCatchUp(state, parts.catchUpBatcher);
+  const loader = createLoader(state, { db, catchUp, broken: (tail) => parts.broken(tail, id) });
+  const queue = createCommitQueue(state, {
+    groupCommit: parts.groupCommit,
+    takeAsking: catchUp.takeAsking,
+    giveAsking: catchUp.giveAsking,
   });
-  const imports = createImports(state, { budgets: parts.budgets, stale: loader.stale, stage: appends.stage });
+  const imports = createImports(state, { authorLimits: parts.authorLimits, stale: loader.stale, stage: queue.stage });
   const intake = createIntake(state, {
     engine,
     owners: createOwners(state, { db, engine }),
-    budgets: parts.budgets,
+    authorLimits: parts.authorLimits,
     closed: () => closed,
     order: () => nextOrder++,
   });
-  const hold = createHold(state, {
+  const access = createExclusiveAccess(state, {
     db,
     engine,
-    news,
-    backfills: parts.backfills,
+    catchUp,
+    exportCache: parts.exportCache,
     loader,
     peers: parts.peers,
   });
@@ -170,23 +170,23 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
 
   /** Begins whatever can begin: appends one after the other without waiting, everything else alone. */
   function pump(): void {
-    if (state.ready.length > 0 && !state.storing) parts.appender.wake(appends);
+    if (state.ready.length > 0 && !state.storing) parts.groupCommit.wake(queue);
     while (!state.busy) {
       const next = waiting[0];
-      if (next?.kind === "append" && content.loaded && !state.behind) {
+      if (next?.kind === "append" && replica.loaded && !state.behind) {
         if (!imports.startNext()) return;
         continue;
       }
       if (!next && !state.behind) break;
       if (!idle()) return;
       state.busy = true;
-      if (next?.kind === "section") {
+      if (next?.kind === "exclusive") {
         waiting.shift();
         void next.run().then(pause);
       } else void loader.load().catch(failWaiting).then(pause);
       return;
     }
-    if (!state.busy) news.want();
+    if (!state.busy) catchUp.want();
   }
 
   function pause(): void {
@@ -197,30 +197,30 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   function failWaiting(error: unknown): void {
     // Readers who lack something get it from the next load or refresh that works.
     state.behind = false;
-    for (const asked of news.takeAsking()) asked(error);
+    for (const asked of catchUp.takeAsking()) asked(error);
     refuseAppends(error);
   }
 
   function refuseAppends(error: unknown): void {
     for (const task of waiting) if (task.kind === "append") task.reject(error);
-    waiting.splice(0, waiting.length, ...waiting.filter((task) => task.kind === "section"));
+    waiting.splice(0, waiting.length, ...waiting.filter((task) => task.kind === "exclusive"));
   }
 
   /** What readers and writers know of the document is not what the database has: they have to begin anew. */
-  function endLife(why: Ending): void {
-    state.life++;
-    if (why === "moved") state.healingUntil = Date.now() + healingMs;
-    rings.forget();
-    loader.forgetLife();
+  function endIncarnation(why: Ending): void {
+    state.incarnation++;
+    if (why === "moved") state.rejoinUntil = Date.now() + rejoinMs;
+    notifications.forget();
+    loader.forgetIncarnation();
     discard(state);
     refuseAppends(ended());
     subscribers.end(why);
   }
 
-  function exclusive<T>(work: (held: HeldDocument) => Promise<T>): Promise<T> {
+  function exclusive<T>(work: (held: ExclusiveDocument) => Promise<T>): Promise<T> {
     if (closed) return Promise.reject(new Error("this node is closing"));
     return new Promise((resolve, reject) => {
-      waiting.push({ kind: "section", order: nextOrder++, run: () => work(hold).then(resolve, reject), reject });
+      waiting.push({ kind: "exclusive", order: nextOrder++, run: () => work(access).then(resolve, reject), reject });
       pump();
     });
   }
@@ -234,7 +234,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     asked: () => void = () => undefined,
   ): Promise<T & Position> {
     const { at, answer } = await exclusive(async () => {
-      await hold.withCopy(() => Promise.resolve());
+      await access.withCopy(() => Promise.resolve());
       asked();
       return { at: state.at, answer: outcome(call()) };
     });
@@ -243,7 +243,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     if (!isLost(error)) throw error;
     return exclusive(async () => {
       asked();
-      return { ...(await hold.withCopy(call)), ...state.at };
+      return { ...(await access.withCopy(call)), ...state.at };
     });
   }
 
@@ -252,22 +252,23 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     const theirs = version.byteLength === 0 ? Uint8Array.of(0) : version;
     const subscribed = (exported: Exported): Joined => {
       const leave = subscribers.add(listener, onEnded);
-      if (!content.loaded) parts.warming.wake(document);
+      if (!replica.loaded) parts.preloader.wake(document);
       return { ...exported, seq: state.at.seq, leave };
     };
-    const atHand = closed || intake.appending > 0 || rings.unread(state.at.seq) ? undefined : hold.atHand(theirs);
+    const atHand =
+      closed || intake.appending > 0 || notifications.unread(state.at.seq) ? undefined : access.atHand(theirs);
     if (atHand) return subscribed(atHand);
     await intake.asked();
     return exclusive(async () => {
-      if (rings.unread(state.at.seq)) await hold.catchUp();
-      return subscribed(await hold.exportFrom(theirs));
+      if (notifications.unread(state.at.seq)) await access.bringUpToDate();
+      return subscribed(await access.exportFrom(theirs));
     });
   }
 
   function refresh(): Promise<void> {
     return new Promise((resolve, reject) => {
       const asking: Asking = (error) => (error === undefined ? resolve() : reject(error));
-      news.ask(asking);
+      catchUp.ask(asking);
       pump();
     });
   }
@@ -291,7 +292,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       return subscribers.size;
     },
     get warm() {
-      return content.loaded;
+      return replica.loaded;
     },
     get appending() {
       return intake.appending;
@@ -299,8 +300,8 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     get tail() {
       return loader.sizes.tail;
     },
-    get awaitsRingSince() {
-      return rings.awaitedSince();
+    get awaitsNotificationSince() {
+      return notifications.awaitedSince();
     },
     get quiet() {
       return idle() && !state.busy && !state.behind && waiting.length === 0 && intake.held === 0;
@@ -317,18 +318,18 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     append: intake.append,
     refresh,
     exclusive,
-    ring(seq) {
-      rings.ring(seq, state.at.seq, state.storing || state.busy, subscribers.size > 0);
+    notified(seq) {
+      notifications.notified(seq, state.at.seq, state.storing || state.busy, subscribers.size > 0);
       pump();
     },
     reload() {
-      content.unload();
+      replica.unload();
       loader.spare();
     },
     get cold() {
-      return references > 0 && !closed && !content.loaded;
+      return references > 0 && !closed && !replica.loaded;
     },
-    warmUp: () => exclusive(() => (document.cold ? hold.withCopy(() => Promise.resolve()) : Promise.resolve())),
+    preload: () => exclusive(() => (document.cold ? access.withCopy(() => Promise.resolve()) : Promise.resolve())),
     get unusedBytes() {
       return loader.unusedBytes;
     },
@@ -340,9 +341,9 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     folded() {
       loader.sizes.tail = { updates: 0, bytes: 0 };
     },
-    project: (asked) => ask(() => content.call("project", []), asked),
+    project: (asked) => ask(() => replica.call("project", []), asked),
     async snapshot() {
-      const made = await ask(() => content.call("snapshot", []));
+      const made = await ask(() => replica.call("snapshot", []));
       loader.sizes.snapshot = made.snapshot.byteLength;
       return made;
     },
@@ -367,7 +368,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       if (references === 0) parts.released(document);
     },
     forget() {
-      content.discard();
+      replica.discard();
       loader.spare();
     },
     close() {

@@ -2,15 +2,15 @@ import type { Database } from "../../database/types.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import { createServerPeers } from "../server-peers.js";
-import { createBudgets } from "./author-limits.js";
-import { createRefresher } from "./catch-up-batcher.js";
+import { createAuthorLimits } from "./author-limits.js";
+import { createCatchUpBatcher } from "./catch-up-batcher.js";
 import { createDocument, type Document } from "./document.js";
-import { createBackfills } from "./export-cache.js";
-import { type AppenderOptions, createAppender } from "./group-commit.js";
-import { createWarming } from "./preload.js";
+import { createExportCache } from "./export-cache.js";
+import { createGroupCommit, type GroupCommitOptions } from "./group-commit.js";
+import { createPreloader } from "./preload.js";
 import type { CommitNotice, LiveDocument, LiveDocuments, LiveStats } from "./types.js";
 
-export interface LiveLimits extends AppenderOptions {
+export interface LiveLimits extends GroupCommitOptions {
   /** How long a document that nobody has open is kept. Default 30,000. */
   idleMs?: number;
   /** Documents that nobody has open and that are kept nevertheless, at most; the longest unused go first. Default 500. */
@@ -37,12 +37,12 @@ export interface LiveOptions {
 export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, log }: LiveOptions): LiveDocuments {
   const idleMs = limits.idleMs ?? 30_000;
   const idleDocuments = limits.idleDocuments ?? 500;
-  const appender = createAppender(appendsDb, limits);
-  const refresher = createRefresher(appendsDb);
-  const budgets = createBudgets();
-  const backfills = createBackfills();
+  const groupCommit = createGroupCommit(appendsDb, limits);
+  const catchUpBatcher = createCatchUpBatcher(appendsDb);
+  const authorLimits = createAuthorLimits();
+  const exportCache = createExportCache();
   const peers = createServerPeers();
-  const warming = createWarming(engine.stats().threads);
+  const preloader = createPreloader(engine.stats().threads);
   const documents = new Map<string, Document>();
   const opening = new Map<string, Promise<Document>>();
   /** Of those, the highest ring that came meanwhile. */
@@ -71,15 +71,15 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
     const document = createDocument(key, {
       db,
       engine,
-      appender,
-      refresher,
-      budgets,
-      backfills,
+      groupCommit,
+      catchUpBatcher,
+      authorLimits,
+      exportCache,
       peers,
-      warming,
+      preloader,
       warn,
       committed: (committed, notice) => tell(committedListeners, committed, notice),
-      rang: (lagMs) => {
+      arrived: (lagMs) => {
         notifyLagMs = lagMs;
       },
       broken: ({ after, updates, error }, name) => {
@@ -97,7 +97,7 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
       await document.begin();
       documents.set(id, document);
       const beyond = heard.get(id);
-      if (beyond !== undefined) document.ring(beyond);
+      if (beyond !== undefined) document.notified(beyond);
       return document;
     } finally {
       heard.delete(id);
@@ -123,7 +123,7 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
 
   function clean(): void {
     forgetUnused();
-    backfills.forget(idleMs);
+    exportCache.forget(idleMs);
   }
 
   const sweep = setInterval(clean, Math.max(100, idleMs / 3));
@@ -149,7 +149,7 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
   async function close(): Promise<void> {
     clearInterval(sweep);
     for (const document of documents.values()) document.close();
-    budgets.close();
+    authorLimits.close();
     const end = Date.now() + (limits.closeMs ?? 4_000);
     // What was being opened arrives meanwhile, and is closed as well.
     const busy = () => {
@@ -164,7 +164,7 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
       await new Promise((done) => setTimeout(done, 5));
     }
     await Promise.race([
-      appender.close(),
+      groupCommit.close(),
       new Promise((done) => setTimeout(done, Math.max(0, end - Date.now())).unref()),
     ]);
     for (const document of documents.values()) document.forget();
@@ -175,9 +175,9 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
   return {
     open,
     peek: (key) => documents.get(documentId(key)),
-    ring(key, seq) {
+    notified(key, seq) {
       const document = documents.get(documentId(key));
-      if (document) return document.ring(seq);
+      if (document) return document.notified(seq);
       const id = documentId(key);
       if (opening.has(id)) heard.set(id, Math.max(seq, heard.get(id) ?? 0));
       tell(unexplainedListeners, key);
@@ -212,7 +212,9 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
 function statsOf(all: readonly Document[], notifyLagMs: number | undefined): Omit<LiveStats, "brokenTails"> {
   const sum = (of: (document: Document) => number) => all.reduce((total, document) => total + of(document), 0);
   const now = performance.now();
-  const lags = all.flatMap(({ awaitsRingSince }) => (awaitsRingSince === undefined ? [] : [now - awaitsRingSince]));
+  const lags = all.flatMap(({ awaitsNotificationSince }) =>
+    awaitsNotificationSince === undefined ? [] : [now - awaitsNotificationSince],
+  );
   return {
     documents: all.length,
     warm: sum(({ warm }) => (warm ? 1 : 0)),

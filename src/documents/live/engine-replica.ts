@@ -20,18 +20,18 @@ export function isLost(error: unknown): boolean {
 const changes: ReadonlySet<string> = new Set(["import", "importRun", "patch", "revert"]);
 
 /** What is done with a copy, by method; its first argument, the document's name, is known. */
-type CopyMethod = Exclude<
+type ReplicaMethod = Exclude<
   keyof DocumentThreadApi,
   "load" | "has" | "unpack" | "peers" | "importTyped" | "drop" | "stats"
 >;
-type CopyArgs<Method extends CopyMethod> =
+type ReplicaArgs<Method extends ReplicaMethod> =
   Parameters<DocumentThreadApi[Method]> extends [string, ...infer Rest] ? Rest : never;
 
 /**
  * The copy of one document in an engine thread, and what belongs to it but has not been sent there yet: updates that only go on with
  * typing are understood here, without waking the thread, and reach it together, ahead of the next call that needs the copy.
  */
-export interface Content {
+export interface EngineReplica {
   /** Whether the thread holds the document, as far as is known: it may have been evicted or lost since, then calls say so. */
   readonly loaded: boolean;
   /** Rises whenever what was imported and not committed was given up. */
@@ -42,9 +42,9 @@ export interface Content {
   /** Whether the copy was loaded for other fields than these. */
   differs(fields: Fields): boolean;
   /** Calls the engine. Errors: as the method's, and `isLost`. */
-  call<Method extends CopyMethod>(
+  call<Method extends ReplicaMethod>(
     method: Method,
-    args: CopyArgs<Method>,
+    args: ReplicaArgs<Method>,
     options?: CallOptions,
   ): Promise<ReturnType<DocumentThreadApi[Method]>>;
   /**
@@ -64,7 +64,7 @@ export interface Content {
   failed(error: unknown): void;
 }
 
-export function createContent(id: string, engine: DocumentEngine): Content {
+export function createEngineReplica(id: string, engine: DocumentEngine): EngineReplica {
   let loaded = false;
   let generation = 0;
   let declared = "";
@@ -97,7 +97,7 @@ export function createContent(id: string, engine: DocumentEngine): Content {
     });
   }
 
-  const call: Content["call"] = (method, args, options) => {
+  const call: EngineReplica["call"] = (method, args, options) => {
     sendTyped();
     if (changes.has(method)) typing = undefined;
     const all = [id, ...args] as unknown as Parameters<DocumentThreadApi[typeof method]>;

@@ -3,27 +3,27 @@ import { PerchError } from "../../errors.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import { peersIn } from "../peer-owners.js";
 import { afterWriting, type ServerPeer, type ServerPeers } from "../server-peers.js";
-import type { DocumentNews } from "./catch-up.js";
+import type { CatchUp } from "./catch-up.js";
 import { innocentAttempts, isLost } from "./engine-replica.js";
-import type { Backfills, Exported } from "./export-cache.js";
+import type { ExportCache, Exported } from "./export-cache.js";
 import { fromStored } from "./from-stored.js";
 import type { Loader } from "./loader.js";
-import { readDocument, readNews } from "./queries.js";
+import { readDocument, readMissed } from "./queries.js";
 import type { DocumentState } from "./state.js";
-import type { HeldDocument, MergeSession } from "./types.js";
+import type { ExclusiveDocument, MergeSession } from "./types.js";
 import { isPacked, unpacked } from "./unpack.js";
 
-export interface HoldParts {
+export interface ExclusiveAccessParts {
   readonly db: Queryable;
   readonly engine: DocumentEngine;
-  readonly news: DocumentNews;
-  readonly backfills: Backfills;
+  readonly catchUp: CatchUp;
+  readonly exportCache: ExportCache;
   readonly loader: Loader;
   readonly peers: ServerPeers;
 }
 
 /** What can be done with a document by whoever has it for himself. */
-export interface Hold extends HeldDocument {
+export interface ExclusiveAccess extends ExclusiveDocument {
   /** Calls the engine, with the copy loaded; a copy that was lost is loaded again. */
   withCopy<T>(use: () => Promise<T>): Promise<T>;
   /**
@@ -32,24 +32,24 @@ export interface Hold extends HeldDocument {
    */
   atHand(version: Uint8Array): Exported | undefined;
   /** Reads what others appended, and gives it to the readers. */
-  catchUp(): Promise<void>;
+  bringUpToDate(): Promise<void>;
   /** What a reader at a version (encoded) lacks of the present state. Errors: PE422 for a version that does not decode. */
   exportFrom(version: Uint8Array): Promise<Exported>;
 }
 
-export function createHold(state: DocumentState, parts: HoldParts): Hold {
-  const { db, engine, news, backfills, loader } = parts;
-  const { id, key, content } = state;
+export function createExclusiveAccess(state: DocumentState, parts: ExclusiveAccessParts): ExclusiveAccess {
+  const { db, engine, catchUp, exportCache, loader } = parts;
+  const { id, key, replica } = state;
   /** Those of the merge under way. */
   let peers: readonly ServerPeer[] = [];
 
   async function retrying<T>(load: () => Promise<void>, use: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
-      if (!content.loaded) await load();
+      if (!replica.loaded) await load();
       try {
         return await use();
       } catch (error) {
-        content.failed(error);
+        replica.failed(error);
         if (!isLost(error) || attempt === innocentAttempts) throw error;
       }
     }
@@ -60,17 +60,17 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
     return retrying(loader.load, use);
   }
 
-  const at = () => ({ id, position: state.at.seq, life: state.life });
+  const at = () => ({ id, position: state.at.seq, incarnation: state.incarnation });
 
   /** The same state is the same for everybody who knows nothing: kept for the others who come. */
   function keeping(version: Uint8Array, exported: Exported | undefined): Exported | undefined {
-    if (exported && knowsNothing(version)) backfills.put(at(), exported);
+    if (exported && knowsNothing(version)) exportCache.put(at(), exported);
     return exported;
   }
 
   function atHand(version: Uint8Array): Exported | undefined {
     if (state.behind) return undefined;
-    const kept = knowsNothing(version) ? backfills.get(at()) : undefined;
+    const kept = knowsNothing(version) ? exportCache.get(at()) : undefined;
     if (kept) return kept;
     const stored = loader.unused();
     return stored && keeping(version, fromStored(stored, version));
@@ -81,18 +81,18 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
     for (let attempt = 1; ; attempt++) {
       const exported = atHand(version);
       if (exported) return exported;
-      if (state.behind || !content.loaded) {
+      if (state.behind || !replica.loaded) {
         const stored = loader.unused() ?? (await loader.read());
         const asRead = keeping(version, fromStored(stored, version));
         if (asRead) return asRead;
         await loader.load();
       }
       try {
-        const made = await content.call("exportFrom", [version]);
+        const made = await replica.call("exportFrom", [version]);
         keeping(version, made);
         return made;
       } catch (error) {
-        content.failed(error);
+        replica.failed(error);
         if (!isLost(error) || attempt === innocentAttempts) throw error;
       }
     }
@@ -100,41 +100,41 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
 
   /** Brings the copy to what the transaction sees: what others committed meanwhile. */
   async function follow(tx: Queryable, loadWithin: () => Promise<void>): Promise<void> {
-    if (!content.loaded || state.behind) return loadWithin();
-    const [latest] = await readNews(tx, [{ key, after: state.at }]);
+    if (!replica.loaded || state.behind) return loadWithin();
+    const [latest] = await readMissed(tx, [{ key, after: state.at }]);
     if (!latest?.leadsOn) return loadWithin();
-    await content.follow(latest.updates.map((update) => update.payload));
+    await replica.follow(latest.updates.map((update) => update.payload));
   }
 
-  async function catchUp(own: boolean): Promise<void> {
+  async function bringUpToDate(own: boolean): Promise<void> {
     const before = state.at.seq;
-    const heard = state.rings.begin();
+    const heard = state.notifications.begin();
     try {
-      const [latest] = await readNews(db, [{ key, after: state.at }]);
-      if (latest) await news.take(latest);
+      const [latest] = await readMissed(db, [{ key, after: state.at }]);
+      if (latest) await catchUp.take(latest);
     } catch (error) {
-      state.rings.failed(heard);
+      state.notifications.failed(heard);
       throw error;
     }
-    state.rings.end(heard, state.at.seq);
+    state.notifications.end(heard, state.at.seq);
     if (state.at.seq > before) state.moved(own);
   }
 
   async function redeclared(tx: Queryable): Promise<boolean> {
-    return content.differs((await readDocument(tx, key, state.at)).schema.fields);
+    return replica.differs((await readDocument(tx, key, state.at)).schema.fields);
   }
 
   return {
     withCopy,
     atHand,
     exportFrom,
-    catchUp: () => catchUp(false),
+    bringUpToDate: () => bringUpToDate(false),
     get position() {
       return state.at.seq;
     },
     load: () => withCopy(() => Promise.resolve()),
     async projectAt(version) {
-      const { data } = await withCopy(() => content.call("projectAt", [version]));
+      const { data } = await withCopy(() => replica.call("projectAt", [version]));
       return data;
     },
     async merge(tx, work) {
@@ -142,8 +142,8 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
       const merged: Uint8Array[] = [];
       const within = async () => {
         loader.spare();
-        await content.load(await readDocument(tx, key));
-        await content.follow(merged);
+        await replica.load(await readDocument(tx, key));
+        await replica.follow(merged);
       };
       await follow(tx, within);
       peers = parts.peers.take(id);
@@ -153,7 +153,7 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
           return await retrying(within, use);
         } catch (error) {
           if (!(error instanceof PerchError) || !(await redeclared(tx))) throw error;
-          content.unload();
+          replica.unload();
           return retrying(within, use);
         }
       };
@@ -161,14 +161,14 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
         async importUpdate(update, ownersOf) {
           const [plain = update] = isPacked([update]) ? await unpacked(engine, id, [update]) : [update];
           const owned = await ownersOf(await peersIn(engine, [plain]));
-          const result = await trying(() => content.call("import", [[plain], owned]));
+          const result = await trying(() => replica.call("import", [[plain], owned]));
           if (!result.changed) return { update: null, ends: null };
           const [stored = plain] = result.updates ?? [];
           merged.push(stored);
           return { update: stored, ends: result.ends };
         },
         async applyPatch(patch, base) {
-          const { update, ends } = await trying(() => content.call("patch", [patch, base, { peers }]));
+          const { update, ends } = await trying(() => replica.call("patch", [patch, base, { peers }]));
           peers = afterWriting(peers, ends);
           if (!update) return { update: null, ends: null };
           merged.push(update);
@@ -181,13 +181,13 @@ export function createHold(state: DocumentState, parts: HoldParts): Hold {
       const used = peers;
       peers = [];
       if (!committed) {
-        content.discard();
+        replica.discard();
         return;
       }
       parts.peers.give(id, used);
-      await catchUp(true).catch((error: unknown) => {
+      await bringUpToDate(true).catch((error: unknown) => {
         // It is committed all the same; readers get it by the next refresh.
-        content.unload();
+        replica.unload();
         throw error;
       });
     },

@@ -8,14 +8,14 @@ export interface Exported {
 export interface ExportedAt {
   readonly id: string;
   readonly position: number;
-  readonly life: number;
+  readonly incarnation: number;
 }
 
 /**
  * Whole histories of large documents, kept for a while for the readers who come next: when a process was restarted, or a link was sent
  * around, many come at once who know nothing, and exporting it anew for each would keep the thread from everything else.
  */
-export interface Backfills {
+export interface ExportCache {
   get(at: ExportedAt): Exported | undefined;
   put(at: ExportedAt, exported: Exported): void;
   /** Lets go of what nobody has asked for in this time. */
@@ -34,7 +34,7 @@ interface Kept {
   readonly usedAt: number;
 }
 
-export function createBackfills(): Backfills {
+export function createExportCache(): ExportCache {
   /** Longest unused first. */
   const kept = new Map<string, Kept>();
   let total = 0;
@@ -50,11 +50,11 @@ export function createBackfills(): Backfills {
   }
 
   return {
-    get({ id, position, life }) {
+    get({ id, position, incarnation }) {
       const entry = kept.get(id);
       if (!entry) return undefined;
       drop(entry);
-      if (entry.at.position !== position || entry.at.life !== life) return undefined;
+      if (entry.at.position !== position || entry.at.incarnation !== incarnation) return undefined;
       keep({ ...entry, usedAt: Date.now() });
       return entry.exported;
     },

@@ -1,31 +1,31 @@
 import type { Queryable } from "../../database/types.js";
 import { failureOf } from "./failures.js";
-import { createDoorbell } from "./notify-batcher.js";
+import { createNotifyBatcher } from "./notify-batcher.js";
 import { type AppendEntry, type Appended, appendEntries, type EntryResult } from "./queries.js";
 import type { Append } from "./state.js";
 
 /** What one document puts into a transaction. */
-export interface Batch {
+export interface CommitBatch {
   readonly entry: AppendEntry;
   readonly appends: readonly Append[];
   readonly bytes: number;
   /** Rings and requests for a refresh that this batch answers. */
-  readonly rings: readonly number[];
+  readonly notifications: readonly number[];
   readonly asking: (() => void)[];
 }
 
 /** A document with appends that wait for a transaction. Of each batch taken, exactly one of the other three is called. */
 export interface Appendable {
   /** Out: undefined when there is nothing to send now. */
-  takeBatch(): Batch | undefined;
-  stored(batch: Batch, result: EntryResult): Promise<void>;
+  takeBatch(): CommitBatch | undefined;
+  stored(batch: CommitBatch, result: EntryResult): Promise<void>;
   /** Nothing of it was stored, or nobody knows. */
-  failed(batch: Batch, error: unknown): void;
+  failed(batch: CommitBatch, error: unknown): void;
   /** Nothing of it was stored; it will be taken again. */
-  giveBack(batch: Batch): void;
+  giveBack(batch: CommitBatch): void;
 }
 
-export interface AppenderOptions {
+export interface GroupCommitOptions {
   /** How long a shared transaction waits for the lock of a document before its documents go on each by itself. Default 100. */
   patienceMs?: number;
   /** How long a document's own transaction waits for its lock at a time. Default 2,000. */
@@ -34,7 +34,7 @@ export interface AppenderOptions {
   giveUpMs?: number;
 }
 
-export interface Appender {
+export interface GroupCommit {
   /** The document has something to append. */
   wake(document: Appendable): void;
   /** Rings for what was appended without a ring. */
@@ -55,11 +55,11 @@ const maxBytes = 8 * 2 ** 20;
  * transaction, say, or the database chokes on one update, or on a ring: its queue of notifications can be full), each of its documents
  * goes on in a transaction of its own, which rings for nobody, beside the shared one, until that succeeds. A failure of such a transaction is the document's own.
  */
-export function createAppender(db: Queryable, options: AppenderOptions = {}): Appender {
+export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {}): GroupCommit {
   const patienceMs = options.patienceMs ?? 100;
   const ownPatienceMs = options.ownPatienceMs ?? 2_000;
   const giveUpMs = options.giveUpMs ?? 30_000;
-  const doorbell = createDoorbell(db);
+  const notifyBatcher = createNotifyBatcher(db);
   const shared = new Set<Appendable>();
   const own = new Set<Appendable>();
   /** Documents that go by themselves, and since when. */
@@ -98,23 +98,23 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
   async function append(
     entries: readonly AppendEntry[],
     lockTimeoutMs: number,
-    ring: readonly Appended[] | false,
+    notify: readonly Appended[] | false,
   ): Promise<EntryResult[]> {
     try {
-      const results = await appendEntries(db, entries, lockTimeoutMs, ring);
-      if (ring) doorbell.carried(true);
-      else doorbell.owe(entries.flatMap((entry, index) => appendedBy(entry, results[index])));
+      const results = await appendEntries(db, entries, lockTimeoutMs, notify);
+      if (notify) notifyBatcher.carried(true);
+      else notifyBatcher.owe(entries.flatMap((entry, index) => appendedBy(entry, results[index])));
       return results;
     } catch (error) {
-      if (ring) doorbell.carried(false);
+      if (notify) notifyBatcher.carried(false);
       // A ring for nothing does no harm.
-      if (failureOf(error) === "unknown") doorbell.owe(entries.map(mayHaveAppended));
+      if (failureOf(error) === "unknown") notifyBatcher.owe(entries.map(mayHaveAppended));
       throw error;
     }
   }
 
   async function sendShared(): Promise<void> {
-    const sent: [Appendable, Batch][] = [];
+    const sent: [Appendable, CommitBatch][] = [];
     let updates = 0;
     let bytes = 0;
     for (const document of shared) {
@@ -130,10 +130,10 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
     sharedBusy = true;
     let results: EntryResult[] | undefined;
     let failure: unknown;
-    const ring = doorbell.carry();
+    const notify = notifyBatcher.carry();
     try {
       const entries = sent.map(([, batch]) => batch.entry);
-      results = await append(entries, patienceMs, ring);
+      results = await append(entries, patienceMs, notify);
     } catch (error) {
       failure = error;
     }
@@ -143,14 +143,14 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
     for (const [index, [document, batch]] of sent.entries()) {
       const result = results?.[index];
       if (result) void document.stored(batch, result);
-      else if (kind === "contended" || (kind === "undone" && (sent.length > 1 || ring))) {
+      else if (kind === "contended" || (kind === "undone" && (sent.length > 1 || notify))) {
         apart.set(document, Date.now());
         document.giveBack(batch);
       } else document.failed(batch, failure);
     }
   }
 
-  async function sendOwn(document: Appendable, batch: Batch): Promise<void> {
+  async function sendOwn(document: Appendable, batch: CommitBatch): Promise<void> {
     ownBusy++;
     try {
       // It may wait long, and should fail for nothing but itself.
@@ -172,7 +172,7 @@ export function createAppender(db: Queryable, options: AppenderOptions = {}): Ap
     }
   }
 
-  return { wake, close: () => doorbell.close() };
+  return { wake, close: () => notifyBatcher.close() };
 }
 
 /** The position an entry took its document to. */

@@ -1,11 +1,11 @@
 import { isNotLoaded } from "../loro/api.js";
-import type { Budgets } from "./author-limits.js";
+import type { AuthorLimits } from "./author-limits.js";
 import { authorName } from "./authors.js";
 import { innocentAttempts, isLost } from "./engine-replica.js";
 import { type Append, type DocumentState, ended, putBack } from "./state.js";
 
 export interface ImportsParts {
-  readonly budgets: Budgets;
+  readonly authorLimits: AuthorLimits;
   /** Whether the copy is older than the database: others appended since, or the table was declared anew. */
   stale(): Promise<boolean>;
   /** It is in the copy, and goes on from there. */
@@ -27,7 +27,7 @@ const maxRunAppends = 128;
 const maxRunBytes = 32 * 1024;
 
 /** The first part of the way of appends: from where they wait into the engine's copy, or back to wait once more, or to a refusal. */
-export function createImports(state: DocumentState, { budgets, stale, stage }: ImportsParts): Imports {
+export function createImports(state: DocumentState, { authorLimits, stale, stage }: ImportsParts): Imports {
   const { spaceId } = state.key;
   /** Being imported, or tried again or refused: that is not decided yet. */
   const undecided = new Set<Append>();
@@ -50,9 +50,9 @@ export function createImports(state: DocumentState, { budgets, stale, stage }: I
   /** The first append that waits, when it only goes on with what its writer typed. Out: whether it did. */
   function takeTyped(): boolean {
     const [task] = state.waiting;
-    if (task?.kind !== "append" || task.life !== state.life) return false;
+    if (task?.kind !== "append" || task.incarnation !== state.incarnation) return false;
     const [update, ...others] = task.updates;
-    const ends = update && others.length === 0 && !task.alone ? state.content.takeTyped(update) : undefined;
+    const ends = update && others.length === 0 && !task.alone ? state.replica.takeTyped(update) : undefined;
     if (!ends) return false;
     state.waiting.shift();
     task.known = false;
@@ -69,7 +69,7 @@ export function createImports(state: DocumentState, { budgets, stale, stage }: I
       const [first] = run;
       if (task.kind !== "append" || run.length === maxRunAppends) break;
       bytes += task.updates.reduce((sum, update) => sum + update.byteLength, 0);
-      if (first && (task.alone || task.life !== first.life || bytes > maxRunBytes)) break;
+      if (first && (task.alone || task.incarnation !== first.incarnation || bytes > maxRunBytes)) break;
       if (first && authorName(task.author, spaceId) !== authorName(first.author, spaceId)) break;
       run.push(task);
       if (task.alone) break;
@@ -80,7 +80,7 @@ export function createImports(state: DocumentState, { budgets, stale, stage }: I
 
   /** All of them are imported, or none; then each is tried by itself, and answered for itself. */
   async function startRun(first: Append, run: readonly Append[]): Promise<void> {
-    const { generation } = state.content;
+    const { generation } = state.replica;
     let spentMs = 0;
     const spent = (ms: number) => {
       spentMs = ms;
@@ -94,24 +94,24 @@ export function createImports(state: DocumentState, { budgets, stale, stage }: I
     };
     try {
       const updates = run.map((append) => append.updates);
-      const { ends, updates: made, room } = await state.content.call("importRun", [updates], { spent });
-      if (first.life !== state.life) refuse();
-      else if (generation !== state.content.generation) tryAgain(run);
+      const { ends, updates: made, room } = await state.replica.call("importRun", [updates], { spent });
+      if (first.incarnation !== state.incarnation) refuse();
+      else if (generation !== state.replica.generation) tryAgain(run);
       else if (!ends) again();
       else {
-        budgets.charge(first.author.userId, spentMs / run.length, false);
+        authorLimits.charge(first.author.userId, spentMs / run.length, false);
         for (const [index, append] of run.entries()) {
           append.updates = made[index] ?? append.updates;
           append.known = false;
           append.ends = ends[index] ?? null;
         }
-        state.content.took(run.at(-1)?.updates.at(-1), room);
+        state.replica.took(run.at(-1)?.updates.at(-1), room);
         for (const append of run) stage(append);
       }
     } catch (error) {
-      if (!isLost(error)) budgets.charge(first.author.userId, spentMs + damage(error, state.content.loadMs), true);
-      if (generation === state.content.generation) state.content.failed(error);
-      if (first.life !== state.life) refuse();
+      if (!isLost(error)) authorLimits.charge(first.author.userId, spentMs + damage(error, state.replica.loadMs), true);
+      if (generation === state.replica.generation) state.replica.failed(error);
+      if (first.incarnation !== state.incarnation) refuse();
       else again();
     } finally {
       state.importing--;
@@ -120,34 +120,35 @@ export function createImports(state: DocumentState, { budgets, stale, stage }: I
   }
 
   async function start(append: Append): Promise<void> {
-    const { generation } = state.content;
+    const { generation } = state.replica;
     undecided.add(append);
     let spentMs = 0;
     const spent = (ms: number) => {
       spentMs = ms;
     };
     try {
-      const { changed, ends, updates, room, forked } = await state.content.call(
+      const { changed, ends, updates, room, forked } = await state.replica.call(
         "import",
         [append.updates, append.owned],
         {
           spent,
         },
       );
-      budgets.charge(append.author.userId, spentMs, false);
+      authorLimits.charge(append.author.userId, spentMs, false);
       append.known = !changed;
       append.forked = forked;
       append.ends = ends;
       if (updates) append.updates = updates;
-      if (append.life !== state.life) append.reject(ended());
-      else if (generation !== state.content.generation) tryAgain([append]);
+      if (append.incarnation !== state.incarnation) append.reject(ended());
+      else if (generation !== state.replica.generation) tryAgain([append]);
       else {
-        state.content.took(changed && append.updates.length === 1 ? append.updates[0] : undefined, room);
+        state.replica.took(changed && append.updates.length === 1 ? append.updates[0] : undefined, room);
         stage(append);
       }
     } catch (error) {
-      if (!isLost(error)) budgets.charge(append.author.userId, spentMs + damage(error, state.content.loadMs), true);
-      if (generation === state.content.generation) state.content.failed(error);
+      if (!isLost(error))
+        authorLimits.charge(append.author.userId, spentMs + damage(error, state.replica.loadMs), true);
+      if (generation === state.replica.generation) state.replica.failed(error);
       // One after another, in the order of the answers, which is that of the calls: each knows what became of those before.
       judging = judging.then(() => judge(append, error, generation));
       await judging;
@@ -167,8 +168,8 @@ export function createImports(state: DocumentState, { budgets, stale, stage }: I
   }
 
   async function judge(append: Append, error: unknown, generation: number): Promise<void> {
-    const again = append.life === state.life && (await isWorthAnother(append, error, generation));
-    if (append.life !== state.life) append.reject(ended());
+    const again = append.incarnation === state.incarnation && (await isWorthAnother(append, error, generation));
+    if (append.incarnation !== state.incarnation) append.reject(ended());
     else if (again) tryAgain([append]);
     else append.reject(error);
   }
@@ -178,12 +179,12 @@ export function createImports(state: DocumentState, { budgets, stale, stage }: I
    * tried again for another's sake only when that one came before it, and so on to the first, which is not; so all of it comes to an end.
    */
   async function isWorthAnother(append: Append, error: unknown, generation: number): Promise<boolean> {
-    if (generation !== state.content.generation || overtaken.has(append)) return true;
+    if (generation !== state.replica.generation || overtaken.has(append)) return true;
     // Whoever arrived earlier and made the thread let go of the copy is answered for good, so this comes to an end.
     if (isLost(error)) return isNotLoaded(error) || ++append.losses < innocentAttempts;
     // It may build on what its author was told by another node, or be written for fields that were declared since.
     if (!mayFitLater(error) || append.rechecked || !(await stale())) return false;
-    state.content.unload();
+    state.replica.unload();
     append.rechecked = true;
     return true;
   }

@@ -1,7 +1,7 @@
 import { PerchError } from "../../errors.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { Owned } from "../peer-owners.js";
-import type { Budgets } from "./author-limits.js";
+import type { AuthorLimits } from "./author-limits.js";
 import { damage } from "./imports.js";
 import type { Owners } from "./owners.js";
 import { type Append, type DocumentState, ended } from "./state.js";
@@ -10,7 +10,7 @@ import { isPacked, unpacked } from "./unpack.js";
 
 export interface IntakeParts {
   readonly engine: DocumentEngine;
-  readonly budgets: Budgets;
+  readonly authorLimits: AuthorLimits;
   readonly owners: Owners;
   closed(): boolean;
   /** The next number in the order of arrival. */
@@ -31,7 +31,10 @@ export interface Intake {
 
 type Outcome = Pick<Append, "resolve" | "reject">;
 
-export function createIntake(state: DocumentState, { engine, budgets, owners, closed, order }: IntakeParts): Intake {
+export function createIntake(
+  state: DocumentState,
+  { engine, authorLimits, owners, closed, order }: IntakeParts,
+): Intake {
   let appending = 0;
   let held = 0;
   /** Somebody's peers are being asked for: what comes behind waits, since it may build on it. */
@@ -40,9 +43,9 @@ export function createIntake(state: DocumentState, { engine, budgets, owners, cl
   function append(updates: readonly Uint8Array[], author: Author, origin: unknown): ReturnType<LiveDocument["append"]> {
     if (closed()) return Promise.reject(new Error("this node is closing; join again"));
     if (author.userId === "") return Promise.reject(new PerchError("PE401", "the update has no author"));
-    const { life } = state;
+    const { incarnation } = state;
     const stand = (plain: readonly Uint8Array[], outcome: Outcome, owned: Owned) => {
-      const append = { life, updates: plain, author, origin, owned, ...outcome };
+      const append = { incarnation, updates: plain, author, origin, owned, ...outcome };
       const untried = { forked: false, known: false, ends: null, losses: 0, rechecked: false };
       state.waiting.push({ kind: "append", order: order(), ...append, ...untried, alone: owned.foreign.length > 0 });
       state.pump();
@@ -52,16 +55,16 @@ export function createIntake(state: DocumentState, { engine, budgets, owners, cl
       if (owned) stand(plain, outcome, owned);
       else
         ask(plain, author, outcome, (known) =>
-          life === state.life ? stand(plain, known.outcome, known.owned) : outcome.reject(ended()),
+          incarnation === state.incarnation ? stand(plain, known.outcome, known.owned) : outcome.reject(ended()),
         );
     };
     appending++;
     return new Promise<{ seq: number; forked?: boolean }>((resolve, reject) => {
       held++;
-      budgets.turn(author.userId, () => {
+      authorLimits.turn(author.userId, () => {
         held--;
         if (closed()) reject(new Error("this node is closing; join again"));
-        else if (life !== state.life) reject(ended());
+        else if (incarnation !== state.incarnation) reject(ended());
         else if (isPacked(updates)) return unpack(updates, author, { resolve, reject }, begin);
         else begin(updates, { resolve, reject });
       });
@@ -117,10 +120,10 @@ export function createIntake(state: DocumentState, { engine, budgets, owners, cl
     };
     try {
       const plain = await unpacked(engine, author.userId, updates, spent);
-      budgets.charge(author.userId, spentMs, false);
+      authorLimits.charge(author.userId, spentMs, false);
       begin(plain, outcome);
     } catch (error) {
-      budgets.charge(author.userId, spentMs + damage(error, 0), true);
+      authorLimits.charge(author.userId, spentMs + damage(error, 0), true);
       outcome.reject(error);
     } finally {
       held--;

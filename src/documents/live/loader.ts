@@ -1,6 +1,6 @@
 import type { Queryable } from "../../database/types.js";
 import { type BrokenTail, holding, isBroken, setTailAside } from "./broken-tail.js";
-import type { DocumentNews } from "./catch-up.js";
+import type { CatchUp } from "./catch-up.js";
 import { remembered } from "./notification-tracker.js";
 import { readDocument, type VersionedDocument } from "./queries.js";
 import type { DocumentState } from "./state.js";
@@ -25,12 +25,12 @@ export interface Loader {
   /** Whether the copy is older than the database: others appended since, or the table was declared anew. */
   stale(): Promise<boolean>;
   /** The next load begins a new life. */
-  forgetLife(): void;
+  forgetIncarnation(): void;
 }
 
 export interface LoaderParts {
   readonly db: Queryable;
-  readonly news: DocumentNews;
+  readonly catchUp: CatchUp;
   /** The document's tail did not hold together, and was mended. */
   broken(tail: BrokenTail): void;
 }
@@ -38,19 +38,19 @@ export interface LoaderParts {
 /** Others may write to the document, and break it, while it is mended. */
 const maxMendings = 3;
 
-export function createLoader(state: DocumentState, { db, news, broken }: LoaderParts): Loader {
-  const { key, content, subscribers, rings } = state;
+export function createLoader(state: DocumentState, { db, catchUp, broken }: LoaderParts): Loader {
+  const { key, replica, subscribers, notifications } = state;
   const sizes = { projection: 0, snapshot: 0, tail: { updates: 0, bytes: 0 } };
   /** Whether the readers were given anything of this life. */
   let begun = false;
   let kept: VersionedDocument | undefined;
 
   async function read(): Promise<VersionedDocument> {
-    const heard = rings.begin();
+    const heard = notifications.begin();
     try {
       return await readOn(heard);
     } catch (error) {
-      rings.failed(heard);
+      notifications.failed(heard);
       throw error;
     }
   }
@@ -60,9 +60,9 @@ export function createLoader(state: DocumentState, { db, news, broken }: LoaderP
     const stored = await readDocument(db, key);
     // Where the document has moved, readers are given what they lack, if it still leads on from what they have.
     const lacking = begun && !isAtHead(stored) ? await readDocument(db, key, state.at) : undefined;
-    if (lacking && !lacking.leadsOn) state.endLife(lacking.lifeSeq > state.at.seq ? "deleted" : "moved");
+    if (lacking && !lacking.leadsOn) state.endIncarnation(lacking.incarnationSeq > state.at.seq ? "deleted" : "moved");
     // Whatever copy there is lacks what readers are about to be given.
-    content.unload();
+    replica.unload();
     sizes.projection = stored.projectionBytes;
     sizes.snapshot = stored.snapshot?.byteLength ?? 0;
     sizes.tail = tailOf(stored);
@@ -72,9 +72,9 @@ export function createLoader(state: DocumentState, { db, news, broken }: LoaderP
     state.at = { seq: stored.headSeq, revision: stored.headRevision };
     kept = stored;
     state.behind = false;
-    for (const { seq } of stored.updates.slice(-remembered)) rings.saw(seq);
-    rings.end(heard, state.at.seq);
-    for (const asked of news.takeAsking()) asked();
+    for (const { seq } of stored.updates.slice(-remembered)) notifications.saw(seq);
+    notifications.end(heard, state.at.seq);
+    for (const asked of catchUp.takeAsking()) asked();
     if (state.at.seq > before && subscribers.size > 0) state.moved(false);
     return stored;
   }
@@ -90,7 +90,7 @@ export function createLoader(state: DocumentState, { db, news, broken }: LoaderP
       const stored = unused() ?? (await read());
       kept = undefined;
       try {
-        return await content.load(stored);
+        return await replica.load(stored);
       } catch (error) {
         if (!isBroken(error) || attempt === maxMendings) throw error;
         await mend(stored, error);
@@ -99,8 +99,8 @@ export function createLoader(state: DocumentState, { db, news, broken }: LoaderP
   }
 
   async function mend(stored: VersionedDocument, error: unknown): Promise<void> {
-    const holds = await holding(stored, content.load);
-    content.unload();
+    const holds = await holding(stored, replica.load);
+    replica.unload();
     const first = stored.updates[holds.updates.length];
     const updates = first ? await setTailAside(db, key, holds.headSeq, first) : 0;
     if (updates > 0) broken({ after: holds.headSeq, updates, error });
@@ -119,7 +119,7 @@ export function createLoader(state: DocumentState, { db, news, broken }: LoaderP
   async function stale(): Promise<boolean> {
     try {
       const stored = await readDocument(db, key, state.at);
-      return !isAtHead(stored) || content.differs(stored.schema.fields);
+      return !isAtHead(stored) || replica.differs(stored.schema.fields);
     } catch {
       // Whoever asks was going to refuse something, and does.
       return false;
@@ -138,7 +138,7 @@ export function createLoader(state: DocumentState, { db, news, broken }: LoaderP
     },
     load,
     stale,
-    forgetLife() {
+    forgetIncarnation() {
       begun = false;
       kept = undefined;
     },

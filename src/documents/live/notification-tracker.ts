@@ -8,7 +8,7 @@ const kept = 64;
  * ring is explained when its position was seen in the tail (own appends, what was read), and unexplained when everything up to it
  * was read and it was not there: then something may be waiting in the inbox.
  */
-export interface Rings {
+export interface NotificationTracker {
   /** An update with this position is in the tail. */
   saw(seq: number): void;
   /** We have just committed up to this position, and a ring says so. */
@@ -16,7 +16,7 @@ export interface Rings {
   /** Since when (of performance.now) such a ring has been on its way; undefined when none is. */
   awaitedSince(): number | undefined;
   /** In: the ring; up to where everything is known; whether a read is under way, which may explain it; whether news is wanted. */
-  ring(seq: number, position: number, reading: boolean, wanted: boolean): void;
+  notified(seq: number, position: number, reading: boolean, wanted: boolean): void;
   /** Whether a ring asks for a read. */
   pending(): boolean;
   /** Whether a ring told of something beyond the position, and nothing was read since. */
@@ -32,7 +32,10 @@ export interface Rings {
 }
 
 /** `rang` is told how long rings of own commits took to come. */
-export function createRings(unexplained: () => void, rang: (lagMs: number) => void): Rings {
+export function createNotificationTracker(
+  unexplained: () => void,
+  arrived: (lagMs: number) => void,
+): NotificationTracker {
   const seen = new Set<number>();
   let pending: number[] = [];
   let heard = 0;
@@ -44,7 +47,7 @@ export function createRings(unexplained: () => void, rang: (lagMs: number) => vo
   function hear(seq: number): void {
     heard = Math.max(heard, seq);
     if (awaited === undefined || seq < awaited.seq) return;
-    rang(performance.now() - awaited.since);
+    arrived(performance.now() - awaited.since);
     awaited = undefined;
   }
 
@@ -59,11 +62,11 @@ export function createRings(unexplained: () => void, rang: (lagMs: number) => vo
     },
     committed(seq) {
       // The ring may overtake the answer.
-      if (heard >= seq) rang(0);
+      if (heard >= seq) arrived(0);
       else awaited ??= { seq, since: performance.now() };
     },
     awaitedSince: () => awaited?.since,
-    ring(seq, position, reading, wanted) {
+    notified(seq, position, reading, wanted) {
       hear(seq);
       if (seen.has(seq)) return;
       if (!reading && (seq <= position || !wanted)) return unexplained();

@@ -1,16 +1,16 @@
 import type { Queryable } from "../../database/types.js";
 import { documentId } from "../key.js";
-import { type Appended, ringAppends } from "./queries.js";
+import { type Appended, notifyAppends } from "./queries.js";
 
 /** Rings for the appends of this process: at once while it is quiet, and for many together while it is busy. */
-export interface Doorbell {
+export interface NotifyBatcher {
   /**
    * A transaction of appends sets out. Out: what it is to ring for besides its own, and then `carried` is called when it has ended; false:
    * it is not to ring, and then `owe` what it appended.
    */
   carry(): readonly Appended[] | false;
   /** In: whether it is known to have been committed. */
-  carried(rang: boolean): void;
+  carried(sent: boolean): void;
   /** These were, or may have been, committed without a ring. */
   owe(appended: readonly Appended[]): void;
   /** Rings for what is owed, if the database takes it. */
@@ -33,18 +33,18 @@ const againMs = 1_000;
  * the appends, so whoever reads then finds them. Should this process be killed before, or the database be away, other processes look
  * by their poll, as for any ring that is lost.
  */
-export function createDoorbell(db: Queryable): Doorbell {
+export function createNotifyBatcher(db: Queryable): NotifyBatcher {
   let owed = new Map<string, Appended>();
-  let rangAt = Number.NEGATIVE_INFINITY;
+  let notifiedAt = Number.NEGATIVE_INFINITY;
   let timer: NodeJS.Timeout | undefined;
-  let ringing: Promise<void> | undefined;
+  let notifying: Promise<void> | undefined;
   /** What a transaction of appends is ringing for. */
   let carrying: readonly Appended[] | undefined;
   /** Appends go without rings until then: what failed the one that carried some may have been these. */
   let carryFrom = Number.NEGATIVE_INFINITY;
 
   function arm(delayMs: number): void {
-    timer ??= setTimeout(() => void ring(), delayMs);
+    timer ??= setTimeout(() => void notify(), delayMs);
     // A process that ends rings as it closes.
     timer.unref();
   }
@@ -67,8 +67,8 @@ export function createDoorbell(db: Queryable): Doorbell {
   }
 
   function armForOwed(): void {
-    if (owed.size === 0 || ringing || carrying) return;
-    arm(Math.max(1, rangAt + everyMs + patienceMs - performance.now()));
+    if (owed.size === 0 || notifying || carrying) return;
+    arm(Math.max(1, notifiedAt + everyMs + patienceMs - performance.now()));
   }
 
   function owe(appended: readonly Appended[]): void {
@@ -76,21 +76,21 @@ export function createDoorbell(db: Queryable): Doorbell {
     armForOwed();
   }
 
-  function ring(): Promise<void> {
+  function notify(): Promise<void> {
     disarm();
-    ringing ??= send().finally(() => {
-      ringing = undefined;
+    notifying ??= send().finally(() => {
+      notifying = undefined;
       armForOwed();
     });
-    return ringing;
+    return notifying;
   }
 
   async function send(): Promise<void> {
     const sent = take();
     if (sent.length === 0) return;
     try {
-      await ringAppends(db, sent);
-      rangAt = performance.now();
+      await notifyAppends(db, sent);
+      notifiedAt = performance.now();
     } catch {
       // The appends met, or will meet, the same fault, which is reported there.
       for (const one of sent) keep(one);
@@ -101,13 +101,13 @@ export function createDoorbell(db: Queryable): Doorbell {
   return {
     carry() {
       const now = performance.now();
-      if (ringing || carrying || now < carryFrom || now - rangAt < everyMs) return false;
+      if (notifying || carrying || now < carryFrom || now - notifiedAt < everyMs) return false;
       carrying = take();
       return carrying;
     },
-    carried(rang) {
+    carried(sent) {
       const now = performance.now();
-      if (rang) rangAt = now;
+      if (sent) notifiedAt = now;
       else {
         carryFrom = now + againMs;
         for (const one of carrying ?? []) keep(one);
@@ -117,7 +117,7 @@ export function createDoorbell(db: Queryable): Doorbell {
     },
     owe,
     async close() {
-      await ringing;
+      await notifying;
       await send();
       disarm();
     },

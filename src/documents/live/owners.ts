@@ -17,12 +17,12 @@ const maxRemembered = 2_000;
 
 export function createOwners(state: DocumentState, { db, engine }: { db: Queryable; engine: DocumentEngine }): Owners {
   let known = new Map<string, string>();
-  let life = state.life;
+  let incarnation = state.incarnation;
 
   function current(): Map<string, string> {
     // What was known of a life that is over says nothing.
-    if (life !== state.life) known = new Map();
-    life = state.life;
+    if (incarnation !== state.incarnation) known = new Map();
+    incarnation = state.incarnation;
     return known;
   }
 
@@ -36,7 +36,7 @@ export function createOwners(state: DocumentState, { db, engine }: { db: Queryab
     },
     async look(updates, userId) {
       const owned = await ownersOf(db, state.key, userId, await peersIn(engine, updates));
-      return Date.now() < state.healingUntil ? { ...owned, foreign: [] } : owned;
+      return Date.now() < state.rejoinUntil ? { ...owned, foreign: [] } : owned;
     },
     wrote(userId, peers) {
       const owners = current();

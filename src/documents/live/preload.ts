@@ -1,18 +1,18 @@
 /** A document that was given to readers out of what is stored. */
-export interface Warmable {
+export interface Preloadable {
   /** Whether somebody may soon need the engine's copy, and it is not there. */
   readonly cold: boolean;
   /** Has an engine load the copy. */
-  warmUp(): Promise<void>;
+  preload(): Promise<void>;
   /** Bytes that were read, and are kept for that. */
   readonly unusedBytes: number;
   /** Lets go of them; they can be read again. */
   spare(): void;
 }
 
-export interface Warming {
+export interface Preloader {
   /** Somebody has just joined it. */
-  wake(document: Warmable): void;
+  wake(document: Preloadable): void;
 }
 
 /** What may be kept for the documents that wait, all together. */
@@ -23,9 +23,9 @@ const maxBytes = 32 * 2 ** 20;
  * at once, and what waits behind these loads in the threads, edits above all, should not wait for the documents of everybody. An
  * edit of a document that still waits here has it loaded at once.
  */
-export function createWarming(atOnce: number): Warming {
+export function createPreloader(atOnce: number): Preloader {
   /** What is kept for each of those that wait. */
-  const waiting = new Map<Warmable, number>();
+  const waiting = new Map<Preloadable, number>();
   let kept = 0;
   let running = 0;
 
@@ -38,10 +38,10 @@ export function createWarming(atOnce: number): Warming {
     }
   }
 
-  async function warm(document: Warmable): Promise<void> {
+  async function warm(document: Preloadable): Promise<void> {
     running++;
     // Whoever needs the copy will have it loaded again, and be told what was wrong.
-    await document.warmUp().catch(() => undefined);
+    await document.preload().catch(() => undefined);
     running--;
     next();
   }

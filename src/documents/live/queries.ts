@@ -27,7 +27,7 @@ export interface StoredDocument {
   readonly headSeq: number;
   readonly headRevision: number;
   /** Where this life of the document began: the position of its last deletion, or 0. */
-  readonly lifeSeq: number;
+  readonly incarnationSeq: number;
   /** What the lives before it had in them. */
   readonly ended: Ends;
   readonly projectionBytes: number;
@@ -92,7 +92,7 @@ export async function readDocument(db: Queryable, key: DocumentKey, after = begi
     headSeq: row.head_seq,
     headRevision: row.head_revision,
     leadsOn: row.leads_on ?? false,
-    lifeSeq: row.life_seq,
+    incarnationSeq: row.life_seq,
     ended: row.ended,
     projectionBytes: row.projection_bytes,
   };
@@ -115,12 +115,12 @@ export function storedUpdates(row: { seqs: number[]; revisions: number[]; update
   }));
 }
 
-export interface NewsRequest {
+export interface CatchUpRequest {
   readonly key: DocumentKey;
   readonly after: Position;
 }
 
-export interface News {
+export interface Missed {
   readonly head: Position;
   /** Whether the document leads on from the position asked about, as far as can be told; else there are no updates here. */
   readonly leadsOn: boolean;
@@ -129,7 +129,7 @@ export interface News {
 
 // One statement, hence one snapshot of the database: an update at or below a document's head_seq is in its row here, or it is
 // older than after_seq. A document that is up to date costs two index look-ups.
-const newsSql = `
+const missedSql = `
   select coalesce(d.merged_seq, t.seq, 0) as head_seq, coalesce(d.revision, 0) as head_revision,
          coalesce(p.leads_on, false) as leads_on,
          coalesce(u.seqs, '{}') as seqs, coalesce(u.revisions, '{}') as revisions, coalesce(u.updates, '{}') as updates
@@ -151,7 +151,7 @@ const newsSql = `
     ) u on true
    order by e.ordinal`;
 
-interface NewsRow {
+interface MissedRow {
   head_seq: number;
   head_revision: number;
   leads_on: boolean;
@@ -161,8 +161,8 @@ interface NewsRow {
 }
 
 /** What was appended to each document after a position, in the order of the requests. */
-export async function readNews(db: Queryable, requests: readonly NewsRequest[]): Promise<News[]> {
-  const rows = await db.query<NewsRow>(newsSql, [
+export async function readMissed(db: Queryable, requests: readonly CatchUpRequest[]): Promise<Missed[]> {
+  const rows = await db.query<MissedRow>(missedSql, [
     ...keyColumns(requests),
     requests.map(({ after }) => after.seq),
     requests.map(({ after }) => after.revision),
@@ -231,17 +231,17 @@ const appendSql = `
     update_entries => $6, updates => $7, user_ids => $8, writable => $9, client_ids => $10,
     ends => $11::text[]::jsonb[], lock_timeout_ms => $12, ring => $13, after_revisions => $14, revisions => $15)`;
 
-const ringSql = (first: number) => `
+const notifySql = (first: number) => `
   select perch.ring_appends(${["space_ids", "app_ids", "table_names", "record_ids", "seqs"].map((name, index) => `${name} => $${first + index}`).join(", ")})`;
 
-const ringParams = (appended: readonly Appended[]) => [...keyColumns(appended), appended.map(({ seq }) => seq)];
+const notifyParams = (appended: readonly Appended[]) => [...keyColumns(appended), appended.map(({ seq }) => seq)];
 
 /** Rings for what was appended without a ring. */
-export async function ringAppends(db: Queryable, appended: readonly Appended[]): Promise<void> {
-  await db.query(ringSql(1), ringParams(appended), { prepare: true });
+export async function notifyAppends(db: Queryable, appended: readonly Appended[]): Promise<void> {
+  await db.query(notifySql(1), notifyParams(appended), { prepare: true });
 }
 
-const appendAndRingSql = `select a.* from (${ringSql(16)}) rung cross join lateral (${appendSql}) a`;
+const appendAndNotifySql = `select a.* from (${notifySql(16)}) notified cross join lateral (${appendSql}) a`;
 
 interface AppendRow {
   kind: "appended" | "missed";
@@ -260,7 +260,7 @@ export async function appendEntries(
   db: Queryable,
   entries: readonly AppendEntry[],
   lockTimeoutMs: number,
-  ring: readonly Appended[] | false = [],
+  notify: readonly Appended[] | false = [],
 ): Promise<EntryResult[]> {
   const updates = entries.flatMap((entry, index) => entry.updates.map((update) => ({ ...update, entry: index + 1 })));
   const params = [
@@ -273,12 +273,12 @@ export async function appendEntries(
     updates.map((update) => update.clientId),
     updates.map((update) => update.ends && JSON.stringify(update.ends)),
     lockTimeoutMs,
-    ring !== false,
+    notify !== false,
     entries.map((entry) => entry.after.revision),
     entries.map((entry) => entry.revision),
   ];
-  const rows = await (ring && ring.length > 0
-    ? db.query<AppendRow>(appendAndRingSql, [...params, ...ringParams(ring)], { prepare: true })
+  const rows = await (notify && notify.length > 0
+    ? db.query<AppendRow>(appendAndNotifySql, [...params, ...notifyParams(notify)], { prepare: true })
     : db.query<AppendRow>(appendSql, params, { prepare: true }));
   const results: EntryResult[] = entries.map(() => ({ missed: [], results: [] }));
   // "appended" rows come in the order of the updates, so each is the next of its entry.

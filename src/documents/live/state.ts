@@ -2,8 +2,8 @@ import { PerchError } from "../../errors.js";
 import type { DocumentKey } from "../key.js";
 import type { Ends } from "../loro/api.js";
 import type { Owned } from "../peer-owners.js";
-import type { Content } from "./engine-replica.js";
-import type { Rings } from "./notification-tracker.js";
+import type { EngineReplica } from "./engine-replica.js";
+import type { NotificationTracker } from "./notification-tracker.js";
 import type { Position } from "./queries.js";
 import type { Subscribers } from "./subscribers.js";
 import type { Author, Ending } from "./types.js";
@@ -14,7 +14,7 @@ export interface Append {
   /** Order of arrival; what has to be imported again goes back to its place. */
   readonly order: number;
   /** The life of the document it was written in: an append of a life that is over is refused. */
-  readonly life: number;
+  readonly incarnation: number;
   /** What is stored and given to readers; the engine may have put trustworthy ones in the place of those that came. */
   updates: readonly Uint8Array[];
   readonly author: Author;
@@ -38,32 +38,32 @@ export interface Append {
 }
 
 /** Something that needs the document for itself. */
-export interface Section {
-  readonly kind: "section";
+export interface ExclusiveTask {
+  readonly kind: "exclusive";
   readonly order: number;
   run(): Promise<void>;
   reject(error: unknown): void;
 }
 
-export type Task = Append | Section;
+export type Task = Append | ExclusiveTask;
 
 /** What the parts of one live document share. */
 export interface DocumentState {
   readonly key: DocumentKey;
   readonly id: string;
-  readonly content: Content;
+  readonly replica: EngineReplica;
   readonly subscribers: Subscribers;
-  readonly rings: Rings;
+  readonly notifications: NotificationTracker;
   /** What has not begun, in the order of arrival. */
   readonly waiting: Task[];
   /** The readers were given every update up to here, and the loaded copy contains them. */
   at: Position;
   /** Counts the lives seen here; rises with each deletion. */
-  life: number;
+  incarnation: number;
   /** Imported, and waiting for their transaction. */
   ready: Append[];
   /** Until then writers hand on what the database has lost (as of Date.now()); see peer-owners.ts. */
-  healingUntil: number;
+  rejoinUntil: number;
   /** Calls to import that are under way. */
   importing: number;
   /** An append's transaction or a refresh is under way; its outcome will move the position. */
@@ -77,7 +77,7 @@ export interface DocumentState {
   /** Looks at what can begin now. */
   pump(): void;
   /** What readers and writers have of the document is not what the database has: they have to join again. */
-  endLife(why: Ending): void;
+  endIncarnation(why: Ending): void;
   /** Tells whoever keeps projections that position has moved. */
   moved(own: boolean): void;
 }
@@ -92,7 +92,7 @@ export function putBack(waiting: Task[], tasks: readonly Task[]): void {
 
 /** The copy holds what is not and will not be committed: everything built on it is imported again, into a fresh copy. */
 export function discard(state: DocumentState): void {
-  state.content.discard();
+  state.replica.discard();
   const imported = state.ready;
   state.ready = [];
   putBack(state.waiting, imported);

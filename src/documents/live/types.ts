@@ -81,7 +81,7 @@ export interface LiveDocument {
   /** Everything that was committed before the call has been given to the listeners when it resolves. */
   refresh(): Promise<void>;
   /** Runs `work` while nothing of this document is under way; what comes meanwhile waits. Do not nest. */
-  exclusive<T>(work: (held: HeldDocument) => Promise<T>): Promise<T>;
+  exclusive<T>(work: (held: ExclusiveDocument) => Promise<T>): Promise<T>;
   /**
    * The plain JSON, and the position that it shows: everything committed here before the call is in it. Writers do not wait for it. `asked` is called
    * when it is determined what it shows.
@@ -105,7 +105,7 @@ export interface LiveDocument {
 }
 
 /** A document inside an exclusive section. Its engine copy holds committed updates only, until `merge` adds others. */
-export interface HeldDocument {
+export interface ExclusiveDocument {
   readonly position: number;
   /** Has the copy loaded, and a broken tail mended: not for inside a transaction. */
   load(): Promise<void>;
@@ -182,7 +182,7 @@ export interface LiveDocuments {
    * A doorbell said that `seq` is taken in the document. Reads what is new, unless it is known already. Out, by `onUnexplained`:
    * rings that no update in the tail accounts for, so that something may be waiting to be merged.
    */
-  ring(key: DocumentKey, seq: number): void;
+  notified(key: DocumentKey, seq: number): void;
   onUnexplained(listener: (key: DocumentKey) => void): () => void;
   /** Tells of updates after they were given to the readers of their document. */
   onCommitted(listener: (document: LiveDocument, notice: CommitNotice) => void): () => void;

@@ -5,7 +5,7 @@ import type { Fork } from "./checks/reuse.js";
 import type { DocumentSchema } from "./fields.js";
 import type { DocumentLimits } from "./limits.js";
 
-export interface HeldDocument {
+export interface CachedDocument {
   doc: LoroDoc;
   schema: DocumentSchema;
   /** The root containers the schema allows. */
@@ -28,12 +28,12 @@ export interface HeldDocument {
 export interface DocumentCache {
   has(id: string): boolean;
   /** The document, now the most recently used. Errors: `not_loaded`. */
-  get(id: string): HeldDocument;
-  put(id: string, held: HeldDocument): void;
+  get(id: string): CachedDocument;
+  put(id: string, held: CachedDocument): void;
   /** More bytes went into the document. */
   grow(id: string, blobBytes: number): void;
   /** Its stored size was measured. */
-  measured(held: HeldDocument, storedBytes: number): void;
+  measured(held: CachedDocument, storedBytes: number): void;
   drop(id: string): void;
   stats(): { documents: number; estimatedBytes: number };
 }
@@ -46,7 +46,7 @@ export const estimateBytes = (blobBytes: number) => 32 * 1024 + 10 * blobBytes;
  * nothing, would grow without end.
  */
 export function createCache(limits: Pick<DocumentLimits, "cachedDocuments" | "cachedBytes">): DocumentCache {
-  const held = new Map<string, HeldDocument>();
+  const held = new Map<string, CachedDocument>();
   let bytes = 0;
 
   function drop(id: string): void {
@@ -65,12 +65,12 @@ export function createCache(limits: Pick<DocumentLimits, "cachedDocuments" | "ca
     }
   }
 
-  function resize(entry: HeldDocument, change: number): void {
+  function resize(entry: CachedDocument, change: number): void {
     entry.blobBytes += change;
     bytes += estimateBytes(change) - estimateBytes(0);
   }
 
-  function get(id: string): HeldDocument {
+  function get(id: string): CachedDocument {
     const entry = held.get(id);
     if (!entry) throw notLoaded(id);
     held.delete(id);

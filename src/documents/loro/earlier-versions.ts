@@ -1,7 +1,7 @@
 import { LoroDoc, type LoroTree, type PeerID } from "loro-crdt";
 import { PerchError } from "../../errors.js";
 import type { Ends } from "./api.js";
-import type { HeldDocument } from "./cache.js";
+import type { CachedDocument } from "./cache.js";
 import type { Fields } from "./fields.js";
 import { withHandle } from "./handles.js";
 import { type Json, sameJson } from "./json.js";
@@ -18,7 +18,7 @@ import { versionOfEnds } from "./version.js";
  * else. Cheaper than checking out a fork, and containers that were touched later are not in it, so they are null as they were.
  * Errors: PE422 when the document never had that version.
  */
-function withVersion<Result>({ doc }: HeldDocument, ends: Ends, look: (past: LoroDoc) => Result): Result {
+function withVersion<Result>({ doc }: CachedDocument, ends: Ends, look: (past: LoroDoc) => Result): Result {
   checkKnown(doc, ends);
   return withHandle(new LoroDoc(), (past) => {
     const spans = Object.entries(ends).filter(([, end]) => end > 0);
@@ -38,7 +38,7 @@ function withVersion<Result>({ doc }: HeldDocument, ends: Ends, look: (past: Lor
 }
 
 /** The plain JSON of the document as it was at a version. Errors: PE422. */
-export function projectAt(held: HeldDocument, ends: Ends): Record<string, Json> {
+export function projectAt(held: CachedDocument, ends: Ends): Record<string, Json> {
   return withVersion(held, ends, (past) => project(past, held.schema.fields));
 }
 
@@ -49,7 +49,7 @@ export function projectAt(held: HeldDocument, ends: Ends): Record<string, Json> 
  * not always their old place.
  * Errors: PE422 when the document never had that version.
  */
-export function revertTo(held: HeldDocument, ends: Ends, options: ReconcileOptions): void {
+export function revertTo(held: CachedDocument, ends: Ends, options: ReconcileOptions): void {
   const { doc, schema } = held;
   const { fields } = schema;
   withVersion(held, ends, (past) => {

@@ -72,9 +72,9 @@ function successOf(results: readonly ImportStatus[]): Spans {
   return spans;
 }
 
-type Ends = Map<PeerID, number>;
+type PeerEnds = Map<PeerID, number>;
 
-export function versionOf(doc: LoroDoc): Ends {
+export function versionOf(doc: LoroDoc): PeerEnds {
   return withHandle(doc.version(), (version) => version.toJSON());
 }
 
@@ -108,7 +108,7 @@ export function operationsOf(snapshot: Uint8Array): Uint8Array {
  * date takes time by the square of what comes at once: 300,000 pasted characters five seconds, a million half a minute. In steps of
  * some thousand operations it is a fraction of a second.
  */
-export function bringUp(doc: LoroDoc, at: Ends, spans: Spans): void {
+export function bringUp(doc: LoroDoc, at: PeerEnds, spans: Spans): void {
   const step = manyOperations / 2;
   const large = [...spans].filter(([, { start, end }]) => end - start > manyOperations);
   for (const [peer, { start, end }] of large) {

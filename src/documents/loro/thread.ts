@@ -6,7 +6,7 @@ import { serve, transferring } from "../../engine/thread.js";
 import { PerchError } from "../../errors.js";
 import { type ServerPeer, serverPeer } from "../server-peers.js";
 import type { DocumentThreadApi, Ends, ImportOptions, PatchBase, WriteOptions } from "./api.js";
-import { createCache, type HeldDocument } from "./cache.js";
+import { type CachedDocument, createCache } from "./cache.js";
 import { takeInChecked } from "./checks/check.js";
 import { createHistory } from "./checks/history.js";
 import { keepApart, reusedPeer } from "./checks/reuse.js";
@@ -118,7 +118,7 @@ function exportSpans(doc: LoroDoc, spans: Spans): Uint8Array {
 }
 
 /** See `keepApart`. */
-function importApart(id: string, held: HeldDocument, update: Uint8Array, peer: PeerID) {
+function importApart(id: string, held: CachedDocument, update: Uint8Array, peer: PeerID) {
   const { doc } = held;
   const { patch, ...fork } = decoding(() =>
     withHandle(doc.oplogVersion(), (version) => keepApart(held, version, update, peer)),
@@ -170,7 +170,7 @@ function importTyped(id: string, updates: readonly Uint8Array[]): void {
 }
 
 /** None where a keystroke could be over a limit by itself. */
-function roomIn({ blobBytes }: HeldDocument): number {
+function roomIn({ blobBytes }: CachedDocument): number {
   if (Math.min(limits.updateBytes, limits.updateOps) < maxTypedBytes) return 0;
   return Math.max(0, limits.documentBytes - blobBytes);
 }
@@ -215,7 +215,7 @@ function asOperations(blob: Uint8Array): Uint8Array {
  * What came in small pieces is stored in a fraction of their bytes, once it is folded. So the size is measured when the pieces are
  * over the limit, and again when they have grown by a sixteenth of it: a document may be that much larger, and is measured rarely.
  */
-function checkSize(held: HeldDocument, added: number): void {
+function checkSize(held: CachedDocument, added: number): void {
   const max = limits.documentBytes;
   if (held.blobBytes + added <= max) return;
   if (held.blobBytes - held.storedBytes > max / 16) cache.measured(held, held.doc.export({ mode: "snapshot" }).length);
@@ -227,7 +227,7 @@ function checkSize(held: HeldDocument, added: number): void {
  * What cannot be shown as JSON could not be projected, read or patched any more. As above: weighed when what was written may have led over
  * the limit, and again when a sixteenth of it was written since.
  */
-function checkShown(held: HeldDocument): void {
+function checkShown(held: CachedDocument): void {
   const max = limits.projectedBytes;
   if (held.shownBytes + held.added <= max || held.added <= max / 16) return;
   held.shownBytes = weigh(project(held.doc, held.schema.fields)).bytes;
@@ -248,7 +248,7 @@ function checkLife(ended: ReadonlySet<string>, updates: readonly Uint8Array[]): 
 
 /** What can be told of updates before the document is touched. Out: a peer under which they hold other operations than it has. */
 function inspect(
-  { doc, forks }: HeldDocument,
+  { doc, forks }: CachedDocument,
   updates: readonly Uint8Array[],
   foreign: ReadonlySet<string>,
   own: readonly string[],
@@ -324,7 +324,7 @@ function revert(id: string, ends: Ends, { peers = [] }: WriteOptions = {}) {
 }
 
 /** New operations at a version of the document, under one of `peers` that may write there, else under a new one: as an update. */
-function write(id: string, base: PatchBase, peers: readonly ServerPeer[], edit: (held: HeldDocument) => void) {
+function write(id: string, base: PatchBase, peers: readonly ServerPeer[], edit: (held: CachedDocument) => void) {
   const held = cache.get(id);
   const { doc } = held;
   checkSize(held, 0);

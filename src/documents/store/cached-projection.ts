@@ -1,5 +1,5 @@
 /** The plain JSON of a document as the store last made it, with the bytes that each field takes as JSON text. */
-export interface Shown {
+export interface CachedProjection {
   readonly data: Record<string, unknown>;
   readonly fieldBytes: ReadonlyMap<string, number>;
   /** The bytes of the whole as JSON text. */
@@ -8,7 +8,7 @@ export interface Shown {
 
 /** What is written to the record: all fields, or those that an update may have changed. */
 export interface Projection {
-  readonly shown: Shown;
+  readonly cached: CachedProjection;
   /** The JSON text to send. */
   readonly json: string;
   readonly isWhole: boolean;
@@ -16,18 +16,18 @@ export interface Projection {
 
 export function projectWhole(data: Record<string, unknown>): Projection {
   const { json, fieldBytes } = written(data);
-  return { shown: { data, fieldBytes, bytes: total(fieldBytes) }, json, isWhole: true };
+  return { cached: { data, fieldBytes, bytes: total(fieldBytes) }, json, isWhole: true };
 }
 
 /** In: what was shown before an update, and the fields that the update may have changed. */
-export function projectChanged(before: Shown, fields: Record<string, unknown>): Projection {
+export function projectChanged(before: CachedProjection, fields: Record<string, unknown>): Projection {
   const { json, fieldBytes } = written(fields);
   const all = new Map([...before.fieldBytes, ...fieldBytes]);
-  return { shown: { data: { ...before.data, ...fields }, fieldBytes: all, bytes: total(all) }, json, isWhole: false };
+  return { cached: { data: { ...before.data, ...fields }, fieldBytes: all, bytes: total(all) }, json, isWhole: false };
 }
 
 /** A copy that the caller may change. */
-export function handOut({ data }: Shown): Record<string, unknown> {
+export function handOut({ data }: CachedProjection): Record<string, unknown> {
   return Object.fromEntries(
     Object.entries(data).map(([name, value]) => [
       name,

@@ -4,7 +4,7 @@ import { type Position, type StoredDocument, type StoredUpdate, storedUpdates } 
 import { parseFields } from "../loro/fields.js";
 
 /** The address of a document to write. Without `recordId` a new document is made. */
-export interface VisitRequest {
+export interface OpenRequest {
   readonly appId: string;
   readonly tableName: string;
   readonly recordId: string;
@@ -15,7 +15,7 @@ export interface VisitRequest {
 }
 
 /** What there was to be known of a document before it is used in a transaction. */
-export interface Visit {
+export interface OpenedDocument {
   readonly key: DocumentKey;
   readonly userId: string;
   readonly toWrite: boolean;
@@ -36,7 +36,7 @@ export type Found =
   | { readonly after: Position; readonly updates: readonly StoredUpdate[]; readonly head: Position }
   | { readonly after: null; readonly stored: StoredDocument };
 
-interface VisitRow {
+interface OpenedRow {
   user_id: string;
   in_space: string;
   transaction: string;
@@ -73,7 +73,7 @@ export function hasWritten(tx: Transaction): void {
  * Asks for a document on behalf of the transaction's user; to write, it is locked until the transaction ends.
  * Errors: PE401, PE403, PE404 when the table is not declared, PE413, PE422.
  */
-export async function visitDocument(tx: Transaction, request: VisitRequest): Promise<Visit> {
+export async function openForWrite(tx: Transaction, request: OpenRequest): Promise<OpenedDocument> {
   const { appId, tableName, recordId, spaceId, toWrite, known } = request;
   const before = writes.get(tx);
   const params = [
@@ -86,7 +86,7 @@ export async function visitDocument(tx: Transaction, request: VisitRequest): Pro
     known.map((one) => one.seq),
     known.map((one) => one.revision),
   ];
-  const [row] = await tx.query<VisitRow>(visitSql, params, { prepare: true });
+  const [row] = await tx.query<OpenedRow>(visitSql, params, { prepare: true });
   if (!row) throw new Error("perch.visit_document returned no row");
   const found = foundIn(row, tableName, known);
   return {
@@ -102,7 +102,7 @@ export async function visitDocument(tx: Transaction, request: VisitRequest): Pro
   };
 }
 
-function foundIn(row: VisitRow, table: string, known: VisitRequest["known"]): Found {
+function foundIn(row: OpenedRow, table: string, known: OpenRequest["known"]): Found {
   const updates = storedUpdates(row);
   const after = known.find((one) => one.spaceId === row.in_space);
   if (row.after_seq !== null && after)
@@ -115,7 +115,7 @@ function foundIn(row: VisitRow, table: string, known: VisitRequest["known"]): Fo
     updates,
     headSeq: row.head_seq,
     headRevision: row.head_revision,
-    lifeSeq: row.life_seq,
+    incarnationSeq: row.life_seq,
     ended: row.ended,
     projectionBytes: 0,
   };

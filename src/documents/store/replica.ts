@@ -4,17 +4,17 @@ import type { DocumentKey } from "../key.js";
 import { holding, isBroken, setTailAside } from "../live/broken-tail.js";
 import { innocentAttempts, isLost } from "../live/engine-replica.js";
 import {
-  type News,
+  type Missed,
   type Position,
   readDocument,
-  readNews,
+  readMissed,
   type StoredDocument,
   type StoredUpdate,
 } from "../live/queries.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { DocumentSchema } from "../loro/fields.js";
-import type { Shown } from "./cached-projection.js";
-import type { Visit } from "./open-for-write.js";
+import type { CachedProjection } from "./cached-projection.js";
+import type { OpenedDocument } from "./open-for-write.js";
 import { asWorker } from "./worker-role.js";
 
 /*
@@ -41,7 +41,7 @@ export interface View {
   readonly schema: DocumentSchema;
   readonly at: Position;
   /** The JSON at this position, if it was made before. */
-  readonly shown: Shown | undefined;
+  readonly cached: CachedProjection | undefined;
 }
 
 /** What a copy is ahead of the database with. */
@@ -49,24 +49,24 @@ export interface Ahead {
   readonly view: View;
 }
 
-export interface DocumentCopy {
+export interface DocumentReplica {
   /** The position up to which the copy holds what is committed; undefined when it holds nothing. */
   readonly known: Position | undefined;
   /** The bytes of the JSON it keeps. */
   readonly shownBytes: number;
   /** Takes a turn: brings the copy to what `tx` sees, then runs `work`. */
-  use<T>(tx: Transaction, visit: Visit, work: (view: View) => Promise<T>): Promise<T>;
+  use<T>(tx: Transaction, opened: OpenedDocument, work: (view: View) => Promise<T>): Promise<T>;
   /** Inside a turn: the JSON at the position of its view. At any time: undefined, to keep none. */
-  show(shown: Shown | undefined): void;
+  show(cached: CachedProjection | undefined): void;
   /** Inside a turn, its last act: the copy contains an update that is yet to be stored. */
   runAhead(): Ahead;
   /** After the turn: the transaction stored that update. `shown`: the JSON it leads to. */
-  stored(ahead: Ahead, update: StoredUpdate, visit: Visit, shown: Shown | undefined): void;
+  stored(ahead: Ahead, update: StoredUpdate, opened: OpenedDocument, cached: CachedProjection | undefined): void;
   /** Forgets the copy; the next use loads it. */
   forget(): void;
 }
 
-export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine): DocumentCopy {
+export function createReplica(id: string, key: DocumentKey, engine: DocumentEngine): DocumentReplica {
   let view: View | undefined;
   let declared = "";
   let sure: Position = { seq: 0, revision: 0 };
@@ -74,21 +74,21 @@ export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine)
   let ahead: Ahead | undefined;
   let turn: Promise<unknown> = Promise.resolve();
 
-  async function load(tx: Transaction, visit: Visit): Promise<View> {
+  async function load(tx: Transaction, opened: OpenedDocument): Promise<View> {
     forget();
-    const found = visit.found();
+    const found = opened.found();
     const read = found?.after === null ? found.stored : await asWorker(tx, () => readDocument(tx, key));
-    const stored = await loadHolding(tx, visit, read);
-    unsure = visit.wrote ? stored.updates.map((update) => ({ ...update, transaction: visit.transaction })) : [];
+    const stored = await loadHolding(tx, opened, read);
+    unsure = opened.wrote ? stored.updates.map((update) => ({ ...update, transaction: opened.transaction })) : [];
     const at = { seq: stored.headSeq, revision: stored.headRevision };
-    sure = visit.wrote ? beforeTail(stored) : at;
-    declared = visit.declared;
-    view = { schema: stored.schema, at, shown: undefined };
+    sure = opened.wrote ? beforeTail(stored) : at;
+    declared = opened.declared;
+    view = { schema: stored.schema, at, cached: undefined };
     return view;
   }
 
   /** Loads what is stored, up to the last position that holds; for a writer, the tail is mended first. */
-  async function loadHolding(tx: Transaction, visit: Visit, stored: StoredDocument): Promise<StoredDocument> {
+  async function loadHolding(tx: Transaction, opened: OpenedDocument, stored: StoredDocument): Promise<StoredDocument> {
     const loading = ({ schema, snapshot, updates, ended }: StoredDocument) =>
       engine.call(id, "load", [id, schema, snapshot, updates.map(({ payload }) => payload), ended]);
     try {
@@ -98,39 +98,42 @@ export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine)
       if (!isBroken(error)) throw error;
       const holds = await holding(stored, loading);
       const first = stored.updates[holds.updates.length];
-      if (visit.toWrite && first) await asWorker(tx, () => setTailAside(tx, key, holds.headSeq, first));
+      if (opened.toWrite && first) await asWorker(tx, () => setTailAside(tx, key, holds.headSeq, first));
       return holds;
     }
   }
 
   /** What the transaction sees behind `sure`; undefined when it does not lead on from there. */
-  async function lookBehind(tx: Transaction, visit: Visit): Promise<Pick<News, "head" | "updates"> | undefined> {
-    const found = visit.found();
+  async function lookBehind(
+    tx: Transaction,
+    opened: OpenedDocument,
+  ): Promise<Pick<Missed, "head" | "updates"> | undefined> {
+    const found = opened.found();
     if (found?.after === null) return undefined;
     // Others may have had a turn since.
     if (found && [found.after, ...found.updates].some((one) => isSame(sure, one)))
       return { head: found.head, updates: found.updates.filter(({ seq }) => seq > sure.seq) };
-    const [news] = await asWorker(tx, () => readNews(tx, [{ key, after: sure }]));
+    const [news] = await asWorker(tx, () => readMissed(tx, [{ key, after: sure }]));
     return news?.leadsOn ? news : undefined;
   }
 
-  async function sync(tx: Transaction, visit: Visit): Promise<View> {
-    if (!view || declared !== visit.declared) return load(tx, visit);
-    const news = await lookBehind(tx, visit);
+  async function sync(tx: Transaction, opened: OpenedDocument): Promise<View> {
+    if (!view || declared !== opened.declared) return load(tx, opened);
+    const news = await lookBehind(tx, opened);
     const known = news !== undefined && unsure.every((own, index) => isSame(own, news.updates[index]));
-    if (!known || news.head.seq < view.at.seq) return load(tx, visit);
+    if (!known || news.head.seq < view.at.seq) return load(tx, opened);
     const added = news.updates.slice(unsure.length);
-    if (added.length > 0 && !(await takesIn(added))) return load(tx, visit);
-    if (visit.wrote) {
-      const own = unsure.findIndex((update) => update.transaction === visit.transaction);
+    if (added.length > 0 && !(await takesIn(added))) return load(tx, opened);
+    if (opened.wrote) {
+      const own = unsure.findIndex((update) => update.transaction === opened.transaction);
       const settled = own === -1 ? unsure.length : own;
       sure = unsure[settled - 1] ?? sure;
-      unsure = [...unsure.slice(settled), ...added.map((update) => ({ ...update, transaction: visit.transaction }))];
+      unsure = [...unsure.slice(settled), ...added.map((update) => ({ ...update, transaction: opened.transaction }))];
     } else {
       sure = news.head;
       unsure = [];
     }
-    view = { schema: view.schema, at: news.head, shown: added.length > 0 ? undefined : view.shown };
+    view = { schema: view.schema, at: news.head, cached: added.length > 0 ? undefined : view.cached };
     return view;
   }
 
@@ -145,10 +148,10 @@ export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine)
     }
   }
 
-  async function attempt<T>(tx: Transaction, visit: Visit, work: (view: View) => Promise<T>): Promise<T> {
+  async function attempt<T>(tx: Transaction, opened: OpenedDocument, work: (view: View) => Promise<T>): Promise<T> {
     for (let tries = 1; ; tries++) {
       try {
-        return await work(await sync(tx, visit));
+        return await work(await sync(tx, opened));
       } catch (error) {
         // Half a patch may be in it, or one whose update was not stored.
         forget();
@@ -168,15 +171,15 @@ export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine)
       return view && sure;
     },
     get shownBytes() {
-      return view?.shown?.bytes ?? 0;
+      return view?.cached?.bytes ?? 0;
     },
-    use(tx, visit, work) {
-      const result = turn.then(() => attempt(tx, visit, work));
+    use(tx, opened, work) {
+      const result = turn.then(() => attempt(tx, opened, work));
       turn = result.catch(() => undefined);
       return result;
     },
-    show(shown) {
-      if (view) view = { ...view, shown };
+    show(cached) {
+      if (view) view = { ...view, cached };
     },
     runAhead() {
       if (!view) throw new Error("a copy that is not loaded cannot be ahead");
@@ -184,12 +187,12 @@ export function createCopy(id: string, key: DocumentKey, engine: DocumentEngine)
       view = undefined;
       return ahead;
     },
-    stored(made, update, visit, shown) {
+    stored(made, update, opened, cached) {
       // Somebody else had a turn since, and loaded what the database had then.
       if (ahead !== made) return;
       ahead = undefined;
-      unsure.push({ ...update, transaction: visit.transaction });
-      view = { schema: made.view.schema, at: { seq: update.seq, revision: update.revision }, shown };
+      unsure.push({ ...update, transaction: opened.transaction });
+      view = { schema: made.view.schema, at: { seq: update.seq, revision: update.revision }, cached };
     },
     forget,
   };
@@ -199,6 +202,6 @@ function isSame(own: Position, theirs: Position | undefined): boolean {
   return own.seq === theirs?.seq && own.revision === theirs.revision;
 }
 
-function beforeTail({ snapshot, snapshotSeq, snapshotRevision, lifeSeq }: StoredDocument): Position {
-  return snapshot === null ? { seq: lifeSeq, revision: 0 } : { seq: snapshotSeq, revision: snapshotRevision };
+function beforeTail({ snapshot, snapshotSeq, snapshotRevision, incarnationSeq }: StoredDocument): Position {
+  return snapshot === null ? { seq: incarnationSeq, revision: 0 } : { seq: snapshotSeq, revision: snapshotRevision };
 }

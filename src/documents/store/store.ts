@@ -8,9 +8,9 @@ import { patchBase } from "../patch-base.js";
 import { ownersOf, peersIn } from "../peer-owners.js";
 import { afterWriting, createServerPeers, type ServerPeer } from "../server-peers.js";
 import { type DocumentVersion, documentVersions, type VersionsOptions, versionAt } from "../versions.js";
-import { handOut, type Projection, projectChanged, projectWhole, type Shown } from "./cached-projection.js";
-import { hasWritten, type Visit, visitDocument } from "./open-for-write.js";
-import { type Ahead, createCopy, type DocumentCopy, type View } from "./replica.js";
+import { type CachedProjection, handOut, type Projection, projectChanged, projectWhole } from "./cached-projection.js";
+import { hasWritten, type OpenedDocument, openForWrite } from "./open-for-write.js";
+import { type Ahead, createReplica, type DocumentReplica, type View } from "./replica.js";
 import type {
   DocumentHooks,
   DocumentStoreOptions,
@@ -27,7 +27,7 @@ import { append, type Made, parts, project, writeAtOnce } from "./writing.js";
 export type * from "./types.js";
 
 /** What a store keeps of the JSON of all its documents, those used last before the others. */
-const maxShownBytes = 128 * 1024 * 1024;
+const maxProjectionBytes = 128 * 1024 * 1024;
 
 /** Stores that share an engine have a copy each of a document: they may see it at different positions. */
 let stores = 0;
@@ -47,7 +47,7 @@ export class DocumentStore {
   readonly #peers = createServerPeers();
   readonly #name = `store ${++stores}: `;
   /** In the order of their last use, the longest ago first. */
-  readonly #copies = new Map<string, { key: DocumentKey; copy: DocumentCopy }>();
+  readonly #copies = new Map<string, { key: DocumentKey; copy: DocumentReplica }>();
 
   constructor(options: DocumentStoreOptions = {}) {
     this.#engine = options.engine ?? createDocumentEngine(options.engineOptions);
@@ -135,9 +135,9 @@ export class DocumentStore {
    * those that are known around it.
    */
   async at(tx: Transaction, address: DocumentAddress, seq: number): Promise<Record<string, unknown>> {
-    const visit = await this.#visit(tx, address, false);
-    const version = await asWorker(tx, () => versionAt(tx, visit.key, seq));
-    const { data } = await this.#use(tx, visit, (id) => this.#engine.call(id, "projectAt", [id, version]));
+    const opened = await this.#visit(tx, address, false);
+    const version = await asWorker(tx, () => versionAt(tx, opened.key, seq));
+    const { data } = await this.#use(tx, opened, (id) => this.#engine.call(id, "projectAt", [id, version]));
     return data;
   }
 
@@ -154,16 +154,16 @@ export class DocumentStore {
 
   /** Deletes the document and its record in the transaction. A document that does not exist: nothing happens. */
   async delete(tx: Transaction, address: DocumentAddress): Promise<void> {
-    const visit = await this.#visit(tx, address, true);
-    const { key, exists } = visit;
+    const opened = await this.#visit(tx, address, true);
+    const { key, exists } = opened;
     if (!exists) return;
-    await this.#tell("before", tx, visit, "delete", () => this.#look(tx, visit));
+    await this.#tell("before", tx, opened, "delete", () => this.#look(tx, opened));
     await tx.query(
       "select perch.delete_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4)",
       parts(key),
     );
     hasWritten(tx);
-    await this.#tell("after", tx, visit, "delete", () => null);
+    await this.#tell("after", tx, opened, "delete", () => null);
   }
 
   /** Forgets a document that is held in memory; without an address, all of them. What is stored stays. */
@@ -188,13 +188,13 @@ export class DocumentStore {
     return this.close();
   }
 
-  #visit(tx: Transaction, address: WritableAddress, toWrite: boolean): Promise<Visit> {
+  #visit(tx: Transaction, address: WritableAddress, toWrite: boolean): Promise<OpenedDocument> {
     const { appId, tableName, recordId = uuidV7(), spaceId = null } = address;
     const known = [...this.#copies.values()].flatMap(({ key, copy }) => {
       const isIt = key.recordId === recordId && key.tableName === tableName && key.appId === appId;
       return isIt && copy.known !== undefined ? [{ spaceId: key.spaceId, ...copy.known }] : [];
     });
-    return visitDocument(tx, { appId, tableName, recordId, spaceId, toWrite, known });
+    return openForWrite(tx, { appId, tableName, recordId, spaceId, toWrite, known });
   }
 
   /** Nothing tells how the transaction ends: the next use finds out what became of this one's operations. */
@@ -213,58 +213,60 @@ export class DocumentStore {
     tx: Transaction,
     address: WritableAddress,
     { clientId }: DocumentWriteOptions,
-    prepare: (visit: Visit) => Promise<(id: string) => Promise<Change>>,
+    prepare: (opened: OpenedDocument) => Promise<(id: string) => Promise<Change>>,
   ): Promise<Written> {
-    const visit = await this.#visit(tx, address, true);
-    const op = visit.exists ? "update" : "insert";
-    await this.#tell("before", tx, visit, op, () => (visit.exists ? this.#look(tx, visit) : null));
-    const change = await prepare(visit);
-    const made = await this.#use(tx, visit, async (id, view, copy) => {
+    const opened = await this.#visit(tx, address, true);
+    const op = opened.exists ? "update" : "insert";
+    await this.#tell("before", tx, opened, op, () => (opened.exists ? this.#look(tx, opened) : null));
+    const change = await prepare(opened);
+    const made = await this.#use(tx, opened, async (id, view, copy) => {
       const { update, ends, data: changed } = await change(id);
       // Only what a patch names can have changed by it; the rest is as it was when the record was written.
       const projection =
-        changed && view.shown && visit.projected
-          ? projectChanged(view.shown, changed)
+        changed && view.cached && opened.projected
+          ? projectChanged(view.cached, changed)
           : projectWhole(await this.#project(id));
-      copy.show(projection.shown);
+      copy.show(projection.cached);
       if (update === null) return { projection, at: view.at };
       const made: Made = { update, ends, after: view.at, revision: newRevision(), clientId: clientId ?? null };
       return { projection, made, copy, ahead: copy.runAhead() };
     });
     // Behind the turn: what is stored waits for others who write in the same space.
-    const { at, shown } = made.ahead ? await this.#store(tx, visit, made) : { ...made, shown: made.projection.shown };
+    const { at, cached } = made.ahead
+      ? await this.#store(tx, opened, made)
+      : { ...made, cached: made.projection.cached };
     this.#boundShown();
-    await this.#tell("after", tx, visit, op, () => handOut(shown));
-    return { recordId: visit.key.recordId, ...at, data: handOut(shown) };
+    await this.#tell("after", tx, opened, op, () => handOut(cached));
+    return { recordId: opened.key.recordId, ...at, data: handOut(cached) };
   }
 
   async #store(
     tx: Transaction,
-    visit: Visit,
-    { made, projection, copy, ahead }: { made: Made; projection: Projection; copy: DocumentCopy; ahead: Ahead },
-  ): Promise<{ at: Position; shown: Shown }> {
-    const { shown } = projection;
-    const seq = await writeAtOnce(tx, visit, made, projection);
+    opened: OpenedDocument,
+    { made, projection, copy, ahead }: { made: Made; projection: Projection; copy: DocumentReplica; ahead: Ahead },
+  ): Promise<{ at: Position; cached: CachedProjection }> {
+    const { cached } = projection;
+    const seq = await writeAtOnce(tx, opened, made, projection);
     if (seq !== undefined) {
       const { update: payload, revision } = made;
-      copy.stored(ahead, { seq, revision, payload }, visit, shown);
-      return { at: { seq, revision }, shown };
+      copy.stored(ahead, { seq, revision, payload }, opened, cached);
+      return { at: { seq, revision }, cached };
     }
     // A document without a row, which a client made and committed since we looked: it is merged, and shown as it is now.
-    const placed = await append(tx, visit, made);
-    const merged = await this.#use(tx, visit, async (id, view) => ({
+    const placed = await append(tx, opened, made);
+    const merged = await this.#use(tx, opened, async (id, view) => ({
       at: view.at,
       projection: projectWhole(await this.#project(id)),
     }));
-    await project(tx, visit, merged.at, merged.projection);
-    return { at: { seq: placed, revision: made.revision }, shown: merged.projection.shown };
+    await project(tx, opened, merged.at, merged.projection);
+    return { at: { seq: placed, revision: made.revision }, cached: merged.projection.cached };
   }
 
   /** What hooks are told of a document before it is written. */
-  async #look(tx: Transaction, visit: Visit): Promise<Record<string, unknown>> {
-    return this.#use(tx, visit, async (id, { shown }, copy) => {
-      if (shown) return handOut(shown);
-      const { shown: made } = projectWhole(await this.#project(id));
+  async #look(tx: Transaction, opened: OpenedDocument): Promise<Record<string, unknown>> {
+    return this.#use(tx, opened, async (id, { cached }, copy) => {
+      if (cached) return handOut(cached);
+      const { cached: made } = projectWhole(await this.#project(id));
       copy.show(made);
       this.#boundShown();
       return handOut(made);
@@ -274,7 +276,7 @@ export class DocumentStore {
   async #tell(
     when: "before" | "after",
     tx: Transaction,
-    { key }: Visit,
+    { key }: OpenedDocument,
     op: HookEvent["op"],
     look: () => HookEvent["data"] | Promise<HookEvent["data"]>,
   ): Promise<void> {
@@ -287,7 +289,7 @@ export class DocumentStore {
     let bytes = 0;
     for (const { copy } of [...this.#copies.values()].reverse()) {
       bytes += copy.shownBytes;
-      if (bytes > maxShownBytes) copy.show(undefined);
+      if (bytes > maxProjectionBytes) copy.show(undefined);
     }
   }
 
@@ -299,15 +301,19 @@ export class DocumentStore {
     return this.#use(tx, await this.#visit(tx, address, false), work);
   }
 
-  #use<T>(tx: Transaction, visit: Visit, work: (id: string, view: View, copy: DocumentCopy) => Promise<T>): Promise<T> {
-    const { key } = visit;
+  #use<T>(
+    tx: Transaction,
+    opened: OpenedDocument,
+    work: (id: string, view: View, copy: DocumentReplica) => Promise<T>,
+  ): Promise<T> {
+    const { key } = opened;
     const id = this.#idOf(key);
-    const held = this.#copies.get(id) ?? { key, copy: createCopy(id, key, this.#engine) };
+    const held = this.#copies.get(id) ?? { key, copy: createReplica(id, key, this.#engine) };
     this.#copies.delete(id);
     this.#copies.set(id, held);
     for (const oldest of [...this.#copies.keys()].slice(0, Math.max(0, this.#copies.size - this.#maxDocuments)))
       void this.#drop(oldest);
-    return held.copy.use(tx, visit, (view) => work(id, view, held.copy));
+    return held.copy.use(tx, opened, (view) => work(id, view, held.copy));
   }
 
   #idOf(key: DocumentKey): string {

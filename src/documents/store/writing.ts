@@ -4,7 +4,7 @@ import type { DocumentKey } from "../key.js";
 import { appendEntries, type Position } from "../live/queries.js";
 import type { Ends } from "../loro/api.js";
 import type { Projection } from "./cached-projection.js";
-import { hasWritten, type Visit } from "./open-for-write.js";
+import { hasWritten, type OpenedDocument } from "./open-for-write.js";
 import { asWorker, insufficientPrivilege, needsBothRoles } from "./worker-role.js";
 
 /** An update as it is to be stored. */
@@ -32,9 +32,9 @@ const projectSql = `
  */
 export async function writeAtOnce(
   tx: Transaction,
-  { key }: Visit,
+  { key }: OpenedDocument,
   { update, ends, after, revision, clientId }: Made,
-  { shown: { bytes }, json, isWhole }: Projection,
+  { cached: { bytes }, json, isWhole }: Projection,
 ): Promise<number | undefined> {
   const made = [after.seq, update, JSON.stringify(ends), clientId];
   const params = [...parts(key), ...made, json, bytes, isWhole, after.revision, revision];
@@ -49,15 +49,15 @@ export async function writeAtOnce(
 }
 
 /** Appends an update, wherever the document is now. Out: its position. Errors: PE410, PE413. */
-export function append(tx: Transaction, visit: Visit, made: Made): Promise<number> {
+export function append(tx: Transaction, opened: OpenedDocument, made: Made): Promise<number> {
   const { update, ends, after, revision, clientId } = made;
-  const author = { userId: visit.userId, writable: true, clientId };
-  const entry = { key: visit.key, after, revision, updates: [{ payload: update, ends, ...author }] };
+  const author = { userId: opened.userId, writable: true, clientId };
+  const entry = { key: opened.key, after, revision, updates: [{ payload: update, ends, ...author }] };
   return asWorker(tx, async () => {
     const [result] = await appendEntries(tx, [entry], lockTimeoutMs).finally(() => hasWritten(tx));
     const [placed] = result?.results ?? [];
     if (!placed || "again" in placed) throw new Error("perch.append_updates gave no answer");
-    if ("refused" in placed) throw refusal(placed.refused, visit.key);
+    if ("refused" in placed) throw refusal(placed.refused, opened.key);
     return placed.seq;
   });
 }
@@ -68,9 +68,9 @@ const lockTimeoutMs = 0;
 /** Writes the whole JSON of a position into the record and the log. */
 export async function project(
   tx: Transaction,
-  { key }: Visit,
+  { key }: OpenedDocument,
   { seq, revision }: Position,
-  { shown: { bytes }, json }: Projection,
+  { cached: { bytes }, json }: Projection,
 ): Promise<void> {
   await asWorker(tx, () => tx.query(projectSql, [...parts(key), seq, json, bytes, revision], { prepare: true }));
 }

@@ -4,7 +4,7 @@ import type { Identity } from "../../identity/tokens.js";
 import type { Positions } from "../../log/pull-trigger.js";
 
 /** A reader of the log, as the feed knows it. */
-export interface Reader {
+export interface StreamReader {
   readonly identity: Identity;
   /** What it has reached in each space that it reads; undefined until its first page. */
   positions(): Positions | undefined;
@@ -15,15 +15,15 @@ export interface Reader {
 }
 
 /** Where rings of the database come from. In: told of each, and when some may have been missed. Out: stops telling. */
-export type RingSource = (ring: (spaceId: string, seq: number) => void, ready: () => void) => () => void;
+export type NotificationSource = (notified: (spaceId: string, seq: number) => void, ready: () => void) => () => void;
 
 export interface Feed {
-  add(reader: Reader): void;
+  add(reader: StreamReader): void;
   /** What the reader reads may have changed. `since` is what `rings()` was before it read. */
-  reached(reader: Reader, since: number): void;
+  reached(reader: StreamReader, since: number): void;
   /** How many rings have been heard. */
-  rings(): number;
-  remove(reader: Reader): void;
+  notifications(): number;
+  remove(reader: StreamReader): void;
   /** Looks at the tables, for all readers at once. To be called often; it looks when it is time. */
   tick(now: number): void;
   close(): void;
@@ -31,7 +31,7 @@ export interface Feed {
 
 export interface FeedOptions {
   readonly db: Database;
-  readonly rings: RingSource;
+  readonly notifications: NotificationSource;
   readonly log: Logger;
   /** How often it looks whether a ring was lost, or a membership has changed. */
   readonly lookEveryMs: number;
@@ -49,24 +49,24 @@ const chunkSize = 5_000;
  * them later rings, and what rang since that page was asked for, before the reader was entered, wakes it once more (`since`). What
  * did not ring at all is found by the next look, which compares with the reader's own positions.
  */
-export function createFeed({ db, rings, log, lookEveryMs }: FeedOptions): Feed {
-  const readers = new Set<Reader>();
+export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions): Feed {
+  const readers = new Set<StreamReader>();
   /** By space; what a reader is entered under is in `entered`. */
-  const bySpace = new Map<string, Set<Reader>>();
-  const entered = new Map<Reader, ReadonlySet<string>>();
-  let rung = 0;
-  let stopRings: (() => void) | undefined;
+  const bySpace = new Map<string, Set<StreamReader>>();
+  const entered = new Map<StreamReader, ReadonlySet<string>>();
+  let count = 0;
+  let stopNotifications: (() => void) | undefined;
   let lookAt = 0;
   let looking: Promise<void> | undefined;
   let failing = false;
 
-  function ring(spaceId: string, seq: number): void {
-    rung += 1;
+  function notified(spaceId: string, seq: number): void {
+    count += 1;
     for (const reader of bySpace.get(spaceId) ?? []) reader.heard(spaceId, seq);
   }
 
   /** Out: whether it reads other spaces than before. */
-  function enter(reader: Reader, spaces: ReadonlySet<string>): boolean {
+  function enter(reader: StreamReader, spaces: ReadonlySet<string>): boolean {
     const before = entered.get(reader);
     if (before !== undefined && before.size === spaces.size && [...spaces].every((space) => before.has(space))) {
       return false;
@@ -118,7 +118,7 @@ export function createFeed({ db, rings, log, lookEveryMs }: FeedOptions): Feed {
   }
 
   async function lookForMembers(): Promise<void> {
-    const byUser = new Map<string, Reader[]>();
+    const byUser = new Map<string, StreamReader[]>();
     for (const reader of readers) {
       const { userId, spaceIds, writableSpaceIds } = reader.identity;
       // Where the token lists the spaces, they stay as long as it is valid.
@@ -149,16 +149,16 @@ export function createFeed({ db, rings, log, lookEveryMs }: FeedOptions): Feed {
   return {
     add(reader) {
       readers.add(reader);
-      stopRings ??= rings(ring, () => {
+      stopNotifications ??= notifications(notified, () => {
         lookAt = 0;
       });
     },
     reached(reader, since) {
       if (!readers.has(reader)) return;
       // It was not entered yet under a space that may have rung while it read.
-      if (enter(reader, new Set(reader.positions()?.keys())) && since !== rung) reader.wake();
+      if (enter(reader, new Set(reader.positions()?.keys())) && since !== count) reader.wake();
     },
-    rings: () => rung,
+    notifications: () => count,
     remove(reader) {
       enter(reader, new Set());
       entered.delete(reader);
@@ -172,8 +172,8 @@ export function createFeed({ db, rings, log, lookEveryMs }: FeedOptions): Feed {
       });
     },
     close() {
-      stopRings?.();
-      stopRings = undefined;
+      stopNotifications?.();
+      stopNotifications = undefined;
     },
   };
 }

@@ -2,16 +2,16 @@ import type { Logger } from "pino";
 import { z } from "zod";
 import type { Database } from "../../database/types.js";
 import { listenSteadily } from "../../notifications/listen.js";
-import type { RingSource } from "./feed.js";
+import type { NotificationSource } from "./feed.js";
 
-const ringSchema = z.object({ v: z.literal(1), space_id: z.string(), seq: z.number() });
+const notificationSchema = z.object({ v: z.literal(1), space_id: z.string(), seq: z.number() });
 
 /** Rings by a LISTEN of one's own, for a gateway beside which no worker listens. It begins when it is first asked for. */
-export function listenForRings(db: Database, log: Logger): RingSource {
-  return (ring, ready) => {
+export function changeNotifications(db: Database, log: Logger): NotificationSource {
+  return (notified, ready) => {
     const notify = (_channel: string, payload: string) => {
-      const { data } = ringSchema.safeParse(parsed(payload));
-      if (data !== undefined) ring(data.space_id, data.seq);
+      const { data } = notificationSchema.safeParse(parsed(payload));
+      if (data !== undefined) notified(data.space_id, data.seq);
     };
     const stop = listenSteadily(db, ["perch_changes"], { notify, ready }, log);
     return () => {

@@ -5,10 +5,10 @@ import { PerchError } from "../../errors.js";
 import type { Identity } from "../../identity/tokens.js";
 import type { Account } from "../../lib/ledger.js";
 import { positionsOf, throughFaults } from "../../log/follow.js";
-import { createBell, type Positions } from "../../log/pull-trigger.js";
+import { createPullTrigger, type Positions } from "../../log/pull-trigger.js";
 import { problemBody, problemOf } from "../problems.js";
 import { eventIdOf } from "./event-id.js";
-import type { Feed, Reader } from "./feed.js";
+import type { Feed, StreamReader } from "./feed.js";
 import type { Page } from "./page.js";
 
 /** Why a stream ended, for the metrics. */
@@ -71,7 +71,7 @@ export async function openStream(
   services: StreamServices,
 ): Promise<Stream> {
   const { feed, account } = services;
-  const bell = createBell();
+  const trigger = createPullTrigger();
   const stop = new AbortController();
   const { signal } = stop;
   let cursor = from;
@@ -83,18 +83,18 @@ export async function openStream(
   let unread = 0;
   let end: StreamEnd | undefined;
 
-  const reader: Reader = {
+  const reader: StreamReader = {
     identity,
     positions: () => positions,
-    heard: (spaceId, seq) => void bell.heard(spaceId, seq),
-    wake: bell.wake,
+    heard: (spaceId, seq) => void trigger.heard(spaceId, seq),
+    wake: trigger.wake,
   };
 
   function finish(reason: StreamEnd): void {
     if (end !== undefined) return;
     end = reason;
     feed.remove(reader);
-    bell.close();
+    trigger.close();
     stop.abort();
   }
 
@@ -131,7 +131,7 @@ export async function openStream(
     // First the pause: what rings in it is then one piece of news.
     const early = readAt + services.intervalMs - Date.now();
     if (early > 0) await sleep(early, undefined, { signal }).catch(() => undefined);
-    await bell.wait(never, signal);
+    await trigger.wait(never, signal);
   }
 
   async function take(page: Page, first: boolean, since: number): Promise<void> {
@@ -143,7 +143,7 @@ export async function openStream(
     }
     if (!page.hasMore) {
       positions = positionsOf(JSON.parse(cursor));
-      bell.reached(positions);
+      trigger.reached(positions);
       feed.reached(reader, since);
     }
     await drained();
@@ -171,7 +171,7 @@ export async function openStream(
     let readAt = Date.now();
     for (let first = true; end === undefined; first = false) {
       if (page === undefined) {
-        since = feed.rings();
+        since = feed.notifications();
         readAt = Date.now();
         page = await throughFaults(() => services.read(cursor), signal, services.onFault);
       }
@@ -194,8 +194,8 @@ export async function openStream(
   const ended = new Promise<StreamEnd>((resolve) => signal.addEventListener("abort", () => resolve(end ?? "gone")));
   response.on("close", () => finish("gone"));
   // A bell begins with news, and the first page is read without being told of any.
-  await bell.wait(never, signal);
-  const since = feed.rings();
+  await trigger.wait(never, signal);
+  const since = feed.notifications();
   let firstPage: Page | undefined;
   let resync: unknown;
   try {

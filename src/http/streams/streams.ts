@@ -7,7 +7,7 @@ import type { Counts } from "../../lib/counts.js";
 import { createLanes } from "../../lib/lanes.js";
 import type { Account } from "../../lib/ledger.js";
 import type { Withheld } from "../withheld.js";
-import { createFeed, type RingSource } from "./feed.js";
+import { createFeed, type NotificationSource } from "./feed.js";
 import { readPage, type Selection } from "./page.js";
 import { openStream, type Stream, type StreamEnd } from "./stream.js";
 
@@ -15,7 +15,7 @@ export interface StreamsOptions {
   readonly shares: Shares;
   readonly settings: GatewaySettings;
   readonly log: Logger;
-  readonly rings: RingSource;
+  readonly notifications: NotificationSource;
   /** Connections of each address and each user, those of sockets included. */
   readonly addresses: Counts;
   readonly users: Counts;
@@ -46,7 +46,12 @@ export interface Streams {
 
 export function createStreams(options: StreamsOptions): Streams {
   const { shares, settings, log, addresses, users } = options;
-  const feed = createFeed({ db: shares.worker, rings: options.rings, log, lookEveryMs: settings.recheckMs });
+  const feed = createFeed({
+    db: shares.worker,
+    notifications: options.notifications,
+    log,
+    lookEveryMs: settings.recheckMs,
+  });
   const { reads } = createLanes(settings.streamReads, { reads: { perOwner: Math.ceil(settings.streamReads / 2) } });
   const streams = new Set<Stream>();
   let opening = 0;

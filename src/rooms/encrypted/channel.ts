@@ -29,7 +29,7 @@ export interface EncryptedServices {
 const pollMs = 5_000;
 /** Of one batch; official clients send one for each peer. */
 const maxRecords = 4_096;
-const ringSchema = z.object({
+const notificationSchema = z.object({
   v: z.literal(1),
   space_id: z.string(),
   app_id: z.string(),
@@ -56,7 +56,7 @@ export function createEncryptedDocuments(services: EncryptedServices): Encrypted
     for (const [n, room] of open.entries()) {
       const now = positions[n] ?? 0;
       // Behind, or ahead of a database that went back to an earlier state: both are found out by reading.
-      if (now !== room.position) room.rung(Math.max(now, room.position + 1));
+      if (now !== room.position) room.notified(Math.max(now, room.position + 1));
     }
   }
 
@@ -78,10 +78,15 @@ export function createEncryptedDocuments(services: EncryptedServices): Encrypted
       {
         ready: look,
         notify(_channel, payload) {
-          const ring = parseRing(payload);
-          if (ring === undefined) return;
-          const key = { spaceId: ring.space_id, appId: ring.app_id, tableName: ring.table, recordId: ring.id };
-          rooms.get(documentId(key))?.rung(ring.seq);
+          const notification = parseNotification(payload);
+          if (notification === undefined) return;
+          const key = {
+            spaceId: notification.space_id,
+            appId: notification.app_id,
+            tableName: notification.table,
+            recordId: notification.id,
+          };
+          rooms.get(documentId(key))?.notified(notification.seq);
         },
         lost: (error) => log.warn({ err: error }, "encrypted documents: the connection that listens was lost"),
       },
@@ -153,9 +158,9 @@ export function createEncryptedDocuments(services: EncryptedServices): Encrypted
   };
 }
 
-function parseRing(payload: string): z.output<typeof ringSchema> | undefined {
+function parseNotification(payload: string): z.output<typeof notificationSchema> | undefined {
   try {
-    return ringSchema.safeParse(JSON.parse(payload)).data;
+    return notificationSchema.safeParse(JSON.parse(payload)).data;
   } catch {
     return undefined;
   }

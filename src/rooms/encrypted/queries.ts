@@ -7,7 +7,7 @@ export interface EncryptedState {
   /** The position that the records lead to. */
   readonly position: number;
   /** Where this life of the document began: the position of its last deletion, or 0. */
-  readonly life: number;
+  readonly incarnation: number;
   readonly version: Version;
   readonly records: readonly Uint8Array[];
 }
@@ -17,7 +17,7 @@ export interface StoredRecord {
   readonly payload: Uint8Array;
 }
 
-export interface EncryptedNews extends Pick<EncryptedState, "position" | "life"> {
+export interface MissedRecords extends Pick<EncryptedState, "position" | "incarnation"> {
   readonly records: readonly StoredRecord[];
 }
 
@@ -47,14 +47,14 @@ export async function readEncrypted(db: Queryable, key: DocumentKey, version: Ve
   if (row === undefined) throw new Error("perch.encrypted_state returned no row");
   return {
     position: row.head_seq,
-    life: row.life_seq,
+    incarnation: row.life_seq,
     version: new Map(row.reach_peers.map((peer, n) => [Buffer.from(peer).toString("hex"), row.reaches[n] ?? 0])),
     records: row.records,
   };
 }
 
 /** What came behind a position. */
-export async function readEncryptedNews(db: Queryable, key: DocumentKey, after: number): Promise<EncryptedNews> {
+export async function readMissedRecords(db: Queryable, key: DocumentKey, after: number): Promise<MissedRecords> {
   const [row] = await db.query<{ head_seq: number; life_seq: number; seqs: number[]; records: Uint8Array[] }>(
     "select * from perch.encrypted_news(space_id => $1, app_id => $2, table_name => $3, record_id => $4, after_seq => $5)",
     [...address(key), after],
@@ -62,7 +62,7 @@ export async function readEncryptedNews(db: Queryable, key: DocumentKey, after: 
   if (row === undefined) throw new Error("perch.encrypted_news returned no row");
   return {
     position: row.head_seq,
-    life: row.life_seq,
+    incarnation: row.life_seq,
     records: row.records.map((payload, n) => ({ seq: row.seqs[n] ?? 0, payload })),
   };
 }
@@ -92,7 +92,7 @@ export async function encryptedPositions(db: Queryable, keys: readonly DocumentK
 export async function appendEncrypted(
   db: Queryable,
   key: DocumentKey,
-  life: number,
+  incarnation: number,
   records: readonly NewRecord[],
 ): Promise<AppendResult[]> {
   const rows = await db.query<{ ordinal: number; seq: number | null; error: string | null }>(
@@ -102,7 +102,7 @@ export async function appendEncrypted(
        marks => $13)`,
     [
       ...address(key),
-      life,
+      incarnation,
       records.map(({ author }) => author.userId),
       records.map(({ author }) => writableBy(author, key.spaceId)),
       records.map(({ record }) => record.span?.peer ?? null),

@@ -1,7 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import {
+  type ByteReader,
   ownCopy,
-  type Reader,
   readByte,
   readBytes,
   readerOf,
@@ -87,7 +87,7 @@ function encryptedRecord(bytes: Buffer): EncryptedRecord | undefined {
   return version === undefined ? undefined : { payload, mark, version };
 }
 
-function readId(reader: Reader): Buffer {
+function readId(reader: ByteReader): Buffer {
   const id = readVarBytes(reader);
   if (id.length === 0 || id.length > maxIdBytes) reader.bad = true;
   return id;
@@ -158,7 +158,7 @@ export function encodeVersion(version: Version): Uint8Array {
   return Uint8Array.from(bytes);
 }
 
-function readUint64(reader: Reader): bigint {
+function readUint64(reader: ByteReader): bigint {
   let value = 0n;
   for (let shift = 0n; shift < 70n; shift += 7n) {
     const [byte = 0] = readBytes(reader, 1);

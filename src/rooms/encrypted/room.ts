@@ -3,13 +3,13 @@ import type { DocumentKey } from "../../documents/key.js";
 import type { Identity } from "../../identity/tokens.js";
 import { updateFrames } from "../../protocol/encode.js";
 import { type AckStatus, ackStatus } from "../../protocol/protocol.js";
-import type { Reader } from "../channel.js";
+import type { RoomReader } from "../channel.js";
 import {
   type AppendResult,
   appendEncrypted,
   type EncryptedState,
   readEncrypted,
-  readEncryptedNews,
+  readMissedRecords,
   type StoredRecord,
 } from "./queries.js";
 import { containersOf, type EncryptedRecord, type Version } from "./records.js";
@@ -25,13 +25,13 @@ import { containersOf, type EncryptedRecord, type Version } from "./records.js";
 export interface EncryptedRoom {
   readonly key: DocumentKey;
   /** Adds a reader. Out: what it lacks. Errors: as `readEncrypted`; then the reader is not there. */
-  join(reader: Reader, version: Version): Promise<Joined>;
+  join(reader: RoomReader, version: Version): Promise<EncryptedJoin>;
   /** A ring, or a poll, says how far the document is. */
-  rung(seq: number): void;
+  notified(seq: number): void;
   readonly position: number;
 }
 
-export interface Joined {
+export interface EncryptedJoin {
   readonly state: EncryptedState;
   submit(records: readonly EncryptedRecord[], author: Identity): Promise<AckStatus>;
   /** Delivers nothing more. */
@@ -50,21 +50,21 @@ export interface RoomEvents {
   over(): void;
 }
 
-interface Place {
-  readonly reader: Reader;
+interface Slot {
+  readonly reader: RoomReader;
   muted: boolean;
   /** What came while its backfill was being read; undefined once it has been. */
   held: Delivered[] | undefined;
 }
 
 interface Delivered extends StoredRecord {
-  readonly origin: Place | undefined;
+  readonly origin: Slot | undefined;
 }
 
 interface Submission {
   readonly records: readonly EncryptedRecord[];
   readonly author: Identity;
-  readonly origin: Place;
+  readonly origin: Slot;
   readonly at: number;
   resolve(status: AckStatus): void;
 }
@@ -80,9 +80,9 @@ const refusals: Record<string, AckStatus> = {
 };
 
 export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEvents): EncryptedRoom {
-  const places = new Set<Place>();
+  const places = new Set<Slot>();
   let position: number | undefined;
-  let life = 0;
+  let incarnation = 0;
   /** How far the document is known to be. */
   let ahead = 0;
   let submissions: Submission[] = [];
@@ -117,12 +117,12 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
   }
 
   /** Gives readers what came behind the position; `origins` says whose some of it is. */
-  async function refresh(origins: ReadonlyMap<number, Place>): Promise<void> {
-    const news = await readEncryptedNews(db, key, position ?? 0);
-    if (news.life !== life || news.position < (position ?? 0)) {
+  async function refresh(origins: ReadonlyMap<number, Slot>): Promise<void> {
+    const news = await readMissedRecords(db, key, position ?? 0);
+    if (news.incarnation !== incarnation || news.position < (position ?? 0)) {
       end();
       for (const { reader } of [...places]) {
-        if (news.life > life) reader.evict("the document was deleted");
+        if (news.incarnation > incarnation) reader.evict("the document was deleted");
         else reader.rejoin("the database went back to an earlier state of the document: join again");
       }
       return;
@@ -151,7 +151,7 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
     const results: AppendResult[] = [];
     // One submission may be more than a transaction; what of it is committed stays.
     for (let at = 0; at < all.length; at += maxRecords)
-      results.push(...(await appendEncrypted(db, key, life, all.slice(at, at + maxRecords))));
+      results.push(...(await appendEncrypted(db, key, incarnation, all.slice(at, at + maxRecords))));
     const stored: Delivered[] = [];
     let ended = false;
     for (const [n, { record, origin }] of all.entries()) {
@@ -168,7 +168,7 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
       position = stored.at(-1)?.seq;
     } else if (first !== undefined || ended) {
       // Others' came in between, or the document was deleted. What is stored is stored, whether it can be read now or not.
-      await refresh(new Map(stored.map(({ seq, origin }) => [seq, origin] as [number, Place]))).catch(lookAgain);
+      await refresh(new Map(stored.map(({ seq, origin }) => [seq, origin] as [number, Slot]))).catch(lookAgain);
     }
     let at = 0;
     for (const { records, resolve } of batch) {
@@ -225,7 +225,7 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
     if (places.size === 0 && !working && submissions.length === 0) end();
   }
 
-  function leave(place: Place): void {
+  function leave(place: Slot): void {
     places.delete(place);
     endWhenIdle();
   }
@@ -235,19 +235,19 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
     get position() {
       return position ?? 0;
     },
-    rung(seq) {
+    notified(seq) {
       if (seq <= ahead) return;
       ahead = seq;
       work();
     },
     async join(reader, version) {
-      const place: Place = { reader, muted: false, held: [] };
+      const place: Slot = { reader, muted: false, held: [] };
       places.add(place);
       let state: EncryptedState;
       try {
         state = await readEncrypted(db, key, version);
         if (over) throw new Error("the document was deleted while it was joined");
-        if (position !== undefined && state.life !== life) {
+        if (position !== undefined && state.incarnation !== incarnation) {
           // A deletion that this room has not heard of.
           ahead = Math.max(ahead, state.position);
           work();
@@ -257,7 +257,7 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
         leave(place);
         throw error;
       }
-      life = state.life;
+      incarnation = state.incarnation;
       position ??= state.position;
       const missed = (place.held ?? []).filter(({ seq }) => seq > state.position);
       place.held = undefined;

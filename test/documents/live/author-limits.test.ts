@@ -1,15 +1,15 @@
 import { expect, it, vi } from "vitest";
-import { createBudgets } from "../../../src/documents/live/author-limits.js";
+import { createAuthorLimits } from "../../../src/documents/live/author-limits.js";
 
 it("lets those who bring something begin at once, also beside those who have to wait", () => {
-  const budgets = createBudgets(() => 0);
+  const authorLimits = createAuthorLimits(() => 0);
   const begun: string[] = [];
-  budgets.charge("typist", 40, false);
-  budgets.charge("forger", 100, true);
-  for (const author of ["typist", "forger", "stranger"]) budgets.turn(author, () => begun.push(author));
+  authorLimits.charge("typist", 40, false);
+  authorLimits.charge("forger", 100, true);
+  for (const author of ["typist", "forger", "stranger"]) authorLimits.turn(author, () => begun.push(author));
   expect(begun).toEqual(["typist", "stranger"]);
-  expect(budgets.waiting).toBe(1);
-  budgets.close();
+  expect(authorLimits.waiting).toBe(1);
+  authorLimits.close();
   expect(begun).toEqual(["typist", "stranger", "forger"]);
 });
 
@@ -17,13 +17,13 @@ it("gives an author whose updates are refused a tenth of the time, in the order 
   vi.useFakeTimers();
   try {
     let now = 0;
-    const budgets = createBudgets(() => now);
+    const authorLimits = createAuthorLimits(() => now);
     const begun: number[] = [];
     const costly = (number: number) => () => {
       begun.push(number);
-      budgets.charge("forger", 100, true);
+      authorLimits.charge("forger", 100, true);
     };
-    for (let number = 0; number < 5; number++) budgets.turn("forger", costly(number));
+    for (let number = 0; number < 5; number++) authorLimits.turn("forger", costly(number));
     const starts = [now];
     for (let ms = 1; ms <= 5_000; ms++) {
       now = ms;
@@ -34,7 +34,7 @@ it("gives an author whose updates are refused a tenth of the time, in the order 
     expect(begun).toEqual([0, 1, 2, 3, 4]);
     for (const [index, start] of starts.entries()) if (index > 0) expect(start - (starts[index - 1] ?? 0)).toBe(900);
     // Paid off: as anybody else.
-    budgets.turn("forger", () => begun.push(5));
+    authorLimits.turn("forger", () => begun.push(5));
     expect(begun).toHaveLength(6);
   } finally {
     vi.useRealTimers();
@@ -45,20 +45,20 @@ it("has authors of uncommonly heavy updates wait as long as those took, and nobo
   vi.useFakeTimers();
   try {
     let now = 0;
-    const budgets = createBudgets(() => now);
+    const authorLimits = createAuthorLimits(() => now);
     let begun = 0;
     const pass = (ms: number) => {
       now += ms;
       vi.advanceTimersByTime(ms);
     };
-    budgets.charge("paster", 450, false);
-    budgets.turn("paster", () => begun++);
+    authorLimits.charge("paster", 450, false);
+    authorLimits.turn("paster", () => begun++);
     pass(399);
     expect(begun).toBe(0);
     pass(1);
     expect(begun).toBe(1);
-    budgets.charge("paster", 1e6, true);
-    budgets.turn("paster", () => begun++);
+    authorLimits.charge("paster", 1e6, true);
+    authorLimits.turn("paster", () => begun++);
     pass(30_000);
     expect(begun).toBe(2);
   } finally {
@@ -70,13 +70,13 @@ it("leaves many who are refused no more together than a fifth", async () => {
   vi.useFakeTimers();
   try {
     let now = 0;
-    const budgets = createBudgets(() => now);
+    const authorLimits = createAuthorLimits(() => now);
     let spent = 0;
     for (let author = 0; author < 20; author++) {
       const forge = () => {
         spent += 10;
-        budgets.charge(`forger ${author}`, 10, true);
-        queueMicrotask(() => budgets.turn(`forger ${author}`, forge));
+        authorLimits.charge(`forger ${author}`, 10, true);
+        queueMicrotask(() => authorLimits.turn(`forger ${author}`, forge));
       };
       forge();
     }

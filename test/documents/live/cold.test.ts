@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { LoroDoc, VersionVector } from "loro-crdt";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
-import { createWarming, type Warmable } from "../../../src/documents/live/preload.js";
+import { createPreloader, type Preloadable } from "../../../src/documents/live/preload.js";
 import type { Joined } from "../../../src/documents/live/types.js";
 import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
 import { foldDocument } from "../../../src/worker/project.js";
@@ -462,17 +462,17 @@ describe("a document that is open and has no copy", () => {
 });
 
 it("documents that wait to be loaded keep a bounded amount of what was read", async () => {
-  const warming = createWarming(1);
+  const preloader = createPreloader(1);
   let go: () => void = () => undefined;
   const gate = new Promise<void>((resolve) => {
     go = resolve;
   });
   const events: string[] = [];
-  const document = (name: string, unusedBytes: number, cold = true): Warmable => ({
+  const document = (name: string, unusedBytes: number, cold = true): Preloadable => ({
     cold,
     unusedBytes,
     spare: () => events.push(`${name} spared`),
-    async warmUp() {
+    async preload() {
       events.push(name);
       await gate;
       if (name === "2") throw new Error("loading it failed");
@@ -480,8 +480,8 @@ it("documents that wait to be loaded keep a bounded amount of what was read", as
   });
   const large = 20 * 2 ** 20;
   for (const waiting of [document("1", large), document("2", large), document("3", large), document("4", 1_000)])
-    warming.wake(waiting);
-  warming.wake(document("never", 0, false));
+    preloader.wake(waiting);
+  preloader.wake(document("never", 0, false));
   await eventually(() => events.length === 3);
   expect(events).toEqual(["1", "2 spared", "3 spared"]);
   go();
@@ -489,7 +489,7 @@ it("documents that wait to be loaded keep a bounded amount of what was read", as
   expect(events.slice(3)).toEqual(["2", "3", "4"]);
   events.length = 0;
   // What was taken off the line is not counted any more.
-  for (const waiting of [document("5", 1), document("6", large)]) warming.wake(waiting);
+  for (const waiting of [document("5", 1), document("6", large)]) preloader.wake(waiting);
   await eventually(() => events.length === 2);
   expect(events).toEqual(["5", "6"]);
 });

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { LoroDoc } from "loro-crdt";
 import { afterEach, expect, it, vi } from "vitest";
-import { createBackfills } from "../../../src/documents/live/export-cache.js";
+import { createExportCache } from "../../../src/documents/live/export-cache.js";
 import { postgres } from "../../support/databases.js";
 import { ada, cleanUp, connect, declare, freshId, keyOf, startNode } from "./support.js";
 
@@ -59,18 +59,18 @@ it("gives nobody the history of a life that is over", async () => {
 });
 
 it("keeps a bounded amount, of large documents only, and not for long", () => {
-  const backfills = createBackfills();
+  const exportCache = createExportCache();
   const exported = (bytes: number) => ({ version: new Uint8Array(1), updates: [new Uint8Array(bytes)] });
-  const at = (id: number, position = 1) => ({ id: String(id), position, life: 0 });
-  backfills.put(at(0), exported(1_000));
-  expect(backfills.get(at(0))).toBeUndefined();
-  for (let id = 1; id <= 20; id++) backfills.put(at(id), exported(4 * 2 ** 20));
-  const kept = Array.from({ length: 20 }, (_, index) => index + 1).filter((id) => backfills.get(at(id)));
+  const at = (id: number, position = 1) => ({ id: String(id), position, incarnation: 0 });
+  exportCache.put(at(0), exported(1_000));
+  expect(exportCache.get(at(0))).toBeUndefined();
+  for (let id = 1; id <= 20; id++) exportCache.put(at(id), exported(4 * 2 ** 20));
+  const kept = Array.from({ length: 20 }, (_, index) => index + 1).filter((id) => exportCache.get(at(id)));
   expect(kept).toEqual([13, 14, 15, 16, 17, 18, 19, 20]);
-  expect(backfills.get(at(20, 2))).toBeUndefined();
-  expect(backfills.get(at(20))).toBeUndefined();
-  backfills.forget(60_000);
-  expect(backfills.get(at(19))).toBeDefined();
-  backfills.forget(-1);
-  expect(backfills.get(at(19))).toBeUndefined();
+  expect(exportCache.get(at(20, 2))).toBeUndefined();
+  expect(exportCache.get(at(20))).toBeUndefined();
+  exportCache.forget(60_000);
+  expect(exportCache.get(at(19))).toBeDefined();
+  exportCache.forget(-1);
+  expect(exportCache.get(at(19))).toBeUndefined();
 });

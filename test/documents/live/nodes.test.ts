@@ -28,20 +28,25 @@ async function twoNodes() {
 }
 
 /** Rings as the doorbell would: every notification of the channel, to every node. */
-async function connectDoorbell(nodes: readonly Node[]): Promise<void> {
+async function connectNotifyBatcher(nodes: readonly Node[]): Promise<void> {
   for (const node of nodes) {
     const subscription = await node.db.listen(["perch_documents"], {
       notify: (_channel, payload) => {
-        const ring = JSON.parse(payload) as {
+        const notification = JSON.parse(payload) as {
           space_id: string;
           app_id: string;
           table: string;
           id: string;
           seq: number;
         };
-        node.live.ring(
-          { spaceId: ring.space_id, appId: ring.app_id, tableName: ring.table, recordId: ring.id },
-          ring.seq,
+        node.live.notified(
+          {
+            spaceId: notification.space_id,
+            appId: notification.app_id,
+            tableName: notification.table,
+            recordId: notification.id,
+          },
+          notification.seq,
         );
       },
       ready: () => undefined,
@@ -72,7 +77,7 @@ describe("a document open on several nodes", () => {
   it("reads nothing for a ring whose news it has, its own above all", async () => {
     const { key, one, two } = await twoNodes();
     const [ada, bob] = [await connect(one, key), await connect(two, key)];
-    await connectDoorbell([one, two]);
+    await connectNotifyBatcher([one, two]);
     one.db.counted();
     two.db.counted();
     for (let letter = 0; letter < 30; letter++) await ada.type("x");
@@ -82,8 +87,8 @@ describe("a document open on several nodes", () => {
     expect(reads(two30)).toBeGreaterThan(0);
     expect(reads(two30)).toBeLessThanOrEqual(30);
     // A second ring of the same, and one that came late.
-    two.live.ring(key, 30);
-    two.live.ring(key, 12);
+    two.live.notified(key, 30);
+    two.live.notified(key, 12);
     await bob.type("y");
     expect(reads(two.db.counted())).toBe(0);
   });
@@ -93,11 +98,11 @@ describe("a document open on several nodes", () => {
     const [ada, bob] = [await connect(one, key), await connect(two, key)];
     await ada.type("1");
     const held = two.db.hold(/perch\.documents/, "after");
-    two.live.ring(key, 1);
+    two.live.notified(key, 1);
     await held;
     // The answer that is on its way does not have it yet.
     await ada.type("2");
-    two.live.ring(key, 2);
+    two.live.notified(key, 2);
     two.db.go();
     await eventually(() => bob.text() === "12");
     // And while an append is under way, whose answer does not have it either.
@@ -105,7 +110,7 @@ describe("a document open on several nodes", () => {
     const typing = bob.type("3");
     await storing;
     await ada.type("4", 0);
-    two.live.ring(key, 4);
+    two.live.notified(key, 4);
     two.db.go();
     await typing;
     await eventually(() => bob.text() === "4123");
@@ -119,7 +124,7 @@ describe("a document open on several nodes", () => {
     const opening = two.live.open(key);
     await held;
     await ada.type("2");
-    two.live.ring(key, 2);
+    two.live.notified(key, 2);
     two.db.go();
     const document = await opening;
     cleanup(() => document.release());
@@ -127,7 +132,7 @@ describe("a document open on several nodes", () => {
     expect(reader.text()).toBe("12");
     reader.leave();
     await ada.type("3");
-    two.live.ring(key, 3);
+    two.live.notified(key, 3);
     expect((await connect(two, key)).text()).toBe("123");
     // Once it has looked it does not look again.
     two.db.counted();
@@ -141,7 +146,7 @@ describe("a document open on several nodes", () => {
     await reader.type("a");
     const unexplained: string[] = [];
     one.live.onUnexplained((found) => unexplained.push(found.recordId));
-    await connectDoorbell([one]);
+    await connectNotifyBatcher([one]);
     await reader.type("b");
     await t.asUser("ada", (tx) =>
       tx.query("select perch.patch_document(app_id => 'notes', table_name => 'pages', record_id => $1, patch => $2)", [
@@ -152,7 +157,7 @@ describe("a document open on several nodes", () => {
     await eventually(() => unexplained.length > 0);
     expect(unexplained).toEqual([key.recordId]);
     const elsewhere = keyOf(freshId());
-    one.live.ring(elsewhere, 1);
+    one.live.notified(elsewhere, 1);
     expect(unexplained).toEqual([key.recordId, elsewhere.recordId]);
   });
 
@@ -174,7 +179,7 @@ describe("a document open on several nodes", () => {
   it("converges when both nodes write at once, with every bell and with none", async () => {
     for (const bells of [true, false]) {
       const { key, one, two } = await twoNodes();
-      if (bells) await connectDoorbell([one, two]);
+      if (bells) await connectNotifyBatcher([one, two]);
       const clients: Client[] = [
         await connect(one, key),
         await connect(one, key),

@@ -1,6 +1,6 @@
 import { afterEach, expect, it, vi } from "vitest";
 import type { Database, Queryable } from "../../../src/database/types.js";
-import { createDoorbell } from "../../../src/documents/live/notify-batcher.js";
+import { createNotifyBatcher } from "../../../src/documents/live/notify-batcher.js";
 import { describeBothKinds, postgres } from "../../support/databases.js";
 import {
   cleanUp,
@@ -119,7 +119,7 @@ describeBothKinds("the rings of appends", (open) => {
     const node = await startNode(t);
     const heard = await listen(t.db);
     const client = await connect(node, keyOf(freshId()));
-    const tells = (seq: number) => eventually(() => heard.some((ring) => ring.seq === seq));
+    const tells = (seq: number) => eventually(() => heard.some((notification) => notification.seq === seq));
     let cut = false;
     void node.db.hold(/^\s*select perch\.ring_appends/, "before").then(() => {
       cut = true;
@@ -144,25 +144,25 @@ it("one append in 25 ms rings, for itself and all before it, and a statement for
   // By a clock of its own: on a slow machine an append takes longer than that.
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
   cleanup(() => vi.useRealTimers());
-  const rung: unknown[] = [];
+  const notified: unknown[] = [];
   const query = async (_sql: string, params: readonly unknown[] = []) => {
-    rung.push(params.at(-1));
+    notified.push(params.at(-1));
     return [];
   };
-  const doorbell = createDoorbell({ query: query as Queryable["query"] });
+  const notifyBatcher = createNotifyBatcher({ query: query as Queryable["query"] });
   const carried: (number | undefined)[] = [];
   for (let seq = 1; seq <= 180; seq++) {
-    const carry = doorbell.carry();
+    const carry = notifyBatcher.carry();
     if (carry) {
       carried.push(carry[0]?.seq);
-      doorbell.carried(true);
-    } else doorbell.owe([{ key: keyOf("d"), seq }]);
+      notifyBatcher.carried(true);
+    } else notifyBatcher.owe([{ key: keyOf("d"), seq }]);
     await vi.advanceTimersByTimeAsync(1);
   }
   expect(carried).toEqual([undefined, 25, 50, 75, 100, 125, 150, 175]);
-  expect(rung).toEqual([]);
+  expect(notified).toEqual([]);
   await vi.advanceTimersByTimeAsync(30);
-  expect(rung).toEqual([[180]]);
+  expect(notified).toEqual([[180]]);
 });
 
 const onPostgres = postgres();
@@ -175,13 +175,13 @@ it("rings wait for nobody's lock", async () => {
   await locked.type("a");
   /** When each was acknowledged, if its ring had not overtaken that. */
   const at = new Map<number, number>();
-  let rung = 0;
+  let notified = 0;
   const late: number[] = [];
   const subscription = await t.db.listen(["perch_documents"], {
     notify(_channel, payload) {
       const { id, seq } = JSON.parse(payload);
       if (id !== free.document.key.recordId) return;
-      rung = Math.max(rung, seq);
+      notified = Math.max(notified, seq);
       for (const [typed, ms] of at) {
         if (typed > seq) continue;
         late.push(performance.now() - ms);
@@ -198,7 +198,7 @@ it("rings wait for nobody's lock", async () => {
     await pause(200);
     for (const until = performance.now() + 2_000; performance.now() < until; ) {
       const { seq } = await free.type("x");
-      if (seq > rung) at.set(seq, performance.now());
+      if (seq > notified) at.set(seq, performance.now());
       await pause(5);
     }
   });

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { DocumentStore } from "../../../src/documents/store/store.js";
-import { createTurns } from "../../../src/lib/keyed-mutex.js";
+import { createKeyedMutex } from "../../../src/lib/keyed-mutex.js";
 import { foldDocument, projectDocument } from "../../../src/worker/project.js";
 import { defaultWorkerSettings } from "../../../src/worker/settings.js";
 import { postgres } from "../../support/databases.js";
@@ -91,7 +91,7 @@ describe("a database that went back under a live node", () => {
     const reader = await connect(node, key);
     const other = await connect(await startNode(t), key);
     const { seq } = await other.type("x");
-    node.live.ring(key, seq);
+    node.live.notified(key, seq);
     await expect.poll(() => reader.text()).toBe("ax");
     expect(client.text()).toBe("abc");
   });
@@ -102,7 +102,13 @@ describe("a database that went back under a live node", () => {
     const other = await connect(two, key);
     for (const letter of "xyz") await other.type(letter);
     const log = { info: () => undefined, warn: () => undefined };
-    const options = { db: node.db, turns: createTurns(), log, settings: defaultWorkerSettings, lockTimeoutMs: 2_000 };
+    const options = {
+      db: node.db,
+      mutex: createKeyedMutex(),
+      log,
+      settings: defaultWorkerSettings,
+      lockTimeoutMs: 2_000,
+    };
     await projectDocument({ ...options, db: two.db }, other.document);
     expect(await foldDocument(node.db, client.document)).toBe(false);
     await projectDocument(options, client.document);

@@ -1,6 +1,6 @@
 import type { ContainerID, LoroTree, LoroTreeNode, PeerID, TreeID } from "loro-crdt";
 import type { PerchError } from "../../../errors.js";
-import type { HeldDocument } from "../cache.js";
+import type { CachedDocument } from "../cache.js";
 import { type DocumentSchema, isScalar, mismatch, scalarRoot } from "../fields.js";
 import type { Spans } from "../format/spans.js";
 import { toJson } from "../json.js";
@@ -19,8 +19,8 @@ import { weigh } from "./weigh.js";
 export type CheckLimits = Pick<DocumentLimits, "depth" | "valueNodes" | "updateOps">;
 
 /** What one check has already looked at. */
-interface Visit {
-  held: HeldDocument;
+interface Check {
+  held: CachedDocument;
   limits: CheckLimits;
   containers: Set<ContainerID>;
   nodes: Set<TreeID>;
@@ -38,7 +38,7 @@ interface Visit {
  * the limit; strings of Loro's. After an error the document is good for nothing any more.
  */
 export function takeInChecked(
-  held: HeldDocument,
+  held: CachedDocument,
   updates: readonly Uint8Array[],
   limits: CheckLimits,
   take = takeIn,
@@ -47,7 +47,7 @@ export function takeInChecked(
   const before = versionOf(doc);
   doc.detach();
   const spans = take(doc, updates);
-  const visit: Visit = { held, limits, containers: new Set(), nodes: new Set(), made: new Map(), written: 0 };
+  const visit: Check = { held, limits, containers: new Set(), nodes: new Set(), made: new Map(), written: 0 };
   const changes: Change[] = [];
   for (const [peer, { start, end }] of spans) {
     for (const change of readOperations(doc, peer, start, end)) {
@@ -73,7 +73,7 @@ export function takeInChecked(
 }
 
 /** The name of a mergeable child grows with its depth: too long a one is refused before anything is looked up by it. */
-function checkChain({ held, limits }: Visit, container: ContainerID): void {
+function checkChain({ held, limits }: Check, container: ContainerID): void {
   if (!isMergeable(container)) return;
   const parsed = parseMergeable(container);
   if (parsed && parsed.keys.length > limits.depth) {
@@ -88,7 +88,7 @@ function checkChain({ held, limits }: Visit, container: ContainerID): void {
  * Containers inside each other, as far as the updates make them: told from the operations alone, since to work out the state of what is
  * nested a thousand deep takes Loro a second.
  */
-function checkNesting({ held, limits, made }: Visit, peer: PeerID, { container, counter, content }: Operation): void {
+function checkNesting({ held, limits, made }: Check, peer: PeerID, { container, counter, content }: Operation): void {
   const { type, key, value } = content;
   if (type !== "insert" && type !== "set") return;
   const values = key === undefined && Array.isArray(value) ? value : [value];
@@ -106,7 +106,7 @@ function checkNesting({ held, limits, made }: Visit, peer: PeerID, { container, 
  * What an operation writes: every node of a value costs, be the value one operation. And the key `__proto__`, in a value or of a map, is what
  * a client's binding takes for the prototype of an object: what is under it would escape every other check, and reach the client.
  */
-function checkValues(visit: Visit, { container, content }: Operation): void {
+function checkValues(visit: Check, { container, content }: Operation): void {
   const { held, limits } = visit;
   const { type, key, value, text } = content;
   if (type === "delete" || type === unreadable) return;
@@ -132,7 +132,7 @@ export function protoKey(schema: DocumentSchema, field: string): PerchError {
 }
 
 /** Where operations cannot be read: the containers they touched, and the whole of what the document has become. Rare. */
-function checkWhole(visit: Visit, peer: PeerID, start: number, end: number): void {
+function checkWhole(visit: Check, peer: PeerID, start: number, end: number): void {
   const { held, limits } = visit;
   for (const container of held.doc.getChangedContainersIn({ peer, counter: start }, end - start))
     checkContainer(visit, container);
@@ -148,7 +148,7 @@ function checkWhole(visit: Visit, peer: PeerID, start: number, end: number): voi
   held.added = Number.POSITIVE_INFINITY;
 }
 
-function checkOperation(visit: Visit, { container, content }: Operation): void {
+function checkOperation(visit: Check, { container, content }: Operation): void {
   const { held } = visit;
   const { type, key, value } = content;
   if (type === unreadable) return;
@@ -182,7 +182,7 @@ function checkScalar(schema: DocumentSchema, key: string, value: unknown): void 
 }
 
 /** That a container is a declared one or lies in one, and not too deep. */
-function checkContainer(visit: Visit, container: ContainerID): void {
+function checkContainer(visit: Check, container: ContainerID): void {
   visit.containers.add(container);
   const { doc, schema, roots } = visit.held;
   const root = parseRootId(container);
@@ -215,7 +215,7 @@ function undeclared(schema: DocumentSchema, name: string, type: string): PerchEr
 }
 
 /** Depth of a node that was created or moved, and of all that came along with it. */
-function checkNode(visit: Visit, container: ContainerID, target: TreeID): void {
+function checkNode(visit: Check, container: ContainerID, target: TreeID): void {
   const { held, limits } = visit;
   const tree = held.doc.getContainerById(container) as LoroTree | undefined;
   const top = tree?.has(target) && !tree.isNodeDeleted(target) ? tree.getNodeByID(target) : undefined;

@@ -1,5 +1,5 @@
 import type { ContainerID, LoroDoc, OpId, PeerID, VersionVector } from "loro-crdt";
-import type { HeldDocument } from "../cache.js";
+import type { CachedDocument } from "../cache.js";
 import type { Spans } from "../format/spans.js";
 import { withHandle } from "../handles.js";
 import { refused } from "../refusals.js";
@@ -34,7 +34,7 @@ interface Sequence {
   ownDeleted: boolean;
 }
 
-interface Visit {
+interface Check {
   doc: LoroDoc;
   spans: Spans;
   /** What the document does not show, up to the version before. */
@@ -59,7 +59,7 @@ interface Visit {
  * Errors, of both: PE422.
  */
 export function checkPositions(
-  { doc, history }: HeldDocument,
+  { doc, history }: CachedDocument,
   before: ReadonlyMap<PeerID, number>,
   changes: readonly Change[],
   spans: Spans,
@@ -69,7 +69,7 @@ export function checkPositions(
   // Where an operation that cannot be read inserts, nobody knows.
   const allRead = changes.every(({ ops }) => ops.every(({ content }) => content.type !== unreadable));
   let past: History | undefined;
-  const visit: Visit = {
+  const visit: Check = {
     doc,
     spans,
     history() {
@@ -98,7 +98,7 @@ export function checkPositions(
   };
 }
 
-function checkOperation(visit: Visit, change: Change, op: Operation): void {
+function checkOperation(visit: Check, change: Change, op: Operation): void {
   const { container, content } = op;
   if (!/:(Text|List)$/.test(container) || !["insert", "delete", "mark", "mark_end"].includes(content.type)) return;
   const sequence = sequenceOf(visit, container);
@@ -111,7 +111,7 @@ function checkOperation(visit: Visit, change: Change, op: Operation): void {
   if (!sequence.pieces && content.type === "delete") checkNamed(visit, sequence, change, op);
 }
 
-function sequenceOf({ doc, sequences, follow: places }: Visit, container: ContainerID): Sequence {
+function sequenceOf({ doc, sequences, follow: places }: Check, container: ContainerID): Sequence {
   let sequence = sequences.get(container);
   if (!sequence) {
     const before = placesOf(doc, container);
@@ -160,7 +160,7 @@ function isNew(spans: Spans, { peer, counter }: OpId): boolean {
 }
 
 /** What a deletion names must be new itself, or not deleted before but by others its author did not know of. */
-function checkNamed(visit: Visit, sequence: Sequence, change: Change, op: Operation): void {
+function checkNamed(visit: Check, sequence: Sequence, change: Change, op: Operation): void {
   const { doc, spans, gone } = visit;
   const first = parseId(op.content.start_id ?? "");
   const ids = sampled(lengthOf(op.content)).map((offset) => ({ ...first, counter: first.counter + offset }));
@@ -209,7 +209,7 @@ function isVersionOf(doc: LoroDoc, version: VersionVector): boolean {
 }
 
 /** No insertion may reach beyond the end of the sequence as its author may have had it, were everything there that is not shown. */
-function checkBounds(visit: Visit, container: ContainerID, { before, pieces, ops, ownDeleted }: Sequence): void {
+function checkBounds(visit: Check, container: ContainerID, { before, pieces, ops, ownDeleted }: Sequence): void {
   const shown = before?.length ?? 0;
   if (pieces || !ownDeleted || !firstBeyond(ops, shown)) return;
   const deleted = visit.linear ? 0 : deletedIn(visit.doc, container);

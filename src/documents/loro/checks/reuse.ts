@@ -1,5 +1,5 @@
 import { LoroDoc, type PeerID, type VersionVector } from "loro-crdt";
-import type { HeldDocument } from "../cache.js";
+import type { CachedDocument } from "../cache.js";
 import { changedFields } from "../earlier-versions.js";
 import { blobSpans, knownPart, type Spans } from "../format/spans.js";
 import { withHandle } from "../handles.js";
@@ -47,7 +47,7 @@ export interface Apart extends Fork {
  * names as something else. Errors: PE422 when what it was made on is not here, or it brings more than its author's own.
  */
 export function keepApart(
-  { doc, schema, forks }: HeldDocument,
+  { doc, schema, forks }: CachedDocument,
   version: VersionVector,
   blob: Uint8Array,
   peer: PeerID,
