@@ -28,7 +28,7 @@ describeEachEngine("the catalog", (open) => {
   };
   const functions = "pg_proc p where p.pronamespace = 'perch'::regnamespace";
 
-  it("trap 21: has no function without a pinned search_path that runs with other rights or that anybody may call", async () => {
+  it("has no function without a pinned search_path that runs with other rights or that anybody may call", async () => {
     // A pinned path keeps Postgres from inlining. Small SQL functions go without: a body after RETURN is resolved when it is made,
     // whatever the caller's path; a quoted one is for pinned functions alone to call.
     expect(
@@ -42,7 +42,7 @@ describeEachEngine("the catalog", (open) => {
     ).toEqual([]);
   });
 
-  it("trap 15: belongs to perch_owner whole, who is neither superuser nor BYPASSRLS and cannot log in", async () => {
+  it("belongs to perch_owner whole, who is neither superuser nor BYPASSRLS and cannot log in", async () => {
     expect(await names(`select p.proname as name from ${functions} and p.proowner <> 'perch_owner'::regrole`)).toEqual(
       [],
     );
@@ -59,7 +59,7 @@ describeEachEngine("the catalog", (open) => {
     ).toEqual(["perch_app", "perch_owner", "perch_worker"]);
   });
 
-  it("trap 21: grants nothing to PUBLIC, now or by default", async () => {
+  it("grants nothing to PUBLIC, now or by default", async () => {
     expect(
       await names(
         `select p.proname as name from ${functions}
@@ -93,7 +93,7 @@ describeEachEngine("the catalog", (open) => {
     });
   });
 
-  it("trap 15: forces row level security on every table", async () => {
+  it("forces row level security on every table", async () => {
     expect(
       await names(
         `select relname as name from pg_class where relnamespace = 'perch'::regnamespace and relkind in ('r', 'p')

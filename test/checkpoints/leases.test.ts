@@ -206,7 +206,7 @@ describeEachEngine("leases", (open) => {
 describe("leases on Postgres 18", () => {
   const open = postgres();
 
-  it("trap 48: are held by no connection: all may go, and another one renews", async () => {
+  it("are held by no connection: all may go, and another one renews", async () => {
     const t = await open();
     const tenantId = freshTenant();
     const one = openPostgres({ url: t.url as string, poolSize: 1 });
@@ -225,7 +225,7 @@ describe("leases on Postgres 18", () => {
     await store.put("run", { state: { by: "me" }, step: 1, fencingToken: lease?.token });
   });
 
-  it("trap 48: neither make anybody wait who asks, nor let one be taken under a put that has begun", async () => {
+  it("neither make anybody wait who asks, nor let one be taken under a put that has begun", async () => {
     const t = await open();
     const options = { db: t.db, tenantId: freshTenant() };
     const leases = threadLeases(options);

@@ -13,7 +13,7 @@ describeEachEngine("the log of a thread", (open) => {
   const fresh = () => threadLog<number>({ db: t.db, tenantId: freshTenant(), schema: z.number() });
   const numbers = (events: readonly { number: number }[]) => events.map(({ number }) => number);
 
-  it("trap 45: is empty at first, and numbers events from 1 without gaps", async () => {
+  it("is empty at first, and numbers events from 1 without gaps", async () => {
     const log = fresh();
     expect(await log.status("run")).toEqual({ lastNumber: 0, archivedUntil: 0 });
     expect(await log.load("run")).toEqual([]);
@@ -48,7 +48,7 @@ describeEachEngine("the log of a thread", (open) => {
     }
   });
 
-  it("trap 45: goes on counting when everything is archived, also after the thread was quiet", async () => {
+  it("goes on counting when everything is archived, also after the thread was quiet", async () => {
     const log = fresh();
     await log.append("run", [1, 2, 3]);
     const archived = await log.archive("run", 3);

@@ -88,7 +88,7 @@ describeEachEngine("pruning", (open) => {
     await expect(store.put("run", { state: "lost", step: 2, parentId: root })).rejects.toMatchObject({ code: "PE404" });
   });
 
-  it("trap 47: wants to be told what to keep, and never takes none for all or all for none", async () => {
+  it("wants to be told what to keep, and never takes none for all or all for none", async () => {
     const { store } = parts();
     await store.put("run", { state: 1, step: 1 });
     for (const options of [{}, { keepLast: 0 }, { keepLast: -1 }, { keepForMs: -1 }, { keepLast: 0, keepForMs: 1 }]) {

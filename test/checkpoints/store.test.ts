@@ -282,7 +282,7 @@ describeEachEngine("a checkpoint store", (open) => {
     });
   });
 
-  it("trap 50: hands out no state whose version is missing, newer than known or older than supported", async () => {
+  it("hands out no state whose version is missing, newer than known or older than supported", async () => {
     const tenantId = freshTenant();
     const versions = stateVersions(z.object({ a: z.number() }), 2).upgrade(z.object({ b: z.number() }), ({ a }) => ({
       b: a,
@@ -314,7 +314,7 @@ describeEachEngine("a checkpoint store", (open) => {
     await expect(read(3)).rejects.toMatchObject({ code: "PE422", detail: { schema_version: null } });
   });
 
-  it("trap 50: holds what is read to its version's schema, and an upgrade to its result's", async () => {
+  it("holds what is read to its version's schema, and an upgrade to its result's", async () => {
     const tenantId = freshTenant();
     const versions = stateVersions(z.object({ a: z.number() })).upgrade(z.object({ b: z.string() }), ({ a }) => ({
       b: a > 1 ? (a as never) : "fine",

@@ -96,7 +96,7 @@ describeBothKinds("perch doctor", (open, engine) => {
     });
   });
 
-  it("sees a table that row level security no longer binds, trap 15", async () => {
+  it("sees a table that row level security no longer binds", async () => {
     const t = await open();
     await t.db.query("alter table perch.sync_changes no force row level security");
     expect((await examine(t.db)).find(({ name }) => name === "row level security")).toMatchObject({

@@ -128,7 +128,7 @@ describe.each(versions)("migrating a cluster of Postgres %i", (version) => {
     await connect("postgres").query("drop role plain");
   });
 
-  it("trap 15: refuses a perch_owner whom row level security would not bind", async () => {
+  it("refuses a perch_owner whom row level security would not bind", async () => {
     await forgetRoles();
     const name = await database();
     await connect("postgres").query("create role perch_owner bypassrls");

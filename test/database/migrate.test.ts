@@ -272,7 +272,7 @@ describeEachEngine("migrate", (open, engine) => {
     expect(rights).toEqual([]);
   });
 
-  it("trap 15: forces row level security on every table, also on its own", async () => {
+  it("forces row level security on every table, also on its own", async () => {
     const { db } = await open();
     const lax = await db.query(`
       select relname from pg_class

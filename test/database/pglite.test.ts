@@ -164,7 +164,7 @@ describe("an embedded database in a folder", () => {
     await db.close();
   });
 
-  it("trap 42: waits for the disk before it calls a transaction committed", async () => {
+  it("waits for the disk before it calls a transaction committed", async () => {
     const db = await openDatabase({ dataDir: newFolder() });
     await db.query("create table things (n int)");
     const sync = vi.spyOn(fs, "fdatasyncSync");

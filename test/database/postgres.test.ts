@@ -67,7 +67,7 @@ describeEachPostgres("a pool", (open) => {
     expect(await pool.query("select to_regclass('never') as found")).toEqual([{ found: null }]);
   });
 
-  it("trap 17: leaves nothing of a transaction's settings and role on the pooled connection", async () => {
+  it("leaves nothing of a transaction's settings and role on the pooled connection", async () => {
     const { url } = await open();
     const pool = openPostgres({ url: url ?? "", poolSize: 1 });
     closers.push(() => pool.close());

@@ -151,7 +151,7 @@ describeEachPostgres("folding a tail", (open) => {
     await expectReadable(t, other.db, text);
   });
 
-  it("trap 29: keeps the whole history, so that a client from long ago still merges, offline edits and all", async () => {
+  it("keeps the whole history, so that a client from long ago still merges, offline edits and all", async () => {
     const t = await open();
     await declare(t);
     const node = await startNode(t);

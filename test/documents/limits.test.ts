@@ -32,7 +32,7 @@ test("every limit of the engine is a setting of its own, and a wrong one is name
   expect(() => serveSettings({ development: true }, { PERCH_MAX_DEPTH: "deep" })).toThrow("PERCH_MAX_DEPTH");
 });
 
-test("trap 35: a document grows to its limit and no further, but stays readable, whichever way it is written to", async () => {
+test("a document grows to its limit and no further, but stays readable, whichever way it is written to", async () => {
   const engine = createDocumentEngine({ threads: 1, limits: { documentBytes: 4_000 } });
   try {
     await engine.call("d", "load", ["d", notes, null, []]);

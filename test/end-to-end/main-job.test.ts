@@ -57,7 +57,7 @@ describe.each(stages)("two people writing one document through perch on %s", (_,
     });
   });
 
-  it("has every acknowledged edit after kill -9, in the middle of the typing, twice (trap 42)", () => {
+  it("has every acknowledged edit after kill -9, in the middle of the typing, twice", () => {
     expect(result.crashes).toHaveLength(2);
     for (const { acknowledged, stored, typed } of result.crashes) {
       for (const author of [0, 1] as const) {
@@ -91,7 +91,7 @@ describe.each(stages)("two people writing one document through perch on %s", (_,
     expect(new Set(seqs).size).toBe(seqs.length);
   });
 
-  it("lets another user neither join nor read nor write, and whoever listens hears ids and numbers only (traps 14 and 19)", () => {
+  it("lets another user neither join nor read nor write, and whoever listens hears ids and numbers only", () => {
     expect(result.stranger).toEqual({
       join: expect.stringContaining("forbidden"),
       records: 0,

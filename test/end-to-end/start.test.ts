@@ -78,7 +78,7 @@ describe("perch start on the embedded database", { timeout: 180_000 }, () => {
     expect((await perch.stop()).code).toBe(0);
   });
 
-  it("loses nothing acknowledged when it is stopped in the middle of typing, and stops within 5 seconds (trap 43)", async () => {
+  it("loses nothing acknowledged when it is stopped in the middle of typing, and stops within 5 seconds", async () => {
     installWatchedSockets();
     const perch = await testPerch({ cwd });
     await perch.start();

@@ -78,7 +78,7 @@ describe("calls", () => {
     expect(engine.stats()).toMatchObject({ replaced: 0, waiting: 0 });
   });
 
-  test("trap 36: send a view of a large buffer without the buffer, and leave the caller's bytes alone", async () => {
+  test("send a view of a large buffer without the buffer, and leave the caller's bytes alone", async () => {
     const engine = open();
     const chunk = new Uint8Array(65_536).fill(7);
     const views = [chunk.subarray(10, 100), new Uint8Array(50), Buffer.from("pooled")];
@@ -203,7 +203,7 @@ describe("a thread", () => {
     expect(uncaught).not.toHaveBeenCalled();
   });
 
-  test("trap 28: whose memory has grown over the limit is replaced once it is idle, not before", async () => {
+  test("whose memory has grown over the limit is replaced once it is idle, not before", async () => {
     const engine = open({ maxMemoryBytes: 1_000 });
     const lost = vi.fn();
     engine.onReplaced(lost);
@@ -230,7 +230,7 @@ describe("a thread", () => {
 });
 
 describe("the quarantine", () => {
-  test("trap 26: keeps a key that trapped away from the threads of the others, until it has behaved for a while", async () => {
+  test("keeps a key that trapped away from the threads of the others, until it has behaved for a while", async () => {
     const engine = open({ threads: 2, quarantineMs: 300 });
     const [bad = "", ...good] = keysOf(engine, 0, 3);
     await expect(engine.call(bad, "trap", [])).rejects.toMatchObject({ code: "PE422" });

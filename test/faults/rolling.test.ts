@@ -76,7 +76,7 @@ describe("three nodes behind a proxy without stickiness", () => {
     await expectNoEditDropped();
   });
 
-  it("a node killed in the middle of typing loses nothing acknowledged, and its clients go on with another (trap 42)", async () => {
+  it("a node killed in the middle of typing loses nothing acknowledged, and its clients go on with another", async () => {
     await begin(users.slice(6, 9));
     for (const node of nodes.slice(1)) {
       const others = nodes.filter((other) => other !== node);

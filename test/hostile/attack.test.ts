@@ -93,7 +93,7 @@ interface Rejected {
   error: { code: string; message: string } | null;
 }
 
-it("traps 26, 27 and 35: honest users go on, hardly slower, while others send whatever bytes they like, and nobody receives these", async () => {
+it("honest users go on, hardly slower, while others send whatever bytes they like, and nobody receives these", async () => {
   const { t, perch } = await prepared();
   const places = [...quiet, attacked];
   const honest = await Promise.all(

@@ -25,7 +25,7 @@ async function secondLife(t: TestDatabase, store: DocumentStore) {
   return { first, later: offline.type(" and late") };
 }
 
-describeEachEngine("trap 33: late updates of a deleted document, when its id is in use again,", (open) => {
+describeEachEngine("late updates of a deleted document, when its id is in use again,", (open) => {
   it("are refused by all ways in, with PE410, and reach nobody", async () => {
     const t = await open();
     const store = new DocumentStore();

@@ -51,7 +51,7 @@ describeBothKinds("documents over HTTP", (open) => {
     expect(await read("~ada/app/notes/n1")).toEqual(first);
   });
 
-  it("merge a patch where it was based, and undo no concurrent edit (trap 23)", async () => {
+  it("merge a patch where it was based, and undo no concurrent edit", async () => {
     const { read, patch } = await start();
     await patch("~/app/notes/n2", { patch: { body: "The quick fox" } });
     const { seq, revision } = (await read("~/app/notes/n2")).body;

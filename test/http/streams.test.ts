@@ -148,7 +148,7 @@ describeBothKinds("event streams", (open) => {
     expect(stream.events).toHaveLength(1);
   });
 
-  it("bring the past of a space that is joined, and name one that is left: trap 19, trap 20", async () => {
+  it("bring the past of a space that is joined, and name one that is left", async () => {
     const node = await startNode(t);
     await makeSpace(t, "club", "olga");
     await pushAs(t.db, "olga", "member", insert("old", "club"));

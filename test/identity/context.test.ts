@@ -61,7 +61,7 @@ describeEachEngine("set_context", (open) => {
     });
   });
 
-  it("trap 16: takes an id with commas, braces, quotes or spaces for one space", async () => {
+  it("takes an id with commas, braces, quotes or spaces for one space", async () => {
     const odd = ["a,b", "{c}", 'd"e', "f\\g", " h ", "NULL", "null", "é,ß", "x{y,z}"];
     await t.asUser("ada", async (tx) => {
       await tx.query("select perch.set_context(user_id => 'ada', space_ids => $1, writable_space_ids => $1)", [odd]);
@@ -81,7 +81,7 @@ describeEachEngine("set_context", (open) => {
     });
   });
 
-  it("trap 17: refuses an empty or missing user with PE401", async () => {
+  it("refuses an empty or missing user with PE401", async () => {
     for (const nobody of ["", null]) {
       const attempt = t.asUser("ada", (tx) => tx.query("select perch.set_context(user_id => $1::text)", [nobody]));
       await expect(attempt).rejects.toMatchObject({ code: "PE401", word: "unauthenticated" });
@@ -118,7 +118,7 @@ describeEachEngine("set_context", (open) => {
     });
   });
 
-  it("trap 17: replaces everything that was left over on a pooled connection, also what is no array", async () => {
+  it("replaces everything that was left over on a pooled connection, also what is no array", async () => {
     const before = {
       user_id: "olga",
       user_space_ids: "{team}",
@@ -148,14 +148,14 @@ describeEachEngine("set_context", (open) => {
     });
   });
 
-  it("trap 17: shows and takes nothing when lists are set and no user is", async () => {
+  it("shows and takes nothing when lists are set and no user is", async () => {
     await withSettings({ user_id: "", user_space_ids: "{team}", user_writable_space_ids: "{team}" }, async (tx) => {
       expect(await membersOf(tx)).toEqual([]);
       expect(await failureOf(tx, (tx) => write(tx, "team"))).toMatchObject({ code: "PE401" });
     });
   });
 
-  it("trap 16: fails closed on a list that is not an array literal", async () => {
+  it("fails closed on a list that is not an array literal", async () => {
     for (const broken of ["team", "team,other", "{team", "{{team},{a,b}}", '{"team}', "{team}x"]) {
       const settings = { user_id: "otto", user_space_ids: broken, user_writable_space_ids: broken };
       await expect(withSettings(settings, membersOf)).rejects.toMatchObject({ code: "22P02" });
@@ -163,7 +163,7 @@ describeEachEngine("set_context", (open) => {
     }
   });
 
-  it("trap 16: lets a null in a list open no space", async () => {
+  it("lets a null in a list open no space", async () => {
     const settings = { user_id: "otto", user_space_ids: "{a,NULL}", user_writable_space_ids: "{a,NULL}" };
     await withSettings(settings, async (tx) => expect(await membersOf(tx)).toEqual([]));
     for (const work of [
@@ -178,7 +178,7 @@ describeEachEngine("set_context", (open) => {
     }
   });
 
-  it("trap 15: binds a superuser who calls the API", async () => {
+  it("binds a superuser who calls the API", async () => {
     await t.db.transaction(async (tx) => {
       await tx.query("select perch.set_context(user_id => 'otto')");
       expect(await spaces(tx)).toEqual({ readable: ["~otto"], writable: ["~otto"] });

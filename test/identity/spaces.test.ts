@@ -260,7 +260,7 @@ describeEachEngine("spaces", (open) => {
     expect(await members(t, "owned")).toEqual({ eddy: "owner", vera: "viewer" });
   });
 
-  it("trap 20: shut a removed member out at once, also in the transaction in which it left", async () => {
+  it("shut a removed member out at once, also in the transaction in which it left", async () => {
     await team(t, "left");
     await t.asUser("eddy", async (tx) => {
       await mayWrite(tx, "left");

@@ -28,7 +28,7 @@ describeEachEngine("withContext", (open) => {
     expect(await withContext(t.db, { userId: "ada" }, spacesSeen)).toEqual([]);
   });
 
-  it("trap 15: takes the role perch_app, so that the policies bind a superuser's login", async () => {
+  it("takes the role perch_app, so that the policies bind a superuser's login", async () => {
     const t = await open();
     await withContext(t.db, { userId: "ada" }, (tx) => tx.query("select perch.create_space(space_id => 'lab')"));
     expect(await t.db.query("select space_id from perch.spaces")).toHaveLength(1);
@@ -107,7 +107,7 @@ describeEachEngine("withContext", (open) => {
     await expect(run).rejects.toMatchObject({ code: "PE422" });
   });
 
-  it("trap 17: leaves nothing of an earlier user of the connection, and nothing for a later one", async () => {
+  it("leaves nothing of an earlier user of the connection, and nothing for a later one", async () => {
     const t = await open();
     const app = await t.login("perch_app");
     const who = (tx: Transaction) =>

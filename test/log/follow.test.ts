@@ -84,7 +84,7 @@ describeBothKinds("follow", (open) => {
     await following.return?.();
   });
 
-  it("trap 10: resyncs where the log does not reach back, and goes on from there", async () => {
+  it("resyncs where the log does not reach back, and goes on from there", async () => {
     const t = await open();
     await withContext(t.db, { userId: "ada" }, (tx) => tx.query("select perch.create_space(space_id => 'team')"));
     await pushAs(t.db, "ada", insert("a", "team"), insert("b", "team"), insert("c", "team"), insert("own"));
@@ -110,7 +110,7 @@ describeBothKinds("follow", (open) => {
     await following.return?.();
   });
 
-  it("trap 11: resyncs every space when the log has another epoch, and keeps what it has of the others", async () => {
+  it("resyncs every space when the log has another epoch, and keeps what it has of the others", async () => {
     const t = await open();
     await withContext(t.db, { userId: "ada" }, (tx) => tx.query("select perch.create_space(space_id => 'team')"));
     await pushAs(t.db, "ada", insert("own"), insert("a", "team"));

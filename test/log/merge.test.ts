@@ -137,13 +137,13 @@ describeEachEngine("Merging", (open, engine) => {
       });
     });
 
-    it("trap 12: by time and not by the text of a time of another precision", async () => {
+    it("by time and not by the text of a time of another precision", async () => {
       expect(
         await outcome([insert("x", { n: "late" }, at("5.123"))], [update("x", { n: "early" }, at("5.12"))]),
       ).toEqual({ n: "late" });
     });
 
-    it("trap 12: a tie by the greater client, whichever comes first", async () => {
+    it("a tie by the greater client, whichever comes first", async () => {
       const [a, b]: [Change, string][] = [
         [insert("x", { n: "a" }, at(1)), "phone"],
         [insert("x", { n: "b" }, at(1)), "laptop"],
@@ -172,7 +172,7 @@ describeEachEngine("Merging", (open, engine) => {
     });
   });
 
-  it("trap 12: sets the clock of a client that is ahead back to the server's, so that it does not win for ever", async () => {
+  it("sets the clock of a client that is ahead back to the server's, so that it does not win for ever", async () => {
     const t = await open();
     await t.asUser("ada", async (tx) => {
       await tx.query("select set_config('perch.clock_tolerance_ms', '0', true)");
@@ -187,7 +187,7 @@ describeEachEngine("Merging", (open, engine) => {
     });
   });
 
-  it("trap 12: lets a repeated insertion without a time overwrite no edit, only add what is missing", async () => {
+  it("lets a repeated insertion without a time overwrite no edit, only add what is missing", async () => {
     const t = await open();
     await t.asUser("ada", async (tx) => {
       const made = insert("x", { title: "Milk", done: false });

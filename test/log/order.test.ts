@@ -69,7 +69,7 @@ describeEachPostgres("Under load", (open, engine) => {
     return committed;
   }
 
-  it("trap 1, trap 7, trap 13: readers see exactly the committed changes, once each, in order, without gaps, and nobody deadlocks", async () => {
+  it("readers see exactly the committed changes, once each, in order, without gaps, and nobody deadlocks", async () => {
     let stopped = false;
     // A transaction that stays open all the time, with a number of its own, holds nobody up.
     const bystander = pool.transaction(async (tx) => {
@@ -121,7 +121,7 @@ describeEachPostgres("Under load", (open, engine) => {
     }
   });
 
-  it("trap 13: a push waits for nobody who writes other spaces, and for a push in the same space only until its commit", async () => {
+  it("a push waits for nobody who writes other spaces, and for a push in the same space only until its commit", async () => {
     let release = () => {};
     const held = new Promise<void>((done) => {
       release = done;
@@ -145,7 +145,7 @@ describeEachPostgres("Under load", (open, engine) => {
     expect((await same)[0]?.status).toBe("applied");
   });
 
-  it("trap 3: an op_id that comes from 20 connections at once is applied once, and all get the same result", async () => {
+  it("an op_id that comes from 20 connections at once is applied once, and all get the same result", async () => {
     for (const batch of [
       [insert("once", { n: 1 }, { op_id: "solo" })],
       Array.from({ length: 5 }, (_, n) => insert(`o${n}`, {}, { op_id: `o${n}` })),

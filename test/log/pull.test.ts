@@ -20,7 +20,7 @@ describeEachEngine("A pull", (open) => {
   const as = <T>(who: string, work: (tx: Transaction) => Promise<T>) => t.asUser(who, work);
   const refused = (who: string, options: Parameters<typeof pull>[1]) => failure(as(who, (tx) => pull(tx, options)));
 
-  it("trap 2: loses nothing at the end of a page, whatever its size", async () => {
+  it("loses nothing at the end of a page, whatever its size", async () => {
     const me = nobody();
     await as(me, async (tx) => {
       await tx.query("select perch.create_space($1)", [`shared-${me}`]);
@@ -37,7 +37,7 @@ describeEachEngine("A pull", (open) => {
     }
   });
 
-  it("trap 1: goes by number, so that entries with one and the same time are all seen", async () => {
+  it("goes by number, so that entries with one and the same time are all seen", async () => {
     const me = nobody();
     await as(me, (tx) => push(tx, many(20)));
     const { changes } = await as(me, (tx) => pullAll(tx, { pageSize: 3 }));
@@ -71,7 +71,7 @@ describeEachEngine("A pull", (open) => {
     expect(again.changes).toHaveLength(3);
   });
 
-  it("trap 9: shows deletions to those who see the space, and nothing of it to others", async () => {
+  it("shows deletions to those who see the space, and nothing of it to others", async () => {
     const [ada, bob, eve] = [nobody(), nobody(), nobody()];
     const space = `team-${ada}`;
     await as(ada, async (tx) => {
@@ -122,7 +122,7 @@ describeEachEngine("A pull", (open) => {
   });
 
   describe("without one's own echoes", () => {
-    it("trap 8: gives a wiped device its history back, and only then leaves them out", async () => {
+    it("gives a wiped device its history back, and only then leaves them out", async () => {
       const me = nobody();
       await as(me, (tx) => push(tx, many(4), "phone"));
       const first = await as(me, (tx) => pull(tx, { exclude: "phone", pageSize: 3 }));
@@ -149,7 +149,7 @@ describeEachEngine("A pull", (open) => {
       expect(changes).toMatchObject([{ user_id: eve, data: { price: 9_999 } }]);
     });
 
-    it("trap 8: gives back the history of a space that one has left and joined again", async () => {
+    it("gives back the history of a space that one has left and joined again", async () => {
       const [ada, bob] = [nobody(), nobody()];
       const space = `team-${ada}`;
       const member = (role: string) =>
@@ -199,7 +199,7 @@ describeEachEngine("A pull", (open) => {
       }
     });
 
-    it("trap 11: a cursor of another epoch, naming what has to be read anew", async () => {
+    it("a cursor of another epoch, naming what has to be read anew", async () => {
       const own = await open();
       await own.asUser("ada", (tx) => push(tx, many(2)));
       const { cursor } = await own.asUser("ada", (tx) => pull(tx));
@@ -223,7 +223,7 @@ describeEachEngine("A pull", (open) => {
       });
     });
 
-    it("trap 10: a cursor that is older than the log, also the empty one, until a snapshot was taken", async () => {
+    it("a cursor that is older than the log, also the empty one, until a snapshot was taken", async () => {
       const me = nobody();
       await as(me, (tx) => push(tx, many(10)));
       const { cursor: old } = await as(me, (tx) => pull(tx, { pageSize: 3 }));

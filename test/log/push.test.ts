@@ -28,7 +28,7 @@ describeEachEngine("A push", (open) => {
   });
 
   describe("answers", () => {
-    it("trap 4: with one result a change, by position, each naming its op_id, space and seq", async () => {
+    it("with one result a change, by position, each naming its op_id, space and seq", async () => {
       await asNew(async (tx, me) => {
         await tx.query("select perch.create_space($1)", [`shared-${me}`]);
         const results = await push(tx, [
@@ -51,7 +51,7 @@ describeEachEngine("A push", (open) => {
       });
     });
 
-    it("trap 5: so that one bad change harms no other, wherever it stands", async () => {
+    it("so that one bad change harms no other, wherever it stands", async () => {
       const bad = { op: "insert", table: "tasks" };
       for (const place of [0, 1, 2, 3]) {
         await asNew(async (tx, me) => {
@@ -219,7 +219,7 @@ describeEachEngine("A push", (open) => {
       });
     });
 
-    it("trap 6: nothing of a transaction that is rolled back, and trap 7: no gap from it", async () => {
+    it("nothing of a transaction that is rolled back, and no gap from it", async () => {
       const me = "rollback";
       await t.asUser(me, (tx) => push(tx, [insert("a", {}, { op_id: "a" })]));
       const undone = t.asUser(me, async (tx) => {
@@ -238,7 +238,7 @@ describeEachEngine("A push", (open) => {
   });
 
   describe("of an op_id", () => {
-    it("trap 3: that was pushed before changes nothing and gives the first result, alone, in a batch and later", async () => {
+    it("that was pushed before changes nothing and gives the first result, alone, in a batch and later", async () => {
       const me = "repeater";
       const once = insert("x", { n: 1 }, { op_id: "once", at: "2026-01-01T10:00:00Z" });
       const [first] = await t.asUser(me, (tx) => push(tx, [once]));
@@ -254,7 +254,7 @@ describeEachEngine("A push", (open) => {
       });
     });
 
-    it("trap 3: that comes twice in one batch is applied once", async () => {
+    it("that comes twice in one batch is applied once", async () => {
       await asNew(async (tx) => {
         const once = insert("x", { n: 1 }, { op_id: "once" });
         const results = await push(tx, [once, insert("y"), once]);
@@ -352,7 +352,7 @@ describeEachEngine("A push", (open) => {
       expect(codes(await asNew((tx) => push(tx, [once])))).toEqual(["applied"]);
     });
 
-    it("trap 3: whose change was rejected may be tried again, also with another content", async () => {
+    it("whose change was rejected may be tried again, also with another content", async () => {
       await asNew(async (tx) => {
         expect(codes(await push(tx, [insert("x", {}, { op_id: "o", at: "never" }), insert("y")]))).toEqual([
           "PE422",

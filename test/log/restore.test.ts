@@ -71,7 +71,7 @@ async function backUp(t: TestDatabase): Promise<() => Promise<Database>> {
 }
 
 describeEachPostgres("A database restored from a backup", (open) => {
-  it("holds the log and the records, and with a new epoch takes no cursor from before for its own, trap 11", async () => {
+  it("holds the log and the records, and with a new epoch takes no cursor from before for its own", async () => {
     const t = await open();
     const asAda = <T>(db: Database, work: (tx: Queryable) => Promise<T>) =>
       withContext(db, { userId: "ada" }, (tx) => work(tx));

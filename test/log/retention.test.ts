@@ -34,7 +34,7 @@ describeEachEngine("Retention", (open) => {
     expect([await prune("0", 0), await prune("0", 0), await prune("0", 0)]).toEqual([16, 0, 0]);
   });
 
-  it("trap 3: keeps what makes a push idempotent, with its first result, when the log has forgotten the change", async () => {
+  it("keeps what makes a push idempotent, with its first result, when the log has forgotten the change", async () => {
     const t = await open();
     const first = await t.asUser("ada", (tx) => push(tx, many(5)));
     await t.asWorker((tx) => tx.query("select perch.prune_changes('0', 2)"));

@@ -39,7 +39,7 @@ describeEachEngine("Schema versions", (open) => {
     );
   });
 
-  it("trap 50: refuse changes of a version that is not known yet or no longer taken, and readers of one", async () => {
+  it("refuse changes of a version that is not known yet or no longer taken, and readers of one", async () => {
     await t.db.query("select perch.set_schema_version('todo', 'notes', 1, 1)");
     await t.db.query("select perch.register_upgrade('todo', 'lists', 2, 'app.tasks_2_to_3(jsonb)')");
     await t.db.query("select perch.set_schema_version('todo', 'lists', 3, 2)");

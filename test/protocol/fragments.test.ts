@@ -53,7 +53,7 @@ describe("putting fragments together", () => {
     ]);
   });
 
-  it("trap 36: does not keep views into the socket's buffer", () => {
+  it("does not keep views into the socket's buffer", () => {
     const { fragments, ended } = setup();
     const buffer = Buffer.from("ab");
     const name = id(1);
@@ -71,7 +71,7 @@ describe("putting fragments together", () => {
     ["four thousand million pieces", 0xffff_ffff, 0xffff_ffff, 5],
     ["no pieces", 0, 10, 4],
     ["more pieces than bytes", 5, 4, 4],
-  ])("trap 40: a header that claims %s is refused, before anything is kept", (_, count, total, status) => {
+  ])("a header that claims %s is refused, before anything is kept", (_, count, total, status) => {
     const { fragments, ended, held } = setup();
     fragments.header(id(1), count, total);
     fragments.fragment(id(1), 0, Buffer.from("abc"));
@@ -85,7 +85,7 @@ describe("putting fragments together", () => {
     ["nothing", 1, ""],
     ["more than is left", 1, "abcdefgh"],
     ["less than was announced", 1, "ab"],
-  ])("trap 40: a piece with %s ends the batch, once", (_, index, piece) => {
+  ])("a piece with %s ends the batch, once", (_, index, piece) => {
     const { fragments, ended, held } = setup();
     fragments.header(id(1), 2, 6);
     fragments.fragment(id(1), 0, Buffer.from("abc"));
@@ -95,7 +95,7 @@ describe("putting fragments together", () => {
     expect([held(), vi.getTimerCount()]).toEqual([0, 0]);
   });
 
-  it("trap 40: a batch that stops arriving is given up 10 s after its last piece, and answered once", () => {
+  it("a batch that stops arriving is given up 10 s after its last piece, and answered once", () => {
     const { fragments, ended, held } = setup();
     fragments.header(id(1), 3, 6);
     vi.advanceTimersByTime(9_000);

@@ -63,7 +63,7 @@ describe("one socket", () => {
     await joined(client);
   });
 
-  it("trap 39: updates after leaving are refused with 03, and the socket stays", async () => {
+  it("updates after leaving are refused with 03, and the socket stays", async () => {
     const client = await rawClient(await startNode(database));
     const roomId = await joined(client);
     const doc = new LoroDoc();
@@ -75,7 +75,7 @@ describe("one socket", () => {
     expect(await client.update(roomId, [doc.export({ mode: "update" })])).toBe(0);
   });
 
-  it("trap 39: what comes between a join and its answer is handled after it, in order", async () => {
+  it("what comes between a join and its answer is handled after it, in order", async () => {
     const node = await startNode(database);
     const client = await rawClient(node);
     const roomId = newRoom();
@@ -96,7 +96,7 @@ describe("one socket", () => {
     expect(copy.getText("body").toString()).toBe("ab");
   });
 
-  it("trap 39: updates that follow a join which is refused get 03", async () => {
+  it("updates that follow a join which is refused get 03", async () => {
     const client = await rawClient(await startNode(database));
     const batchId = newBatchId();
     const roomId = "~bob/app/notes/secret";
@@ -107,7 +107,7 @@ describe("one socket", () => {
     expect(acks(client)).toEqual([[batchId, 3]]);
   });
 
-  it("trap 39: a hundred batches sent at once are acknowledged in their order", async () => {
+  it("a hundred batches sent at once are acknowledged in their order", async () => {
     const client = await rawClient(await startNode(database));
     const roomId = await joined(client);
     const doc = new LoroDoc();
@@ -132,7 +132,7 @@ describe("one socket", () => {
     expect(client.inbox).toEqual([]);
   });
 
-  it("trap 38: gets exactly one Ack for every batch, whatever becomes of it", async () => {
+  it("gets exactly one Ack for every batch, whatever becomes of it", async () => {
     const client = await rawClient(await startNode(database, { env: { PERCH_MAX_UPDATE_BYTES: "5000" } }));
     const roomId = await joined(client);
     const doc = new LoroDoc();
@@ -177,7 +177,7 @@ describe("one socket", () => {
     expect(await client.closed).toMatchObject({ code: 1009 });
   });
 
-  it("trap 36: that sends nonsense is closed, and no other one is disturbed", async () => {
+  it("that sends nonsense is closed, and no other one is disturbed", async () => {
     const node = await startNode(database);
     const honest = await rawClient(node);
     const roomId = await joined(honest);
@@ -218,7 +218,7 @@ describe("one socket", () => {
     await joined(client);
   });
 
-  it("trap 40: a fragmented batch is put together and acknowledged once; a stalled one gets 07", async () => {
+  it("a fragmented batch is put together and acknowledged once; a stalled one gets 07", async () => {
     const node = await startNode(database, { env: { PERCH_FRAGMENT_TIMEOUT_MS: "200" } });
     const [client, reader] = [await rawClient(node), await rawClient(node)];
     const roomId = await joined(client);
@@ -251,7 +251,7 @@ describe("one socket", () => {
     expect(acks(client)).toEqual([]);
   });
 
-  it("trap 40: a header that claims four gigabytes is refused at once", async () => {
+  it("a header that claims four gigabytes is refused at once", async () => {
     const client = await rawClient(await startNode(database));
     const roomId = await joined(client);
     const header = { type: MessageType.DocUpdateFragmentHeader, crdt: loro, roomId, batchId: newBatchId() } as const;
@@ -330,7 +330,7 @@ describe("commits", () => {
     });
   }
 
-  it("trap 42: nothing is acknowledged or sent on before it is committed", async () => {
+  it("nothing is acknowledged or sent on before it is committed", async () => {
     const node = await startNode(database);
     const [writer, reader] = [await rawClient(node), await rawClient(node)];
     const roomId = await joined(writer);

@@ -77,7 +77,7 @@ describe("presence of official and raw clients", () => {
     expect([one.inbox, three.inbox]).toEqual([[], []]);
   });
 
-  it("trap 26: that is none is refused with 04 and reaches nobody", async () => {
+  it("that is none is refused with 04 and reaches nobody", async () => {
     const node = await startNode(database);
     const roomId = newRoom();
     const [one, two] = [await rawClient(node), await rawClient(node)];
@@ -199,7 +199,7 @@ describe("a presence room", () => {
   const own = (update: Uint8Array) => new Uint8Array(update) as Uint8Array<ArrayBuffer>;
   const entry = (name: string, value = "x") => own(storeWith({ [name]: value }).encodeAll());
 
-  it("trap 41: leaves no timer and no memory behind when its last reader has gone", async () => {
+  it("leaves no timer and no memory behind when its last reader has gone", async () => {
     const presence = createPresence(settings);
     const [one, two] = [reader(), reader()];
     const [a, b] = [await enter(presence, one), await enter(presence, two)];

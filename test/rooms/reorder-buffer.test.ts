@@ -31,7 +31,7 @@ function slowDocument() {
   };
 }
 
-describe("trap 39: what builds on a batch that comes later", () => {
+describe("what builds on a batch that comes later", () => {
   beforeEach(() => {
     vi.useFakeTimers();
   });

@@ -68,7 +68,7 @@ async function endings(clients: readonly RawClient[], count: number): Promise<st
 }
 
 describe("on all nodes, within two seconds", () => {
-  it("trap 19, trap 20: removal from a space ends every kind of room", async () => {
+  it("removal from a space ends every kind of room", async () => {
     await withinTwoSeconds(async () => {
       const [user, recordId] = newNames();
       await setRole(user, "editor");

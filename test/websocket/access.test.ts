@@ -105,7 +105,7 @@ describe("tokens", () => {
     });
   });
 
-  it("trap 38: that cannot be checked now close the socket with a code to come back on", async () => {
+  it("that cannot be checked now close the socket with a code to come back on", async () => {
     const keyServer = createServer((_, response) => {
       response.statusCode = 500;
       response.end();
@@ -141,7 +141,7 @@ describe("tokens", () => {
 });
 
 describe("membership", () => {
-  it("trap 19, trap 20: ended, ends the rooms of open sockets, and no more is sent or taken", async () => {
+  it("ended, ends the rooms of open sockets, and no more is sent or taken", async () => {
     const node = await startNode(database);
     await setMember("carol", "editor");
     const [carol, ada] = [await rawClient(node), await rawClient(node)];
@@ -231,7 +231,7 @@ describe("the door", () => {
     await until(async () => (await three.join(newRoom(), { token: "ada" })).type === MessageType.JoinResponseOk);
   });
 
-  it("trap 38: closes a socket that shows no token in time, with a code to come back on", async () => {
+  it("closes a socket that shows no token in time, with a code to come back on", async () => {
     const node = await startNode(database, { env: { PERCH_UNAUTHENTICATED_MS: "1500", PERCH_RECHECK_MS: "100" } });
     const known = await rawClient(node);
     const joined = known.join(newRoom(), { token: "ada" });

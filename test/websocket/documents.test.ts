@@ -66,7 +66,7 @@ describeBothKinds("document rooms", (open) => {
     expect([writer.inbox, reader.inbox]).toEqual([[], []]);
   });
 
-  it("trap 37: answer a join with a version that the backfill delivers, one byte when there is nothing", async () => {
+  it("answer a join with a version that the backfill delivers, one byte when there is nothing", async () => {
     const node = await startNode(database);
     const room = newRoom();
     const client = await rawClient(node);
@@ -91,7 +91,7 @@ describeBothKinds("document rooms", (open) => {
     expect(known.inbox).toEqual([]);
   });
 
-  it("trap 37: backfill a document of several frames in fragments, to both kinds of client", async () => {
+  it("backfill a document of several frames in fragments, to both kinds of client", async () => {
     const node = await startNode(database);
     const room = newRoom();
     const writer = await member(node, room, "ada");
@@ -168,7 +168,7 @@ describeBothKinds("document rooms", (open) => {
     expect(await two.next(MessageType.DocUpdate)).toMatchObject({ roomId: "~ada/app/notes/p%31", updates: [update] });
   });
 
-  it("trap 43: give a client that comes back at once what was just saved", async () => {
+  it("give a client that comes back at once what was just saved", async () => {
     const node = await startNode(database);
     const room = newRoom();
     const doc = new LoroDoc();
@@ -184,7 +184,7 @@ describeBothKinds("document rooms", (open) => {
     expect(late.body()).toBe("1234567890");
   });
 
-  it("trap 43: another node serves what this one acknowledged, after an orderly stop", async () => {
+  it("another node serves what this one acknowledged, after an orderly stop", async () => {
     const node = await startNode(database);
     const room = newRoom();
     const client = await rawClient(node);

@@ -48,7 +48,7 @@ async function lockRow(recordId: string): Promise<() => Promise<void>> {
 }
 
 describe("shutting down", () => {
-  it("trap 43: acknowledges what was taken, takes nothing more, and tells clients to come back", async () => {
+  it("acknowledges what was taken, takes nothing more, and tells clients to come back", async () => {
     const node = await startNode(database);
     const client = await rawClient(node);
     await client.join("/app/notes/d1", { token: "ada" });
@@ -101,7 +101,7 @@ describe("shutting down", () => {
     await unlock();
   });
 
-  it("trap 38: moves official clients to the next node without losing an edit", async () => {
+  it("moves official clients to the next node without losing an edit", async () => {
     const first = await startNode(database);
     const port = String(first.gateway.port);
     const [one, two] = [new LoroDoc(), new LoroDoc()];

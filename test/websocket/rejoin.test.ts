@@ -83,7 +83,7 @@ const lateReads = (ms: number): Database => ({
 });
 
 describe("an official client", () => {
-  it("trap 38: ends up right after the database refused what it typed, without a reload", async () => {
+  it("ends up right after the database refused what it typed, without a reload", async () => {
     const node = await startNode(database);
     const roomId = newRoom();
     const [writer, reader] = [await member(node, roomId, "ada"), await member(node, roomId, "bob")];
@@ -100,7 +100,7 @@ describe("an official client", () => {
     await until(() => writer.body() === "before while it fails after!");
   });
 
-  it("trap 39: loses nothing that it types while it is away and while it waits for the answer to its join", async () => {
+  it("loses nothing that it types while it is away and while it waits for the answer to its join", async () => {
     const node = await startNode(database, { db: lateReads(200), wrapLive: slowly(300) });
     const roomId = newRoom();
     const [writer, reader] = [await member(node, roomId, "ada"), await member(node, roomId, "bob")];
@@ -219,7 +219,7 @@ describe("an official client", () => {
     expect(await raw.join(roomId, { token: "eve" })).toMatchObject({ permission: "read" });
   });
 
-  it("trap 38: reconnects after the database was away, through sockets closed with a code it retries on", async () => {
+  it("reconnects after the database was away, through sockets closed with a code it retries on", async () => {
     let away = false;
     const unreachable = Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
     const db = {

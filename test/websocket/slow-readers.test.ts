@@ -36,7 +36,7 @@ const received = (client: RawClient) =>
   );
 
 describe("a reader that is slow", () => {
-  it("trap 44: is not queued for without end, and is told to join again once it has caught up", async () => {
+  it("is not queued for without end, and is told to join again once it has caught up", async () => {
     const node = await startNode(database, { env: { PERCH_MAX_QUEUED_BYTES: "1000000" } });
     const roomId = newRoom();
     const [writer, fast, slow] = [await rawClient(node), await rawClient(node), await rawClient(node)];
@@ -64,7 +64,7 @@ describe("a reader that is slow", () => {
     expect(copy.version().compare(doc.version())).toBe(0);
   });
 
-  it("trap 44: is closed when it stays slow for too long", async () => {
+  it("is closed when it stays slow for too long", async () => {
     const node = await startNode(database, {
       env: { PERCH_MAX_QUEUED_BYTES: "100000", PERCH_SLOW_READER_MS: "300", PERCH_RECHECK_MS: "100" },
     });

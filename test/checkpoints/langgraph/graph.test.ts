@@ -129,7 +129,7 @@ describeEachEngine("a LangGraph graph on perch", (open) => {
     expect((await two.getState(thread())).next).toEqual(["ask"]);
   });
 
-  it("trap 46: has the same latest as SQL and the stored tree, also after time travel and with a clock that lags", async () => {
+  it("has the same latest as SQL and the stored tree, also after time travel and with a clock that lags", async () => {
     const tenantId = freshTenant();
     const saver = fresh({ tenantId });
     const graph = agent(saver);

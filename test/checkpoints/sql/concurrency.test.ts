@@ -26,7 +26,7 @@ describeEachPostgres("fifty connections on one thread", (open) => {
   const codes = (results: PromiseSettledResult<unknown>[]) =>
     results.flatMap((result) => (result.status === "rejected" ? [(result.reason as PerchError).code] : []));
 
-  it("trap 47: with an expected head exactly one wins, the others are told", async () => {
+  it("with an expected head exactly one wins, the others are told", async () => {
     const tenant = freshTenant();
     let head = "00000000-0000-0000-0000-000000000000";
     for (let round = 1; round <= 5; round++) {
@@ -141,7 +141,7 @@ describeEachPostgres("fifty connections on one thread", (open) => {
     });
   });
 
-  it("trap 45: numbers in a thread's log have no gaps, whoever writes and whatever rolls back", async () => {
+  it("numbers in a thread's log have no gaps, whoever writes and whatever rolls back", async () => {
     const tenant = freshTenant();
     const results = await all(async (nth) => {
       for (let count = 0; count < 4; count++) {

@@ -78,7 +78,7 @@ describeEachEngine("tenants", (open) => {
     });
   });
 
-  it("trap 17: are nobody when unset, empty, or left over from another transaction", async () => {
+  it("are nobody when unset, empty, or left over from another transaction", async () => {
     const refused = async (work: (tx: Transaction) => Promise<unknown>) => {
       for (const [name, args] of calls(id)) {
         const attempt = t.db.transaction(async (tx) => {
@@ -102,7 +102,7 @@ describeEachEngine("tenants", (open) => {
     }
   });
 
-  it("trap 15: bind a superuser who calls, too", async () => {
+  it("bind a superuser who calls, too", async () => {
     const [me] = await t.db.query<{ super: boolean }>(
       "select rolsuper as super from pg_roles where rolname = current_user",
     );

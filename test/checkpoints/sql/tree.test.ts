@@ -141,7 +141,7 @@ describeEachEngine("the tree of checkpoints", (open) => {
     });
   });
 
-  it("trap 46: reads the latest as the one committed last, whatever its step, its id or its branch", async () => {
+  it("reads the latest as the one committed last, whatever its step, its id or its branch", async () => {
     await asTenant(t, freshTenant(), async (tx) => {
       const root = await put(tx, "run", "root", { step: 1 });
       const deep = await put(tx, "run", "deep", { step: 90, parent_id: root });
@@ -161,7 +161,7 @@ describeEachEngine("the tree of checkpoints", (open) => {
     });
   });
 
-  it("trap 47: puts only below the head that was expected, or only into an empty thread", async () => {
+  it("puts only below the head that was expected, or only into an empty thread", async () => {
     const tenant = freshTenant();
     const first = await asTenant(t, tenant, (tx) => put(tx, "run", 1, { expected_head: nobody }));
     const second = await asTenant(t, tenant, (tx) => put(tx, "run", 2, { parent_id: first, expected_head: first }));
@@ -181,7 +181,7 @@ describeEachEngine("the tree of checkpoints", (open) => {
     expect(await asTenant(t, tenant, (tx) => history(tx, "run"))).toHaveLength(2);
   });
 
-  it("trap 47: reads a page of a size that was said, never of none or without end", async () => {
+  it("reads a page of a size that was said, never of none or without end", async () => {
     const tenant = freshTenant();
     const ids = await asTenant(t, tenant, async (tx) => {
       const made: string[] = [];
@@ -301,7 +301,7 @@ describeEachEngine("the tree of checkpoints", (open) => {
     });
   });
 
-  it("trap 49: takes % and _ in ids for what they are", async () => {
+  it("takes % and _ in ids for what they are", async () => {
     const tenant = freshTenant();
     const ids = ["a%", "a_", "ab", "a\\%", "%", "_"];
     await asTenant(t, tenant, async (tx) => {

@@ -224,7 +224,7 @@ describeBothKinds("joining a document of which nothing is in memory", (open) => 
 describe("a version that goes with stored bytes", () => {
   const open = postgres(18);
 
-  it("trap 37: claims nothing that is not given, and nobody is denied what it does not name", async () => {
+  it("claims nothing that is not given, and nobody is denied what it does not name", async () => {
     const t = await open();
     await declare(t);
     const one = await startNode(t);

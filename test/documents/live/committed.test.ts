@@ -195,7 +195,7 @@ describe("an append whose outcome nobody knows", () => {
     expect((await connect(node, key)).text()).toBe("cab");
   });
 
-  it("trap 43: was not: the document goes on from what is stored", async () => {
+  it("was not: the document goes on from what is stored", async () => {
     const t = await open();
     await declare(t);
     const db = await t.login("perch_worker");
@@ -222,7 +222,7 @@ describe("an append whose outcome nobody knows", () => {
     expect(await storedText(node.db, key)).toBe("ca");
   });
 
-  it("trap 42: with the database away: every append is refused, and the next one after its return is not", async () => {
+  it("with the database away: every append is refused, and the next one after its return is not", async () => {
     const t = await open();
     await declare(t);
     const node = await startNode(t);

@@ -31,7 +31,7 @@ function orphan(): Uint8Array {
 const garbage = () => Uint8Array.from({ length: 64 }, (_, index) => index);
 const undeclared = () => strangersUpdate((doc) => doc.getText("elsewhere").insert(0, "x"));
 
-describeBothKinds("trap 26: a live document under hostile updates", (open) => {
+describeBothKinds("a live document under hostile updates", (open) => {
   it("refuses each with its reason, and no reader hears of it", async () => {
     const t = await open();
     await declare(t);
@@ -77,7 +77,7 @@ describeBothKinds("trap 26: a live document under hostile updates", (open) => {
     expect(await storedText(node.db, key)).toBe(late.text());
   });
 
-  it("trap 24: never counts an update without its base, even when the base comes later", async () => {
+  it("never counts an update without its base, even when the base comes later", async () => {
     const t = await open();
     await declare(t);
     const node = await startNode(t);

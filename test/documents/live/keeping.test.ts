@@ -39,7 +39,7 @@ describe("documents that nobody has open", () => {
     for (const document of opened) document.release();
   });
 
-  it("trap 43: close only when what was sent is stored", async () => {
+  it("close only when what was sent is stored", async () => {
     const t = await open();
     await declare(t);
     const node = await startNode(t);

@@ -5,7 +5,7 @@ import { ada, cleanUp, connect, declare, freshId, keyOf, startNode, storedText, 
 afterEach(cleanUp);
 
 describeEachPostgres("what the database refuses of a transaction over many updates", (open) => {
-  it("trap 24: takes nothing with it that others wrote, and leaves nothing behind that builds on it", async () => {
+  it("takes nothing with it that others wrote, and leaves nothing behind that builds on it", async () => {
     const t = await open();
     await declare(t);
     await t.db.query(`do $$ begin

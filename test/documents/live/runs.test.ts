@@ -99,7 +99,7 @@ describeBothKinds("what one author sends faster than it is taken in", (open) => 
     expect(reader.text()).toBe("abcdefghijklmnopqrstuvwxyz");
   });
 
-  it("trap 24: nothing of it is taken that comes before what it builds on", async () => {
+  it("nothing of it is taken that comes before what it builds on", async () => {
     const node = await startNode(t);
     const client = await connect(node, keyOf(freshId()));
     const { updates } = typed("abc");

@@ -103,7 +103,7 @@ describe("typing", () => {
     expect(await projectedBody(client.document)).toBe(alphabet + alphabet);
   });
 
-  it("trap 25: takes no number twice, whoever used it first", async () => {
+  it("takes no number twice, whoever used it first", async () => {
     const [node, other] = [await startNode(t), await startNode(t)];
     const client = await connect(node, keyOf(freshId()));
     const far = await connect(other, client.document.key);
@@ -155,7 +155,7 @@ describe("typing", () => {
     expect(await projectedBody(owner.document)).toBe("_abcxyz");
   });
 
-  it("trap 35: comes to the limit of a document as everything else does", async () => {
+  it("comes to the limit of a document as everything else does", async () => {
     const { engine } = countingEngine({ documentBytes: 6_000 });
     const node = await startNode(t, { engine });
     const reader = await connect(node, keyOf(freshId()));

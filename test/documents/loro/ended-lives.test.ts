@@ -21,7 +21,7 @@ async function nextLife(
 
 const late = { code: "PE410", detail: { reason: "deleted" } };
 
-describe("trap 33: a document created again under the id of a deleted one", () => {
+describe("a document created again under the id of a deleted one", () => {
   test("refuses what the old life had, as updates or as a snapshot, and stays as it is", async () => {
     const { old, take } = await nextLife("repeated");
     await expect(take(old.export({ mode: "update" }))).rejects.toMatchObject(late);

@@ -70,7 +70,7 @@ describe("reconciling", () => {
     });
   });
 
-  test("trap 23: text is merged by diff, so typing elsewhere in it stays", async () => {
+  test("text is merged by diff, so typing elsewhere in it stays", async () => {
     const { patch, read, replica } = await fresh();
     await patch({ body: "The quick brown fox jumps over the lazy dog" });
     await replica.pull();
@@ -83,7 +83,7 @@ describe("reconciling", () => {
     expect(replica.doc.opCount() - updates).toBeLessThan(30);
   });
 
-  test("trap 23: a text that cannot be compared in time is compared by line", async () => {
+  test("a text that cannot be compared in time is compared by line", async () => {
     const hasty = createDocumentEngine({ threads: 1, limits: { textDiffMs: 1 } });
     try {
       const random = (seed: number) => Array.from({ length: 3_000 }, (_, i) => `${(i * seed * 7919) % 10_007} words\n`);
@@ -103,7 +103,7 @@ describe("reconciling", () => {
     }
   });
 
-  test("trap 25: every patch writes under a peer id of its own", async () => {
+  test("every patch writes under a peer id of its own", async () => {
     const { patch, replica } = await fresh();
     for (let index = 0; index < 20; index++) await patch({ title: `${index}` });
     await replica.pull();

@@ -103,7 +103,7 @@ describe("typing", () => {
     expect(goesOn(again, typist.last())).toBeUndefined();
   });
 
-  test("trap 25: is not a place beyond the text as far as it is known, nor a number that was used or left out", () => {
+  test("is not a place beyond the text as far as it is known, nor a number that was used or left out", () => {
     const typist = client();
     insert(typist, 0, "hello world");
     const near = typingAfter(insert(typist, 3, "_")) as Typing;
@@ -119,7 +119,7 @@ describe("typing", () => {
     expect(goesOn(goesOn(typing, next) as Typing, afterNext)).toBeDefined();
   });
 
-  test("trap 26: no forged update is taken for it that the engine would refuse, or understand in another way", async () => {
+  test("no forged update is taken for it that the engine would refuse, or understand in another way", async () => {
     const random = seededRandom(7);
     const outcomes = { taken: 0, left: 0 };
     let document = 0;
@@ -167,7 +167,7 @@ describe("typing", () => {
     expect(outcomes.left).toBeGreaterThan(10_000);
   });
 
-  test("trap 26: what goes on with a forged update that the engine let in, it lets in as well", async () => {
+  test("what goes on with a forged update that the engine let in, it lets in as well", async () => {
     const random = seededRandom(11);
     let [taken, document] = [0, 0];
     for (let round = 0; round < 40; round++) {

@@ -65,7 +65,7 @@ describeEachEngine("A document's history", (open) => {
     expect(await version("a", null)).toEqual({ 1: 12, 2: 3 });
   });
 
-  it("ends with the document, which remembers the operations of all its lives, trap 33", async () => {
+  it("ends with the document, which remembers the operations of all its lives", async () => {
     const end = () => t.asUser("ada", (tx) => tx.query("select perch.delete_document('notes', 'pages', 'a', 'team')"));
     const remembered = () => t.db.query("select seq, version from perch.document_tombstones where record_id = 'a'");
     await end();

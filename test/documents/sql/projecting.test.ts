@@ -59,7 +59,7 @@ describeEachEngine("A document's record, snapshot and end", (open) => {
     expect(await project("b", 3, { title: "of a position that is not there" })).toEqual([]);
   });
 
-  it("keeps the tail behind the previous snapshot for one more folding, trap 29", async () => {
+  it("keeps the tail behind the previous snapshot for one more folding", async () => {
     for (let after = 0; after < 5; after++) await write("c", after, String(after + 1));
     expect(await fold("c", "1-2", 2)).toBe(true);
     const read = (after: number) => t.asUser("ada", (tx) => state(tx, "c", after));
@@ -85,7 +85,7 @@ describeEachEngine("A document's record, snapshot and end", (open) => {
     expect(await t.asUser("ada", (tx) => state(tx, "d"))).toEqual({ snapshot: "1-2", updates: [], head: 2 });
   });
 
-  it("ends whole in one transaction, is logged, and starts empty when made again, trap 33", async () => {
+  it("ends whole in one transaction, is logged, and starts empty when made again", async () => {
     await write("e", 0, "old");
     await project("e", 1, { title: "old" });
     await fold("e", "old", 1);

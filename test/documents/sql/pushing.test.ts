@@ -62,7 +62,7 @@ describeEachEngine("Documents written by SQL", (open) => {
     expect(await push("b", "other", "op-b")).toBe(1);
   });
 
-  it("are applied once for one op_id, and refused when it comes with other content, trap 3", async () => {
+  it("are applied once for one op_id, and refused when it comes with other content", async () => {
     expect(await push("c", "one", "op-c")).toBe(1);
     expect(await push("c", "one", "op-c")).toBe(1);
     await expect(push("c", "two", "op-c")).rejects.toMatchObject({ code: "PE409", detail: { op_id: "op-c" } });
@@ -79,7 +79,7 @@ describeEachEngine("Documents written by SQL", (open) => {
     ["words for an integer", { stars: "many" }, { field: "stars", expected: "integer", got: "string" }],
     ["an object for a list", { tags: {} }, { field: "tags", expected: "list", got: "object" }],
     [
-      "one bad field among good ones, trap 31",
+      "one bad field among good ones",
       { title: "x", stars: true },
       { field: "stars", expected: "integer", got: "boolean" },
     ],
@@ -93,7 +93,7 @@ describeEachEngine("Documents written by SQL", (open) => {
     expect(await patch("f", { title: null, stars: "9007199254740993", tags: ["a"], body: "text" })).toBe(1);
   });
 
-  it("refuse what is no Loro update, what is too large, and a base that does not exist, trap 35", async () => {
+  it("refuse what is no Loro update, what is too large, and a base that does not exist", async () => {
     const pushBytes = (bytes: Uint8Array) => t.asUser("ada", (tx) => tx.query(pushUpdate, ["g", bytes, null]));
     await expect(pushBytes(Buffer.from("not loro at all, though long enough"))).rejects.toMatchObject({
       code: "PE422",
@@ -152,7 +152,7 @@ describeEachEngine("Documents written by SQL", (open) => {
     });
   });
 
-  it("have at most so many fields a table, however they are declared, trap 35", async () => {
+  it("have at most so many fields a table, however they are declared", async () => {
     const declare = (from: number, count: number) =>
       t.db.query("select perch.declare_table('notes', 'wide', $1::jsonb)", [
         JSON.stringify(Object.fromEntries(Array.from({ length: count }, (_, index) => [`f${from + index}`, "string"]))),
@@ -166,7 +166,7 @@ describeEachEngine("Documents written by SQL", (open) => {
 });
 
 describeEachPostgres("Documents written by SQL from several connections", (open) => {
-  it("are applied once when twenty send the same op_id at once, trap 3", async () => {
+  it("are applied once when twenty send the same op_id at once", async () => {
     const t = await open();
     await declarePages(t);
     const results = await Promise.all(
@@ -182,7 +182,7 @@ describeEachPostgres("Documents written by SQL from several connections", (open)
     expect(await t.db.query("select count(*) as n from perch.document_inbox")).toEqual([{ n: 1 }]);
   });
 
-  it("wait for each other under lock_document, also before the first write, trap 48", async () => {
+  it("wait for each other under lock_document, also before the first write", async () => {
     const t = await open();
     await declarePages(t);
     const order: string[] = [];

@@ -52,7 +52,7 @@ describeEachEngine("A DocumentStore", (open) => {
     });
   });
 
-  it("leaves nothing when the transaction rolls back, and shows what is committed, trap 34", async () => {
+  it("leaves nothing when the transaction rolls back, and shows what is committed", async () => {
     await asAda((tx) => store.applyPatch(tx, page("b"), { body: "kept" }));
     await expect(
       asAda(async (tx) => {
@@ -113,7 +113,7 @@ describeEachEngine("A DocumentStore", (open) => {
     expect(merged.data).toMatchObject({ body: "alpha beta omega!" });
   });
 
-  it("refuses a patch or update whole, and goes on unharmed, traps 24 and 31", async () => {
+  it("refuses a patch or update whole, and goes on unharmed", async () => {
     await asAda((tx) => store.applyPatch(tx, page("g"), { body: "good" }));
     await expect(asAda((tx) => store.applyPatch(tx, page("g"), { body: "bad", stars: "many" }))).rejects.toMatchObject({
       code: "PE422",
@@ -280,7 +280,7 @@ describeEachEngine("A DocumentStore", (open) => {
     });
   });
 
-  it("stores the operations of a snapshot, not the state it claims, trap 26", async () => {
+  it("stores the operations of a snapshot, not the state it claims", async () => {
     const doc = new LoroDoc();
     doc.getText("body").insert(0, "from a snapshot");
     doc.commit();

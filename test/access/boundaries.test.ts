@@ -40,7 +40,7 @@ describeEachEngine("the log under row level security", (open) => {
     t = await open();
   });
 
-  it("trap 14: takes a change into a space from its editors and owners only, whoever the author is", async () => {
+  it("takes a change into a space from its editors and owners only, whoever the author is", async () => {
     await members("team14");
     expect(await pushAs({ userId: "otto" }, insert("a", "team14"))).toEqual(["PE403"]);
     expect(await pushAs({ userId: "vera" }, insert("a", "team14"))).toEqual(["PE403"]);
@@ -53,7 +53,7 @@ describeEachEngine("the log under row level security", (open) => {
     expect((await pullAs({ userId: "olga" })).changes.map(({ id }) => id)).toEqual(["a"]);
   });
 
-  it("trap 14: has policies that refuse another's space, and another's name, even if a function forgot to ask", async () => {
+  it("has policies that refuse another's space, and another's name, even if a function forgot to ask", async () => {
     await members("policy14");
     const log = (space: string, author: string) => (tx: Transaction) =>
       tx.query(
@@ -68,7 +68,7 @@ describeEachEngine("the log under row level security", (open) => {
     await asOwner("eddy", log("policy14", "eddy"));
   });
 
-  it("trap 18: asks of a row as it will be, not only as it was: none moves into a space that its writer may not write", async () => {
+  it("asks of a row as it will be, not only as it was: none moves into a space that its writer may not write", async () => {
     await members("from18");
     await members("into18");
     await asOlga("select perch.remove_space_member(space_id => $1, user_id => 'eddy')", "into18");
@@ -83,7 +83,7 @@ describeEachEngine("the log under row level security", (open) => {
     await expect(asOwner("eddy", (tx) => tx.query(rename))).rejects.toMatchObject({ code: "42501" });
   });
 
-  it("trap 9: gives deletions to those who may see the record, and to nobody else", async () => {
+  it("gives deletions to those who may see the record, and to nobody else", async () => {
     await members("team9");
     await pushAs({ userId: "eddy" }, insert("gone", "team9"), {
       op: "delete",
@@ -96,7 +96,7 @@ describeEachEngine("the log under row level security", (open) => {
     expect(await ops("otto")).toEqual([]);
   });
 
-  it("trap 19: asks at every page who may read, and says which spaces are lost", async () => {
+  it("asks at every page who may read, and says which spaces are lost", async () => {
     await members("team19");
     await pushAs({ userId: "olga" }, insert("before", "team19"));
     const first = await pullAs({ userId: "vera" });
@@ -114,7 +114,7 @@ describeEachEngine("the log under row level security", (open) => {
     expect((await pullAs({ userId: "vera" }, second.cursor)).revoked_space_ids).toEqual([]);
   });
 
-  it("trap 19: tells on its channels no content and no author", async () => {
+  it("tells on its channels no content and no author", async () => {
     await members("team19b");
     const heard: string[] = [];
     const subscription = await t.db.listen(["perch_changes"], {
@@ -128,7 +128,7 @@ describeEachEngine("the log under row level security", (open) => {
     await subscription.close();
   });
 
-  it("trap 20: lets a removed member write nothing from the next statement on, and an editor made viewer neither", async () => {
+  it("lets a removed member write nothing from the next statement on, and an editor made viewer neither", async () => {
     await members("team20");
     expect(await pushAs({ userId: "eddy" }, insert("a", "team20"))).toEqual(["applied"]);
     await asOlga("select perch.set_space_member(space_id => $1, user_id => 'eddy', role => 'viewer')", "team20");
