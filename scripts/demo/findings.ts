@@ -39,7 +39,7 @@ export function findings(result: StoryResult, endContent: string): Finding[] {
       consumer.notifications.some(({ channel }) => channel === "perch_changes") &&
         consumer.notifications.some(({ channel }) => channel === "perch_documents") &&
         last?.data.body === endContent,
-      `${consumer.notifications.length} rings, ${consumer.changes.length} changes, the last with seq ${last?.seq}`,
+      `${consumer.notifications.length} notifications, ${consumer.changes.length} changes, the last with seq ${last?.seq}`,
     ),
     finding(
       "a stranger could not join, read, write, or hear anything but ids and numbers",

@@ -40,7 +40,7 @@ export interface GatewayOptions {
   readonly log: Logger;
   /** Why the rest of perch cannot serve now, for /readyz; undefined when it can. */
   readonly notReady?: () => string | undefined;
-  /** Where the database's rings come from; not given: the gateway listens itself, once somebody streams. */
+  /** Where the database's notifications come from; not given: the gateway listens itself, once somebody streams. */
   readonly notifications?: NotificationSource;
 }
 

@@ -22,7 +22,7 @@ export function addDocumentFigures(metrics: Metrics, live: { stats(): LiveStats 
   );
   metrics.gauge(
     "perch_notify_lag_seconds",
-    "How long the ring of a commit took to come back through the database, or is on its way by now.",
+    "How long the notification of a commit took to come back through the database, or is on its way by now.",
     () => seconds(stats().notifyLagMs),
   );
   metrics.total(

@@ -35,7 +35,7 @@ export interface HttpServices {
   readonly verifyToken: VerifyToken;
   readonly telemetry: Telemetry;
   readonly readiness: Readiness;
-  /** Where the database's rings come from. */
+  /** Where the database's notifications come from. */
   readonly notifications: NotificationSource;
   /** Connections of each address and of each user. */
   readonly addresses: Counts;

@@ -18,7 +18,7 @@ import {
 export interface FollowOptions<Content = Fields> extends PullOptions, ContentOptions<Content> {
   /** On whose behalf; each page is read in a transaction of its own. */
   context: Context;
-  /** How long without a ring until it looks all the same; 30 s when not given. */
+  /** How long without a notification until it looks all the same; 30 s when not given. */
   pollMs?: number | undefined;
   /** Ends the iteration, without an error. */
   signal?: AbortSignal | undefined;
@@ -56,7 +56,7 @@ export function positionsOf({ spaces }: Cursor): Positions {
 
 /**
  * Follows the log: everything after the cursor, then what is committed, as it is committed, in order, each change once, for as
- * long as it is iterated. Between pages it waits for a ring of the database or, at the latest, `pollMs`. A fault that passes (the database restarts) delays it; others are thrown:
+ * long as it is iterated. Between pages it waits for a notification of the database or, at the latest, `pollMs`. A fault that passes (the database restarts) delays it; others are thrown:
  * PE401, PE403, PE422, and errors of SQL.
  */
 export function follow<Content = Fields>(db: Database, options: FollowOptions<Content>): Following<Content> {
@@ -92,7 +92,7 @@ async function* run<Content>(
   const patiently = <T>(work: () => Promise<T>) => throughFaults(work, signal, options.onError);
   let subscription: Subscription | undefined;
   try {
-    // First listen, then read: what is committed in between rings.
+    // First listen, then read: what is committed in between notifies.
     subscription = await patiently(() => listen(db, trigger));
     let cursor = options.cursor ?? {};
     while (!signal.aborted) {

@@ -5,7 +5,7 @@ const notificationSchema = z.object({ v: z.literal(1), space_id: z.string(), seq
 /** What is not about news in a space that is known is looked into no more often than this. */
 const lookAroundMs = 1_000;
 
-/** The doorbell of one follower: which rings mean that it should pull, and when. */
+/** The pull trigger of one follower: which notifications mean that it should pull, and when. */
 export interface PullTrigger {
   /** A notification came. */
   notified(payload: string): void;
@@ -15,7 +15,7 @@ export interface PullTrigger {
   wake(): void;
   /** Where a pull that came to the end of the log has come to. */
   reached(positions: Positions): void;
-  /** Resolves when it is time to pull: a ring, `pollMs`, or the signal. */
+  /** Resolves when it is time to pull: a notification, `pollMs`, or the signal. */
   wait(pollMs: number, signal: AbortSignal): Promise<void>;
   close(): void;
 }
@@ -24,12 +24,12 @@ export interface PullTrigger {
 export type Positions = ReadonlyMap<string, { readonly seq: number; readonly mark: string | null }>;
 
 /**
- * A ring with a number beyond our position in a space that we read is news, and wakes at once. Any other ring may mean that we
- * were let into a space or put out of one (changes of membership ring without a new number), or nothing to us at all: on a
- * server with many spaces most rings are such. They wake too, but all together at most once a second.
+ * A notification with a number beyond our position in a space that we read is news, and wakes at once. Any other notification may mean that we
+ * were let into a space or put out of one (changes of membership notify without a new number), or nothing to us at all: on a
+ * server with many spaces most notifications are such. They wake too, but all together at most once a second.
  *
- * Rings wake, tables decide. Whoever can connect may ring anything, and a true ring is sent by the commit that it is about; so when a
- * pull has come to the end of the log, what was rung before it is done with, whatever number it named.
+ * Notifications wake, tables decide. Whoever can connect may notify of anything, and a true notification is sent by the commit that it is about; so when a
+ * pull has come to the end of the log, what was notified before it is done with, whatever number it named.
  */
 export function createPullTrigger(): PullTrigger {
   let positions: Positions = new Map();
@@ -87,7 +87,7 @@ export function createPullTrigger(): PullTrigger {
   };
 }
 
-/** Anybody may NOTIFY anything: what does not read as a ring is one about nothing in particular. */
+/** Anybody may NOTIFY anything: what does not read as a notification is one about nothing in particular. */
 function parse(payload: string): z.infer<typeof notificationSchema> | undefined {
   try {
     return notificationSchema.safeParse(JSON.parse(payload)).data;

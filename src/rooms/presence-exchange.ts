@@ -51,7 +51,7 @@ interface Waiting extends PresenceItem {
 /** Of one statement. */
 const maxEntries = 2_000;
 const maxBytes = 1024 * 1024;
-/** A node that is silent for 30 s is taken for gone. Also how long a lost ring delays what it was about. */
+/** A node that is silent for 30 s is taken for gone. Also how long a lost notification delays what it was about. */
 const heartbeatMs = 5_000;
 const retryMs = 1_000;
 
@@ -59,7 +59,7 @@ const notificationSchema = z.object({ v: z.literal(1), seq: z.number().optional(
 
 /**
  * Exchanges presence with other nodes through a table, and keeps there what is persisted. What waits for the next call is bounded by
- * what the rooms may hold: of each key only the latest entry waits. A ring has no content, and is only a hint: everything is read
+ * what the rooms may hold: of each key only the latest entry waits. A notification has no content, and is only a hint: everything is read
  * from the table, also without one, every few seconds. With the embedded database there is one node, so nothing is exchanged.
  */
 export function createPresenceExchange({ db, log, intervalMs, maxUserBytes, on }: ExchangeOptions): PresenceExchange {

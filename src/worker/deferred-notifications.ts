@@ -2,9 +2,9 @@ import type { Database } from "../database/types.js";
 import type { WorkerLog } from "./worker.js";
 
 export interface DeferredNotifications {
-  /** A writer rang the log's bell itself. */
+  /** A writer notified by itself. */
   notified(): void;
-  /** Rings for what writers left to the workers. Part of every poll. Errors: the database's. */
+  /** Sends the notifications that writers left to the workers. Part of every poll. Errors: the database's. */
   poll(): Promise<void>;
   /** Watches no more; what writers still leave is found by another worker, or by the next one's first look. */
   close(): Promise<void>;
@@ -17,9 +17,9 @@ export interface DeferredNotificationsOptions {
 
 const pollSql = "select perch.look(watch_for => $1::interval) as notified";
 
-/** Between two looks while the log is busy: how late a ring may come then. */
+/** Between two looks while the log is busy: how late a notification may come then. */
 const betweenPollsMs = 25;
-/** So many rings of writers within this time, and the worker begins to ring for them. */
+/** So many notifications of writers within this time, and the worker begins to notify for them. */
 const busyNotifications = 10;
 const busyWithinMs = 500;
 /** Nothing found for so long, and it stops. */
@@ -29,9 +29,9 @@ const promise = "2 seconds";
 const promiseMs = 2_000;
 
 /**
- * Rings on the writers' behalf while the log is busy (see perch.ring_changes for why, and why no ring is lost).
+ * Sends deferred notifications on the writers' behalf while the log is busy (see perch.ring_changes for why, and why no notification is lost).
  *
- * It begins when writers ring often, and promises to look again; from then on they leave their rings in a table. When nothing was
+ * It begins when writers notify often, and promises to look again; from then on they leave their notifications in a table. When nothing was
  * found for a while it promises no more, but goes on looking until the last promise has run out. PGlite has one session, where
  * nobody waits for anybody: there it never begins.
  */
@@ -55,8 +55,11 @@ export function createDeferredNotifications({ db, log }: DeferredNotificationsOp
         await notifyFor(busy ? promise : "0");
         if (busy) promisedUntil = Date.now() + promiseMs;
       } catch (error) {
-        // The poll goes on looking; when writers ring again, so does this.
-        log.warn({ err: error }, "ringing for the writers failed; they ring themselves when the promise has run out");
+        // The poll goes on looking; when writers notify again, so does this.
+        log.warn(
+          { err: error },
+          "notifying for the writers failed; they notify by themselves when the promise has run out",
+        );
         return;
       }
       await new Promise((done) => setTimeout(done, betweenPollsMs));

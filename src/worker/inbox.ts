@@ -47,7 +47,7 @@ const restFactor = 9;
 const longestRestMs = 2_000;
 /** Once so much was spent so, the transaction takes no further item: who edits the document meanwhile waits for it. */
 const maxWastedMs = 50;
-/** Rings come in bursts: between two looks there is at least this much time. */
+/** Notifications come in bursts: between two looks there is at least this much time. */
 const betweenLooksMs = 15;
 
 /** Merges what SQL callers pushed. Where several workers run, each document is merged by whichever claims it first. */

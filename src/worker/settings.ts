@@ -1,6 +1,6 @@
 /** How a worker behaves; everything has a default. */
 export interface WorkerSettings {
-  /** How often the tables are looked at when no ring asks for it. */
+  /** How often the tables are looked at when no notification asks for it. */
   pollMs: number;
   /** Documents merged, and documents projected, at the same time. */
   concurrency: number;

@@ -46,9 +46,9 @@ const silent: WorkerLog = { info: () => undefined, warn: () => undefined };
 
 /**
  * The worker of one process: merges what SQL callers pushed, projects documents into records, folds tails, brings what other
- * nodes appended to this node's readers, rings for busy writers of the log, and forgets its old entries. Any number of workers share one database; none is in charge.
+ * nodes appended to this node's readers, notifies for busy writers of the log, and forgets its old entries. Any number of workers share one database; none is in charge.
  *
- * Notifications only say when to look. Everything is read from tables, and a poll looks at all of them whether it rang or not: so a
+ * Notifications only say when to look. Everything is read from tables, and a poll looks at all of them whether it was notified or not: so a
  * notification that is lost (a connection that broke, a proxy that swallows them) costs `pollMs`, and no data. Errors are logged, and
  * the loop goes on.
  * Out: the worker, listening. Errors: when the first connection to LISTEN cannot be made.

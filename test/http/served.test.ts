@@ -15,7 +15,7 @@ describe("HTTP of whole nodes", () => {
     await makeSpace(t, "team", "ada", { bob: "editor" });
   });
 
-  /** A worker and a gateway, as one process runs them; only rings can explain what arrives. */
+  /** A worker and a gateway, as one process runs them; only notifications can explain what arrives. */
   async function start() {
     const env = { PERCH_PORT: "0", PERCH_RECHECK_MS: "60000", PERCH_MERGE_PATIENCE_MS: "60000" };
     const db = await t.connect();

@@ -78,7 +78,7 @@ describe("event streams on Postgres 18", () => {
     for (const { data } of again.events) expect(JSON.stringify(data).length).toBeLessThan(250_000);
   });
 
-  it("are not each a poll: idle ones, however many, look together; and rings of others wake nobody", async () => {
+  it("are not each a poll: idle ones, however many, look together; and notifications of others wake nobody", async () => {
     const t = await open();
     let statements = 0;
     let spacesLookedAt: unknown;

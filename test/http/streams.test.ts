@@ -6,7 +6,7 @@ import { makeSpace, startNode, until } from "../gateway/support.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { insert, metric, openEvents, pushAs } from "./support.js";
 
-/** Only what the database rings, or one slow look for all, can explain what arrives. */
+/** Only what the database notifies of, or one slow look for all, can explain what arrives. */
 const quiet = { PERCH_RECHECK_MS: "60000" };
 
 describeBothKinds("event streams", (open) => {

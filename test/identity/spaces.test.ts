@@ -291,16 +291,16 @@ describeEachEngine("spaces", (open) => {
     expect(await members(t, "founded")).toEqual({ eddy: "owner", vera: "viewer" });
   });
 
-  it("ring when their members change", async () => {
+  it("notify when their members change", async () => {
     const notified: string[] = [];
     const subscription = await t.db.listen(["perch_changes"], {
       notify: (_, payload) => notified.push(payload),
       ready() {},
     });
-    await team(t, "rung");
+    await team(t, "notified");
     await expect
       .poll(() => notified.map((payload) => JSON.parse(payload)))
-      .toEqual([{ v: 1, space_id: "rung", seq: 0 }]);
+      .toEqual([{ v: 1, space_id: "notified", seq: 0 }]);
     await subscription.close();
   });
 });

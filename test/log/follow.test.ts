@@ -15,7 +15,7 @@ const insert = (id: string, space_id: string | null = null): Change => ({ op: "i
 const pushAs = (db: Database, userId: string, ...changes: Change[]) =>
   withContext(db, { userId }, (tx) => push(tx, { appId: "todo", changes }));
 const followAs = (db: Database, userId: string, options: Partial<FollowOptions> = {}) =>
-  // A poll so slow that only rings can explain what arrives.
+  // A poll so slow that only notifications can explain what arrives.
   follow(db, { context: { userId }, appId: "todo", pollMs: 600_000, ...options });
 
 async function next(following: Following): Promise<FollowEvent> {
@@ -36,7 +36,7 @@ const forget = (t: TestDatabase, space: string, upTo: number) =>
   });
 
 describeBothKinds("follow", (open) => {
-  it("gives what is there, in pages, and then what is committed, as the database rings", async () => {
+  it("gives what is there, in pages, and then what is committed, as the database notifies", async () => {
     const { db } = await open();
     await pushAs(db, "ada", insert("a"), insert("b"), insert("c"));
     const following = followAs(db, "ada", { pageSize: 2 });
@@ -176,7 +176,7 @@ describeBothKinds("follow", (open) => {
     expect(await wrong.next()).toEqual({ value: undefined, done: true });
   });
 
-  it("pulls by its poll where nothing rings", async () => {
+  it("pulls by its poll where nothing notifies", async () => {
     const { db } = await open();
     const deaf: Database = { ...db, listen: async () => ({ close: async () => {} }) };
     const following = followAs(deaf, "ada", { pollMs: 50 });
@@ -187,7 +187,7 @@ describeBothKinds("follow", (open) => {
     await following.return?.();
   });
 
-  it("does not pull for every ring of spaces it does not read", async () => {
+  it("does not pull for every notification of spaces it does not read", async () => {
     const { db } = await open();
     let pulls = 0;
     const counting: Database = {

@@ -2,7 +2,7 @@ import { beforeAll, expect, it, vi } from "vitest";
 import { describeEachEngine, type TestDatabase } from "../support/databases.js";
 import { insert, push } from "./support.js";
 
-describeEachEngine("The doorbell of the log", (open) => {
+describeEachEngine("Notifications of the log", (open) => {
   let t: TestDatabase;
   const notifications: { v: number; space_id: string; seq: number; marker?: number }[] = [];
   let markers = 0;
@@ -32,7 +32,7 @@ describeEachEngine("The doorbell of the log", (open) => {
     await heard();
   });
 
-  it("rings once a transaction and space, with the last number, however it was pushed", async () => {
+  it("are sent once a transaction and space, with the last number, however it was pushed", async () => {
     await t.asUser("ada", async (tx) => {
       await push(tx, [insert("a")]);
       await push(tx, [insert("b"), insert("c", {}, { space_id: "team" }), insert("d", {}, { space_id: "team" })]);
@@ -46,7 +46,7 @@ describeEachEngine("The doorbell of the log", (open) => {
     ]);
   });
 
-  it("does not ring for what is rolled back, rejected or repeated", async () => {
+  it("are not sent for what is rolled back, rejected or repeated", async () => {
     await t
       .asUser("ada", async (tx) => {
         await push(tx, [insert("f")]);
@@ -57,7 +57,7 @@ describeEachEngine("The doorbell of the log", (open) => {
     expect(await heard()).toEqual([]);
   });
 
-  it("is left to the worker while one watches, who rings once a space for all of them", async () => {
+  it("are left to the worker while one watches, who sends one a space for all of them", async () => {
     await look("1 minute");
     for (const id of ["g", "h", "i"]) await t.asUser("ada", (tx) => push(tx, [insert(id)]));
     await t.asUser("ada", (tx) => push(tx, [insert("j", {}, { space_id: "team" })]));
@@ -70,7 +70,7 @@ describeEachEngine("The doorbell of the log", (open) => {
     expect(await look("1 minute")).toBe(0);
   });
 
-  it("rings by itself again once the worker's promise has run out, and what was left before is rung by whoever looks next", async () => {
+  it("are sent by writers again once the worker's promise has run out, and what was left before by whoever polls next", async () => {
     await t.asUser("ada", (tx) => push(tx, [insert("k")]));
     await t.asWorker((tx) => tx.query("update perch.watch set until = clock_timestamp()"));
     expect(await heard()).toEqual([]);

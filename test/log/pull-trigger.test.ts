@@ -27,7 +27,7 @@ function follower(positions: ReadonlyMap<string, { seq: number; mark: string }>)
   return { trigger, pulls: () => pulls, end };
 }
 
-it("pulls once for a number that was rung, whatever the number, and then waits for the next ring", async () => {
+it("pulls once for a number that was notified, whatever the number, and then waits for the next notification", async () => {
   const one = follower(new Map([["~ada", { seq: 3, mark: "a" }]]));
   await vi.advanceTimersByTimeAsync(hour);
   expect(one.pulls()).toBe(1);
@@ -44,7 +44,7 @@ it("pulls once for a number that was rung, whatever the number, and then waits f
   await one.end();
 });
 
-it("pulls at most once a second for rings about nothing that it reads, or that are none", async () => {
+it("pulls at most once a second for notifications about nothing that it reads, or that are none", async () => {
   const one = follower(new Map([["constructor", { seq: 3, mark: "a" }]]));
   await vi.advanceTimersByTimeAsync(hour);
   for (let n = 0; n < 100; n += 1) {

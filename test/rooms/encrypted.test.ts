@@ -406,7 +406,7 @@ describe("an encrypted room on two nodes", () => {
     expect([...ada.refused, ...bob.refused]).toEqual([]);
   });
 
-  it("passes it on although no ring arrives, and evicts everywhere when the document is deleted", async () => {
+  it("passes it on although no notification arrives, and evicts everywhere when the document is deleted", async () => {
     const [one, two] = [
       await startNode(database, { db: silently(database.db) }),
       await startNode(database, { db: silently(database.db) }),

@@ -183,7 +183,7 @@ describe("presence on two nodes", () => {
     await until(() => bob.get("ada") === "here");
   });
 
-  it("rings with numbers only, and reaches nobody whose room is another", async () => {
+  it("notifies with numbers only, and reaches nobody whose room is another", async () => {
     const [one, two] = [await startNode(database), await startNode(database)];
     const payloads: string[] = [];
     const listening = await database.db.listen(["perch_presence"], {
@@ -206,7 +206,7 @@ describe("presence on two nodes", () => {
     for (const payload of payloads) expect(payload).toMatch(/^\{"v": 1, "(seq": \d+|node": true)\}$/);
   });
 
-  it("arrives although no ring does", async () => {
+  it("arrives although no notification does", async () => {
     const deaf = { ...database.db, listen: async () => ({ close: async () => undefined }) };
     const [one, two] = [await startNode(database, { db: deaf }), await startNode(database, { db: deaf })];
     const roomId = newRoom();

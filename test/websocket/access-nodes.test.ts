@@ -106,7 +106,7 @@ describe("on all nodes, within two seconds", () => {
       const clients = await members(user, recordId);
       const [first] = clients;
       expect(await first?.update(`team/app/notes/${recordId}`, [typed(new LoroDoc(), "x")])).toBe(0);
-      // Nodes hear of a deletion by a ring, which the worker of each passes on to its documents.
+      // Nodes hear of a deletion by a notification, which the worker of each passes on to its documents.
       const listening = await database.db.listen(["perch_documents"], {
         ready: () => undefined,
         notify(_channel, payload) {

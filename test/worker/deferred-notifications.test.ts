@@ -36,7 +36,7 @@ describeEachPostgres("A worker, for the writers of the log", (open) => {
     };
   }
 
-  it("rings on their behalf while they are busy, so that the last change is always heard of, and leaves them alone after", async () => {
+  it("notifies on their behalf while they are busy, so that the last change is always heard of, and leaves them alone after", async () => {
     const { heard, push, owed, watched, stop } = await running();
     expect(await watched()).toBe(false);
     for (let i = 0; i < 60; i++) await push(`t${i}`);
@@ -50,7 +50,7 @@ describeEachPostgres("A worker, for the writers of the log", (open) => {
     await stop();
   });
 
-  it("rings, when it starts, for what was left to one that died", async () => {
+  it("notifies, when it starts, for what was left to one that died", async () => {
     const t = await open();
     await t.asWorker((tx) => tx.query("select perch.look(watch_for => '1 minute')"));
     await t.asUser("ada", (tx) =>

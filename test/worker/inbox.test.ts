@@ -127,7 +127,7 @@ describeBothKinds("the worker's inbox", (open, engine) => {
     for (const key of keys) expect(await storedText(node.db, key)).toBe("early");
   });
 
-  it("merges by its poll when the doorbell is silent", async () => {
+  it("merges by its poll when no notification comes", async () => {
     const t = await open();
     await declare(t);
     const node = await startWorkerNode(t, { deaf: true, settings: { pollMs: 100 } });

@@ -65,7 +65,7 @@ describe("when a tail is folded", () => {
 describe("a notification", () => {
   const document = { v: 1, space_id: "team", app_id: "notes", table: "pages", id: "p1", seq: 7 };
 
-  it("is read as what it rings for", () => {
+  it("is read as what it tells of", () => {
     expect(parseNotification("perch_documents", JSON.stringify(document))).toEqual({
       channel: "perch_documents",
       key: { spaceId: "team", appId: "notes", tableName: "pages", recordId: "p1" },
@@ -78,7 +78,7 @@ describe("a notification", () => {
     });
   });
 
-  it("that anybody made up is no ring, and no error", () => {
+  it("that anybody made up is no notification, and no error", () => {
     const forged = [
       "",
       "null",

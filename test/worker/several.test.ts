@@ -96,7 +96,7 @@ describe("several workers on one database", () => {
     await eventually(async () => (await record(t.db, key))?.body === "?client patch!");
   });
 
-  it("hear of everything by their poll when no bell rings at all", async () => {
+  it("hear of everything by their poll when no notification comes at all", async () => {
     const t = await open();
     await declare(t);
     const key = keyOf(freshId());
@@ -190,7 +190,7 @@ describe("a worker whose database comes and goes", () => {
     expect(performance.now() - before).toBeLessThan(1_000);
   });
 
-  it("passes every ring on to whoever else listens in the process", async () => {
+  it("passes every notification on to whoever else listens in the process", async () => {
     const t = await open();
     await declare(t);
     const node = await startWorkerNode(t);

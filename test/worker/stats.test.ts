@@ -45,7 +45,7 @@ describeBothKinds("what a worker says of itself", (open) => {
     expect(node.worker.stats().projectionLagMs).toBe(0);
   });
 
-  it("is said by live documents as well: readers, tails, and how long a ring takes", async () => {
+  it("is said by live documents as well: readers, tails, and how long a notification takes", async () => {
     const t = await open();
     await declare(t);
     const node = await startWorkerNode(t, { settings: { foldUpdates: 5 } });
@@ -63,14 +63,14 @@ describeBothKinds("what a worker says of itself", (open) => {
     expect(node.live.stats().readers).toBe(1);
   });
 
-  it("shows rings that do not come as a lag that grows", async () => {
+  it("shows notifications that do not come as a lag that grows", async () => {
     const t = await open();
     await declare(t);
     const node = await startWorkerNode(t, { deaf: true });
     const client = await connect(node, keyOf(freshId()));
     await client.type("a");
     await eventually(() => (node.live.stats().notifyLagMs ?? 0) > 50);
-    await t.asUser("ada", (tx) => patchDocument(tx, client.document.key, { title: "not rung either" }));
+    await t.asUser("ada", (tx) => patchDocument(tx, client.document.key, { title: "not notified either" }));
     const before = node.live.stats().notifyLagMs ?? 0;
     await eventually(() => (node.live.stats().notifyLagMs ?? 0) > before);
   });

@@ -13,7 +13,7 @@ export interface WorkerNode extends Node {
 
 export interface WorkerNodeOptions extends NodeOptions {
   settings?: Partial<WorkerSettings>;
-  /** Whether its doorbell works; without, it has its poll only. */
+  /** Whether notifications reach it; without, it has its poll only. */
   deaf?: boolean;
 }
 

@@ -92,10 +92,10 @@ async function run(options: BenchmarkOptions): Promise<void> {
           0.85,
         );
         await watcher.close();
-        // Until the promise to watch has run out, writers would still not ring.
+        // Until the promise to watch has run out, writers would still not notify.
         await new Promise((done) => setTimeout(done, 2500));
         add(
-          "the same with nobody watching: every push rings / without NOTIFY",
+          "the same with nobody watching: every push notifies / without NOTIFY",
           await race(options, all(loud, 1, push(1)), theirs),
         );
         watcher = await startWatcher(url);

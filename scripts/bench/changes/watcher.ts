@@ -1,7 +1,7 @@
 import pg from "pg";
 
 /**
- * What a worker does while it is busy: it listens, and rings for the writers, who leave that to it. Resolves once it watches.
+ * What a worker does while it is busy: it listens, and notifies for the writers, who leave that to it. Resolves once it watches.
  */
 export async function startWatcher(url: string): Promise<{ notifications(): number; close(): Promise<void> }> {
   const client = new pg.Client({ connectionString: url });

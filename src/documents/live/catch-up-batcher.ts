@@ -21,7 +21,7 @@ export interface CatchUpBatcher {
 /** Documents asked for in one statement. */
 const maxDocuments = 500;
 
-/** Reads what others appended: while one statement is under way, further rings collect, and then go as one over all documents. */
+/** Reads what others appended: while one statement is under way, further notifications collect, and then go as one over all documents. */
 export function createCatchUpBatcher(db: Queryable): CatchUpBatcher {
   const waiting = new Set<CatchingUp>();
   let busy = false;

@@ -4,7 +4,7 @@ import type { DocumentState } from "./state.js";
 
 export type Asking = (error?: unknown) => void;
 
-/** What others appended, asked for by rings and by `refresh`. */
+/** What others appended, asked for by notifications and by `refresh`. */
 export interface CatchUp extends CatchingUp {
   ask(asking: Asking): void;
   /** Asks the database, if anybody wants to know and nothing else is about to tell. */

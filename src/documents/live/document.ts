@@ -41,9 +41,9 @@ import type { CommitNotice, Ending, ExclusiveDocument, Joined, LiveDocument, Tai
  * is loaded, contains them. Positions are given out under a lock on the document's row that is held until commit; so once an update
  * is visible, every update below it is, and none can appear there later. Position moves only by reads that are complete above it:
  * load and news read head and updates in one statement, and an append is told what lies between p and its own positions while
- * it holds that lock. One of them at a time is under way (`storing`, `busy`), so their results cannot overtake each other. A ring
- * that comes during a read is kept until its end and compared with the position reached. Where nobody reads the document, the highest ring is
- * noted, also while it is being opened: a join reads what is new first. Should a ring be lost, a poll compares positions.
+ * it holds that lock. One of them at a time is under way (`storing`, `busy`), so their results cannot overtake each other. A notification
+ * that comes during a read is kept until its end and compared with the position reached. Where nobody reads the document, the highest notification is
+ * noted, also while it is being opened: a join reads what is new first. Should a notification be lost, a poll compares positions.
  *
  * A position has a revision, since numbers alone do not identify it: see `perch.has_position`. Where the database does not lead on from the
  * position (the document was deleted; the database went back; it is so far behind that this cannot be told), the load that follows
@@ -85,7 +85,7 @@ export interface DocumentParts {
   committed(document: Document, notice: CommitNotice): void;
   unexplained(key: DocumentKey): void;
   broken(tail: BrokenTail, document: string): void;
-  /** The ring of an own commit came after so long. */
+  /** The notification of an own commit came after so long. */
   arrived(lagMs: number): void;
   /** The last reference was given back. */
   released(document: Document): void;
@@ -98,7 +98,7 @@ export interface Document extends LiveDocument, Preloadable {
   /** Appends that are neither committed nor refused. */
   readonly appending: number;
   readonly tail: Tail;
-  /** Since when the ring of an own commit has been on its way. */
+  /** Since when the notification of an own commit has been on its way. */
   readonly awaitsNotificationSince: number | undefined;
   /** Nothing waits and nothing is under way. */
   readonly quiet: boolean;

@@ -45,7 +45,7 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
   const preloader = createPreloader(engine.stats().threads);
   const documents = new Map<string, Document>();
   const opening = new Map<string, Promise<Document>>();
-  /** Of those, the highest ring that came meanwhile. */
+  /** Of those, the highest notification that came meanwhile. */
   const heard = new Map<string, number>();
   /** Without a reference, longest unused first, and since when. */
   const unused = new Map<Document, number>();

@@ -9,7 +9,7 @@ export interface CommitBatch {
   readonly entry: AppendEntry;
   readonly appends: readonly Append[];
   readonly bytes: number;
-  /** Rings and requests for a refresh that this batch answers. */
+  /** Notifications and requests for a refresh that this batch answers. */
   readonly notifications: readonly number[];
   readonly asking: (() => void)[];
 }
@@ -37,7 +37,7 @@ export interface GroupCommitOptions {
 export interface GroupCommit {
   /** The document has something to append. */
   wake(document: Appendable): void;
-  /** Rings for what was appended without a ring. */
+  /** Notifies of what was appended without a notification. */
   close(): Promise<void>;
 }
 
@@ -52,8 +52,8 @@ const maxBytes = 8 * 2 ** 20;
  * statement locks its documents in the order of their keys, so that the transactions of several nodes cannot deadlock.
  *
  * Nobody pays for his neighbour: when the shared transaction fails as a whole (one document's row is locked by somebody's long
- * transaction, say, or the database chokes on one update, or on a ring: its queue of notifications can be full), each of its documents
- * goes on in a transaction of its own, which rings for nobody, beside the shared one, until that succeeds. A failure of such a transaction is the document's own.
+ * transaction, say, or the database chokes on one update, or on a notification: its queue of notifications can be full), each of its documents
+ * goes on in a transaction of its own, which notifies nobody, beside the shared one, until that succeeds. A failure of such a transaction is the document's own.
  */
 export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {}): GroupCommit {
   const patienceMs = options.patienceMs ?? 100;
@@ -94,7 +94,7 @@ export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {
     }
   }
 
-  /** In one transaction. In: what it rings for besides; false: it has others ring for itself. Errors: as `appendEntries`. */
+  /** In one transaction. In: what it notifies of besides; false: it has others notify for it. Errors: as `appendEntries`. */
   async function append(
     entries: readonly AppendEntry[],
     lockTimeoutMs: number,
@@ -107,7 +107,7 @@ export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {
       return results;
     } catch (error) {
       if (notify) notifyBatcher.carried(false);
-      // A ring for nothing does no harm.
+      // A notification of nothing does no harm.
       if (failureOf(error) === "unknown") notifyBatcher.owe(entries.map(mayHaveAppended));
       throw error;
     }

@@ -1,27 +1,27 @@
-/** Positions remembered as known to be in the tail; a ring that comes later than this many updates is looked into once more. */
+/** Positions remembered as known to be in the tail; a notification that comes later than this many updates is looked into once more. */
 export const remembered = 256;
-/** Rings kept while a read is under way; beyond, the oldest are taken for unexplained. */
+/** Notifications kept while a read is under way; beyond, the oldest are taken for unexplained. */
 const kept = 64;
 
 /**
- * What the doorbell said of one document. A ring names one position, taken in the tail or in the inbox; which, it does not say. So a
- * ring is explained when its position was seen in the tail (own appends, what was read), and unexplained when everything up to it
+ * What notifications said of one document. A notification names one position, taken in the tail or in the inbox; which, it does not say. So a
+ * notification is explained when its position was seen in the tail (own appends, what was read), and unexplained when everything up to it
  * was read and it was not there: then something may be waiting in the inbox.
  */
 export interface NotificationTracker {
   /** An update with this position is in the tail. */
   saw(seq: number): void;
-  /** We have just committed up to this position, and a ring says so. */
+  /** We have just committed up to this position, and a notification says so. */
   committed(seq: number): void;
-  /** Since when (of performance.now) such a ring has been on its way; undefined when none is. */
+  /** Since when (of performance.now) such a notification has been on its way; undefined when none is. */
   awaitedSince(): number | undefined;
-  /** In: the ring; up to where everything is known; whether a read is under way, which may explain it; whether news is wanted. */
+  /** In: the notification; up to where everything is known; whether a read is under way, which may explain it; whether news is wanted. */
   notified(seq: number, position: number, reading: boolean, wanted: boolean): void;
-  /** Whether a ring asks for a read. */
+  /** Whether a notification asks for a read. */
   pending(): boolean;
-  /** Whether a ring told of something beyond the position, and nothing was read since. */
+  /** Whether a notification told of something beyond the position, and nothing was read since. */
   unread(position: number): boolean;
-  /** A read begins. Out: the rings that it answers, for `end`. */
+  /** A read begins. Out: the notifications that it answers, for `end`. */
   begin(): number[];
   /** The read ended; everything up to `position` is known. */
   end(answered: readonly number[], position: number): void;
@@ -31,7 +31,7 @@ export interface NotificationTracker {
   forget(): void;
 }
 
-/** `rang` is told how long rings of own commits took to come. */
+/** `arrived` is told how long notifications of own commits took to come. */
 export function createNotificationTracker(
   unexplained: () => void,
   arrived: (lagMs: number) => void,
@@ -61,7 +61,7 @@ export function createNotificationTracker(
       }
     },
     committed(seq) {
-      // The ring may overtake the answer.
+      // The notification may overtake the answer.
       if (heard >= seq) arrived(0);
       else awaited ??= { seq, since: performance.now() };
     },
@@ -86,7 +86,7 @@ export function createNotificationTracker(
     },
     end(answered, position) {
       looked = looking;
-      // A ring that came during the read may be beyond what the read saw: it stays.
+      // A notification that came during the read may be beyond what the read saw: it stays.
       const settled = [...answered, ...pending.filter((seq) => seq <= position)];
       pending = pending.filter((seq) => seq > position);
       if (settled.some((seq) => !seen.has(seq))) unexplained();

@@ -2,50 +2,50 @@ import type { Queryable } from "../../database/types.js";
 import { documentId } from "../key.js";
 import { type Appended, notifyAppends } from "./queries.js";
 
-/** Rings for the appends of this process: at once while it is quiet, and for many together while it is busy. */
+/** Notifies of the appends of this process: at once while it is quiet, and for many together while it is busy. */
 export interface NotifyBatcher {
   /**
-   * A transaction of appends sets out. Out: what it is to ring for besides its own, and then `carried` is called when it has ended; false:
-   * it is not to ring, and then `owe` what it appended.
+   * A transaction of appends sets out. Out: what it is to notify of besides its own, and then `carried` is called when it has ended; false:
+   * it is not to notify, and then `owe` what it appended.
    */
   carry(): readonly Appended[] | false;
   /** In: whether it is known to have been committed. */
   carried(sent: boolean): void;
-  /** These were, or may have been, committed without a ring. */
+  /** These were, or may have been, committed without a notification. */
   owe(appended: readonly Appended[]): void;
-  /** Rings for what is owed, if the database takes it. */
+  /** Notifies of what is owed, if the database takes it. */
   close(): Promise<void>;
 }
 
-/** Between two rings: how late one may come while appends follow each other. */
+/** Between two notifications: how late one may come while appends follow each other. */
 const everyMs = 25;
-/** For so much longer the next append is waited for, to carry the ring. */
+/** For so much longer the next append is waited for, to carry the notification. */
 const patienceMs = 5;
-/** After a ring that failed. */
+/** After a notification that failed. */
 const againMs = 1_000;
 
 /**
- * A commit that rings takes a lock of the whole cluster until it is on disk, wakes every process that listens, and has each of them
- * read it; and who types is told of by the next ring as well as by each. So the first append in a while rings, in its own transaction,
- * and what follows within the next moment is rung for by the first append after that moment; or, where none comes, by a statement for it.
+ * A commit that notifies takes a lock of the whole cluster until it is on disk, wakes every process that listens, and has each of them
+ * read it; and who types is told of by the next notification as well as by each. So the first append in a while notifies, in its own transaction,
+ * and what follows within the next moment is notified of by the first append after that moment; or, where none comes, by a statement for it.
  *
- * No wake-up is lost by that, only late: what is owed is kept here until the transaction that rings for it has committed, which is after
+ * No wake-up is lost by that, only late: what is owed is kept here until the transaction that notifies of it has committed, which is after
  * the appends, so whoever reads then finds them. Should this process be killed before, or the database be away, other processes look
- * by their poll, as for any ring that is lost.
+ * by their poll, as for any notification that is lost.
  */
 export function createNotifyBatcher(db: Queryable): NotifyBatcher {
   let owed = new Map<string, Appended>();
   let notifiedAt = Number.NEGATIVE_INFINITY;
   let timer: NodeJS.Timeout | undefined;
   let notifying: Promise<void> | undefined;
-  /** What a transaction of appends is ringing for. */
+  /** What a transaction of appends is notifying of. */
   let carrying: readonly Appended[] | undefined;
-  /** Appends go without rings until then: what failed the one that carried some may have been these. */
+  /** Appends go without notifications until then: what failed the one that carried some may have been these. */
   let carryFrom = Number.NEGATIVE_INFINITY;
 
   function arm(delayMs: number): void {
     timer ??= setTimeout(() => void notify(), delayMs);
-    // A process that ends rings as it closes.
+    // A process that ends notifies as it closes.
     timer.unref();
   }
 

@@ -219,7 +219,7 @@ export interface EntryResult {
   readonly results: AppendResult[];
 }
 
-/** A document's position, as a ring tells of it. */
+/** A document's position, as a notification tells of it. */
 export interface Appended {
   readonly key: DocumentKey;
   readonly seq: number;
@@ -236,7 +236,7 @@ const notifySql = (first: number) => `
 
 const notifyParams = (appended: readonly Appended[]) => [...keyColumns(appended), appended.map(({ seq }) => seq)];
 
-/** Rings for what was appended without a ring. */
+/** Notifies of what was appended without a notification. */
 export async function notifyAppends(db: Queryable, appended: readonly Appended[]): Promise<void> {
   await db.query(notifySql(1), notifyParams(appended), { prepare: true });
 }
@@ -252,7 +252,7 @@ interface AppendRow {
 }
 
 /**
- * Appends to any number of documents in one transaction. In: `ring`: for which earlier appends it rings as well as for its own; false: for
+ * Appends to any number of documents in one transaction. In: `notify`: of which earlier appends it notifies as well as of its own; false: for
  * none, the caller will. Out: one result for each entry, in order.
  * Errors: whatever the statement threw; then nothing was appended, or nobody knows (see `failureOf`).
  */

@@ -151,7 +151,7 @@ export interface LiveStats {
   readonly tailBytes: number;
   readonly longestTail: number;
   /**
-   * How long the ring of an own commit took to come back through the database: the last one, or the longest that is still on its
+   * How long the notification of an own commit took to come back through the database: the last one, or the longest that is still on its
    * way. Undefined before the first. Grows without end when notifications do not arrive.
    */
   readonly notifyLagMs: number | undefined;
@@ -179,8 +179,8 @@ export interface LiveDocuments {
   /** The document, when it is open here; without a reference of its own. */
   peek(key: DocumentKey): LiveDocument | undefined;
   /**
-   * A doorbell said that `seq` is taken in the document. Reads what is new, unless it is known already. Out, by `onUnexplained`:
-   * rings that no update in the tail accounts for, so that something may be waiting to be merged.
+   * A notification said that `seq` is taken in the document. Reads what is new, unless it is known already. Out, by `onUnexplained`:
+   * notifications that no update in the tail accounts for, so that something may be waiting to be merged.
    */
   notified(key: DocumentKey, seq: number): void;
   onUnexplained(listener: (key: DocumentKey) => void): () => void;

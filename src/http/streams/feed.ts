@@ -14,14 +14,14 @@ export interface StreamReader {
   wake(): void;
 }
 
-/** Where rings of the database come from. In: told of each, and when some may have been missed. Out: stops telling. */
+/** Where notifications of the database come from. In: told of each, and when some may have been missed. Out: stops telling. */
 export type NotificationSource = (notified: (spaceId: string, seq: number) => void, ready: () => void) => () => void;
 
 export interface Feed {
   add(reader: StreamReader): void;
-  /** What the reader reads may have changed. `since` is what `rings()` was before it read. */
+  /** What the reader reads may have changed. `since` is what `notifications()` was before it read. */
   reached(reader: StreamReader, since: number): void;
-  /** How many rings have been heard. */
+  /** How many notifications have been heard. */
   notifications(): number;
   remove(reader: StreamReader): void;
   /** Looks at the tables, for all readers at once. To be called often; it looks when it is time. */
@@ -33,7 +33,7 @@ export interface FeedOptions {
   readonly db: Database;
   readonly notifications: NotificationSource;
   readonly log: Logger;
-  /** How often it looks whether a ring was lost, or a membership has changed. */
+  /** How often it looks whether a notification was lost, or a membership has changed. */
   readonly lookEveryMs: number;
 }
 
@@ -41,13 +41,13 @@ export interface FeedOptions {
 const chunkSize = 5_000;
 
 /**
- * Wakes those of many readers whom the news concern. A ring wakes the readers of its space and nobody else. Rings may be lost, and
+ * Wakes those of many readers whom the news concern. A notification wakes the readers of its space and nobody else. Notifications may be lost, and
  * memberships change without a number; so every `lookEveryMs` two statements look for all readers together: how far the log has come in
  * the spaces that anybody reads, and by which entry, and which spaces each user is in. No reader looks by itself.
  *
  * Why nothing is missed: a reader is entered under its spaces when a page has brought it to the end of the log. What is committed in
- * them later rings, and what rang since that page was asked for, before the reader was entered, wakes it once more (`since`). What
- * did not ring at all is found by the next look, which compares with the reader's own positions.
+ * them later notifies, and what was notified since that page was asked for, before the reader was entered, wakes it once more (`since`). What
+ * was not notified at all is found by the next look, which compares with the reader's own positions.
  */
 export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions): Feed {
   const readers = new Set<StreamReader>();
@@ -155,7 +155,7 @@ export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions)
     },
     reached(reader, since) {
       if (!readers.has(reader)) return;
-      // It was not entered yet under a space that may have rung while it read.
+      // It was not entered yet under a space that may have been notified while it read.
       if (enter(reader, new Set(reader.positions()?.keys())) && since !== count) reader.wake();
     },
     notifications: () => count,

@@ -6,7 +6,7 @@ import type { NotificationSource } from "./feed.js";
 
 const notificationSchema = z.object({ v: z.literal(1), space_id: z.string(), seq: z.number() });
 
-/** Rings by a LISTEN of one's own, for a gateway beside which no worker listens. It begins when it is first asked for. */
+/** Notifications by a LISTEN of one's own, for a gateway beside which no worker listens. It begins when it is first asked for. */
 export function changeNotifications(db: Database, log: Logger): NotificationSource {
   return (notified, ready) => {
     const notify = (_channel: string, payload: string) => {

@@ -128,7 +128,7 @@ export async function openStream(
   };
 
   async function news(readAt: number): Promise<void> {
-    // First the pause: what rings in it is then one piece of news.
+    // First the pause: what is notified in it is then one piece of news.
     const early = readAt + services.intervalMs - Date.now();
     if (early > 0) await sleep(early, undefined, { signal }).catch(() => undefined);
     await trigger.wait(never, signal);
@@ -193,7 +193,7 @@ export async function openStream(
   feed.add(reader);
   const ended = new Promise<StreamEnd>((resolve) => signal.addEventListener("abort", () => resolve(end ?? "gone")));
   response.on("close", () => finish("gone"));
-  // A bell begins with news, and the first page is read without being told of any.
+  // A pull trigger begins with news, and the first page is read without being told of any.
   await trigger.wait(never, signal);
   const since = feed.notifications();
   let firstPage: Page | undefined;

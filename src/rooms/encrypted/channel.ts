@@ -25,7 +25,7 @@ export interface EncryptedServices {
   onForbidden(): void;
 }
 
-/** How long a lost ring delays what it was about. */
+/** How long a lost notification delays what it was about. */
 const pollMs = 5_000;
 /** Of one batch; official clients send one for each peer. */
 const maxRecords = 4_096;

@@ -26,7 +26,7 @@ export interface EncryptedRoom {
   readonly key: DocumentKey;
   /** Adds a reader. Out: what it lacks. Errors: as `readEncrypted`; then the reader is not there. */
   join(reader: RoomReader, version: Version): Promise<EncryptedJoin>;
-  /** A ring, or a poll, says how far the document is. */
+  /** A notification, or a poll, says how far the document is. */
   notified(seq: number): void;
   readonly position: number;
 }

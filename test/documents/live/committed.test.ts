@@ -54,7 +54,7 @@ describe("nothing uncommitted leaves a live document", () => {
     await writer.type("kept");
     // From then on it is known whose its peer is, and nothing has to be asked first.
     await reader.type("!", 0);
-    // However often it is tried: with others, with the rings of others, and by itself.
+    // However often it is tried: with others, with the notifications of others, and by itself.
     await t.db.transaction((tx) =>
       tx.script(`
         create function perch.disk_full() returns trigger language plpgsql as $$

@@ -27,7 +27,7 @@ async function twoNodes() {
   return { t, key, one, two };
 }
 
-/** Rings as the doorbell would: every notification of the channel, to every node. */
+/** Notifies as a worker would: every notification of the channel, to every node. */
 async function connectNotifyBatcher(nodes: readonly Node[]): Promise<void> {
   for (const node of nodes) {
     const subscription = await node.db.listen(["perch_documents"], {
@@ -64,7 +64,7 @@ describe("a document open on several nodes", () => {
     const [ada, bob] = [await connect(one, key), await connect(two, key)];
     await ada.type("1");
     await ada.type("2");
-    // No bell has rung: the append itself is told what it missed.
+    // No notification has come: the append itself is told what it missed.
     await bob.type("3");
     expect(bob.heard.map(({ seq }) => seq)).toEqual([2, 3]);
     expect(bob.heard[0]?.updates).toHaveLength(2);
@@ -74,7 +74,7 @@ describe("a document open on several nodes", () => {
     expect(ada.text()).toBe(bob.text());
   });
 
-  it("reads nothing for a ring whose news it has, its own above all", async () => {
+  it("reads nothing for a notification whose news it has, its own above all", async () => {
     const { key, one, two } = await twoNodes();
     const [ada, bob] = [await connect(one, key), await connect(two, key)];
     await connectNotifyBatcher([one, two]);
@@ -86,14 +86,14 @@ describe("a document open on several nodes", () => {
     const two30 = two.db.counted();
     expect(reads(two30)).toBeGreaterThan(0);
     expect(reads(two30)).toBeLessThanOrEqual(30);
-    // A second ring of the same, and one that came late.
+    // A second notification of the same, and one that came late.
     two.live.notified(key, 30);
     two.live.notified(key, 12);
     await bob.type("y");
     expect(reads(two.db.counted())).toBe(0);
   });
 
-  it("does not forget a ring that comes while it reads", async () => {
+  it("does not forget a notification that comes while it reads", async () => {
     const { key, one, two } = await twoNodes();
     const [ada, bob] = [await connect(one, key), await connect(two, key)];
     await ada.type("1");
@@ -116,7 +116,7 @@ describe("a document open on several nodes", () => {
     await eventually(() => bob.text() === "4123");
   });
 
-  it("answers a join with what it was rung for before, while it was opening the document or nobody read it", async () => {
+  it("answers a join with what it was notified of before, while it was opening the document or nobody read it", async () => {
     const { key, one, two } = await twoNodes();
     const ada = await connect(one, key);
     await ada.type("1");
@@ -140,7 +140,7 @@ describe("a document open on several nodes", () => {
     expect(reads(two.db.counted())).toBe(0);
   });
 
-  it("says of rings that the tail does not explain that something may be pending", async () => {
+  it("says of notifications that the tail does not explain that something may be pending", async () => {
     const { t, key, one } = await twoNodes();
     const reader = await connect(one, key);
     await reader.type("a");
@@ -176,10 +176,10 @@ describe("a document open on several nodes", () => {
     expect(await storedText(two.db, key)).toBe("told by one, sent to two");
   });
 
-  it("converges when both nodes write at once, with every bell and with none", async () => {
-    for (const bells of [true, false]) {
+  it("converges when both nodes write at once, with every notification and with none", async () => {
+    for (const notified of [true, false]) {
       const { key, one, two } = await twoNodes();
-      if (bells) await connectNotifyBatcher([one, two]);
+      if (notified) await connectNotifyBatcher([one, two]);
       const clients: Client[] = [
         await connect(one, key),
         await connect(one, key),
@@ -261,7 +261,7 @@ describe("a document open on several nodes", () => {
         key.recordId,
       ]),
     );
-    // One hears of it by writing, the other by its ring.
+    // One hears of it by writing, the other by its notification.
     await expect(writer.type("!")).rejects.toMatchObject({ code: "PE410" });
     await reader.document.refresh();
     expect([writer.ended(), reader.ended()]).toEqual([true, true]);

@@ -20,7 +20,7 @@ afterEach(cleanUp);
 /** What the database answers to a statement that it has undone. */
 const undone = Object.assign(new Error("out of memory"), { code: "53200" });
 
-/** The positions that rings on perch_documents tell of, by record. */
+/** The positions that notifications on perch_documents tell of, by record. */
 async function listen(db: Database): Promise<{ id: string; seq: number }[]> {
   const heard: { id: string; seq: number }[] = [];
   const subscription = await db.listen(["perch_documents"], {
@@ -31,7 +31,7 @@ async function listen(db: Database): Promise<{ id: string; seq: number }[]> {
   return heard;
 }
 
-describeBothKinds("the rings of appends", (open) => {
+describeBothKinds("the notifications of appends", (open) => {
   it("come with the first append after a pause", async () => {
     const t = await open();
     await declare(t);
@@ -77,7 +77,7 @@ describeBothKinds("the rings of appends", (open) => {
       eventually(() => heard.some(({ id, seq }) => id === document.key.recordId && seq === document.position));
     let failed = false;
     while (!failed) {
-      // The second of these is rung for by whatever comes next; that is made to be the third. After a failure none carries for a second.
+      // The second of these is notified of by whatever comes next; that is made to be the third. After a failure none carries for a second.
       await pause(50);
       await first.type("a");
       await first.type("b");
@@ -113,7 +113,7 @@ describeBothKinds("the rings of appends", (open) => {
     expect(await storedText(node.db, client.document.key)).toBe("abcdef");
   });
 
-  it("come also when ringing failed at first, and when the node closes meanwhile", async () => {
+  it("come also when notifying failed at first, and when the node closes meanwhile", async () => {
     const t = await open();
     await declare(t);
     const node = await startNode(t);
@@ -124,7 +124,7 @@ describeBothKinds("the rings of appends", (open) => {
     void node.db.hold(/^\s*select perch\.ring_appends/, "before").then(() => {
       cut = true;
     });
-    // On a slow machine the second may come late enough to ring for itself.
+    // On a slow machine the second may come late enough to notify for itself.
     while (!cut) {
       await client.type("a");
       await client.type("b");
@@ -140,7 +140,7 @@ describeBothKinds("the rings of appends", (open) => {
   });
 });
 
-it("one append in 25 ms rings, for itself and all before it, and a statement for what comes behind the last", async () => {
+it("one append in 25 ms notifies, for itself and all before it, and a statement for what comes behind the last", async () => {
   // By a clock of its own: on a slow machine an append takes longer than that.
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
   cleanup(() => vi.useRealTimers());
@@ -167,13 +167,13 @@ it("one append in 25 ms rings, for itself and all before it, and a statement for
 
 const onPostgres = postgres();
 
-it("rings wait for nobody's lock", async () => {
+it("notifications wait for nobody's lock", async () => {
   const t = await onPostgres();
   await declare(t);
   const node = await startNode(t);
   const [free, locked] = await Promise.all([connect(node, keyOf(freshId())), connect(node, keyOf(freshId()))]);
   await locked.type("a");
-  /** When each was acknowledged, if its ring had not overtaken that. */
+  /** When each was acknowledged, if its notification had not overtaken that. */
   const at = new Map<number, number>();
   let notified = 0;
   const late: number[] = [];

@@ -85,7 +85,7 @@ describe("a database that went back under a live node", () => {
       }
     });
 
-  it("hears of positions that it gives out again, also by rings", async () => {
+  it("hears of positions that it gives out again, also by notifications", async () => {
     const { t, key, node, client } = await wentBack();
     await node.live.refreshAll();
     const reader = await connect(node, key);
