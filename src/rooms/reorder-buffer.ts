@@ -26,7 +26,7 @@ interface Kept {
 /**
  * After a reconnect a client goes on sending what is typed while it waits for the answer to its join; what was typed while it
  * was away it sends only after that answer. So the first batches of a room may build on one that comes later. Refusing them
- * would make the client join again, and type into the same gap again. They are parked, until a batch that is accepted has
+ * would make the client join again, and type into the same gap again. They are kept, until a batch that is accepted has
  * brought what they build on.
  *
  * Refusals and acceptances do not come in the order of the batches: to refuse one, the database may be asked for what it builds on,
@@ -40,7 +40,7 @@ export function createReorderBuffer(on: {
 }): ReorderBuffer {
   const closesAt = performance.now() + openMs;
   let kept: Kept[] = [];
-  /** An acceptance left nothing parked: the client is past its gap. */
+  /** An acceptance left nothing kept: the client is past its gap. */
   let settled = false;
   let attempts = 0;
   let acceptances = 0;

@@ -50,7 +50,7 @@ export interface Connection extends Pick<ConnectionServices, "settings" | "acces
   readonly outbox: Outbox;
   /** What it holds, in bytes, for whom it speaks. */
   readonly account: Account;
-  /** See Healing. */
+  /** See RejoinBackoff. */
   rejoinDelay(roomKey: string, passing: boolean): number | undefined;
   /** Whose the auth bytes of a join are; without any, the token the socket came with counts. Throws like VerifyToken. */
   identify(auth: Uint8Array): Promise<Identity>;

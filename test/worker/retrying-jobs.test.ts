@@ -14,7 +14,7 @@ const jobsOf = (concurrency: number, warn: WorkerLog["warn"] = () => undefined) 
     takes: ({ spaceId }) => spaceId,
   });
 
-/** The rests that errands of a document are given after so many failures with this error. */
+/** The rests that jobs of a document are given after so many failures with this error. */
 async function rests(error: unknown, failures: number): Promise<number[]> {
   const given: number[] = [];
   const jobs = jobsOf(1, (details) => given.push((details as { rest: number }).rest));

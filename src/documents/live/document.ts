@@ -55,7 +55,7 @@ import type { CommitNotice, Ending, ExclusiveDocument, Joined, LiveDocument, Tai
  * the answer to a join that is made of it. Such a join, and one of what was exported at this very position before (`backfills`), needs no
  * section: it is given what is committed, and subscribes in the same turn of the event loop. A delivery and the new position are in one
  * turn as well, but for those of an append, and a join waits for the appends that came before it: its client may know of them.
- * A new life, or a table declared anew, makes what was read count no more.
+ * A new incarnation, or a table declared anew, makes what was read count no more.
  */
 
 /** What became of a promise, to be looked at later. */

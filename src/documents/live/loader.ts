@@ -24,7 +24,7 @@ export interface Loader {
   load(): Promise<void>;
   /** Whether the copy is older than the database: others appended since, or the table was declared anew. */
   stale(): Promise<boolean>;
-  /** The next load begins a new life. */
+  /** The next load begins a new incarnation. */
   forgetIncarnation(): void;
 }
 
@@ -41,7 +41,7 @@ const maxMendings = 3;
 export function createLoader(state: DocumentState, { db, catchUp, broken }: LoaderParts): Loader {
   const { key, replica, subscribers, notifications } = state;
   const sizes = { projection: 0, snapshot: 0, tail: { updates: 0, bytes: 0 } };
-  /** Whether the readers were given anything of this life. */
+  /** Whether the readers were given anything of this incarnation. */
   let begun = false;
   let kept: VersionedDocument | undefined;
 

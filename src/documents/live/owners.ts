@@ -20,7 +20,7 @@ export function createOwners(state: DocumentState, { db, engine }: { db: Queryab
   let incarnation = state.incarnation;
 
   function current(): Map<string, string> {
-    // What was known of a life that is over says nothing.
+    // What was known of an incarnation that is over says nothing.
     if (incarnation !== state.incarnation) known = new Map();
     incarnation = state.incarnation;
     return known;

@@ -26,9 +26,9 @@ export interface StoredDocument {
   /** The position that snapshot and updates add up to. */
   readonly headSeq: number;
   readonly headRevision: number;
-  /** Where this life of the document began: the position of its last deletion, or 0. */
+  /** Where this incarnation of the document began: the position of its last deletion, or 0. */
   readonly incarnationSeq: number;
-  /** What the lives before it had in them. */
+  /** What the incarnations before it had in them. */
   readonly ended: Ends;
   readonly projectionBytes: number;
 }

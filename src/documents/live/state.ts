@@ -13,7 +13,7 @@ export interface Append {
   readonly kind: "append";
   /** Order of arrival; what has to be imported again goes back to its place. */
   readonly order: number;
-  /** The life of the document it was written in: an append of a life that is over is refused. */
+  /** The incarnation of the document it was written in: an append of one that is over is refused. */
   readonly incarnation: number;
   /** What is stored and given to readers; the engine may have put trustworthy ones in the place of those that came. */
   updates: readonly Uint8Array[];
@@ -58,7 +58,7 @@ export interface DocumentState {
   readonly waiting: Task[];
   /** The readers were given every update up to here, and the loaded copy contains them. */
   at: Position;
-  /** Counts the lives seen here; rises with each deletion. */
+  /** Counts the incarnations seen here; rises with each deletion. */
   incarnation: number;
   /** Imported, and waiting for their transaction. */
   ready: Append[];

@@ -30,7 +30,7 @@ export type UpdateListener = (committed: CommittedUpdates) => void;
 
 /**
  * Why a document ended for its readers and writers.
- * deleted  what they have belongs to a life that is over: they begin from nothing
+ * deleted  what they have belongs to an incarnation that is over: they begin from nothing
  * moved    the database went back to an earlier state, or they are so far behind that this cannot be told: they join with what they have, and
  *          bring what the database lacks
  */

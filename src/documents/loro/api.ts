@@ -62,7 +62,7 @@ export interface DocumentThreadApi {
    * Merges updates or snapshots of strangers: all or none. Out: whether anything was new, where the new operations end, the version
    * afterwards, and `updates`: null, or what is to be stored and passed on in place of those given, which cannot be trusted in
    * every place (a snapshot claims a state, not only operations; headers may lie). `forked`: others had written under the sender's peer,
-   * whose edits are in `updates` under another. Errors: PE410 when one belongs to a life of the document that has
+   * whose edits are in `updates` under another. Errors: PE410 when one belongs to an incarnation of the document that has
    * ended, PE413 over a limit, PE422 when one does not decode, lacks its dependencies, or writes outside the declared fields.
    */
   import(

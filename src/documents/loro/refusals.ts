@@ -15,7 +15,7 @@ export function peerTaken(peer: string): PerchError {
   return refused(`peer id ${peer} belongs to another writer`, { peer });
 }
 
-/** An update that was made in, or on top of, a life of the document that has ended. */
+/** An update that was made in, or on top of, an incarnation of the document that has ended. */
 export function lateForLife(peer: string): PerchError {
   return new PerchError("PE410", "the update belongs to a document that was deleted; read the document anew", {
     reason: "deleted",

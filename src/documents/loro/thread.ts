@@ -237,7 +237,7 @@ function checkShown(held: CachedDocument): void {
 
 /**
  * Nothing of an earlier life comes back: neither operations that were deleted with it, nor later ones of its writers, nor of
- * others on top of them. All of these name one of its peers, and no honest operation of this life does.
+ * others on top of them. All of these name one of its peers, and no honest operation of this incarnation does.
  */
 function checkLife(ended: ReadonlySet<string>, updates: readonly Uint8Array[]): void {
   if (ended.size === 0) return;

@@ -6,7 +6,7 @@ import type { EncryptedRecord, Version } from "./records.js";
 export interface EncryptedState {
   /** The position that the records lead to. */
   readonly position: number;
-  /** Where this life of the document began: the position of its last deletion, or 0. */
+  /** Where this incarnation of the document began: the position of its last deletion, or 0. */
   readonly incarnation: number;
   readonly version: Version;
   readonly records: readonly Uint8Array[];
@@ -86,7 +86,7 @@ export async function encryptedPositions(db: Queryable, keys: readonly DocumentK
 }
 
 /**
- * Appends records to the life of a document that began at `life`, in one transaction. Out: one result for each, in their order.
+ * Appends records to the incarnation of a document that began at `incarnation`, in one transaction. Out: one result for each, in their order.
  * Errors: whatever the statement threw; then nothing was appended, or nobody knows.
  */
 export async function appendEncrypted(

@@ -361,7 +361,7 @@ describe("a document that is open and has no copy", () => {
     leave();
   });
 
-  it("begins a new life as any other, and gives nothing of the old one", async () => {
+  it("begins a new incarnation as any other, and gives nothing of the old one", async () => {
     const { t, one, two, key, stall } = await withoutCopy();
     stall.refuse();
     const reader = await connect(two, key);

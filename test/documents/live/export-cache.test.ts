@@ -37,7 +37,7 @@ it("exports a large document once for the many who come with nothing, and anew w
   expect(joined.updates).toEqual([]);
 });
 
-it("gives nobody the history of a life that is over", async () => {
+it("gives nobody the history of an incarnation that is over", async () => {
   const t = await open();
   await declare(t);
   const node = await startNode(t);

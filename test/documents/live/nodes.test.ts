@@ -251,7 +251,7 @@ describe("a document open on several nodes", () => {
     expect(await storedText(one.db, key)).toBe("eabcd");
   });
 
-  it("ends for its readers when it is deleted, refuses what was written to the old life, and begins empty", async () => {
+  it("ends for its readers when it is deleted, refuses what was written to the old incarnation, and begins empty", async () => {
     const { t, key, one, two } = await twoNodes();
     const [writer, reader] = [await connect(one, key), await connect(two, key)];
     await writer.type("old");

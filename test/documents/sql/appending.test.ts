@@ -85,7 +85,7 @@ describeEachEngine("Appending decoded updates", (open) => {
     expect(await t.db.query("select 1 from perch.documents where space_id = '~ada' and record_id = 'd'")).toEqual([]);
   });
 
-  it("refuses a writer who has the life before a deletion open", async () => {
+  it("refuses a writer who has the incarnation before a deletion open", async () => {
     const appendTo = (after: number, content: string) =>
       t.asWorker((tx) => append(tx, [{ id: "e", after, updates: [{ content, user: "ada" }] }]));
     await appendTo(0, "old");

@@ -92,7 +92,7 @@ describeEachEngine("A document's past", (open) => {
     await expect(asAda((tx) => store.at(tx, page("c"), 3))).rejects.toMatchObject({ code: "PE404" });
   });
 
-  it("has only the positions it came to, of this life, that folding has not drawn together", async () => {
+  it("has only the positions it came to, of this incarnation, that folding has not drawn together", async () => {
     for (const body of ["1", "12", "123", "1234"]) await asAda((tx) => store.applyPatch(tx, page("d"), { body }));
     await fold("d");
     expect(await asAda((tx) => store.at(tx, page("d"), 2))).toMatchObject({ body: "12" });

@@ -7,7 +7,7 @@ import { notes, projection } from "./support/client.js";
 const engine = createDocumentEngine({ threads: 1 });
 afterAll(() => engine.close());
 
-/** A replica of the life that ended, with an empty document of the next life in the engine. */
+/** A replica of the incarnation that ended, with an empty document of the next in the engine. */
 async function nextLife(
   id: string,
 ): Promise<{ old: LoroDoc; ended: Ends; take(update: Uint8Array): Promise<unknown> }> {
@@ -22,7 +22,7 @@ async function nextLife(
 const late = { code: "PE410", detail: { reason: "deleted" } };
 
 describe("a document created again under the id of a deleted one", () => {
-  test("refuses what the old life had, as updates or as a snapshot, and stays as it is", async () => {
+  test("refuses what the old incarnation had, as updates or as a snapshot, and stays as it is", async () => {
     const { old, take } = await nextLife("repeated");
     await expect(take(old.export({ mode: "update" }))).rejects.toMatchObject(late);
     await expect(take(old.export({ mode: "snapshot" }))).rejects.toMatchObject(late);
@@ -30,7 +30,7 @@ describe("a document created again under the id of a deleted one", () => {
     expect(await projection(engine, "repeated")).toMatchObject({ body: null });
   });
 
-  test("refuses what the old life's writers typed later, and what others typed on top of it", async () => {
+  test("refuses what the old incarnation's writers typed later, and what others typed on top of it", async () => {
     const { old, take } = await nextLife("later");
     const other = new LoroDoc();
     other.import(old.export({ mode: "update" }));
