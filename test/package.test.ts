@@ -38,7 +38,8 @@ it("the package holds what runs and what a DBA reads, and nothing of its making"
     "dist/index.d.ts",
     "dist/cli/main.js",
     "migrations/0001_spaces.sql",
-    "sql/ORDER",
+    "sql/log/api/push.sql",
+    "sql/identity/policies.sql",
     "docs/schema.txt",
     "LICENSE",
   ]) {

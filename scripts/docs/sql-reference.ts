@@ -1,6 +1,4 @@
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
-import { packageRoot } from "../../src/database/package-root.js";
+import { readMigrationSources } from "../../src/database/migration-sources.js";
 import type { Queryable } from "../../src/database/types.js";
 
 interface SqlFunction {
@@ -21,19 +19,18 @@ interface Relation {
 }
 
 const titles: Record<string, string> = {
-  context: "Who is asking",
-  spaces: "Spaces and their members",
-  changes: "The change log",
+  identity: "Who is asking, spaces and their members",
+  log: "The change log",
   documents: "Documents",
   checkpoints: "Checkpoints",
-  worker: "Workers",
+  foundation: "Errors",
 };
 
 /** `docs/sql.md`: the reference of everything public in the schema, made from the comments in a migrated database. */
 export async function sqlReference(db: Queryable): Promise<string> {
   const functions = (await readFunctions(db)).filter(({ comment }) => !isPrivate(comment));
   const relations = (await readRelations(db)).filter(({ comment }) => !isPrivate(comment));
-  const folders = await foldersOfFunctions();
+  const concepts = await conceptsOfFunctions();
   const parts = [
     "# SQL reference",
     "",
@@ -47,9 +44,9 @@ export async function sqlReference(db: Queryable): Promise<string> {
     ({ app, worker, comment }) => !app && (!worker || /\bDBA\b|superuser/.test(comment ?? "")),
   );
   const forWorkers = functions.filter((entry) => !entry.app && !forDbas.includes(entry));
-  for (const folder of [...Object.keys(titles), ""]) {
-    const here = forApps.filter(({ name }) => (folders.get(name) ?? "") === folder);
-    if (here.length > 0) parts.push(`## ${titles[folder] ?? "Others"}`, "", ...here.flatMap(describe));
+  for (const concept of [...Object.keys(titles), ""]) {
+    const here = forApps.filter(({ name }) => (concepts.get(name) ?? "") === concept);
+    if (here.length > 0) parts.push(`## ${titles[concept] ?? "Others"}`, "", ...here.flatMap(describe));
   }
   if (forDbas.length > 0) parts.push("## For the DBA", "", ...forDbas.flatMap(describe));
   parts.push("## To select from", "");
@@ -114,19 +111,10 @@ function describeRelation({ name, kind, comment, columns }: Relation): string[] 
   ];
 }
 
-/** Each function's text is a file of its name, in the folder of its concept. */
-async function foldersOfFunctions(): Promise<Map<string, string>> {
-  const root = join(packageRoot, "sql");
-  const order = (await readFile(join(root, "ORDER"), "utf8")).split("\n").filter((line) => /^\w/.test(line));
-  const folders = new Map<string, string>();
-  for (const folder of order) {
-    for (const file of await readdir(join(root, folder.trim()))) {
-      const text = await readFile(join(root, folder.trim(), file), "utf8");
-      for (const [, name = ""] of text.matchAll(/create or replace function perch\.(\w+)/gi))
-        folders.set(name, folder.trim());
-    }
-  }
-  return folders;
+/** Each function's text is a file in the folder of its concept. */
+async function conceptsOfFunctions(): Promise<Map<string, string>> {
+  const { files } = await readMigrationSources();
+  return new Map(files.flatMap(({ path, makes }) => makes.map((name) => [name, path.split("/")[1] ?? ""])));
 }
 
 function readFunctions(db: Queryable): Promise<SqlFunction[]> {

@@ -317,7 +317,7 @@ async function refuseNewer(tx: Transaction, sources: MigrationSources): Promise<
 
 /**
  * Functions and views whose file has changed. A function that changes its arguments or its result, or that goes, is dropped by a
- * migration: files only create or replace. What is in sql/access compares itself with the catalog, so it runs whenever anything has changed.
+ * migration: files only create or replace.
  */
 async function applySql(
   tx: Transaction,
@@ -325,7 +325,7 @@ async function applySql(
   { files, version }: MigrationSources,
   changed: ReadonlySet<string>,
 ): Promise<void> {
-  for (const { path, text } of files) if (changed.has(path) || isAccess(path)) await apply(path, text);
+  for (const { path, text, reconciles } of files) if (reconciles || changed.has(path)) await apply(path, text);
   await tx.query(
     `with gone as (delete from perch.applied_sql a where a.path <> all ($1::text[]))
      insert into perch.applied_sql as a (path, hash) select * from unnest($1::text[], $2::text[])
@@ -338,8 +338,6 @@ async function applySql(
     [version],
   );
 }
-
-export const isAccess = (path: string): boolean => path.startsWith("sql/access/");
 
 async function applyFile(tx: Transaction, name: string, text: string): Promise<void> {
   try {
@@ -381,7 +379,8 @@ async function runMigrations(
     dir: sources.migrationsDir,
     migrationsTable: "migrations",
     migrationsSchema: "perch",
-    checkOrder: true,
+    // Numbers are given out before the files are written, so a database may have had a higher one first.
+    checkOrder: false,
     singleTransaction: true,
     // The lock is ours, held since before the roles were made.
     noLock: true,

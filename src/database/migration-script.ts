@@ -1,4 +1,4 @@
-import { isAccess, migrationLock, migrationSettings } from "./migrate.js";
+import { migrationLock, migrationSettings } from "./migrate.js";
 import { type MigrationFile, readMigrationSources, type SqlFile } from "./migration-sources.js";
 
 const quoted = (text: string) => `'${text.replaceAll("'", "''")}'`;
@@ -20,9 +20,8 @@ function guarded({ name, up, breaking }: MigrationFile): string {
 }
 
 /** A file is applied where the database has another text of it, or has lost something that it makes. */
-function changed({ path, text, hash, makes }: SqlFile): string {
-  // What is there compares itself with the catalog.
-  if (isAccess(path)) return `${title(path)}${text.trimEnd()}\n`;
+function changed({ path, text, hash, makes, reconciles }: SqlFile): string {
+  if (reconciles) return `${title(path)}${text.trimEnd()}\n`;
   const tag = `$file_${path.replaceAll(/[^A-Za-z0-9_]/g, "_")}$`;
   if (text.includes(tag)) throw new Error(`${path} contains ${tag}`);
   const missing = `not array[${makes.map(quoted).join(", ")}]::text[] <@ array(

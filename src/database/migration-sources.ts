@@ -20,6 +20,8 @@ export interface SqlFile {
   hash: string;
   /** The functions and views it makes, without the schema: where one is missing the file is applied, whatever its hash. */
   makes: string[];
+  /** It compares itself with the catalog (policies, triggers, grants), so it runs whenever anything has changed. */
+  reconciles: boolean;
 }
 
 /** All that a migration applies, in order. */
@@ -50,30 +52,51 @@ async function readMigrations(folder: string): Promise<MigrationFile[]> {
   );
 }
 
-/** Folders in the order of sql/ORDER, files of a folder by name. A folder that ORDER does not name is a mistake. */
+const makesPattern = /^create or replace (?:function|view) perch\.(\w+)/gm;
+
+/**
+ * `sql/<concept>/api` and `sql/<concept>/internal` make an object a file, each after those that it needs. What stands in a concept's folder
+ * itself compares with the catalog what the others made, and comes last. A file elsewhere is a mistake.
+ */
 async function readSql(root: string): Promise<SqlFile[]> {
-  const sql = join(root, "sql");
-  const order = (await readFile(join(sql, "ORDER"), "utf8")).split("\n").filter((line) => line !== "");
-  for (const entry of await readdir(sql, { withFileTypes: true })) {
-    if (entry.isDirectory() && !order.includes(entry.name))
-      throw new Error(`sql/ORDER does not name sql/${entry.name}`);
-  }
-  const paths: string[] = [];
-  for (const folder of order) {
-    if (!existsSync(join(sql, folder))) continue;
-    for (const name of await sqlIn(join(sql, folder))) paths.push(`sql/${folder}/${name}`);
-  }
-  return Promise.all(
-    paths.map(async (path) => {
-      const text = await readFile(join(root, path), "utf8");
-      const hash = createHash("sha256").update(text).digest("hex");
-      const makes = Array.from(
-        text.matchAll(/^create or replace (?:function|view) perch\.(\w+)/gm),
-        ([, name = ""]) => name,
-      );
-      return { path, text, hash, makes };
-    }),
+  const names = await readdir(join(root, "sql"), { recursive: true });
+  const paths = names.map((name) => `sql/${name.replaceAll("\\", "/")}`).filter((path) => path.endsWith(".sql"));
+  const files = await Promise.all(
+    paths
+      .filter((path) => path.split("/").length > 2)
+      .sort()
+      .map(async (path): Promise<SqlFile> => {
+        const [, , place, name] = path.split("/");
+        if (name !== undefined && place !== "api" && place !== "internal")
+          throw new Error(`${path} is neither in api/ nor in internal/ of its concept`);
+        const text = await readFile(join(root, path), "utf8");
+        const hash = createHash("sha256").update(text).digest("hex");
+        const makes = Array.from(text.matchAll(makesPattern), ([, object = ""]) => object);
+        return { path, text, hash, makes, reconciles: name === undefined };
+      }),
   );
+  return [...byNeed(files.filter(({ reconciles }) => !reconciles)), ...files.filter(({ reconciles }) => reconciles)];
+}
+
+/** What Postgres looks up when a file is applied: all but comments, and bodies that are strings, in which it looks when they are called. */
+const lookedUp = (text: string) => text.replaceAll(/^--.*$/gm, "").split(/\$\$|^comment on /m, 1)[0] ?? "";
+
+/** Depth first: each file behind those that make what it needs. */
+function byNeed(files: readonly SqlFile[]): SqlFile[] {
+  const makers = new Map(files.flatMap((file) => file.makes.map((name): [string, SqlFile] => [name, file])));
+  const ordered = new Set<SqlFile>();
+  const begun = new Set<SqlFile>();
+  const add = (file: SqlFile) => {
+    if (begun.has(file)) return;
+    begun.add(file);
+    for (const [, name = ""] of lookedUp(file.text).matchAll(/\bperch\.(\w+)/g)) {
+      const maker = makers.get(name);
+      if (maker !== undefined) add(maker);
+    }
+    ordered.add(file);
+  };
+  for (const file of files) add(file);
+  return [...ordered];
 }
 
 /** Reads `migrations/` and `sql/` of the package, or of another folder of the same shape. */

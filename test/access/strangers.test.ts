@@ -1,8 +1,6 @@
 /** What a login of the database may do beside perch's functions: neither lift a limit nor stop others at work. */
-import { readdir, readFile } from "node:fs/promises";
-import { join } from "node:path";
 import { beforeAll, expect, it } from "vitest";
-import { packageRoot } from "../../src/database/package-root.js";
+import { readMigrationSources } from "../../src/database/migration-sources.js";
 import { declare } from "../documents/live/support.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../support/databases.js";
 
@@ -72,12 +70,8 @@ describeEachEngine("limits", (open) => {
 
   it("can all be set: each that a function asks for is known by name", async () => {
     const asked = new Set<string>();
-    for (const folder of (await readFile(join(packageRoot, "sql", "ORDER"), "utf8")).split("\n").filter(Boolean))
-      for (const file of await readdir(join(packageRoot, "sql", folder)))
-        for (const [, name = ""] of (await readFile(join(packageRoot, "sql", folder, file), "utf8")).matchAll(
-          /perch\.setting\('(\w+)'/g,
-        ))
-          asked.add(name);
+    for (const { text } of (await readMigrationSources()).files)
+      for (const [, name = ""] of text.matchAll(/perch\.setting\('(\w+)'/g)) asked.add(name);
     const known = await t.db
       .query("select perch.set_limit(name => 'none', value => 1)")
       .catch((error) => error.detail.expected);

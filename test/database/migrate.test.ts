@@ -85,13 +85,18 @@ describeEachEngine("migrate", (open, engine) => {
     const root = await laterVersion(name("later"), {
       "migrations/9001_later.sql":
         "-- Up Migration\ncreate table perch.later ();\n-- Down Migration\ndrop table perch.later;\n",
-      "sql/context/later.sql": "create or replace function perch.later() returns int language sql as 'select 7';\n",
+      "sql/identity/api/later.sql":
+        "create or replace function perch.later() returns int language sql as 'select 7';\n",
     });
     const status = await migrationStatus(db, { root });
-    expect(status).toMatchObject({ pending: ["9001_later"], unknown: [], changedFiles: ["sql/context/later.sql"] });
+    expect(status).toMatchObject({
+      pending: ["9001_later"],
+      unknown: [],
+      changedFiles: ["sql/identity/api/later.sql"],
+    });
     expect(await migrate(db, { root })).toMatchObject({
       migrations: ["9001_later"],
-      changedFiles: ["sql/context/later.sql"],
+      changedFiles: ["sql/identity/api/later.sql"],
     });
     expect(await db.query("select perch.later() as value")).toEqual([{ value: 7 }]);
     expect(await migrate(db, { root, direction: "down" })).toMatchObject({
@@ -108,7 +113,7 @@ describeEachEngine("migrate", (open, engine) => {
           .map((row) => row as { kind: string; id: string; version: string })
           .map(({ kind, id, version }) => [`${kind} ${id}`, version]),
       );
-    const path = "sql/context/personal_space_id.sql";
+    const path = "sql/identity/api/personal_space_id.sql";
     const text = await readFile(join(packageRoot, path), "utf8");
     const root = await laterVersion(name("touched"), { [path]: `-- Another comment.\n${text}` });
     const before = await versions();
@@ -181,7 +186,7 @@ describeEachEngine("migrate", (open, engine) => {
     const { db } = await open();
     const table = (name: string) =>
       `-- Up Migration\ncreate table perch.${name} ();\n-- Down Migration\ndrop table perch.${name};\n`;
-    const path = "sql/context/personal_space_id.sql";
+    const path = "sql/identity/api/personal_space_id.sql";
     const text = await readFile(join(packageRoot, path), "utf8");
     const files = { "migrations/9001_more.sql": table("more"), [path]: `-- Another comment.\n${text}` };
     await migrate(db, { root: await laterVersion(name("compatible"), files) });
@@ -202,7 +207,7 @@ describeEachEngine("migrate", (open, engine) => {
     const { db } = await open();
     const { version } = JSON.parse(await readFile(join(packageRoot, "package.json"), "utf8")) as { version: string };
     const later = version.replace(/^\d+/, (major) => String(Number(major) + 1));
-    const path = "sql/context/personal_space_id.sql";
+    const path = "sql/identity/api/personal_space_id.sql";
     const text = await readFile(join(packageRoot, path), "utf8");
     const root = await laterVersion(name("release"), {
       "package.json": JSON.stringify({ version: later }),
@@ -240,17 +245,29 @@ describeEachEngine("migrate", (open, engine) => {
     });
     await expect(migrate(db, { root: migration })).rejects.toThrow(/^migrations\/9002_bad\.sql line 3: .*tabel/);
     const file = await laterVersion(name("bad-file"), {
-      "sql/context/bad.sql": "select 1;\nselect perch.nothing();\n",
+      "sql/identity/api/bad.sql": "select 1;\nselect perch.nothing();\n",
     });
-    await expect(migrate(db, { root: file })).rejects.toThrow(/^sql\/context\/bad\.sql line 2: .*nothing/);
+    await expect(migrate(db, { root: file })).rejects.toThrow(/^sql\/identity\/api\/bad\.sql line 2: .*nothing/);
     expect(await schemaVersions(db)).toEqual(before);
   });
 
-  it("refuses a folder of sql/ whose place in the order nobody stated", async () => {
+  it("refuses a file of sql/ that says neither that it is public nor that it is internal", async () => {
     const { db } = await open();
-    const root = await laterVersion(name("unordered"), {});
-    await cp(join(root, "sql", "context"), join(root, "sql", "misplaced"), { recursive: true });
-    await expect(migrate(db, { root })).rejects.toThrow("sql/ORDER does not name sql/misplaced");
+    const root = await laterVersion(name("misplaced"), { "sql/log/misplaced/push.sql": "select 1;\n" });
+    await expect(migrate(db, { root })).rejects.toThrow(
+      "sql/log/misplaced/push.sql is neither in api/ nor in internal/",
+    );
+  });
+
+  it("makes what a function or view stands on before it, whatever the files are called", async () => {
+    const { db } = await open();
+    const root = await laterVersion(name("needs"), {
+      "sql/log/api/aa_first.sql":
+        "create or replace function perch.aa_first() returns int language sql return perch.zz_last();\n",
+      "sql/log/internal/zz_last.sql": "create or replace function perch.zz_last() returns int language sql return 7;\n",
+    });
+    await migrate(db, { root });
+    expect(await db.query("select perch.aa_first() as value")).toEqual([{ value: 7 }]);
   });
 
   it("sees what another migration committed, under any default isolation", async () => {

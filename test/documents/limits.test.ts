@@ -11,7 +11,8 @@ import { notes } from "./loro/support/client.js";
 
 test("the list of the database's limits is what its functions ask for", () => {
   const asked = new Map<string, number>();
-  for (const file of readdirSync("sql/documents")) {
+  for (const file of readdirSync("sql/documents", { recursive: true, encoding: "utf8" })) {
+    if (!file.endsWith(".sql")) continue;
     const text = readFileSync(`sql/documents/${file}`, "utf8");
     for (const [, name, fallback] of text.matchAll(/perch\.setting\('(\w+)', (\d+)\)/g))
       asked.set(String(name), Number(fallback));

@@ -53,14 +53,14 @@ describeEachPostgres("an upgrade under load", (open) => {
     const files = new Map<string, string>();
     const original = (path: string) => readFile(join(packageRoot, path), "utf8");
     const [policies, push, triggers] = await Promise.all(
-      ["sql/access/policies.sql", "sql/changes/push.sql", "sql/access/triggers.sql"].map(original),
+      ["sql/identity/policies.sql", "sql/log/api/push.sql", "sql/notifications/triggers.sql"].map(original),
     );
     const roots: string[] = [];
     for (let n = 0; n < rounds; n++) {
-      files.set("sql/changes/push.sql", `-- Version ${n}.\n${push}`);
+      files.set("sql/log/api/push.sql", `-- Version ${n}.\n${push}`);
       if (n % 3 === 1)
         files.set(
-          "sql/access/policies.sql",
+          "sql/identity/policies.sql",
           `${policies}`.replace(
             /^( *\('(?:documents|stored_records|sync_changes)', +)readable,/gm,
             `$1readable || ' and ${n} = ${n}',`,
@@ -72,7 +72,7 @@ describeEachPostgres("an upgrade under load", (open) => {
           `-- Up Migration\nalter table perch.documents add column more_${n} integer;\nalter table perch.sync_changes add column more_${n} integer;\n-- Down Migration\nselect 1;\n`,
         );
         files.set(
-          "sql/access/triggers.sql",
+          "sql/notifications/triggers.sql",
           `${triggers}`.replace(
             "CREATE TRIGGER ring AFTER INSERT ON perch.document_inbox",
             `CREATE TRIGGER ring_${n} AFTER INSERT ON perch.document_inbox`,

@@ -1,6 +1,6 @@
 import { beforeAll, expect, it, vi } from "vitest";
+import { insert, push } from "../log/support.js";
 import { describeEachEngine, type TestDatabase } from "../support/databases.js";
-import { insert, push } from "./support.js";
 
 describeEachEngine("Notifications of the log", (open) => {
   let t: TestDatabase;
