@@ -14,7 +14,10 @@ function guarded({ name, up, breaking }: MigrationFile): string {
     "do $guard$\nbegin\n",
     `  if exists (select from perch.migrations m where m.name = ${quoted(name)}) then return; end if;\n`,
     `  execute ${tag}\n${up.trim()}\n${tag};\n`,
-    `  insert into perch.migrations (name, run_on, breaking) values (${quoted(name)}, now(), ${breaking});\n`,
+    // The clock of a database may be too coarse to tell two migrations apart.
+    "  insert into perch.migrations (id, name, run_on, breaking)\n",
+    "  select greatest((extract(epoch from clock_timestamp()) * 1000000)::bigint, max(m.id) + 1),\n",
+    `         ${quoted(name)}, now(), ${breaking} from perch.migrations m;\n`,
     "end\n$guard$;\n",
   ].join("");
 }

@@ -1,6 +1,6 @@
-import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { canServe, migrate, migrationStatus } from "../../src/database/migrate.js";
 import { packageRoot } from "../../src/database/package-root.js";
@@ -20,7 +20,10 @@ async function laterVersion(name: string, files: Record<string, string>): Promis
   const root = join(folder, name);
   await cp(join(packageRoot, "migrations"), join(root, "migrations"), { recursive: true });
   await cp(join(packageRoot, "sql"), join(root, "sql"), { recursive: true });
-  for (const [path, text] of Object.entries(files)) await writeFile(join(root, path), text);
+  for (const [path, text] of Object.entries(files)) {
+    await mkdir(dirname(join(root, path)), { recursive: true });
+    await writeFile(join(root, path), text);
+  }
   return root;
 }
 
