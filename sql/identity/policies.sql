@@ -68,6 +68,11 @@ begin
       ('stored_records',       readable,                               writable),
       ('sync_changes',         readable,                               writable || ' and ' || mine),
       ('owed_rings',           'false',                                null),
+      ('synced_relations',     'true',                                 null),
+      ('captured_changes',     'false',                                null),
+      ('sequencer',            'false',                                null),
+      ('row_images',           'false',                                null),
+      ('row_stamps',           'false',                                null),
       ('watch',                'true',                                 null),
       ('presence_head',        'false',                                null),
       ('presence',             'false',                                null),
@@ -116,6 +121,17 @@ begin
     ('document_locks', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
     ('owed_rings', 'may_insert', 'insert', 'perch_owner', null, 'true'),
 
+    -- Whoever writes a synced table names no user, and writes what is captured of it by a trigger that runs as perch_owner; the sequencer,
+    -- which does so, too, puts it into the logs of all spaces. Nothing else of perch's writes an entry that has a position.
+    ('synced_relations', 'may_insert', 'insert', 'perch_owner', null, 'true'),
+    ('synced_relations', 'may_update', 'update', 'perch_owner', 'true', 'true'),
+    ('synced_relations', 'may_delete', 'delete', 'perch_owner', 'true', null),
+    ('captured_changes', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
+    ('sequencer', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
+    ('row_images', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
+    ('row_stamps', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
+    ('sync_changes', 'sequencer', 'insert', 'perch_owner', null, 'position is not null'),
+
     -- Whether a space id is in use (perch.space_in_use) is asked of the tables, too, that show nobody anything.
     ('owed_rings', 'in_use', 'select', 'perch_owner', readable, null),
     ('presence', 'in_use', 'select', 'perch_owner', readable, null)
@@ -137,7 +153,8 @@ begin
     from (select * from general union all select * from special) w join rules r using (table_name);
 
   create table perch.policy_probe
-    (space_id text collate "C", user_id text collate "C", created_by text collate "C", tenant_id text collate "C", role text);
+    (space_id text collate "C", user_id text collate "C", created_by text collate "C", tenant_id text collate "C", role text,
+     position bigint);
   for expression in
     select distinct e.text
       from jsonb_to_recordset(wanted) w (using_expression text, check_expression text)

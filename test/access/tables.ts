@@ -43,6 +43,8 @@ const inTeam = { space_id: "team", record_id: "fresh" };
 const ofSpace = { insert: "x x x 1 1 x", fresh: inTeam } as const;
 /** Belongs to the worker and to perch's functions alone. */
 const inner = { app: "", worker: "all" } as const;
+/** Nobody has a grant on it; perch's functions see all of it, whatever the context. */
+const bookkeeping = { worker: "select", select: "1", insert: "1", update: "1", delete: "1" } as const;
 /** Everybody reads it; who migrates changes it. */
 const declared = { worker: "select", where: "true" } as const;
 
@@ -104,6 +106,27 @@ export const tables: Record<string, TableEntry> = {
     insert: "x",
     update: "0",
     delete: "0",
+    fresh: {},
+    insertForAll: "23505",
+    where: "true",
+  },
+  synced_relations: {
+    ...declared,
+    app: "",
+    select: "1",
+    insert: "1",
+    update: "1",
+    delete: "1",
+    fresh: { table_name: "fresh", relation: "public.fresh" },
+  },
+  // What is captured and sequenced is nobody's to see before it is in the log.
+  captured_changes: { ...inner, ...bookkeeping, fresh: { ordinal: 99 } },
+  row_images: { ...inner, ...bookkeeping, fresh: { seq: 99 } },
+  row_stamps: { ...inner, ...bookkeeping, fresh: inTeam },
+  sequencer: {
+    ...inner,
+    ...bookkeeping,
+    insert: "23505",
     fresh: {},
     insertForAll: "23505",
     where: "true",

@@ -52,6 +52,19 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
     "insert into perch.document_locks (space_id, app_id, table_name, record_id, purpose) values ('team', 'notes', 'pages', 'olga-in-team', 'write')",
   );
   await t.db.query("insert into perch.owed_rings (space_id, seq) values ('team', 1)");
+  await t.db.query("create table public.fresh (id int primary key)");
+  await t.db.query("create table public.orders (id int primary key)");
+  await t.db.query(
+    "insert into perch.synced_relations (app_id, table_name, relation, space_id) values ('shop', 'orders', 'public.orders', 'team')",
+  );
+  await t.db.query(
+    `insert into perch.captured_changes (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, new_row, captured_at)
+     values (1, 1, pg_current_xact_id(), 'team', 'shop', 'orders', '1', 'insert', '{}', now())`,
+  );
+  await t.db.query("insert into perch.row_images (space_id, seq) values ('team', 1)");
+  await t.db.query(
+    "insert into perch.row_stamps (space_id, app_id, table_name, record_id, latest_at) values ('team', 'shop', 'orders', '1', now())",
+  );
   for (const [user, space] of [
     ["olga", "team"],
     ["rudi", "team"],
