@@ -1,39 +1,30 @@
 import { isPerchErrorCode, PerchError } from "../../errors.js";
 import { authorName, writableFor } from "./authors.js";
-import type { Appendable, CommitBatch, GroupCommit } from "./group-commit.js";
+import type { CatchUp } from "./catch-up.js";
+import type { Appendable, CommitBatch } from "./group-commit.js";
+import { type Append, discard, fallBehind, type OpenDocument, putBack } from "./open-document.js";
 import { type AppendedUpdate, type EntryResult, newRevision } from "./queries.js";
-import { type Append, type DocumentState, discard, putBack } from "./state.js";
+import { isReading, mayCommit } from "./states.js";
 
 /** Of one document, in one transaction. */
 const maxBatchUpdates = 500;
 const maxBatchBytes = 2 ** 20;
 
-export interface CommitQueueParts {
-  readonly groupCommit: GroupCommit;
-  /** Whoever waits for a refresh that has not begun; a completed append is as good as one. */
-  takeAsking(): (() => void)[];
-  giveAsking(asking: (() => void)[]): void;
-}
-
 export interface CommitQueue extends Appendable {
-  /** It is in the engine's copy; it goes on from there by itself. */
+  /** It is in the replica, and waits for its commit; the document's state is to be told. */
   stage(append: Append): void;
 }
 
-/** The second part of the way of appends: from the engine's copy through a transaction to the readers, and to the writer's acknowledgement. */
-export function createCommitQueue(state: DocumentState, parts: CommitQueueParts): CommitQueue {
-  const { groupCommit } = parts;
-  const { spaceId } = state.key;
+/** The second part of the way of appends: from the replica through a transaction to the readers, and to the writer's acknowledgement. */
+export function createCommitQueue(open: OpenDocument, catchUp: CatchUp): CommitQueue {
+  const { key, notifications, subscribers } = open;
+  const { spaceId } = key;
   /** Authors that the database let write here; see `takeBatch`. */
   const trusted = new Set<string>();
 
   function stage(append: Append): void {
-    if (append.known && state.ready.length === 0 && !state.storing) {
-      append.resolve({ seq: state.at.seq });
-      return;
-    }
-    state.ready.push(append);
-    if (!state.storing) groupCommit.wake(appends);
+    if (append.known && open.staged.length === 0 && !isReading(open.state)) append.resolve({ seq: open.at.seq });
+    else open.staged.push(append);
   }
 
   /**
@@ -41,12 +32,12 @@ export function createCommitQueue(state: DocumentState, parts: CommitQueueParts)
    * stand on the refused one, be stored without what it depends on. Of one author all are let in, or none.
    */
   function takeBatch(): CommitBatch | undefined {
-    if (state.storing || state.busy || state.locked > 0) return undefined;
+    if (!mayCommit(open.state, open.waits())) return undefined;
     const appends: Append[] = [];
     const updates: AppendedUpdate[] = [];
     let bytes = 0;
     let author: string | undefined;
-    for (const append of state.ready) {
+    for (const append of open.staged) {
       const writable = writableFor(append.author, spaceId);
       if (!append.known) {
         const name = authorName(append.author, spaceId, writable);
@@ -63,36 +54,34 @@ export function createCommitQueue(state: DocumentState, parts: CommitQueueParts)
       }
       appends.push(append);
     }
-    state.ready = state.ready.slice(appends.length);
+    open.staged = open.staged.slice(appends.length);
     if (updates.length === 0) {
       // All of them were known, and what they may stand on has been committed. What waited for them to be gone can begin.
-      for (const append of appends) append.resolve({ seq: state.at.seq });
-      state.pump();
+      for (const append of appends) append.resolve({ seq: open.at.seq });
+      open.tell({ is: "waits" });
       return undefined;
     }
-    state.storing = true;
-    const entry = { key: state.key, after: state.at, revision: newRevision(), updates };
-    return { entry, appends, bytes, notifications: state.notifications.begin(), asking: parts.takeAsking() };
+    open.tell({ is: "commit begun" });
+    const entry = { key, after: open.at, revision: newRevision(), updates };
+    return { entry, appends, bytes, notifications: notifications.begin(), asking: catchUp.takeAsking() };
   }
 
   function giveBack(batch: CommitBatch): void {
-    state.ready = [...batch.appends, ...state.ready];
-    state.notifications.failed(batch.notifications);
-    parts.giveAsking(batch.asking);
-    state.storing = false;
-    state.pump();
+    open.staged = [...batch.appends, ...open.staged];
+    notifications.failed(batch.notifications);
+    catchUp.giveAsking(batch.asking);
+    open.tell({ is: "moved" });
   }
 
   function failed(batch: CommitBatch, error: unknown): void {
     for (const append of batch.appends) {
-      if (append.known) putBack(state.waiting, [append]);
+      if (append.known) putBack(open, [append]);
       else append.reject(error);
     }
-    discard(state);
-    state.notifications.failed(batch.notifications);
-    parts.giveAsking(batch.asking);
-    state.storing = false;
-    state.pump();
+    discard(open);
+    notifications.failed(batch.notifications);
+    catchUp.giveAsking(batch.asking);
+    open.tell({ is: "moved" });
   }
 
   async function stored(batch: CommitBatch, result: EntryResult): Promise<void> {
@@ -102,51 +91,47 @@ export function createCommitQueue(state: DocumentState, parts: CommitQueueParts)
       trusted.delete(authorName(append.author, spaceId));
       append.reject(refusal(code));
     }
-    // What is tried again must not be found in the copy: it would be taken for known, and acknowledged.
-    if (refused.length > 0 || again.length > 0) discard(state);
+    // What is tried again must not be found in the replica: it would be taken for known, and acknowledged.
+    if (refused.length > 0 || again.length > 0) discard(open);
     const last = accepted.at(-1);
     const complete = last !== undefined && !partly;
     for (const { append } of accepted) trusted.add(authorName(append.author, spaceId));
     if (complete) {
       await deliver(result, accepted);
-      state.at = { seq: last.seq, revision: batch.entry.revision };
-      state.notifications.committed(last.seq);
-    } else if (last) {
-      state.replica.unload();
-      state.behind = true;
-    }
-    state.storing = false;
+      open.at = { seq: last.seq, revision: batch.entry.revision };
+      notifications.committed(last.seq);
+    } else if (last) fallBehind(open);
     for (const { append, seq } of accepted) append.resolve({ seq, forked: append.forked });
-    putBack(state.waiting, again);
+    putBack(open, again);
     for (const append of batch.appends) {
       if (!append.known) continue;
-      if (refused.length > 0) putBack(state.waiting, [append]);
-      else append.resolve({ seq: state.at.seq });
+      if (refused.length > 0) putBack(open, [append]);
+      else append.resolve({ seq: open.at.seq });
     }
     if (complete) {
-      state.notifications.end(batch.notifications, state.at.seq);
+      notifications.end(batch.notifications, open.at.seq);
       for (const asked of batch.asking) asked();
-      state.moved(true);
+      open.moved(true);
     } else {
-      state.notifications.failed(batch.notifications);
-      parts.giveAsking(batch.asking);
+      notifications.failed(batch.notifications);
+      catchUp.giveAsking(batch.asking);
     }
-    state.pump();
+    open.tell({ is: "moved" });
   }
 
-  /** Readers get what others appended first, since it is before ours; the copy has ours already. */
+  /** Readers get what others appended first, since it is before ours; the replica has ours already. */
   async function deliver(result: EntryResult, accepted: readonly Accepted[]): Promise<void> {
     const { missed } = result;
     const lastMissed = missed.at(-1);
     if (lastMissed) {
       const updates = missed.map((update) => update.payload);
-      await state.replica.follow(updates);
-      for (const { seq } of missed) state.notifications.saw(seq);
-      state.subscribers.deliver({ updates, seq: lastMissed.seq, origin: undefined });
+      await open.replica.follow(updates);
+      for (const { seq } of missed) notifications.saw(seq);
+      subscribers.deliver({ updates, seq: lastMissed.seq, origin: undefined });
     }
     for (const { append, seqs, seq } of accepted) {
-      for (const own of seqs) state.notifications.saw(own);
-      state.subscribers.deliver({ updates: append.updates, seq, origin: append.origin });
+      for (const own of seqs) notifications.saw(own);
+      subscribers.deliver({ updates: append.updates, seq, origin: append.origin });
     }
   }
 
@@ -155,13 +140,12 @@ export function createCommitQueue(state: DocumentState, parts: CommitQueueParts)
    * its writers and readers, and these with it, or has them tried again.
    */
   function stale(batch: CommitBatch): void {
-    putBack(state.waiting, batch.appends);
-    discard(state);
-    state.notifications.failed(batch.notifications);
-    parts.giveAsking(batch.asking);
-    state.storing = false;
-    state.behind = true;
-    state.pump();
+    putBack(open, batch.appends);
+    discard(open);
+    notifications.failed(batch.notifications);
+    catchUp.giveAsking(batch.asking);
+    open.tell({ is: "fell behind" });
+    open.tell({ is: "moved" });
   }
 
   function sorted(batch: CommitBatch, { results }: EntryResult) {
@@ -189,8 +173,7 @@ export function createCommitQueue(state: DocumentState, parts: CommitQueueParts)
     return { accepted, refused, again, isStale, partly };
   }
 
-  const appends: CommitQueue = { stage, takeBatch, giveBack, failed, stored };
-  return appends;
+  return { stage, takeBatch, giveBack, failed, stored };
 }
 
 interface Accepted {

@@ -1,11 +1,11 @@
 import type { Database } from "../../database/types.js";
+import { createMachine } from "../../lib/state-machine.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { ServerPeers } from "../server-peers.js";
 import type { AuthorLimits } from "./author-limits.js";
 import type { BrokenTail } from "./broken-tail.js";
-import { type Asking, createCatchUp } from "./catch-up.js";
-import type { CatchUpBatcher } from "./catch-up-batcher.js";
+import { type Asking, type CatchUpBatcher, createCatchUp } from "./catch-up.js";
 import { createCommitQueue } from "./commit-queue.js";
 import { createEngineReplica, isLost } from "./engine-replica.js";
 import { createExclusiveAccess } from "./exclusive-access.js";
@@ -15,48 +15,13 @@ import { createImports } from "./imports.js";
 import { createIntake } from "./intake.js";
 import { createLoader } from "./loader.js";
 import { createNotificationTracker } from "./notification-tracker.js";
+import { discard, ended, type OpenDocument, type Task } from "./open-document.js";
 import { createOwners } from "./owners.js";
 import type { Preloadable, Preloader } from "./preload.js";
 import type { Position } from "./queries.js";
-import { type DocumentState, discard, ended } from "./state.js";
+import { type Action, type Event, firstState, isQuiet, isReading, type State, step } from "./states.js";
 import { createSubscribers } from "./subscribers.js";
 import type { CommitNotice, Ending, ExclusiveDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
-
-/*
- * One document held open. What makes it safe is who may touch the engine's copy, and when:
- *
- *   append    import into the copy → ready → one transaction with whatever else waits → readers told, writer acknowledged
- *   news      read what others appended → import into the copy → readers told
- *   section   projection, folding, merging of the inbox; a join that needs the copy, or the database: alone (a question to the copy:
- *             until it is asked)
- *   load      build the copy from the database: alone
- *
- * Only committed updates leave this node. The copy runs ahead of the database between an import and the end of its transaction,
- * so whatever reads the copy (export, projection, snapshot) is a section, and a section begins only when nothing is importing, ready
- * or being stored; what arrives meanwhile waits behind it. When an append fails after its import, the copy is discarded, and with it
- * everything that was imported on top of it: what was not yet sent is imported again, into a copy loaded from the database.
- * `generation` tells results that come back from a discarded copy. Readers are given the very bytes that were committed, after COMMIT.
- *
- * No update is missed. `position` is the last position p such that readers were given every update up to p, and the copy, while it
- * is loaded, contains them. Positions are given out under a lock on the document's row that is held until commit; so once an update
- * is visible, every update below it is, and none can appear there later. Position moves only by reads that are complete above it:
- * load and news read head and updates in one statement, and an append is told what lies between p and its own positions while
- * it holds that lock. One of them at a time is under way (`storing`, `busy`), so their results cannot overtake each other. A notification
- * that comes during a read is kept until its end and compared with the position reached. Where nobody reads the document, the highest notification is
- * noted, also while it is being opened: a join reads what is new first. Should a notification be lost, a poll compares positions.
- *
- * A position has a revision, since numbers alone do not identify it: see `perch.has_position`. Where the database does not lead on from the
- * position (the document was deleted; the database went back; it is so far behind that this cannot be told), the load that follows
- * ends the document for its readers and writers. They join again, and bring what the database lacks.
- *
- * None of this needs a copy. A document that was opened and read but never loaded has a position like any other: news and appends of
- * others move it and go to the readers, and only what builds on the content has the copy loaded first. What was read is kept until then,
- * as long as it ends where the position is; so a copy made of it contains what the readers were given, neither less nor more, and so does
- * the answer to a join that is made of it. Such a join, and one of what was exported at this very position before (`backfills`), needs no
- * section: it is given what is committed, and subscribes in the same turn of the event loop. A delivery and the new position are in one
- * turn as well, but for those of an append, and a join waits for the appends that came before it: its client may know of them.
- * A new incarnation, or a table declared anew, makes what was read count no more.
- */
 
 /** What became of a promise, to be looked at later. */
 function outcome<T>(promise: Promise<T>): Promise<{ value?: T; error?: unknown }> {
@@ -65,9 +30,6 @@ function outcome<T>(promise: Promise<T>): Promise<{ value?: T; error?: unknown }
     (error: unknown) => ({ error }),
   );
 }
-
-/** How long the writers of a document that went back may hand on what others of them wrote: they all are told to rejoin at once. */
-const rejoinMs = 60_000;
 
 /** Longer than any lock should last; then appends are sent again, and wait in the database if they must. */
 const longestLockMs = 250;
@@ -119,45 +81,35 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   const warn = (message: string, error: unknown) => parts.warn(message, error, id);
   let nextOrder = 0;
   let references = 0;
-  let closed = false;
 
-  const state: DocumentState = {
+  const line: Task[] = [];
+  const waits = () => ({ next: line[0]?.kind, staged: open.staged.length > 0, asked: catchUp.wanted() });
+  const machine = createMachine(firstState, (state: State, event: Event) => step(state, event, waits()), perform);
+  const open: OpenDocument = Object.assign(machine, {
     key,
     id,
-    replica: createEngineReplica(id, engine),
+    replica: createEngineReplica(id, engine, machine),
     subscribers: createSubscribers((error) => warn("a reader of committed updates threw", error)),
     notifications: createNotificationTracker(() => parts.unexplained(key), parts.arrived),
-    waiting: [],
+    line,
+    staged: [],
     at: { seq: 0, revision: 0 },
-    incarnation: 0,
-    ready: [],
-    importing: 0,
-    rejoinUntil: 0,
-    storing: false,
-    locked: 0,
-    busy: false,
-    behind: false,
-    pump,
+    waits,
     endIncarnation,
-    moved: (own) => parts.committed(document, { own, seq: state.at.seq }),
-  };
-  const { replica, subscribers, notifications, waiting } = state;
-  const catchUp = createCatchUp(state, parts.catchUpBatcher);
-  const loader = createLoader(state, { db, catchUp, broken: (tail) => parts.broken(tail, id) });
-  const queue = createCommitQueue(state, {
-    groupCommit: parts.groupCommit,
-    takeAsking: catchUp.takeAsking,
-    giveAsking: catchUp.giveAsking,
+    moved: (own: boolean) => parts.committed(document, { own, seq: open.at.seq }),
   });
-  const imports = createImports(state, { authorLimits: parts.authorLimits, stale: loader.stale, stage: queue.stage });
-  const intake = createIntake(state, {
+  const { replica, subscribers, notifications } = open;
+  const catchUp = createCatchUp(open);
+  const loader = createLoader(open, { db, catchUp, broken: (tail) => parts.broken(tail, id) });
+  const queue = createCommitQueue(open, catchUp);
+  const imports = createImports(open, { authorLimits: parts.authorLimits, stale: loader.stale, stage: queue.stage });
+  const intake = createIntake(open, {
     engine,
-    owners: createOwners(state, { db, engine }),
+    owners: createOwners(open, { db, engine }),
     authorLimits: parts.authorLimits,
-    closed: () => closed,
     order: () => nextOrder++,
   });
-  const access = createExclusiveAccess(state, {
+  const access = createExclusiveAccess(open, {
     db,
     engine,
     catchUp,
@@ -166,62 +118,55 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     peers: parts.peers,
   });
 
-  const idle = () => state.importing === 0 && state.ready.length === 0 && !state.storing;
-
-  /** Begins whatever can begin: appends one after the other without waiting, everything else alone. */
-  function pump(): void {
-    if (state.ready.length > 0 && !state.storing) parts.groupCommit.wake(queue);
-    while (!state.busy) {
-      const next = waiting[0];
-      if (next?.kind === "append" && replica.loaded && !state.behind) {
-        if (!imports.startNext()) return;
-        continue;
-      }
-      if (!next && !state.behind) break;
-      if (!idle()) return;
-      state.busy = true;
-      if (next?.kind === "exclusive") {
-        waiting.shift();
-        void next.run().then(pause);
-      } else void loader.load().catch(failWaiting).then(pause);
-      return;
+  function perform(action: Action): Event | undefined {
+    const [next] = line;
+    switch (action) {
+      case "commit":
+        parts.groupCommit.wake(queue);
+        return undefined;
+      case "catch up":
+        parts.catchUpBatcher.wake(catchUp);
+        return undefined;
+      case "import":
+        return next?.kind === "append" ? imports.begin(next) : undefined;
+      case "exclusive":
+        line.shift();
+        if (next?.kind === "exclusive") void next.run().then(endUse);
+        return undefined;
+      case "load":
+        void loader.load().catch(failWaiting).then(endUse);
     }
-    if (!state.busy) catchUp.want();
+    return undefined;
   }
 
-  function pause(): void {
-    state.busy = false;
-    pump();
-  }
+  const endUse = () => open.tell({ is: "exclusive use ended" });
 
   function failWaiting(error: unknown): void {
-    // Readers who lack something get it from the next load or refresh that works.
-    state.behind = false;
+    open.tell({ is: "load failed" });
     for (const asked of catchUp.takeAsking()) asked(error);
     refuseAppends(error);
   }
 
   function refuseAppends(error: unknown): void {
-    for (const task of waiting) if (task.kind === "append") task.reject(error);
-    waiting.splice(0, waiting.length, ...waiting.filter((task) => task.kind === "exclusive"));
+    for (const task of line) if (task.kind === "append") task.reject(error);
+    line.splice(0, line.length, ...line.filter((task) => task.kind === "exclusive"));
   }
 
   /** What readers and writers know of the document is not what the database has: they have to begin anew. */
   function endIncarnation(why: Ending): void {
-    state.incarnation++;
-    if (why === "moved") state.rejoinUntil = Date.now() + rejoinMs;
+    open.tell({ is: "incarnation ended", why, now: Date.now() });
     notifications.forget();
-    loader.forgetIncarnation();
-    discard(state);
+    loader.spare();
+    discard(open);
     refuseAppends(ended());
     subscribers.end(why);
   }
 
   function exclusive<T>(work: (held: ExclusiveDocument) => Promise<T>): Promise<T> {
-    if (closed) return Promise.reject(new Error("this node is closing"));
+    if (open.state.door === "closed") return Promise.reject(new Error("this node is closing"));
     return new Promise((resolve, reject) => {
-      waiting.push({ kind: "exclusive", order: nextOrder++, run: () => work(access).then(resolve, reject), reject });
-      pump();
+      line.push({ kind: "exclusive", order: nextOrder++, run: () => work(access).then(resolve, reject), reject });
+      open.tell({ is: "waits" });
     });
   }
 
@@ -236,31 +181,33 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     const { at, answer } = await exclusive(async () => {
       await access.withCopy(() => Promise.resolve());
       asked();
-      return { at: state.at, answer: outcome(call()) };
+      return { at: open.at, answer: outcome(call()) };
     });
     const { value, error } = await answer;
     if (value) return { ...value, ...at };
     if (!isLost(error)) throw error;
     return exclusive(async () => {
       asked();
-      return { ...(await access.withCopy(call)), ...state.at };
+      return { ...(await access.withCopy(call)), ...open.at };
     });
   }
+
+  const isWarm = () => open.state.replica === "loaded";
 
   async function join(version: Uint8Array, listener: UpdateListener, onEnded?: (why: Ending) => void): Promise<Joined> {
     // An empty version vector is one zero byte.
     const theirs = version.byteLength === 0 ? Uint8Array.of(0) : version;
     const subscribed = (exported: Exported): Joined => {
       const leave = subscribers.add(listener, onEnded);
-      if (!replica.loaded) parts.preloader.wake(document);
-      return { ...exported, seq: state.at.seq, leave };
+      if (!isWarm()) parts.preloader.wake(document);
+      return { ...exported, seq: open.at.seq, leave };
     };
-    const atHand =
-      closed || intake.appending > 0 || notifications.unread(state.at.seq) ? undefined : access.atHand(theirs);
+    const isAlone = open.state.door === "open" && intake.appending === 0 && !notifications.unread(open.at.seq);
+    const atHand = isAlone ? access.atHand(theirs) : undefined;
     if (atHand) return subscribed(atHand);
     await intake.asked();
     return exclusive(async () => {
-      if (notifications.unread(state.at.seq)) await access.bringUpToDate();
+      if (notifications.unread(open.at.seq)) await access.bringUpToDate();
       return subscribed(await access.exportFrom(theirs));
     });
   }
@@ -269,7 +216,6 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     return new Promise((resolve, reject) => {
       const asking: Asking = (error) => (error === undefined ? resolve() : reject(error));
       catchUp.ask(asking);
-      pump();
     });
   }
 
@@ -277,7 +223,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     id,
     key,
     get position() {
-      return state.at.seq;
+      return open.at.seq;
     },
     get projectionBytes() {
       return loader.sizes.projection;
@@ -292,7 +238,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       return subscribers.size;
     },
     get warm() {
-      return replica.loaded;
+      return isWarm();
     },
     get appending() {
       return intake.appending;
@@ -304,30 +250,25 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       return notifications.awaitedSince();
     },
     get quiet() {
-      return idle() && !state.busy && !state.behind && waiting.length === 0 && intake.held === 0;
+      return isQuiet(open.state, waits()) && intake.held === 0;
     },
     async begin() {
-      state.busy = true;
-      try {
-        await loader.read();
-      } finally {
-        pause();
-      }
+      await loader.read().finally(endUse);
     },
     join,
     append: intake.append,
     refresh,
     exclusive,
     notified(seq) {
-      notifications.notified(seq, state.at.seq, state.storing || state.busy, subscribers.size > 0);
-      pump();
+      notifications.notified(seq, open.at.seq, isReading(open.state), subscribers.size > 0);
+      open.tell({ is: "waits" });
     },
     reload() {
       replica.unload();
       loader.spare();
     },
     get cold() {
-      return references > 0 && !closed && !replica.loaded;
+      return references > 0 && open.state.door === "open" && !isWarm();
     },
     preload: () => exclusive(() => (document.cold ? access.withCopy(() => Promise.resolve()) : Promise.resolve())),
     get unusedBytes() {
@@ -348,16 +289,14 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       return made;
     },
     locked() {
-      let isLocked = true;
-      state.locked++;
+      open.tell({ is: "locked" });
       const unlock = () => {
+        if (expired === undefined) return;
         clearTimeout(expired);
-        if (!isLocked) return;
-        isLocked = false;
-        state.locked--;
-        pump();
+        expired = undefined;
+        open.tell({ is: "unlocked" });
       };
-      const expired = setTimeout(unlock, longestLockMs);
+      let expired: NodeJS.Timeout | undefined = setTimeout(unlock, longestLockMs);
       return unlock;
     },
     retain() {
@@ -372,7 +311,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       loader.spare();
     },
     close() {
-      closed = true;
+      open.tell({ is: "closed" });
     },
   };
   return document;

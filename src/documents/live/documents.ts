@@ -3,7 +3,7 @@ import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import { createServerPeers } from "../server-peers.js";
 import { createAuthorLimits } from "./author-limits.js";
-import { createCatchUpBatcher } from "./catch-up-batcher.js";
+import { createCatchUpBatcher } from "./catch-up.js";
 import { createDocument, type Document } from "./document.js";
 import { createExportCache } from "./export-cache.js";
 import { createGroupCommit, type GroupCommitOptions } from "./group-commit.js";

@@ -1,9 +1,11 @@
 import { type CallOptions, EngineLost } from "../../engine/engine.js";
+import type { Machine } from "../../lib/state-machine.js";
 import { type DocumentThreadApi, type Ends, isNotLoaded } from "../loro/api.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { Fields } from "../loro/fields.js";
 import { goesOn, type Typing, typingAfter } from "../loro/format/typing.js";
 import type { StoredDocument } from "./queries.js";
+import type { Event, State } from "./states.js";
 
 /** How often a call is repeated whose thread was lost through no fault of its own. */
 export const innocentAttempts = 6;
@@ -32,10 +34,6 @@ type ReplicaArgs<Method extends ReplicaMethod> =
  * typing are understood here, without waking the thread, and reach it together, ahead of the next call that needs the copy.
  */
 export interface EngineReplica {
-  /** Whether the thread holds the document, as far as is known: it may have been evicted or lost since, then calls say so. */
-  readonly loaded: boolean;
-  /** Rises whenever what was imported and not committed was given up. */
-  readonly generation: number;
   /** How long the last load took the engine. */
   readonly loadMs: number;
   load(stored: StoredDocument): Promise<void>;
@@ -64,9 +62,8 @@ export interface EngineReplica {
   failed(error: unknown): void;
 }
 
-export function createEngineReplica(id: string, engine: DocumentEngine): EngineReplica {
-  let loaded = false;
-  let generation = 0;
+/** In: the state of its document, which is told what becomes of the replica. */
+export function createEngineReplica(id: string, engine: DocumentEngine, open: Machine<State, Event>): EngineReplica {
   let declared = "";
   let loadMs = 0;
   let typing: Typing | undefined;
@@ -74,11 +71,17 @@ export function createEngineReplica(id: string, engine: DocumentEngine): EngineR
   /** Taken in here, and not sent to the thread. */
   let typed: Uint8Array[] = [];
 
-  function unload(): void {
-    loaded = false;
+  const isLoaded = () => open.state.replica === "loaded";
+
+  function forgetTyping(): void {
     typing = undefined;
     // A copy is loaded again when all that was taken in is committed, or given up.
     typed = [];
+  }
+
+  function unload(): void {
+    forgetTyping();
+    open.tell({ is: "replica lost" });
   }
 
   function failed(error: unknown): void {
@@ -90,10 +93,10 @@ export function createEngineReplica(id: string, engine: DocumentEngine): EngineR
   function sendTyped(): void {
     if (typed.length === 0) return;
     const sent = typed;
-    const sentWith = generation;
+    const sentWith = open.state.generation;
     typed = [];
     engine.call(id, "importTyped", [id, sent]).catch(() => {
-      if (sentWith === generation) unload();
+      if (sentWith === open.state.generation) unload();
     });
   }
 
@@ -105,12 +108,6 @@ export function createEngineReplica(id: string, engine: DocumentEngine): EngineR
   };
 
   return {
-    get loaded() {
-      return loaded;
-    },
-    get generation() {
-      return generation;
-    },
     get loadMs() {
       return loadMs;
     },
@@ -125,8 +122,8 @@ export function createEngineReplica(id: string, engine: DocumentEngine): EngineR
               loadMs = ms;
             },
           });
-          loaded = true;
           declared = JSON.stringify(stored.schema.fields);
+          open.tell({ is: "replica loaded" });
           return;
         } catch (error) {
           if (!(error instanceof EngineLost) || attempt === innocentAttempts) throw error;
@@ -136,11 +133,11 @@ export function createEngineReplica(id: string, engine: DocumentEngine): EngineR
     differs: (fields) => JSON.stringify(fields) !== declared,
     call,
     took(update, left) {
-      typing = loaded && update ? typingAfter(update) : undefined;
+      typing = isLoaded() && update ? typingAfter(update) : undefined;
       room = left;
     },
     takeTyped(update) {
-      const next = loaded && typing && update.byteLength <= room ? goesOn(typing, update) : undefined;
+      const next = isLoaded() && typing && update.byteLength <= room ? goesOn(typing, update) : undefined;
       if (!next) return undefined;
       typing = next;
       room -= update.byteLength;
@@ -149,7 +146,7 @@ export function createEngineReplica(id: string, engine: DocumentEngine): EngineR
       return { [next.peer]: next.end };
     },
     async follow(updates) {
-      if (!loaded || updates.length === 0) return;
+      if (!isLoaded() || updates.length === 0) return;
       try {
         await call("import", [updates]);
       } catch {
@@ -158,8 +155,8 @@ export function createEngineReplica(id: string, engine: DocumentEngine): EngineR
     },
     unload,
     discard() {
-      generation++;
-      unload();
+      forgetTyping();
+      open.tell({ is: "replica discarded" });
       // A loaded copy replaces this one in any case; dropping it now only saves memory, so a failure does not matter.
       void engine.call(id, "drop", [id]).catch(() => undefined);
     },

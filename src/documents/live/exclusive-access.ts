@@ -8,8 +8,8 @@ import { innocentAttempts, isLost } from "./engine-replica.js";
 import type { ExportCache, Exported } from "./export-cache.js";
 import { fromStored } from "./from-stored.js";
 import type { Loader } from "./loader.js";
+import type { OpenDocument } from "./open-document.js";
 import { readDocument, readMissed } from "./queries.js";
-import type { DocumentState } from "./state.js";
 import type { ExclusiveDocument, MergeSession } from "./types.js";
 import { isPacked, unpacked } from "./unpack.js";
 
@@ -37,15 +37,17 @@ export interface ExclusiveAccess extends ExclusiveDocument {
   exportFrom(version: Uint8Array): Promise<Exported>;
 }
 
-export function createExclusiveAccess(state: DocumentState, parts: ExclusiveAccessParts): ExclusiveAccess {
+export function createExclusiveAccess(open: OpenDocument, parts: ExclusiveAccessParts): ExclusiveAccess {
   const { db, engine, catchUp, exportCache, loader } = parts;
-  const { id, key, replica } = state;
+  const { id, key, replica } = open;
+  const isLoaded = () => open.state.replica === "loaded";
+  const isBehind = () => open.state.readers === "behind";
   /** Those of the merge under way. */
   let peers: readonly ServerPeer[] = [];
 
   async function retrying<T>(load: () => Promise<void>, use: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt++) {
-      if (!replica.loaded) await load();
+      if (!isLoaded()) await load();
       try {
         return await use();
       } catch (error) {
@@ -56,11 +58,11 @@ export function createExclusiveAccess(state: DocumentState, parts: ExclusiveAcce
   }
 
   async function withCopy<T>(use: () => Promise<T>): Promise<T> {
-    if (state.behind) await loader.load();
+    if (isBehind()) await loader.load();
     return retrying(loader.load, use);
   }
 
-  const at = () => ({ id, position: state.at.seq, incarnation: state.incarnation });
+  const at = () => ({ id, position: open.at.seq, incarnation: open.state.incarnation });
 
   /** The same state is the same for everybody who knows nothing: kept for the others who come. */
   function keeping(version: Uint8Array, exported: Exported | undefined): Exported | undefined {
@@ -69,7 +71,7 @@ export function createExclusiveAccess(state: DocumentState, parts: ExclusiveAcce
   }
 
   function atHand(version: Uint8Array): Exported | undefined {
-    if (state.behind) return undefined;
+    if (isBehind()) return undefined;
     const kept = knowsNothing(version) ? exportCache.get(at()) : undefined;
     if (kept) return kept;
     const stored = loader.unused();
@@ -81,7 +83,7 @@ export function createExclusiveAccess(state: DocumentState, parts: ExclusiveAcce
     for (let attempt = 1; ; attempt++) {
       const exported = atHand(version);
       if (exported) return exported;
-      if (state.behind || !replica.loaded) {
+      if (isBehind() || !isLoaded()) {
         const stored = loader.unused() ?? (await loader.read());
         const asRead = keeping(version, fromStored(stored, version));
         if (asRead) return asRead;
@@ -100,28 +102,28 @@ export function createExclusiveAccess(state: DocumentState, parts: ExclusiveAcce
 
   /** Brings the copy to what the transaction sees: what others committed meanwhile. */
   async function follow(tx: Queryable, loadWithin: () => Promise<void>): Promise<void> {
-    if (!replica.loaded || state.behind) return loadWithin();
-    const [latest] = await readMissed(tx, [{ key, after: state.at }]);
+    if (!isLoaded() || isBehind()) return loadWithin();
+    const [latest] = await readMissed(tx, [{ key, after: open.at }]);
     if (!latest?.leadsOn) return loadWithin();
     await replica.follow(latest.updates.map((update) => update.payload));
   }
 
   async function bringUpToDate(own: boolean): Promise<void> {
-    const before = state.at.seq;
-    const heard = state.notifications.begin();
+    const before = open.at.seq;
+    const heard = open.notifications.begin();
     try {
-      const [latest] = await readMissed(db, [{ key, after: state.at }]);
+      const [latest] = await readMissed(db, [{ key, after: open.at }]);
       if (latest) await catchUp.take(latest);
     } catch (error) {
-      state.notifications.failed(heard);
+      open.notifications.failed(heard);
       throw error;
     }
-    state.notifications.end(heard, state.at.seq);
-    if (state.at.seq > before) state.moved(own);
+    open.notifications.end(heard, open.at.seq);
+    if (open.at.seq > before) open.moved(own);
   }
 
   async function redeclared(tx: Queryable): Promise<boolean> {
-    return replica.differs((await readDocument(tx, key, state.at)).schema.fields);
+    return replica.differs((await readDocument(tx, key, open.at)).schema.fields);
   }
 
   return {
@@ -130,7 +132,7 @@ export function createExclusiveAccess(state: DocumentState, parts: ExclusiveAcce
     exportFrom,
     bringUpToDate: () => bringUpToDate(false),
     get position() {
-      return state.at.seq;
+      return open.at.seq;
     },
     load: () => withCopy(() => Promise.resolve()),
     async projectAt(version) {

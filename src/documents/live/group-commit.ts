@@ -1,8 +1,8 @@
 import type { Queryable } from "../../database/types.js";
 import { failureOf } from "./failures.js";
 import { createNotifyBatcher } from "./notify-batcher.js";
+import type { Append } from "./open-document.js";
 import { type AppendEntry, type Appended, appendEntries, type EntryResult } from "./queries.js";
-import type { Append } from "./state.js";
 
 /** What one document puts into a transaction. */
 export interface CommitBatch {

@@ -3,8 +3,8 @@ import type { DocumentEngine } from "../loro/engine.js";
 import type { Owned } from "../peer-owners.js";
 import type { AuthorLimits } from "./author-limits.js";
 import { damage } from "./imports.js";
+import { type Append, ended, type OpenDocument } from "./open-document.js";
 import type { Owners } from "./owners.js";
-import { type Append, type DocumentState, ended } from "./state.js";
 import type { Author, LiveDocument } from "./types.js";
 import { isPacked, unpacked } from "./unpack.js";
 
@@ -12,7 +12,6 @@ export interface IntakeParts {
   readonly engine: DocumentEngine;
   readonly authorLimits: AuthorLimits;
   readonly owners: Owners;
-  closed(): boolean;
   /** The next number in the order of arrival. */
   order(): number;
 }
@@ -31,31 +30,29 @@ export interface Intake {
 
 type Outcome = Pick<Append, "resolve" | "reject">;
 
-export function createIntake(
-  state: DocumentState,
-  { engine, authorLimits, owners, closed, order }: IntakeParts,
-): Intake {
+export function createIntake(open: OpenDocument, { engine, authorLimits, owners, order }: IntakeParts): Intake {
+  const isClosed = () => open.state.door === "closed";
   let appending = 0;
   let held = 0;
   /** Somebody's peers are being asked for: what comes behind waits, since it may build on it. */
   let asking: Promise<void> | undefined;
 
   function append(updates: readonly Uint8Array[], author: Author, origin: unknown): ReturnType<LiveDocument["append"]> {
-    if (closed()) return Promise.reject(new Error("this node is closing; join again"));
+    if (isClosed()) return Promise.reject(new Error("this node is closing; join again"));
     if (author.userId === "") return Promise.reject(new PerchError("PE401", "the update has no author"));
-    const { incarnation } = state;
+    const { incarnation } = open.state;
     const stand = (plain: readonly Uint8Array[], outcome: Outcome, owned: Owned) => {
       const append = { incarnation, updates: plain, author, origin, owned, ...outcome };
       const untried = { forked: false, known: false, ends: null, losses: 0, rechecked: false };
-      state.waiting.push({ kind: "append", order: order(), ...append, ...untried, alone: owned.foreign.length > 0 });
-      state.pump();
+      open.line.push({ kind: "append", order: order(), ...append, ...untried, alone: owned.foreign.length > 0 });
+      open.tell({ is: "waits" });
     };
     const begin = (plain: readonly Uint8Array[], outcome: Outcome) => {
       const owned = asking ? undefined : remembered(plain, author);
       if (owned) stand(plain, outcome, owned);
       else
         ask(plain, author, outcome, (known) =>
-          incarnation === state.incarnation ? stand(plain, known.outcome, known.owned) : outcome.reject(ended()),
+          incarnation === open.state.incarnation ? stand(plain, known.outcome, known.owned) : outcome.reject(ended()),
         );
     };
     appending++;
@@ -63,8 +60,8 @@ export function createIntake(
       held++;
       authorLimits.turn(author.userId, () => {
         held--;
-        if (closed()) reject(new Error("this node is closing; join again"));
-        else if (incarnation !== state.incarnation) reject(ended());
+        if (isClosed()) reject(new Error("this node is closing; join again"));
+        else if (incarnation !== open.state.incarnation) reject(ended());
         else if (isPacked(updates)) return unpack(updates, author, { resolve, reject }, begin);
         else begin(updates, { resolve, reject });
       });

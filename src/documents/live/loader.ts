@@ -2,8 +2,8 @@ import type { Queryable } from "../../database/types.js";
 import { type BrokenTail, holding, isBroken, setTailAside } from "./broken-tail.js";
 import type { CatchUp } from "./catch-up.js";
 import { remembered } from "./notification-tracker.js";
+import type { OpenDocument } from "./open-document.js";
 import { readDocument, type VersionedDocument } from "./queries.js";
-import type { DocumentState } from "./state.js";
 import type { Tail } from "./types.js";
 
 export interface Loader {
@@ -14,18 +14,16 @@ export interface Loader {
    * have, they get nothing of it: the document ends for them, and they have to join again.
    */
   read(): Promise<VersionedDocument>;
-  /** What was read, as long as it is all there is up to the document's position and no copy was made of it. */
+  /** What was read, as long as it is all there is up to the document's position and no replica was made of it. */
   unused(): VersionedDocument | undefined;
   /** The size of that. */
   readonly unusedBytes: number;
   /** Lets go of it: it is read again when it is needed. */
   spare(): void;
-  /** Builds the copy from what is committed, which is read unless it is there unused; nothing else may be under way. */
+  /** Builds the replica from what is committed, which is read unless it is there unused; nothing else may be under way. */
   load(): Promise<void>;
-  /** Whether the copy is older than the database: others appended since, or the table was declared anew. */
+  /** Whether the replica is older than the database: others appended since, or the table was declared anew. */
   stale(): Promise<boolean>;
-  /** The next load begins a new incarnation. */
-  forgetIncarnation(): void;
 }
 
 export interface LoaderParts {
@@ -38,11 +36,9 @@ export interface LoaderParts {
 /** Others may write to the document, and break it, while it is mended. */
 const maxMendings = 3;
 
-export function createLoader(state: DocumentState, { db, catchUp, broken }: LoaderParts): Loader {
-  const { key, replica, subscribers, notifications } = state;
+export function createLoader(open: OpenDocument, { db, catchUp, broken }: LoaderParts): Loader {
+  const { key, replica, subscribers, notifications } = open;
   const sizes = { projection: 0, snapshot: 0, tail: { updates: 0, bytes: 0 } };
-  /** Whether the readers were given anything of this incarnation. */
-  let begun = false;
   let kept: VersionedDocument | undefined;
 
   async function read(): Promise<VersionedDocument> {
@@ -59,29 +55,28 @@ export function createLoader(state: DocumentState, { db, catchUp, broken }: Load
     kept = undefined;
     const stored = await readDocument(db, key);
     // Where the document has moved, readers are given what they lack, if it still leads on from what they have.
-    const lacking = begun && !isAtHead(stored) ? await readDocument(db, key, state.at) : undefined;
-    if (lacking && !lacking.leadsOn) state.endIncarnation(lacking.incarnationSeq > state.at.seq ? "deleted" : "moved");
-    // Whatever copy there is lacks what readers are about to be given.
+    const lacking = isBegun() && !isAtHead(stored) ? await readDocument(db, key, open.at) : undefined;
+    if (lacking && !lacking.leadsOn) open.endIncarnation(lacking.incarnationSeq > open.at.seq ? "deleted" : "moved");
+    // Whatever replica there is lacks what readers are about to be given.
     replica.unload();
     sizes.projection = stored.projectionBytes;
     sizes.snapshot = stored.snapshot?.byteLength ?? 0;
     sizes.tail = tailOf(stored);
-    const before = state.at.seq;
-    if (begun && lacking) deliver(lacking, stored.headSeq);
-    begun = true;
-    state.at = { seq: stored.headSeq, revision: stored.headRevision };
+    const before = open.at.seq;
+    if (isBegun() && lacking) deliver(lacking, stored.headSeq);
+    open.at = { seq: stored.headSeq, revision: stored.headRevision };
     kept = stored;
-    state.behind = false;
+    open.tell({ is: "read" });
     for (const { seq } of stored.updates.slice(-remembered)) notifications.saw(seq);
-    notifications.end(heard, state.at.seq);
+    notifications.end(heard, open.at.seq);
     for (const asked of catchUp.takeAsking()) asked();
-    if (state.at.seq > before && subscribers.size > 0) state.moved(false);
+    if (open.at.seq > before && subscribers.size > 0) open.moved(false);
     return stored;
   }
 
   function unused(): VersionedDocument | undefined {
     if (kept && !isAtHead(kept)) kept = undefined;
-    return state.behind ? undefined : kept;
+    return open.state.readers === "behind" ? undefined : kept;
   }
 
   /** A tail that does not hold together is mended first: by this process or, where it comes too late for that, by another. */
@@ -106,10 +101,13 @@ export function createLoader(state: DocumentState, { db, catchUp, broken }: Load
     if (updates > 0) broken({ after: holds.headSeq, updates, error });
   }
 
-  const isAtHead = (stored: VersionedDocument) =>
-    stored.headSeq === state.at.seq && stored.headRevision === state.at.revision;
+  /** Whether the readers were given anything of this incarnation. */
+  const isBegun = () => open.state.readers !== "unread";
 
-  /** Readers lack what was committed while the copy was away; what came since the document was read comes later. */
+  const isAtHead = (stored: VersionedDocument) =>
+    stored.headSeq === open.at.seq && stored.headRevision === open.at.revision;
+
+  /** Readers lack what was committed while the replica was away; what came since the document was read comes later. */
   function deliver({ snapshot, updates }: VersionedDocument, headSeq: number): void {
     const lacking = updates.filter(({ seq }) => seq <= headSeq).map(({ payload }) => payload);
     if (snapshot) lacking.unshift(snapshot);
@@ -118,7 +116,7 @@ export function createLoader(state: DocumentState, { db, catchUp, broken }: Load
 
   async function stale(): Promise<boolean> {
     try {
-      const stored = await readDocument(db, key, state.at);
+      const stored = await readDocument(db, key, open.at);
       return !isAtHead(stored) || replica.differs(stored.schema.fields);
     } catch {
       // Whoever asks was going to refuse something, and does.
@@ -138,10 +136,6 @@ export function createLoader(state: DocumentState, { db, catchUp, broken }: Load
     },
     load,
     stale,
-    forgetIncarnation() {
-      begun = false;
-      kept = undefined;
-    },
   };
 }
 

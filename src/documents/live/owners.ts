@@ -1,7 +1,7 @@
 import type { Queryable } from "../../database/types.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import { isShort, type Owned, ownersOf, peersHere, peersIn } from "../peer-owners.js";
-import type { DocumentState } from "./state.js";
+import type { OpenDocument } from "./open-document.js";
 
 /** Whose the peers of one document are, as far as its writers on this node have asked. See peer-owners.ts. */
 export interface Owners {
@@ -15,14 +15,14 @@ export interface Owners {
 /** Peers remembered; the longest known are forgotten first. */
 const maxRemembered = 2_000;
 
-export function createOwners(state: DocumentState, { db, engine }: { db: Queryable; engine: DocumentEngine }): Owners {
+export function createOwners(open: OpenDocument, { db, engine }: { db: Queryable; engine: DocumentEngine }): Owners {
   let known = new Map<string, string>();
-  let incarnation = state.incarnation;
+  let incarnation = open.state.incarnation;
 
   function current(): Map<string, string> {
     // What was known of an incarnation that is over says nothing.
-    if (incarnation !== state.incarnation) known = new Map();
-    incarnation = state.incarnation;
+    if (incarnation !== open.state.incarnation) known = new Map();
+    incarnation = open.state.incarnation;
     return known;
   }
 
@@ -35,8 +35,8 @@ export function createOwners(state: DocumentState, { db, engine }: { db: Queryab
       return { foreign: [], own: [...peers] };
     },
     async look(updates, userId) {
-      const owned = await ownersOf(db, state.key, userId, await peersIn(engine, updates));
-      return Date.now() < state.rejoinUntil ? { ...owned, foreign: [] } : owned;
+      const owned = await ownersOf(db, open.key, userId, await peersIn(engine, updates));
+      return Date.now() < open.state.rejoinUntil ? { ...owned, foreign: [] } : owned;
     },
     wrote(userId, peers) {
       const owners = current();

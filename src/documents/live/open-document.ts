@@ -1,10 +1,12 @@
 import { PerchError } from "../../errors.js";
+import type { Machine } from "../../lib/state-machine.js";
 import type { DocumentKey } from "../key.js";
 import type { Ends } from "../loro/api.js";
 import type { Owned } from "../peer-owners.js";
 import type { EngineReplica } from "./engine-replica.js";
 import type { NotificationTracker } from "./notification-tracker.js";
 import type { Position } from "./queries.js";
+import type { Event, State, Waiting } from "./states.js";
 import type { Subscribers } from "./subscribers.js";
 import type { Author, Ending } from "./types.js";
 
@@ -31,7 +33,7 @@ export interface Append {
   losses: number;
   /** It is not to be imported together with others: that was tried. */
   alone: boolean;
-  /** It was refused by a copy that was older than the database, and gets a second chance. */
+  /** It was refused by a replica that was older than the database, and gets a second chance. */
   rechecked: boolean;
   resolve(result: { seq: number; forked?: boolean }): void;
   reject(error: unknown): void;
@@ -47,35 +49,20 @@ export interface ExclusiveTask {
 
 export type Task = Append | ExclusiveTask;
 
-/** What the parts of one live document share. */
-export interface DocumentState {
+/** What the parts of one open document share. Its state is told of what happens, and has done what may begin; see states.ts. */
+export interface OpenDocument extends Machine<State, Event> {
   readonly key: DocumentKey;
   readonly id: string;
   readonly replica: EngineReplica;
   readonly subscribers: Subscribers;
   readonly notifications: NotificationTracker;
   /** What has not begun, in the order of arrival. */
-  readonly waiting: Task[];
-  /** The readers were given every update up to here, and the loaded copy contains them. */
-  at: Position;
-  /** Counts the incarnations seen here; rises with each deletion. */
-  incarnation: number;
+  readonly line: Task[];
   /** Imported, and waiting for their transaction. */
-  ready: Append[];
-  /** Until then writers hand on what the database has lost (as of Date.now()); see peer-owners.ts. */
-  rejoinUntil: number;
-  /** Calls to import that are under way. */
-  importing: number;
-  /** An append's transaction or a refresh is under way; its outcome will move the position. */
-  storing: boolean;
-  /** So often its row in the database is taken to be locked by this process: an append would wait for it. */
-  locked: number;
-  /** A section or a load is under way. */
-  busy: boolean;
-  /** Readers lack something that only loading the document anew can tell. */
-  behind: boolean;
-  /** Looks at what can begin now. */
-  pump(): void;
+  staged: Append[];
+  /** The readers were given every update up to here, and the loaded replica contains them. */
+  at: Position;
+  waits(): Waiting;
   /** What readers and writers have of the document is not what the database has: they have to join again. */
   endIncarnation(why: Ending): void;
   /** Tells whoever keeps projections that position has moved. */
@@ -83,19 +70,25 @@ export interface DocumentState {
 }
 
 /** Puts tasks back where they came from. */
-export function putBack(waiting: Task[], tasks: readonly Task[]): void {
+export function putBack({ line }: OpenDocument, tasks: readonly Task[]): void {
   for (const task of tasks) {
-    const later = waiting.findIndex((other) => other.order > task.order);
-    waiting.splice(later < 0 ? waiting.length : later, 0, task);
+    const later = line.findIndex((other) => other.order > task.order);
+    line.splice(later < 0 ? line.length : later, 0, task);
   }
 }
 
-/** The copy holds what is not and will not be committed: everything built on it is imported again, into a fresh copy. */
-export function discard(state: DocumentState): void {
-  state.replica.discard();
-  const imported = state.ready;
-  state.ready = [];
-  putBack(state.waiting, imported);
+/** The replica holds what is not and will not be committed: everything built on it is imported again, into a fresh one. */
+export function discard(open: OpenDocument): void {
+  const imported = open.staged;
+  open.staged = [];
+  putBack(open, imported);
+  open.replica.discard();
+}
+
+/** Readers lack what only a load can tell, and so does the replica. */
+export function fallBehind(open: OpenDocument): void {
+  open.replica.unload();
+  open.tell({ is: "fell behind" });
 }
 
 /** What a writer is told whose document is not what it knows of it. */
