@@ -14,8 +14,8 @@ begin
           ('perch_app', array[
             'set_context', 'set_tenant', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
             'create_space', 'set_space_member', 'remove_space_member',
-            'push', 'json_error', 'pull', 'pull_text', 'snapshot_records', 'snapshot_text', 'export_changes', 'restore_changes', 'contents_as_text',
-            'push_update', 'patch_document', 'pending_updates', 'document_state', 'document_versions', 'delete_document', 'lock_document',
+            'push', 'push_immediately', 'json_error', 'pull', 'pull_text', 'snapshot_records', 'snapshot_text', 'export_changes', 'restore_changes', 'contents_as_text',
+            'push_update', 'patch_document', 'submit_patch', 'pending_updates', 'document_state', 'document_versions', 'delete_document', 'lock_document',
             -- of DocumentStore, whose login is a member of both roles
             'visit_document', 'write_document',
             'put_checkpoint', 'latest_checkpoint', 'get_checkpoint', 'checkpoint_history', 'update_checkpoint_state', 'fork_checkpoint',
@@ -29,7 +29,7 @@ begin
             'setting', 'hold_document', 'check_id', 'fail', 'error_word', 'document_fields',
             'load_document', 'open_document', 'has_position', 'new_revision', 'set_tail_aside', 'reading_position', 'read_document', 'append_updates', 'ring_appends', 'document_ring', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
             'stretches', 'merge_ends', 'document_version', 'peer_authors', 'retry_update', 'discard_update', 'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'entry_mark', 'log_heads', 'check_history', 'server_identity', 'begin_epoch', 'upgrade_error', 'next_seq', 'lock_heads',
-            'require_encrypted_table', 'append_encrypted', 'encrypted_state', 'encrypted_news',
+            'require_encrypted_table', 'has_encrypted_position', 'append_encrypted', 'encrypted_state', 'encrypted_news',
             'put_presence', 'presence_news', 'presence_of', 'enter_presence', 'leave_presence',
             'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb'])
         ) as g (role, functions)

@@ -105,9 +105,9 @@ export async function call(
   const named = Object.entries(readers)
     .filter(([argument]) => isPassed(argument))
     .map(([argument, read]) => `${argument} => ${read(argument)}`);
-  const ask = (text: string) => {
+  const ask = (text: string, asked: string = sql) => {
     const run = async (tx: Transaction) => {
-      const [row] = await tx.query<{ result: string }>(`select ${sql}(${named.join(", ")})::text as result`, [text]);
+      const [row] = await tx.query<{ result: string }>(`select ${asked}(${named.join(", ")})::text as result`, [text]);
       return row?.result ?? "null";
     };
     return name === "push" ? onBehalf.write(identity, spacesOf(given.changes), run) : onBehalf.read(identity, run);
@@ -126,7 +126,15 @@ export async function call(
     withheld.answered(answer, given.app_id);
     return answer;
   } catch (error) {
-    if (meaningOf(error) !== "input") throw error;
+    const meaning = meaningOf(error);
+    // Of its own accord perch.push rejects what a rule refuses: so this one spoke at the commit.
+    if (name === "push" && meaning === "rule") {
+      return ask(body, "perch.push_immediately").catch((second: unknown) => {
+        // A mistake in what speaks at the commit: what it said there is all that can be said.
+        throw meaningOf(second) === "defect" ? error : second;
+      });
+    }
+    if (meaning !== "input") throw error;
     if (name === "push") return askReadable();
     await refuseUnreadable(onBehalf, identity, body);
     throw error;

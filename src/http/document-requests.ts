@@ -56,6 +56,8 @@ export const patchBody = z.strictObject({
 
 export const patchAnswer = z.object({
   seq: z.number(),
+  /** What identifies it, to be used as `base_revision` with it as `base_seq`; null where nothing does. */
+  revision: z.number().nullable(),
   /** Pending: it is stored, and will be merged by a worker. */
   status: z.enum(["merged", "pending"]),
 });
@@ -139,10 +141,10 @@ interface CurrentRow {
 
 const argumentOf = (name: string, cast = "") => `${name} => ($5::jsonb ->> '${name}')${cast}`;
 const patchSql = `
-  select perch.patch_document(app_id => $1, table_name => $2, record_id => $3, space_id => $4, patch => $5::jsonb -> 'patch',
+  select p.seq, p.revision, coalesce($4, perch.personal_space_id(perch.current_user_id())) as space_id
+    from perch.submit_patch(app_id => $1, table_name => $2, record_id => $3, space_id => $4, patch => $5::jsonb -> 'patch',
            ${argumentOf("base_seq", "::bigint")}, ${argumentOf("base_revision", "::bigint")},
-           ${argumentOf("client_id")}, ${argumentOf("op_id")}) as seq,
-         coalesce($4, perch.personal_space_id(perch.current_user_id())) as space_id`;
+           ${argumentOf("client_id")}, ${argumentOf("op_id")}) p`;
 
 const stamp = (column: string) =>
   `to_char(v.${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as ${column}`;
@@ -216,14 +218,20 @@ export function createDocumentRequests({
     if (await isSuspicious(body)) await refuseUnreadable(onBehalf, identity, body);
     const [pushed] = await onBehalf
       .write(identity, [spaceId], (tx) =>
-        tx.query<{ seq: number; space_id: string }>(patchSql, [appId, tableName, recordId, spaceId, body]),
+        tx.query<{ seq: number; revision: number | null; space_id: string }>(patchSql, [
+          appId,
+          tableName,
+          recordId,
+          spaceId,
+          body,
+        ]),
       )
       .catch(async (error: unknown) => {
         if (meaningOf(error) === "input") await refuseUnreadable(onBehalf, identity, body);
         throw error;
       });
     if (pushed === undefined) throw new Error("perch.patch_document gave no position");
-    const { seq } = pushed;
+    const { seq, revision } = pushed;
     const key = { ...parts, spaceId: pushed.space_id };
     const deadline = Date.now() + settings.mergePatienceMs;
     for (let pause = firstLookMs; ; pause *= 2) {
@@ -237,9 +245,9 @@ export function createDocumentRequests({
         recordId,
         seq,
       ]);
-      if (item === undefined) return { seq, status: "merged" as const };
+      if (item === undefined) return { seq, revision, status: "merged" as const };
       if (item.status === "rejected") throw asideError(item.error, seq);
-      if (left <= 0) return { seq, status: "pending" as const };
+      if (left <= 0) return { seq, revision, status: "pending" as const };
     }
   }
 

@@ -26,6 +26,8 @@ export const changeSchema = z.strictObject({
   space_id: optional(z.string()),
   schema_version: optional(z.int().positive()),
   base_seq: optional(z.int().nonnegative()),
+  /** Of a document table: the revision that came with `base_seq`. */
+  base_revision: optional(z.int().nonnegative()),
   actor: optional(fields),
   origin: optional(z.string()),
 });
@@ -37,6 +39,8 @@ export const pushResultSchema = z.object({
   space_id: z.string().nullable(),
   /** The change's number in the log of its space (of a document table: the document's position). */
   seq: z.number().nullable(),
+  /** Of a document table: what identifies that position, for `base_revision` of a later change. */
+  revision: z.number().nullish(),
   /** Why it was rejected. */
   error: z.object({ code: z.string(), message: z.string(), detail: z.unknown() }).optional(),
 });

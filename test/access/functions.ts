@@ -67,6 +67,7 @@ const context: Record<string, FunctionEntry> = {
   set_limit: dba("perch.set_limit('max_fields', 10)", "ok"),
   setting: piece("perch_worker"),
   check_numbers: piece(),
+  may_have_long_number: piece(),
   json_error: app("perch.json_error('\"\\u0000\"')", "22P05 22P05 22P05 22P05 22P05 22P05"),
   plain_numbers: piece(),
   require_space: piece(),
@@ -164,6 +165,10 @@ const changes: Record<string, FunctionEntry> = {
   lift_change: piece(),
   number_changes: piece(),
   push_many: piece(),
+  push_immediately: app(
+    task('"team"').replace("perch.push(", "perch.push_immediately("),
+    "401 PE403 PE403 applied applied PE403",
+  ),
   write_changes: piece(),
   write_each: piece(),
   lock_heads: piece("perch_worker"),
@@ -191,6 +196,10 @@ const documents: Record<string, FunctionEntry> = {
   ),
   "patch_document: in a space": app(`perch.patch_document(${inTeam}, patch => '{}') > 0`, "401 403 403 yes yes 403"),
   "patch_document: at home": app(`perch.patch_document(${page}, patch => '{}') > 0`, "401 yes yes yes yes yes"),
+  submit_patch: app(
+    `(select seq > 0 and revision > 0 from perch.submit_patch(${inTeam}, patch => '{}'))`,
+    "401 403 403 yes yes 403",
+  ),
   delete_document: app(`perch.delete_document(${inTeam})`, "401 403 403 ok ok 403"),
   lock_document: app(`perch.lock_document(${inTeam})`, "401 403 403 ok ok 403"),
   "document_state: in a space": app(`(select head_seq from perch.document_state(${inTeam}))`, "401 403 4 4 4 403"),
@@ -254,6 +263,7 @@ const documents: Record<string, FunctionEntry> = {
   next_seq: worker("perch.next_seq('team')", "3", "3"),
   stretches: piece("perch_worker"),
   append_to_inbox: piece(),
+  has_base: piece(),
   has_position: piece("perch_worker"),
   new_revision: piece("perch_worker"),
   position_gone: piece(),
@@ -289,6 +299,7 @@ const encrypted: Record<string, FunctionEntry> = {
   ),
   delete_encrypted: piece(),
   require_encrypted_table: piece("perch_worker"),
+  has_encrypted_position: piece("perch_worker"),
 };
 
 const node = "'00000000-0000-4000-8000-000000000001'";

@@ -105,6 +105,65 @@ describeBothKinds("What the database cannot read", (open) => {
   });
 });
 
+describeBothKinds("What a constraint refuses only at the commit", (open) => {
+  it("is rejected by name in a push, and the others apply, also those that need one behind them", async () => {
+    const t = await open();
+    await t.db.transaction((tx) =>
+      tx.script(`
+        alter table perch.stored_records add constraint one_slug
+          exclude using btree (space_id with =, (data ->> 'slug') with =) deferrable initially deferred;
+        create function public.has_parent() returns trigger language plpgsql security definer as $$
+        begin
+          if not exists (select from perch.stored_records r where r.space_id = new.space_id and r.record_id = new.data ->> 'parent') then
+            raise exception 'no parent' using errcode = 'foreign_key_violation', constraint = 'has_parent';
+          end if;
+          return null;
+        end $$;
+        create constraint trigger has_parent after insert or update on perch.stored_records deferrable initially deferred
+          for each row when (new.data ? 'parent') execute function public.has_parent();`),
+    );
+    const { gateway } = await startNode(t);
+    const push = async (...changes: [id: string, data: string][]) => {
+      const all = changes.map(
+        ([id, data]) => `{"op":"insert","table":"tasks","id":"${id}","op_id":"${id}","data":${data}}`,
+      );
+      const response = await fetch(`${gateway.url}/v1/push`, {
+        method: "POST",
+        body: `{"app_id":"app","client_id":"c","changes":[${all.join(",")}]}`,
+        headers: { authorization: "Bearer ada", "content-type": "application/json" },
+      });
+      expect(response.status).toBe(200);
+      const { results } = (await response.json()) as {
+        results: { op_id: string; status: string; seq: number; error?: { code: string; detail: unknown } }[];
+      };
+      expect(results.map(({ op_id }) => op_id)).toEqual(changes.map(([id]) => id));
+      return results.map(({ status, seq, error }) => error ?? `${status} ${seq}`);
+    };
+    const refusal = (constraint: string) =>
+      expect.objectContaining({ code: "PE409", detail: expect.objectContaining({ constraint }) });
+    // Right once all of it is there, which is what constraints are deferred for.
+    expect(await push(["child", '{"parent": "p"}'], ["p", '{"slug": "a"}'])).toEqual(["applied 1", "applied 2"]);
+    const mixed = [
+      ["late child", '{"parent": "late"}'],
+      ["orphan", '{"parent": "nobody"}'],
+      ["twin", '{"slug": "a"}'],
+      ["late", '{"n": 9007199254740993, "slug": "b"}'],
+    ] as const;
+    for (const again of ["applied", "replayed"])
+      expect(await push(...mixed.map(([id, data]) => [id, data] as [string, string]))).toEqual([
+        `${again} 4`,
+        refusal("has_parent"),
+        refusal("one_slug"),
+        `${again} 3`,
+      ]);
+    expect(await push(["alone", '{"slug": "b"}'])).toEqual([refusal("one_slug")]);
+    const [row] = await t.db.query<{ n: string }>(
+      "select data ->> 'n' as n from perch.stored_records where record_id = 'late'",
+    );
+    expect(row?.n).toBe("9007199254740993");
+  });
+});
+
 it("errors of the database are answered by whose fault they are", () => {
   const coded = (code: string, more: object = {}) => Object.assign(new Error("failed"), { code, ...more });
   const status = (error: unknown) => problemOf(error).status;

@@ -10,6 +10,7 @@ import {
 } from "loro-protocol";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Database } from "../../src/database/types.js";
+import { rememberDocument } from "../documents/live/support.js";
 import {
   cleanup,
   declareNotes,
@@ -448,5 +449,68 @@ describe("an encrypted room on two nodes", () => {
     await repair();
     typed(ada.doc, "after");
     await until(() => bob.body() === "before while it fails after", 20_000);
+  });
+
+  for (const { others, notice } of [
+    { others: "x", notice: "a look" },
+    { others: "xy", notice: "a write" },
+    { others: "xyz", notice: "a ring" },
+  ])
+    it(`notices by ${notice} that the database went back and gave ${others.length} positions to others, and loses nothing`, async () => {
+      const [one, two] = [await startNode(database), await startNode(database)];
+      const roomId = newRoom();
+      const ada = await member(one, roomId, "ada");
+      const stored = async (count: number) =>
+        (await database.db.query("select from perch.encrypted_records where record_id = $1", [recordOf(roomId)]))
+          .length >= count;
+      typed(ada.doc, "a");
+      await until(() => stored(1));
+      const goBack = await rememberDocument(database.db, { recordId: recordOf(roomId) });
+      for (const [n, letter] of [..."bc"].entries()) {
+        typed(ada.doc, letter);
+        await until(() => stored(n + 2));
+      }
+      await goBack();
+      const bob = await member(two, roomId, "bob");
+      await until(() => bob.body() === "a");
+      for (const [n, letter] of [...others].entries()) {
+        typed(bob.doc, letter);
+        await until(() => stored(n + 2));
+      }
+      const own = notice === "a write" ? "abcd" : "abc";
+      if (notice === "a write") typed(ada.doc, "d");
+      const all = [...own, ...others].sort().join("");
+      const complete = (body: string) => [...body].sort().join("") === all;
+      await until(() => complete(ada.body()) && ada.body() === bob.body(), 20_000);
+      const late = await member(two, roomId, "eve");
+      await until(() => late.body() === ada.body());
+    });
+
+  it("gives readers what another node stored in the midst of a submission that is several transactions", async () => {
+    const two = await startNode(database);
+    const roomId = newRoom();
+    const other = await rawClient(two);
+    await other.join(roomId, { token: "bob", crdt: "%ELO" });
+    const theirs = await span("77", 0, 1);
+    let transactions = 0;
+    const interrupted: Database = {
+      ...database.db,
+      async query(sql, params) {
+        if (sql.includes("append_encrypted") && ++transactions === 2) await send(other, roomId, theirs);
+        return database.db.query(sql, params);
+      },
+    };
+    const node = await startNode(database, { db: interrupted });
+    const [ada, reader] = [await rawClient(node), await rawClient(node)];
+    await ada.join(roomId, { token: "ada", crdt: "%ELO" });
+    await reader.join(roomId, { token: "bob", crdt: "%ELO" });
+    const many = await Promise.all(Array.from({ length: 300 }, (_, n) => span("9", n, n + 2_000, "")));
+    expect(await send(ada, roomId, ...many)).toBe(0);
+    const given = () =>
+      reader.inbox.flatMap((message) =>
+        message.type === MessageType.DocUpdate ? message.updates.flatMap(decodeEloContainer) : [],
+      );
+    await until(() => given().length >= 301, 4_000);
+    expect(given().filter((record) => Buffer.from(record).equals(Buffer.from(theirs)))).toHaveLength(1);
   });
 });

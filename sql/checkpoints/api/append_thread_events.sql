@@ -16,6 +16,7 @@ begin
     perform perch.fail('PE422', 'events is empty, or has a null in it', jsonb_build_object('argument', 'events'));
   end if;
   perform perch.check_state_size(octet_length(append_thread_events.events::text));
+  perform perch.check_numbers(e, e::text, 'an event') from unnest(append_thread_events.events) e where perch.may_have_long_number(e::text);
   if append_thread_events.fencing_token is not null then
     perform perch.require_lease(tenant, append_thread_events.thread_id, append_thread_events.fencing_token);
   else

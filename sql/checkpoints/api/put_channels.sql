@@ -18,7 +18,9 @@ declare
   versions constant jsonb := coalesce(put_channels.checkpoint -> 'channel_versions', '{}');
   given constant text[] := case when put_channels.only_known then '{}' else coalesce(put_channels.channels, '{}') end;
   added constant integer := cardinality(given);
-  size constant bigint := pg_column_size(put_channels.checkpoint) + pg_column_size(put_channels.metadata) + octet_length(put_channels.payload);
+  -- By their text: a number may be a few bytes as it is stored, and very long for whoever reads it.
+  described constant text := put_channels.checkpoint::text || put_channels.metadata::text;
+  size constant bigint := octet_length(described) + octet_length(put_channels.payload);
   number bigint;
   position bigint;
   before_first integer;
@@ -34,6 +36,10 @@ begin
   end if;
   if size > 1048576 or perch.setting('max_state_bytes', 67108864) < 1048576 then
     perform perch.check_state_size(size);
+  end if;
+  if perch.may_have_long_number(described) then
+    perform perch.check_numbers(put_channels.checkpoint, put_channels.checkpoint::text, 'the checkpoint');
+    perform perch.check_numbers(put_channels.metadata, put_channels.metadata::text, 'metadata');
   end if;
   if put_channels.fencing_token is not null then
     perform perch.require_lease(tenant, put_channels.thread_id, put_channels.fencing_token);

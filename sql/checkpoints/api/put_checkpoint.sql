@@ -88,6 +88,8 @@ begin
     into kept, keys, jsons, size
     from compared c;
   perform perch.check_state_size(size + octet_length(described::text));
+  perform perch.check_numbers(j::jsonb, j, 'the state') from unnest(jsons) j where perch.may_have_long_number(j);
+  perform perch.check_numbers(described, described::text, 'metadata');
 
   if made is null then
     made := perch.uuid_v7(thread.newest_id);

@@ -42,9 +42,9 @@ begin
      and d.table_name = finish_inbox.table_name and d.record_id = finish_inbox.record_id
   returning d.head_seq into placed;
   insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, pushed_seq, payload, ends, user_id, client_id, actor,
-    revision)
+    revision, pushed_revision)
   values (item.space_id, item.app_id, item.table_name, item.record_id, placed, item.seq, finish_inbox.update, finish_inbox.ends,
-          item.user_id, item.client_id, item.actor, given);
+          item.user_id, item.client_id, item.actor, given, nullif(item.revision, 0));
   perform perch.enqueue_document(item.space_id, item.app_id, item.table_name, item.record_id);
   return placed;
 end

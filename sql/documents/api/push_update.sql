@@ -24,8 +24,8 @@ begin
     perform perch.check_id(push_update.client_id, 'client_id');
   end if;
   perform perch.document_fields(push_update.app_id, push_update.table_name);
-  return perch.append_to_inbox(push_update.app_id, push_update.table_name, push_update.record_id, space, 'update',
-    push_update.update, null, null, push_update.client_id, push_update.op_id);
+  return (perch.append_to_inbox(push_update.app_id, push_update.table_name, push_update.record_id, space, 'update',
+    push_update.update, null, null, push_update.client_id, push_update.op_id)).seq;
 end
 $$;
 

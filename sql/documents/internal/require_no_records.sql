@@ -53,7 +53,7 @@ begin
     done := set_config('app.current_user_space_ids', coalesce(reads, ''), true);
     done := set_config('app.current_user_id', coalesce(reader, ''), true);
     if found_id is not null then
-      perform perch.fail('PE422', format('table %s has records, which would lose their fields as documents', require_no_records.table_name),
+      perform perch.fail('PE422', format('table %s has plain records, and a table of documents has none', require_no_records.table_name),
         jsonb_build_object('table', require_no_records.table_name, 'space_id', found_space, 'id', found_id),
         'Declare a table of another name and push what the records hold to it, or delete them by a push first.');
     end if;

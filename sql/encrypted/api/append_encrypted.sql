@@ -9,12 +9,16 @@
 -- move its reach, by which readers and writers are told what is here. A snapshot counts for what no reach has; when
 -- the owners of its peers have sent all of that as spans, it goes.
 --
+-- The node that appends says up to where it has given the document to its readers. Where the database does not lead on from there, it went
+-- back, and nothing is taken: the node's readers have what is not here, and are told to join again. That is asked under the lock of the row.
+-- A position that was replaced since says nothing, and is good enough: no record builds on another one here.
+--
 -- Cost: of the spans that one record may cover, and of those that it may join to the reach, so many are looked at; what is left stays beside it, and the reach short
 -- of what is there: whoever has more sends it again, and brings it on.
 create or replace function perch.append_encrypted(
   space_id text, app_id text, table_name text, record_id text, life_seq bigint,
   user_ids text[], writable boolean[], peer_ids bytea[], firsts bigint[], nexts bigint[], versions jsonb[], payloads bytea[],
-  marks bytea[] default null
+  marks bytea[] default null, after_seq bigint default null, after_revision bigint default null, revision bigint default null
 )
 returns table (ordinal integer, seq bigint, error text)
 language plpgsql volatile
@@ -26,6 +30,8 @@ declare
   max_beyond constant bigint := 16777216;
   max_looks constant integer := 256;
   document perch.encrypted_documents;
+  given constant bigint := coalesce(append_encrypted.revision, perch.new_revision());
+  elsewhere boolean;
   bytes bigint;
   freed bigint;
   record record;
@@ -43,13 +49,14 @@ begin
    where d.space_id = append_encrypted.space_id and d.app_id = append_encrypted.app_id
      and d.table_name = append_encrypted.table_name and d.record_id = append_encrypted.record_id
      for no key update;
+  elsewhere := perch.has_encrypted_position(document, append_encrypted.after_seq, append_encrypted.after_revision) is false;
   taken := document.head_seq;
   bytes := document.stored_bytes;
 
   for record in
     select r.*, r.ordinal::integer as nth,
            case
-             when document.life_seq <> append_encrypted.life_seq then 'PE410'
+             when document.life_seq <> append_encrypted.life_seq or elsewhere then 'PE410'
              when document.space_id <> '~' || r.user_id and not coalesce(r.may_write, exists (
                select from perch.space_members m
                 where m.space_id = document.space_id and m.user_id = r.user_id and m.role in ('editor', 'owner'))) then 'PE403'
@@ -131,9 +138,9 @@ begin
     taken := taken + 1;
     seq := taken;
     insert into perch.encrypted_records
-      (space_id, app_id, table_name, record_id, seq, peer_id, first, next, version, payload, user_id, mark)
+      (space_id, app_id, table_name, record_id, seq, peer_id, first, next, version, payload, user_id, mark, revision)
     values (document.space_id, document.app_id, document.table_name, document.record_id, seq,
-            record.peer_id, record.first, record.next, record.version, record.payload, record.user_id, record.mark);
+            record.peer_id, record.first, record.next, record.version, record.payload, record.user_id, record.mark, given);
     bytes := bytes - freed + octet_length(record.payload);
     return next;
     if record.version is not null or coalesce(peer.user_id, record.user_id) <> record.user_id then
@@ -177,7 +184,7 @@ begin
   end loop;
 
   if taken > document.head_seq then
-    update perch.encrypted_documents d set head_seq = taken, stored_bytes = bytes
+    update perch.encrypted_documents d set head_seq = taken, stored_bytes = bytes, revision = given
      where d.space_id = document.space_id and d.app_id = document.app_id
        and d.table_name = document.table_name and d.record_id = document.record_id;
     perform pg_notify('perch_documents', jsonb_build_object('v', 1, 'space_id', document.space_id, 'app_id', document.app_id,
@@ -186,5 +193,5 @@ begin
 end
 $$;
 
-comment on function perch.append_encrypted(text, text, text, text, bigint, text[], boolean[], bytea[], bigint[], bigint[], jsonb[], bytea[], bytea[]) is
-  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots; marks: what identifies the ciphertext (its iv and tag). Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a life that has ended; PE413: the document would be over max_encrypted_bytes; PE422: the span is more than 16,777,216 operations beyond what the document has of its peer, or the ciphertext is one of another document of the space). Errors: PE404 when the table is not declared.';
+comment on function perch.append_encrypted(text, text, text, text, bigint, text[], boolean[], bytea[], bigint[], bigint[], jsonb[], bytea[], bytea[], bigint, bigint, bigint) is
+  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots; marks: what identifies the ciphertext (its iv and tag); after_seq and after_revision: the position that the caller has given its readers (default: not compared); revision: what is to identify the position that the document then has (default: drawn here). Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a life that has ended, or the document has something else at after_seq: the database went back; PE413: the document would be over max_encrypted_bytes; PE422: the span is more than 16,777,216 operations beyond what the document has of its peer, or the ciphertext is one of another document of the space). Errors: PE404 when the table is not declared.';

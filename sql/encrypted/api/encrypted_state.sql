@@ -1,6 +1,6 @@
 -- One statement, hence one snapshot of the database: positions, version and records belong together.
 create or replace function perch.encrypted_state(space_id text, app_id text, table_name text, record_id text, peer_ids bytea[], counters bigint[])
-returns table (head_seq bigint, life_seq bigint, reach_peers bytea[], reaches bigint[], records bytea[])
+returns table (head_seq bigint, life_seq bigint, reach_peers bytea[], reaches bigint[], records bytea[], head_revision bigint)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 rows 1
@@ -14,7 +14,7 @@ begin
        group by k.peer_id
     )
     select coalesce(d.head_seq, 0), coalesce(d.life_seq, 0),
-           coalesce(v.peers, '{}'), coalesce(v.reaches, '{}'), coalesce(r.records, '{}')
+           coalesce(v.peers, '{}'), coalesce(v.reaches, '{}'), coalesce(r.records, '{}'), coalesce(d.revision, 0)
       from (values (true)) as one_row
       left join perch.encrypted_documents d
         on d.space_id = encrypted_state.space_id and d.app_id = encrypted_state.app_id
@@ -41,4 +41,4 @@ end
 $$;
 
 comment on function perch.encrypted_state(text, text, text, text, bytea[], bigint[]) is
-  'For perch_worker: the encrypted records that a reader with this version (for each peer the counter behind its last operation) lacks, in the order in which they came, and the version they bring it to. Always one row. Errors: PE404 when the table is not declared.';
+  'For perch_worker: the encrypted records that a reader with this version (for each peer the counter behind its last operation) lacks, in the order in which they came, and the version and the position (head_seq, head_revision) they bring it to. Always one row. Errors: PE404 when the table is not declared.';

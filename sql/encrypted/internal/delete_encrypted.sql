@@ -15,7 +15,7 @@ begin
     return;
   end if;
   update perch.encrypted_documents d
-     set head_seq = d.head_seq + 1, life_seq = d.head_seq + 1, stored_bytes = 0,
+     set head_seq = d.head_seq + 1, life_seq = d.head_seq + 1, stored_bytes = 0, revision = 0,
          ended = perch.merge_ends(d.ended, (
            select coalesce(jsonb_object_agg(p.peer, p.counter), '{}')
              from (select e.peer, max(e.counter) as counter

@@ -8,8 +8,7 @@ as $$
 declare
   number text;
 begin
-  -- In a text without so many digits in a row there is none, which is nearly always so, and found out fast.
-  if octet_length(content) <= 300 or content !~ '[0-9]{255}' then
+  if not perch.may_have_long_number(content) then
     return;
   end if;
   select left(n::text, 20) into number

@@ -76,6 +76,7 @@ begin
       select '~' || author, given.op_id, perch.change_digest(app_id, space, said, given_at, null), now
        where not exists (select from perch.document_tables t where t.app_id = push.app_id and t.table_name = given."table")
          and not exists (select from perch.schema_versions v where v.app_id = push.app_id and v.table_name = given."table" and v.current_version <> 1)
+         and not exists (select from perch.encrypted_tables t where t.app_id = push.app_id and t.table_name = given."table")
       on conflict do nothing;
       if not found then
         return perch.push_many(app_id, changes, client_id, now);
@@ -89,6 +90,7 @@ begin
        where h.space_id = space
          and not exists (select from perch.document_tables t where t.app_id = push.app_id and t.table_name = given."table")
          and not exists (select from perch.schema_versions v where v.app_id = push.app_id and v.table_name = given."table" and v.current_version <> 1)
+         and not exists (select from perch.encrypted_tables t where t.app_id = push.app_id and t.table_name = given."table")
       returning h.seq into taken;
       if not found then
         return perch.push_many(app_id, changes, client_id, now);
@@ -126,8 +128,9 @@ begin
     end if;
     return jsonb_build_object('results', array[
       jsonb_build_object('op_id', given.op_id, 'status', 'applied', 'space_id', space, 'seq', taken)]);
-  -- A rule of the app's on perch's tables refused it: perch.push_many says so.
-  exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
+  -- A rule of the app's on perch's tables refused it: perch.push_many says so. (55000: one that is deferrable, with which ON CONFLICT has
+  -- to name what it means.)
+  exception when object_not_in_prerequisite_state or integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
               or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
     return perch.push_many(app_id, changes, client_id, now);
   end;
@@ -135,4 +138,4 @@ end
 $$;
 
 comment on function perch.push(text, jsonb, text) is
-  'Writes changes of an app to the log and to the records, as the current user, in the caller''s transaction: changes is an array of {op, table, id, data, field_meta, at, op_id, space_id, schema_version, base_seq, actor, origin}, of which only op (insert, update, delete), table and id are required; client_id names the device. Returns {"results": [{op_id, status, space_id, seq, error}]}, one for each change, in order: applied; replayed, when the op_id was applied before; rejected, with the code and message of the error (PE403, PE404, PE409, PE413, PE422), which harms no other change. Errors that refuse the whole push: PE401 without a user, PE413 for too many changes, PE422 when changes is not an array or app_id or client_id is unusable. Example: select perch.push(app_id => ''todo'', changes => ''[{"op": "insert", "table": "tasks", "id": "t1", "data": {"title": "Buy milk"}}]'', client_id => ''phone'');';
+  'Writes changes of an app to the log and to the records, as the current user, in the caller''s transaction: changes is an array of {op, table, id, data, field_meta, at, op_id, space_id, schema_version, base_seq, base_revision, actor, origin}, of which only op (insert, update, delete), table and id are required; client_id names the device. Returns {"results": [{op_id, status, space_id, seq, error}]}, one for each change, in order, of documents with a revision that identifies seq: applied; replayed, when the op_id was applied before; rejected, with the code and message of the error (PE403, PE404, PE409, PE410, PE413, PE422), which harms no other change. Errors that refuse the whole push: PE401 without a user, PE413 for too many changes, PE422 when changes is not an array or app_id or client_id is unusable. Example: select perch.push(app_id => ''todo'', changes => ''[{"op": "insert", "table": "tasks", "id": "t1", "data": {"title": "Buy milk"}}]'', client_id => ''phone'');';

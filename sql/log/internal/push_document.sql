@@ -1,11 +1,12 @@
 -- Lock order: see perch.push_documents, which calls this in it.
-create or replace function perch.push_document(change perch.change, app_id text, client_id text)
+create or replace function perch.push_document(change perch.change, app_id text, client_id text, base_revision bigint)
 returns jsonb
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   taken bigint;
+  identity bigint;
   answer jsonb;
   code text;
   message text;
@@ -19,10 +20,12 @@ begin
      where t.space_id = change.space_id and t.app_id = push_document.app_id
        and t.table_name = change.table_name and t.record_id = change.record_id;
   else
-    taken := perch.append_to_inbox(push_document.app_id, change.table_name, change.record_id, change.space_id, 'patch',
-      null, change.data, change.base_seq, push_document.client_id, null);
+    select i.seq, i.revision into taken, identity
+      from perch.append_to_inbox(push_document.app_id, change.table_name, change.record_id, change.space_id, 'patch',
+             null, change.data, change.base_seq, push_document.client_id, null, push_document.base_revision) i;
   end if;
-  answer := jsonb_build_object('space_id', change.space_id, 'seq', taken);
+  answer := jsonb_build_object('space_id', change.space_id, 'seq', taken)
+    || case when identity is not null then jsonb_build_object('revision', identity) else '{}' end;
   update perch.push_receipts r set result = answer
    where r.space_id = perch.personal_space_id(perch.current_user_id()) and r.op_id = change.op_id;
   return jsonb_build_object('op_id', change.op_id, 'status', 'applied') || answer;
@@ -41,5 +44,5 @@ exception when integrity_constraint_violation or data_exception or with_check_op
 end
 $$;
 
-comment on function perch.push_document(perch.change, text, text) is
-  'Private. Carries out one change of a document table: a patch for the worker, or the deletion. Returns its result.';
+comment on function perch.push_document(perch.change, text, text, bigint) is
+  'Private. Carries out one change of a document table: a patch for the worker, or the deletion. base_revision: what identifies its base_seq. Returns its result.';

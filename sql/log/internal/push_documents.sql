@@ -5,9 +5,11 @@
 -- locked at first, and it is carried out, with what comes behind it in its document, when all rows are taken. A row that is
 -- not there has nothing to lock; that deletion does nothing, and takes no counter, so it is carried out at once.
 --
+-- given: the changes as they came, and were checked by perch.read_change; only documents have a base_revision.
+--
 -- also_spaces: whose counters the caller takes next. When any is taken here, all are, since counters have an order of their own.
 create or replace function perch.push_documents(
-  changes perch.change[], app_id text, client_id text, results jsonb[], also_spaces text[]
+  changes perch.change[], app_id text, client_id text, results jsonb[], also_spaces text[], given jsonb
 )
 returns jsonb[]
 language plpgsql volatile
@@ -36,18 +38,20 @@ begin
         continue;
       end if;
     end if;
-    results[change.position] := perch.push_document(change, push_documents.app_id, push_documents.client_id);
+    results[change.position] := perch.push_document(change, push_documents.app_id, push_documents.client_id,
+      (given -> (change.position - 1) ->> 'base_revision')::bigint);
   end loop;
 
   if later <> '{}' then
     perform perch.lock_heads(also_spaces || array(select c.space_id from unnest(later) c where c.op = 'delete'));
     foreach change in array later loop
-      results[change.position] := perch.push_document(change, push_documents.app_id, push_documents.client_id);
+      results[change.position] := perch.push_document(change, push_documents.app_id, push_documents.client_id,
+        (given -> (change.position - 1) ->> 'base_revision')::bigint);
     end loop;
   end if;
   return results;
 end
 $$;
 
-comment on function perch.push_documents(perch.change[], text, text, jsonb[], text[]) is
+comment on function perch.push_documents(perch.change[], text, text, jsonb[], text[], jsonb) is
   'Private. Passes changes of document tables on, as patches for the worker, or deletes the document; adds their results, whose seq is the position of the document.';

@@ -59,6 +59,7 @@ begin
                e.change -> 'actor' as actor, e.change ->> 'origin' as origin,
                case when octet_length(s.content) > 2000 then octet_length(s.content) end as size,
                -- perch.read_change in one expression, without its messages: true only where that has nothing to say, which a test sees to.
+               -- (base_revision, of documents alone, is not among the known keys here.)
                coalesce(octet_length(s.content) <= max_bytes
                  and e.change - known = '{}'
                  and case e.change ->> 'op' when 'delete' then not e.change ?| '{data,field_meta}'
@@ -89,6 +90,8 @@ begin
           cross join (
             select jsonb_object_agg(t.table_name, t.version) from (
               select d.table_name, 0 from perch.document_tables d where d.app_id = push_many.app_id
+              union all
+              select d.table_name, 0 from perch.encrypted_tables d where d.app_id = push_many.app_id
               union all
               select v.table_name, v.current_version from perch.schema_versions v where v.app_id = push_many.app_id) t (table_name, version)
             ) special (versions)
@@ -146,7 +149,7 @@ begin
   if not ordinary and exists (select from unnest(fresh) c where c.is_document) then
     results := perch.push_documents(array(select c from unnest(fresh) c where c.is_document order by c.position),
       push_many.app_id, push_many.client_id, results,
-      also_spaces => array(select c.space_id from unnest(fresh) c where not c.is_document));
+      also_spaces => array(select c.space_id from unnest(fresh) c where not c.is_document), given => push_many.changes);
     fresh := array(select c from unnest(fresh) c where not c.is_document order by c.position);
   end if;
 

@@ -7,7 +7,7 @@ declare
   read perch.change;
   max_bytes constant bigint := perch.setting('max_change_bytes', 1048576);
   horizon constant timestamptz := now + perch.clock_tolerance();
-  known constant text[] := '{op,table,id,data,field_meta,at,op_id,space_id,schema_version,base_seq,actor,origin}';
+  known constant text[] := '{op,table,id,data,field_meta,at,op_id,space_id,schema_version,base_seq,base_revision,actor,origin}';
   fields jsonb;
   field record;
   said text;
@@ -49,7 +49,7 @@ begin
     select k.name, k.expected, jsonb_typeof(change -> k.name) as got
       from (values ('op', 'string'), ('table', 'string'), ('id', 'string'), ('data', 'object'), ('field_meta', 'object'),
                    ('at', 'string'), ('op_id', 'string'), ('space_id', 'string'), ('schema_version', 'number'),
-                   ('base_seq', 'number'), ('actor', 'object'), ('origin', 'string')) as k (name, expected)
+                   ('base_seq', 'number'), ('base_revision', 'number'), ('actor', 'object'), ('origin', 'string')) as k (name, expected)
      where jsonb_typeof(change -> k.name) <> k.expected
   loop
     perform perch.fail('PE422', format('%s is not %s', field.name, field.expected),
@@ -99,12 +99,13 @@ begin
         'minimum', versions.minimum_version, 'current', versions.current_version),
       'A change without a schema_version is of version 1.');
   end if;
-  if change ? 'base_seq' then
-    if (change ->> 'base_seq')::numeric not between 0 and 9007199254740991 or (change ->> 'base_seq')::numeric % 1 <> 0 then
-      perform perch.fail('PE422', 'base_seq is not a position', jsonb_build_object('argument', 'base_seq', 'expected', 'an integer, 0 or more', 'got', change -> 'base_seq'));
+  for field in select n.name from unnest('{base_seq,base_revision}'::text[]) n (name) where change ? n.name loop
+    if (change ->> field.name)::numeric not between 0 and 9007199254740991 or (change ->> field.name)::numeric % 1 <> 0 then
+      perform perch.fail('PE422', format('%s is not a position', field.name),
+        jsonb_build_object('argument', field.name, 'expected', 'an integer, 0 or more', 'got', change -> field.name));
     end if;
-    read.base_seq := (change ->> 'base_seq')::numeric;
-  end if;
+  end loop;
+  read.base_seq := (change ->> 'base_seq')::numeric;
 
   if change ? 'at' then
     given_at := perch.read_time(change -> 'at', 'at');
@@ -160,6 +161,11 @@ begin
   select t.fields into fields from perch.document_tables t
    where t.app_id = read_change.app_id and t.table_name = read.table_name;
   read.is_document := fields is not null;
+  if exists (select from perch.encrypted_tables t where t.app_id = read_change.app_id and t.table_name = read.table_name) then
+    perform perch.fail('PE422', format('table %s holds end-to-end encrypted documents, which are written in their rooms', read.table_name),
+      jsonb_build_object('argument', 'table', 'table', read.table_name),
+      'Push to a table of another name; perch.delete_document deletes such a document.');
+  end if;
   if read.is_document and read.op <> 'delete' then
     perform perch.check_patch(read.table_name, fields, read.data);
   end if;

@@ -54,9 +54,8 @@ export function createEncryptedDocuments(services: EncryptedServices): Encrypted
       open.map(({ key }) => key),
     );
     for (const [n, room] of open.entries()) {
-      const now = positions[n] ?? 0;
-      // Behind, or ahead of a database that went back to an earlier state: both are found out by reading.
-      if (now !== room.position) room.notified(Math.max(now, room.position + 1));
+      const now = positions[n];
+      if (now !== undefined) room.seen(now);
     }
   }
 

@@ -1,5 +1,6 @@
 import type { Database } from "../../database/types.js";
 import type { DocumentKey } from "../../documents/key.js";
+import { newRevision } from "../../documents/live/queries.js";
 import type { Identity } from "../../identity/tokens.js";
 import { updateFrames } from "../../protocol/encode.js";
 import { type AckStatus, ackStatus } from "../../protocol/protocol.js";
@@ -7,6 +8,7 @@ import type { RoomReader } from "../channel.js";
 import {
   type AppendResult,
   appendEncrypted,
+  type EncryptedPosition,
   type EncryptedState,
   readEncrypted,
   readMissedRecords,
@@ -18,7 +20,8 @@ import { containersOf, type EncryptedRecord, type Version } from "./records.js";
  * One encrypted document held open. Nothing is decoded, so nothing is loaded either: all there is, is the position up to which
  * readers were given what came. Everything that moves it runs one after the other (`work`): an append, or a reading of what came
  * behind the position. Positions are given out under a lock that is held until commit, so what is read behind a position is
- * complete. A reader is there from before its backfill is read; what comes meanwhile is kept for it, and of that it is given what
+ * complete, and the database says whether it goes on from that position: it does not where it went back to an earlier state; then
+ * everybody joins again, and sends what was lost. A reader is there from before its backfill is read; what comes meanwhile is kept for it, and of that it is given what
  * the backfill did not have.
  */
 
@@ -28,7 +31,8 @@ export interface EncryptedRoom {
   join(reader: RoomReader, version: Version): Promise<EncryptedJoin>;
   /** A notification, or a poll, says how far the document is. */
   notified(seq: number): void;
-  readonly position: number;
+  /** A poll says where the document is. */
+  seen(position: EncryptedPosition): void;
 }
 
 export interface EncryptedJoin {
@@ -73,6 +77,7 @@ interface Submission {
 const maxRecords = 256;
 const maxBytes = 2 ** 20;
 const retryMs = 1_000;
+const beginning: EncryptedPosition = { seq: 0, revision: 0 };
 
 const refusals: Record<string, AckStatus> = {
   PE403: ackStatus.permissionDenied,
@@ -81,7 +86,7 @@ const refusals: Record<string, AckStatus> = {
 
 export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEvents): EncryptedRoom {
   const places = new Set<Slot>();
-  let position: number | undefined;
+  let position: EncryptedPosition | undefined;
   let incarnation = 0;
   /** How far the document is known to be. */
   let ahead = 0;
@@ -118,18 +123,19 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
 
   /** Gives readers what came behind the position; `origins` says whose some of it is. */
   async function refresh(origins: ReadonlyMap<number, Slot>): Promise<void> {
-    const news = await readMissedRecords(db, key, position ?? 0);
-    if (news.incarnation !== incarnation || news.position < (position ?? 0)) {
+    const news = await readMissedRecords(db, key, position ?? beginning);
+    if (news.incarnation !== incarnation || news.leadsOn !== true) {
       end();
       for (const { reader } of [...places]) {
         if (news.incarnation > incarnation) reader.evict("the document was deleted");
+        // Or so much was replaced since that nobody can tell. Whoever joins is given what they lack, and sends what is lacking here.
         else reader.rejoin("the database went back to an earlier state of the document: join again");
       }
       return;
     }
     deliver(news.records.map((record) => ({ ...record, origin: origins.get(record.seq) })));
     position = news.position;
-    ahead = Math.max(ahead, position);
+    ahead = Math.max(ahead, position.seq);
   }
 
   function takeBatch(): Submission[] {
@@ -149,9 +155,16 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
   async function append(batch: readonly Submission[]): Promise<void> {
     const all = batch.flatMap(({ records, author, origin }) => records.map((record) => ({ record, author, origin })));
     const results: AppendResult[] = [];
+    const before = position ?? beginning;
+    let after = before;
     // One submission may be more than a transaction; what of it is committed stays.
-    for (let at = 0; at < all.length; at += maxRecords)
-      results.push(...(await appendEncrypted(db, key, incarnation, all.slice(at, at + maxRecords))));
+    for (let at = 0; at < all.length; at += maxRecords) {
+      const revision = newRevision();
+      const some = await appendEncrypted(db, key, { incarnation, after, revision }, all.slice(at, at + maxRecords));
+      const last = some.reduce((seq, result) => ("seq" in result ? (result.seq ?? seq) : seq), after.seq);
+      if (last > after.seq) after = { seq: last, revision };
+      results.push(...some);
+    }
     const stored: Delivered[] = [];
     let ended = false;
     for (const [n, { record, origin }] of all.entries()) {
@@ -162,11 +175,10 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
       if (result && "refused" in result && result.refused === "PE410") ended = true;
     }
     if (stored.length > 0) on.committed(stored.length, performance.now() - (batch[0]?.at ?? 0));
-    const [first] = stored;
-    if (first !== undefined && first.seq === (position ?? 0) + 1) {
+    if (stored.length > 0 && !ended && after.seq === before.seq + stored.length) {
       deliver(stored);
-      position = stored.at(-1)?.seq;
-    } else if (first !== undefined || ended) {
+      position = after;
+    } else if (stored.length > 0 || ended) {
       // Others' came in between, or the document was deleted. What is stored is stored, whether it can be read now or not.
       await refresh(new Map(stored.map(({ seq, origin }) => [seq, origin] as [number, Slot]))).catch(lookAgain);
     }
@@ -182,7 +194,7 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
 
   function lookAgain(error: unknown): void {
     on.fault(error);
-    ahead = Math.max(ahead, (position ?? 0) + 1);
+    ahead = Math.max(ahead, (position ?? beginning).seq + 1);
     retry ??= setTimeout(() => {
       retry = undefined;
       work();
@@ -199,16 +211,16 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
           on.fault(error);
           for (const { resolve } of batch) resolve(ackStatus.unknown);
           // It may have been committed all the same.
-          ahead = Math.max(ahead, (position ?? 0) + 1);
+          ahead = Math.max(ahead, (position ?? beginning).seq + 1);
         })
         .finally(goOn);
-    } else if (position !== undefined && ahead > position && retry === undefined && places.size > 0) {
+    } else if (position !== undefined && ahead > position.seq && retry === undefined && places.size > 0) {
       const before = ahead;
       working = true;
       refresh(new Map())
         .then(() => {
           // A failed append had not been committed.
-          if (ahead === before) ahead = position ?? 0;
+          if (ahead === before) ahead = (position ?? beginning).seq;
         }, lookAgain)
         .finally(goOn);
     }
@@ -230,16 +242,22 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
     endWhenIdle();
   }
 
+  function notified(seq: number): void {
+    if (seq <= ahead) return;
+    ahead = seq;
+    work();
+  }
+
+  /** Behind, or ahead of a database that went back to an earlier state: both are found out by reading. */
+  function seen(now: EncryptedPosition): void {
+    if (position === undefined || (now.seq === position.seq && now.revision === position.revision)) return;
+    notified(Math.max(now.seq, position.seq + 1));
+  }
+
   return {
     key,
-    get position() {
-      return position ?? 0;
-    },
-    notified(seq) {
-      if (seq <= ahead) return;
-      ahead = seq;
-      work();
-    },
+    notified,
+    seen,
     async join(reader, version) {
       const place: Slot = { reader, muted: false, held: [] };
       places.add(place);
@@ -249,7 +267,7 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
         if (over) throw new Error("the document was deleted while it was joined");
         if (position !== undefined && state.incarnation !== incarnation) {
           // A deletion that this room has not heard of.
-          ahead = Math.max(ahead, state.position);
+          ahead = Math.max(ahead, state.position.seq);
           work();
           throw new Error("the document was deleted while it was joined");
         }
@@ -259,10 +277,10 @@ export function createEncryptedRoom(db: Database, key: DocumentKey, on: RoomEven
       }
       incarnation = state.incarnation;
       position ??= state.position;
-      const missed = (place.held ?? []).filter(({ seq }) => seq > state.position);
+      const missed = (place.held ?? []).filter(({ seq }) => seq > state.position.seq);
       place.held = undefined;
       if (missed.length > 0) reader.deliver([...updateFrames(reader.head, containersOf(missed.map((m) => m.payload)))]);
-      ahead = Math.max(ahead, state.position);
+      seen(state.position);
       work();
       return {
         state,

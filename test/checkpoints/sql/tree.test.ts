@@ -259,6 +259,37 @@ describeEachEngine("the tree of checkpoints", (open) => {
     await expect(small).rejects.toMatchObject({ code: "PE413", detail: { limit: "max_state_bytes", max: 1000 } });
   });
 
+  it("refuses numbers that are short as they are sent and fill the memory of whoever reads them", async () => {
+    const tenant = freshTenant();
+    const long = '{"messages": [{"n": 1e131000}]}';
+    const calls: [string, unknown[]][] = [
+      ["select perch.put_checkpoint(thread_id => 't', state => $1, step => 1)", [long]],
+      ["select perch.put_checkpoint(thread_id => 't', state => '1e400', step => 1)", []],
+      ["select perch.put_checkpoint(thread_id => 't', state => '{}', step => 1, metadata => $1)", [long]],
+      ["select perch.append_thread_events(thread_id => 't', events => array['{}', $1::jsonb])", [long]],
+      [
+        "select perch.put_channels(null, 'c', '', gen_random_uuid(), null, 1, $1, '{}', '{}', '{}', '{}', '{}', '')",
+        [long],
+      ],
+      [
+        "select perch.put_channels(null, 'c', '', gen_random_uuid(), null, 1, '{}', $1, '{}', '{}', '{}', '{}', '')",
+        [long],
+      ],
+    ];
+    for (const [sql, params] of calls) {
+      await expect(
+        asTenant(t, tenant, (tx) => tx.query(sql, params)),
+        sql,
+      ).rejects.toMatchObject({ code: "PE422" });
+    }
+    const exact = `{"n": ${"9".repeat(300)}, "digits": "${"1".repeat(600)}"}`;
+    await asTenant(t, tenant, (tx) => tx.query(calls[0]?.[0] ?? "", [exact]));
+    const [row] = await asTenant(t, tenant, (tx) =>
+      tx.query<{ state: string }>("select state::text as state from perch.latest_checkpoint(thread_id => 't')"),
+    );
+    expect(row?.state.replaceAll(/\s/g, "")).toBe(exact.replaceAll(/\s/g, ""));
+  });
+
   it("stores a value that does not change once, also when it is long and changes a little", async () => {
     const tenant = freshTenant();
     const lines = Array.from({ length: 300 }, (_, n) => ({ n, text: `line ${n} `.repeat(30) }));

@@ -267,10 +267,16 @@ const documentTables = [
   "document_inbox",
   "document_tombstones",
   "document_queue",
+  "encrypted_documents",
+  "encrypted_records",
+  "encrypted_reaches",
 ];
 
 /** Notes what the database has of a document. Out: takes it back to that, as a restore or a failover to a late standby does. */
-export async function rememberDocument(db: Database, { recordId }: DocumentKey): Promise<() => Promise<void>> {
+export async function rememberDocument(
+  db: Database,
+  { recordId }: Pick<DocumentKey, "recordId">,
+): Promise<() => Promise<void>> {
   const kept = new Map<string, string>();
   for (const table of documentTables) {
     const [row] = await db.query<{ rows: string }>(

@@ -4,12 +4,14 @@ import { createKeyedMutex } from "../../../src/lib/keyed-mutex.js";
 import { foldDocument, projectDocument } from "../../../src/worker/project.js";
 import { defaultWorkerSettings } from "../../../src/worker/settings.js";
 import { postgres } from "../../support/databases.js";
+import { startWorkerNode } from "../../worker/support.js";
 import {
   type Client,
   cleanUp,
   cleanup,
   connect,
   declare,
+  eventually,
   freshId,
   keyOf,
   type Node,
@@ -173,5 +175,56 @@ describe("a database that went back under a live node", () => {
       code: "PE410",
       detail: { spaces: [{ reason: "epoch", latest_seq: 2 }] },
     });
+  });
+
+  it("is noticed where a patch names a push that it is based on, before and after that was merged", async () => {
+    const { t, key } = await wentBack("a");
+    const goBack = await rememberDocument(t.db, key);
+    type Given = { seq: number; revision: number };
+    const submit = async (body: string, base?: Given): Promise<Given> => {
+      const sql = `select * from perch.submit_patch(app_id => 'notes', table_name => 'pages', record_id => $1, patch => $2,
+                                                    base_seq => $3, base_revision => $4)`;
+      const values = [key.recordId, JSON.stringify({ body }), base?.seq, base?.revision];
+      const [row] = await t.asUser("ada", (tx) => tx.query<Given>(sql, values));
+      if (row === undefined) throw new Error("no row");
+      return row;
+    };
+    const push = async (body: string, base?: Given) => {
+      const given = base && { base_seq: base.seq, base_revision: base.revision };
+      const change = { op: "update", table: "pages", id: key.recordId, data: { body }, ...given };
+      const [row] = await t.asUser("ada", (tx) =>
+        tx.query<{ result: Given & { status: string; error?: { code: string } } }>(
+          "select perch.push(app_id => 'notes', client_id => 'c', changes => $1) -> 'results' -> 0 as result",
+          [JSON.stringify([change])],
+        ),
+      );
+      return row?.result;
+    };
+    const [one, two] = [await submit("ab"), await push("abc")];
+    const lost = [one, { seq: two?.seq ?? 0, revision: two?.revision ?? 0 }];
+    expect(lost.map(({ seq }) => seq)).toEqual([2, 3]);
+    await submit("abcd", lost[0]);
+    expect(await push("abcde", lost[1])).toMatchObject({ status: "applied" });
+    await goBack();
+
+    // Of what has the numbers now, the first is a push again, the second an edit.
+    const again = await submit("a!");
+    const node = await startWorkerNode(t);
+    const refused = async () => {
+      for (const base of lost) {
+        await expect(submit("x", base)).rejects.toMatchObject({ code: "PE410", detail: { got: base.seq } });
+        expect(await push("x", base)).toMatchObject({ status: "rejected", error: { code: "PE410" } });
+      }
+    };
+    await eventually(async () => (await storedText(node.db, key)) === "a!");
+    await refused();
+    const next = await submit("a!?", again);
+    // Nothing new is in it: nothing will be at its position, and it is a base all the same.
+    const empty = await push("a!?", next);
+    expect(empty).toMatchObject({ status: "applied" });
+    await eventually(async () => (await t.db.query("select from perch.document_inbox")).length === 0);
+    await submit("a!?.", empty);
+    await eventually(async () => (await storedText(node.db, key)) === "a!?.");
+    await refused();
   });
 });

@@ -27,6 +27,25 @@ describeEachEngine("A table that has plain records", (open) => {
     );
   });
 
+  it("is none of encrypted documents either, and one of these takes no plain records, by no way in", async () => {
+    const t = await open();
+    const encrypt = () => t.db.query("select perch.declare_encrypted_table(app_id => 'todo', table_name => 'tasks')");
+    await t.asUser("ada", (tx) => push(tx, [insert("x")]));
+    await expect(encrypt()).rejects.toMatchObject({ code: "PE422", detail: { table: "tasks", id: "x" } });
+    await t.asUser("ada", (tx) => push(tx, [remove("x")]));
+    await encrypt();
+    await encrypt();
+    await t.asUser("ada", async (tx) => {
+      const other = { ...insert("y"), table: "others" };
+      for (const change of [insert("x", { a: 1 }), insert("x", {}, { op_id: "1" }), update("x"), remove("x")]) {
+        expect(codes(await push(tx, [change]))).toEqual(["PE422"]);
+        expect(codes(await push(tx, [other, change, { op: "none" }]))).toEqual(["applied", "PE422", "PE422"]);
+        expect(codes(await push(tx, [other, change]))).toEqual(["applied", "PE422"]);
+      }
+      expect(Object.keys(await records(tx))).toEqual(["~ada/others/y"]);
+    });
+  });
+
   it("is seen whoever asks, and leaves whose transaction it is as it was", async () => {
     const t = await open();
     await t.asUser("ada", (tx) => push(tx, [insert("x")]));
