@@ -11,6 +11,7 @@ import type { Withheld } from "./withheld.js";
 const text = (name: string) => `$1::jsonb ->> '${name}'`;
 const json = (name: string) => `$1::jsonb -> '${name}'`;
 const integer = (name: string) => `($1::jsonb ->> '${name}')::int`;
+const boolean = (name: string) => `($1::jsonb ->> '${name}')::boolean`;
 const texts = (name: string) => `array(select jsonb_array_elements_text($1::jsonb -> '${name}'))`;
 
 const cursor = z.record(z.string(), z.unknown()).nullish();
@@ -29,8 +30,9 @@ export const calls = {
       app_id: z.string(),
       changes: z.array(z.unknown()),
       client_id: z.string().nullish(),
+      atomic: z.boolean().nullish().describe("all changes apply, or none"),
     }),
-    arguments: { app_id: text, changes: json, client_id: text },
+    arguments: { app_id: text, changes: json, client_id: text, atomic: boolean },
     passed: ["client_id"],
     large: ["changes"],
   },
@@ -113,9 +115,10 @@ export async function call(
     return name === "push" ? onBehalf.write(identity, spacesOf(given.changes), run) : onBehalf.read(identity, run);
   };
   const askReadable = () => {
-    const { app_id, client_id = null } = given;
-    const rest = JSON.stringify({ app_id, client_id }).slice(0, -1);
-    return pushReadable(onBehalf, identity, body, (changes) => ask(`${rest},"changes":${changes}}`));
+    const { app_id, client_id = null, atomic = null } = given;
+    const rest = JSON.stringify({ app_id, client_id, atomic }).slice(0, -1);
+    const push = (changes: string) => ask(`${rest},"changes":${changes}}`);
+    return pushReadable(onBehalf, identity, body, atomic === true, push);
   };
   if (await isSuspicious(body)) {
     if (name === "push") return askReadable();

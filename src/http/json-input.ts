@@ -108,31 +108,38 @@ function idIn(members: ReadonlyMap<string, string> | undefined, name: string): s
   return typeof value === "string" ? value : null;
 }
 
-async function rejected(text: string, state: string, identity: Identity): Promise<string> {
-  const reason = reasonOf(state, text);
+async function result(text: string, identity: Identity, error: object): Promise<string> {
   const members = text.startsWith("{") ? await textsOf(text) : undefined;
-  return JSON.stringify({
-    op_id: idIn(members, "op_id"),
-    status: "rejected",
-    space_id: idIn(members, "space_id") ?? `~${identity.userId}`,
-    seq: null,
-    error: {
-      code: "PE422",
-      message: `invalid: the change holds ${reason}`,
-      detail: { argument: "change", reason: state },
-    },
-  });
+  const op_id = idIn(members, "op_id");
+  const space_id = idIn(members, "space_id") ?? `~${identity.userId}`;
+  return JSON.stringify({ op_id, status: "rejected", space_id, seq: null, error });
 }
 
+const rejected = (text: string, state: string, identity: Identity) =>
+  result(text, identity, {
+    code: "PE422",
+    message: `invalid: the change holds ${reasonOf(state, text)}`,
+    detail: { argument: "change", reason: state },
+  });
+
+/** In: where in its push the change is that was refused. */
+const aborted = (text: string, at: number, identity: Identity) =>
+  result(text, identity, {
+    code: "PE409",
+    message: "conflict: aborted, since another change of this atomic push was rejected",
+    detail: { reason: "aborted", at },
+  });
+
 /**
- * A push some of whose changes the database cannot read: each of these is rejected alone, the others are pushed. Values stay text, since
- * JavaScript would round them.
+ * A push some of whose changes the database cannot read: each of these is rejected alone, the others are pushed, or none where all or none
+ * are to apply. Values stay text, since JavaScript would round them.
  * In: the JSON text of the body, and what pushes changes (a JSON array) and answers as perch.push. Out: JSON text of the same answer.
  */
 export async function pushReadable(
   onBehalf: OnBehalf,
   identity: Identity,
   body: string,
+  isAtomic: boolean,
   push: (changes: string) => Promise<string>,
 ): Promise<string> {
   const all = await textsOf((await textsOf(body))?.get("changes") ?? "", maxChanges);
@@ -144,6 +151,14 @@ export async function pushReadable(
   }
   const changes = [...all.values()];
   const states = await stateOfEach(onBehalf, identity, changes);
+  const at = states.findIndex((state) => state !== null);
+  if (isAtomic && at >= 0) {
+    const refused = changes.map((text, index) => {
+      const state = states[index] ?? null;
+      return state === null ? aborted(text, at, identity) : rejected(text, state, identity);
+    });
+    return `{"results": [${(await Promise.all(refused)).join(", ")}]}`;
+  }
   const pushed = await push(`[${changes.filter((_, nth) => states[nth] === null).join(",")}]`);
   const answers = await textsOf((await textsOf(pushed))?.get("results") ?? "", maxChanges);
   const taken = [...(answers?.values() ?? [])];

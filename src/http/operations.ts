@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { changeSchema, pullAnswerSchema, pushAnswerSchema, snapshotAnswerSchema } from "../log/schemas.js";
+import { changeOrCallSchema, pullAnswerSchema, pushAnswerSchema, snapshotAnswerSchema } from "../log/schemas.js";
 import { calls } from "./calls.js";
 import {
   documentAnswer,
@@ -35,7 +35,7 @@ const json = (schema: z.ZodType, description: string) => ({ type: "application/j
 const healthy = (status: string) => json(z.object({ status: z.literal(status) }), "It is.");
 
 /** Of a change the database judges the meaning; it rejects a malformed one alone. */
-const pushBody = calls.push.body.extend({ changes: z.array(changeSchema) });
+const pushBody = calls.push.body.extend({ changes: z.array(changeOrCallSchema) });
 
 const document = "/v1/documents/{space}/{app}/{table}/{record}";
 const space = "The space ~ is the user's personal one.";
@@ -47,7 +47,8 @@ export const operations = {
     method: "POST",
     path: "/v1/push",
     summary: "Appends changes to the log.",
-    description: "One result for each change, in their order; a bad change is rejected alone, the others apply.",
+    description:
+      "One result for each change, in their order; a bad change is rejected alone, the others apply. With atomic all apply or none: those at fault have their errors, the others PE409 with the reason aborted. A change may call a function of the app by name; its result then has what that returned.",
     authenticated: true,
     body: pushBody,
     answer: json(pushAnswerSchema, "A result for each change."),

@@ -1,9 +1,10 @@
 import { z } from "zod";
 import type { Queryable } from "../database/types.js";
 import {
+  type Call,
   type Change,
   type Cursor,
-  changeSchema,
+  changeOrCallSchema,
   type Fields,
   type PullAnswer,
   type PushResult,
@@ -15,9 +16,11 @@ import {
 
 export interface PushOptions {
   appId: string;
-  changes: readonly Change[];
+  changes: readonly (Change | Call)[];
   /** Names the device: decides between writes of the same instant, and lets `pull` leave its own changes out. */
   clientId?: string | null | undefined;
+  /** All changes apply or none. Those at fault have their errors then, and the others PE409 with the reason `aborted`. */
+  atomic?: boolean | undefined;
 }
 
 /** Calls an SQL function that answers with one value. In: `call`: of a few that are always the same. */
@@ -37,9 +40,21 @@ function rejected(change: unknown, message: string, detail: unknown): PushResult
   return { op_id: textOf(op_id), status: "rejected", space_id: textOf(space_id), seq: null, error };
 }
 
+/** Of an atomic push, one change of which (at) the database could not be asked about: what perch.push says of the others. */
+function aborted(changes: readonly (Change | Call)[], nth: number, at: number): PushResult {
+  const { op_id, space_id } = changes[nth] as { op_id?: unknown; space_id?: unknown };
+  const detail = { reason: "aborted", at, op_id: textOf(changes[at]?.op_id) };
+  const error = {
+    code: "PE409",
+    message: "conflict: aborted, since another change of this atomic push was rejected",
+    detail,
+  };
+  return { op_id: textOf(op_id), status: "rejected", space_id: textOf(space_id), seq: null, error };
+}
+
 /** What the database could not even be asked about: values that JSON or jsonb cannot hold. The rest is for the database to judge. */
-function encode(change: Change): { text: string } | { refused: PushResult } {
-  const { error } = changeSchema.safeParse(change);
+function encode(change: Change | Call): { text: string } | { refused: PushResult } {
+  const { error } = changeOrCallSchema.safeParse(change);
   if (error) {
     const [issue] = error.issues;
     const argument = issue?.path.join(".") ?? "";
@@ -56,17 +71,24 @@ function encode(change: Change): { text: string } | { refused: PushResult } {
 
 /**
  * Appends changes to the log, as the user of the transaction (see `withContext`).
- * Out: one result for each change, in order; a bad change is rejected alone and the others apply.
+ * Out: one result for each change, in order; a bad change is rejected alone and the others apply, but for an atomic push.
  * Errors: PE401, PE413 (too many changes), PE422 (app or client id).
  */
 export async function push(db: Queryable, options: PushOptions): Promise<{ results: PushResult[] }> {
   const encoded = options.changes.map(encode);
   const texts = encoded.flatMap((each) => ("text" in each ? [each.text] : []));
+  const at = encoded.findIndex((each) => "refused" in each);
+  if (options.atomic && at >= 0) {
+    return {
+      results: encoded.map((each, nth) => ("refused" in each ? each.refused : aborted(options.changes, nth, at))),
+    };
+  }
   const pushed = pushAnswerSchema.parse(
-    await answer(db, "perch.push(app_id => $1, changes => $2::jsonb, client_id => $3)", [
+    await answer(db, "perch.push(app_id => $1, changes => $2::jsonb, client_id => $3, atomic => $4)", [
       options.appId,
       `[${texts.join(",")}]`,
       options.clientId ?? null,
+      options.atomic ?? false,
     ]),
   );
   let nth = 0;

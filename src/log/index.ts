@@ -11,6 +11,7 @@ export {
 } from "./calls.js";
 export { type FollowEvent, type Following, type FollowOptions, follow } from "./follow.js";
 export type {
+  Call,
   Change,
   Cursor,
   Fields,

@@ -33,6 +33,17 @@ export const changeSchema = z.strictObject({
 });
 export type Change = z.infer<typeof changeSchema>;
 
+/** A function of the app's that a push calls (`perch.register_mutator`), in the push's transaction. */
+export const callSchema = z.strictObject({
+  op: z.literal("call"),
+  name: z.string(),
+  args: optional(fields),
+  op_id: optional(z.string()),
+});
+export type Call = z.infer<typeof callSchema>;
+
+export const changeOrCallSchema = z.discriminatedUnion("op", [changeSchema, callSchema]);
+
 export const pushResultSchema = z.object({
   op_id: z.string().nullable(),
   status: z.enum(["applied", "replayed", "rejected"]),
@@ -41,6 +52,10 @@ export const pushResultSchema = z.object({
   seq: z.number().nullable(),
   /** Of a document table: what identifies that position, for `base_revision` of a later change. */
   revision: z.number().nullish(),
+  /** Where there is no number yet, and of a call: the transaction, which the changes have when they are pulled. */
+  txid: z.string().optional(),
+  /** Of a call: what the function returned. */
+  result: z.unknown().optional(),
   /** Why it was rejected. */
   error: z.object({ code: z.string(), message: z.string(), detail: z.unknown() }).optional(),
 });
@@ -75,6 +90,8 @@ export const pulledChangeSchema = z.object({
   user_id: z.string(),
   client_id: z.string().nullable(),
   op_id: z.string().nullable(),
+  /** The transaction that made it, whose changes in a space come on one page; null: from before that was noted. */
+  txid: z.string().nullable(),
   schema_version: z.number(),
   actor: fields.nullable(),
   origin: z.string().nullable(),
@@ -90,6 +107,8 @@ export const pullAnswerSchema = z.object({
   has_more: z.boolean(),
   /** Spaces the cursor knew and that this user may no longer read. */
   revoked_space_ids: z.array(z.string()),
+  /** The transaction of the last change here goes on with the next page: it is larger than a page may be. */
+  unfinished: z.object({ space_id: z.string(), txid: z.string() }).optional(),
   withheld: withheldCountsSchema,
 });
 export type PullAnswer<Content = Fields> = Omit<z.infer<typeof pullAnswerSchema>, "changes"> & {

@@ -12,6 +12,7 @@ const unledIndexes: Record<string, string> = {
   synced_relations_relation_key: "as document_tables_pkey",
   captured_changes_pkey: "a queue in the order of writing, which no user touches; each node's own when distributed",
   sequencer_pkey: "one row, which no user touches",
+  mutators_pkey: "as limits_pkey",
   watch_pkey: "one row, which no user touches",
   encrypted_tables_pkey: "as document_tables_pkey",
   presence_head_pkey: "as watch_pkey",

@@ -254,6 +254,15 @@ export const tables: Record<string, TableEntry> = {
     delete: "1",
     fresh: { name: "max_fields" },
   },
+  mutators: {
+    ...declared,
+    app: "",
+    select: "1",
+    insert: "1",
+    update: "1",
+    delete: "1",
+    fresh: { name: "fresh" },
+  },
   document_tables: {
     ...declared,
     app: "select",

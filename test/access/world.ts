@@ -1,4 +1,4 @@
-import type { Transaction } from "../../src/database/types.js";
+import type { Queryable, Transaction } from "../../src/database/types.js";
 import type { TestDatabase } from "../support/databases.js";
 import { makeThreads } from "./checkpoints.js";
 
@@ -30,6 +30,11 @@ export type RoleName = (typeof roles)[number];
 
 export const userOf = (context: ContextName): string | null => users[context];
 
+/** Who owns the functions of the app. Roles are of the whole server, so another test may be making it. */
+const createAuthor = (db: Queryable) =>
+  db.query(`do $$ begin create role app_author nologin;
+            exception when duplicate_object or unique_violation then null; end $$`);
+
 /** Content of every kind, in the space "team", in "elsewhere" (of the other user) and in personal spaces. */
 export async function makeWorld(t: TestDatabase): Promise<void> {
   await t.db.query(
@@ -40,6 +45,12 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
     "select perch.register_upgrade(app_id => 'todo', table_name => 'lists', from_version => 1, upgrade => 'public.unchanged(jsonb)')",
   );
   await t.db.query("select perch.set_schema_version(app_id => 'todo', table_name => 'lists', current_version => 2)");
+  await createAuthor(t.db);
+  await t.db.query(
+    `create function public.echo(args jsonb) returns jsonb language sql security definer set search_path = pg_catalog, pg_temp as 'select args'`,
+  );
+  await t.db.query("alter function public.echo owner to app_author");
+  await t.db.query("select perch.register_mutator(app_id => 'todo', name => 'echo', function => 'public.echo(jsonb)')");
   await t.db.query("select perch.set_limit('prune_batch', 2000)");
   await t.asUser("olga", async (tx) => {
     await tx.query("select perch.create_space(space_id => 'team')");

@@ -17,7 +17,7 @@ describeBothKinds("event streams", (open) => {
 
   it("give what is there in pages, then what is committed, each with the id to go on from", async () => {
     const node = await startNode(t, { env: quiet });
-    await pushAs(t.db, "ada", "live", insert("a"), insert("b"), insert("c"));
+    for (const id of ["a", "b", "c"]) await pushAs(t.db, "ada", "live", insert(id));
     const stream = await openEvents(node, "app_id=live&page_size=2");
     expect(stream.status).toBe(200);
     expect(stream.headers).toMatchObject({ "content-type": "text/event-stream; charset=utf-8" });

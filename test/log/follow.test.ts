@@ -38,7 +38,7 @@ const forget = (t: TestDatabase, space: string, upTo: number) =>
 describeBothKinds("follow", (open) => {
   it("gives what is there, in pages, and then what is committed, as the database notifies", async () => {
     const { db } = await open();
-    await pushAs(db, "ada", insert("a"), insert("b"), insert("c"));
+    for (const id of ["a", "b", "c"]) await pushAs(db, "ada", insert(id));
     const following = followAs(db, "ada", { pageSize: 2 });
     expect(await next(following)).toMatchObject({
       type: "changes",

@@ -104,12 +104,11 @@ describeEachEngine("A pull", (open) => {
 
   it("cuts a page short when it would be too long, and always has one entry", async () => {
     const me = nobody();
+    for (let n = 0; n < 10; n += 1) {
+      await as(me, (tx) => push(tx, [insert(`r${n}`, { text: "x".repeat(n === 3 ? 200_000 : 20_000) })]));
+    }
     await as(me, async (tx) => {
       await tx.query("select set_config('perch.page_bytes', '50000', true)");
-      await push(
-        tx,
-        Array.from({ length: 10 }, (_, n) => insert(`r${n}`, { text: "x".repeat(n === 3 ? 200_000 : 20_000) })),
-      );
       const sizes: number[] = [];
       let cursor: Cursor = {};
       for (let more = true; more; ) {
@@ -124,7 +123,7 @@ describeEachEngine("A pull", (open) => {
   describe("without one's own echoes", () => {
     it("gives a wiped device its history back, and only then leaves them out", async () => {
       const me = nobody();
-      await as(me, (tx) => push(tx, many(4), "phone"));
+      for (const change of many(4)) await as(me, (tx) => push(tx, [change], "phone"));
       const first = await as(me, (tx) => pull(tx, { exclude: "phone", pageSize: 3 }));
       const rest = await as(me, (tx) => pull(tx, { exclude: "phone", pageSize: 3, cursor: first.cursor }));
       expect([first.changes.length, rest.changes.length, rest.has_more]).toEqual([3, 1, false]);
@@ -225,7 +224,7 @@ describeEachEngine("A pull", (open) => {
 
     it("a cursor that is older than the log, also the empty one, until a snapshot was taken", async () => {
       const me = nobody();
-      await as(me, (tx) => push(tx, many(10)));
+      for (const change of many(10)) await as(me, (tx) => push(tx, [change]));
       const { cursor: old } = await as(me, (tx) => pull(tx, { pageSize: 3 }));
       const { cursor: just } = await as(me, (tx) => pull(tx, { pageSize: 6 }));
       await t.asWorker((tx) => tx.query("select perch.prune_changes('0', 4)"));

@@ -12,6 +12,8 @@ export interface Result {
   status: "applied" | "replayed" | "rejected";
   space_id: string | null;
   seq: number | null;
+  txid?: string;
+  result?: unknown;
   error?: { code: string; message: string; detail: Record<string, unknown> };
 }
 
@@ -28,6 +30,7 @@ export interface Entry {
   client_id: string | null;
   op_id: string | null;
   user_id: string;
+  txid: string | null;
   schema_version: number;
   actor: unknown;
   origin: string | null;
@@ -40,6 +43,7 @@ export interface Page {
   cursor: Cursor;
   has_more: boolean;
   revoked_space_ids: string[];
+  unfinished?: { space_id: string; txid: string };
   withheld?: { too_large: number; upgrade_failed: number };
 }
 

@@ -10,6 +10,11 @@
 -- Why no page is longer than max_page_bytes, however its entries compress. What entries may come to is added up first, from the sizes that
 -- are written beside them, so that the text of few is made in vain; then the text itself is measured. An entry that is too long by
 -- itself is given without its content, and says so: left out in silence it would be lost, and given whole it would stop every reader here.
+--
+-- Why no page cuts a transaction. What one wrote in a space stands together in its log (perch.run_end), so a page that ends behind the
+-- last entry of a transaction has all of it. It goes on to there from where page_size or scan_size would end it; where it would become too
+-- long, it ends before a transaction that is not its first. Only one that is longer than max_run, or max_page_bytes, comes in parts, and
+-- all pages but its last say so ("unfinished").
 create or replace function perch.pull_text(
   app_id text, cursor jsonb default '{}', page_size integer default 1000, tables text[] default null, exclude_client_id text default null,
   schema_versions jsonb default null
@@ -24,9 +29,13 @@ declare
   position constant jsonb := perch.read_cursor(pull_text.cursor, pull_text.app_id, pull_text.tables);
   epoch constant text := (select e.epoch from perch.log_epoch e);
   max_count integer := perch.check_page_size(pull_text.page_size);
+  -- How far beyond its size a page goes for the sake of a transaction.
+  max_run integer := 10000;
   max_bytes constant bigint := perch.setting('max_page_bytes', 16777216);
   -- Where the caller would have a page end, if the next entry need not be on it.
   page_bytes constant bigint := least(max_bytes, nullif(current_setting('perch.page_bytes', true), '')::bigint);
+  -- What a page may be for the sake of its first transaction: more does not fit into one jsonb, as which perch.pull gives it.
+  run_bytes constant bigint := least(max_bytes, 67108864);
   versions jsonb;
   starts bigint[];
   marks text[];
@@ -40,6 +49,7 @@ declare
   too_large bigint;
   failed bigint;
   last bigint[];
+  unfinished json;
 begin
   perform perch.check_id(pull_text.app_id, 'app_id', 64);
   versions := perch.check_versions(pull_text.app_id, pull_text.schema_versions);
@@ -91,26 +101,46 @@ begin
         given := 0;
         fetched := 0;
       else
-        with found as materialized (
+        with begun as materialized (
+          select s.nth, c.*
+            from unnest(readable, starts, ends) with ordinality s (space_id, start, stop, nth)
+            cross join lateral (
+              select l.* from perch.sync_changes l
+               where l.space_id = s.space_id and l.seq > s.start and l.seq <= s.stop
+                 and l.app_id = pull_text.app_id
+                 and (pull_text.tables is null or l.table_name = any (pull_text.tables))
+                 -- A client id is whatever a client calls itself: one's own is that of one's own pushes.
+                 and (pull_text.exclude_client_id is null or l.client_id is distinct from pull_text.exclude_client_id
+                      or l.user_id <> me or l.space_id = any (behind))
+               order by l.seq limit max_count
+            ) c
+           where s.start < s.stop
+           order by s.nth, c.seq
+           limit max_count
+        ),
+        -- The rest of the transaction in which the page would end, unless it ends with the log.
+        rest as (
+          select c.nth, l.*
+            from (
+              select b.nth, b.space_id, b.seq, perch.run_end(b.space_id, b.seq, least(heads[b.nth], b.seq + max_run)) as stop
+                from (select a.nth, a.space_id, a.seq, a.txid from begun a order by a.nth desc, a.seq desc limit 1) b
+               where b.txid is not null and ((select count(*) from begun) = max_count or ends[b.nth] < heads[b.nth])
+              offset 0) c
+           cross join lateral (
+              select l.* from perch.sync_changes l
+               where l.space_id = c.space_id and l.seq > c.seq and l.seq <= c.stop
+                 and l.app_id = pull_text.app_id
+                 and (pull_text.tables is null or l.table_name = any (pull_text.tables))
+                 and (pull_text.exclude_client_id is null or l.client_id is distinct from pull_text.exclude_client_id
+                      or l.user_id <> me or l.space_id = any (behind))
+               order by l.seq limit max_run) l
+           where c.seq < c.stop
+        ),
+        found as materialized (
           select f.*, d.document, d.long_document, d.long_fields, coalesce(f.size, d.size, 0) as bytes,
                  -- Of a document only what changed is given, which is measured below unless the whole is far beyond.
                  coalesce(f.size > max_bytes, d.size > max_bytes * 4, false) as is_huge
-            from (
-              select s.nth, c.*
-                from unnest(readable, starts, ends) with ordinality s (space_id, start, stop, nth)
-                cross join lateral (
-                  select l.* from perch.sync_changes l
-                   where l.space_id = s.space_id and l.seq > s.start and l.seq <= s.stop
-                     and l.app_id = pull_text.app_id
-                     and (pull_text.tables is null or l.table_name = any (pull_text.tables))
-                     -- A client id is whatever a client calls itself: one's own is that of one's own pushes.
-                     and (pull_text.exclude_client_id is null or l.client_id is distinct from pull_text.exclude_client_id
-                          or l.user_id <> me or l.space_id = any (behind))
-                   order by l.seq limit max_count
-                ) c
-               where s.start < s.stop
-               order by s.nth, c.seq
-               limit max_count) f
+            from (select b.* from begun b union all select r.* from rest r) f
             -- The long values are not even looked at where none of them changed.
             left join lateral (
               select r.data as document, l.moved as long_document, r.long_fields,
@@ -123,12 +153,16 @@ begin
             ) d on true
         ),
         likely as (
-          select f.*, sum(case when not f.is_huge then f.bytes end) over (order by f.nth, f.seq) as upto, row_number() over (order by f.nth, f.seq) as n from found f
+          select f.*, sum(case when not f.is_huge then f.bytes end) over w as upto, row_number() over w as n,
+                 coalesce((first_value(f.nth) over w, first_value(f.txid) over w) = (f.nth, f.txid), false) as is_of_first,
+                 f.txid is null or (lead(f.nth) over w, lead(f.txid) over w) is distinct from (f.nth, f.txid) as is_end
+            from found f
+          window w as (order by f.nth, f.seq)
         ),
         entries as materialized (
-          select w.nth, w.seq, w.n, w.reason, w.entry, sum(octet_length(w.entry) + 2) over (order by w.nth, w.seq) as upto
+          select w.nth, w.seq, w.n, w.is_of_first, w.is_end, w.reason, w.entry, sum(octet_length(w.entry) + 2) over (order by w.nth, w.seq) as upto
             from (
-              select k.nth, k.seq, k.n, y.reason,
+              select k.nth, k.seq, k.n, k.is_of_first, k.is_end, y.reason,
                      case when y.reason is null then t.entry else
                        perch.withheld(t.entry, y.reason, greatest(k.bytes, octet_length(t.entry)), max_bytes) end as entry
                 from likely k
@@ -152,17 +186,20 @@ begin
                                   else (select coalesce(jsonb_object_agg(n, coalesce(k.document -> n, k.long_document -> n)), '{}')
                                           from unnest(k.changed_fields) n where k.document ? n or n = any (k.long_fields)) end as data,
                              case when x.bare then '{}' else coalesce(v.lifted -> 'field_meta', k.field_meta, '{}') end as field_meta,
-                             perch.time_text(k.at) as at, perch.time_text(k.deleted_at) as deleted_at, k.user_id, k.client_id, k.op_id,
+                             perch.time_text(k.at) as at, perch.time_text(k.deleted_at) as deleted_at, k.user_id, k.client_id, k.op_id, k.txid,
                              case when v.lifted is not null and not x.failed then (versions ->> k.table_name)::integer else k.schema_version end as schema_version,
                              case when not x.bare then k.actor end as actor, k.origin, perch.time_text(k.created_at) as created_at) e
                   offset 0
                 ) t (entry)
                 cross join lateral (
                   select case when x.failed then 'upgrade_failed' when k.is_huge or octet_length(t.entry) > max_bytes then 'too_large' end) y (reason)
-               where coalesce(k.upto, 0) <= page_bytes or k.n = 1) w
+               where coalesce(k.upto, 0) <= case when k.is_of_first then run_bytes else page_bytes end or k.n = 1) w
         ),
         kept as (
-          select e.* from entries e where e.upto <= page_bytes or e.n = 1
+          select e.* from entries e
+           where e.n <= (
+             select coalesce(max(x.n) filter (where x.is_end and x.upto <= page_bytes),
+                             max(x.n) filter (where x.is_of_first and x.upto <= run_bytes), 1) from entries x)
         )
         select concat('[', string_agg(k.entry, ', ' order by k.nth, k.seq), ']'), count(*), (select count(*) from found), max(array[k.nth, k.seq]),
                count(*) filter (where k.reason = 'too_large'), count(*) filter (where k.reason = 'upgrade_failed')
@@ -170,8 +207,10 @@ begin
           from kept k;
       end if;
       -- Ended before its bounds: at its last entry.
-      if given = max_count or given < fetched then
+      if fetched >= max_count or given < fetched then
         ends := ends[:last[1] - 1] || last[2] || starts[last[1] + 1:];
+      elsif last[2] > ends[last[1]] then
+        ends[last[1]] := last[2];
       end if;
       if ends <> starts then
         marks := array(
@@ -179,6 +218,18 @@ begin
                    select perch.entry_mark(l.created_at, l.user_id, l.app_id, l.table_name, l.record_id, l.op, l.op_id)
                      from perch.sync_changes l where l.space_id = r.space_id and l.seq = r.stop limit 1) end
             from unnest(readable, starts, marks, ends) with ordinality r (space_id, start, mark, stop, nth) order by r.nth);
+      end if;
+      if ends <> heads then
+        select json_build_object('space_id', r.space_id, 'txid', e.txid) into unfinished
+          from unnest(readable, starts, ends, heads) r (space_id, start, stop, head)
+         cross join lateral (
+           select l.txid, perch.run_end(r.space_id, r.stop, least(r.head, r.stop + max_run)) as stop from perch.sync_changes l
+            where l.space_id = r.space_id and l.seq = r.stop limit 1) e
+         cross join lateral (
+           select from perch.sync_changes l
+            where l.space_id = r.space_id and l.seq > r.stop and l.seq <= e.stop
+              and l.app_id = pull_text.app_id and (pull_text.tables is null or l.table_name = any (pull_text.tables)) limit 1) more
+         where r.stop > r.start and r.stop < r.head;
       end if;
       return concat(
         '{"changes":', page,
@@ -189,14 +240,16 @@ begin
                    from unnest(readable, marks, ends, heads) r (space_id, mark, stop, head)),
         ',"has_more":', to_json(ends <> heads),
         ',"revoked_space_ids":', to_json(array(select k from jsonb_object_keys(position -> 'spaces') k where k <> all (readable))),
+        case when unfinished is not null then concat(',"unfinished":', unfinished) end,
         case when too_large + failed > 0 then concat(',"withheld":', json_build_object('too_large', too_large, 'upgrade_failed', failed)) end,
         '}');
     exception when program_limit_exceeded then
       -- More text than fits into one value. (Of one entry that cannot be: it is known beforehand to be huge.)
-      if max_count = 1 then
+      if max_count = 1 and max_run = 0 then
         raise;
       end if;
       max_count := greatest(1, max_count / 4);
+      max_run := max_run / 4;
     end;
   end loop;
 end

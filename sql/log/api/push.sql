@@ -11,7 +11,7 @@
 -- ON CONFLICT names no constraint here: with a name Postgres also applies the policy for reading, which is several times as much to
 -- start as the one for writing. The primary key is the only unique index of both tables, and nothing of the row in the way is
 -- read: that there is one, perch.push_many and perch.write_changes find again, under the policies for reading.
-create or replace function perch.push(app_id text, changes jsonb, client_id text)
+create or replace function perch.push(app_id text, changes jsonb, client_id text, atomic boolean default false)
 returns jsonb
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -49,6 +49,10 @@ begin
       and (octet_length(said) <= 300 or said !~ '[0-9]{255}')
       and (perch.is_time(given.at) and right(given.at, 1) = 'Z') is not false) is not true
   then
+    -- Of one change alone it makes no difference.
+    if atomic then
+      return perch.push_atomic(app_id, changes, client_id, now);
+    end if;
     return perch.push_many(app_id, changes, client_id, now);
   end if;
 
@@ -137,5 +141,5 @@ begin
 end
 $$;
 
-comment on function perch.push(text, jsonb, text) is
-  'Writes changes of an app to the log and to the records, as the current user, in the caller''s transaction: changes is an array of {op, table, id, data, field_meta, at, op_id, space_id, schema_version, base_seq, base_revision, actor, origin}, of which only op (insert, update, delete), table and id are required; client_id names the device. Returns {"results": [{op_id, status, space_id, seq, error}]}, one for each change, in order, of documents with a revision that identifies seq: applied; replayed, when the op_id was applied before; rejected, with the code and message of the error (PE403, PE404, PE409, PE410, PE413, PE422), which harms no other change. Errors that refuse the whole push: PE401 without a user, PE413 for too many changes, PE422 when changes is not an array or app_id or client_id is unusable. Example: select perch.push(app_id => ''todo'', changes => ''[{"op": "insert", "table": "tasks", "id": "t1", "data": {"title": "Buy milk"}}]'', client_id => ''phone'');';
+comment on function perch.push(text, jsonb, text, boolean) is
+  'Writes changes of an app to the log and to the records, as the current user, in the caller''s transaction: changes is an array of {op, table, id, data, field_meta, at, op_id, space_id, schema_version, base_seq, base_revision, actor, origin}, of which only op (insert, update, delete), table and id are required; client_id names the device. Returns {"results": [{op_id, status, space_id, seq, error}]}, one for each change, in order, of documents with a revision that identifies seq: applied; replayed, when the op_id was applied before; rejected, with the code and message of the error (PE403, PE404, PE409, PE410, PE413, PE422), which harms no other change. A change may also call a function of the app: {"op": "call", "name", "args", "op_id"} (see perch.register_mutator), whose result is {op_id, status, txid, result}. atomic: all changes apply or none: those at fault have their errors, the others PE409 with {"reason": "aborted"}, and all may be sent again. Errors that refuse the whole push: PE401 without a user, PE413 for too many changes, PE422 when changes is not an array or app_id or client_id is unusable. Example: select perch.push(app_id => ''todo'', changes => ''[{"op": "insert", "table": "tasks", "id": "t1", "data": {"title": "Buy milk"}}]'', client_id => ''phone'');';

@@ -146,7 +146,11 @@ begin
     end if;
   end if;
 
-  if not ordinary and exists (select from unnest(fresh) c where c.is_document) then
+  if not ordinary and exists (select from unnest(fresh) c where c.op = 'call') then
+    results := perch.push_in_order(fresh, push_many.app_id, push_many.client_id, author, now, results,
+      given => push_many.changes);
+    fresh := '{}';
+  elsif not ordinary and exists (select from unnest(fresh) c where c.is_document) then
     results := perch.push_documents(array(select c from unnest(fresh) c where c.is_document order by c.position),
       push_many.app_id, push_many.client_id, results,
       also_spaces => array(select c.space_id from unnest(fresh) c where not c.is_document), given => push_many.changes);
@@ -154,15 +158,8 @@ begin
   end if;
 
   if cardinality(fresh) > 0 then
-    begin
-      seqs := perch.number_changes(fresh);
-      perform perch.write_changes(fresh, seqs, push_many.app_id, push_many.client_id, author, now);
-    exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
-                or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
-      -- A rule of the app's, or a limit, is in the way of some of them.
-      select w.written, w.seqs, w.results into fresh, seqs, results
-        from perch.write_each(fresh, push_many.app_id, push_many.client_id, author, now, results) w;
-    end;
+    select w.written, w.seqs, w.results into fresh, seqs, results
+      from perch.write_records(fresh, push_many.app_id, push_many.client_id, author, now, results) w;
     if cardinality(fresh) = jsonb_array_length(push_many.changes) then
       return jsonb_build_object('results', (
         select jsonb_agg(jsonb_build_object('op_id', c.op_id, 'status', 'applied', 'space_id', c.space_id, 'seq', seqs[c.position]) order by c.position)

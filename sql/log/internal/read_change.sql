@@ -38,6 +38,13 @@ begin
     perform perch.fail('PE413', format('the change is longer than %s bytes', max_bytes),
       jsonb_build_object('limit', 'max_change_bytes', 'max', max_bytes, 'got', bytes));
   end if;
+  if change -> 'op' = '"call"' then
+    perform perch.check_numbers(change, content, 'the call');
+    if pg_column_size(change) > 800 and jsonb_path_exists(change, '$.**{100}') then
+      perform perch.fail('PE422', 'the call is nested too deeply', jsonb_build_object('argument', 'args', 'expected', 'fewer than 100 levels'));
+    end if;
+    return perch.read_call((select coalesce(jsonb_object_agg(c.key, c.value), '{}') from jsonb_each(change) c where c.value <> 'null'), place, app_id);
+  end if;
   for field in select c.key from jsonb_object_keys(change - known) as c (key) loop
     perform perch.fail('PE422', format('the change has an unknown key %s', left(field.key, 100)),
       jsonb_build_object('argument', left(field.key, 100), 'expected', to_jsonb(known)));
@@ -59,8 +66,8 @@ begin
   read.position := place;
   read.op := change ->> 'op';
   if read.op is null or read.op not in ('insert', 'update', 'delete') then
-    perform perch.fail('PE422', 'op is not one of insert, update, delete',
-      jsonb_build_object('argument', 'op', 'expected', '["insert", "update", "delete"]'::jsonb, 'got', left(read.op, 100)));
+    perform perch.fail('PE422', 'op is not one of insert, update, delete, call',
+      jsonb_build_object('argument', 'op', 'expected', '["insert", "update", "delete", "call"]'::jsonb, 'got', left(read.op, 100)));
   end if;
   read.table_name := perch.check_id(change ->> 'table', 'table', 128);
   read.record_id := perch.check_id(change ->> 'id', 'id');

@@ -1,0 +1,41 @@
+-- Not the call's own: what Postgres undoes for the sake of others, or for its time (classes 40, 55 and 57), and what the server itself cannot do
+-- (08, 53, 58, XX). The same again may succeed, so nobody takes it for refused.
+--
+-- DETAIL is shown of perch's codes alone: Postgres writes whole rows and keys into its own.
+create or replace function perch.call_refusal(
+  change perch.change, code text, message text, detail text, constraint_name text, column_name text
+)
+returns jsonb
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  is_conflict constant boolean := code in ('23503', '23505', '23514', '23P01');
+  found jsonb;
+begin
+  if left(code, 2) in ('08', '40', '53', '55', '57', '58', 'XX') then
+    return null;
+  elsif code like 'PE___' then
+    begin
+      found := detail::jsonb;
+    exception when data_exception then
+      found := to_jsonb(detail);
+    end;
+    found := jsonb_build_object('code', code, 'message', message, 'detail', found);
+  else
+    -- A mistake in the function is for its author to mend.
+    if left(code, 2) not in ('22', '23', '44', 'P0') then
+      raise warning 'perch: mutator % failed: %', change.table_name, message using errcode = code;
+    end if;
+    found := jsonb_build_object(
+      'code', case when is_conflict then 'PE409' else 'PE422' end,
+      'message', format('%s: %s', case when is_conflict then 'conflict' else 'invalid' end, message),
+      'detail', jsonb_strip_nulls(jsonb_build_object('name', change.table_name, 'sqlstate', code,
+        'constraint', nullif(constraint_name, ''), 'column', nullif(column_name, ''))));
+  end if;
+  return jsonb_build_object('op_id', change.op_id, 'status', 'rejected', 'space_id', null, 'seq', null, 'error', found);
+end
+$$;
+
+comment on function perch.call_refusal(perch.change, text, text, text, text, text) is
+  'Private. The result of a call whose function failed with this error; null where the error is not the call''s own.';

@@ -1,0 +1,54 @@
+-- Lock order: none over the whole. A function that is called takes what it likes, so a push with calls is to the order of locks what a transaction of
+-- an app with several calls is (docs/architecture.md, "The order of locks"): between two calls documents come before counters, as in any push.
+--
+-- A call sees what stands before it in its push, and what stands behind it sees what it did: so they are carried out in their order,
+-- and what stands between two calls together.
+create or replace function perch.push_in_order(
+  changes perch.change[], app_id text, client_id text, author text, now timestamptz, results jsonb[], given jsonb
+)
+returns jsonb[]
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  part perch.change[];
+  part_results jsonb[];
+  written perch.change[];
+  seqs bigint[];
+begin
+  for part in
+    select array_agg(row(c.*)::perch.change order by c.position)
+      from (
+        select u.*, count(*) filter (where u.op = 'call') over (order by u.position) as calls, u.op = 'call' as is_call
+          from unnest(changes) u) s
+     cross join lateral (
+       select s.position, s.space_id, s.table_name, s.record_id, s.op, s.data, s.field_meta, s.at, s.timeless, s.earliest, s.latest,
+              s.op_id, s.digest, s.schema_version, s.base_seq, s.actor, s.origin, s.size, s.is_document) c
+     group by s.calls, s.is_call
+     order by min(s.position)
+  loop
+    if part[1].op = 'call' then
+      results[part[1].position] := perch.push_call(part[1], push_in_order.app_id);
+      continue;
+    end if;
+    results := perch.push_documents(array(select c from unnest(part) c where c.is_document order by c.position),
+      push_in_order.app_id, push_in_order.client_id, results,
+      also_spaces => array(select c.space_id from unnest(part) c where not c.is_document), given => push_in_order.given);
+    part := array(select c from unnest(part) c where not c.is_document order by c.position);
+    if part = '{}' then
+      continue;
+    end if;
+    select w.written, w.seqs, w.results into written, seqs, part_results
+      from perch.write_records(part, push_in_order.app_id, push_in_order.client_id, push_in_order.author, push_in_order.now, results) w;
+    results := part_results;
+    for n in 1 .. coalesce(cardinality(written), 0) loop
+      results[written[n].position] := jsonb_build_object(
+        'op_id', written[n].op_id, 'status', 'applied', 'space_id', written[n].space_id, 'seq', seqs[n]);
+    end loop;
+  end loop;
+  return results;
+end
+$$;
+
+comment on function perch.push_in_order(perch.change[], text, text, text, timestamptz, jsonb[], jsonb) is
+  'Private. Carries out changes among which there are calls, in their order; adds their results.';
