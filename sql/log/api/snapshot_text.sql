@@ -27,7 +27,7 @@ declare
   before_oldest text;
   mark text;
   token jsonb;
-  position bigint;
+  shown_seq bigint;
   reason text;
   page text;
   count bigint;
@@ -41,27 +41,27 @@ begin
   if snapshot_text.after is not null then
     begin
       token := convert_from(decode(snapshot_text.after, 'base64'), 'UTF8')::jsonb;
-      position := (token ->> 3)::bigint;
+      shown_seq := (token ->> 3)::bigint;
     exception when data_exception then
       token := null;
     end;
-    if token -> 0 is distinct from '2' or token ->> 2 is distinct from space or position is null or jsonb_array_length(token) <> 7 then
+    if token -> 0 is distinct from '2' or token ->> 2 is distinct from space or shown_seq is null or jsonb_array_length(token) <> 7 then
       perform perch.fail('PE422', 'after is not what a page of this space gave as next', jsonb_build_object('argument', 'after'));
     end if;
   end if;
 
   select h.seq, h.oldest_seq, h.before_oldest into head, oldest, before_oldest from perch.space_heads h where h.space_id = space;
-  position := coalesce(position, head, 0);
+  shown_seq := coalesce(shown_seq, head, 0);
   select perch.entry_mark(l.created_at, l.user_id, l.app_id, l.table_name, l.record_id, l.op, l.op_id) into mark
-    from perch.sync_changes l where l.space_id = space and l.seq = position;
-  if position < oldest then
+    from perch.sync_changes l where l.space_id = space and l.seq = shown_seq;
+  if shown_seq < oldest then
     -- Of what was forgotten while the pages were taken, pulling will tell.
-    mark := case when position = oldest - 1 then before_oldest else token ->> 4 end;
+    mark := case when shown_seq = oldest - 1 then before_oldest else token ->> 4 end;
   end if;
   if token is null then
-    token := jsonb_build_array(2, epoch, space, position, mark, '', '');
+    token := jsonb_build_array(2, epoch, space, shown_seq, mark, '', '');
   else
-    reason := case when token ->> 1 <> epoch or token ->> 4 is distinct from mark then 'epoch' when position > coalesce(head, 0) then 'ahead' end;
+    reason := case when token ->> 1 <> epoch or token ->> 4 is distinct from mark then 'epoch' when shown_seq > coalesce(head, 0) then 'ahead' end;
     if reason is not null then
       perform perch.fail('PE410', 'the log was restored meanwhile', jsonb_build_object('spaces', jsonb_build_array(jsonb_build_object(
         'space_id', space, 'reason', reason, 'oldest_seq', coalesce(oldest, 1), 'latest_seq', coalesce(head, 0)))), 'Begin again, with after null.');
@@ -143,10 +143,10 @@ begin
     '{"records":', page,
     ',"cursor":', jsonb_strip_nulls(jsonb_build_object('v', 2, 'app', snapshot_text.app_id, 'tables', perch.tables_digest(snapshot_text.tables), 'epoch', epoch))
       || jsonb_build_object(
-           'spaces', coalesce(given -> 'spaces', '{}') || jsonb_build_object(space, jsonb_build_array(position, token -> 4)),
+           'spaces', coalesce(given -> 'spaces', '{}') || jsonb_build_object(space, jsonb_build_array(shown_seq, token -> 4)),
            'behind', coalesce((given -> 'behind') - space, '[]') || to_jsonb(space)),
     ',"next":', coalesce(to_json(case when count = max_count or count < fetched then translate(encode(convert_to(
-        jsonb_build_array(2, epoch, space, position, token -> 4, last_key[1][1], last_key[1][2])::text, 'UTF8'), 'base64'), E'\n', '') end), 'null'),
+        jsonb_build_array(2, epoch, space, shown_seq, token -> 4, last_key[1][1], last_key[1][2])::text, 'UTF8'), 'base64'), E'\n', '') end), 'null'),
     case when too_large + failed > 0 then concat(',"withheld":', json_build_object('too_large', too_large, 'upgrade_failed', failed)) end,
     '}');
 end
