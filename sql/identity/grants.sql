@@ -17,7 +17,7 @@ begin
             'push', 'push_immediately', 'json_error', 'pull', 'pull_text', 'snapshot_records', 'snapshot_text', 'export_changes', 'restore_changes', 'contents_as_text',
             'push_update', 'patch_document', 'submit_patch', 'pending_updates', 'document_state', 'document_versions', 'delete_document', 'lock_document',
             -- of DocumentStore, whose login is a member of both roles
-            'visit_document', 'write_document',
+            'open_in_transaction', 'write_document',
             'put_checkpoint', 'latest_checkpoint', 'get_checkpoint', 'checkpoint_history', 'update_checkpoint_state', 'fork_checkpoint',
             'delete_thread', 'prune_checkpoints', 'put_channels', 'put_writes', 'load_channels', 'list_channels', 'channel_history',
             'append_thread_events', 'load_thread_events', 'archive_thread_events', 'thread_log',
@@ -26,11 +26,11 @@ begin
             'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb']),
           ('perch_worker', array[
             'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
-            'setting', 'hold_document', 'check_id', 'fail', 'error_word', 'document_fields',
-            'load_document', 'open_document', 'has_position', 'new_revision', 'set_tail_aside', 'reading_position', 'read_document', 'append_updates', 'ring_appends', 'document_ring', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
-            'stretches', 'merge_ends', 'document_version', 'peer_authors', 'retry_update', 'discard_update', 'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'look', 'prune_changes', 'prune_space', 'entry_mark', 'log_heads', 'check_history', 'server_identity', 'begin_epoch', 'upgrade_error', 'next_seq', 'lock_heads',
-            'require_encrypted_table', 'has_encrypted_position', 'append_encrypted', 'encrypted_state', 'encrypted_news',
-            'put_presence', 'presence_news', 'presence_of', 'enter_presence', 'leave_presence',
+            'setting', 'take_document_lock', 'check_id', 'fail', 'error_word', 'document_fields',
+            'load_document', 'open_document', 'has_position', 'new_revision', 'set_tail_aside', 'reading_position', 'read_document', 'append_updates', 'notify_appends', 'document_notification', 'changes_notification', 'presence_notification', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
+            'history_ranges', 'merge_ends', 'document_version', 'peer_authors', 'retry_update', 'discard_update', 'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'notify_deferred', 'prune_changes', 'prune_space', 'entry_mark', 'log_heads', 'check_history', 'server_identity', 'begin_epoch', 'upgrade_error', 'next_seq', 'lock_heads',
+            'require_encrypted_table', 'has_encrypted_position', 'append_encrypted', 'encrypted_state', 'encrypted_after',
+            'put_presence', 'presence_after', 'presence_of', 'enter_presence', 'leave_presence',
             'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb'])
         ) as g (role, functions)
        cross join unnest(g.functions) as f (name)
@@ -44,7 +44,7 @@ begin
             'checkpoints', 'threads', 'stored_checkpoints', 'checkpoint_values', 'checkpoint_pieces', 'thread_logs', 'thread_events', 'thread_leases']),
           ('perch_worker', '{INSERT,UPDATE,DELETE}', array[
             'documents', 'document_locks', 'document_tombstones', 'document_snapshots', 'document_updates', 'document_history', 'document_inbox', 'document_queue',
-            'stored_records', 'sync_changes', 'space_heads', 'push_receipts', 'owed_rings', 'watch',
+            'stored_records', 'sync_changes', 'space_heads', 'push_receipts', 'deferred_notifications', 'notifier',
             'presence', 'presence_head', 'presence_nodes',
             'encrypted_documents', 'encrypted_records', 'encrypted_reaches'])
         ) as r (role, privileges, names)

@@ -68,13 +68,13 @@ begin
       ('space_heads',          'false',                                null),
       ('stored_records',       readable,                               writable),
       ('sync_changes',         readable,                               writable || ' and ' || mine),
-      ('owed_rings',           'false',                                null),
+      ('deferred_notifications',           'false',                                null),
       ('synced_relations',     'true',                                 null),
       ('captured_changes',     'false',                                null),
       ('sequencer',            'false',                                null),
       ('row_images',           'false',                                null),
       ('row_stamps',           'false',                                null),
-      ('watch',                'true',                                 null),
+      ('notifier',                'true',                                 null),
       ('presence_head',        'false',                                null),
       ('presence',             'false',                                null),
       ('presence_nodes',       'false',                                null),
@@ -119,11 +119,11 @@ begin
     -- others go on writing, is read by its space alone.
     ('sync_changes', 'author', 'select', 'perch_owner', mine, null),
 
-    -- The counters, the locks and the rings are perch's own bookkeeping, on which no user has a grant; what they count is in the log,
-    -- whose policies decide. A ring is made when the transaction ends, by when the context may be another.
+    -- The counters, the locks and the notifications are perch's own bookkeeping, on which no user has a grant; what they count is in the log,
+    -- whose policies decide. A notification is sent when the transaction ends, by when the context may be another.
     ('space_heads', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
     ('document_locks', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
-    ('owed_rings', 'may_insert', 'insert', 'perch_owner', null, 'true'),
+    ('deferred_notifications', 'may_insert', 'insert', 'perch_owner', null, 'true'),
 
     -- Whoever writes a synced table names no user, and writes what is captured of it by a trigger that runs as perch_owner; the sequencer,
     -- which does so, too, puts it into the logs of all spaces. Nothing else of perch's writes an entry that has a position.
@@ -137,7 +137,7 @@ begin
     ('sync_changes', 'sequencer', 'insert', 'perch_owner', null, 'position is not null'),
 
     -- Whether a space id is in use (perch.space_in_use) is asked of the tables, too, that show nobody anything.
-    ('owed_rings', 'in_use', 'select', 'perch_owner', readable, null),
+    ('deferred_notifications', 'in_use', 'select', 'perch_owner', readable, null),
     ('presence', 'in_use', 'select', 'perch_owner', readable, null)
   ),
   general as (

@@ -3,15 +3,15 @@
 do $triggers$
 declare
   wanted constant text[] := array[
-    'CREATE TRIGGER ring_added AFTER INSERT ON perch.space_members REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION perch.ring_members()',
-    'CREATE TRIGGER ring_changed AFTER UPDATE ON perch.space_members REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION perch.ring_members()',
-    'CREATE TRIGGER ring_removed AFTER DELETE ON perch.space_members REFERENCING OLD TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION perch.ring_members()',
-    'CREATE TRIGGER ring AFTER INSERT ON perch.document_updates REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION perch.ring_documents()',
-    'CREATE TRIGGER ring AFTER INSERT ON perch.document_inbox REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION perch.ring_documents()',
+    'CREATE TRIGGER notify_added AFTER INSERT ON perch.space_members REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION perch.notify_members()',
+    'CREATE TRIGGER notify_changed AFTER UPDATE ON perch.space_members REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION perch.notify_members()',
+    'CREATE TRIGGER notify_removed AFTER DELETE ON perch.space_members REFERENCING OLD TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION perch.notify_members()',
+    'CREATE TRIGGER notify AFTER INSERT ON perch.document_updates REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION perch.notify_documents()',
+    'CREATE TRIGGER notify AFTER INSERT ON perch.document_inbox REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION perch.notify_documents()',
     -- The second without WHEN: the expression is read from its text form by every statement. So whoever takes a counter without moving
     -- it leaves seq alone (perch.lock_heads).
-    'CREATE CONSTRAINT TRIGGER ring_first AFTER INSERT ON perch.space_heads DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.seq > 0)) EXECUTE FUNCTION perch.ring_changes()',
-    'CREATE CONSTRAINT TRIGGER ring_next AFTER UPDATE OF seq ON perch.space_heads DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION perch.ring_changes()'];
+    'CREATE CONSTRAINT TRIGGER notify_first AFTER INSERT ON perch.space_heads DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.seq > 0)) EXECUTE FUNCTION perch.notify_changes()',
+    'CREATE CONSTRAINT TRIGGER notify_next AFTER UPDATE OF seq ON perch.space_heads DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION perch.notify_changes()'];
   difference record;
 begin
   for difference in

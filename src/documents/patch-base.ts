@@ -34,9 +34,9 @@ export interface BaseRequest {
  * wins, and what Loro clients wrote after it was pushed, while it waited here, is kept.
  */
 const sql = `
-  select d.life_seq, d.tail_from, d.merged_seq, perch.has_position(d, $5::bigint, $7::bigint) as leads_on,
+  select d.incarnation_seq, d.tail_from, d.merged_seq, perch.has_position(d, $5::bigint, $7::bigint) as leads_on,
          perch.document_version(k.space_id, k.app_id, k.table_name, k.record_id, at_seq => $5::bigint) as version,
-         $5::bigint in (d.life_seq, d.tail_from) or exists (
+         $5::bigint in (d.incarnation_seq, d.tail_from) or exists (
            select from perch.document_updates u
             where u.space_id = d.space_id and u.app_id = d.app_id and u.table_name = d.table_name and u.record_id = d.record_id
               and u.seq = $5::bigint) as was_read,
@@ -54,7 +54,7 @@ const overtakenSql = `
    limit 1`;
 
 interface BaseRow {
-  life_seq: number;
+  incarnation_seq: number;
   tail_from: number;
   merged_seq: number;
   leads_on: boolean | null;
@@ -80,7 +80,7 @@ export async function patchBase(tx: Transaction, request: BaseRequest): Promise<
   const [row] = await tx.query<BaseRow>(sql, [...address, baseSeq, userId, baseRevision ?? null]);
   if (!row) throw expired(key, baseSeq, null);
   if (baseRevision !== undefined && row.leads_on === false) throw gone(key, baseSeq, row.merged_seq);
-  if (baseSeq === row.life_seq) return { ends: {} };
+  if (baseSeq === row.incarnation_seq) return { ends: {} };
   if (baseSeq < row.tail_from) throw expired(key, baseSeq, row.tail_from);
   if (row.was_read) return { ends: row.version };
   const own = merged.filter((push) => push.userId === userId && push.seq <= baseSeq);

@@ -70,7 +70,7 @@ export async function documentVersions(
  * more. Each update was taken in when all it builds on was there, so a union like this is a version the document really had.
  */
 const versionSql = `
-  select d.merged_seq, d.life_seq,
+  select d.merged_seq, d.incarnation_seq,
          perch.document_version(d.space_id, d.app_id, d.table_name, d.record_id, at_seq => $5::bigint) as version,
          (select max(h.seq) from perch.document_history h
            where h.space_id = d.space_id and h.app_id = d.app_id and h.table_name = d.table_name and h.record_id = d.record_id
@@ -84,7 +84,7 @@ const versionSql = `
 
 interface PositionRow {
   merged_seq: number;
-  life_seq: number;
+  incarnation_seq: number;
   version: Ends;
   earlier_seq: number | null;
   later_seq: number | null;
@@ -114,17 +114,17 @@ export async function versionAt(db: Queryable, key: DocumentKey, seq: number): P
     const why = row ? `the document has not come to position ${seq}` : "there is no such document";
     throw new PerchError("PE404", why, { ...key, seq, latest_seq: row?.merged_seq ?? null });
   }
-  if (seq < row.life_seq) {
+  if (seq < row.incarnation_seq) {
     throw new PerchError("PE410", `position ${seq} is of a document that was deleted`, {
       seq,
       earlier_seq: null,
-      later_seq: row.life_seq,
+      later_seq: row.incarnation_seq,
     });
   }
   if (row.later_seq !== null) {
     throw new PerchError("PE410", `position ${seq} is no longer told apart from those around it`, {
       seq,
-      earlier_seq: row.earlier_seq ?? row.life_seq,
+      earlier_seq: row.earlier_seq ?? row.incarnation_seq,
       later_seq: row.later_seq,
     });
   }

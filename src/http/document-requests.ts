@@ -126,7 +126,7 @@ const currentSql = `
          case when d.projected_seq = d.merged_seq then r.data::text end as data
     from asked a
     left join perch.documents d
-      on d.space_id = a.space_id and d.app_id = $1 and d.table_name = $2 and d.record_id = $3 and d.merged_seq > d.life_seq
+      on d.space_id = a.space_id and d.app_id = $1 and d.table_name = $2 and d.record_id = $3 and d.merged_seq > d.incarnation_seq
     left join perch.records r
       on r.space_id = a.space_id and r.app_id = $1 and r.table_name = $2 and r.record_id = $3`;
 

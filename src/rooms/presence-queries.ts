@@ -84,7 +84,7 @@ export interface PresenceNews {
 const newsSql = `
   select h.change_id as head, n.*
     from perch.presence_head h
-    left join lateral perch.presence_news(node_id => $1, after_change => $2) n on true`;
+    left join lateral perch.presence_after(node_id => $1, after_change => $2) n on true`;
 
 /** What other nodes have put since a change_id. */
 export async function readPresenceNews(db: Queryable, nodeId: string, after: number): Promise<PresenceNews> {

@@ -15,7 +15,7 @@ export interface DeferredNotificationsOptions {
   readonly log: WorkerLog;
 }
 
-const pollSql = "select perch.look(watch_for => $1::interval) as notified";
+const pollSql = "select perch.notify_deferred(poll_for => $1::interval) as notified";
 
 /** Between two looks while the log is busy: how late a notification may come then. */
 const betweenPollsMs = 25;
@@ -29,7 +29,7 @@ const promise = "2 seconds";
 const promiseMs = 2_000;
 
 /**
- * Sends deferred notifications on the writers' behalf while the log is busy (see perch.ring_changes for why, and why no notification is lost).
+ * Sends deferred notifications on the writers' behalf while the log is busy (see perch.notify_changes for why, and why no notification is lost).
  *
  * It begins when writers notify often, and promises to look again; from then on they leave their notifications in a table. When nothing was
  * found for a while it promises no more, but goes on looking until the last promise has run out. PGlite has one session, where

@@ -101,7 +101,7 @@ const spaces: Record<string, FunctionEntry> = {
   lock_members: piece(),
   require_owner: piece(),
   require_some_owner: piece(),
-  ring_members: piece(),
+  notify_members: piece(),
 };
 
 const changes: Record<string, FunctionEntry> = {
@@ -142,9 +142,9 @@ const changes: Record<string, FunctionEntry> = {
     "none",
   ),
   entry_mark: piece("perch_worker"),
-  try_lift: piece(),
+  try_upgrade: piece(),
   withheld: piece(),
-  look: worker("perch.look()", "1", "0"),
+  notify_deferred: worker("perch.notify_deferred()", "1", "0"),
   prune_changes: worker("perch.prune_changes(keep_for => '0', keep_last => 0)", "4", "0 1 0 0 2 0"),
   prune_space: piece("perch_worker"),
   new_epoch: dba("perch.new_epoch() is not null", "yes"),
@@ -184,7 +184,7 @@ const changes: Record<string, FunctionEntry> = {
   clock_tolerance: piece(),
   is_datetime: piece(),
   is_time: piece(),
-  lift_change: piece(),
+  upgrade_change: piece(),
   number_changes: piece(),
   push_many: piece(),
   push_immediately: app(
@@ -202,8 +202,10 @@ const changes: Record<string, FunctionEntry> = {
   record_size: piece("perch_worker"),
   refusal: piece(),
   refuse_stamp: piece(),
-  said: piece(),
-  ring_changes: piece(),
+  change_content: piece(),
+  notify_changes: piece(),
+  changes_notification: piece("perch_worker"),
+  presence_notification: piece("perch_worker"),
   read_cursor: piece(),
   stamp: piece(),
   tables_digest: piece(),
@@ -233,12 +235,12 @@ const documents: Record<string, FunctionEntry> = {
   ),
   pending_updates: app("perch.pending_updates()", "401 1 0 0 2 0"),
   document_versions: app(`(select count(*) from perch.document_versions(${inTeam}))`, "401 403 2 2 2 403"),
-  "visit_document: to read": app(
-    "(select head_seq from perch.visit_document('notes', 'pages', 'olga-in-team', 'team', false, '{}', '{}'))",
+  "open_in_transaction: to read": app(
+    "(select head_seq from perch.open_in_transaction('notes', 'pages', 'olga-in-team', 'team', false, '{}', '{}'))",
     "401 403 4 4 4 403",
   ),
-  "visit_document: to write": app(
-    "(select is_there from perch.visit_document('notes', 'pages', 'olga-in-team', 'team', true, '{}', '{}'))",
+  "open_in_transaction: to write": app(
+    "(select is_there from perch.open_in_transaction('notes', 'pages', 'olga-in-team', 'team', true, '{}', '{}'))",
     "401 403 403 yes yes 403",
   ),
   write_document: {
@@ -283,7 +285,7 @@ const documents: Record<string, FunctionEntry> = {
   enqueue_document: piece("perch_worker"),
   merge_ends: piece("perch_worker"),
   next_seq: worker("perch.next_seq('team')", "3", "3"),
-  stretches: piece("perch_worker"),
+  history_ranges: piece("perch_worker"),
   append_to_inbox: piece(),
   has_base: piece(),
   has_position: piece("perch_worker"),
@@ -295,11 +297,15 @@ const documents: Record<string, FunctionEntry> = {
   claim_receipt: piece(),
   field_kinds: piece(),
   next_position: piece(),
-  hold_document: piece("perch_worker"),
-  ring_documents: piece(),
-  document_ring: worker("perch.document_ring('team', 'notes', 'pages', 'x', 1) is not null", "yes", "yes"),
-  ring_appends: worker(
-    "perch.ring_appends(space_ids => '{team}', app_ids => '{notes}', table_names => '{pages}', record_ids => '{x}', seqs => '{1}') is null",
+  take_document_lock: piece("perch_worker"),
+  notify_documents: piece(),
+  document_notification: worker(
+    "perch.document_notification('team', 'notes', 'pages', 'x', 1) is not null",
+    "yes",
+    "yes",
+  ),
+  notify_appends: worker(
+    "perch.notify_appends(space_ids => '{team}', app_ids => '{notes}', table_names => '{pages}', record_ids => '{x}', seqs => '{1}') is null",
     "yes",
     "yes",
   ),
@@ -314,8 +320,8 @@ const encrypted: Record<string, FunctionEntry> = {
     "42501 42501 42501 2 2 42501",
   ),
   encrypted_state: worker(`(select head_seq from perch.encrypted_state(${diary}, '{}', '{}'))`, "1", "0 0 1 1 1 0"),
-  encrypted_news: worker(
-    `(select cardinality(records) from perch.encrypted_news(${diary}, after_seq => 0))`,
+  encrypted_after: worker(
+    `(select cardinality(records) from perch.encrypted_after(${diary}, after_seq => 0))`,
     "1",
     "0 0 1 1 1 0",
   ),
@@ -328,8 +334,8 @@ const node = "'00000000-0000-4000-8000-000000000001'";
 const presence: Record<string, FunctionEntry> = {
   enter_presence: worker(`(select others from perch.enter_presence(${node}))`, "yes", "42501"),
   leave_presence: worker(`perch.leave_presence(${node})`, "null", "null"),
-  presence_news: worker(
-    `(select count(*) from perch.presence_news('00000000-0000-4000-8000-00000000000f', after_change => 0))`,
+  presence_after: worker(
+    `(select count(*) from perch.presence_after('00000000-0000-4000-8000-00000000000f', after_change => 0))`,
     "1",
     "0 0 1 1 1 0",
   ),

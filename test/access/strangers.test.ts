@@ -98,7 +98,7 @@ describeEachPostgres("a login without any rights", (open) => {
     await t.asUser("ada", async (tx) => {
       await tx.query(`select perch.lock_document(${page})`);
       await tx.query(
-        `select from perch.visit_document(${page}, space_id => null, to_write => true, known_spaces => '{}', known_seqs => '{}')`,
+        `select from perch.open_in_transaction(${page}, space_id => null, to_write => true, known_spaces => '{}', known_seqs => '{}')`,
       );
       await t.asWorker(async (worker) => {
         expect(await worker.query(`select seq from perch.claim_inbox(space_id => '~ada', ${page})`)).toHaveLength(1);

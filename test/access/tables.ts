@@ -99,8 +99,15 @@ export const tables: Record<string, TableEntry> = {
   },
   // Perch's own: what it counts is in the log, whose policies decide.
   space_heads: { ...inner, select: "3", insert: "1", update: "1", delete: "1", fresh: { space_id: "fresh" } },
-  owed_rings: { ...inner, select: "0 0 1 1 1 0", insert: "1", update: "0", delete: "0", fresh: { seq: 99 } },
-  watch: {
+  deferred_notifications: {
+    ...inner,
+    select: "0 0 1 1 1 0",
+    insert: "1",
+    update: "0",
+    delete: "0",
+    fresh: { seq: 99 },
+  },
+  notifier: {
     ...inner,
     select: "1",
     insert: "x",

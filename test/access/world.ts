@@ -62,7 +62,7 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
   await t.db.query(
     "insert into perch.document_locks (space_id, app_id, table_name, record_id, purpose) values ('team', 'notes', 'pages', 'olga-in-team', 'write')",
   );
-  await t.db.query("insert into perch.owed_rings (space_id, seq) values ('team', 1)");
+  await t.db.query("insert into perch.deferred_notifications (space_id, seq) values ('team', 1)");
   await t.db.query("create table public.fresh (id int primary key)");
   await t.db.query("create table public.orders (id int primary key)");
   await t.db.query(
@@ -103,7 +103,7 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
 
 /** The arguments of perch.append_encrypted for one span of one operation. */
 export const span = (user: string, first: number) =>
-  `life_seq => 0, user_ids => '{${user}}', writable => '{null}', peer_ids => '{1}', firsts => '{${first}}',
+  `incarnation_seq => 0, user_ids => '{${user}}', writable => '{null}', peer_ids => '{1}', firsts => '{${first}}',
    nexts => '{${first + 1}}', versions => '{null}', payloads => '{x}'`;
 
 /** One record, one document with a pending patch, one deleted document. */

@@ -186,7 +186,7 @@ const calls: Record<string, Call> = {
       JSON.stringify(lines),
     ]);
   },
-  visit_document: (tx, place) => store.applyPatch(tx, address(pick(place.spaces)), { title: pick(["s", "t"]) }),
+  open_in_transaction: (tx, place) => store.applyPatch(tx, address(pick(place.spaces)), { title: pick(["s", "t"]) }),
 };
 
 /** By whom or what those are called that no transaction of an app calls by itself. */
@@ -197,12 +197,12 @@ const elsewhere: Record<string, string> = {
   set_tail_aside: "beside the workers",
   set_context: "every transaction begins with it",
   set_tenant: "every transaction begins with it",
-  write_document: "DocumentStore, after visit_document",
+  write_document: "DocumentStore, after open_in_transaction",
   append_updates: "the editors of the nodes",
-  ring_appends: "the nodes",
-  look: "the workers",
+  notify_appends: "the nodes",
+  notify_deferred: "the workers",
   claim_inbox: "the workers",
-  hold_document: "claim_inbox and lock_document",
+  take_document_lock: "claim_inbox and lock_document",
   finish_inbox: "the workers",
   project_document: "the workers",
   enqueue_document: "finish_inbox",
@@ -239,7 +239,7 @@ const besides: ((tx: Transaction) => Promise<unknown>)[] = [
   (tx) => tx.query("select perch.discard_update($1, 'notes', 'pages', $2, 1)", [pick(spaces), pick(documents)]),
   (tx) =>
     tx.query(
-      `select perch.append_encrypted($1, 'notes', 'diaries', $2, life_seq => 0, user_ids => '{ada}', writable => '{true}', peer_ids => '{1}',
+      `select perch.append_encrypted($1, 'notes', 'diaries', $2, incarnation_seq => 0, user_ids => '{ada}', writable => '{true}', peer_ids => '{1}',
          firsts => '{0}', nexts => '{1}', versions => '{null}', payloads => '{x}')`,
       [pick(spaces), pick(documents)],
     ),

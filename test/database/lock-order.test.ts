@@ -141,8 +141,8 @@ describeEachPostgres("locks", (open) => {
         return row?.r.results.filter((_, n) => n % 2 === 0);
       });
     expect(await push(["update", "delete", "insert"])).toMatchObject([{ seq: 2 }, { seq: 3 }, { seq: 4 }]);
-    const kept = () => t.db.query("select head_seq, life_seq from perch.documents where record_id = $1", [id]);
-    expect(await kept()).toEqual([{ head_seq: 4, life_seq: 3 }]);
+    const kept = () => t.db.query("select head_seq, incarnation_seq from perch.documents where record_id = $1", [id]);
+    expect(await kept()).toEqual([{ head_seq: 4, incarnation_seq: 3 }]);
     expect(await push(["delete"])).toMatchObject([{ seq: 5 }]);
     expect(await kept()).toEqual([]);
   });

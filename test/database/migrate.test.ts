@@ -137,7 +137,7 @@ describeEachEngine("migrate", (open, engine) => {
       "create policy author on perch.documents using (true)",
       "alter table perch.spaces no force row level security",
       "drop trigger ring on perch.document_inbox",
-      "alter table perch.space_heads disable trigger ring_next",
+      "alter table perch.space_heads disable trigger notify_next",
       "revoke execute on function perch.append_updates from perch_worker",
       "grant execute on function perch.append_updates to public",
       "grant insert (data), delete on perch.stored_records to perch_app",

@@ -74,8 +74,8 @@ describeEachPostgres("an upgrade under load", (open) => {
         files.set(
           "sql/notifications/triggers.sql",
           `${triggers}`.replace(
-            "CREATE TRIGGER ring AFTER INSERT ON perch.document_inbox",
-            `CREATE TRIGGER ring_${n} AFTER INSERT ON perch.document_inbox`,
+            "CREATE TRIGGER notify AFTER INSERT ON perch.document_inbox",
+            `CREATE TRIGGER notify_${n} AFTER INSERT ON perch.document_inbox`,
           ),
         );
       }

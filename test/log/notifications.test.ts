@@ -18,7 +18,7 @@ describeEachEngine("Notifications of the log", (open) => {
   };
   const look = async (watchFor: string) => {
     const [row] = await t.asWorker((tx) =>
-      tx.query<{ notified: number }>("select perch.look(watch_for => $1) as notified", [watchFor]),
+      tx.query<{ notified: number }>("select perch.notify_deferred(poll_for => $1) as notified", [watchFor]),
     );
     return row?.notified;
   };
@@ -72,7 +72,7 @@ describeEachEngine("Notifications of the log", (open) => {
 
   it("are sent by writers again once the worker's promise has run out, and what was left before by whoever polls next", async () => {
     await t.asUser("ada", (tx) => push(tx, [insert("k")]));
-    await t.asWorker((tx) => tx.query("update perch.watch set until = clock_timestamp()"));
+    await t.asWorker((tx) => tx.query("update perch.notifier set polls_until = clock_timestamp()"));
     expect(await heard()).toEqual([]);
     await t.asUser("ada", (tx) => push(tx, [insert("l")]));
     expect((await heard()).map(({ seq }) => seq)).toEqual([8]);
@@ -81,7 +81,7 @@ describeEachEngine("Notifications of the log", (open) => {
   });
 
   it("may not be watched by users", async () => {
-    await expect(t.asUser("ada", (tx) => tx.query("select perch.look('1 minute')"))).rejects.toMatchObject({
+    await expect(t.asUser("ada", (tx) => tx.query("select perch.notify_deferred('1 minute')"))).rejects.toMatchObject({
       code: "42501",
     });
   });

@@ -26,8 +26,9 @@ describeEachPostgres("A worker, for the writers of the log", (open) => {
             JSON.stringify([{ op: "insert", table: "tasks", id, data: { n: 1 } }]),
           ]),
         ),
-      owed: async () => (await t.db.query("select 1 from perch.owed_rings")).length,
-      watched: async () => (await t.db.query("select 1 from perch.watch where until > clock_timestamp()")).length > 0,
+      owed: async () => (await t.db.query("select 1 from perch.deferred_notifications")).length,
+      watched: async () =>
+        (await t.db.query("select 1 from perch.notifier where polls_until > clock_timestamp()")).length > 0,
       async stop() {
         await worker.close();
         await live.close();
@@ -52,18 +53,18 @@ describeEachPostgres("A worker, for the writers of the log", (open) => {
 
   it("notifies, when it starts, for what was left to one that died", async () => {
     const t = await open();
-    await t.asWorker((tx) => tx.query("select perch.look(watch_for => '1 minute')"));
+    await t.asWorker((tx) => tx.query("select perch.notify_deferred(poll_for => '1 minute')"));
     await t.asUser("ada", (tx) =>
       tx.query("select perch.push('app', $1::jsonb, 'device')", [
         JSON.stringify([{ op: "insert", table: "tasks", id: "t1", data: {} }]),
       ]),
     );
-    expect(await t.db.query("select 1 from perch.owed_rings")).toHaveLength(1);
+    expect(await t.db.query("select 1 from perch.deferred_notifications")).toHaveLength(1);
     const db = await t.login("perch_worker");
     const engine = createDocumentEngine();
     const live = createLiveDocuments({ db, engine });
     const worker = await startWorker({ db, live });
-    await expect.poll(() => t.db.query("select 1 from perch.owed_rings")).toEqual([]);
+    await expect.poll(() => t.db.query("select 1 from perch.deferred_notifications")).toEqual([]);
     await worker.close();
     await live.close();
     await engine.close();

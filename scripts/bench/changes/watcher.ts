@@ -11,7 +11,7 @@ export async function startWatcher(url: string): Promise<{ notifications(): numb
   await client.query("set role perch_worker");
   await client.query("listen perch_changes");
   let open = true;
-  const look = () => client.query({ name: "look", text: "select perch.look(watch_for => '2 seconds')" });
+  const look = () => client.query({ name: "look", text: "select perch.notify_deferred(poll_for => '2 seconds')" });
   await look();
   const looking = (async () => {
     while (open) {

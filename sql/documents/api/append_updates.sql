@@ -1,4 +1,4 @@
--- One call for everything that waits, over all documents: one statement, one commit, one ring a document; two statements
+-- One call for everything that waits, over all documents: one statement, one commit, one notification a document; two statements
 -- inside when nothing is out of the ordinary, however many documents and updates there are.
 --
 -- Lock order: the rows of the documents, by key (docs/architecture.md, "The order of locks"), so that two calls cannot
@@ -17,7 +17,7 @@
 create or replace function perch.append_updates(
   space_ids text[], app_ids text[], table_names text[], record_ids text[], after_seqs bigint[],
   update_entries integer[], updates bytea[], user_ids text[], writable boolean[], client_ids text[],
-  ends jsonb[] default null, lock_timeout_ms integer default null, ring boolean default true,
+  ends jsonb[] default null, lock_timeout_ms integer default null, notify boolean default true,
   after_revisions bigint[] default null, revisions bigint[] default null
 )
 returns table (kind text, ordinal integer, seq bigint, error text, payload bytea)
@@ -133,7 +133,7 @@ begin
       if after_seqs[entry] = row.deleted_at and coalesce(after_revisions[entry], 0) = 0 then
         -- Made with no position taken before ours; somebody else may be making it at the same time, then this waits for their commit.
         insert into perch.documents as d
-          (space_id, app_id, table_name, record_id, head_seq, merged_seq, projected_seq, snapshot_seq, tail_from, life_seq,
+          (space_id, app_id, table_name, record_id, head_seq, merged_seq, projected_seq, snapshot_seq, tail_from, incarnation_seq,
            tail_count, tail_bytes, created_by, revision)
         values (space_ids[entry], app_ids[entry], table_names[entry], record_ids[entry],
                 row.deleted_at + counts[entry], row.deleted_at + counts[entry], row.deleted_at, row.deleted_at, row.deleted_at, row.deleted_at,
@@ -141,7 +141,7 @@ begin
         on conflict on constraint documents_pkey do update
           set head_seq = d.head_seq + excluded.tail_count, merged_seq = d.head_seq + excluded.tail_count, revision = excluded.revision,
               tail_count = d.tail_count + excluded.tail_count, tail_bytes = d.tail_bytes + excluded.tail_bytes
-          where perch.has_position(d, excluded.life_seq, 0)
+          where perch.has_position(d, excluded.incarnation_seq, 0)
         returning d.head_seq into made;
         if found then
           previous[entry] := made.head_seq - counts[entry];
@@ -177,8 +177,8 @@ begin
     end if;
   end loop;
 
-  if not ring then
-    ignored := set_config('perch.rung_later', 'on', true);
+  if not notify then
+    ignored := set_config('perch.notify_later', 'on', true);
   end if;
   insert into perch.document_updates
     (space_id, app_id, table_name, record_id, seq, payload, ends, user_id, client_id, revision)
@@ -186,8 +186,8 @@ begin
          u.seq, u.payload, u.ends, u.user_id, u.client_id, given[u.entry]
     from unnest(update_entries, seqs, updates, ends, user_ids, client_ids) as u (entry, seq, payload, ends, user_id, client_id)
    where u.seq is not null;
-  if not ring then
-    ignored := set_config('perch.rung_later', '', true);
+  if not notify then
+    ignored := set_config('perch.notify_later', '', true);
   end if;
 
   if queuing then
@@ -211,4 +211,4 @@ end
 $$;
 
 comment on function perch.append_updates(text[], text[], text[], text[], bigint[], integer[], bytea[], text[], boolean[], text[], jsonb[], integer, boolean, bigint[], bigint[]) is
-  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs and after_revisions: the position that the caller has; without the latter only the numbers are compared; revisions: what is to identify the position that it then has, default: drawn here), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. lock_timeout_ms: how long to wait for a document that somebody else has locked. ring: whether to ring perch_documents; without, the caller does so soon after, by perch.ring_appends. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document is not, or not for certain, what the caller has: it was deleted, the database went back to an earlier state, or the tail does not reach back so far; neither for one that comes behind a refused one in its document and may build on it: it is to be given again, without that).';
+  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs and after_revisions: the position that the caller has; without the latter only the numbers are compared; revisions: what is to identify the position that it then has, default: drawn here), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. lock_timeout_ms: how long to wait for a document that somebody else has locked. notify: whether to notify on perch_documents; without, the caller does so soon after, by perch.notify_appends. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document is not, or not for certain, what the caller has: it was deleted, the database went back to an earlier state, or the tail does not reach back so far; neither for one that comes behind a refused one in its document and may build on it: it is to be given again, without that).';

@@ -9,7 +9,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if not perch.hold_document(
+  if not perch.take_document_lock(
     claim_inbox.space_id, claim_inbox.app_id, claim_inbox.table_name, claim_inbox.record_id, purpose => 'merge', wait => false)
   then
     return;

@@ -68,8 +68,8 @@ begin
     insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, at, user_id, origin)
     values (space, logged, delete_document.app_id, delete_document.table_name, delete_document.record_id, 'delete', clock_timestamp(), author, 'document');
   end if;
-  perform pg_notify('perch_documents', jsonb_build_object('v', 1, 'space_id', space, 'app_id', delete_document.app_id,
-    'table', delete_document.table_name, 'id', delete_document.record_id, 'seq', ended)::text);
+  perform pg_notify('perch_documents', perch.document_notification(
+    space, delete_document.app_id, delete_document.table_name, delete_document.record_id, ended));
 end
 $$;
 

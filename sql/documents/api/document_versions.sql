@@ -17,7 +17,7 @@ begin
     select v.seq, v.first_seq, v.user_id, v.client_id, v.actor, v.first_at, v.last_at, v.updates, v.bytes
       from (
         select s.seq, s.first_seq, s.user_id, s.client_id, s.actor, s.first_at, s.last_at, s.updates, s.bytes
-          from perch.stretches(array(
+          from perch.history_ranges(array(
             select u from perch.document_updates u
              where u.space_id = space and u.app_id = document_versions.app_id
                and u.table_name = document_versions.table_name and u.record_id = document_versions.record_id

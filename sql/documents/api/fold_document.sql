@@ -60,7 +60,7 @@ begin
     (space_id, app_id, table_name, record_id, seq, first_seq, updates, bytes, ends, user_id, client_id, actor, first_at, last_at)
   select document.space_id, document.app_id, document.table_name, document.record_id,
          h.seq, h.first_seq, h.updates, h.bytes, h.ends, h.user_id, h.client_id, h.actor, h.first_at, h.last_at
-    from perch.stretches(array(select f::perch.document_updates from forgotten f)) h;
+    from perch.history_ranges(array(select f::perch.document_updates from forgotten f)) h;
   until := clock_timestamp() + interval '1 second';
   loop
     perform from perch.documents d

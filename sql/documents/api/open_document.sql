@@ -7,7 +7,7 @@ create or replace function perch.open_document(
 )
 returns table (
   fields jsonb, snapshot bytea, snapshot_seq bigint, version bytea, seqs bigint[], lengths bigint[], tail bytea, ends json,
-  head_seq bigint, life_seq bigint, projection_bytes bigint, ended jsonb,
+  head_seq bigint, incarnation_seq bigint, projection_bytes bigint, ended jsonb,
   snapshot_revision bigint, revisions bigint[], head_revision bigint, leads_on boolean
 )
 language plpgsql stable
@@ -20,7 +20,7 @@ begin
     select perch.document_fields(open_document.app_id, open_document.table_name),
            s.snapshot, p.snapshot_seq, s.version,
            coalesce(t.seqs, '{}'), coalesce(t.lengths, '{}'), coalesce(t.tail, ''), coalesce(t.ends, '[]'),
-           p.head_seq, p.life_seq, p.projection_bytes, coalesce(x.version, '{}'),
+           p.head_seq, p.incarnation_seq, p.projection_bytes, coalesce(x.version, '{}'),
            coalesce(s.revision, 0), coalesce(t.revisions, '{}'), p.head_revision, p.leads_on
       from perch.reading_position(open_document.space_id, open_document.app_id, open_document.table_name,
                                   open_document.record_id, open_document.after_seq, open_document.after_revision) p
@@ -44,4 +44,4 @@ end
 $$;
 
 comment on function perch.open_document(text, text, text, text, bigint, bigint) is
-  'For perch_worker: perch.load_document with the updates end to end (tail, each of so many bytes: lengths), and what is known of their version: the snapshot''s (version, null when nobody noted it), and ends of each update, as in perch.document_updates. life_seq: where this life of the document began. after_revision: as perch.reading_position; leads_on: whether after_seq is a position of this document. Errors: PE404.';
+  'For perch_worker: perch.load_document with the updates end to end (tail, each of so many bytes: lengths), and what is known of their version: the snapshot''s (version, null when nobody noted it), and ends of each update, as in perch.document_updates. incarnation_seq: where this life of the document began. after_revision: as perch.reading_position; leads_on: whether after_seq is a position of this document. Errors: PE404.';

@@ -53,8 +53,8 @@ begin
           perform pg_sleep(0.002);
         end loop;
       end if;
-      -- Deleted meanwhile, or the caller has an older life, or what a database that went back has lost.
-      if document.space_id is null or project_document.seq <= document.life_seq
+      -- Deleted meanwhile, or the caller has an earlier incarnation, or what a database that went back has lost.
+      if document.space_id is null or project_document.seq <= document.incarnation_seq
          or perch.has_position(document, project_document.seq, project_document.revision) is not true then
         return;
       end if;

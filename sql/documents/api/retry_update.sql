@@ -9,12 +9,12 @@ as $$
        and i.table_name = retry_update.table_name and i.record_id = retry_update.record_id
        and i.seq = retry_update.seq and i.status = 'rejected'
     returning i.*
-  ), rung as (
-    select pg_notify('perch_documents', jsonb_build_object('v', 1, 'space_id', r.space_id, 'app_id', r.app_id,
-             'table', r.table_name, 'id', r.record_id, 'seq', r.seq)::text)
+  ), notified as (
+    select pg_notify('perch_documents', perch.document_notification(
+             r.space_id, r.app_id, r.table_name, r.record_id, r.seq))
       from retried r
   )
-  select exists (select from rung)
+  select exists (select from notified)
 $$;
 
 comment on function perch.retry_update(text, text, text, text, bigint) is

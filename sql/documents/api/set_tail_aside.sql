@@ -43,7 +43,7 @@ begin
 
   update perch.documents d
      set merged_seq = after_seq, revision = coalesce(t.revision, 0), tail_count = t.updates, tail_bytes = t.bytes,
-         projected_seq = least(d.projected_seq, greatest(d.life_seq, after_seq - 1))
+         projected_seq = least(d.projected_seq, greatest(d.incarnation_seq, after_seq - 1))
     from (select count(*) filter (where u.seq > document.snapshot_seq) as updates,
                  coalesce(sum(octet_length(u.payload)) filter (where u.seq > document.snapshot_seq), 0) as bytes,
                  max(u.revision) filter (where u.seq = after_seq) as revision

@@ -1,5 +1,5 @@
 -- An append and its projection in one: perch.append_updates and perch.project_document for a writer who holds the row of the
--- document (perch.visit_document) and has decoded the update. Six statements, where those two take some twenty between them.
+-- document (perch.open_in_transaction) and has decoded the update. Six statements, where those two take some twenty between them.
 --
 -- Only who may decode documents may write to their tails, so this goes on as perch_worker: the caller's login has to be a member of
 -- it. On an error the role goes back with everything else.
@@ -57,14 +57,14 @@ begin
          tail_count = d.tail_count + 1, tail_bytes = d.tail_bytes + octet_length(write_document.update), projection_bytes = write_document.size
    where d.space_id = write_document.space_id and d.app_id = write_document.app_id
      and d.table_name = write_document.table_name and d.record_id = write_document.record_id
-     and d.merged_seq = after_seq and d.life_seq <= after_seq and d.revision = coalesce(after_revision, d.revision)
+     and d.merged_seq = after_seq and d.incarnation_seq <= after_seq and d.revision = coalesce(after_revision, d.revision)
      and (is_whole or d.projected_seq = d.merged_seq and not is_new)
   returning d.head_seq, d.created_by, d.tail_count % fold_every = 0 or d.tail_bytes / fold_bytes > (d.tail_bytes - octet_length(write_document.update)) / fold_bytes
        into placed, maker, is_long;
   if placed is null and is_whole then
     -- New, or again after a deletion; somebody else may be making it at the same time, then this waits for their commit.
     insert into perch.documents as d
-      (space_id, app_id, table_name, record_id, head_seq, merged_seq, projected_seq, snapshot_seq, tail_from, life_seq,
+      (space_id, app_id, table_name, record_id, head_seq, merged_seq, projected_seq, snapshot_seq, tail_from, incarnation_seq,
        tail_count, tail_bytes, projection_bytes, created_by, revision)
     select write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
            after_seq + 1, after_seq + 1, after_seq + 1, after_seq, after_seq, after_seq,

@@ -7,7 +7,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select perch.has_position(document, seq, revision) is not false
       or not (
-        seq < document.life_seq or seq in (document.life_seq, document.merged_seq)
+        seq < document.incarnation_seq or seq in (document.incarnation_seq, document.merged_seq)
         or exists (
           select from perch.document_updates u
            where u.space_id = document.space_id and u.app_id = document.app_id

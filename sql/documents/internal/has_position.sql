@@ -11,7 +11,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if seq > document.merged_seq or seq < document.life_seq then
+  if seq > document.merged_seq or seq < document.incarnation_seq then
     return false;
   elsif seq = document.merged_seq then
     return revision is null or revision = document.revision;
@@ -20,7 +20,7 @@ begin
   elsif revision is null then
     return true;
   elsif seq = document.tail_from then
-    return case when seq = document.life_seq then revision = 0 end;
+    return case when seq = document.incarnation_seq then revision = 0 end;
   end if;
   return exists (
     select from perch.document_updates u

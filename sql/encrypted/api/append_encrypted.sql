@@ -16,7 +16,7 @@
 -- Cost: of the spans that one record may cover, and of those that it may join to the reach, so many are looked at; what is left stays beside it, and the reach short
 -- of what is there: whoever has more sends it again, and brings it on.
 create or replace function perch.append_encrypted(
-  space_id text, app_id text, table_name text, record_id text, life_seq bigint,
+  space_id text, app_id text, table_name text, record_id text, incarnation_seq bigint,
   user_ids text[], writable boolean[], peer_ids bytea[], firsts bigint[], nexts bigint[], versions jsonb[], payloads bytea[],
   marks bytea[] default null, after_seq bigint default null, after_revision bigint default null, revision bigint default null
 )
@@ -56,7 +56,7 @@ begin
   for record in
     select r.*, r.ordinal::integer as nth,
            case
-             when document.life_seq <> append_encrypted.life_seq or elsewhere then 'PE410'
+             when document.incarnation_seq <> append_encrypted.incarnation_seq or elsewhere then 'PE410'
              when document.space_id <> '~' || r.user_id and not coalesce(r.may_write, exists (
                select from perch.space_members m
                 where m.space_id = document.space_id and m.user_id = r.user_id and m.role in ('editor', 'owner'))) then 'PE403'
@@ -187,11 +187,11 @@ begin
     update perch.encrypted_documents d set head_seq = taken, stored_bytes = bytes, revision = given
      where d.space_id = document.space_id and d.app_id = document.app_id
        and d.table_name = document.table_name and d.record_id = document.record_id;
-    perform pg_notify('perch_documents', jsonb_build_object('v', 1, 'space_id', document.space_id, 'app_id', document.app_id,
-      'table', document.table_name, 'id', document.record_id, 'seq', taken)::text);
+    perform pg_notify('perch_documents', perch.document_notification(
+      document.space_id, document.app_id, document.table_name, document.record_id, taken));
   end if;
 end
 $$;
 
 comment on function perch.append_encrypted(text, text, text, text, bigint, text[], boolean[], bytea[], bigint[], bigint[], jsonb[], bytea[], bytea[], bigint, bigint, bigint) is
-  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots; marks: what identifies the ciphertext (its iv and tag); after_seq and after_revision: the position that the caller has given its readers (default: not compared); revision: what is to identify the position that the document then has (default: drawn here). Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a life that has ended, or the document has something else at after_seq: the database went back; PE413: the document would be over max_encrypted_bytes; PE422: the span is more than 16,777,216 operations beyond what the document has of its peer, or the ciphertext is one of another document of the space). Errors: PE404 when the table is not declared.';
+  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots; marks: what identifies the ciphertext (its iv and tag); after_seq and after_revision: the position that the caller has given its readers (default: not compared); revision: what is to identify the position that the document then has (default: drawn here). Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a incarnation that has ended, or the document has something else at after_seq: the database went back; PE413: the document would be over max_encrypted_bytes; PE422: the span is more than 16,777,216 operations beyond what the document has of its peer, or the ciphertext is one of another document of the space). Errors: PE404 when the table is not declared.';

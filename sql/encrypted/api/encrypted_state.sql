@@ -1,6 +1,6 @@
 -- One statement, hence one snapshot of the database: positions, version and records belong together.
 create or replace function perch.encrypted_state(space_id text, app_id text, table_name text, record_id text, peer_ids bytea[], counters bigint[])
-returns table (head_seq bigint, life_seq bigint, reach_peers bytea[], reaches bigint[], records bytea[], head_revision bigint)
+returns table (head_seq bigint, incarnation_seq bigint, reach_peers bytea[], reaches bigint[], records bytea[], head_revision bigint)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 rows 1
@@ -13,7 +13,7 @@ begin
         from unnest(encrypted_state.peer_ids, encrypted_state.counters) as k (peer_id, counter)
        group by k.peer_id
     )
-    select coalesce(d.head_seq, 0), coalesce(d.life_seq, 0),
+    select coalesce(d.head_seq, 0), coalesce(d.incarnation_seq, 0),
            coalesce(v.peers, '{}'), coalesce(v.reaches, '{}'), coalesce(r.records, '{}'), coalesce(d.revision, 0)
       from (values (true)) as one_row
       left join perch.encrypted_documents d

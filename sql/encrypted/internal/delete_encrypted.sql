@@ -15,7 +15,7 @@ begin
     return;
   end if;
   update perch.encrypted_documents d
-     set head_seq = d.head_seq + 1, life_seq = d.head_seq + 1, stored_bytes = 0, revision = 0,
+     set head_seq = d.head_seq + 1, incarnation_seq = d.head_seq + 1, stored_bytes = 0, revision = 0,
          ended = perch.merge_ends(d.ended, (
            select coalesce(jsonb_object_agg(p.peer, p.counter), '{}')
              from (select e.peer, max(e.counter) as counter
@@ -31,15 +31,15 @@ begin
                     group by e.peer) p))
    where d.space_id = delete_encrypted.space_id and d.app_id = delete_encrypted.app_id
      and d.table_name = delete_encrypted.table_name and d.record_id = delete_encrypted.record_id
-  returning d.life_seq into ended_at;
+  returning d.incarnation_seq into ended_at;
   delete from perch.encrypted_records x
    where x.space_id = delete_encrypted.space_id and x.app_id = delete_encrypted.app_id
      and x.table_name = delete_encrypted.table_name and x.record_id = delete_encrypted.record_id;
   delete from perch.encrypted_reaches x
    where x.space_id = delete_encrypted.space_id and x.app_id = delete_encrypted.app_id
      and x.table_name = delete_encrypted.table_name and x.record_id = delete_encrypted.record_id;
-  perform pg_notify('perch_documents', jsonb_build_object('v', 1, 'space_id', delete_encrypted.space_id, 'app_id', delete_encrypted.app_id,
-    'table', delete_encrypted.table_name, 'id', delete_encrypted.record_id, 'seq', ended_at)::text);
+  perform pg_notify('perch_documents', perch.document_notification(
+    delete_encrypted.space_id, delete_encrypted.app_id, delete_encrypted.table_name, delete_encrypted.record_id, ended_at));
 end
 $$;
 

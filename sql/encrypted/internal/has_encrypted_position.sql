@@ -8,13 +8,13 @@ as $$
 declare
   there bigint;
 begin
-  if seq > document.head_seq or seq < document.life_seq then
+  if seq > document.head_seq or seq < document.incarnation_seq then
     return false;
   elsif revision is null then
     return true;
   elsif seq = document.head_seq then
     return revision = document.revision;
-  elsif seq = document.life_seq then
+  elsif seq = document.incarnation_seq then
     return revision = 0;
   end if;
   select r.revision into there from perch.encrypted_records r

@@ -170,7 +170,7 @@ begin
                 cross join lateral (
                   select case when k.op <> 'delete' and k.changed_fields is null and not k.is_huge
                                and k.schema_version < (versions ->> k.table_name)::integer then
-                    perch.try_lift(jsonb_build_object('op', k.op, 'table', k.table_name, 'id', k.record_id, 'data', k.data,
+                    perch.try_upgrade(jsonb_build_object('op', k.op, 'table', k.table_name, 'id', k.record_id, 'data', k.data,
                         'field_meta', coalesce(k.field_meta, '{}'), 'at', perch.time_text(k.at)),
                       k.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer) end
                   offset 0

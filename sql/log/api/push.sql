@@ -35,7 +35,7 @@ begin
            && !(@.op_id.type() != "string") && !(@.op_id == "") && !(@.space_id.type() != "string") && !exists(@.**{100})))'
   then
     given := jsonb_populate_record(null::perch.plain_change, change);
-    -- perch.said, of a change that has data and no schema_version.
+    -- perch.change_content, of a change that has data and no schema_version.
     said := (change - '{at,space_id}'::text[])::text;
   end if;
   -- Nothing below reads a change that was not like that. Null, where something is not as expected, counts as false. Of the ids only

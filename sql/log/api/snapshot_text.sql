@@ -101,7 +101,7 @@ begin
                   from jsonb_object_keys(w.data) n where k.written_at is not null offset 0) m (stamps)
               cross join lateral (
                 select case when not k.is_huge and k.schema_version < (versions ->> k.table_name)::integer then
-                  perch.try_lift(jsonb_build_object('op', 'insert', 'table', k.table_name, 'id', k.record_id, 'data', w.data, 'field_meta', m.stamps),
+                  perch.try_upgrade(jsonb_build_object('op', 'insert', 'table', k.table_name, 'id', k.record_id, 'data', w.data, 'field_meta', m.stamps),
                     snapshot_text.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer) end
                 offset 0
               ) v (lifted)

@@ -6,4 +6,4 @@ language sql stable parallel safe
 return sha256(convert_to(concat_ws(E'\n', app_id, space_id, perch.plain_numbers(said), extract(epoch from given_at), field_times::text), 'UTF8'));
 
 comment on function perch.change_digest(text, text, text, timestamptz, jsonb) is
-  'Private. What two changes with one op_id must have in common: what they mean (perch.said), where, and when. One and the same for perch.push, perch.push_many and perch.read_change.';
+  'Private. What two changes with one op_id must have in common: what they mean (perch.change_content), where, and when. One and the same for perch.push, perch.push_many and perch.read_change.';

@@ -42,7 +42,7 @@ as $$
       cross join lateral (
         select case when r.schema_version < t.schema_version
                      and exists (select from perch.schema_versions v where v.app_id = r.app_id and v.table_name = r.table_name) then
-          perch.try_lift(
+          perch.try_upgrade(
             jsonb_build_object('op', 'insert', 'table', r.table_name, 'id', r.record_id, 'data', r.data, 'field_meta', (
               select coalesce(jsonb_object_agg(k, coalesce(r.field_meta ->> k, perch.stamp(r.written_at, r.written_by))), '{}')
                 from jsonb_object_keys(r.data) k)),

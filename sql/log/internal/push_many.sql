@@ -99,7 +99,7 @@ begin
           cross join lateral (
             select case when pg_column_size(e.change) <= max_bytes * 8 then e.change::text end as content,
                    coalesce(e.change ->> 'space_id', personal) as space_id,
-                   case when e.change ? 'op_id' then perch.said(e.change) end as said,
+                   case when e.change ? 'op_id' then perch.change_content(e.change) end as said,
                    case when perch.is_time(e.change ->> 'at') and right(e.change ->> 'at', 1) = 'Z' then (e.change ->> 'at')::timestamptz end as given_at
             offset 0) s
           left join lateral (

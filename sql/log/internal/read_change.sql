@@ -51,7 +51,7 @@ begin
   end loop;
   -- A key that is null is one that is absent.
   change := (select coalesce(jsonb_object_agg(c.key, c.value), '{}') from jsonb_each(change) c where c.value <> 'null');
-  said := perch.said(change);
+  said := perch.change_content(change);
   for field in
     select k.name, k.expected, jsonb_typeof(change -> k.name) as got
       from (values ('op', 'string'), ('table', 'string'), ('id', 'string'), ('data', 'object'), ('field_meta', 'object'),
@@ -126,7 +126,7 @@ begin
 
   if read.schema_version < versions.current_version then
     if read.op <> 'delete' then
-      change := perch.lift_change(
+      change := perch.upgrade_change(
         jsonb_build_object('op', read.op, 'table', read.table_name, 'id', read.record_id, 'data', read.data, 'field_meta', times)
           || jsonb_strip_nulls(jsonb_build_object('at', change -> 'at')),
         app_id, read.table_name, read.schema_version, versions.current_version);

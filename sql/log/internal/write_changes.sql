@@ -134,4 +134,4 @@ end
 $$;
 
 comment on function perch.write_changes(perch.change[], bigint[], text, text, text, timestamptz) is
-  'Private. Folds numbered changes into their records and logs them.';
+  'Private. Merges numbered changes into their records and logs them.';

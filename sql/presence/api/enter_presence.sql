@@ -1,6 +1,6 @@
 -- Lock order: its own row; those of others are only tried.
 --
--- A node that the others took for gone is as good as a new one: they ring it in again, and show it what they have.
+-- A node that the others took for gone is as good as a new one: they are told of it again, and show it what they have.
 create or replace function perch.enter_presence(node_id uuid)
 returns table (others boolean, change_id bigint)
 language plpgsql volatile
@@ -20,7 +20,7 @@ begin
        select o.node_id from perch.presence_nodes o
         where o.seen_at < clock_timestamp() - 2 * alive_for and o.node_id <> enter_presence.node_id
           for update skip locked));
-    perform pg_notify('perch_presence', jsonb_build_object('v', 1, 'node', true)::text);
+    perform pg_notify('perch_presence', perch.presence_notification(null));
   end if;
   return query
     select exists (select from perch.presence_nodes n

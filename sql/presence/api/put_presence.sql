@@ -61,10 +61,10 @@ begin
    where p.space_id = gone.space_id and p.app_id = gone.app_id and p.table_name = gone.table_name
      and p.record_id = gone.record_id and p.kind = gone.kind and p.entry_key = gone.entry_key;
 
-  perform pg_notify('perch_presence', jsonb_build_object('v', 1, 'seq', taken)::text);
+  perform pg_notify('perch_presence', perch.presence_notification(taken));
   return taken;
 end
 $$;
 
 comment on function perch.put_presence(uuid, text[], text[], text[], text[], text[], bytea[], bytea[], bigint[], bigint[], text[], bigint) is
-  'For perch_worker: stores entries of presence rooms (kind ephemeral or persisted), each for keep_ms, unless there is a newer one of the same key, or another user set it within 30 s (user_ids; null: nobody''s key), and tells the other nodes by a ring on perch_presence, which has a number in it and no content. One array element an entry. max_user_bytes: what is persisted for each of these users at most, at 300 bytes an entry and its own; the oldest goes.';
+  'For perch_worker: stores entries of presence rooms (kind ephemeral or persisted), each for keep_ms, unless there is a newer one of the same key, or another user set it within 30 s (user_ids; null: nobody''s key), and tells the other nodes by a notification on perch_presence, which has a number in it and no content. One array element an entry. max_user_bytes: what is persisted for each of these users at most, at 300 bytes an entry and its own; the oldest goes.';

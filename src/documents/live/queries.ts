@@ -66,7 +66,7 @@ interface OpenRow {
   tail: Uint8Array;
   ends: (Ends | null)[];
   head_seq: number;
-  life_seq: number;
+  incarnation_seq: number;
   projection_bytes: number;
   ended: Ends;
   snapshot_revision: number;
@@ -92,7 +92,7 @@ export async function readDocument(db: Queryable, key: DocumentKey, after = begi
     headSeq: row.head_seq,
     headRevision: row.head_revision,
     leadsOn: row.leads_on ?? false,
-    incarnationSeq: row.life_seq,
+    incarnationSeq: row.incarnation_seq,
     ended: row.ended,
     projectionBytes: row.projection_bytes,
   };
@@ -229,10 +229,10 @@ const appendSql = `
   select * from perch.append_updates(
     space_ids => $1, app_ids => $2, table_names => $3, record_ids => $4, after_seqs => $5,
     update_entries => $6, updates => $7, user_ids => $8, writable => $9, client_ids => $10,
-    ends => $11::text[]::jsonb[], lock_timeout_ms => $12, ring => $13, after_revisions => $14, revisions => $15)`;
+    ends => $11::text[]::jsonb[], lock_timeout_ms => $12, notify => $13, after_revisions => $14, revisions => $15)`;
 
 const notifySql = (first: number) => `
-  select perch.ring_appends(${["space_ids", "app_ids", "table_names", "record_ids", "seqs"].map((name, index) => `${name} => $${first + index}`).join(", ")})`;
+  select perch.notify_appends(${["space_ids", "app_ids", "table_names", "record_ids", "seqs"].map((name, index) => `${name} => $${first + index}`).join(", ")})`;
 
 const notifyParams = (appended: readonly Appended[]) => [...keyColumns(appended), appended.map(({ seq }) => seq)];
 

@@ -50,7 +50,7 @@ interface OpenedRow {
   seqs: number[];
   updates: Uint8Array[];
   head_seq: number;
-  life_seq: number;
+  incarnation_seq: number;
   ended: StoredDocument["ended"];
   snapshot_revision: number;
   revisions: number[];
@@ -58,7 +58,7 @@ interface OpenedRow {
 }
 
 const visitSql = `
-  select * from perch.visit_document(app_id => $1, table_name => $2, record_id => $3, space_id => $4, to_write => $5,
+  select * from perch.open_in_transaction(app_id => $1, table_name => $2, record_id => $3, space_id => $4, to_write => $5,
                                      known_spaces => $6, known_seqs => $7, known_revisions => $8)`;
 
 /** How often stores have written in a transaction: what was read before may be out of date. */
@@ -87,7 +87,7 @@ export async function openForWrite(tx: Transaction, request: OpenRequest): Promi
     known.map((one) => one.revision),
   ];
   const [row] = await tx.query<OpenedRow>(visitSql, params, { prepare: true });
-  if (!row) throw new Error("perch.visit_document returned no row");
+  if (!row) throw new Error("perch.open_in_transaction returned no row");
   const found = foundIn(row, tableName, known);
   return {
     key: { spaceId: row.in_space, appId, tableName, recordId },
@@ -115,7 +115,7 @@ function foundIn(row: OpenedRow, table: string, known: OpenRequest["known"]): Fo
     updates,
     headSeq: row.head_seq,
     headRevision: row.head_revision,
-    incarnationSeq: row.life_seq,
+    incarnationSeq: row.incarnation_seq,
     ended: row.ended,
     projectionBytes: 0,
   };

@@ -43,7 +43,7 @@ const address = (key: DocumentKey) => [key.spaceId, key.appId, key.tableName, ke
 export async function readEncrypted(db: Queryable, key: DocumentKey, version: Version): Promise<EncryptedState> {
   const [row] = await db.query<{
     head_seq: number;
-    life_seq: number;
+    incarnation_seq: number;
     reach_peers: Uint8Array[];
     reaches: number[];
     records: Uint8Array[];
@@ -56,7 +56,7 @@ export async function readEncrypted(db: Queryable, key: DocumentKey, version: Ve
   if (row === undefined) throw new Error("perch.encrypted_state returned no row");
   return {
     position: { seq: row.head_seq, revision: row.head_revision },
-    incarnation: row.life_seq,
+    incarnation: row.incarnation_seq,
     version: new Map(row.reach_peers.map((peer, n) => [Buffer.from(peer).toString("hex"), row.reaches[n] ?? 0])),
     records: row.records,
   };
@@ -65,7 +65,7 @@ export async function readEncrypted(db: Queryable, key: DocumentKey, version: Ve
 interface NewsRow {
   head_seq: number;
   head_revision: number;
-  life_seq: number;
+  incarnation_seq: number;
   seqs: number[];
   records: Uint8Array[];
   leads_on: boolean | null;
@@ -78,14 +78,14 @@ export async function readMissedRecords(
   after: EncryptedPosition,
 ): Promise<MissedRecords> {
   const [row] = await db.query<NewsRow>(
-    `select * from perch.encrypted_news(space_id => $1, app_id => $2, table_name => $3, record_id => $4, after_seq => $5,
+    `select * from perch.encrypted_after(space_id => $1, app_id => $2, table_name => $3, record_id => $4, after_seq => $5,
                                         after_revision => $6)`,
     [...address(key), after.seq, after.revision],
   );
-  if (row === undefined) throw new Error("perch.encrypted_news returned no row");
+  if (row === undefined) throw new Error("perch.encrypted_after returned no row");
   return {
     position: { seq: row.head_seq, revision: row.head_revision },
-    incarnation: row.life_seq,
+    incarnation: row.incarnation_seq,
     records: row.records.map((payload, n) => ({ seq: row.seqs[n] ?? 0, payload })),
     leadsOn: row.leads_on,
   };
@@ -122,7 +122,7 @@ export async function appendEncrypted(
 ): Promise<AppendResult[]> {
   const rows = await db.query<{ ordinal: number; seq: number | null; error: string | null }>(
     `select * from perch.append_encrypted(
-       space_id => $1, app_id => $2, table_name => $3, record_id => $4, life_seq => $5, user_ids => $6, writable => $7,
+       space_id => $1, app_id => $2, table_name => $3, record_id => $4, incarnation_seq => $5, user_ids => $6, writable => $7,
        peer_ids => $8, firsts => $9, nexts => $10, versions => $11::text[]::jsonb[], payloads => $12,
        marks => $13, after_seq => $14, after_revision => $15, revision => $16)`,
     [

@@ -43,7 +43,7 @@ describeBothKinds("the notifications of appends", (open) => {
     await client.type("a");
     await pause(100);
     await client.type("b");
-    expect(node.db.counted().ring_appends).toBeUndefined();
+    expect(node.db.counted().notify_appends).toBeUndefined();
     await eventually(() => heard.length === 2);
     expect(heard).toMatchObject([
       { v: 1, space_id: "~ada", app_id: "notes", table: "pages", id: recordId, seq: 1 },
@@ -82,7 +82,7 @@ describeBothKinds("the notifications of appends", (open) => {
       await first.type("a");
       await first.type("b");
       await pause(26);
-      void node.db.hold(/ring_appends.*append_updates/s, "before").then(() => {
+      void node.db.hold(/notify_appends.*append_updates/s, "before").then(() => {
         failed = true;
         node.db.go(undone);
       });
@@ -101,10 +101,10 @@ describeBothKinds("the notifications of appends", (open) => {
     await client.type("a");
     await t.db.transaction((tx) =>
       tx.script(`
-        alter function perch.document_ring(text, text, text, text, bigint) rename to document_ring_before;
-        create function perch.document_ring(text, text, text, text, bigint) returns text language plpgsql as $$
+        alter function perch.document_notification(text, text, text, text, bigint) rename to document_notification_before;
+        create function perch.document_notification(text, text, text, text, bigint) returns text language plpgsql as $$
           begin raise 'too many notifications in the NOTIFY queue' using errcode = '54000'; end $$;
-        grant execute on function perch.document_ring(text, text, text, text, bigint) to perch_worker`),
+        grant execute on function perch.document_notification(text, text, text, text, bigint) to perch_worker`),
     );
     for (const letter of "bcdef") {
       await client.type(letter);
@@ -121,7 +121,7 @@ describeBothKinds("the notifications of appends", (open) => {
     const client = await connect(node, keyOf(freshId()));
     const tells = (seq: number) => eventually(() => heard.some((notification) => notification.seq === seq));
     let cut = false;
-    void node.db.hold(/^\s*select perch\.ring_appends/, "before").then(() => {
+    void node.db.hold(/^\s*select perch\.notify_appends/, "before").then(() => {
       cut = true;
     });
     // On a slow machine the second may come late enough to notify for itself.

@@ -222,10 +222,10 @@ describeEachEngine("A DocumentStore", (open) => {
         await work({ ...tx, query });
         return asked;
       });
-    const twice = ["visit_document", "write_document"];
+    const twice = ["open_in_transaction", "write_document"];
     expect(await count((tx) => store.applyPatch(tx, page("o"), { title: "new" }))).toEqual(twice);
     expect(await count((tx) => store.applyPatch(tx, page("o"), { title: "newer", body: "x" }))).toEqual(twice);
-    expect(await count((tx) => store.snapshot(tx, page("o")))).toEqual(["visit_document"]);
+    expect(await count((tx) => store.snapshot(tx, page("o")))).toEqual(["open_in_transaction"]);
     // What is in the record is all of it, though only what changed was sent.
     const [record] = await asAda((tx) => stored(tx, "o"));
     expect(record?.data).toEqual({ title: "newer", body: "x", stars: null, tags: null });

@@ -1,4 +1,4 @@
-create or replace function perch.stretches(updates perch.document_updates[])
+create or replace function perch.history_ranges(updates perch.document_updates[])
 returns table (seq bigint, first_seq bigint, updates bigint, bytes bigint, ends jsonb, user_id text, client_id text, actor jsonb, first_at timestamptz, last_at timestamptz)
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -11,7 +11,7 @@ as $$
                lag(x.seq) over w is null
                or (x.user_id, x.client_id, x.actor) is distinct from (lag(x.user_id) over w, lag(x.client_id) over w, lag(x.actor) over w)
                or x.created_at > lag(x.created_at) over w + interval '1 minute' as begins
-          from unnest(stretches.updates) x
+          from unnest(history_ranges.updates) x
         window w as (order by x.seq)
       ) u
   ), peers as (
@@ -28,5 +28,5 @@ as $$
    order by 1
 $$;
 
-comment on function perch.stretches(perch.document_updates[]) is
-  'Private. Updates of one document, drawn together to stretches of one author (user, client and actor) without a pause of more than a minute.';
+comment on function perch.history_ranges(perch.document_updates[]) is
+  'Private. Updates of one document, drawn together to history_ranges of one author (user, client and actor) without a pause of more than a minute.';

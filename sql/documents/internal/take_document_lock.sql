@@ -4,7 +4,7 @@
 -- Why two never hold it at once: the row is there and locked, or one inserts it, and then everybody else waits at the unique index (or,
 -- without waiting, takes it for held) until that transaction ends. If it was rolled back, or the row tidied away meanwhile, the loop
 -- begins anew. A row that nobody has locked says nothing, so old ones go when another is made.
-create or replace function perch.hold_document(
+create or replace function perch.take_document_lock(
   space_id text, app_id text, table_name text, record_id text, purpose text, wait boolean
 )
 returns boolean
@@ -17,13 +17,13 @@ begin
   loop
     if wait then
       perform from perch.document_locks l
-        where l.space_id = hold_document.space_id and l.app_id = hold_document.app_id and l.table_name = hold_document.table_name
-          and l.record_id = hold_document.record_id and l.purpose = hold_document.purpose
+        where l.space_id = take_document_lock.space_id and l.app_id = take_document_lock.app_id and l.table_name = take_document_lock.table_name
+          and l.record_id = take_document_lock.record_id and l.purpose = take_document_lock.purpose
           for update;
     else
       perform from perch.document_locks l
-        where l.space_id = hold_document.space_id and l.app_id = hold_document.app_id and l.table_name = hold_document.table_name
-          and l.record_id = hold_document.record_id and l.purpose = hold_document.purpose
+        where l.space_id = take_document_lock.space_id and l.app_id = take_document_lock.app_id and l.table_name = take_document_lock.table_name
+          and l.record_id = take_document_lock.record_id and l.purpose = take_document_lock.purpose
           for update skip locked;
     end if;
     if found then
@@ -31,8 +31,8 @@ begin
     end if;
     if not wait and exists (
       select from perch.document_locks l
-       where l.space_id = hold_document.space_id and l.app_id = hold_document.app_id and l.table_name = hold_document.table_name
-         and l.record_id = hold_document.record_id and l.purpose = hold_document.purpose)
+       where l.space_id = take_document_lock.space_id and l.app_id = take_document_lock.app_id and l.table_name = take_document_lock.table_name
+         and l.record_id = take_document_lock.record_id and l.purpose = take_document_lock.purpose)
     then
       return false;
     end if;
@@ -43,7 +43,7 @@ begin
         perform set_config('lock_timeout', '1', true);
       end if;
       insert into perch.document_locks (space_id, app_id, table_name, record_id, purpose)
-      values (hold_document.space_id, hold_document.app_id, hold_document.table_name, hold_document.record_id, hold_document.purpose)
+      values (take_document_lock.space_id, take_document_lock.app_id, take_document_lock.table_name, take_document_lock.record_id, take_document_lock.purpose)
       on conflict do nothing;
       if found then
         perform set_config('lock_timeout', patience, true);
@@ -66,5 +66,5 @@ begin
 end
 $$;
 
-comment on function perch.hold_document(text, text, text, text, text, boolean) is
+comment on function perch.take_document_lock(text, text, text, text, text, boolean) is
   'Private. Takes the lock on a document for a purpose (write, merge), until the end of the transaction; also on one that does not exist. wait: whether to wait for whoever has it, as long as lock_timeout allows. False: somebody else has it.';

@@ -1,4 +1,4 @@
-create or replace function perch.lift_change(change jsonb, app_id text, table_name text, from_version integer, to_version integer)
+create or replace function perch.upgrade_change(change jsonb, app_id text, table_name text, from_version integer, to_version integer)
 returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -10,8 +10,8 @@ declare
 begin
   for step in
     select u.from_version, u.upgrade from perch.schema_upgrades u
-     where u.app_id = lift_change.app_id and u.table_name = lift_change.table_name
-       and u.from_version >= lift_change.from_version and u.from_version < lift_change.to_version
+     where u.app_id = upgrade_change.app_id and u.table_name = upgrade_change.table_name
+       and u.from_version >= upgrade_change.from_version and u.from_version < upgrade_change.to_version
      order by u.from_version
   loop
     exit when step.from_version <> done;
@@ -44,5 +44,5 @@ begin
 end
 $$;
 
-comment on function perch.lift_change(jsonb, text, text, integer, integer) is
+comment on function perch.upgrade_change(jsonb, text, text, integer, integer) is
   'Private. Turns a change {"op", "table", "id", "data", "field_meta"} of one version into one of a later version, step by step; PE422 when a step is missing, raises, or makes something else.';

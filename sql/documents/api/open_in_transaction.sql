@@ -5,13 +5,13 @@
 --
 -- Volatile, so that each statement here sees what was committed when it begins: what a writer reads behind the locks is the
 -- newest there is, and stays so until it commits. Positions and updates are read by one statement: they belong together.
-create or replace function perch.visit_document(
+create or replace function perch.open_in_transaction(
   app_id text, table_name text, record_id text, space_id text, to_write boolean, known_spaces text[], known_seqs bigint[],
   known_revisions bigint[] default null
 )
 returns table (
   user_id text, in_space text, transaction text, wrote boolean, declared text, is_there boolean, projected boolean,
-  after_seq bigint, snapshot bytea, snapshot_seq bigint, seqs bigint[], updates bytea[], head_seq bigint, life_seq bigint, ended jsonb,
+  after_seq bigint, snapshot bytea, snapshot_seq bigint, seqs bigint[], updates bytea[], head_seq bigint, incarnation_seq bigint, ended jsonb,
   snapshot_revision bigint, revisions bigint[], head_revision bigint
 )
 language plpgsql volatile security definer
@@ -19,8 +19,8 @@ set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
 as $$
 declare
-  space constant text := perch.require_space(visit_document.space_id, to_write => visit_document.to_write);
-  declared_fields constant text := perch.document_fields(visit_document.app_id, visit_document.table_name)::text;
+  space constant text := perch.require_space(open_in_transaction.space_id, to_write => open_in_transaction.to_write);
+  declared_fields constant text := perch.document_fields(open_in_transaction.app_id, open_in_transaction.table_name)::text;
   known constant bigint := known_seqs[array_position(known_spaces, space)];
   known_revision constant bigint := known_revisions[array_position(known_spaces, space)];
   -- The backend and the microsecond it began in: no two transactions have both in common.
@@ -31,20 +31,20 @@ declare
   locked perch.documents;
 begin
   -- Assigned rather than performed, which would start an executor for each.
-  usable := perch.check_id(visit_document.record_id, 'record_id');
-  if visit_document.to_write then
+  usable := perch.check_id(open_in_transaction.record_id, 'record_id');
+  if open_in_transaction.to_write then
     -- This lock also covers the first write, when there is no document: of two transactions that make one the second
     -- waits here. Then the row, as every writer takes it: the tail does not grow until this transaction ends.
-    held := perch.hold_document(
-      space, visit_document.app_id, visit_document.table_name, visit_document.record_id, purpose => 'write', wait => true);
+    held := perch.take_document_lock(
+      space, open_in_transaction.app_id, open_in_transaction.table_name, open_in_transaction.record_id, purpose => 'write', wait => true);
     select d.* into locked from perch.documents d
-     where d.space_id = space and d.app_id = visit_document.app_id
-       and d.table_name = visit_document.table_name and d.record_id = visit_document.record_id
+     where d.space_id = space and d.app_id = open_in_transaction.app_id
+       and d.table_name = open_in_transaction.table_name and d.record_id = open_in_transaction.record_id
        for no key update;
     -- The usual case: nobody has written since the caller looked, so there is nothing more to read.
     if known = locked.merged_seq and (known_revision is null or known_revision = locked.revision) then
       return query select perch.current_user_id(), space, began, has_written, declared_fields, true, locked.projected_seq = known,
-                          known, null::bytea, 0::bigint, '{}'::bigint[], '{}'::bytea[], known, locked.life_seq, '{}'::jsonb,
+                          known, null::bytea, 0::bigint, '{}'::bigint[], '{}'::bytea[], known, locked.incarnation_seq, '{}'::jsonb,
                           0::bigint, '{}'::bigint[], locked.revision;
       return;
     end if;
@@ -53,7 +53,7 @@ begin
   if known is not null then
     return query
       select perch.current_user_id(), space, began, has_written, declared_fields, true, d.projected_seq = d.merged_seq,
-             known, null::bytea, 0::bigint, coalesce(u.seqs, '{}'), coalesce(u.updates, '{}'), d.merged_seq, d.life_seq, '{}'::jsonb,
+             known, null::bytea, 0::bigint, coalesce(u.seqs, '{}'), coalesce(u.updates, '{}'), d.merged_seq, d.incarnation_seq, '{}'::jsonb,
              0::bigint, coalesce(u.revisions, '{}'), d.revision
         from perch.documents d
         left join lateral (
@@ -62,8 +62,8 @@ begin
             from perch.document_updates x
            where x.space_id = d.space_id and x.app_id = d.app_id and x.table_name = d.table_name and x.record_id = d.record_id
              and x.seq > known) u on true
-       where d.space_id = space and d.app_id = visit_document.app_id
-         and d.table_name = visit_document.table_name and d.record_id = visit_document.record_id
+       where d.space_id = space and d.app_id = open_in_transaction.app_id
+         and d.table_name = open_in_transaction.table_name and d.record_id = open_in_transaction.record_id
          and perch.has_position(d, known, known_revision);
     if found then
       return;
@@ -71,14 +71,14 @@ begin
   end if;
   return query
     select perch.current_user_id(), space, began, has_written, declared_fields, d.space_id is not null, coalesce(d.projected_seq = d.merged_seq, false),
-           null::bigint, l.snapshot, l.snapshot_seq, l.seqs, l.updates, l.head_seq, coalesce(d.life_seq, l.head_seq), l.ended,
+           null::bigint, l.snapshot, l.snapshot_seq, l.seqs, l.updates, l.head_seq, coalesce(d.incarnation_seq, l.head_seq), l.ended,
            l.snapshot_revision, l.revisions, l.head_revision
-      from perch.load_document(space, visit_document.app_id, visit_document.table_name, visit_document.record_id) l
+      from perch.load_document(space, open_in_transaction.app_id, open_in_transaction.table_name, open_in_transaction.record_id) l
       left join perch.documents d
-        on d.space_id = space and d.app_id = visit_document.app_id
-       and d.table_name = visit_document.table_name and d.record_id = visit_document.record_id;
+        on d.space_id = space and d.app_id = open_in_transaction.app_id
+       and d.table_name = open_in_transaction.table_name and d.record_id = open_in_transaction.record_id;
 end
 $$;
 
-comment on function perch.visit_document(text, text, text, text, boolean, text[], bigint[], bigint[]) is
+comment on function perch.open_in_transaction(text, text, text, text, boolean, text[], bigint[], bigint[]) is
   'For DocumentStore: what it has to know of a document before it reads, or (to_write) writes it, in which case the document is locked as by perch.lock_document, and its row as every writer does. known_seqs and known_revisions: the positions at which the caller has the document, and what identifies them (null: only the numbers are compared), one for each of known_spaces. Returns who asks, whether the transaction has written, the declared fields, whether the document is there and its record shows its latest position, and either what came after the known position (after_seq) or the whole (after_seq null), as perch.load_document. Errors: PE401, PE403, PE404 when the table is not declared, PE413, PE422.';

@@ -1,8 +1,0 @@
--- The one place that knows what a ring of perch_documents says. One expression, which the planner takes into the statement around it.
-create or replace function perch.document_ring(space_id text, app_id text, table_name text, record_id text, seq bigint)
-returns text
-language sql stable parallel safe
-return jsonb_build_object('v', 1, 'space_id', space_id, 'app_id', app_id, 'table', table_name, 'id', record_id, 'seq', seq)::text;
-
-comment on function perch.document_ring(text, text, text, text, bigint) is
-  'Private. The payload of a ring of perch_documents: a document, and the position it has reached.';
