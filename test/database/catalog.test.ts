@@ -49,13 +49,13 @@ const sabotage: [what: string, sql: string, named: RegExp][] = [
   ],
   [
     "a trigger is disabled",
-    "alter table perch.document_inbox disable trigger ring",
+    "alter table perch.document_inbox disable trigger notify",
     /table document_inbox: .* disabled, where perch makes/,
   ],
   [
     "a trigger is dropped",
-    "drop trigger ring on perch.document_inbox",
-    /table document_inbox: CREATE TRIGGER ring .* is missing/,
+    "drop trigger notify on perch.document_inbox",
+    /table document_inbox: CREATE TRIGGER notify .* is missing/,
   ],
   ["a policy is dropped", "drop policy worker on perch.documents", /table documents: policy worker .* is missing/],
   [

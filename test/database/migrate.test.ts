@@ -136,7 +136,7 @@ describeEachEngine("migrate", (open, engine) => {
       "alter policy may_read on perch.sync_changes to perch_app",
       "create policy author on perch.documents using (true)",
       "alter table perch.spaces no force row level security",
-      "drop trigger ring on perch.document_inbox",
+      "drop trigger notify on perch.document_inbox",
       "alter table perch.space_heads disable trigger notify_next",
       "revoke execute on function perch.append_updates from perch_worker",
       "grant execute on function perch.append_updates to public",
