@@ -6,6 +6,7 @@ import { engineLimits } from "../documents/limit-settings.js";
 import { createLiveDocuments } from "../documents/live/documents.js";
 import { createDocumentEngine } from "../documents/loro/engine.js";
 import { addEngineFigures, addWorkerFigures, type Gateway, startGateway } from "../gateway/index.js";
+import { createNotificationHub } from "../notifications/hub.js";
 import { startWorker } from "../worker/index.js";
 import type { ServeSettings } from "./settings.js";
 
@@ -37,7 +38,8 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
     limits: { idleDocuments: settings.cachedDocuments },
     log,
   });
-  const ends: (() => Promise<void>)[] = [() => live.close(), () => engine.close()];
+  const notifications = createNotificationHub(db, log);
+  const ends: (() => Promise<void>)[] = [() => notifications.close(), () => live.close(), () => engine.close()];
   try {
     const worker = await startWorker({
       db: shares.worker,
@@ -45,6 +47,7 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
       log,
       settings: retention(settings),
       contention: shares.contention,
+      notifications,
     });
     ends.unshift(() => worker.close());
     const gateway = await startGateway({
@@ -53,9 +56,8 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
       live,
       settings: settings.gateway,
       log,
-      notifications: (notified, ready) =>
-        worker.onNotification((each) => each.channel === "perch_changes" && notified(each.spaceId, each.seq), ready),
-      notReady: () => (worker.listening() ? undefined : "the connection that listens is being made again"),
+      notifications,
+      notReady: () => (notifications.listening() ? undefined : "the connection that listens is being made again"),
     });
     addEngineFigures(gateway.metrics, engine);
     addWorkerFigures(gateway.metrics, worker);
@@ -64,6 +66,7 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
       async close() {
         // The worker begins nothing new while the gateway answers what it has accepted.
         await Promise.all([gateway.close(), worker.close()]);
+        await notifications.close();
         await live.close();
         await engine.close();
       },

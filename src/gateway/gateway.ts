@@ -10,8 +10,6 @@ import { createReadiness } from "../http/readiness.js";
 import { addressOfClient, admit, tokenOf } from "../http/requests.js";
 import { createHttpHandler } from "../http/router.js";
 import { maxIdLength } from "../http/streams/event-id.js";
-import type { NotificationSource } from "../http/streams/feed.js";
-import { changeNotifications } from "../http/streams/listening.js";
 import { createTelemetry } from "../http/telemetry.js";
 import { accessTo } from "../identity/access.js";
 import { createTokenVerifier, maxTokenLength } from "../identity/tokens.js";
@@ -19,6 +17,7 @@ import { createCounts } from "../lib/counts.js";
 import { createLanes } from "../lib/lanes.js";
 import { createLedger } from "../lib/ledger.js";
 import type { Metrics } from "../lib/metrics.js";
+import { createNotificationHub, type NotificationHub } from "../notifications/hub.js";
 import { closeCode, maxFrameBytes, roomType } from "../protocol/protocol.js";
 import type { OpenChannel } from "../rooms/channel.js";
 import { documentChannels } from "../rooms/document-room.js";
@@ -40,8 +39,8 @@ export interface GatewayOptions {
   readonly log: Logger;
   /** Why the rest of perch cannot serve now, for /readyz; undefined when it can. */
   readonly notReady?: () => string | undefined;
-  /** Where the database's notifications come from; not given: the gateway listens itself, once somebody streams. */
-  readonly notifications?: NotificationSource;
+  /** What the process hears of the database, where others use it too; not given: the gateway listens itself. */
+  readonly notifications?: NotificationHub;
 }
 
 export interface Gateway {
@@ -70,7 +69,6 @@ export async function startGateway({
   live,
   settings,
   notReady,
-  notifications,
   shares = shareConnections(db, {
     perUser: settings.connectionsPerUser,
     waiters: settings.waitingConnections,
@@ -93,8 +91,10 @@ export async function startGateway({
   let draining = false;
   let recheckAt = Date.now() + settings.recheckMs;
 
+  const notifications = options.notifications ?? createNotificationHub(db, log);
   const exchange = createPresenceExchange({
     db: shares.worker,
+    notifications,
     log,
     intervalMs: settings.presenceExchangeMs,
     maxUserBytes: settings.maxPersistedPresenceBytes,
@@ -117,7 +117,7 @@ export async function startGateway({
       telemetry.committed(updates, ms / 1000);
     },
   };
-  const encrypted = createEncryptedDocuments({ db: shares.appends, log, ...onAppends });
+  const encrypted = createEncryptedDocuments({ db: shares.appends, notifications, log, ...onAppends });
   const channels: Record<string, OpenChannel> = {
     [roomType.encrypted]: encrypted.open,
     [roomType.document]: documentChannels({
@@ -168,7 +168,7 @@ export async function startGateway({
     verifyToken,
     telemetry,
     readiness,
-    notifications: notifications ?? changeNotifications(db, log),
+    notifications,
     addresses,
     users,
     ledger,
@@ -262,6 +262,7 @@ export async function startGateway({
     });
     await Promise.all(drained);
     await Promise.race([Promise.all([closed, exchange.close(), encrypted.close()]), overdue]);
+    if (options.notifications === undefined) await Promise.race([notifications.close(), overdue]);
     clearTimeout(deadline);
   }
 
@@ -276,6 +277,7 @@ export async function startGateway({
     await exchange.close();
     throw error;
   }
+  if (options.notifications === undefined) notifications.keepStarting();
   for (const each of [server, metricsServer]) each?.on("error", (error) => log.error({ err: error }, "server error"));
   const host = settings.host.includes(":") ? `[${settings.host.replace(/^\[|\]$/g, "")}]` : settings.host;
 

@@ -9,6 +9,7 @@ import type { GatewaySettings } from "../gateway/settings.js";
 import type { Identity, VerifyToken } from "../identity/tokens.js";
 import { type Counts, createCounts } from "../lib/counts.js";
 import { type Account, type Ledger, openAccount } from "../lib/ledger.js";
+import type { NotificationHub } from "../notifications/hub.js";
 import { type Answer, createAnswers } from "./answers.js";
 import { call } from "./calls.js";
 import { addDatabaseFigures } from "./database-figures.js";
@@ -20,7 +21,6 @@ import { type Problem, problem, problemBody, problemOf, RequestRefused } from ".
 import type { Readiness } from "./readiness.js";
 import { addressOfClient, admit, readBody, tokenOf } from "./requests.js";
 import { queryOf } from "./shapes.js";
-import type { NotificationSource } from "./streams/feed.js";
 import { selectionOf, streamQuery } from "./streams/page.js";
 import { createStreams } from "./streams/streams.js";
 import type { Telemetry } from "./telemetry.js";
@@ -35,8 +35,8 @@ export interface HttpServices {
   readonly verifyToken: VerifyToken;
   readonly telemetry: Telemetry;
   readonly readiness: Readiness;
-  /** Where the database's notifications come from. */
-  readonly notifications: NotificationSource;
+  /** What the process hears of the database. */
+  readonly notifications: Pick<NotificationHub, "add">;
   /** Connections of each address and of each user. */
   readonly addresses: Counts;
   readonly users: Counts;

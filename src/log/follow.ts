@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { z } from "zod";
 import { isPassing } from "../database/errors.js";
-import type { Database, Subscription } from "../database/types.js";
+import type { Database } from "../database/types.js";
 import { PerchError } from "../errors.js";
 import { type Context, withContext } from "../identity/index.js";
+import { shareHub } from "../notifications/hub.js";
 import { type ContentOptions, type PullOptions, pull, snapshotRecords } from "./calls.js";
-import { createPullTrigger, type Positions, type PullTrigger } from "./pull-trigger.js";
+import { createPullTrigger, type Positions } from "./pull-trigger.js";
 import {
   type Cursor,
   type Fields,
@@ -90,10 +91,14 @@ async function* run<Content>(
 ): AsyncGenerator<FollowEvent<Content>, undefined, undefined> {
   const trigger = createPullTrigger();
   const patiently = <T>(work: () => Promise<T>) => throughFaults(work, signal, options.onError);
-  let subscription: Subscription | undefined;
+  const { hub, release } = shareHub(db);
+  const stopListening = hub.add({
+    notified: (one) => one.channel === "perch_changes" && trigger.notified(one.spaceId, one.seq),
+    ready: trigger.wake,
+  });
   try {
     // First listen, then read: what is committed in between notifies.
-    subscription = await patiently(() => listen(db, trigger));
+    await patiently(hub.start);
     let cursor = options.cursor ?? {};
     while (!signal.aborted) {
       const page = await patiently(() => pullPage(db, options, cursor));
@@ -113,12 +118,10 @@ async function* run<Content>(
     }
   } finally {
     trigger.close();
-    await subscription?.close();
+    stopListening();
+    await release();
   }
 }
-
-const listen = (db: Database, trigger: PullTrigger) =>
-  db.listen(["perch_changes"], { notify: (_channel, payload) => trigger.notified(payload), ready: trigger.wake });
 
 async function pullPage<Content>(db: Database, options: FollowOptions<Content>, cursor: Cursor) {
   try {

@@ -1,14 +1,10 @@
-import { z } from "zod";
-
-const notificationSchema = z.object({ v: z.literal(1), space_id: z.string(), seq: z.number() });
-
 /** What is not about news in a space that is known is looked into no more often than this. */
 const lookAroundMs = 1_000;
 
 /** The pull trigger of one follower: which notifications mean that it should pull, and when. */
 export interface PullTrigger {
-  /** A notification came. */
-  notified(payload: string): void;
+  /** A notification on perch_changes came. */
+  notified(spaceId: string, seq: number): void;
   /** For whoever has read the notification: so far has the log of a space come. Out: whether that is news, and wakes. */
   heard(spaceId: string, seq: number): boolean;
   /** Something may have been missed: pull at once. */
@@ -53,9 +49,8 @@ export function createPullTrigger(): PullTrigger {
   return {
     wake,
     heard,
-    notified(payload) {
-      const notification = parse(payload);
-      if (notification !== undefined && heard(notification.space_id, notification.seq)) return;
+    notified(spaceId, seq) {
+      if (heard(spaceId, seq)) return;
       const looksIn = lastLook + lookAroundMs - Date.now();
       timer ??= setTimeout(
         () => {
@@ -85,13 +80,4 @@ export function createPullTrigger(): PullTrigger {
     },
     close: () => clearTimeout(timer),
   };
-}
-
-/** Anybody may NOTIFY anything: what does not read as a notification is one about nothing in particular. */
-function parse(payload: string): z.infer<typeof notificationSchema> | undefined {
-  try {
-    return notificationSchema.safeParse(JSON.parse(payload)).data;
-  } catch {
-    return undefined;
-  }
 }

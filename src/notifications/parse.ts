@@ -1,35 +1,51 @@
 import { z } from "zod";
-import type { DocumentKey } from "../documents/key.js";
 
-/** What a notification said. A hint, sent by whoever can connect to the database: it never says more than where to look. */
+/**
+ * What a notification said. A hint, sent by whoever can connect to the database: it never says more than where to look.
+ *
+ * perch_changes    the log of a space has come so far, or its members have changed
+ * perch_documents  this position of a document is taken, in its tail or in its inbox
+ * perch_presence   presence has changed (`seq`), or a node has come that knows nothing of it (`node`)
+ */
 export type Notification =
   | { readonly channel: "perch_changes"; readonly spaceId: string; readonly seq: number }
-  | { readonly channel: "perch_documents"; readonly key: DocumentKey; readonly seq: number };
+  | { readonly channel: "perch_documents"; readonly key: RecordKey; readonly seq: number }
+  | { readonly channel: "perch_presence"; readonly seq: number | undefined; readonly node: boolean };
 
-export const channels = ["perch_changes", "perch_documents"] as const;
+export interface RecordKey {
+  readonly spaceId: string;
+  readonly appId: string;
+  readonly tableName: string;
+  readonly recordId: string;
+}
 
 const id = z.string().min(1).max(1_024);
 const seq = z.int().nonnegative();
-const changes = z.object({ v: z.literal(1), space_id: id, seq });
-const documents = z.object({ v: z.literal(1), space_id: id, app_id: id, table: id, id, seq });
+const v = z.literal(1);
 
-/** In: a notification as it came. Out: undefined when it is none of ours. */
+const payloads = {
+  perch_changes: z
+    .object({ v, space_id: id, seq })
+    .transform((it): Notification => ({ channel: "perch_changes", spaceId: it.space_id, seq: it.seq })),
+  perch_documents: z
+    .object({ v, space_id: id, app_id: id, table: id, id, seq })
+    .transform(({ space_id: spaceId, app_id: appId, table: tableName, id: recordId, seq }): Notification => {
+      return { channel: "perch_documents", key: { spaceId, appId, tableName, recordId }, seq };
+    }),
+  perch_presence: z
+    .object({ v, seq: seq.optional(), node: z.literal(true).optional() })
+    .transform((it): Notification => ({ channel: "perch_presence", seq: it.seq, node: it.node === true })),
+};
+
+/** The channels that perch notifies on. */
+export const channels = Object.keys(payloads) as readonly Notification["channel"][];
+
+/** In: a notification as it came. Out: undefined when it is none of ours: anybody may NOTIFY anything. */
 export function parseNotification(channel: string, payload: string): Notification | undefined {
-  let json: unknown;
+  const known = channels.find((name) => name === channel);
   try {
-    json = JSON.parse(payload);
+    return known && payloads[known].safeParse(JSON.parse(payload)).data;
   } catch {
     return undefined;
   }
-  if (channel === "perch_changes") {
-    const { data } = changes.safeParse(json);
-    return data && { channel, spaceId: data.space_id, seq: data.seq };
-  }
-  if (channel === "perch_documents") {
-    const { data } = documents.safeParse(json);
-    if (!data) return undefined;
-    const key = { spaceId: data.space_id, appId: data.app_id, tableName: data.table, recordId: data.id };
-    return { channel, key, seq: data.seq };
-  }
-  return undefined;
 }

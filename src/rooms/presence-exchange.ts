@@ -1,10 +1,9 @@
 import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
-import { z } from "zod";
 import { isFinal } from "../database/errors.js";
 import type { Database } from "../database/types.js";
 import { documentId } from "../documents/key.js";
-import { listenSteadily } from "../notifications/listen.js";
+import type { NotificationHub } from "../notifications/hub.js";
 import {
   enterPresence,
   leavePresence,
@@ -36,6 +35,7 @@ export interface ExchangeEvents {
 
 export interface ExchangeOptions {
   readonly db: Database;
+  readonly notifications: Pick<NotificationHub, "add">;
   readonly log: Logger;
   /** How often entries are stored at most. */
   readonly intervalMs: number;
@@ -55,14 +55,13 @@ const maxBytes = 1024 * 1024;
 const heartbeatMs = 5_000;
 const retryMs = 1_000;
 
-const notificationSchema = z.object({ v: z.literal(1), seq: z.number().optional(), node: z.literal(true).optional() });
-
 /**
  * Exchanges presence with other nodes through a table, and keeps there what is persisted. What waits for the next call is bounded by
  * what the rooms may hold: of each key only the latest entry waits. A notification has no content, and is only a hint: everything is read
  * from the table, also without one, every few seconds. With the embedded database there is one node, so nothing is exchanged.
  */
-export function createPresenceExchange({ db, log, intervalMs, maxUserBytes, on }: ExchangeOptions): PresenceExchange {
+export function createPresenceExchange(options: ExchangeOptions): PresenceExchange {
+  const { db, notifications, log, intervalMs, maxUserBytes, on } = options;
   const nodeId = randomUUID();
   const alone = db.kind === "pglite";
   let waiting = new Map<string, Waiting>();
@@ -123,22 +122,17 @@ export function createPresenceExchange({ db, log, intervalMs, maxUserBytes, on }
   }
 
   const stopListening = alone
-    ? async () => undefined
-    : listenSteadily(
-        db,
-        ["perch_presence"],
-        {
-          ready: () => wake(true),
-          notify(_channel, payload) {
-            const notification = parseNotification(payload);
-            if (notification?.node === true) wake(true);
-            else if (notification?.seq !== undefined && (seen === undefined || notification.seq > seen)) wake(false);
-          },
-          lost: (error) => log.warn({ err: error }, "presence: the connection that listens was lost"),
+    ? () => undefined
+    : notifications.add({
+        notified(one) {
+          if (one.channel !== "perch_presence") return;
+          if (one.node) wake(true);
+          else if (one.seq !== undefined && (seen === undefined || one.seq > seen)) wake(false);
         },
-        log,
-      );
+        ready: () => wake(true),
+      });
   if (!alone) {
+    wake(true);
     heartbeat = setInterval(() => wake(true), heartbeatMs);
     heartbeat.unref();
   }
@@ -215,7 +209,7 @@ export function createPresenceExchange({ db, log, intervalMs, maxUserBytes, on }
       if (closed) return;
       closed = true;
       clearInterval(heartbeat);
-      await stopListening();
+      stopListening();
       await looking;
       clearTimeout(timer);
       timer = undefined;
@@ -229,12 +223,4 @@ export function createPresenceExchange({ db, log, intervalMs, maxUserBytes, on }
       );
     },
   };
-}
-
-function parseNotification(payload: string): z.output<typeof notificationSchema> | undefined {
-  try {
-    return notificationSchema.safeParse(JSON.parse(payload)).data;
-  } catch {
-    return undefined;
-  }
 }

@@ -1,3 +1,2 @@
-export type { Notification } from "../notifications/parse.js";
 export { defaultWorkerSettings, type WorkerSettings } from "./settings.js";
 export { startWorker, type Worker, type WorkerLog, type WorkerOptions, type WorkerStats } from "./worker.js";

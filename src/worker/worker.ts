@@ -1,7 +1,8 @@
 import { type Contention, createContention } from "../database/contention.js";
-import type { Database, Subscription } from "../database/types.js";
+import type { Database } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
-import { channels, type Notification, parseNotification } from "../notifications/parse.js";
+import { createNotificationHub, type NotificationHub } from "../notifications/hub.js";
+import type { Notification } from "../notifications/parse.js";
 import { createDeclarations } from "./declarations.js";
 import { createDeferredNotifications } from "./deferred-notifications.js";
 import { createHistory } from "./history.js";
@@ -24,16 +25,13 @@ export interface WorkerOptions {
   settings?: Partial<WorkerSettings> | undefined;
   /** What is known to be held locked by others, where the process shares that. */
   contention?: Contention | undefined;
+  /** What the process hears of the database, where others use it too; it is not closed with the worker. */
+  notifications?: NotificationHub | undefined;
 }
 
 export type WorkerStats = InboxStats & ProjectionsStats;
 
 export interface Worker {
-  /**
-   * Tells of every notification on perch_changes and perch_documents, so that a process listens once. `ready` is called when
-   * notifications may have been lost (after a reconnect): read your tables then. Out: stops telling.
-   */
-  onNotification(listener: (notification: Notification) => void, ready?: () => void): () => void;
   /** Whether LISTEN is in force. */
   listening(): boolean;
   /** How far the worker is behind. Costs nothing: it is all known here. */
@@ -55,63 +53,30 @@ const silent: WorkerLog = { info: () => undefined, warn: () => undefined };
  */
 export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const { db, live, log = silent, contention = createContention({ places: 2 }) } = options;
+  const notifications = options.notifications ?? createNotificationHub(db, log);
   const settings = { ...defaultWorkerSettings, ...options.settings };
   const inbox = createInbox({ db, live, log, concurrency: settings.concurrency, contention });
   const projections = createProjections({ db, live, log, settings, contention });
   const declarations = createDeclarations(db, live);
   const deferred = createDeferredNotifications({ db, log });
   const history = createHistory({ db, log });
-  const listeners = new Set<{ notified(notification: Notification): void; ready(): void }>();
-  let subscription: Subscription | undefined;
-  let listening = false;
   let closing: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let polling: Promise<void> | undefined;
   let failures = 0;
   let retention: Retention | undefined;
 
-  function tell(call: (listener: { notified(notification: Notification): void; ready(): void }) => void): void {
-    for (const listener of listeners) {
-      try {
-        call(listener);
-      } catch (error) {
-        log.warn({ err: error }, "a listener for notifications threw");
-      }
-    }
-  }
-
-  function notify(channel: string, payload: string): void {
-    const notification = parseNotification(channel, payload);
-    if (!notification) return;
+  function notified(notification: Notification): void {
     if (notification.channel === "perch_documents") live.notified(notification.key, notification.seq);
-    else {
-      deferred.notified();
-      history.notified(notification.spaceId);
-    }
-    tell((listener) => listener.notified(notification));
-  }
-
-  function catchUp(): void {
-    tell((listener) => listener.ready());
-    void poll();
-  }
-
-  function ready(): void {
-    listening = true;
-    // At the start that has been looked at; a connection that was made anew may lead to a database that went back.
-    if (subscription === undefined) catchUp();
-    else void checkHistory().then(catchUp);
+    if (notification.channel !== "perch_changes") return;
+    deferred.notified();
+    history.notified(notification.spaceId);
   }
 
   const checkHistory = () =>
     history.check().catch((error: unknown) => {
       log.warn({ err: error }, "whether the database went back could not be looked at");
     });
-
-  function lost(error: Error): void {
-    listening = false;
-    log.warn({ err: error }, "the connection that listens was lost; it is being made again");
-  }
 
   /** Looks at everything, once at a time; what one part throws does not keep the others from looking. */
   function poll(): Promise<void> {
@@ -144,11 +109,13 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   }
 
   const stopUnexplained = live.onUnexplained(() => void inbox.wake());
+  const stopListening = notifications.add({ notified, reconnected: checkHistory, ready: () => void poll() });
 
   async function finish(): Promise<void> {
     clearTimeout(timer);
     stopUnexplained();
-    await subscription?.close();
+    stopListening();
+    if (options.notifications === undefined) await notifications.close();
     await Promise.all([inbox.close(), projections.close(), deferred.close(), retention?.close(), polling]);
   }
 
@@ -164,7 +131,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
 
   try {
     await checkHistory();
-    subscription = await db.listen(channels, { notify, ready, lost });
+    await notifications.start();
+    void poll();
     retention = startRetention({ db, log, settings });
   } catch (error) {
     closing = finish();
@@ -173,12 +141,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   }
 
   return {
-    onNotification(notified, caughtUp = () => undefined) {
-      const listener = { notified, ready: caughtUp };
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    listening: () => listening,
+    listening: notifications.listening,
     stats: () => ({ ...inbox.stats(), ...projections.stats() }),
     close() {
       closing ??= close();

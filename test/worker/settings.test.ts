@@ -1,5 +1,4 @@
 import { describe, expect, it } from "vitest";
-import { parseNotification } from "../../src/notifications/parse.js";
 import {
   projectionDelay,
   quietTime,
@@ -59,42 +58,5 @@ describe("when a tail is folded", () => {
     expect(updatesUntilFold(260 * kB)).toBe(1_332);
     expect(shouldFold({ count: 2_001, bytes: 2_001 }, 0, settings)).toBe(true);
     expect(shouldFold({ count: 2_000, bytes: 2_000 }, 0, settings)).toBe(false);
-  });
-});
-
-describe("a notification", () => {
-  const document = { v: 1, space_id: "team", app_id: "notes", table: "pages", id: "p1", seq: 7 };
-
-  it("is read as what it tells of", () => {
-    expect(parseNotification("perch_documents", JSON.stringify(document))).toEqual({
-      channel: "perch_documents",
-      key: { spaceId: "team", appId: "notes", tableName: "pages", recordId: "p1" },
-      seq: 7,
-    });
-    expect(parseNotification("perch_changes", '{"v":1,"space_id":"team","seq":3}')).toEqual({
-      channel: "perch_changes",
-      spaceId: "team",
-      seq: 3,
-    });
-  });
-
-  it("that anybody made up is no notification, and no error", () => {
-    const forged = [
-      "",
-      "null",
-      "[]",
-      "{",
-      '{"v":2,"space_id":"team","seq":1}',
-      JSON.stringify({ ...document, seq: -1 }),
-      JSON.stringify({ ...document, seq: "7" }),
-      JSON.stringify({ ...document, seq: 1e300 }),
-      JSON.stringify({ ...document, id: "x".repeat(5_000) }),
-      JSON.stringify({ ...document, table: null }),
-    ];
-    for (const payload of forged) {
-      expect(parseNotification("perch_documents", payload)).toBeUndefined();
-      if (!payload.includes("space_id")) expect(parseNotification("perch_changes", payload)).toBeUndefined();
-    }
-    expect(parseNotification("elsewhere", JSON.stringify(document))).toBeUndefined();
   });
 });

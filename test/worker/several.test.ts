@@ -189,28 +189,4 @@ describe("a worker whose database comes and goes", () => {
     await idle.worker.close();
     expect(performance.now() - before).toBeLessThan(1_000);
   });
-
-  it("passes every notification on to whoever else listens in the process", async () => {
-    const t = await open();
-    await declare(t);
-    const node = await startWorkerNode(t);
-    const heard: unknown[] = [];
-    let ready = 0;
-    const stop = node.worker.onNotification(
-      (notification) => heard.push(notification),
-      () => ready++,
-    );
-    const key = keyOf(freshId());
-    await (await connect(node, key)).type("x");
-    await eventually(() => heard.length >= 2);
-    expect(heard).toContainEqual({ channel: "perch_documents", key, seq: 1 });
-    await eventually(() =>
-      heard.some((notification) => (notification as { channel: string }).channel === "perch_changes"),
-    );
-    stop();
-    expect(ready).toBe(0);
-    await t.db.query("select pg_notify('perch_documents', 'nonsense'), pg_notify('perch_changes', '{}')");
-    await (await connect(node, key)).type("y");
-    expect(node.warnings).toEqual([]);
-  });
 });

@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import type { Database } from "../../database/types.js";
 import type { Identity } from "../../identity/tokens.js";
 import type { Positions } from "../../log/pull-trigger.js";
+import type { NotificationHub } from "../../notifications/hub.js";
 
 /** A reader of the log, as the feed knows it. */
 export interface StreamReader {
@@ -13,9 +14,6 @@ export interface StreamReader {
   /** The spaces that it may read have changed, or the log is another than it was. */
   wake(): void;
 }
-
-/** Where notifications of the database come from. In: told of each, and when some may have been missed. Out: stops telling. */
-export type NotificationSource = (notified: (spaceId: string, seq: number) => void, ready: () => void) => () => void;
 
 export interface Feed {
   add(reader: StreamReader): void;
@@ -31,7 +29,7 @@ export interface Feed {
 
 export interface FeedOptions {
   readonly db: Database;
-  readonly notifications: NotificationSource;
+  readonly notifications: Pick<NotificationHub, "add">;
   readonly log: Logger;
   /** How often it looks whether a notification was lost, or a membership has changed. */
   readonly lookEveryMs: number;
@@ -55,7 +53,7 @@ export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions)
   const bySpace = new Map<string, Set<StreamReader>>();
   const entered = new Map<StreamReader, ReadonlySet<string>>();
   let count = 0;
-  let stopNotifications: (() => void) | undefined;
+  let stopListening: (() => void) | undefined;
   let lookAt = 0;
   let looking: Promise<void> | undefined;
   let failing = false;
@@ -149,8 +147,11 @@ export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions)
   return {
     add(reader) {
       readers.add(reader);
-      stopNotifications ??= notifications(notified, () => {
-        lookAt = 0;
+      stopListening ??= notifications.add({
+        notified: (one) => one.channel === "perch_changes" && notified(one.spaceId, one.seq),
+        ready() {
+          lookAt = 0;
+        },
       });
     },
     reached(reader, since) {
@@ -172,8 +173,8 @@ export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions)
       });
     },
     close() {
-      stopNotifications?.();
-      stopNotifications = undefined;
+      stopListening?.();
+      stopListening = undefined;
     },
   };
 }

@@ -6,8 +6,9 @@ import type { Identity } from "../../identity/tokens.js";
 import type { Counts } from "../../lib/counts.js";
 import { createLanes } from "../../lib/lanes.js";
 import type { Account } from "../../lib/ledger.js";
+import type { NotificationHub } from "../../notifications/hub.js";
 import type { Withheld } from "../withheld.js";
-import { createFeed, type NotificationSource } from "./feed.js";
+import { createFeed } from "./feed.js";
 import { readPage, type Selection } from "./page.js";
 import { openStream, type Stream, type StreamEnd } from "./stream.js";
 
@@ -15,7 +16,7 @@ export interface StreamsOptions {
   readonly shares: Shares;
   readonly settings: GatewaySettings;
   readonly log: Logger;
-  readonly notifications: NotificationSource;
+  readonly notifications: Pick<NotificationHub, "add">;
   /** Connections of each address and each user, those of sockets included. */
   readonly addresses: Counts;
   readonly users: Counts;

@@ -1,8 +1,7 @@
 import type { Logger } from "pino";
-import { z } from "zod";
 import type { Database } from "../../database/types.js";
 import { documentId } from "../../documents/key.js";
-import { listenSteadily } from "../../notifications/listen.js";
+import type { NotificationHub } from "../../notifications/hub.js";
 import { ackStatus, joinErrorCode } from "../../protocol/protocol.js";
 import { type Channel, type Entry, JoinRefused, type OpenChannel } from "../channel.js";
 import { encryptedPositions, readEncrypted } from "./queries.js";
@@ -16,6 +15,7 @@ export interface EncryptedDocuments {
 
 export interface EncryptedServices {
   readonly db: Database;
+  readonly notifications: Pick<NotificationHub, "add">;
   readonly log: Logger;
   /** An append or a reading failed for a reason that is not the client's. */
   onFault(error: unknown): void;
@@ -29,20 +29,11 @@ export interface EncryptedServices {
 const pollMs = 5_000;
 /** Of one batch; official clients send one for each peer. */
 const maxRecords = 4_096;
-const notificationSchema = z.object({
-  v: z.literal(1),
-  space_id: z.string(),
-  app_id: z.string(),
-  table: z.string(),
-  id: z.string(),
-  seq: z.number(),
-});
 
 /** Rooms of documents that are encrypted end to end: records are stored and passed on as they are. */
 export function createEncryptedDocuments(services: EncryptedServices): EncryptedDocuments {
   const { db, log } = services;
   const rooms = new Map<string, EncryptedRoom>();
-  let stopListening: (() => Promise<void>) | undefined;
   let poll: NodeJS.Timeout | undefined;
   let polling: Promise<void> | undefined;
   let closed = false;
@@ -68,32 +59,12 @@ export function createEncryptedDocuments(services: EncryptedServices): Encrypted
       });
   }
 
-  /** Most gateways serve no such rooms, and need no connection that listens for them. */
-  function listen(): void {
-    if (closed || stopListening !== undefined) return;
-    stopListening = listenSteadily(
-      db,
-      ["perch_documents"],
-      {
-        ready: look,
-        notify(_channel, payload) {
-          const notification = parseNotification(payload);
-          if (notification === undefined) return;
-          const key = {
-            spaceId: notification.space_id,
-            appId: notification.app_id,
-            tableName: notification.table,
-            recordId: notification.id,
-          };
-          rooms.get(documentId(key))?.notified(notification.seq);
-        },
-        lost: (error) => log.warn({ err: error }, "encrypted documents: the connection that listens was lost"),
-      },
-      log,
-    );
-    poll = setInterval(look, pollMs);
-    poll.unref();
-  }
+  const stopListening = services.notifications.add({
+    notified(one) {
+      if (one.channel === "perch_documents") rooms.get(documentId(one.key))?.notified(one.seq);
+    },
+    ready: look,
+  });
 
   function roomOf(key: Entry["key"]): EncryptedRoom {
     const id = documentId(key);
@@ -123,7 +94,7 @@ export function createEncryptedDocuments(services: EncryptedServices): Encrypted
         });
       }
       const joined = await roomOf(key).join(reader, theirs);
-      listen();
+      poll ??= setInterval(look, pollMs).unref();
       let open = true;
       return {
         permission: access,
@@ -151,16 +122,8 @@ export function createEncryptedDocuments(services: EncryptedServices): Encrypted
     async close() {
       closed = true;
       clearInterval(poll);
-      await stopListening?.();
+      stopListening();
       await polling;
     },
   };
-}
-
-function parseNotification(payload: string): z.output<typeof notificationSchema> | undefined {
-  try {
-    return notificationSchema.safeParse(JSON.parse(payload)).data;
-  } catch {
-    return undefined;
-  }
 }
