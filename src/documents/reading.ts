@@ -1,15 +1,9 @@
 import type { Queryable } from "../database/types.js";
 import { PerchError } from "../errors.js";
+import type { Identity } from "../identity/identity.js";
 import type { DocumentAddress, DocumentKey } from "./key.js";
 import type { LiveDocuments } from "./live/types.js";
 import { versionAt } from "./versions.js";
-
-/** Who reads. With either list, the lists are the memberships; else `perch.space_members` is. */
-export interface DocumentReader {
-  readonly userId: string;
-  readonly spaceIds?: readonly string[] | undefined;
-  readonly writableSpaceIds?: readonly string[] | undefined;
-}
 
 export interface ReadDocument {
   readonly seq: number;
@@ -25,7 +19,7 @@ export interface ReadDocument {
  */
 export async function readLiveDocument(
   { db, live }: { db: Queryable; live: LiveDocuments },
-  reader: DocumentReader,
+  reader: Identity,
   address: DocumentAddress,
   seq?: number,
 ): Promise<ReadDocument> {
@@ -54,7 +48,7 @@ async function revisionAt(db: Queryable, key: DocumentKey, seq: number): Promise
 
 async function readableKey(
   db: Queryable,
-  { userId, spaceIds, writableSpaceIds }: DocumentReader,
+  { userId, spaceIds, writableSpaceIds }: Identity,
   { appId, tableName, recordId, spaceId = null }: DocumentAddress,
 ): Promise<DocumentKey> {
   if (userId === "") throw new PerchError("PE401", "no user is named");

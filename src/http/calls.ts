@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { meaningOf } from "../database/errors.js";
 import type { Transaction } from "../database/types.js";
-import type { Identity } from "../identity/tokens.js";
+import type { Identity } from "../identity/identity.js";
 import { isSuspicious, pushReadable, refuseUnreadable } from "./json-input.js";
 import type { OnBehalf } from "./on-behalf.js";
 import { maxPageSize, parsedBody } from "./shapes.js";

@@ -6,11 +6,11 @@ import { documentId } from "../documents/key.js";
 import type { LiveDocuments } from "../documents/live.js";
 import { readLiveDocument } from "../documents/reading.js";
 import { isPerchErrorCode, PerchError } from "../errors.js";
-import type { GatewaySettings } from "../gateway/settings.js";
-import type { Identity } from "../identity/tokens.js";
+import type { Identity } from "../identity/identity.js";
 import { createLanes } from "../lib/lanes.js";
 import { isSuspicious, refuseUnreadable } from "./json-input.js";
 import type { OnBehalf } from "./on-behalf.js";
+import type { HttpSettings } from "./settings.js";
 import { parsedBody } from "./shapes.js";
 
 /** The parts of /v1/documents/{space}/{app}/{table}/{record}. */
@@ -95,7 +95,7 @@ export interface DocumentRequestServices {
   readonly shares: Shares;
   readonly onBehalf: OnBehalf;
   readonly live: LiveDocuments;
-  readonly settings: Pick<GatewaySettings, "mergePatienceMs" | "connectionsPerUser">;
+  readonly settings: Pick<HttpSettings, "mergePatienceMs" | "connectionsPerUser">;
 }
 
 export interface DocumentRequests {

@@ -1,5 +1,5 @@
 import { PerchError } from "../errors.js";
-import type { Identity } from "../identity/tokens.js";
+import { type Identity, personalSpaceId } from "../identity/identity.js";
 import { jsonDepth, jsonMembers } from "../lib/json-outline.js";
 import type { OnBehalf } from "./on-behalf.js";
 
@@ -111,7 +111,7 @@ function idIn(members: ReadonlyMap<string, string> | undefined, name: string): s
 async function result(text: string, identity: Identity, error: object): Promise<string> {
   const members = text.startsWith("{") ? await textsOf(text) : undefined;
   const op_id = idIn(members, "op_id");
-  const space_id = idIn(members, "space_id") ?? `~${identity.userId}`;
+  const space_id = idIn(members, "space_id") ?? personalSpaceId(identity.userId);
   return JSON.stringify({ op_id, status: "rejected", space_id, seq: null, error });
 }
 

@@ -1,8 +1,7 @@
 import type { Shares } from "../database/shares.js";
 import type { Database, Transaction } from "../database/types.js";
+import { type Identity, personalSpaceId } from "../identity/identity.js";
 import { withContext } from "../identity/index.js";
-import type { Identity } from "../identity/tokens.js";
-import { personalSpaceId } from "../rooms/room-id.js";
 
 type Work<T> = (tx: Transaction) => Promise<T>;
 

@@ -1,8 +1,8 @@
 import type { IncomingMessage } from "node:http";
 import { isIP } from "node:net";
 import { PerchError } from "../errors.js";
-import { type GatewaySettings, isLoopback } from "../gateway/settings.js";
 import { type Problem, problem } from "./problems.js";
+import { type HttpSettings, isLoopback } from "./settings.js";
 
 /** What a request asks for, and with what right it does so. */
 export type Admission =
@@ -13,7 +13,7 @@ export type Admission =
  * Looks at a request before anything else does, whatever it asks for: a GET, a stream, a WebSocket. Out: its target, or why it is
  * turned away.
  */
-export function admit(request: IncomingMessage, settings: GatewaySettings): Admission {
+export function admit(request: IncomingMessage, settings: HttpSettings): Admission {
   const target = targetOf(request.url ?? "");
   if (target === undefined) return refuse(400, "invalid", "the path is not in its plain form");
   if (!isAllowedHost(request.headers.host, settings)) {
@@ -59,7 +59,7 @@ function targetOf(raw: string): URL | undefined {
  * Whether a Host may be this server's name. A page whose name is made to lead to this machine (DNS rebinding) is of the same origin as
  * what it asks for, so neither Origin nor the browser gives it away; its name does.
  */
-function isAllowedHost(host: string | undefined, { allowedHosts, development, host: own }: GatewaySettings): boolean {
+function isAllowedHost(host: string | undefined, { allowedHosts, development, host: own }: HttpSettings): boolean {
   if (allowedHosts === undefined && !development) return true;
   const [, name] = /^(\[[\da-f:.]+\]|[^\s@/:[\]]+)(?::\d{1,5})?$/i.exec(host ?? "") ?? [];
   if (name === undefined) return false;
@@ -74,7 +74,7 @@ export function tokenOf(request: IncomingMessage, target: URL): string {
 }
 
 /** The client's address, as far as it can be known. */
-export function addressOfClient(request: IncomingMessage, settings: Pick<GatewaySettings, "trustProxy">): string {
+export function addressOfClient(request: IncomingMessage, settings: Pick<HttpSettings, "trustProxy">): string {
   const forwarded = settings.trustProxy ? request.headers["x-forwarded-for"] : undefined;
   // The last one was added by the proxy itself; those before it are what the client claimed.
   const last = String(forwarded ?? "")
@@ -103,7 +103,7 @@ export function networkOf(address: string): string {
  * Whether a web page of this origin may talk to the gateway. Programs that are no browser send no Origin. In development
  * mode, where a token can be guessed, only pages of this machine may, unless others are named.
  */
-function isAllowedOrigin(origin: string | undefined, settings: GatewaySettings): boolean {
+function isAllowedOrigin(origin: string | undefined, settings: HttpSettings): boolean {
   if (origin === undefined) return true;
   const { allowedOrigins } = settings;
   if (allowedOrigins !== undefined) return allowedOrigins.includes("*") || allowedOrigins.includes(origin);

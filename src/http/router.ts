@@ -5,8 +5,7 @@ import { meaningOf } from "../database/errors.js";
 import type { Shares } from "../database/shares.js";
 import type { Database } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
-import type { GatewaySettings } from "../gateway/settings.js";
-import type { Identity, VerifyToken } from "../identity/tokens.js";
+import type { TokenIdentity, VerifyToken } from "../identity/tokens.js";
 import { type Counts, createCounts } from "../lib/counts.js";
 import { type Account, type Ledger, openAccount } from "../lib/ledger.js";
 import type { NotificationHub } from "../notifications/hub.js";
@@ -20,6 +19,7 @@ import { type Match, type OperationName, operationsAt } from "./operations.js";
 import { type Problem, problem, problemBody, problemOf, RequestRefused } from "./problems.js";
 import type { Readiness } from "./readiness.js";
 import { addressOfClient, admit, readBody, tokenOf } from "./requests.js";
+import type { HttpSettings } from "./settings.js";
 import { queryOf } from "./shapes.js";
 import { selectionOf, streamQuery } from "./streams/page.js";
 import { createStreams } from "./streams/streams.js";
@@ -30,7 +30,7 @@ export interface HttpServices {
   readonly db: Database;
   readonly shares: Shares;
   readonly live: LiveDocuments;
-  readonly settings: GatewaySettings;
+  readonly settings: HttpSettings;
   readonly log: Logger;
   readonly verifyToken: VerifyToken;
   readonly telemetry: Telemetry;
@@ -82,7 +82,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   const answers = createAnswers(settings.slowReaderMs);
   const underWay = createCounts(settings.maxRequestsPerUser);
 
-  async function identify({ request, target, account, ends }: Exchange): Promise<Identity> {
+  async function identify({ request, target, account, ends }: Exchange): Promise<TokenIdentity> {
     const identity = await verifyToken(tokenOf(request, target));
     const { userId } = identity;
     if (!underWay.take(userId)) {

@@ -1,7 +1,6 @@
 import type { Queryable } from "../database/types.js";
 import type { Permission } from "../protocol/protocol.js";
-import { personalSpaceId } from "../rooms/room-id.js";
-import type { Identity } from "./tokens.js";
+import { type Identity, personalSpaceId } from "./identity.js";
 
 /** What a user may do in a space: null for nothing. The rule is the database's, which is not asked whose a personal space is. */
 export async function accessTo(db: Queryable, identity: Identity, spaceId: string): Promise<Permission | null> {

@@ -2,6 +2,7 @@ import { isUndoneForAnother } from "../database/errors.js";
 import { textLiteral, textsLiteral } from "../database/literal.js";
 import type { Database, Transaction } from "../database/types.js";
 import { PerchError } from "../errors.js";
+import type { Identity } from "./identity.js";
 
 /** On whose behalf a transaction runs: a user, a tenant (of checkpoints), or both. */
 export type Context = (UserContext | TenantContext) & {
@@ -9,15 +10,7 @@ export type Context = (UserContext | TenantContext) & {
   readonly lockTimeoutMs?: number | undefined;
 };
 
-interface UserContext {
-  readonly userId: string;
-  /**
-   * The spaces this user may read, where the app knows the memberships itself (from a token, say); the personal space is always
-   * included. With neither list the memberships are read from `perch.space_members`.
-   */
-  readonly spaceIds?: readonly string[] | undefined;
-  /** Those that may be written, which may then also be read. With `spaceIds` alone only the personal space is writable. */
-  readonly writableSpaceIds?: readonly string[] | undefined;
+interface UserContext extends Identity {
   readonly tenantId?: string | undefined;
 }
 

@@ -2,14 +2,11 @@ import { createRemoteJWKSet, errors, type JWTPayload, type JWTVerifyOptions, jwt
 import { z } from "zod";
 import { canBeStored } from "../database/text.js";
 import { PerchError } from "../errors.js";
-import type { GatewaySettings } from "../gateway/settings.js";
+import type { Identity } from "./identity.js";
+import type { IdentitySettings } from "./settings.js";
 
 /** Who a token speaks for. */
-export interface Identity {
-  readonly userId: string;
-  /** Given: the token names the memberships; otherwise they are in `space_members`. */
-  readonly spaceIds?: readonly string[] | undefined;
-  readonly writableSpaceIds?: readonly string[] | undefined;
+export interface TokenIdentity extends Identity {
   /** When the token stops being valid, by this machine's clock; Infinity: never. */
   readonly expiresAt: number;
 }
@@ -18,12 +15,7 @@ export interface Identity {
  * Verifies a token. Out: whose it is. Throws PE401 when the token is refused; any other error means that it could not be
  * checked now (the key server is away), and says nothing about the token.
  */
-export type VerifyToken = (token: string) => Promise<Identity>;
-
-type TokenSettings = Pick<
-  GatewaySettings,
-  "development" | "jwtSecret" | "jwksUrl" | "jwtIssuer" | "jwtAudience" | "jwtClockSkewSeconds" | "jwtWithoutExpiry"
->;
+export type VerifyToken = (token: string) => Promise<TokenIdentity>;
 
 const id = z.string().min(1).refine(canBeStored, "it cannot be stored to the letter");
 
@@ -46,7 +38,7 @@ const keySetRefreshMs = 10 * 60_000;
 /** Longer ones are not looked at. */
 export const maxTokenLength = 16 * 1024;
 
-export function createTokenVerifier(settings: TokenSettings): VerifyToken {
+export function createTokenVerifier(settings: IdentitySettings): VerifyToken {
   const verify = settings.development ? verifyDevelopmentToken : createJwtVerifier(settings);
   return async (token) => {
     if (token === "") throw refused("there is none");
@@ -55,7 +47,7 @@ export function createTokenVerifier(settings: TokenSettings): VerifyToken {
   };
 }
 
-function createJwtVerifier(settings: TokenSettings): VerifyToken {
+function createJwtVerifier(settings: IdentitySettings): VerifyToken {
   const { jwtIssuer, jwtAudience, jwtClockSkewSeconds, jwtWithoutExpiry } = settings;
   const options: JWTVerifyOptions = {
     clockTolerance: jwtClockSkewSeconds,

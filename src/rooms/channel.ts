@@ -1,7 +1,7 @@
 import { meaningOf } from "../database/errors.js";
 import type { DocumentKey } from "../documents/key.js";
 import { PerchError } from "../errors.js";
-import type { Identity } from "../identity/tokens.js";
+import type { TokenIdentity } from "../identity/tokens.js";
 import { type AckStatus, type JoinErrorCode, joinErrorCode, type Permission } from "../protocol/protocol.js";
 
 /** The receiving end of a room on one socket. */
@@ -23,7 +23,7 @@ export interface RoomReader {
 /** What a join asks for, after the token was verified and access was checked. */
 export interface Entry {
   readonly key: DocumentKey;
-  readonly identity: Identity;
+  readonly identity: TokenIdentity;
   readonly access: Permission;
   readonly version: Uint8Array;
   readonly reader: RoomReader;

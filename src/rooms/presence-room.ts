@@ -1,11 +1,11 @@
 import { documentId } from "../documents/key.js";
-import type { GatewaySettings } from "../gateway/settings.js";
 import { updateFrames } from "../protocol/encode.js";
 import { type AckStatus, ackStatus } from "../protocol/protocol.js";
 import type { Channel, Entry, OpenChannel, RoomReader } from "./channel.js";
 import { costOf, type PresenceEntry, presenceEntries, presenceUpdate } from "./presence-entries.js";
 import type { PresenceExchange } from "./presence-exchange.js";
 import type { PresenceAddress, PresenceKind, StoredEntry } from "./presence-queries.js";
+import type { RoomSettings } from "./settings.js";
 
 export interface Presence {
   /** How rooms of a kind are opened. */
@@ -17,16 +17,6 @@ export interface Presence {
   /** Stores what the rooms of this node hold, for nodes that came later. */
   share(): void;
 }
-
-type PresenceSettings = Pick<
-  GatewaySettings,
-  | "presenceIntervalMs"
-  | "presenceTimeoutMs"
-  | "persistedPresenceMs"
-  | "maxPresenceBytes"
-  | "maxPresenceKeys"
-  | "viewerPresence"
->;
 
 interface KeptEntry extends PresenceEntry {
   /** Which channel it came through; 0: another node, or an earlier reader. */
@@ -80,7 +70,7 @@ const heldMs = 30_000;
  * A key belongs to the user who set it: while they are there nobody else can set or delete it. Clients hand on, when they join, all
  * that they know of others, who may be there before or after them: what comes first through a channel makes no key its sender's.
  */
-export function createPresence(settings: PresenceSettings, exchange: PresenceExchange): Presence {
+export function createPresence(settings: RoomSettings, exchange: PresenceExchange): Presence {
   const rooms = new Map<string, Room>();
   let lastSource = elsewhere;
 

@@ -1,4 +1,5 @@
 import type { DocumentKey } from "../documents/key.js";
+import { personalSpaceId } from "../identity/identity.js";
 
 /**
  * The document a room id names: `space_id/app_id/table_name/record_id`, each part percent-encoded, an empty first part being
@@ -17,9 +18,4 @@ export function addressOf(roomId: string, userId: string): DocumentKey | undefin
   // Postgres takes no NUL in text.
   if (!appId || !tableName || !recordId || decoded.some((part) => part.includes("\0"))) return undefined;
   return { spaceId: spaceId === "" ? personalSpaceId(userId) : spaceId, appId, tableName, recordId };
-}
-
-/** As `perch.personal_space_id`. */
-export function personalSpaceId(userId: string): string {
-  return `~${userId}`;
 }

@@ -1,10 +1,9 @@
 import type { Duplex } from "node:stream";
 import type { Logger } from "pino";
 import type { WebSocket } from "ws";
-import type { Warn } from "../gateway/log.js";
-import type { GatewaySettings } from "../gateway/settings.js";
-import type { Identity, VerifyToken } from "../identity/tokens.js";
+import type { TokenIdentity, VerifyToken } from "../identity/tokens.js";
 import { type Account, type Ledger, openAccount } from "../lib/ledger.js";
+import type { Warn } from "../lib/log.js";
 import { createTokenBucket } from "../lib/token-bucket.js";
 import { decodeFrame, type Frame, roomTypeOf } from "../protocol/decode.js";
 import { ackFrame, joinErrorFrame } from "../protocol/encode.js";
@@ -21,16 +20,17 @@ import { JoinRefused, type OpenChannel } from "../rooms/channel.js";
 import { createMembership, type Membership, roomBytes } from "./membership.js";
 import { createOutbox, type Outbox } from "./outbox.js";
 import { createRejoinBackoff, type RejoinBackoff } from "./rejoin-backoff.js";
+import type { WebsocketSettings } from "./settings.js";
 import { createUnjoinedBatches, type UnjoinedBatches } from "./unjoined-batches.js";
 
 /** What all sockets of a gateway share. */
 export interface ConnectionServices {
-  readonly settings: GatewaySettings;
+  readonly settings: WebsocketSettings;
   readonly log: Logger;
   readonly warn: Warn;
   readonly verifyToken: VerifyToken;
   readonly ledger: Ledger;
-  accessTo(identity: Identity, spaceId: string): Promise<Permission | null>;
+  accessTo(identity: TokenIdentity, spaceId: string): Promise<Permission | null>;
   /** Runs the costly part of a user's join, when it is its turn. */
   inTurn<T>(userId: string, work: () => Promise<T>): Promise<T>;
   /** How a room of this type is opened; undefined for types that are not served. */
@@ -53,7 +53,7 @@ export interface Connection extends Pick<ConnectionServices, "settings" | "acces
   /** See RejoinBackoff. */
   rejoinDelay(roomKey: string, passing: boolean): number | undefined;
   /** Whose the auth bytes of a join are; without any, the token the socket came with counts. Throws like VerifyToken. */
-  identify(auth: Uint8Array): Promise<Identity>;
+  identify(auth: Uint8Array): Promise<TokenIdentity>;
   /** So many bytes of the client wait for an answer (negative: have been answered). Too many, and it is not read from. */
   hold(bytes: number): void;
   /** So many bytes of incomplete batches are to be kept (negative: are freed). Out: whether there is room. */
@@ -115,7 +115,7 @@ export function createConnection(
   let users: Set<string> | undefined;
   let rejoinBackoff: RejoinBackoff | undefined;
   let takeBatch: (() => boolean) | undefined;
-  let verified: { readonly token: string; readonly identity: Identity } | undefined;
+  let verified: { readonly token: string; readonly identity: TokenIdentity } | undefined;
   let pendingBytes = 0;
   let fragmentBytes = 0;
   let paused = false;
@@ -126,7 +126,7 @@ export function createConnection(
   /** Until when the socket has spoken for somebody. */
   let authenticatedUntil = Date.now();
 
-  async function identify(auth: Uint8Array): Promise<Identity> {
+  async function identify(auth: Uint8Array): Promise<TokenIdentity> {
     const presented = auth.length > 0 ? Buffer.from(auth).toString("utf8") : token;
     if (verified?.token === presented && verified.identity.expiresAt > Date.now()) return verified.identity;
     const identity = await services.verifyToken(presented);

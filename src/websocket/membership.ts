@@ -1,5 +1,5 @@
 import type { DocumentKey } from "../documents/key.js";
-import type { Identity } from "../identity/tokens.js";
+import type { TokenIdentity } from "../identity/tokens.js";
 import { ownCopy } from "../lib/binary.js";
 import type { Reservation } from "../lib/ledger.js";
 import { type Frame, roomIdOf } from "../protocol/decode.js";
@@ -21,7 +21,7 @@ import { createDelivery } from "./delivery.js";
 
 /** What a member may do, for those who check it again later. */
 export interface Admission {
-  readonly identity: Identity;
+  readonly identity: TokenIdentity;
   readonly key: DocumentKey;
   readonly access: Permission;
 }
@@ -200,7 +200,7 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
     }
   }
 
-  async function openFor(identity: Identity, version: Uint8Array): Promise<Channel | undefined> {
+  async function openFor(identity: TokenIdentity, version: Uint8Array): Promise<Channel | undefined> {
     if (isClosed()) return undefined;
     const roomId = roomIdOf(head);
     const key = roomId === undefined ? undefined : addressOf(roomId, identity.userId);

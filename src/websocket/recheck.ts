@@ -1,5 +1,6 @@
 import type { Queryable } from "../database/types.js";
 import { accessOfMany } from "../identity/access.js";
+import { listsSpaces, personalSpaceId } from "../identity/identity.js";
 import { roomErrorCode } from "../protocol/protocol.js";
 import type { Membership } from "./membership.js";
 
@@ -16,9 +17,9 @@ export async function recheckAccess(db: Queryable, members: Iterable<Membership>
   for (const member of members) {
     const admission = member.admission();
     if (admission === undefined) continue;
-    const { userId, spaceIds, writableSpaceIds } = admission.identity;
+    const { userId } = admission.identity;
     const { spaceId } = admission.key;
-    if (spaceIds !== undefined || writableSpaceIds !== undefined || spaceId === `~${userId}`) continue;
+    if (listsSpaces(admission.identity) || spaceId === personalSpaceId(userId)) continue;
     // No id contains a NUL.
     const name = `${userId}\0${spaceId}`;
     const group = groups.get(name);

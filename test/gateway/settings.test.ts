@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { describeGatewaySettings, gatewaySettings, isLoopback } from "../../src/gateway/settings.js";
+import { describeGatewaySettings, gatewaySettings } from "../../src/gateway/settings.js";
+import { isLoopback } from "../../src/http/settings.js";
 
 const secret = "a secret of at least thirty-two bytes";
 const read = (env: Record<string, string> = {}) => gatewaySettings(env, { development: true });

@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import { beforeAll, expect, it } from "vitest";
 import { loggedError } from "../../src/gateway/index.js";
-import { sparing } from "../../src/gateway/log.js";
+import { sparing } from "../../src/lib/log.js";
 import { declareNotes, rawClient, startNode, text } from "../gateway/support.js";
 import { pglite, type TestDatabase } from "../support/databases.js";
 

@@ -1,5 +1,6 @@
 import { isPerchErrorCode, PerchError } from "../../errors.js";
-import { authorName, writableFor } from "./authors.js";
+import { writableBy } from "../../identity/identity.js";
+import { authorName } from "./authors.js";
 import type { CatchUp } from "./catch-up.js";
 import type { Appendable, CommitBatch } from "./group-commit.js";
 import { type Append, discard, fallBehind, type OpenDocument, putBack } from "./open-document.js";
@@ -38,7 +39,7 @@ export function createCommitQueue(open: OpenDocument, catchUp: CatchUp): CommitQ
     let bytes = 0;
     let author: string | undefined;
     for (const append of open.staged) {
-      const writable = writableFor(append.author, spaceId);
+      const writable = writableBy(append.author, spaceId);
       if (!append.known) {
         const name = authorName(append.author, spaceId, writable);
         if (updates.length > 0 && (updates.length >= maxBatchUpdates || bytes >= maxBatchBytes)) break;

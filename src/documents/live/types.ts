@@ -1,15 +1,12 @@
 import type { Queryable } from "../../database/types.js";
+import type { Identity } from "../../identity/identity.js";
 import type { DocumentKey } from "../key.js";
 import type { Ends, PatchBase } from "../loro/api.js";
 import type { Owned } from "../peer-owners.js";
 import type { Position } from "./queries.js";
 
 /** On whose behalf an update is appended. Without lists, memberships are read from `space_members` in the append itself. */
-export interface Author {
-  readonly userId: string;
-  /** The spaces a token lets its user read. One of the two lists given: the lists are the memberships. */
-  readonly spaceIds?: readonly string[] | undefined;
-  readonly writableSpaceIds?: readonly string[] | undefined;
+export interface Author extends Identity {
   readonly clientId?: string | undefined;
 }
 

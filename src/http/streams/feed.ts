@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import type { Database } from "../../database/types.js";
-import type { Identity } from "../../identity/tokens.js";
+import { type Identity, listsSpaces, personalSpaceId } from "../../identity/identity.js";
 import type { Positions } from "../../log/pull-trigger.js";
 import type { NotificationHub } from "../../notifications/hub.js";
 
@@ -118,9 +118,8 @@ export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions)
   async function lookForMembers(): Promise<void> {
     const byUser = new Map<string, StreamReader[]>();
     for (const reader of readers) {
-      const { userId, spaceIds, writableSpaceIds } = reader.identity;
-      // Where the token lists the spaces, they stay as long as it is valid.
-      if (spaceIds !== undefined || writableSpaceIds !== undefined) continue;
+      const { userId } = reader.identity;
+      if (listsSpaces(reader.identity)) continue;
       const others = byUser.get(userId);
       if (others === undefined) byUser.set(userId, [reader]);
       else others.push(reader);
@@ -133,7 +132,7 @@ export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions)
       );
       const spacesOf = new Map(rows.map(({ user_id, space_ids }) => [user_id, space_ids]));
       for (const user of users) {
-        const spaces = new Set(spacesOf.get(user)).add(`~${user}`);
+        const spaces = new Set(spacesOf.get(user)).add(personalSpaceId(user));
         for (const reader of byUser.get(user) ?? []) {
           const positions = reader.positions();
           if (positions === undefined) continue;

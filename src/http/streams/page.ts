@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Queryable } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
-import type { Identity } from "../../identity/tokens.js";
+import type { Identity } from "../../identity/identity.js";
 import { maxPageSize } from "../shapes.js";
 import { cursorOf } from "./event-id.js";
 

@@ -2,7 +2,7 @@ import type { ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isPassing } from "../../database/errors.js";
 import { PerchError } from "../../errors.js";
-import type { Identity } from "../../identity/tokens.js";
+import type { TokenIdentity } from "../../identity/tokens.js";
 import type { Account } from "../../lib/ledger.js";
 import { positionsOf, throughFaults } from "../../log/follow.js";
 import { createPullTrigger, type Positions } from "../../log/pull-trigger.js";
@@ -30,7 +30,7 @@ export interface StreamServices {
 }
 
 export interface Stream {
-  readonly identity: Identity;
+  readonly identity: TokenIdentity;
   /** Resolves when it has ended. */
   readonly ended: Promise<StreamEnd>;
   /** To be called often: heartbeats, expired tokens, readers that are too slow. */
@@ -66,7 +66,7 @@ const headers = {
  */
 export async function openStream(
   response: ServerResponse,
-  identity: Identity,
+  identity: TokenIdentity,
   from: string,
   services: StreamServices,
 ): Promise<Stream> {

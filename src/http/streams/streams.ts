@@ -1,12 +1,12 @@
 import type { ServerResponse } from "node:http";
 import type { Logger } from "pino";
 import type { Shares } from "../../database/shares.js";
-import type { GatewaySettings } from "../../gateway/settings.js";
-import type { Identity } from "../../identity/tokens.js";
+import type { TokenIdentity } from "../../identity/tokens.js";
 import type { Counts } from "../../lib/counts.js";
 import { createLanes } from "../../lib/lanes.js";
 import type { Account } from "../../lib/ledger.js";
 import type { NotificationHub } from "../../notifications/hub.js";
+import type { HttpSettings } from "../settings.js";
 import type { Withheld } from "../withheld.js";
 import { createFeed } from "./feed.js";
 import { readPage, type Selection } from "./page.js";
@@ -14,7 +14,7 @@ import { openStream, type Stream, type StreamEnd } from "./stream.js";
 
 export interface StreamsOptions {
   readonly shares: Shares;
-  readonly settings: GatewaySettings;
+  readonly settings: HttpSettings;
   readonly log: Logger;
   readonly notifications: Pick<NotificationHub, "add">;
   /** Connections of each address and each user, those of sockets included. */
@@ -26,7 +26,7 @@ export interface StreamsOptions {
 
 export interface NewStream {
   readonly response: ServerResponse;
-  readonly identity: Identity;
+  readonly identity: TokenIdentity;
   readonly address: string;
   readonly selection: Selection;
   readonly cursor: string;

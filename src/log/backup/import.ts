@@ -1,6 +1,7 @@
 import { createHash } from "node:crypto";
 import type { Database, Queryable } from "../../database/types.js";
 import { toPerchError } from "../../errors.js";
+import { personalSpaceId } from "../../identity/identity.js";
 import { type Context, withContext } from "../../identity/index.js";
 import { type ChangeLine, type Counts, parseLine, type RecordLine, type UpdateLine } from "./format.js";
 import { readLines } from "./lines.js";
@@ -60,7 +61,8 @@ export async function importUser(db: Database, options: ImportOptions): Promise<
   const { header, manifest } = verified;
   const userId = options.userId ?? header.user_id;
   const context: Context = { userId };
-  const target = (spaceId: string) => options.spaceId ?? (spaceId === `~${header.user_id}` ? `~${userId}` : spaceId);
+  const target = (spaceId: string) =>
+    options.spaceId ?? (spaceId === personalSpaceId(header.user_id) ? personalSpaceId(userId) : spaceId);
 
   const writable = await withContext(db, context, async (tx) => {
     await requireDocumentTables(tx, verified);

@@ -1,6 +1,6 @@
 import type { Queryable } from "../../database/types.js";
 import type { DocumentKey } from "../../documents/key.js";
-import type { Identity } from "../../identity/tokens.js";
+import { type Identity, writableBy } from "../../identity/identity.js";
 import type { EncryptedRecord, Version } from "./records.js";
 
 /** Numbers alone do not identify a position: a database that went back gives them out again. See `perch.has_encrypted_position`. */
@@ -146,10 +146,4 @@ export async function appendEncrypted(
     results[ordinal - 1] = error === null ? { seq: seq ?? undefined } : { refused: error };
   }
   return results;
-}
-
-/** What a token says of its user's right to write; null when memberships are read in the append itself. */
-function writableBy(author: Identity, spaceId: string): boolean | null {
-  if (author.spaceIds === undefined && author.writableSpaceIds === undefined) return null;
-  return author.writableSpaceIds?.includes(spaceId) ?? false;
 }

@@ -1,7 +1,7 @@
 import type { Database } from "../../database/types.js";
 import type { DocumentKey } from "../../documents/key.js";
 import { newRevision } from "../../documents/live/queries.js";
-import type { Identity } from "../../identity/tokens.js";
+import type { Identity } from "../../identity/identity.js";
 import { updateFrames } from "../../protocol/encode.js";
 import { type AckStatus, ackStatus } from "../../protocol/protocol.js";
 import type { RoomReader } from "../channel.js";
