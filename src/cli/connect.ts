@@ -1,7 +1,8 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { canServe, migrationStatus } from "../database/migrate.js";
-import { databaseUrl, type OpenOptions, openDatabase } from "../database/open.js";
+import { databaseUrl, openDatabase } from "../database/open.js";
+import type { OpenOptions } from "../database/options.js";
 import type { Database } from "../database/types.js";
 import { UsageError } from "./command.js";
 

@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FolderInUseError } from "./folder-lock.js";
 import { migrate } from "./migrate.js";
-import type { OpenOptions } from "./open.js";
+import type { OpenOptions } from "./options.js";
 import { openPglite, type PgliteDatabase } from "./pglite.js";
 import { socketPath, socketUrl } from "./pglite-socket.js";
 

@@ -5,5 +5,6 @@ export {
   migrate,
   migrationStatus,
 } from "./migrate.js";
-export { type DatabaseOptions, openDatabase } from "./open.js";
+export { openDatabase } from "./open.js";
+export type { DatabaseOptions } from "./options.js";
 export type { Database, ListenHandlers, Queryable, Subscription, Transaction } from "./types.js";

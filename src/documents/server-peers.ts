@@ -1,4 +1,4 @@
-import type { Ends } from "./loro/api.js";
+import type { Ends, ServerPeer } from "./loro/api.js";
 
 /*
  * Loro peers that perch itself writes under, kept for reuse.
@@ -22,11 +22,6 @@ import type { Ends } from "./loro/api.js";
  * What others write in between, another load of the copy, or another engine thread do no harm, since all of that is compared at each
  * use. A process that starts draws new peers, so their number grows with restarts, and not with patches.
  */
-export interface ServerPeer {
-  readonly peer: string;
-  readonly end: number;
-}
-
 export interface ServerPeers {
   /** Takes the peers of a document out: nobody else has them meanwhile. */
   take(id: string): readonly ServerPeer[];

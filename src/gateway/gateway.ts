@@ -26,8 +26,9 @@ import { documentChannels } from "../rooms/document-room.js";
 import { createEncryptedDocuments } from "../rooms/encrypted/channel.js";
 import { createPresenceExchange } from "../rooms/presence-exchange.js";
 import { createPresence, type Presence } from "../rooms/presence-room.js";
-import { type ConnectionServices, createConnection, type OpenConnection } from "../websocket/connection.js";
+import { createConnection, type OpenConnection } from "../websocket/connection.js";
 import { recheckAccess } from "../websocket/recheck.js";
+import type { ConnectionServices } from "../websocket/services.js";
 import { addDocumentFigures, addHeldFigures, addPoolFigures } from "./process-figures.js";
 import { type GatewaySettings, requireAuthentication } from "./settings.js";
 

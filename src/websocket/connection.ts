@@ -1,9 +1,7 @@
 import type { Duplex } from "node:stream";
-import type { Logger } from "pino";
 import type { WebSocket } from "ws";
-import type { TokenIdentity, VerifyToken } from "../identity/tokens.js";
-import { type Account, type Ledger, openAccount } from "../lib/ledger.js";
-import type { Warn } from "../lib/log.js";
+import type { TokenIdentity } from "../identity/tokens.js";
+import { type Account, openAccount } from "../lib/ledger.js";
 import { createTokenBucket } from "../lib/token-bucket.js";
 import { decodeFrame, type Frame, roomTypeOf } from "../protocol/decode.js";
 import { ackFrame, joinErrorFrame } from "../protocol/encode.js";
@@ -13,61 +11,14 @@ import {
   closeCode,
   joinErrorCode,
   maxFrameBytes,
-  type Permission,
   roomErrorCode,
 } from "../protocol/protocol.js";
-import { JoinRefused, type OpenChannel } from "../rooms/channel.js";
-import { createMembership, type Membership, roomBytes } from "./membership.js";
-import { createOutbox, type Outbox } from "./outbox.js";
+import { JoinRefused } from "../rooms/channel.js";
+import { type Connection, createMembership, type Membership, roomBytes } from "./membership.js";
+import { createOutbox } from "./outbox.js";
 import { createRejoinBackoff, type RejoinBackoff } from "./rejoin-backoff.js";
-import type { WebsocketSettings } from "./settings.js";
+import type { ConnectionServices } from "./services.js";
 import { createUnjoinedBatches, type UnjoinedBatches } from "./unjoined-batches.js";
-
-/** What all sockets of a gateway share. */
-export interface ConnectionServices {
-  readonly settings: WebsocketSettings;
-  readonly log: Logger;
-  readonly warn: Warn;
-  readonly verifyToken: VerifyToken;
-  readonly ledger: Ledger;
-  accessTo(identity: TokenIdentity, spaceId: string): Promise<Permission | null>;
-  /** Runs the costly part of a user's join, when it is its turn. */
-  inTurn<T>(userId: string, work: () => Promise<T>): Promise<T>;
-  /** How a room of this type is opened; undefined for types that are not served. */
-  channelOf(roomType: string): OpenChannel | undefined;
-  /** A socket speaks for this user now. Out: whether the user may have one more. */
-  admitUser(userId: string): boolean;
-  dismissUser(userId: string): void;
-  /** A socket has shown a valid token for the first time, or closed without one. */
-  noStranger(): void;
-  /** A batch was answered, so many milliseconds after it was received. */
-  acked(status: AckStatus, ms: number): void;
-  joined(result: "ok" | "refused" | "failed"): void;
-}
-
-/** One socket, as its rooms see it. */
-export interface Connection extends Pick<ConnectionServices, "settings" | "accessTo" | "inTurn" | "acked" | "joined"> {
-  readonly outbox: Outbox;
-  /** What it holds, in bytes, for whom it speaks. */
-  readonly account: Account;
-  /** See RejoinBackoff. */
-  rejoinDelay(roomKey: string, passing: boolean): number | undefined;
-  /** Whose the auth bytes of a join are; without any, the token the socket came with counts. Throws like VerifyToken. */
-  identify(auth: Uint8Array): Promise<TokenIdentity>;
-  /** So many bytes of the client wait for an answer (negative: have been answered). Too many, and it is not read from. */
-  hold(bytes: number): void;
-  /** So many bytes of incomplete batches are to be kept (negative: are freed). Out: whether there is room. */
-  reserveFragments(bytes: number): boolean;
-  /** Whether the client may send another batch now. */
-  takeBatch(): boolean;
-  /** Handles a message of the client. Never throws. */
-  dispatch(data: Buffer): void;
-  forget(member: Membership): void;
-  fault(error: unknown, message: string): void;
-  /** Whether any of its rooms is joined. */
-  isServing(): boolean;
-  close(code: number, reason: string): void;
-}
 
 /** One socket, as the gateway sees it. */
 export interface OpenConnection {

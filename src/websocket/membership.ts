@@ -1,7 +1,7 @@
 import type { DocumentKey } from "../documents/key.js";
 import type { TokenIdentity } from "../identity/tokens.js";
 import { ownCopy } from "../lib/binary.js";
-import type { Reservation } from "../lib/ledger.js";
+import type { Account, Reservation } from "../lib/ledger.js";
 import { type Frame, roomIdOf } from "../protocol/decode.js";
 import { ackFrame, joinErrorFrame, joinResponseFrame, roomErrorFrame, updateFrames } from "../protocol/encode.js";
 import { createFragments, type Fragments } from "../protocol/fragments.js";
@@ -16,8 +16,33 @@ import {
 } from "../protocol/protocol.js";
 import { type Channel, JoinRefused, joinRefusal, type OpenChannel, type RoomReader } from "../rooms/channel.js";
 import { addressOf } from "../rooms/room-id.js";
-import type { Connection } from "./connection.js";
 import { createDelivery } from "./delivery.js";
+import type { Outbox } from "./outbox.js";
+import type { ConnectionServices } from "./services.js";
+
+/** One socket, as its rooms see it. */
+export interface Connection extends Pick<ConnectionServices, "settings" | "accessTo" | "inTurn" | "acked" | "joined"> {
+  readonly outbox: Outbox;
+  /** What it holds, in bytes, for whom it speaks. */
+  readonly account: Account;
+  /** See RejoinBackoff. */
+  rejoinDelay(roomKey: string, passing: boolean): number | undefined;
+  /** Whose the auth bytes of a join are; without any, the token the socket came with counts. Throws like VerifyToken. */
+  identify(auth: Uint8Array): Promise<TokenIdentity>;
+  /** So many bytes of the client wait for an answer (negative: have been answered). Too many, and it is not read from. */
+  hold(bytes: number): void;
+  /** So many bytes of incomplete batches are to be kept (negative: are freed). Out: whether there is room. */
+  reserveFragments(bytes: number): boolean;
+  /** Whether the client may send another batch now. */
+  takeBatch(): boolean;
+  /** Handles a message of the client. Never throws. */
+  dispatch(data: Buffer): void;
+  forget(member: Membership): void;
+  fault(error: unknown, message: string): void;
+  /** Whether any of its rooms is joined. */
+  isServing(): boolean;
+  close(code: number, reason: string): void;
+}
 
 /** What a member may do, for those who check it again later. */
 export interface Admission {

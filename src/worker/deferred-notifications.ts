@@ -1,5 +1,5 @@
 import type { Database } from "../database/types.js";
-import type { WorkerLog } from "./worker.js";
+import type { WorkerLog } from "./log.js";
 
 export interface DeferredNotifications {
   /** A writer notified by itself. */

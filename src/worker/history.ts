@@ -1,5 +1,5 @@
 import type { Database } from "../database/types.js";
-import type { WorkerLog } from "./worker.js";
+import type { WorkerLog } from "./log.js";
 
 export interface History {
   /** A notification named this space: its log has moved, or somebody says so. */

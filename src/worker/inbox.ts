@@ -7,8 +7,8 @@ import { ownersOf } from "../documents/peer-owners.js";
 import { isServerPeer } from "../documents/server-peers.js";
 import { EngineLost } from "../engine/engine.js";
 import { PerchError } from "../errors.js";
+import type { WorkerLog } from "./log.js";
 import { createRetryingJobs } from "./retrying-jobs.js";
-import type { WorkerLog } from "./worker.js";
 
 export interface InboxOptions {
   readonly db: Database;

@@ -2,8 +2,8 @@ import type { Queryable } from "../database/types.js";
 import type { DocumentKey } from "../documents/key.js";
 import type { LiveDocument } from "../documents/live.js";
 import type { KeyedMutex } from "../lib/keyed-mutex.js";
+import type { WorkerLog } from "./log.js";
 import { foldLockTimeoutMs, shouldFold, type WorkerSettings } from "./settings.js";
-import type { WorkerLog } from "./worker.js";
 
 export interface ProjectOptions {
   readonly db: Queryable;

@@ -4,10 +4,10 @@ import { type DocumentKey, documentId } from "../documents/key.js";
 import type { LiveDocument, LiveDocuments } from "../documents/live.js";
 import { createKeyedMutex } from "../lib/keyed-mutex.js";
 import { type KeyRow, keyOf } from "./inbox.js";
+import type { WorkerLog } from "./log.js";
 import { projectDocument } from "./project.js";
 import { createRetryingJobs } from "./retrying-jobs.js";
 import { projectionDelay, quietTime, type WorkerSettings } from "./settings.js";
-import type { WorkerLog } from "./worker.js";
 
 export interface ProjectionsOptions {
   readonly db: Database;

@@ -1,6 +1,6 @@
 import type { Database } from "../database/types.js";
+import type { WorkerLog } from "./log.js";
 import type { WorkerSettings } from "./settings.js";
-import type { WorkerLog } from "./worker.js";
 
 export interface Retention {
   /** Finishes the batch under way. */

@@ -2,7 +2,7 @@ import type { Contention } from "../database/contention.js";
 import { isPassing } from "../database/errors.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
 import { createLanes } from "../lib/lanes.js";
-import type { WorkerLog } from "./worker.js";
+import type { WorkerLog } from "./log.js";
 
 export interface RetryingJobs {
   /**

@@ -7,15 +7,10 @@ import { createDeclarations } from "./declarations.js";
 import { createDeferredNotifications } from "./deferred-notifications.js";
 import { createHistory } from "./history.js";
 import { createInbox, type InboxStats } from "./inbox.js";
+import type { WorkerLog } from "./log.js";
 import { createProjections, type ProjectionsStats } from "./projections.js";
 import { type Retention, startRetention } from "./retention.js";
 import { defaultWorkerSettings, type WorkerSettings } from "./settings.js";
-
-/** Where a worker reports what nobody waits for; a pino logger is one. */
-export interface WorkerLog {
-  info(details: object, message: string): void;
-  warn(details: object, message: string): void;
-}
 
 export interface WorkerOptions {
   /** As a login with perch_worker; it has to be able to LISTEN. */

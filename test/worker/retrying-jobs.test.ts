@@ -1,8 +1,8 @@
 import { expect, it, onTestFinished, vi } from "vitest";
 import { createContention } from "../../src/database/contention.js";
 import type { DocumentKey } from "../../src/documents/key.js";
+import type { WorkerLog } from "../../src/worker/log.js";
 import { createRetryingJobs } from "../../src/worker/retrying-jobs.js";
-import type { WorkerLog } from "../../src/worker/worker.js";
 
 const key = (recordId: string, spaceId = "team"): DocumentKey => ({ spaceId, appId: "a", tableName: "t", recordId });
 const jobsOf = (concurrency: number, warn: WorkerLog["warn"] = () => undefined) =>

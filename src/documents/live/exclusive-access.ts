@@ -1,8 +1,9 @@
 import type { Queryable } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
+import type { ServerPeer } from "../loro/api.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import { peersIn } from "../peer-owners.js";
-import { afterWriting, type ServerPeer, type ServerPeers } from "../server-peers.js";
+import { afterWriting, type ServerPeers } from "../server-peers.js";
 import type { CatchUp } from "./catch-up.js";
 import { innocentAttempts, isLost } from "./engine-replica.js";
 import type { ExportCache, Exported } from "./export-cache.js";

@@ -1,4 +1,3 @@
-import type { ServerPeer } from "../server-peers.js";
 import type { DocumentSchema } from "./fields.js";
 
 export interface Version {
@@ -8,6 +7,12 @@ export interface Version {
 
 /** For each Loro peer, the counter behind its last operation: a version in plain JSON, and what can be stored as such. */
 export type Ends = Readonly<Record<string, number>>;
+
+/** A Loro peer of this process's own, and where its operations in a document end; see `../server-peers.ts`. */
+export interface ServerPeer {
+  readonly peer: string;
+  readonly end: number;
+}
 
 /** The version a patch was made against. */
 export type PatchBase =

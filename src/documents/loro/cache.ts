@@ -1,9 +1,18 @@
 import type { LoroDoc, PeerID } from "loro-crdt";
 import { notLoaded } from "./api.js";
 import type { createHistory } from "./checks/history.js";
-import type { Fork } from "./checks/reuse.js";
 import type { DocumentSchema } from "./fields.js";
 import type { DocumentLimits } from "./limits.js";
+
+/** Where an author went another way than the document under the same names. */
+export interface Fork {
+  /** The first operation that is another one, and the end of what is kept under other names. */
+  readonly start: number;
+  readonly end: number;
+  readonly blobs: readonly Uint8Array[];
+  /** A version of the document that shows what the author has. */
+  readonly base: ReadonlyMap<PeerID, number>;
+}
 
 export interface CachedDocument {
   doc: LoroDoc;

@@ -2,7 +2,7 @@ import { LoroDoc, type LoroTree, type PeerID } from "loro-crdt";
 import { PerchError } from "../../errors.js";
 import type { Ends } from "./api.js";
 import type { CachedDocument } from "./cache.js";
-import type { Fields } from "./fields.js";
+import { changedFields } from "./changed-fields.js";
 import { withHandle } from "./handles.js";
 import { type Json, sameJson } from "./json.js";
 import { mergeAll } from "./merge.js";
@@ -10,7 +10,6 @@ import { applyPatch } from "./patch.js";
 import { isEmpty, project } from "./projection.js";
 import type { ReconcileOptions } from "./reconcile.js";
 import { readTree, type TreeNode } from "./tree.js";
-import type { FieldPatch } from "./values.js";
 import { versionOfEnds } from "./version.js";
 
 /**
@@ -61,17 +60,6 @@ export function revertTo(held: CachedDocument, ends: Ends, options: ReconcileOpt
     }
     const got = project(doc, fields);
     applyPatch(doc, changedFields(fields, got, wanted), options);
-  });
-}
-
-/** What leads from one projection of a document to another. */
-export function changedFields(fields: Fields, from: Record<string, Json>, to: Record<string, Json>): FieldPatch[] {
-  return Object.entries(fields).flatMap(([name, kind]): FieldPatch[] => {
-    const value = to[name] ?? null;
-    if (sameJson(from[name], value)) return [];
-    // A counter is given what it lacks.
-    const delta = Number(value) - Number(from[name] ?? 0);
-    return [{ name, kind, value: kind === "counter" && value !== null ? delta : value }];
   });
 }
 

@@ -1,6 +1,6 @@
 import { LoroDoc, type PeerID, type VersionVector } from "loro-crdt";
-import type { CachedDocument } from "../cache.js";
-import { changedFields } from "../earlier-versions.js";
+import type { CachedDocument, Fork } from "../cache.js";
+import { changedFields } from "../changed-fields.js";
 import { blobSpans, knownPart, type Spans } from "../format/spans.js";
 import { withHandle } from "../handles.js";
 import { project } from "../projection.js";
@@ -24,16 +24,6 @@ export function reusedPeer(doc: LoroDoc, version: VersionVector, blob: Uint8Arra
     theirs.import(blob);
     return [...known].find(([peer, { start, end }]) => !sameOperations(doc, theirs, peer, start, end))?.[0];
   });
-}
-
-/** Where an author went another way than the document under the same names. */
-export interface Fork {
-  /** The first operation that is another one, and the end of what is kept under other names. */
-  readonly start: number;
-  readonly end: number;
-  readonly blobs: readonly Uint8Array[];
-  /** A version of the document that shows what the author has. */
-  readonly base: ReadonlyMap<PeerID, number>;
 }
 
 /** What an author changed, as a patch of a version of the document. */

@@ -1,0 +1,21 @@
+import { packageRoot } from "../../src/database/package-root.js";
+import { allowed } from "./allowed.js";
+import { uncommentedExports, uncommentedFunctions } from "./comments.js";
+import { importCycles, upwardImports } from "./imports.js";
+import { readSources } from "./sources.js";
+import { statements } from "./statements.js";
+
+/** Holds the tree to what docs/architecture.md says of it: part of `npm run check`. */
+const [source, sql] = await Promise.all([
+  readSources(packageRoot, "src", ".ts"),
+  readSources(packageRoot, "sql", ".sql"),
+]);
+const problems = [
+  ...upwardImports(source),
+  ...importCycles(source),
+  ...statements(source, allowed),
+  ...uncommentedExports(source),
+  ...uncommentedFunctions(sql),
+];
+for (const problem of problems) console.error(problem);
+if (problems.length > 0) process.exitCode = 1;
