@@ -26,7 +26,7 @@ begin
             'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb']),
           ('perch_worker', array[
             'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
-            'setting', 'take_document_lock', 'check_id', 'fail', 'error_word', 'document_fields',
+            'setting', 'limit_values', 'take_document_lock', 'check_id', 'fail', 'error_word', 'document_fields',
             'load_document', 'open_document', 'has_position', 'new_revision', 'set_tail_aside', 'reading_position', 'read_document', 'append_updates', 'notify_appends', 'document_notification', 'changes_notification', 'presence_notification', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
             'history_ranges', 'merge_ends', 'document_version', 'peer_authors', 'retry_update', 'discard_update', 'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'notify_deferred', 'prune_changes', 'prune_space', 'entry_mark', 'log_heads', 'check_history', 'server_identity', 'begin_epoch', 'upgrade_error', 'next_seq', 'lock_heads',
             'require_encrypted_table', 'has_encrypted_position', 'append_encrypted', 'encrypted_state', 'encrypted_after',

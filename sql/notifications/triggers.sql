@@ -11,7 +11,8 @@ declare
     -- The second without WHEN: the expression is read from its text form by every statement. So whoever takes a counter without moving
     -- it leaves seq alone (perch.lock_heads).
     'CREATE CONSTRAINT TRIGGER notify_first AFTER INSERT ON perch.space_heads DEFERRABLE INITIALLY DEFERRED FOR EACH ROW WHEN ((new.seq > 0)) EXECUTE FUNCTION perch.notify_changes()',
-    'CREATE CONSTRAINT TRIGGER notify_next AFTER UPDATE OF seq ON perch.space_heads DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION perch.notify_changes()'];
+    'CREATE CONSTRAINT TRIGGER notify_next AFTER UPDATE OF seq ON perch.space_heads DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION perch.notify_changes()',
+    'CREATE TRIGGER bake AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON perch.limits FOR EACH STATEMENT EXECUTE FUNCTION perch.limits_changed()'];
   difference record;
 begin
   for difference in

@@ -133,11 +133,11 @@ const queries = [
             'set ' || array_to_string(p.proconfig, '; '), 'owner', pg_get_userbyid(p.proowner)) as line
      from pg_proc p join pg_language l on l.oid = p.prolang
     where p.pronamespace = 'perch'::regnamespace`,
-  // What stands between quotes is compared with sql/; this was parsed when the function was made.
+  // What stands between quotes is compared with sql/; this was parsed when the function was made. (But for what perch.set_limit has made.)
   `select 'function ' || p.proname || '(' || pg_get_function_arguments(p.oid) || ')' as item,
           pg_get_function_sqlbody(p.oid) as line
      from pg_proc p
-    where p.pronamespace = 'perch'::regnamespace and p.prosqlbody is not null`,
+    where p.pronamespace = 'perch'::regnamespace and p.prosqlbody is not null and p.proname <> 'limit_values'`,
   `select 'function ' || p.proname || '(' || pg_get_function_arguments(p.oid) || ')' as item,
           'execute ' || string_agg(g.grantee, ', ' order by g.grantee) as line
      from pg_proc p

@@ -68,6 +68,19 @@ describeEachEngine("limits", (open) => {
     await expect(set("max_change_bytes", -1)).rejects.toMatchObject({ code: "PE422" });
   });
 
+  it("hold however their table was written, and of two set at once both", async () => {
+    const values = async () => (await t.db.query<{ now: object }>("select perch.limit_values() as now"))[0]?.now;
+    const before = await values();
+    await t.db.query("insert into perch.limits (name, value) values ('max_fields', 7)");
+    expect(await values()).toEqual({ ...before, max_fields: 7 });
+    await Promise.all(
+      ["max_fields", "prune_batch"].map((name) => t.db.query("select perch.set_limit(name => $1, value => 9)", [name])),
+    );
+    expect(await values()).toEqual({ ...before, max_fields: 9, prune_batch: 9 });
+    await t.db.query("delete from perch.limits where name in ('max_fields', 'prune_batch')");
+    expect(await values()).toEqual(before);
+  });
+
   it("can all be set: each that a function asks for is known by name", async () => {
     const asked = new Set<string>();
     for (const { text } of (await readMigrationSources()).files)

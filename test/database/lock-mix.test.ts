@@ -404,6 +404,14 @@ describe("all functions at once", () => {
     expect(await deadlocks()).toBe(before);
     expect(Object.keys(calls).filter((name) => !done[name])).toEqual([]);
     for (const name of ["loner", "orderly", "worker", "editor"]) expect(done[name]).toBeGreaterThan(0);
+
+    // Whoever takes a number of a log notes what its last entry is: a reader who stands there is judged by it.
+    const heads = await t.db.query(
+      `select h.space_id, h.mark, perch.entry_mark(c.created_at) as should_be
+         from perch.space_heads h join perch.sync_changes c on c.space_id = h.space_id and c.seq = h.seq`,
+    );
+    expect(heads.length).toBeGreaterThan(2);
+    for (const { mark, should_be } of heads) expect(mark).toBe(should_be);
   });
 
   /** Those that the server counted; a session tells the count a little later than its caller. */

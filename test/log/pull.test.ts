@@ -102,6 +102,53 @@ describeEachEngine("A pull", (open) => {
     });
   });
 
+  it("gives what is little and new, which takes fewer steps, as it gives all else", async () => {
+    const me = nobody();
+    const shared = `kinds-${me}`;
+    await as(me, async (tx) => {
+      await tx.query("select perch.create_space($1)", [shared]);
+      await push(tx, [
+        insert(
+          "a",
+          { n: 1.5, text: 'quotes " and \\', list: [1, null] },
+          { actor: { id: "x" }, origin: "user", op_id: me },
+        ),
+        update("a", { n: 2 }, { field_meta: { n: "2026-01-01T10:00:00.000Z" } }),
+        remove("a", { space_id: shared }),
+        remove("a"),
+        insert("a", { again: true }),
+      ]);
+    });
+    // As of a document: its entries name fields, whose values are those of the record.
+    await t.db.query(
+      `with record as (
+         insert into perch.stored_records
+           (space_id, app_id, table_name, record_id, data, long_data, long_fields, latest_at, inserted_at, seq, user_id)
+         values ($1, 'todo', 'pages', 'd', '{"title": "t", "other": 1}', '{"body": "b"}', '{body}', now(), now(), 3, 'x')),
+       head as (update perch.space_heads set seq = 3, mark = null where space_id = $1)
+       insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, changed_fields, at, user_id)
+       values ($1, 2, 'todo', 'pages', 'd', 'insert', '{title,body}', now(), 'x'),
+              ($1, 3, 'todo', 'pages', 'd', 'update', '{title,gone}', now(), 'x')`,
+      [shared],
+    );
+    const alike = (count: number) =>
+      as(me, async (tx) => {
+        // All that is new fits on a page of 100, and on no smaller one that is asked for here.
+        const whole = await pull(tx, { pageSize: 100 });
+        expect(whole.changes).toHaveLength(count);
+        for (const pageSize of [1, 3, count]) {
+          const { changes, cursor } = await pullAll(tx, { pageSize });
+          expect({ changes, cursor }).toEqual({ changes: whole.changes, cursor: whole.cursor });
+        }
+        expect((await pull(tx, { cursor: whole.cursor })).changes).toEqual([]);
+        return whole.changes.map(({ table, data }) => (table === "pages" ? data : table));
+      });
+    const documents = [{ body: "b", title: "t" }, { title: "t" }];
+    expect(await alike(7)).toEqual(["tasks", ...documents, ...Array(4).fill("tasks")]);
+    await as(me, (tx) => push(tx, [insert("long", { text: "x".repeat(2_500) })]));
+    expect(await alike(8)).toEqual(["tasks", ...documents, ...Array(5).fill("tasks")]);
+  });
+
   it("cuts a page short when it would be too long, and always has one entry", async () => {
     const me = nobody();
     for (let n = 0; n < 10; n += 1) {
@@ -253,7 +300,7 @@ describeEachEngine("A pull", (open) => {
           do {
             const page = await snapshot(tx, { after, pageSize });
             found.push(...page.records.map(({ id }) => id));
-            expect(page.cursor.spaces).toEqual({ [`~${me}`]: [13, expect.stringMatching(/^[0-9a-f]{8}$/)] });
+            expect(page.cursor.spaces).toEqual({ [`~${me}`]: [13, expect.stringMatching(/^[0-9a-f]{13}$/)] });
             after = page.next;
           } while (after !== null);
           expect(found).toEqual(["r0", "r1", "r10", "r2", "r4", "r5", "r6", "r7", "r8", "r9"]);

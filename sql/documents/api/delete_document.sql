@@ -9,6 +9,7 @@ declare
   author constant text := perch.current_user_id();
   version jsonb;
   ended bigint;
+  moment timestamptz;
   logged bigint;
 begin
   perform perch.check_id(delete_document.record_id, 'record_id');
@@ -59,14 +60,15 @@ begin
       and not r.deleted
       for no key update;
   if found then
-    logged := perch.next_seq(space);
+    moment := clock_timestamp();
+    logged := perch.next_seq(space, moment);
     update perch.stored_records r
-       set deleted = true, deleted_at = clock_timestamp(), latest_at = clock_timestamp(), data = '{}', long_data = null, long_fields = null,
-           field_meta = '{}', size = null, seq = logged, updated_at = clock_timestamp()
+       set deleted = true, deleted_at = moment, latest_at = moment, data = '{}', long_data = null, long_fields = null,
+           field_meta = '{}', size = null, seq = logged, updated_at = moment
      where r.space_id = space and r.app_id = delete_document.app_id
        and r.table_name = delete_document.table_name and r.record_id = delete_document.record_id;
-    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, at, user_id, origin)
-    values (space, logged, delete_document.app_id, delete_document.table_name, delete_document.record_id, 'delete', clock_timestamp(), author, 'document');
+    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, at, user_id, origin, created_at)
+    values (space, logged, delete_document.app_id, delete_document.table_name, delete_document.record_id, 'delete', moment, author, 'document', moment);
   end if;
   perform pg_notify('perch_documents', perch.document_notification(
     space, delete_document.app_id, delete_document.table_name, delete_document.record_id, ended));

@@ -23,6 +23,7 @@ declare
   moves boolean;
   author record;
   changed text[];
+  moment timestamptz;
   logged bigint;
   counter_taken boolean := false;   -- by somebody else, when it was tried
   patience constant interval := '25 milliseconds';
@@ -101,11 +102,12 @@ begin
        and u.seq <= project_document.seq
      order by u.seq desc limit 1;
 
-    logged := perch.next_seq(document.space_id);
-    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, changed_fields, at, user_id, client_id, origin)
+    moment := clock_timestamp();
+    logged := perch.next_seq(document.space_id, moment);
+    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, changed_fields, at, user_id, client_id, origin, created_at)
     values (document.space_id, logged, document.app_id, document.table_name, document.record_id,
             case when is_new then 'insert' else 'update' end,
-            changed, clock_timestamp(), coalesce(author.user_id, document.created_by), author.client_id, 'document');
+            changed, moment, coalesce(author.user_id, document.created_by), author.client_id, 'document', moment);
     insert into perch.stored_records as r
       (space_id, app_id, table_name, record_id, data, long_data, long_fields, latest_at, inserted_at, seq, user_id, size)
     values (document.space_id, document.app_id, document.table_name, document.record_id,

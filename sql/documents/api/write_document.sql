@@ -34,6 +34,7 @@ declare
   placed bigint;
   maker text;
   changed text[];
+  moment timestamptz;
   logged bigint;
   ignored text;
 begin
@@ -117,10 +118,11 @@ begin
     -- What stays as it is need not be written out to be measured.
     bytes := case when moves or bytes is null then perch.record_size(short, long, null, null)
                   else nullif(greatest(bytes - octet_length(short_before::text) + octet_length(short::text), 4000), 4000) end;
-    logged := perch.next_seq(write_document.space_id);
-    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, changed_fields, at, user_id, client_id, origin)
+    moment := clock_timestamp();
+    logged := perch.next_seq(write_document.space_id, moment);
+    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, changed_fields, at, user_id, client_id, origin, created_at)
     values (write_document.space_id, logged, write_document.app_id, write_document.table_name, write_document.record_id,
-            case when is_new then 'insert' else 'update' end, changed, clock_timestamp(), author, write_document.client_id, 'document');
+            case when is_new then 'insert' else 'update' end, changed, moment, author, write_document.client_id, 'document', moment);
     if is_new then
       insert into perch.stored_records as r
         (space_id, app_id, table_name, record_id, data, long_data, long_fields, latest_at, inserted_at, seq, user_id, size)

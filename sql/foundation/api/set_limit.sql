@@ -14,6 +14,8 @@ begin
   if set_limit.value < 0 then
     perform perch.fail('PE422', 'a limit is not negative', jsonb_build_object('argument', 'value', 'got', set_limit.value));
   end if;
+  -- Before the row, as the trigger would take it behind it: see perch.bake_limits.
+  lock table perch.limits in share row exclusive mode;
   if set_limit.value is null then
     delete from perch.limits l where l.name = set_limit.name;
   else

@@ -27,7 +27,7 @@ begin
      where h.space_id is null or p.seq > h.seq
         or p.seq = h.oldest_seq - 1 and h.before_oldest <> p.mark
         or p.seq >= h.oldest_seq
-           and perch.entry_mark(e.created_at, e.user_id, e.app_id, e.table_name, e.record_id, e.op, e.op_id) is distinct from p.mark)
+           and perch.entry_mark(e.created_at) is distinct from p.mark)
   then
     reason := 'entries';
   end if;
@@ -41,4 +41,4 @@ end
 $$;
 
 comment on function perch.check_history(text, jsonb) is
-  'For perch_worker: begins a new epoch when the database is another than the one the epoch began on, or went back. seen: where the caller last read the logs of some spaces, {"team": [42, "9f86d081"]} (perch.log_heads), in seen_epoch. Returns why: server (another server, timeline or database), entries (those that were seen are gone); null when nothing has happened. Example: select perch.check_history();';
+  'For perch_worker: begins a new epoch when the database is another than the one the epoch began on, or went back. seen: where the caller last read the logs of some spaces, {"team": [42, "6616bd2139f9b"]} (perch.log_heads), in seen_epoch. Returns why: server (another server, timeline or database), entries (those that were seen are gone); null when nothing has happened. Example: select perch.check_history();';

@@ -3,12 +3,12 @@ returns table (space_id text, seq bigint, mark text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select h.space_id, h.seq, case when h.seq < h.oldest_seq then h.before_oldest else e.mark end
+  select h.space_id, h.seq, coalesce(h.mark, case when h.seq < h.oldest_seq then h.before_oldest else e.mark end)
     from perch.space_heads h
     -- The limit keeps that a look at one entry a space, by its key.
     left join lateral (
-      select perch.entry_mark(l.created_at, l.user_id, l.app_id, l.table_name, l.record_id, l.op, l.op_id) as mark
-        from perch.sync_changes l where l.space_id = h.space_id and l.seq = h.seq limit 1) e on true
+      select perch.entry_mark(l.created_at) as mark
+        from perch.sync_changes l where h.mark is null and l.space_id = h.space_id and l.seq = h.seq limit 1) e on true
    where h.space_id = any (log_heads.space_ids)
 $$;
 

@@ -40,6 +40,8 @@ declare
   starts bigint[];
   marks text[];
   heads bigint[];
+  head_marks text[];
+  lag bigint;
   ends bigint[];
   behind text[];
   lost jsonb;
@@ -55,19 +57,22 @@ begin
   versions := perch.check_versions(pull_text.app_id, pull_text.schema_versions);
 
   -- A position is where the reader says, if the entry there is the one it was given: a database that went back gives numbers out again.
-  -- The limit keeps that a look at one entry a space, by its key.
+  -- At the end of a log, where most readers stand in most spaces, its counter tells. Elsewhere the log does; the limit keeps that a look
+  -- at one entry a space, by its key.
   select array_agg(p.start order by p.nth), array_agg(p.mark order by p.nth), array_agg(p.head order by p.nth),
+         array_agg(p.head_mark order by p.nth), sum(greatest(p.head - p.start, 0)),
          array_agg(least(p.head, p.start + greatest(0, greatest(max_count * 2, 5000) - p.before)) order by p.nth),
          jsonb_agg(jsonb_build_object('space_id', p.space_id, 'reason', p.reason, 'oldest_seq', p.oldest, 'latest_seq', p.head) order by p.nth)
            filter (where p.reason is not null)
-    into starts, marks, heads, ends, lost
+    into starts, marks, heads, head_marks, lag, ends, lost
     from (
-      select r.nth, r.space_id, c.start, c.mark, c.head, c.oldest,
+      select r.nth, r.space_id, c.start, c.mark, c.head, h.mark as head_mark, c.oldest,
              sum(greatest(c.head - c.start, 0)) over (order by r.nth) - greatest(c.head - c.start, 0) as before,
              case when position ->> 'epoch' <> epoch then 'epoch'
                   when c.start > c.head then 'ahead'
                   when c.start < c.oldest - 1 then 'expired'
                   when c.start = 0 then null
+                  when c.start = c.head and h.mark is not null then case when h.mark <> coalesce(c.mark, '') then 'epoch' end
                   when c.start < c.oldest then case when h.before_oldest <> coalesce(c.mark, '') then 'epoch' end
                   when e.mark is distinct from c.mark then 'epoch' end as reason
         from unnest(readable) with ordinality r (space_id, nth)
@@ -78,8 +83,10 @@ begin
           select coalesce((known.place ->> 0)::bigint, 0), known.place ->> 1, coalesce(h.seq, 0), coalesce(h.oldest_seq, 1) offset 0
         ) c (start, mark, head, oldest)
         left join lateral (
-          select perch.entry_mark(l.created_at, l.user_id, l.app_id, l.table_name, l.record_id, l.op, l.op_id) as mark
-            from perch.sync_changes l where c.start > 0 and l.space_id = r.space_id and l.seq = c.start limit 1) e on true
+          select perch.entry_mark(l.created_at) as mark
+            from perch.sync_changes l
+           where c.start > 0 and (c.start = c.head and h.mark is not null) is not true and l.space_id = r.space_id and l.seq = c.start
+           limit 1) e on true
     ) p;
   if lost is not null then
     perform perch.fail('PE410', 'the log does not go on from this cursor', jsonb_build_object('spaces', lost),
@@ -95,12 +102,17 @@ begin
 
   loop
     begin
+      page := null;
       -- As a rule there is nothing new, which is known already: the counters have not moved.
       if ends = starts then
         page := '[]';
         given := 0;
-        fetched := 0;
-      else
+      elsif versions is null and lag < max_count and lag * 8000 <= page_bytes then
+        select s.page, s.count into page, given
+          from perch.short_page(readable, starts, heads, pull_text.app_id, pull_text.tables, pull_text.exclude_client_id, behind) s;
+      end if;
+      fetched := given;
+      if page is null then
         with begun as materialized (
           select s.nth, c.*
             from unnest(readable, starts, ends) with ordinality s (space_id, start, stop, nth)
@@ -214,10 +226,12 @@ begin
       end if;
       if ends <> starts then
         marks := array(
-          select case when r.stop = r.start then r.mark else (
-                   select perch.entry_mark(l.created_at, l.user_id, l.app_id, l.table_name, l.record_id, l.op, l.op_id)
-                     from perch.sync_changes l where l.space_id = r.space_id and l.seq = r.stop limit 1) end
-            from unnest(readable, starts, marks, ends) with ordinality r (space_id, start, mark, stop, nth) order by r.nth);
+          select case when r.stop = r.start then r.mark
+                      when r.stop = r.head and r.head_mark is not null then r.head_mark
+                      else (select perch.entry_mark(l.created_at)
+                              from perch.sync_changes l where l.space_id = r.space_id and l.seq = r.stop limit 1) end
+            from unnest(readable, starts, marks, ends, heads, head_marks) with ordinality r (space_id, start, mark, stop, head, head_mark, nth)
+           order by r.nth);
       end if;
       if ends <> heads then
         select json_build_object('space_id', r.space_id, 'txid', e.txid) into unfinished

@@ -85,12 +85,12 @@ begin
       if not found then
         return perch.push_many(app_id, changes, client_id, now);
       end if;
-      update perch.space_heads h set seq = h.seq + 1 where h.space_id = space returning h.seq into taken;
+      update perch.space_heads h set seq = h.seq + 1, mark = perch.entry_mark(now) where h.space_id = space returning h.seq into taken;
       if not found then
-        taken := perch.next_seq(space);
+        taken := perch.next_seq(space, now);
       end if;
     else
-      update perch.space_heads h set seq = h.seq + 1
+      update perch.space_heads h set seq = h.seq + 1, mark = perch.entry_mark(now)
        where h.space_id = space
          and not exists (select from perch.document_tables t where t.app_id = push.app_id and t.table_name = given."table")
          and not exists (select from perch.schema_versions v where v.app_id = push.app_id and v.table_name = given."table" and v.current_version <> 1)

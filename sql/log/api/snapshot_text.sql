@@ -50,10 +50,11 @@ begin
     end if;
   end if;
 
-  select h.seq, h.oldest_seq, h.before_oldest into head, oldest, before_oldest from perch.space_heads h where h.space_id = space;
+  select h.seq, h.oldest_seq, h.before_oldest, h.mark into head, oldest, before_oldest, mark from perch.space_heads h where h.space_id = space;
   shown_seq := coalesce(shown_seq, head, 0);
-  select perch.entry_mark(l.created_at, l.user_id, l.app_id, l.table_name, l.record_id, l.op, l.op_id) into mark
-    from perch.sync_changes l where l.space_id = space and l.seq = shown_seq;
+  if shown_seq <> head or mark is null then
+    select perch.entry_mark(l.created_at) into mark from perch.sync_changes l where l.space_id = space and l.seq = shown_seq;
+  end if;
   if shown_seq < oldest then
     -- Of what was forgotten while the pages were taken, pulling will tell.
     mark := case when shown_seq = oldest - 1 then before_oldest else token ->> 4 end;

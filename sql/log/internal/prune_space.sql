@@ -27,7 +27,7 @@ as $$
     update perch.space_heads h
        set oldest_seq = old.upto + 1,
            before_oldest = (
-             select perch.entry_mark(c.created_at, c.user_id, c.app_id, c.table_name, c.record_id, c.op, c.op_id)
+             select perch.entry_mark(c.created_at)
                from perch.sync_changes c where c.space_id = prune_space.space_id and c.seq = old.upto)
       from old
      where h.space_id = prune_space.space_id and old.upto is not null

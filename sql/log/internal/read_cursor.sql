@@ -1,4 +1,4 @@
--- A cursor: {"v": 2, "app": …, "tables": digest or absent, "epoch": …, "spaces": {"team": [42, "9f86d081"], …}, "behind": ["team", …]}.
+-- A cursor: {"v": 2, "app": …, "tables": digest or absent, "epoch": …, "spaces": {"team": [42, "6616bd2139f9b"], …}, "behind": ["team", …]}.
 -- A position is the number of the last entry that was given, and its perch.entry_mark (null at 0); so a space costs its name and some
 -- twenty bytes. "behind" are the spaces in which it has not come to the end of the log yet.
 --

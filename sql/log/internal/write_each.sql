@@ -22,7 +22,7 @@ begin
   perform perch.lock_heads(array(select c.space_id from unnest(write_each.changes) c));
   foreach change in array write_each.changes loop
     begin
-      taken := perch.number_changes(array[change]);
+      taken := perch.number_changes(array[change], write_each.now);
       perform perch.write_changes(array[change], taken, write_each.app_id, write_each.client_id, write_each.author, write_each.now);
       written := written || change;
       seqs := seqs || taken;

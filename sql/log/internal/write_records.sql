@@ -7,7 +7,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  seqs := perch.number_changes(write_records.changes);
+  seqs := perch.number_changes(write_records.changes, write_records.now);
   perform perch.write_changes(write_records.changes, seqs, write_records.app_id, write_records.client_id, write_records.author, write_records.now);
   written := write_records.changes;
 exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
