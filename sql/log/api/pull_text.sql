@@ -51,6 +51,7 @@ declare
   too_large bigint;
   failed bigint;
   last bigint[];
+  is_short boolean;
   unfinished json;
 begin
   perform perch.check_id(pull_text.app_id, 'app_id', 64);
@@ -107,10 +108,11 @@ begin
       if ends = starts then
         page := '[]';
         given := 0;
-      elsif versions is null and lag < max_count and lag * 8000 <= page_bytes then
-        select s.page, s.count into page, given
-          from perch.short_page(readable, starts, heads, pull_text.app_id, pull_text.tables, pull_text.exclude_client_id, behind) s;
+      elsif versions is null and least(lag, max_count) * 8000 <= page_bytes then
+        select s.page, s.count, s.last into page, given, last
+          from perch.short_page(readable, starts, ends, heads, pull_text.app_id, pull_text.tables, pull_text.exclude_client_id, behind, max_count) s;
       end if;
+      is_short := page is not null;
       fetched := given;
       if page is null then
         with begun as materialized (
@@ -233,7 +235,7 @@ begin
             from unnest(readable, starts, marks, ends, heads, head_marks) with ordinality r (space_id, start, mark, stop, head, head_mark, nth)
            order by r.nth);
       end if;
-      if ends <> heads then
+      if ends <> heads and not is_short then
         select json_build_object('space_id', r.space_id, 'txid', e.txid) into unfinished
           from unnest(readable, starts, ends, heads) r (space_id, start, stop, head)
          cross join lateral (

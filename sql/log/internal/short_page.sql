@@ -1,17 +1,17 @@
--- What perch.pull_text gives where nothing is out of the ordinary: all that is new fits on the page, so that no transaction can be cut, no
--- entry is long, and none is to be lifted. One statement with a third of the steps of that one; what they give alike, a test sees to.
--- What has no size has no more than 4,000 bytes of content, and ids besides.
+-- What perch.pull_text gives where nothing is out of the ordinary: no entry is long, none is to be lifted, and the page ends with the logs,
+-- or where it is full with a transaction. One statement with a third of the steps of that one; that they give alike, a test sees to. What
+-- has no size has no more than 4,000 bytes of content, and ids besides.
 create or replace function perch.short_page(
-  readable text[], starts bigint[], heads bigint[], app_id text, tables text[], exclude_client_id text, behind text[],
-  out page text, out count bigint
+  readable text[], starts bigint[], ends bigint[], heads bigint[], app_id text, tables text[], exclude_client_id text, behind text[],
+  max_count integer, out page text, out count bigint, out last bigint[]
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   select case when bool_and(f.is_short) then concat('[', string_agg(f.entry, ', ' order by f.nth, f.seq), ']')
-              when count(*) = 0 then '[]' end, count(*)
-    into page, count
+              when count(*) = 0 then '[]' end, count(*), array[max(f.nth), (array_agg(f.seq order by f.nth, f.seq))[count(*)]]
+    into page, count, last
     from (
       select s.nth, c.seq, c.size is null and d.size is null as is_short,
              case when c.size is null and d.size is null then (
@@ -24,16 +24,15 @@ begin
                           coalesce(c.field_meta, '{}') as field_meta,
                           perch.time_text(c.at) as at, perch.time_text(c.deleted_at) as deleted_at, c.user_id, c.client_id, c.op_id, c.txid,
                           c.schema_version, c.actor, c.origin, perch.time_text(c.created_at) as created_at) e) end as entry
-        from unnest(readable, starts, heads) with ordinality s (space_id, start, head, nth)
+        from unnest(readable, starts, ends) with ordinality s (space_id, start, stop, nth)
         cross join lateral (
           select l.* from perch.sync_changes l
-           where l.space_id = s.space_id and l.seq > s.start and l.seq <= s.head
+           where l.space_id = s.space_id and l.seq > s.start and l.seq <= s.stop
              and l.app_id = short_page.app_id
              and (short_page.tables is null or l.table_name = any (short_page.tables))
              and (short_page.exclude_client_id is null or l.client_id is distinct from short_page.exclude_client_id
                   or l.user_id <> perch.current_user_id() or l.space_id = any (behind))
-          -- The limit keeps that a look by the key.
-           order by l.seq limit s.head - s.start
+           order by l.seq limit max_count
         ) c
         left join lateral (
           select r.data, r.size, r.long_fields,
@@ -43,9 +42,16 @@ begin
              and r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id
            limit 1
         ) d on true
-       where s.start < s.head) f;
+       where s.start < s.stop
+       order by s.nth, c.seq
+       limit max_count) f;
+  if (case when count < max_count then ends <> heads
+           else perch.run_end(readable[last[1]], last[2], least(last[2] + 1, heads[last[1]])) > last[2] end)
+  then
+    page := null;
+  end if;
 end
 $$;
 
-comment on function perch.short_page(text[], bigint[], bigint[], text, text[], text, text[]) is
-  'Private. The entries between the positions of a reader and the ends of the logs, as perch.pull_text gives them, and how many; page is null where one of them is long. The caller bounds their number.';
+comment on function perch.short_page(text[], bigint[], bigint[], bigint[], text, text[], text, text[], integer) is
+  'Private. At most max_count entries between starts and ends, as perch.pull_text gives them, how many, and where the last stands: the place of its space among readable, and its seq. page is null where it takes more to make it.';
