@@ -4,8 +4,10 @@ export default defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/support/global-setup.ts"],
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    // Ten times what the longest takes on a quiet machine: how fast it is decides nothing.
+    testTimeout: 180_000,
+    hookTimeout: 180_000,
+    expect: { poll: { timeout: 120_000 } },
     // One more than the processors of a small machine: many tests wait.
     maxWorkers: 3,
     // A test calls most functions of Postgres and Loro a few times: the optimizing compiler costs a fifth more time than it saves.

@@ -159,8 +159,7 @@ it("README runs word by word, in the folder where the package is installed", asy
     const run = () => runProgram("sh", ["-ec", text], { cwd: folder, env });
     const isShown = { code: 0, stdout: expect.toSatisfy((out: string) => expected.every((line) => shows(out, line))) };
     // A record follows what is typed into its document after a moment; nothing else may need a second try.
-    if (/\bselect .* from perch\.records\b/.test(text))
-      await expect.poll(run, { timeout: 60_000 }).toMatchObject(isShown);
+    if (/\bselect .* from perch\.records\b/.test(text)) await expect.poll(run).toMatchObject(isShown);
     else expect(await run()).toMatchObject(isShown);
   }
   expect(seen.length).toBeGreaterThan(7);

@@ -335,8 +335,14 @@ const encrypted: Record<string, FunctionEntry> = {
 };
 
 const node = "'00000000-0000-4000-8000-000000000001'";
+/** The one whose presence stands in the world; it has to be heard of again every half minute. */
+const otherNode = "'00000000-0000-4000-8000-000000000002'";
 const presence: Record<string, FunctionEntry> = {
-  enter_presence: worker(`(select others from perch.enter_presence(${node}))`, "yes", "42501"),
+  enter_presence: worker(
+    `(select (select others from perch.enter_presence(${node})) from perch.enter_presence(${otherNode}))`,
+    "yes",
+    "42501",
+  ),
   leave_presence: worker(`perch.leave_presence(${node})`, "null", "null"),
   presence_after: worker(
     `(select count(*) from perch.presence_after('00000000-0000-4000-8000-00000000000f', after_change => 0))`,

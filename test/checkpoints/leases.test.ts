@@ -313,7 +313,7 @@ describe("leases on Postgres 18", () => {
 async function waiters(db: Database, count: number): Promise<void> {
   const waiting = `select 1 from pg_stat_activity
     where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0`;
-  await expect.poll(async () => (await db.query(waiting)).length, { timeout: 20_000 }).toBe(count);
+  await expect.poll(async () => (await db.query(waiting)).length).toBe(count);
 }
 
 function gate() {

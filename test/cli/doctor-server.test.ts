@@ -116,7 +116,7 @@ describe.each(versions)("perch doctor on a server of Postgres %i", (version) => 
     });
     const waiting = pushing(waiter, Promise.resolve());
     await expect
-      .poll(() => finding("transactions", db, { longSeconds: 0 }), { timeout: 20_000 })
+      .poll(() => finding("transactions", db, { longSeconds: 0 }))
       .toContainEqual(
         expect.objectContaining({
           level: "warning",

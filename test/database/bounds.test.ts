@@ -10,6 +10,7 @@ import { createReadiness } from "../../src/http/readiness.js";
 import { describeEachPostgres, postgres } from "../support/databases.js";
 import { startPostgresServer } from "../support/postgres-server.js";
 import { startTransactionPooler } from "../support/transaction-pooler.js";
+import { until } from "../support/until.js";
 
 const log = pino({ level: "silent" });
 const closers: (() => unknown)[] = [];
@@ -22,10 +23,6 @@ function opened(url: string | undefined, options: Partial<PostgresOptions> = {})
   closers.push(() => db.close());
   return db;
 }
-
-const until = async (condition: () => Promise<boolean>) => {
-  while (!(await condition())) await new Promise((done) => setTimeout(done, 20));
-};
 
 it("a message over the limit is noticed at its header, however what is sent is cut", () => {
   fc.assert(

@@ -1,10 +1,7 @@
 import { expect, it } from "vitest";
 import { PerchError } from "../../src/errors.js";
 import { describeEachEngine } from "../support/databases.js";
-
-const waitFor = async (condition: () => boolean) => {
-  while (!condition()) await new Promise((done) => setTimeout(done, 10));
-};
+import { until } from "../support/until.js";
 
 describeEachEngine("a database", (open) => {
   it("hands out rows of the same types from every engine", async () => {
@@ -46,12 +43,16 @@ describeEachEngine("a database", (open) => {
     const idle = db.stats();
     expect(idle.open).toBe(idle.idle);
     expect(idle.waiting).toBe(0);
-    const queries = Array.from({ length: idle.max + 5 }, () => db.transaction((tx) => tx.query("select 1")));
-    await waitFor(() => db.stats().idle === 0);
+    let release = () => {};
+    const released = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const transactions = Promise.all(Array.from({ length: idle.max + 5 }, () => db.transaction(() => released)));
+    await until(() => db.stats().idle === 0 && db.stats().waiting > 0);
     const busy = db.stats();
     expect(busy.open).toBeLessThanOrEqual(busy.max);
-    expect(busy.waiting).toBeGreaterThan(0);
-    await Promise.all(queries);
+    release();
+    await transactions;
     expect(db.stats()).toMatchObject({ idle: db.stats().open, waiting: 0 });
   });
 
@@ -211,7 +212,7 @@ describeEachEngine("a database", (open) => {
       })
       .catch(() => undefined);
     await db.query("notify perch_one, 'last'");
-    await waitFor(() => heard.length === 4);
+    await until(() => heard.length === 4);
     expect(heard).toEqual(["ready", "perch_one: not json", "Mixed Case: ", "perch_one: last"]);
 
     await subscription.close();
@@ -233,7 +234,7 @@ describeEachEngine("a database", (open) => {
     });
     await db.query("notify perch_one, '1'");
     await db.query("notify perch_one, '2'");
-    await waitFor(() => heard.length === 2);
+    await until(() => heard.length === 2);
     expect((await warned).message).toBe("a subscriber's mistake");
   });
 

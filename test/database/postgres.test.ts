@@ -4,11 +4,7 @@ import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
 import { describeEachPostgres, postgres } from "../support/databases.js";
 import { startPostgresServer } from "../support/postgres-server.js";
-
-const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
-const waitFor = async (condition: () => boolean | Promise<boolean>) => {
-  while (!(await condition())) await pause(10);
-};
+import { pause, until } from "../support/until.js";
 
 const endBackends = (db: Database, applicationName: string) =>
   db.query(
@@ -38,7 +34,7 @@ describeEachPostgres("a pool", (open) => {
     const pool = opened(url, { onError: (error) => errors.push(error) });
     await pool.query("select 1");
     await endBackends(db, "under test");
-    await waitFor(() => errors.length > 0);
+    await until(() => errors.length > 0);
     expect(await pool.query("select 2 as n")).toEqual([{ n: 2 }]);
   });
 
@@ -94,9 +90,9 @@ describeEachPostgres("listening", (open) => {
     for (let round = 1; round <= 3; round += 1) {
       heard.length = 0;
       await endBackends(db, "under test");
-      await waitFor(() => heard.includes("ready"));
+      await until(() => heard.includes("ready"));
       await db.query(`notify perch_one, '${round}'`);
-      await waitFor(() => heard.includes(String(round)));
+      await until(() => heard.includes(String(round)));
       expect(heard).toEqual(["lost", "ready", String(round)]);
     }
   });
@@ -114,7 +110,7 @@ describeEachPostgres("listening", (open) => {
     const pool = opened("postgres://nobody@127.0.0.1:1/none", { listenUrl: url ?? "" });
     await pool.listen(["perch_one"], { ready: () => undefined, notify: (_, payload) => heard.push(payload) });
     await db.query("notify perch_one, 'direct'");
-    await waitFor(() => heard.length === 1);
+    await until(() => heard.length === 1);
   });
 });
 
@@ -171,10 +167,10 @@ it("listens again after a longer absence of the server, for which it waits witho
   await pause(4_000);
   expect(heard).toEqual(["ready", "lost"]);
   await server.start();
-  await waitFor(() => heard.length === 3);
+  await until(() => heard.length === 3);
   expect(heard).toEqual(["ready", "lost", "ready"]);
   await pool.query("notify perch_one, 'again'");
-  await waitFor(() => heard.length === 4);
+  await until(() => heard.length === 4);
 });
 
 it("closes in bounded time while the server answers nothing any more", async () => {
@@ -210,7 +206,7 @@ it("ends the search for the server when the database is closed", async () => {
     socket.destroy();
   });
   between.cut();
-  await waitFor(() => connections >= 2);
+  await until(() => connections >= 2);
   await pool.close();
   await pause(2_500);
   const after = connections;

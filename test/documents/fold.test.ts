@@ -132,7 +132,7 @@ describeEachPostgres("folding a tail", (open) => {
       const resume = await atStep(t, step, wait);
       await t.db.query("insert into public.held values ('for a test')");
       const folding = foldDocument(node.db, client.document);
-      await expect.poll(() => t.db.query(reachedSql), { timeout: 30_000 }).toHaveLength(1);
+      await expect.poll(() => t.db.query(reachedSql)).toHaveLength(1);
       await opened.document.refresh();
       await opened.type("w");
       await client.document.refresh();

@@ -8,6 +8,7 @@ import type { Database, Transaction } from "../../src/database/types.js";
 import { type Example, moduleOf, readExamples, readStatements, withoutMoments } from "../log/guide.js";
 import { postgres } from "../support/databases.js";
 import { runProgram } from "../support/processes.js";
+import { until } from "../support/until.js";
 
 const folder = join(packageRoot, ".tsbuild", `document-examples-${process.pid}`);
 const cleanups: (() => unknown)[] = [() => rm(folder, { recursive: true, force: true })];
@@ -39,15 +40,12 @@ async function runSql(db: Database, { text }: Example): Promise<unknown> {
 
 /** Between two blocks of the page the worker merges and projects whatever there is. */
 async function caughtUp(db: Database): Promise<void> {
-  await vi.waitFor(
-    async () => {
-      const [left] = await db.query<{ count: number }>(
-        `select (select count(*) from perch.document_inbox where status = 'pending') + (select count(*) from perch.document_queue) as count`,
-      );
-      expect(left?.count).toBe(0);
-    },
-    { timeout: 60_000, interval: 20 },
-  );
+  await until(async () => {
+    const [left] = await db.query<{ count: number }>(
+      `select (select count(*) from perch.document_inbox where status = 'pending') + (select count(*) from perch.document_queue) as count`,
+    );
+    return left?.count === 0;
+  });
 }
 
 it("docs/documents.md shows what happens, in SQL, in TypeScript and with a Loro client", {

@@ -42,7 +42,7 @@ describe("perch start on the embedded database", { timeout: 180_000 }, () => {
   it("says what it did, where to connect, and one line to try, which works", async () => {
     const perch = await testPerch({ cwd, env: directly });
     await perch.start();
-    await expect.poll(() => perch.output, { timeout: 10_000 }).toContain("Ctrl-C stops it.");
+    await expect.poll(() => perch.output).toContain("Ctrl-C stops it.");
     expect(perch.output).toContain(`embedded, in ${join(cwd, ".perch")} (applied`);
     expect(perch.output).toContain(perch.url);
     expect(await pasted(perch.output, cwd)).toMatchObject({ code: 0, stdout: expect.stringContaining('"seq": 1') });
@@ -57,7 +57,7 @@ describe("perch start on the embedded database", { timeout: 180_000 }, () => {
     expect((await perch.stop()).code).toBe(0);
     const again = await testPerch({ cwd });
     await again.start();
-    await expect.poll(() => again.output, { timeout: 10_000 }).toContain("(up to date)");
+    await expect.poll(() => again.output).toContain("(up to date)");
     expect((await again.stop()).code).toBe(0);
   });
 
@@ -65,7 +65,7 @@ describe("perch start on the embedded database", { timeout: 180_000 }, () => {
     const secret = { PERCH_JWT_SECRET: "a-secret-of-more-than-thirty-two-bytes" };
     const perch = await testPerch({ cwd, env: { ...directly, ...secret } });
     await perch.start();
-    await expect.poll(() => perch.output, { timeout: 10_000 }).toContain("Ctrl-C stops it.");
+    await expect.poll(() => perch.output).toContain("Ctrl-C stops it.");
     expect(await pasted(perch.output, cwd, secret)).toMatchObject({
       code: 0,
       stdout: expect.stringContaining('"status": "applied"'),
@@ -194,9 +194,9 @@ describe("perch worker", { timeout: 120_000 }, () => {
     await perch.start();
     const ben = await openAuthor({ url: perch.url, roomId: "/demo/notes/n1", token: userToken("ben"), field: "body" });
     ben.type([[0, 0, "hello"]]);
-    await expect.poll(() => ben.acknowledged, { timeout: 10_000 }).toBe(5);
+    await expect.poll(() => ben.acknowledged).toBe(5);
     await expect
-      .poll(() => t.asUser("ben", (tx) => tx.query("select data from perch.records")), { timeout: 10_000 })
+      .poll(() => t.asUser("ben", (tx) => tx.query("select data from perch.records")))
       .toEqual([{ data: { body: "hello" } }]);
     // What was typed offline for a year comes as one update.
     const year = Array.from({ length: 250_000 }, () => Math.random().toString(36).slice(2, 7)).join("");

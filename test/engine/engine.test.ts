@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { createEngine, type Engine, EngineBusy, EngineLost, type EngineOptions } from "../../src/engine/engine.js";
+import { until } from "../support/until.js";
 
 interface TestApi {
   remember(text: string): number;
@@ -240,7 +241,7 @@ describe("the quarantine", () => {
       await expect(engine.call(bad, "trap", [])).rejects.toMatchObject({ code: "PE422" });
     for (const key of good) expect(await engine.call(key, "remembered", [])).toEqual(good);
     await engine.call(bad, "remember", ["stale"]);
-    await vi.waitFor(() => expect(engine.stats().quarantined).toBe(0), { timeout: 3_000 });
+    await until(() => engine.stats().quarantined === 0);
     expect(engine.threadOf(bad)).toBe(0);
     await expect(engine.call(bad, "trap", [])).rejects.toMatchObject({ code: "PE422" });
     // What the quarantine knew of the key the first time is gone.

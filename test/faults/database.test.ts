@@ -80,7 +80,7 @@ describe("a node whose database", () => {
     await stop();
     await until(async () => (await readiness(node.httpUrl)).status === 200, "the node is ready");
     // What two people typed past each other for long takes long to merge.
-    await until(() => acknowledged(editors) === typed(editors), "everything is acknowledged", 60_000 + 10 * delayMs);
+    await until(() => acknowledged(editors) === typed(editors), "everything is acknowledged");
     await expectNothingLost(db, editors);
     await expectAllEqual(db, editors);
     for (const { edits } of editors.flatMap(({ sheets }) => sheets)) {
@@ -132,7 +132,7 @@ describe("a node whose database", () => {
     line.delayAnswers(delayMs);
     await untilNotReady(/the database does not answer|the connection that listens/);
     const before = acknowledged(editors);
-    await until(() => acknowledged(editors) > before, "edits are acknowledged, late", 20 * delayMs + 60_000);
+    await until(() => acknowledged(editors) > before, "edits are acknowledged, late");
     await expectNothingLost(db, editors);
     line.delayAnswers(0);
     await expectRecovery(pid);

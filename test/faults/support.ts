@@ -5,27 +5,12 @@ import { seeded } from "../../scripts/faults/random.js";
 import { installWatchedSockets } from "../../scripts/faults/wire.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
+import { pause, until } from "../support/until.js";
+
+export { pause, until };
 
 /** Official clients in this process find their sockets here, watched. */
 installWatchedSockets();
-
-/** Waits until `check` returns something, or throws what it threw last. */
-export async function until<T>(check: () => T | Promise<T>, what: string, timeoutMs = 60_000): Promise<NonNullable<T>> {
-  const deadline = Date.now() + timeoutMs;
-  for (;;) {
-    let failure: unknown;
-    try {
-      const result = await check();
-      if (result) return result;
-    } catch (error) {
-      failure = error;
-    }
-    if (Date.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`, { cause: failure });
-    await new Promise((done) => setTimeout(done, 20));
-  }
-}
-
-export const pause = (ms: number) => new Promise<void>((done) => setTimeout(done, ms));
 
 /** The table that editors write to, a space for the users, and a login that serves. Out: the login's name. */
 export async function prepare(db: Database, users: readonly string[]): Promise<string> {

@@ -57,7 +57,7 @@ it("docs/gateway.md shows what happens to official clients", async () => {
         const actual = expression();
         if (!isDeepStrictEqual(actual, expected)) expect(actual).toEqual(expected);
         return true;
-      }, 20_000);
+      });
     },
     finish(...clients: { destroy(): void }[]) {
       for (const client of clients) cleanup(() => client.destroy());

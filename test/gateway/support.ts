@@ -11,6 +11,9 @@ import { createDocumentEngine, type DocumentEngine } from "../../src/documents/l
 import { type Gateway, type GatewayOptions, startGateway } from "../../src/gateway/index.js";
 import { gatewaySettings } from "../../src/gateway/settings.js";
 import type { TestDatabase } from "../support/databases.js";
+import { until } from "../support/until.js";
+
+export { until };
 
 // Node 20 has no WebSocket of its own, which the official client expects.
 Object.assign(globalThis, { WebSocket });
@@ -118,22 +121,6 @@ export async function makeSpace(
   });
 }
 
-/** Waits until `check` returns something, or throws what it threw last. */
-export async function until<T>(check: () => T | Promise<T>, timeoutMs = 30_000): Promise<NonNullable<T>> {
-  const deadline = Date.now() + timeoutMs;
-  for (;;) {
-    let failure: unknown = new Error(`nothing came of it within ${timeoutMs} ms: ${check}`);
-    try {
-      const result = await check();
-      if (result) return result;
-    } catch (error) {
-      failure = error;
-    }
-    if (Date.now() > deadline) throw failure;
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
-}
-
 /** Expects an attempt to take less than two seconds, by the best of a few: a loaded machine may be late once. */
 export async function withinTwoSeconds(attempt: () => Promise<number>): Promise<void> {
   const took: number[] = [];
@@ -175,7 +162,7 @@ export interface RawClient {
   /** Sends bytes as they are. */
   sendRaw(data: Uint8Array | string): void;
   /** Takes the next message of a type, skipping none of another: those stay in the inbox. */
-  next<T extends ProtocolMessage["type"]>(type: T, timeoutMs?: number): Promise<MessageOf<T>>;
+  next<T extends ProtocolMessage["type"]>(type: T): Promise<MessageOf<T>>;
   /** Joins a room; resolves with whichever answer came. */
   join(
     roomId: string,
@@ -217,11 +204,11 @@ export async function rawClient(
     socket.once("error", reject);
   });
 
-  const take = <M extends ProtocolMessage>(wanted: (message: ProtocolMessage) => message is M, timeoutMs?: number) =>
+  const take = <M extends ProtocolMessage>(wanted: (message: ProtocolMessage) => message is M, what: string) =>
     until(() => {
       const at = inbox.findIndex(wanted);
       return at < 0 ? undefined : (inbox.splice(at, 1)[0] as M);
-    }, timeoutMs);
+    }, what);
 
   const client: RawClient = {
     socket,
@@ -231,7 +218,8 @@ export async function rawClient(
     closed,
     send: (message) => socket.send(encode(message)),
     sendRaw: (data) => socket.send(data),
-    next: (type, timeoutMs) => take((message): message is MessageOf<typeof type> => message.type === type, timeoutMs),
+    next: (type) =>
+      take((message): message is MessageOf<typeof type> => message.type === type, `a message of type ${type}`),
     async join(roomId, { token = "", version = new Uint8Array([0]), crdt = "%LOR" } = {}) {
       client.send({ type: MessageType.JoinRequest, crdt, roomId, auth: text(token), version });
       return take(
@@ -239,6 +227,7 @@ export async function rawClient(
           (message.type === MessageType.JoinResponseOk || message.type === MessageType.JoinError) &&
           message.roomId === roomId &&
           message.crdt === crdt,
+        `the answer to a join of ${roomId}`,
       );
     },
     async update(roomId, updates, crdt = "%LOR") {
@@ -246,6 +235,7 @@ export async function rawClient(
       client.send({ type: MessageType.DocUpdate, crdt, roomId, updates, batchId });
       const ack = await take(
         (message): message is MessageOf<8> => message.type === MessageType.Ack && message.refId === batchId,
+        "the acknowledgement of an update",
       );
       return ack.status;
     },

@@ -99,7 +99,7 @@ it("honest users go on, hardly slower, while others send whatever bytes they lik
   const honest = await Promise.all(
     ["ada", "bob", "cleo", "dan"].map((user, index) => honestAuthor(perch, places[index] ?? attacked, user)),
   );
-  await expect.poll(() => honest.every(({ edits }) => edits > 30), { timeout: 60_000 }).toBe(true);
+  await expect.poll(() => honest.every(({ edits }) => edits > 30)).toBe(true);
   const reader = await roomClient(perch.url, room(attacked), "reader");
   onTestFinished(() => reader.close());
   await reader.join();
@@ -130,9 +130,7 @@ it("honest users go on, hardly slower, while others send whatever bytes they lik
     else expect(rows).toMatchObject({ code: expect.stringMatching(/^PE4(13|22)$/) });
   };
   const nonePending = () =>
-    expect
-      .poll(() => t.db.query("select from perch.document_inbox where status = 'pending'"), { timeout: 60_000 })
-      .toEqual([]);
+    expect.poll(() => t.db.query("select from perch.document_inbox where status = 'pending'")).toEqual([]);
 
   // Each to a document of its own, whose inbox then rests; where a peer id is in use, to that.
   const pushOne = (update: BadUpdate, index: number) =>
@@ -166,7 +164,7 @@ it("honest users go on, hardly slower, while others send whatever bytes they lik
   const statuses = attackers.flatMap((each) => [...each.statuses]);
   expect(new Set(statuses.map(([{ kind }]) => kind))).toEqual(new Set(bad.map(({ kind }) => kind)));
   for (const [update, got] of statuses) {
-    for (const status of got) expect([4, 5, 255, ...(update.mayBeValid ? [0] : [])], update.kind).toContain(status);
+    for (const status of got) expect([4, 5, 255, ...(update.mayBeValid ? [0, 3] : [])], update.kind).toContain(status);
   }
   // 50 MB are refused by their size, and what cannot be a frame costs the sender the socket.
   const huge = { kind: "50 MB", bytes: randomBytes(50 * 2 ** 20) };
@@ -205,7 +203,7 @@ it("honest users go on, hardly slower, while others send whatever bytes they lik
   for (const author of honest) {
     const late = await roomClient(perch.url, room(author.recordId), "reader");
     await late.join();
-    await expect.poll(() => late.received.length, { timeout: 20_000 }).toBeGreaterThan(0);
+    await expect.poll(() => late.received.length).toBeGreaterThan(0);
     late.close();
     const read = new LoroDoc();
     read.importBatch(late.received);

@@ -56,7 +56,7 @@ function eventSourceOf(node: { gateway: { url: string } }) {
     async #read(query: string) {
       const stream = await openEvents(node, query, { token: "ada" });
       for (;;) {
-        const event = await stream.next(60_000).catch(() => undefined);
+        const event = await stream.next().catch(() => undefined);
         if (event === undefined) return;
         this.#listeners.get(event.event)?.({ data: JSON.stringify(event.data), lastEventId: event.id });
       }

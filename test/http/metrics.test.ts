@@ -152,7 +152,7 @@ describeBothKinds("metrics", (open) => {
     const settled = await until(async () => {
       const { value } = await scrape(node);
       return value("perch_set_aside_updates") === 1 && value("perch_pending_updates") === 0 ? { value } : undefined;
-    }, 30_000);
+    });
     expect(settled.value("perch_merge_lag_seconds")).toBe(0);
   });
 

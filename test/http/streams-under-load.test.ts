@@ -29,7 +29,7 @@ describe("event streams on Postgres 18", () => {
           ...(lastEventId !== undefined && { lastEventId }),
         });
         for (let taken = 0; count < total && (connection >= reconnects || taken < 3); taken += 1) {
-          const { event, id, data } = await stream.next(30_000);
+          const { event, id, data } = await stream.next();
           expect(event).toBe("changes");
           lastEventId = id;
           for (const { space_id, seq } of data.changes) {
@@ -73,7 +73,7 @@ describe("event streams on Postgres 18", () => {
     expect(stream.ids()).toEqual(ids.slice(0, stream.ids().length));
     const again = await openEvents(node, "app_id=slow", { lastEventId: stream.lastEventId() || id });
     const seen = stream.ids();
-    await until(() => seen.length + again.ids().length === ids.length, 30_000);
+    await until(() => seen.length + again.ids().length === ids.length);
     expect([...seen, ...again.ids()]).toEqual(ids);
     for (const { data } of again.events) expect(JSON.stringify(data).length).toBeLessThan(250_000);
   });
@@ -98,7 +98,7 @@ describe("event streams on Postgres 18", () => {
     const streams = await Promise.all(
       Array.from({ length: 120 }, (_, n) => openEvents(node, "app_id=idle", { token: `user${n}` })),
     );
-    await Promise.all(streams.map((stream) => stream.next(60_000)));
+    await Promise.all(streams.map((stream) => stream.next()));
     const looked = async () => {
       const before = statements;
       await until(() => statements >= before + 4);
@@ -129,7 +129,7 @@ describe("event streams on Postgres 18", () => {
     const wanted = Array.from({ length: 40 }, (_, n) => `t${n}`);
     const started = Date.now();
     for (const id of wanted) await pushAs(t.db, "ada", "fast", insert(id));
-    await until(() => stream.ids().length === wanted.length, 30_000);
+    await until(() => stream.ids().length === wanted.length);
     expect(stream.ids()).toEqual(wanted);
     expect(stream.events.length).toBeLessThanOrEqual(3 + (Date.now() - started) / 400);
   });
@@ -168,7 +168,7 @@ describe("event streams on Postgres 18", () => {
         await t.db.query("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", [login]);
       }
     }
-    await until(() => stream.ids().length >= wanted.length, 30_000);
+    await until(() => stream.ids().length >= wanted.length);
     expect(stream.ids()).toEqual(wanted);
   });
 });

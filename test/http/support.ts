@@ -21,7 +21,7 @@ export interface EventReader {
   lastEventId(): string;
   retry(): number | undefined;
   /** The next event that nobody has taken. */
-  next(timeoutMs?: number): Promise<ServerSentEvent>;
+  next(): Promise<ServerSentEvent>;
   /** The ids of changed records, so far. */
   ids(): string[];
   readonly ended: Promise<"end" | "cut">;
@@ -85,8 +85,8 @@ export async function openEvents(
     events,
     lastEventId: () => lastId,
     retry: () => retry,
-    async next(timeoutMs = 30_000) {
-      const found = await until(() => events[taken], timeoutMs);
+    async next() {
+      const found = await until(() => events[taken], "another event of the stream");
       taken += 1;
       return found;
     },

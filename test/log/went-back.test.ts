@@ -132,9 +132,9 @@ for (const version of [18, 15] as const) {
       );
       await expect(next).rejects.toMatchObject(anotherHistory);
 
-      await eventually(() => stream.events.some(({ event }) => event === "problem"), 30_000);
+      await eventually(() => stream.events.some(({ event }) => event === "problem"));
       expect(stream.events.at(-1)?.data.error).toMatchObject({ code: "PE410" });
-      await eventually(() => followed.some((event) => event.type === "snapshot" && event.last), 30_000);
+      await eventually(() => followed.some((event) => event.type === "snapshot" && event.last));
       expect(followed[0]).toMatchObject({ type: "resync", spaces: [{ space_id: "~ada" }] });
       const records = new Set<string>();
       for (const event of followed) {
@@ -182,7 +182,7 @@ for (const version of [18, 15] as const) {
       await server.goBack();
       const again = server.open("postgres");
       await pushMany(again, "other", pushed + 10);
-      await eventually(async () => (await epochOf(again)) !== epoch, 30_000);
+      await eventually(async () => (await epochOf(again)) !== epoch);
       await eventually(() => node.warnings.some(({ details }) => details.reason === "entries"));
       // One, however often it looks.
       const renewed = await epochOf(again);

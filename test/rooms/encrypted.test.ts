@@ -120,7 +120,7 @@ describeBothKinds("an encrypted room", (open) => {
       await new Promise((resolve) => setTimeout(resolve, 5));
     }
     const expected = "0123456789".repeat(3);
-    await until(() => bob.body() === expected, 20_000);
+    await until(() => bob.body() === expected);
     const late = await member(node, roomId, "bob");
     await until(() => late.body() === expected);
   });
@@ -418,7 +418,7 @@ describe("an encrypted room on two nodes", () => {
     await bob.join(roomId, { token: "bob", crdt: "%ELO" });
     const record = await span("1", 0, 1);
     expect(await send(ada, roomId, record)).toBe(0);
-    expect((await bob.next(MessageType.DocUpdate, 20_000)).updates.flatMap(decodeEloContainer)).toEqual([record]);
+    expect((await bob.next(MessageType.DocUpdate)).updates.flatMap(decodeEloContainer)).toEqual([record]);
     await database.asUser("ada", (tx) =>
       tx.query(
         "select perch.delete_document(app_id => 'app', table_name => 'diaries', record_id => $1, space_id => 'team')",
@@ -426,7 +426,7 @@ describe("an encrypted room on two nodes", () => {
       ),
     );
     for (const client of [ada, bob]) {
-      expect(await client.next(MessageType.RoomError, 20_000)).toMatchObject({ code: 2 });
+      expect(await client.next(MessageType.RoomError)).toMatchObject({ code: 2 });
     }
   });
 
@@ -448,7 +448,7 @@ describe("an encrypted room on two nodes", () => {
     expect(new Set(ada.refused)).toEqual(new Set([1]));
     await repair();
     typed(ada.doc, "after");
-    await until(() => bob.body() === "before while it fails after", 20_000);
+    await until(() => bob.body() === "before while it fails after");
   });
 
   for (const { others, notice } of [

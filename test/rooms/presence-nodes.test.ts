@@ -214,6 +214,6 @@ describe("presence on two nodes", () => {
     await bob.join(roomId, { token: "bob", crdt: "%EPS" });
     await ada.join(roomId, { token: "ada", crdt: "%EPS" });
     expect(await ada.update(roomId, [updateOf({ ada: "here" })], "%EPS")).toBe(0);
-    expect(statesOf((await bob.next(MessageType.DocUpdate, 20_000)).updates)).toEqual({ ada: "here" });
+    expect(statesOf((await bob.next(MessageType.DocUpdate)).updates)).toEqual({ ada: "here" });
   });
 });

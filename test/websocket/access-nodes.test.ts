@@ -59,7 +59,7 @@ async function endings(clients: readonly RawClient[], count: number): Promise<st
     clients.map(async (client) => {
       const ended: string[] = [];
       while (ended.length < count) {
-        const { crdt, code } = await client.next(MessageType.RoomError, 30_000);
+        const { crdt, code } = await client.next(MessageType.RoomError);
         ended.push(`${crdt} ${code}`);
       }
       return ended.sort();

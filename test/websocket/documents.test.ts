@@ -98,7 +98,7 @@ describeBothKinds("document rooms", (open) => {
     const body = randomText(900_000);
     for (let at = 0; at < body.length; at += 100_000) typed(writer.doc, body.slice(at, at + 100_000));
     const reader = await member(node, room, "bob");
-    await until(() => reader.body() === body, 30_000);
+    await until(() => reader.body() === body);
 
     const raw = await rawClient(node);
     await raw.join(room, { token: "eve" });
@@ -113,7 +113,7 @@ describeBothKinds("document rooms", (open) => {
     const [writer, reader] = [await member(node, room, "ada"), await member(node, room, "bob")];
     const body = randomText(600_000);
     typed(writer.doc, body);
-    await until(() => reader.body() === body, 30_000);
+    await until(() => reader.body() === body);
   });
 
   it("refuse what a viewer sends with 03, and go on sending to it", async () => {

@@ -126,7 +126,7 @@ describe("shutting down", () => {
       await typing;
     }
     const body = (doc: LoroDoc) => doc.getText("body").toString();
-    await until(() => body(one).length === 180 && body(one) === body(two), 20_000);
+    await until(() => body(one).length === 180 && body(one) === body(two));
   });
 
   it("finishes requests and says no to new ones", async () => {

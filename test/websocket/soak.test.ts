@@ -98,10 +98,7 @@ it("two nodes, six typists, cut sockets and restarted nodes: at the end all agre
   for (const roomId of documents) {
     const here = typists.filter((typist) => typist.roomId === roomId);
     const length = here.reduce((sum, { words }) => sum + words.join("").length, 0);
-    await until(
-      () => here.every(({ doc }) => body(doc).length === length && body(doc) === body(here[0]?.doc ?? doc)),
-      30_000,
-    );
+    await until(() => here.every(({ doc }) => body(doc).length === length && body(doc) === body(here[0]?.doc ?? doc)));
     for (const word of here.flatMap(({ words }) => words)) expect(body(here[0]?.doc ?? new LoroDoc())).toContain(word);
     await until(async () => {
       const [record] = await database.asUser("ada", (tx) =>
@@ -110,7 +107,7 @@ it("two nodes, six typists, cut sockets and restarted nodes: at the end all agre
         ]),
       );
       return record?.body === body(here[0]?.doc ?? new LoroDoc());
-    }, 30_000);
+    });
   }
   expect(typists.flatMap(({ statuses }) => statuses)).not.toContain("error");
 });

@@ -273,6 +273,6 @@ it("all replicas, the stored document and the record end equal, whatever happens
         steps,
       );
     }),
-    { numRuns: 8, endOnFailure: true },
+    { numRuns: 4, endOnFailure: true },
   );
 }, 300_000);

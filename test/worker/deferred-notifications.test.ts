@@ -42,12 +42,12 @@ describeEachPostgres("A worker, for the writers of the log", (open) => {
     expect(await watched()).toBe(false);
     for (let i = 0; i < 60; i++) await push(`t${i}`);
     expect(await watched()).toBe(true);
-    await expect.poll(() => heard.at(-1), { timeout: 5_000 }).toBe(60);
+    await expect.poll(() => heard.at(-1)).toBe(60);
     expect(heard.length).toBeLessThan(60);
     expect(await owed()).toBe(0);
-    await expect.poll(watched, { timeout: 10_000 }).toBe(false);
+    await expect.poll(watched).toBe(false);
     await push("later");
-    await expect.poll(() => heard.at(-1), { timeout: 5_000 }).toBe(61);
+    await expect.poll(() => heard.at(-1)).toBe(61);
     await stop();
   });
 
@@ -74,7 +74,7 @@ describeEachPostgres("A worker, for the writers of the log", (open) => {
     const { t, push, stop } = await running({ keepChangesMs: 1, keepChangesLast: 3, pruneEveryMs: 50 });
     for (let i = 0; i < 12; i++) await push(`t${i}`);
     const kept = () => t.db.query("select seq from perch.sync_changes order by seq");
-    await expect.poll(kept, { timeout: 5_000 }).toEqual([{ seq: 10 }, { seq: 11 }, { seq: 12 }]);
+    await expect.poll(kept).toEqual([{ seq: 10 }, { seq: 11 }, { seq: 12 }]);
     expect(await t.db.query("select count(*) as n from perch.records")).toEqual([{ n: 12 }]);
     await stop();
   });

@@ -7,11 +7,11 @@ import {
   fragileEngine,
   freshId,
   keyOf,
-  pause,
   storedText,
   strangersUpdate,
 } from "../documents/live/support.js";
 import { describeBothKinds } from "../support/databases.js";
+import { underWay } from "../support/until.js";
 import { inbox, patchDocument, pushUpdate, record, replica, startWorkerNode } from "./support.js";
 
 afterEach(cleanUp);
@@ -52,7 +52,6 @@ describeBothKinds("the worker's inbox", (open, engine) => {
     const reader = await connect(node, key);
     const lost = t.asUser("ada", async (tx) => {
       await pushUpdate(tx, key, replica().type("lost"));
-      await pause(50);
       throw new Error("rolled back");
     });
     await expect(lost).rejects.toThrow("rolled back");
@@ -134,7 +133,7 @@ describeBothKinds("the worker's inbox", (open, engine) => {
     const key = keyOf(freshId());
     const reader = await connect(node, key);
     await t.asUser("ada", (tx) => pushUpdate(tx, key, replica().type("unheard")));
-    await eventually(() => reader.text() === "unheard", 2_000);
+    await eventually(() => reader.text() === "unheard");
   });
 
   it("patches every kind of field it is given, exactly", async () => {
@@ -175,7 +174,7 @@ describeBothKinds("the worker's inbox", (open, engine) => {
       await pushUpdate(tx, key, trapping);
       await pushUpdate(tx, key, replica().type("last"));
     });
-    await eventually(() => reader.text().length === 10, 10_000);
+    await eventually(() => reader.text().length === 10);
     await bystander.type("after");
     expect(bystander.text()).toBe("before after");
     expect(await inbox(node.db)).toMatchObject([{ seq: 2, status: "rejected", error: { code: "PE422" } }]);
@@ -193,24 +192,34 @@ describeBothKinds("the worker's inbox", (open, engine) => {
     });
     await eventually(async () => (await inbox(node.db)).length === 0);
     let unlock = () => {};
-    const holding = t.db.transaction(async (tx) => {
-      await tx.query("select from perch.documents where record_id like 'locked%' for update");
-      await new Promise<void>((done) => {
-        unlock = done;
-      });
+    const unlocked = new Promise<void>((done) => {
+      unlock = done;
     });
-    await pause(50);
+    let isLocked = false;
+    const holding = underWay(
+      t.db.transaction(async (tx) => {
+        await tx.query("select from perch.documents where record_id like 'locked%' for update");
+        isLocked = true;
+        await unlocked;
+      }),
+    );
+    await eventually(() => isLocked);
     // Pushing needs the row as well, so what is pending there is put there directly.
     await t.db.query(
       `insert into perch.document_inbox (space_id, app_id, table_name, record_id, seq, kind, payload, user_id)
        select '~ada', 'notes', 'pages', unnest($1::text[]), 1000, 'update', $2, 'ada'`,
       [locked.map((key) => key.recordId), replica().type("b")],
     );
-    await pause(100);
+    await eventually(async () => {
+      const waiting = await t.db.query(
+        "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+      );
+      return waiting.length > 0;
+    });
     await t.asUser("ada", (tx) => pushUpdate(tx, free, replica().type("b")));
-    await eventually(async () => (await storedText(node.db, free)).length === 2, 8_000);
+    await eventually(async () => (await storedText(node.db, free)).length === 2);
     unlock();
     await holding;
-    for (const key of locked) await eventually(async () => (await storedText(node.db, key)).length === 2, 15_000);
+    for (const key of locked) await eventually(async () => (await storedText(node.db, key)).length === 2);
   });
 });

@@ -121,10 +121,15 @@ describe("several workers on one database", () => {
       await pause(10);
     }
     await eventually(async () => String((await record(t.db, key))?.body).length === 80);
-    await pause(400);
-    expect(await t.db.query("select from perch.document_queue")).toEqual([]);
-    const [row] = await t.db.query("select projected_seq = merged_seq as shown from perch.documents");
-    expect(row).toEqual({ shown: true });
+    // Whatever was due on either before these has been made.
+    for (const node of [one, two]) {
+      const after = await connect(node, keyOf(freshId()));
+      await after.type("y");
+      await eventually(async () => (await record(t.db, after.document.key)) !== undefined);
+    }
+    await eventually(async () => (await t.db.query("select from perch.document_queue")).length === 0);
+    const rows = await t.db.query("select from perch.documents where projected_seq is distinct from merged_seq");
+    expect(rows).toEqual([]);
   });
 
   it("take over what a killed one has begun, and lose nothing", async () => {
@@ -142,7 +147,7 @@ describe("several workers on one database", () => {
       if (round === 20) processes.push(await startProcess(t));
       if (round === 28) await processes[1]?.kill();
     }
-    await eventually(async () => (await record(t.db, key))?.body === pushed, 40_000);
+    await eventually(async () => (await record(t.db, key))?.body === pushed);
     expect(await storedText(t.db, key)).toBe(pushed);
     expect(await inbox(t.db)).toEqual([]);
   });
@@ -162,10 +167,10 @@ describe("a worker whose database comes and goes", () => {
     await t.db.query("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", [name]);
     await eventually(() => !node.worker.listening());
     await t.asUser("ada", (tx) => pushUpdate(tx, key, replica().type("meanwhile")));
-    await pause(200);
+    expect(node.worker.listening()).toBe(false);
     expect(reader.text()).toBe("");
     await t.db.query(`alter role ${name} login`);
-    await eventually(() => reader.text() === "meanwhile", 30_000);
+    await eventually(() => reader.text() === "meanwhile");
     expect(node.worker.listening()).toBe(true);
   });
 
@@ -178,15 +183,12 @@ describe("a worker whose database comes and goes", () => {
     await client.type("x");
     const held = node.db.hold(/project_document/, "before");
     await held;
-    const started = performance.now();
+    // It does not wait for what goes on only after it.
     await node.worker.close();
-    expect(performance.now() - started).toBeLessThan(1_500);
     node.db.go();
     await eventually(async () => (await record(t.db, key)) !== undefined);
 
-    const idle = await startWorkerNode(t);
-    const before = performance.now();
+    const idle = await startWorkerNode(t, { settings: { closeMs: 600_000 } });
     await idle.worker.close();
-    expect(performance.now() - before).toBeLessThan(1_000);
   });
 });

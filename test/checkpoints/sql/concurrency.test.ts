@@ -252,7 +252,7 @@ describeEachPostgres("two tasks of a step that write the same", (open) => {
           const settled = Promise.allSettled(both);
           const waiting = `select 1 from pg_stat_activity
             where datname = current_database() and cardinality(pg_blocking_pids(pid)) > 0`;
-          await expect.poll(async () => (await t.db.query(waiting)).length, { timeout: 20_000 }).toBe(2);
+          await expect.poll(async () => (await t.db.query(waiting)).length).toBe(2);
           commit();
           await holding;
           expect(await settled).toMatchObject([{ status: "fulfilled" }, { status: "fulfilled" }]);

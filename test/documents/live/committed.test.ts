@@ -10,7 +10,6 @@ import {
   eventually,
   freshId,
   keyOf,
-  pause,
   startNode,
   storedText,
 } from "./support.js";
@@ -38,7 +37,8 @@ describe("nothing uncommitted leaves a live document", () => {
       joined = true;
       return client;
     });
-    await pause(100);
+    // Longer than a join that waits for nothing: of a document that has to be read first.
+    await connect(node, keyOf(freshId()));
     expect(joined).toBe(false);
     node.db.go();
     await typing;

@@ -14,6 +14,8 @@ import { createDocumentEngine, type DocumentEngine } from "../../../src/document
 import type { DocumentLimits } from "../../../src/documents/loro/limits.js";
 import type { TestDatabase } from "../../support/databases.js";
 
+export { pause, until as eventually } from "../../support/until.js";
+
 export const ada: Author = { userId: "ada", clientId: "ada-1" };
 export const fields = { title: "string", body: "text" };
 
@@ -66,6 +68,8 @@ export interface Watched extends Database {
   counted(): Record<string, number>;
   /** The next statements that match wait, before they are sent (`before`) or with their answer (`after`). Out: when one has come. */
   hold(match: RegExp, where: "before" | "after"): Promise<void>;
+  /** The parameters of those that wait. */
+  held(): readonly (readonly unknown[])[];
   /** Those that wait go on, or fail: after their effect when they were held there. */
   go(failure?: Error): void;
 }
@@ -75,12 +79,14 @@ export function watch(db: Database): Watched {
   let counts: Record<string, number> = {};
   let gates: { match: RegExp; where: "before" | "after"; reached(): void; open: Promise<Error | undefined> }[] = [];
   let releases: ((failure?: Error) => void)[] = [];
+  let waiting: (readonly unknown[])[] = [];
 
-  async function pass<T>(sql: string, send: () => Promise<T>): Promise<T> {
+  async function pass<T>(sql: string, params: readonly unknown[], send: () => Promise<T>): Promise<T> {
     const named = new Set(Array.from(sql.matchAll(/perch\.(\w+)/g), ([, name = ""]) => name));
     for (const name of named.size > 0 ? named : ["other"]) counts[name] = (counts[name] ?? 0) + 1;
     const held = gates.find((gate) => gate.match.test(sql));
     const wait = async () => {
+      if (held) waiting.push(params);
       held?.reached();
       const failure = await held?.open;
       if (failure) throw failure;
@@ -92,14 +98,14 @@ export function watch(db: Database): Watched {
   }
 
   const through = (inner: Queryable): Queryable => ({
-    query: (sql, params) => pass(sql, () => inner.query(sql, params)),
+    query: (sql, params) => pass(sql, params ?? [], () => inner.query(sql, params)),
   });
 
   return {
     ...db,
     ...through(db),
     transaction: (work) =>
-      pass("perch.transaction", () => db.transaction((tx) => work({ ...tx, ...through(tx) } as Transaction))),
+      pass("perch.transaction", [], () => db.transaction((tx) => work({ ...tx, ...through(tx) } as Transaction))),
     counted() {
       const result = counts;
       counts = {};
@@ -113,8 +119,10 @@ export function watch(db: Database): Watched {
         gates.push({ match, where, reached, open });
       });
     },
+    held: () => waiting,
     go(failure) {
       gates = [];
+      waiting = [];
       for (const release of releases.splice(0)) release(failure);
       releases = [];
     },
@@ -298,13 +306,3 @@ export async function rememberDocument(
 }
 
 export const freshId = (prefix = "doc"): string => `${prefix}-${randomBytes(4).toString("hex")}`;
-
-export async function eventually(check: () => boolean | Promise<boolean>, withinMs = 20_000): Promise<void> {
-  const end = Date.now() + withinMs;
-  while (!(await check())) {
-    if (Date.now() > end) throw new Error("it did not happen in time");
-    await new Promise((done) => setTimeout(done, 5));
-  }
-}
-
-export const pause = (ms: number): Promise<void> => new Promise((done) => setTimeout(done, ms));

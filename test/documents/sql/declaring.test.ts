@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import type { Queryable, Transaction } from "../../../src/database/types.js";
 import { codes, insert, push, records, remove, update } from "../../log/support.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../../support/databases.js";
+import { until } from "../../support/until.js";
 
 const declare = (t: { db: Queryable }, table = "tasks") =>
   t.db.query(`select perch.declare_table('todo', $1, '{"title": "string", "n": "integer"}')`, [table]);
@@ -67,15 +68,13 @@ describeEachEngine("A table that has plain records", (open) => {
 
 describeEachPostgres("Declaring a table", (open) => {
   /** Resolves when a session waits for a lock. */
-  const someoneWaits = async (t: TestDatabase) => {
-    for (;;) {
+  const someoneWaits = (t: TestDatabase) =>
+    until(async () => {
       const waiting = await t.db.query(
         "select from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
       );
-      if (waiting.length > 0) return;
-      await new Promise((done) => setTimeout(done, 10));
-    }
-  };
+      return waiting.length > 0;
+    });
   const asAda = async (tx: Transaction) => void (await tx.query("select perch.set_context('ada')"));
   const ways = {
     "one change": [insert("x", { title: "plain" })],

@@ -1,11 +1,12 @@
 import { decodeImportBlobMeta, LoroDoc } from "loro-crdt";
-import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Transaction } from "../../../src/database/types.js";
 import { appendEntries } from "../../../src/documents/live/queries.js";
 import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
 import { DocumentStore, type HookEvent } from "../../../src/documents/store/store.js";
 import { withContext } from "../../../src/identity/index.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../../support/databases.js";
+import { until } from "../../support/until.js";
 
 const engine = createDocumentEngine();
 afterAll(() => engine.close());
@@ -385,11 +386,11 @@ describeEachPostgres("Several DocumentStores", (open) => {
       // From here this transaction has the counter of the space, which every writer in it takes.
       await store.applyPatch(tx, page("another"), { title: "x" });
       writing = asAda((writer) => store.applyPatch(writer, page("waited for"), { body: "and more" }));
-      await vi.waitFor(async () => {
+      await until(async () => {
         const waiting = await t.db.query(
           "select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'",
         );
-        expect(waiting).toHaveLength(1);
+        return waiting.length === 1;
       });
       const { snapshot } = await store.snapshot(tx, page("waited for"));
       expect(LoroDoc.fromSnapshot(snapshot).getText("body").toString()).toBe("committed");
