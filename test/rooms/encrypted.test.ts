@@ -481,7 +481,7 @@ describe("an encrypted room on two nodes", () => {
       if (notice === "a write") typed(ada.doc, "d");
       const all = [...own, ...others].sort().join("");
       const complete = (body: string) => [...body].sort().join("") === all;
-      await until(() => complete(ada.body()) && ada.body() === bob.body(), 20_000);
+      await until(() => complete(ada.body()) && ada.body() === bob.body());
       const late = await member(two, roomId, "eve");
       await until(() => late.body() === ada.body());
     });
@@ -510,7 +510,7 @@ describe("an encrypted room on two nodes", () => {
       reader.inbox.flatMap((message) =>
         message.type === MessageType.DocUpdate ? message.updates.flatMap(decodeEloContainer) : [],
       );
-    await until(() => given().length >= 301, 4_000);
+    await until(() => given().length >= 301);
     expect(given().filter((record) => Buffer.from(record).equals(Buffer.from(theirs)))).toHaveLength(1);
   });
 });
