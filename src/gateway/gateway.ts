@@ -21,13 +21,14 @@ import { sparing } from "../lib/log.js";
 import type { Metrics } from "../lib/metrics.js";
 import { createNotificationHub, type NotificationHub } from "../notifications/hub.js";
 import { closeCode, maxFrameBytes, roomType } from "../protocol/protocol.js";
-import type { OpenChannel } from "../rooms/channel.js";
-import { documentChannels } from "../rooms/document-room.js";
-import { createEncryptedDocuments } from "../rooms/encrypted/channel.js";
+import { recheckAccess } from "../rooms/access.js";
+import { documentRooms } from "../rooms/document-room.js";
+import { encryptedDocuments } from "../rooms/encrypted-room.js";
+import { createLogRooms } from "../rooms/log-rooms.js";
 import { createPresenceExchange } from "../rooms/presence-exchange.js";
 import { createPresence, type Presence } from "../rooms/presence-room.js";
+import type { OpenRoom } from "../rooms/room.js";
 import { createConnection, type OpenConnection } from "../websocket/connection.js";
-import { recheckAccess } from "../websocket/recheck.js";
 import type { ConnectionServices } from "../websocket/services.js";
 import { addDocumentFigures, addHeldFigures, addPoolFigures } from "./process-figures.js";
 import { type GatewaySettings, requireAuthentication } from "./settings.js";
@@ -119,10 +120,10 @@ export async function startGateway({
       telemetry.committed(updates, ms / 1000);
     },
   };
-  const encrypted = createEncryptedDocuments({ db: shares.appends, notifications, log, ...onAppends });
-  const channels: Record<string, OpenChannel> = {
+  const encrypted = createLogRooms(encryptedDocuments(shares.appends), { notifications, log, ...onAppends });
+  const channels: Record<string, OpenRoom> = {
     [roomType.encrypted]: encrypted.open,
-    [roomType.document]: documentChannels({
+    [roomType.document]: documentRooms({
       live,
       ...onAppends,
       onDelivered: (ms) => telemetry.delivered(ms / 1000),

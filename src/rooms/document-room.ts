@@ -1,11 +1,10 @@
 import type { CommittedUpdates, Ending, Joined, LiveDocument, LiveDocuments } from "../documents/live.js";
 import { PerchError } from "../errors.js";
-import { updateFrames } from "../protocol/encode.js";
 import { type AckStatus, ackStatus, joinErrorCode } from "../protocol/protocol.js";
-import { type Channel, type Entry, JoinRefused, type OpenChannel } from "./channel.js";
 import { createReorderBuffer } from "./reorder-buffer.js";
+import { type Channel, type Entry, framesOf, JoinRefused, type OpenRoom } from "./room.js";
 
-export interface DocumentChannelServices {
+export interface DocumentRoomServices {
   readonly live: LiveDocuments;
   /** An append failed for a reason that is not the client's. */
   onFault(error: unknown): void;
@@ -29,7 +28,7 @@ const forkedMs = 500;
 const emptyVersion = new Uint8Array(1);
 
 /** Document rooms: what a client sends is appended, what is committed is sent to every reader. */
-export function documentChannels(services: DocumentChannelServices): OpenChannel {
+export function documentRooms(services: DocumentRoomServices): OpenRoom {
   const { live, onFault, onForbidden, onCommitted, onDelivered } = services;
   const framesFor = createFrameCache();
 
@@ -42,7 +41,7 @@ export function documentChannels(services: DocumentChannelServices): OpenChannel
         committed: (committed) => {
           const origin = committed.origin as Origin | undefined;
           if (origin?.writer === reader) return;
-          reader.deliver(framesFor(committed, reader));
+          reader.deliver(framesFor(committed, reader), committed.seq);
           if (origin !== undefined) onDelivered(performance.now() - origin.at);
         },
         ended: (why) => {
@@ -75,18 +74,16 @@ export function documentChannels(services: DocumentChannelServices): OpenChannel
       return status ?? ackStatus.unknown;
     };
     const reorderBuffer = createReorderBuffer({ append, statusOf });
-    let open = true;
 
     return {
       permission: access,
       version: joined.version.length > 0 ? joined.version : emptyVersion,
       backfill: joined.updates,
-      submit: (updates) => (open ? reorderBuffer.submit(updates) : ackStatus.permissionDenied),
+      position: joined.seq,
+      submit: reorderBuffer.submit,
       progress: reorderBuffer.progress,
-      mute: () => joined.leave(),
+      mute: joined.leave,
       close() {
-        if (!open) return;
-        open = false;
         joined.leave();
         reorderBuffer.close();
         document.release();
@@ -121,19 +118,15 @@ function refusalStatus(error: unknown): AckStatus | undefined {
   return error.code === "PE413" ? ackStatus.payloadTooLarge : ackStatus.invalidUpdate;
 }
 
-/**
- * Frames of a commit, made once for all readers who know the document by the same room id. A commit's readers are called one
- * after the other, so remembering the last one is enough.
- */
+/** Frames of a commit. Its readers are called one after the other, so remembering the last one is enough. */
 function createFrameCache(): (committed: CommittedUpdates, reader: Entry["reader"]) => readonly Buffer[] {
   let of: CommittedUpdates | undefined;
-  let roomKey = "";
-  let frames: readonly Buffer[] = [];
+  let framesFor: ReturnType<typeof framesOf> | undefined;
   return (committed, reader) => {
-    if (of === committed && roomKey === reader.roomKey) return frames;
-    of = committed;
-    roomKey = reader.roomKey;
-    frames = [...updateFrames(reader.head, committed.updates)];
-    return frames;
+    if (of !== committed || framesFor === undefined) {
+      of = committed;
+      framesFor = framesOf(() => committed.updates);
+    }
+    return framesFor(reader);
   };
 }

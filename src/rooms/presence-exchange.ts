@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { isFinal } from "../database/errors.js";
 import type { Database } from "../database/types.js";
 import { documentId } from "../documents/key.js";
+import { takeBatch } from "../lib/batches.js";
 import type { NotificationHub } from "../notifications/hub.js";
 import {
   enterPresence,
@@ -49,8 +50,7 @@ interface Waiting extends PresenceItem {
 }
 
 /** Of one statement. */
-const maxEntries = 2_000;
-const maxBytes = 1024 * 1024;
+const bounds = { items: 2_000, bytes: 2 ** 20 };
 /** A node that is silent for 30 s is taken for gone. Also how long a lost notification delays what it was about. */
 const heartbeatMs = 5_000;
 const retryMs = 1_000;
@@ -152,13 +152,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
 
   async function put(): Promise<void> {
     storedAt = performance.now();
-    const batch: [string, Waiting][] = [];
-    let bytes = 0;
-    for (const item of waiting) {
-      if (batch.length === maxEntries || bytes > maxBytes) break;
-      batch.push(item);
-      bytes += item[1].entry.bytes.length;
-    }
+    const batch = takeBatch(waiting, bounds, ([, { entry }]) => ({ items: 1, bytes: entry.bytes.length }));
     for (const [id] of batch) waiting.delete(id);
     const items = batch.map(([, item]) => item);
     try {

@@ -2,22 +2,17 @@ import type { Duplex } from "node:stream";
 import type { WebSocket } from "ws";
 import type { TokenIdentity } from "../identity/tokens.js";
 import { type Account, openAccount } from "../lib/ledger.js";
+import { createMachine } from "../lib/state-machine.js";
 import { createTokenBucket } from "../lib/token-bucket.js";
 import { decodeFrame, type Frame, roomTypeOf } from "../protocol/decode.js";
 import { ackFrame, joinErrorFrame } from "../protocol/encode.js";
-import {
-  type AckStatus,
-  ackStatus,
-  closeCode,
-  joinErrorCode,
-  maxFrameBytes,
-  roomErrorCode,
-} from "../protocol/protocol.js";
-import { JoinRefused } from "../rooms/channel.js";
-import { type Connection, createMembership, type Membership, roomBytes } from "./membership.js";
+import { type AckStatus, ackStatus, closeCode, joinErrorCode, maxFrameBytes } from "../protocol/protocol.js";
+import { JoinRefused } from "../rooms/room.js";
+import { type Action, type Event, firstState, type State, step } from "./connection-states.js";
+import { createMembership, type Membership, roomBytes } from "./membership.js";
 import { createOutbox } from "./outbox.js";
 import { createRejoinBackoff, type RejoinBackoff } from "./rejoin-backoff.js";
-import type { ConnectionServices } from "./services.js";
+import type { Connection, ConnectionServices } from "./services.js";
 import { createUnjoinedBatches, type UnjoinedBatches } from "./unjoined-batches.js";
 
 /** One socket, as the gateway sees it. */
@@ -69,11 +64,10 @@ export function createConnection(
   let verified: { readonly token: string; readonly identity: TokenIdentity } | undefined;
   let pendingBytes = 0;
   let fragmentBytes = 0;
-  let paused = false;
-  let draining: (() => void) | undefined;
+  /** Whoever waits until everything that was taken is answered. */
+  let drained: (() => void) | undefined;
   let heardAt = Date.now();
-  let pinged = false;
-  let stranger = true;
+  const machine = createMachine<State, Event, Action>(firstState, step, perform);
   /** Until when the socket has spoken for somebody. */
   let authenticatedUntil = Date.now();
 
@@ -92,8 +86,7 @@ export function createConnection(
     }
     verified = { token: presented, identity };
     account.become(identity.userId);
-    if (stranger) services.noStranger();
-    stranger = false;
+    machine.tell({ is: "identified" });
     authenticatedUntil = Math.max(authenticatedUntil, identity.expiresAt);
     return identity;
   }
@@ -102,22 +95,56 @@ export function createConnection(
     pendingBytes += bytes;
     account.add(bytes);
     if (pendingBytes > settings.maxPendingBytes || bytes < 0) regulate();
-    if (pendingBytes === 0) draining?.();
+    if (pendingBytes === 0) drained?.();
   }
 
   /** Reads from the client only as fast as it is answered, and as it reads the answers. */
   function regulate(): void {
+    const paused = isPaused();
     const limit = paused ? settings.maxPendingBytes / 2 : settings.maxPendingBytes;
-    const stop = pendingBytes > limit || (pendingBytes > 0 && !account.fits(0)) || outbox.isFull();
-    if (stop && !paused && outbox.isFull()) outbox.onDrained(regulate);
-    if (stop === paused) return;
-    paused = stop;
-    if (stop) socket.pause();
-    else socket.resume();
+    const full = pendingBytes > limit || (pendingBytes > 0 && !account.fits(0)) || outbox.isFull();
+    if (full && !paused && outbox.isFull()) outbox.onDrained(regulate);
+    if (full !== paused) machine.tell({ is: "loaded", full });
+  }
+
+  const isPaused = () => machine.state.is !== "closed" && machine.state.reading === "paused";
+
+  function perform(action: Action): undefined {
+    switch (action.do) {
+      case "close":
+        outbox.close();
+        socket.close(action.code, action.reason);
+        break;
+      case "no stranger":
+        services.noStranger();
+        break;
+      case "pause":
+        socket.pause();
+        break;
+      case "resume":
+        socket.resume();
+        break;
+      case "ping":
+        if (socket.readyState === socket.OPEN) socket.ping();
+        break;
+      case "terminate":
+        socket.terminate();
+        break;
+      case "leave rooms":
+        for (const member of [...members.values()]) member.close();
+        members.clear();
+        break;
+      case "let go":
+        outbox.close();
+        countQueued(0);
+        account.add(-socketBytes);
+        for (const user of users ?? []) services.dismissUser(user);
+        users?.clear();
+    }
   }
 
   function dispatch(data: Buffer): void {
-    if (draining !== undefined) return;
+    if (machine.state.is !== "open") return;
     const frame = decodeFrame(data);
     if (frame === undefined) {
       log.warn({ socket: id, bytes: data.length }, "a frame that is none");
@@ -172,25 +199,20 @@ export function createConnection(
     outbox.send(ackFrame(frame.head, frame.batchId, status));
   }
 
-  function close(code: number, reason: string): void {
-    outbox.close();
-    socket.close(code, reason);
-    closeMembers();
-  }
-
-  function closeMembers(): void {
-    for (const member of [...members.values()]) member.close();
-    members.clear();
-  }
+  const close = (code: number, reason: string) => machine.tell({ is: "told to go", code, reason });
 
   function countQueued(bytes: number): void {
     account.add(bytes - queuedBytes);
     queuedBytes = bytes;
   }
 
-  socket.on("message", (data: Buffer, isBinary: boolean) => {
+  function heard(): void {
     heardAt = Date.now();
-    pinged = false;
+    machine.tell({ is: "heard" });
+  }
+
+  socket.on("message", (data: Buffer, isBinary: boolean) => {
+    heard();
     try {
       if (isBinary) dispatch(data);
       else if (data.length === 4 && data.toString("latin1") === "ping") outbox.send("pong");
@@ -200,21 +222,11 @@ export function createConnection(
       close(closeCode.tryAgainLater, "try again later");
     }
   });
-  socket.on("pong", () => {
-    heardAt = Date.now();
-    pinged = false;
-  });
+  socket.on("pong", heard);
   // What ws reports here (a frame over the limit, bad UTF-8, a reset) it also closes the socket for.
   socket.on("error", (error) => log.info({ socket: id, err: error }, "socket error"));
   socket.on("close", (code) => {
-    outbox.close();
-    closeMembers();
-    countQueued(0);
-    account.add(-socketBytes);
-    if (stranger) services.noStranger();
-    stranger = false;
-    for (const user of users ?? []) services.dismissUser(user);
-    users?.clear();
+    machine.tell({ is: "gone" });
     log.debug({ socket: id, code }, "socket closed");
     onClosed();
   });
@@ -262,29 +274,24 @@ export function createConnection(
     account,
     tick(now) {
       countQueued(outbox.queued());
-      if (paused) regulate();
+      if (isPaused()) regulate();
       for (const member of [...members.values()]) {
         if ((member.admission()?.identity.expiresAt ?? Number.POSITIVE_INFINITY) > now) continue;
-        member.dismiss(roomErrorCode.rejoinSuggested, "the token has expired: join again with a new one");
+        member.rejoin("the token has expired: join again with a new one");
       }
-      if (members.size === 0 && now > authenticatedUntil + settings.unauthenticatedMs) {
-        close(closeCode.tryAgainLater, "no valid token in time");
-      } else if (now - (outbox.stuckSince() ?? now) > settings.slowReaderMs) {
-        socket.terminate();
-      } else if (now - heardAt > settings.pingMs) {
-        if (pinged) socket.terminate();
-        else if (socket.readyState === socket.OPEN) socket.ping();
-        pinged = true;
-        heardAt = now;
-      }
+      const late = members.size === 0 && now > authenticatedUntil + settings.unauthenticatedMs;
+      const stuck = now - (outbox.stuckSince() ?? now) > settings.slowReaderMs;
+      const silent = now - heardAt > settings.pingMs;
+      if (silent) heardAt = now;
+      if (late || stuck || silent) machine.tell({ is: "tick", late, stuck, silent });
     },
     drain() {
-      const drained = new Promise<void>((resolve) => {
-        draining = resolve;
+      const done = new Promise<void>((resolve) => {
+        drained = resolve;
       });
-      closeMembers();
-      if (pendingBytes === 0) draining?.();
-      return drained;
+      machine.tell({ is: "drain" });
+      if (pendingBytes === 0) drained?.();
+      return done;
     },
     close,
     terminate: () => socket.terminate(),

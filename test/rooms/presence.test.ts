@@ -4,10 +4,10 @@ import { MessageType } from "loro-protocol";
 import { afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { gatewaySettings } from "../../src/gateway/settings.js";
 import type { Permission } from "../../src/protocol/protocol.js";
-import type { Channel, RoomReader } from "../../src/rooms/channel.js";
 import { presenceEntries, presenceUpdate } from "../../src/rooms/presence-entries.js";
 import type { PresenceExchange } from "../../src/rooms/presence-exchange.js";
 import { createPresence as createRooms } from "../../src/rooms/presence-room.js";
+import type { Channel, RoomReader } from "../../src/rooms/room.js";
 import {
   cleanup,
   declareNotes,

@@ -32,7 +32,7 @@ it("the tree keeps to its walls, and no folder stands outside of them", () => {
 
 it.each([
   ["lib/ledger.ts", 'import { meaningOf } from "../database/errors.js";'],
-  ["rooms/channel.ts", 'import type { Membership } from "../websocket/membership.js";'],
+  ["rooms/room.ts", 'import type { Membership } from "../websocket/membership.js";'],
   ["database/text.ts", 'export { withContext } from "../identity/context.js";'],
   ["documents/key.ts", 'const later = import("../worker/worker.js");'],
   ["errors.ts", 'import { push } from "./log/calls.js";'],

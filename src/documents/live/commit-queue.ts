@@ -1,9 +1,8 @@
 import { isPerchErrorCode, PerchError } from "../../errors.js";
 import { writableBy } from "../../identity/identity.js";
-import { authorName } from "./authors.js";
 import type { CatchUp } from "./catch-up.js";
 import type { Appendable, CommitBatch } from "./group-commit.js";
-import { type Append, discard, fallBehind, type OpenDocument, putBack } from "./open-document.js";
+import { type Append, authorName, discard, fallBehind, type OpenDocument, putBack } from "./open-document.js";
 import { type AppendedUpdate, type EntryResult, newRevision } from "./queries.js";
 import { isReading, mayCommit } from "./states.js";
 

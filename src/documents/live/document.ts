@@ -53,23 +53,26 @@ export interface DocumentParts {
   released(document: Document): void;
 }
 
-export interface Document extends LiveDocument, Preloadable {
-  readonly references: number;
+/** What one document adds to `LiveStats`. */
+export interface DocumentFigures {
   readonly readers: number;
   readonly warm: boolean;
-  /** Appends that are neither committed nor refused. */
   readonly appending: number;
   readonly tail: Tail;
   /** Since when the notification of an own commit has been on its way. */
   readonly awaitsNotificationSince: number | undefined;
+}
+
+export interface Document extends LiveDocument, Preloadable {
+  figures(): DocumentFigures;
   /** Nothing waits and nothing is under way. */
   readonly quiet: boolean;
   /** Reads the document for the first time. Errors: PE404. */
   begin(): Promise<void>;
   notified(seq: number): void;
-  /** The copy is loaded again before its next use. */
+  /** The replica is loaded again before its next use. */
   reload(): void;
-  /** Lets go of the copy; the document must be quiet. */
+  /** Lets go of the replica; the document must be quiet. */
   forget(): void;
   /** Refuses what comes from now on. */
   close(): void;
@@ -171,8 +174,8 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   }
 
   /**
-   * A question to the copy, at the present position. The section ends when it is asked: calls of one document are answered in order, so
-   * nothing that is imported from then on is in the answer. Where the copy turns out to be lost, the section lasts until the answer.
+   * A question to the replica, at the present position. Exclusive use ends when it is asked: calls of one document are answered in order, so
+   * nothing that is imported from then on is in the answer. Where the replica turns out to be lost, it lasts until the answer.
    */
   async function ask<T extends object>(
     call: () => Promise<T>,
@@ -231,30 +234,21 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     get snapshotBytes() {
       return loader.sizes.snapshot;
     },
-    get references() {
-      return references;
-    },
-    get readers() {
-      return subscribers.size;
-    },
-    get warm() {
-      return isWarm();
-    },
-    get appending() {
-      return intake.appending;
-    },
-    get tail() {
-      return loader.sizes.tail;
-    },
-    get awaitsNotificationSince() {
-      return notifications.awaitedSince();
-    },
+    figures: () => ({
+      readers: subscribers.size,
+      warm: isWarm(),
+      appending: intake.appending,
+      tail: loader.sizes.tail,
+      awaitsNotificationSince: notifications.awaitedSince(),
+    }),
     get quiet() {
       return isQuiet(open.state, waits()) && intake.held === 0;
     },
-    async begin() {
-      await loader.read().finally(endUse);
-    },
+    begin: () =>
+      loader
+        .read()
+        .then(() => undefined)
+        .finally(endUse),
     join,
     append: intake.append,
     refresh,
@@ -310,9 +304,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       replica.discard();
       loader.spare();
     },
-    close() {
-      open.tell({ is: "closed" });
-    },
+    close: () => open.tell({ is: "closed" }),
   };
   return document;
 }

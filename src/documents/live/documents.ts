@@ -4,7 +4,7 @@ import type { DocumentEngine } from "../loro/engine.js";
 import { createServerPeers } from "../server-peers.js";
 import { createAuthorLimits } from "./author-limits.js";
 import { createCatchUpBatcher } from "./catch-up.js";
-import { createDocument, type Document } from "./document.js";
+import { createDocument, type Document, type DocumentFigures } from "./document.js";
 import { createExportCache } from "./export-cache.js";
 import { createGroupCommit, type GroupCommitOptions } from "./group-commit.js";
 import { createPreloader } from "./preload.js";
@@ -191,7 +191,7 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
       return () => committedListeners.delete(listener);
     },
     async refreshAll() {
-      const read = [...documents.values()].filter((document) => document.readers > 0);
+      const read = [...documents.values()].filter((document) => document.figures().readers > 0);
       const results = await Promise.allSettled(read.map((document) => document.refresh()));
       const failed = results.find((result) => result.status === "rejected");
       if (failed) throw failed.reason;
@@ -201,7 +201,13 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
         if (document.key.appId === appId && document.key.tableName === tableName) document.reload();
       }
     },
-    stats: () => ({ ...statsOf([...documents.values()], notifyLagMs), brokenTails }),
+    stats: () => ({
+      ...statsOf(
+        [...documents.values()].map((document) => document.figures()),
+        notifyLagMs,
+      ),
+      brokenTails,
+    }),
     close() {
       closing ??= close();
       return closing;
@@ -209,8 +215,8 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
   };
 }
 
-function statsOf(all: readonly Document[], notifyLagMs: number | undefined): Omit<LiveStats, "brokenTails"> {
-  const sum = (of: (document: Document) => number) => all.reduce((total, document) => total + of(document), 0);
+function statsOf(all: readonly DocumentFigures[], notifyLagMs: number | undefined): Omit<LiveStats, "brokenTails"> {
+  const sum = (of: (figures: DocumentFigures) => number) => all.reduce((total, figures) => total + of(figures), 0);
   const now = performance.now();
   const lags = all.flatMap(({ awaitsNotificationSince }) =>
     awaitsNotificationSince === undefined ? [] : [now - awaitsNotificationSince],

@@ -29,7 +29,7 @@ export interface ExclusiveAccess extends ExclusiveDocument {
   withCopy<T>(use: () => Promise<T>): Promise<T>;
   /**
    * The same as `exportFrom` gives, as far as it is at hand; undefined when it is not. Needs no section while no append is under way: see
-   * document.ts.
+   * states.ts.
    */
   atHand(version: Uint8Array): Exported | undefined;
   /** Reads what others appended, and gives it to the readers. */

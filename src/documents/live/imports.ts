@@ -1,8 +1,7 @@
 import { isNotLoaded } from "../loro/api.js";
 import type { AuthorLimits } from "./author-limits.js";
-import { authorName } from "./authors.js";
 import { innocentAttempts, isLost } from "./engine-replica.js";
-import { type Append, ended, type OpenDocument, putBack } from "./open-document.js";
+import { type Append, authorName, ended, type OpenDocument, putBack } from "./open-document.js";
 import { type Event, isImporting } from "./states.js";
 
 export interface ImportsParts {

@@ -1,4 +1,5 @@
 import { PerchError } from "../../errors.js";
+import { writableBy } from "../../identity/identity.js";
 import type { Machine } from "../../lib/state-machine.js";
 import type { DocumentKey } from "../key.js";
 import type { Ends } from "../loro/api.js";
@@ -95,4 +96,9 @@ export function fallBehind(open: OpenDocument): void {
 export function ended(): PerchError {
   const why = "the document was deleted, or the database went back to an earlier state of it; join it again";
   return new PerchError("PE410", why, { reason: "ended" });
+}
+
+/** Authors with the same name may write the same, for the same reason. */
+export function authorName(author: Author, spaceId: string, writable = writableBy(author, spaceId)): string {
+  return `${writable} ${author.userId}`;
 }

@@ -1,46 +1,13 @@
 import type { Queryable } from "../../database/types.js";
 import type { DocumentKey } from "../../documents/key.js";
-import { type Identity, writableBy } from "../../identity/identity.js";
+import { writableBy } from "../../identity/identity.js";
+import type { AppendPlace, AppendResult, Authored, LogPosition, LogState, MissedEntries } from "../log-kind.js";
 import type { EncryptedRecord, Version } from "./records.js";
-
-/** Numbers alone do not identify a position: a database that went back gives them out again. See `perch.has_encrypted_position`. */
-export interface EncryptedPosition {
-  readonly seq: number;
-  readonly revision: number;
-}
-
-export interface EncryptedState {
-  /** The position that the records lead to. */
-  readonly position: EncryptedPosition;
-  /** Where this incarnation of the document began: the position of its last deletion, or 0. */
-  readonly incarnation: number;
-  readonly version: Version;
-  readonly records: readonly Uint8Array[];
-}
-
-export interface StoredRecord {
-  readonly seq: number;
-  readonly payload: Uint8Array;
-}
-
-export interface MissedRecords extends Pick<EncryptedState, "position" | "incarnation"> {
-  readonly records: readonly StoredRecord[];
-  /** Whether they go on from where was asked: false when the database went back, null when that cannot be told any more. */
-  readonly leadsOn: boolean | null;
-}
-
-/** What became of a record: its position; undefined when there was nothing new in it; or the code of its refusal. */
-export type AppendResult = { readonly seq: number | undefined } | { readonly refused: string };
-
-export interface NewRecord {
-  readonly record: EncryptedRecord;
-  readonly author: Identity;
-}
 
 const address = (key: DocumentKey) => [key.spaceId, key.appId, key.tableName, key.recordId];
 
 /** What a reader at `version` lacks. Errors: PE404 when the table is not declared as one of encrypted documents. */
-export async function readEncrypted(db: Queryable, key: DocumentKey, version: Version): Promise<EncryptedState> {
+export async function readEncrypted(db: Queryable, key: DocumentKey, version: Version): Promise<LogState<Version>> {
   const [row] = await db.query<{
     head_seq: number;
     incarnation_seq: number;
@@ -58,7 +25,7 @@ export async function readEncrypted(db: Queryable, key: DocumentKey, version: Ve
     position: { seq: row.head_seq, revision: row.head_revision },
     incarnation: row.incarnation_seq,
     version: new Map(row.reach_peers.map((peer, n) => [Buffer.from(peer).toString("hex"), row.reaches[n] ?? 0])),
-    records: row.records,
+    payloads: row.records,
   };
 }
 
@@ -72,11 +39,7 @@ interface NewsRow {
 }
 
 /** What came behind a position. */
-export async function readMissedRecords(
-  db: Queryable,
-  key: DocumentKey,
-  after: EncryptedPosition,
-): Promise<MissedRecords> {
+export async function readMissedRecords(db: Queryable, key: DocumentKey, after: LogPosition): Promise<MissedEntries> {
   const [row] = await db.query<NewsRow>(
     `select * from perch.encrypted_after(space_id => $1, app_id => $2, table_name => $3, record_id => $4, after_seq => $5,
                                         after_revision => $6)`,
@@ -86,13 +49,13 @@ export async function readMissedRecords(
   return {
     position: { seq: row.head_seq, revision: row.head_revision },
     incarnation: row.incarnation_seq,
-    records: row.records.map((payload, n) => ({ seq: row.seqs[n] ?? 0, payload })),
+    entries: row.records.map((payload, n) => ({ seq: row.seqs[n] ?? 0, payload })),
     leadsOn: row.leads_on,
   };
 }
 
 /** The positions of many documents, in their order; the beginning for one that is not there. */
-export async function encryptedPositions(db: Queryable, keys: readonly DocumentKey[]): Promise<EncryptedPosition[]> {
+export async function encryptedPositions(db: Queryable, keys: readonly DocumentKey[]): Promise<LogPosition[]> {
   return db.query<{ seq: number; revision: number }>(
     `select coalesce(d.head_seq, 0) as seq, coalesce(d.revision, 0) as revision
        from unnest($1::text[], $2::text[], $3::text[], $4::text[]) with ordinality as k (space_id, app_id, table_name, record_id, n)
@@ -117,8 +80,8 @@ export async function encryptedPositions(db: Queryable, keys: readonly DocumentK
 export async function appendEncrypted(
   db: Queryable,
   key: DocumentKey,
-  { incarnation, after, revision }: { incarnation: number; after: EncryptedPosition; revision: number },
-  records: readonly NewRecord[],
+  { incarnation, after, revision }: AppendPlace,
+  records: readonly Authored<EncryptedRecord>[],
 ): Promise<AppendResult[]> {
   const rows = await db.query<{ ordinal: number; seq: number | null; error: string | null }>(
     `select * from perch.append_encrypted(
@@ -130,12 +93,12 @@ export async function appendEncrypted(
       incarnation,
       records.map(({ author }) => author.userId),
       records.map(({ author }) => writableBy(author, key.spaceId)),
-      records.map(({ record }) => record.span?.peer ?? null),
-      records.map(({ record }) => record.span?.first ?? null),
-      records.map(({ record }) => record.span?.next ?? null),
-      records.map(({ record }) => record.version && JSON.stringify(Object.fromEntries(record.version))),
-      records.map(({ record }) => record.payload),
-      records.map(({ record }) => record.mark),
+      records.map(({ entry: record }) => record.span?.peer ?? null),
+      records.map(({ entry: record }) => record.span?.first ?? null),
+      records.map(({ entry: record }) => record.span?.next ?? null),
+      records.map(({ entry: record }) => record.version && JSON.stringify(Object.fromEntries(record.version))),
+      records.map(({ entry: record }) => record.payload),
+      records.map(({ entry: record }) => record.mark),
       after.seq,
       after.revision,
       revision,

@@ -1,0 +1,38 @@
+import type { Database } from "../database/types.js";
+import { ackStatus } from "../protocol/protocol.js";
+import { appendEncrypted, encryptedPositions, readEncrypted, readMissedRecords } from "./encrypted/queries.js";
+import {
+  containersOf,
+  decodeVersion,
+  type EncryptedRecord,
+  encodeVersion,
+  encryptedRecords,
+  type Version,
+} from "./encrypted/records.js";
+import type { LogKind } from "./log-kind.js";
+
+/** Of one batch; official clients send one for each peer. */
+const maxRecords = 4_096;
+
+/** Documents that are encrypted end to end: records are stored and passed on as they are. */
+export function encryptedDocuments(db: Database): LogKind<EncryptedRecord, Version> {
+  return {
+    versions: { none: new Map(), decode: decodeVersion, encode: encodeVersion },
+    entriesOf(updates) {
+      const records: EncryptedRecord[] = [];
+      for (const update of updates) {
+        const some = encryptedRecords(Buffer.from(update.buffer, update.byteOffset, update.length));
+        if (some === undefined) return ackStatus.invalidUpdate;
+        records.push(...some);
+      }
+      return records.length > maxRecords ? ackStatus.payloadTooLarge : records;
+    },
+    payloadOf: ({ payload }) => payload,
+    updatesOf: containersOf,
+    read: (key, version) => readEncrypted(db, key, version),
+    readMissed: (key, after) => readMissedRecords(db, key, after),
+    append: (key, place, records) => appendEncrypted(db, key, place, records),
+    positions: (keys) => encryptedPositions(db, keys),
+    heard: (one) => (one.channel === "perch_documents" ? one : undefined),
+  };
+}

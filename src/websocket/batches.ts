@@ -1,0 +1,124 @@
+import { ownCopy } from "../lib/binary.js";
+import type { Frame } from "../protocol/decode.js";
+import { ackFrame } from "../protocol/encode.js";
+import { createFragments, type Fragments } from "../protocol/fragments.js";
+import { type AckStatus, ackStatus } from "../protocol/protocol.js";
+import { channelOf, type State } from "./membership-states.js";
+import type { Connection } from "./services.js";
+
+/** What a client sends to a room that it has joined: batches, whole or in fragments, each of which is acknowledged. */
+export interface Batches {
+  receive(frame: Frame): void;
+  /** Forgets the batches whose fragments have not all come; those in flight are still acknowledged. */
+  close(): void;
+}
+
+interface Room {
+  readonly head: Buffer;
+  readonly roomKey: string;
+}
+
+export interface Member {
+  state(): State;
+  /** A batch was not accepted: the client has to join again, after so long. */
+  unaccepted(status: AckStatus, waitMs: number): void;
+}
+
+/** Roughly what a batch in flight costs besides its bytes. */
+export const batchOverhead = 256;
+const rateLimitPauseMs = 1_000;
+
+export function createBatches(connection: Connection, { head, roomKey }: Room, member: Member): Batches {
+  const { outbox, settings } = connection;
+  let made: Fragments | undefined;
+  const fragments = (): Fragments => {
+    made ??= createFragments(
+      {
+        maxUpdateBytes: settings.maxUpdateBytes,
+        maxFragments: settings.maxFragments,
+        maxBatches: settings.maxIncompleteBatches,
+        timeoutMs: settings.fragmentTimeoutMs,
+      },
+      {
+        complete: (batchId, update) => submit(batchId, [update], update.length),
+        refuse: settle,
+        reserve: (bytes) => connection.reserveFragments(bytes),
+      },
+    );
+    return made;
+  };
+
+  function submit(batchId: Buffer, updates: readonly Uint8Array<ArrayBuffer>[], bytes: number): void {
+    const channel = channelOf(member.state());
+    if (channel === undefined) return;
+    connection.hold(bytes + batchOverhead);
+    const received = performance.now();
+    const answer = (status: AckStatus) => {
+      connection.hold(-bytes - batchOverhead);
+      settle(batchId, status, performance.now() - received);
+    };
+    const result = channel.submit(updates);
+    if (typeof result === "number") answer(result);
+    else result.then(answer).catch((error: unknown) => connection.fault(error, "a batch could not be answered"));
+  }
+
+  /** Acknowledges a batch; a refused one leaves the client with something that nobody else has, so it has to join again. */
+  function settle(batchId: Uint8Array, status: AckStatus, ms = 0): void {
+    connection.acked(status, ms);
+    outbox.send(ackFrame(head, batchId, status));
+    if (status !== ackStatus.ok && status !== ackStatus.permissionDenied) heal(status);
+  }
+
+  function heal(status: AckStatus): void {
+    if (member.state().is !== "joined") return;
+    const passing = status !== ackStatus.invalidUpdate && status !== ackStatus.payloadTooLarge;
+    const delay = connection.rejoinDelay(roomKey, passing);
+    if (delay === undefined) return;
+    const waitMs = status === ackStatus.rateLimited ? Math.max(delay, rateLimitPauseMs) : delay;
+    member.unaccepted(status, waitMs);
+  }
+
+  function receive(frame: Frame): void {
+    switch (frame.kind) {
+      case "update":
+        if (mayWrite(frame.batchId)) receiveUpdate(frame.batchId, frame.updates);
+        break;
+      case "fragmentHeader":
+        if (mayWrite(frame.batchId)) fragments().header(frame.batchId, frame.fragmentCount, frame.totalBytes);
+        else fragments().ignore(frame.batchId);
+        break;
+      case "fragment":
+        channelOf(member.state())?.progress?.();
+        fragments().fragment(frame.batchId, frame.index, frame.bytes);
+        break;
+      case "ack":
+        // The client could not apply what it was sent, or not in time: the backfill of a new join is its second chance.
+        if (frame.status !== ackStatus.ok) heal(ackStatus.invalidUpdate);
+    }
+  }
+
+  function mayWrite(batchId: Buffer): boolean {
+    const state = member.state();
+    let refusal: AckStatus | undefined;
+    if (channelOf(state)?.permission !== "write") refusal = ackStatus.permissionDenied;
+    // It builds on the batch that was refused: trying it would only cost the document's time.
+    else if (state.is === "rejoining") refusal = state.status;
+    else if (!connection.takeBatch()) refusal = ackStatus.rateLimited;
+    if (refusal === undefined) return true;
+    settle(batchId, refusal);
+    return false;
+  }
+
+  function receiveUpdate(batchId: Buffer, updates: readonly Buffer[]): void {
+    const bytes = bytesOf(updates);
+    if (bytes > settings.maxUpdateBytes) settle(batchId, ackStatus.payloadTooLarge);
+    else if (updates.length === 0) settle(batchId, ackStatus.ok);
+    else submit(Buffer.from(batchId), updates.map(ownCopy), bytes);
+  }
+
+  return { receive, close: () => made?.close() };
+}
+
+export function bytesOf(updates: readonly Uint8Array[]): number {
+  return updates.reduce((sum, { byteLength }) => sum + byteLength, 0);
+}
