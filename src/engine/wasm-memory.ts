@@ -1,3 +1,5 @@
+import { readByte, readerOf, readVarint, varint } from "../lib/binary.js";
+
 /**
  * Bounds the memory of every WASM module compiled in this thread from now on, so call it before such a module is imported. A module
  * that asks for more than `maxBytes` is refused it, and traps. Without a bound a few bytes that unpack into very many could take
@@ -18,46 +20,30 @@ const memorySection = 5;
 
 /** The module with its own memory's maximum set: the one section that says so is written anew, all others are copied. */
 export function withMaximum(module: Uint8Array, maxPages: number): Uint8Array {
+  const reader = readerOf(module);
+  const number = () => readVarint(reader, 10);
   // Magic and version, then sections: one byte of id, the size, the content.
-  let at = 8;
-  while (at < module.length) {
-    const id = module[at];
-    const size = readLeb(module, at + 1);
-    const end = size.next + size.value;
+  reader.offset = 8;
+  while (reader.offset < module.length) {
+    const start = reader.offset;
+    const id = readByte(reader);
+    const size = number();
+    const end = reader.offset + size;
     if (id !== memorySection) {
-      at = end;
+      reader.offset = end;
       continue;
     }
-    const count = readLeb(module, size.next);
-    const flags = readLeb(module, count.next);
-    const minimum = readLeb(module, flags.next);
-    if (count.value !== 1) throw new Error("a WASM module with other than one memory");
-    const declared = flags.value & 1 ? readLeb(module, minimum.next).value : maxPages;
-    const content = [1, ...leb(flags.value | 1), ...leb(minimum.value), ...leb(Math.min(declared, maxPages))];
-    const section = Uint8Array.from([memorySection, ...leb(content.length), ...content]);
-    const bounded = new Uint8Array(at + section.length + (module.length - end));
-    bounded.set(module.subarray(0, at));
-    bounded.set(section, at);
-    bounded.set(module.subarray(end), at + section.length);
+    const [count, flags, minimum] = [number(), number(), number()];
+    if (reader.bad) throw new Error("a WASM module cut short");
+    if (count !== 1) throw new Error("a WASM module with other than one memory");
+    const declared = flags & 1 ? number() : maxPages;
+    const content = [1, ...varint(flags | 1), ...varint(minimum), ...varint(Math.min(declared, maxPages))];
+    const section = Uint8Array.from([memorySection, ...varint(content.length), ...content]);
+    const bounded = new Uint8Array(start + section.length + (module.length - end));
+    bounded.set(module.subarray(0, start));
+    bounded.set(section, start);
+    bounded.set(module.subarray(end), start + section.length);
     return bounded;
   }
   return module;
-}
-
-function readLeb(bytes: Uint8Array, start: number): { value: number; next: number } {
-  let value = 0;
-  for (let at = start, shift = 0; ; at++, shift += 7) {
-    const byte = bytes[at];
-    if (byte === undefined) throw new Error("a WASM module cut short");
-    value += (byte & 0x7f) * 2 ** shift;
-    if (byte < 0x80) return { value, next: at + 1 };
-  }
-}
-
-function leb(value: number): number[] {
-  const bytes: number[] = [];
-  for (let rest = value; ; rest = Math.floor(rest / 128)) {
-    if (rest < 128) return [...bytes, rest];
-    bytes.push((rest % 128) | 0x80);
-  }
 }

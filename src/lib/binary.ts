@@ -9,8 +9,10 @@ export interface ByteReader {
   bad: boolean;
 }
 
-export function readerOf(data: Buffer): ByteReader {
-  return { data, offset: 0, bad: false };
+/** In: bytes; what is read of them are views. */
+export function readerOf(data: Uint8Array): ByteReader {
+  const view = Buffer.isBuffer(data) ? data : Buffer.from(data.buffer, data.byteOffset, data.byteLength);
+  return { data: view, offset: 0, bad: false };
 }
 
 const nothing = Buffer.alloc(0);
@@ -25,19 +27,51 @@ export function readByte(reader: ByteReader): number {
   return byte;
 }
 
-/** A LEB128 integer below 2^32. */
-export function readUint(reader: ByteReader): number {
+/** A LEB128 integer of at most so many bytes, as a double: exact up to 2^53. */
+export function readVarint(reader: ByteReader, maxBytes: number): number {
   let value = 0;
-  for (let shift = 0; shift < 35; shift += 7) {
+  for (let n = 0; n < maxBytes; n++) {
     const byte = readByte(reader);
-    value += (byte & 0x7f) * 2 ** shift;
-    if (byte < 0x80) {
-      if (value <= 0xffff_ffff) return value;
-      break;
-    }
+    value += (byte & 0x7f) * 2 ** (7 * n);
+    if (byte < 0x80) return value;
   }
   reader.bad = true;
   return 0;
+}
+
+/** A LEB128 integer below 2^32. */
+export function readUint(reader: ByteReader): number {
+  const value = readVarint(reader, 5);
+  if (value <= 0xffff_ffff) return value;
+  reader.bad = true;
+  return 0;
+}
+
+/** A LEB128 integer of 64 bits. */
+export function readUint64(reader: ByteReader): bigint {
+  let value = 0n;
+  for (let shift = 0n; shift < 70n; shift += 7n) {
+    const byte = readByte(reader);
+    value |= BigInt(byte & 0x7f) << shift;
+    if (byte >= 0x80) continue;
+    if (value < 2n ** 64n) return value;
+    break;
+  }
+  reader.bad = true;
+  return 0n;
+}
+
+/** Marks the reader bad when the integer that it read from `start` on could have been written in fewer bytes. */
+export function requireShortest(reader: ByteReader, start: number): void {
+  if (reader.offset - start > 1 && reader.data[reader.offset - 1] === 0) reader.bad = true;
+}
+
+/** A LEB128 integer, by itself. */
+export function varint(value: number | bigint): number[] {
+  const bytes: number[] = [];
+  let rest = BigInt(value);
+  for (; rest >= 0x80n; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
+  return [...bytes, Number(rest)];
 }
 
 /** A view of the next `length` bytes; copy it when it has to outlive the buffer. */

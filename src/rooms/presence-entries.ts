@@ -6,7 +6,9 @@ import {
   readerOf,
   readUint,
   readVarBytes,
+  readVarint,
   uintSize,
+  varint,
   writeUint,
 } from "../lib/binary.js";
 
@@ -123,25 +125,13 @@ function concat(head: Uint8Array, tail: Uint8Array): Uint8Array {
 }
 
 /** As `readSigned` reads it, of a safe integer that is not negative. */
-function signed(value: number): Uint8Array {
-  const bytes: number[] = [];
-  let rest = BigInt(value) * 2n;
-  for (; rest >= 0x80n; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
-  bytes.push(Number(rest));
-  return Uint8Array.from(bytes);
-}
+const signed = (value: number) => Uint8Array.from(varint(BigInt(value) * 2n));
 
 /** A zigzag LEB128 integer of at most 64 bits, rounded to a double. */
 function readSigned(reader: ByteReader): number {
-  let value = 0;
-  for (let shift = 0; shift < 70; shift += 7) {
-    const byte = readByte(reader);
-    value += (byte & 0x7f) * 2 ** shift;
-    if (byte >= 0x80) continue;
-    // The tenth byte holds the last of 64 bits.
-    if (shift === 63 && byte > 1) break;
-    return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
-  }
-  reader.bad = true;
-  return 0;
+  const start = reader.offset;
+  const value = readVarint(reader, 10);
+  // The tenth byte holds the last of 64 bits.
+  if (reader.offset - start === 10 && (reader.data[reader.offset - 1] ?? 0) > 1) reader.bad = true;
+  return value % 2 === 0 ? value / 2 : -(value + 1) / 2;
 }

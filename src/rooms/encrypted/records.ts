@@ -1,9 +1,9 @@
 import { isUtf8 } from "node:buffer";
+import { decodeVersionMap, encodeVersionMap } from "../../documents/loro/format/version-vector.js";
 import {
   type ByteReader,
   ownCopy,
   readByte,
-  readBytes,
   readerOf,
   readUint,
   readVarBytes,
@@ -121,58 +121,17 @@ function container(payloads: readonly Uint8Array[], size: number): Uint8Array {
   return bytes;
 }
 
-/*
- * A client names its version as Loro's VersionVector encodes it: a count, then for each peer its number and, zigzag, its counter.
- * In the records a peer is the text of that number.
- */
-
-/** Out: the version that the bytes name, none being the empty one; undefined when they are no version. */
+/** Out: the version that the bytes name, none being the empty one; undefined when they are no version. In the records a peer is the text of its number. */
 export function decodeVersion(bytes: Uint8Array): Version | undefined {
-  const version = new Map<string, number>();
-  if (bytes.length === 0) return version;
-  const reader = readerOf(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length));
-  const count = readUint(reader);
-  for (let n = 0; n < count && !reader.bad; n++) {
-    const peer = readUint64(reader);
-    const counter = readUint(reader);
-    if (counter % 2 !== 0) return undefined;
-    version.set(Buffer.from(peer.toString()).toString("hex"), counter / 2);
-  }
-  return reader.bad || reader.offset !== reader.data.length ? undefined : version;
+  if (bytes.length === 0) return new Map();
+  const counters = decodeVersionMap(bytes);
+  return counters && new Map([...counters].map(([peer, counter]) => [Buffer.from(peer).toString("hex"), counter]));
 }
-
-const maxPeer = 2n ** 64n;
 
 /** At least one byte. Peers that are no numbers are nothing a Loro client could name, and are left out. */
 export function encodeVersion(version: Version): Uint8Array {
-  const entries = [...version].flatMap(([hex, counter]): [bigint, number][] => {
-    const peer = Buffer.from(hex, "hex").toString("latin1");
-    return /^(0|[1-9]\d{0,19})$/.test(peer) && BigInt(peer) < maxPeer ? [[BigInt(peer), counter]] : [];
-  });
-  const bytes: number[] = [];
-  pushUint64(bytes, BigInt(entries.length));
-  for (const [peer, counter] of entries) {
-    pushUint64(bytes, peer);
-    pushUint64(bytes, BigInt(counter) * 2n);
-  }
-  return Uint8Array.from(bytes);
-}
-
-function readUint64(reader: ByteReader): bigint {
-  let value = 0n;
-  for (let shift = 0n; shift < 70n; shift += 7n) {
-    const [byte = 0] = readBytes(reader, 1);
-    value += BigInt(byte & 0x7f) << shift;
-    if (byte >= 0x80) continue;
-    if (value < maxPeer) return value;
-    break;
-  }
-  reader.bad = true;
-  return 0n;
-}
-
-function pushUint64(bytes: number[], value: bigint): void {
-  let rest = value;
-  for (; rest >= 0x80n; rest >>= 7n) bytes.push(Number(rest & 0x7fn) | 0x80);
-  bytes.push(Number(rest));
+  const peers = [...version].map(([hex, counter]) => [Buffer.from(hex, "hex").toString("latin1"), counter] as const);
+  return encodeVersionMap(
+    new Map(peers.filter(([peer]) => /^(0|[1-9]\d{0,19})$/.test(peer) && BigInt(peer) < 2n ** 64n)),
+  );
 }

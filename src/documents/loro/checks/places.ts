@@ -1,4 +1,5 @@
 import { type ContainerID, Cursor, type LoroDoc, type LoroList, type LoroText, type OpId } from "loro-crdt";
+import { readByte, readerOf, readUint64, varint } from "../../../lib/binary.js";
 import { withHandle } from "../handles.js";
 
 /** What a text or list shows in the state a document is in. Positions count characters (code points) or items. */
@@ -40,17 +41,7 @@ export function placesOf(doc: LoroDoc, container: ContainerID): Places | undefin
 
 /** A cursor like the given one, at another item: the bytes begin with whether there is one, then its peer and counter. */
 function cursorAt(template: Uint8Array, { peer, counter }: OpId): Uint8Array {
-  let at = 1;
-  if (template[0] === 1) {
-    for (let numbers = 0; numbers < 2; numbers++) while ((template[at++] ?? 0) >= 0x80);
-  }
-  return Uint8Array.from([1, ...leb(BigInt(peer)), ...leb(BigInt(counter) * 2n), ...template.subarray(at)]);
-}
-
-function leb(value: bigint): number[] {
-  const bytes: number[] = [];
-  for (let rest = value; ; rest >>= 7n) {
-    if (rest < 0x80n) return [...bytes, Number(rest)];
-    bytes.push(Number(rest & 0x7fn) | 0x80);
-  }
+  const reader = readerOf(template);
+  if (readByte(reader) === 1) for (let numbers = 0; numbers < 2; numbers++) readUint64(reader);
+  return Uint8Array.from([1, ...varint(BigInt(peer)), ...varint(counter * 2), ...template.subarray(reader.offset)]);
 }

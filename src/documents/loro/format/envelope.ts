@@ -2,7 +2,7 @@ import { PerchError } from "../../../errors.js";
 import { xxhash32 } from "./xxhash32.js";
 
 /** `loro`, 12 zero bytes, u32LE checksum of bytes 20.., u16BE mode. */
-const headerLength = 22;
+export const headerLength = 22;
 const checksumAt = 16;
 const modeAt = 20;
 const checksumSeed = 0x4f524f4c;

@@ -1,10 +1,10 @@
 import type { PeerID, VersionVector } from "loro-crdt";
+import { readerOf, readVarint } from "../../../lib/binary.js";
 import { refused } from "../refusals.js";
+import { headerLength } from "./envelope.js";
 
 /** Runs of operations, by the peer that made them: from `start` up to, not including, `end`. */
 export type Spans = Map<PeerID, { start: number; end: number }>;
-
-const headerLength = 22;
 
 /** One block of an updates blob: one run of one peer. */
 interface Block {
@@ -21,29 +21,26 @@ interface Block {
  */
 function* blocksOf(blob: Uint8Array, allPeers: boolean): Generator<Block> {
   const view = new DataView(blob.buffer, blob.byteOffset, blob.byteLength);
-  let at = headerLength;
+  const reader = readerOf(blob);
+  reader.offset = headerLength;
   const number = (): number => {
-    let value = 0;
-    for (let factor = 1; ; factor *= 128) {
-      const byte = blob[at++];
-      if (byte === undefined) throw unreadable();
-      value += (byte & 0x7f) * factor;
-      if (byte < 0x80) return value;
-      if (factor > 2 ** 42) throw unreadable();
-    }
+    const value = readVarint(reader, 8);
+    if (reader.bad) throw unreadable();
+    return value;
   };
-  while (at < blob.length) {
+  while (reader.offset < blob.length) {
     const length = number();
-    const next = at + length;
+    const next = reader.offset + length;
     if (next > blob.length) throw unreadable();
     const start = number();
     const count = number();
     for (let skipped = 0; skipped < 4; skipped++) number();
     const known = allPeers ? number() : Math.min(number(), 1);
+    const at = reader.offset;
     if (known < 1 || at + 8 * known > next) throw unreadable();
     const peers = Array.from({ length: known }, (_, index) => `${view.getBigUint64(at + 8 * index, true)}` as PeerID);
     yield { start, count, peers };
-    at = next;
+    reader.offset = next;
   }
 }
 

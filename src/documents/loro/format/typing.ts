@@ -1,5 +1,6 @@
 import { isUtf8 } from "node:buffer";
-import { checkEnvelope } from "./envelope.js";
+import { readByte, readerOf, readUint, requireShortest } from "../../../lib/binary.js";
+import { checkEnvelope, headerLength } from "./envelope.js";
 
 /**
  * What typing looks like, and how an update that only goes on with it is told without Loro.
@@ -43,7 +44,6 @@ interface Insertion {
   readonly same: Uint8Array;
 }
 
-const headerLength = 22;
 /** Behind the peers: that the change was made after its own peer's operation before, and after no other. */
 const afterItself = [0, 1, 1, 0, 0, 0, 0, 0];
 /** Four columns of one row: the container, which is the first; where; that a text is inserted; how much. */
@@ -79,68 +79,67 @@ function isSound(update: Uint8Array): boolean {
 
 function readInsertion(update: Uint8Array): Insertion | undefined {
   if (update.length > maxTypedBytes) return undefined;
-  let at = headerLength;
-  let wrong = false;
+  const reader = readerOf(update);
+  reader.offset = headerLength;
 
   function need(holds: boolean): void {
-    if (!holds) wrong = true;
+    if (!holds) reader.bad = true;
   }
 
-  /** LEB128, at its shortest, below 2^31. */
+  /** At its shortest, below 2^31. */
   function number(): number {
-    let value = 0;
-    for (let shift = 0; shift < 35; shift += 7) {
-      const byte = update[at++] ?? 0x80;
-      value += (byte & 0x7f) * 2 ** shift;
-      if (byte < 0x80) {
-        need(value < 2 ** 31 && (byte !== 0 || shift === 0));
-        return value;
-      }
-    }
-    need(false);
-    return 0;
+    const start = reader.offset;
+    const value = readUint(reader);
+    requireShortest(reader, start);
+    need(value < 2 ** 31);
+    return value;
   }
 
   function expect(bytes: readonly number[]): void {
-    for (const byte of bytes) need(update[at++] === byte);
+    for (const byte of bytes) need(readByte(reader) === byte);
+  }
+
+  /** Where that ends whose length stands here. */
+  function endOf(): number {
+    const length = number();
+    return reader.offset + length;
   }
 
   /** A column of one number. */
   function column(): number {
-    const length = number();
-    const end = at + length;
+    const end = endOf();
     expect([1]);
     const value = number();
-    need(at === end);
+    need(reader.offset === end);
     return value;
   }
 
-  const length = number();
-  need(at + length === update.length);
+  need(endOf() === update.length);
   const [start, count, lamport, lamports, changes] = [number(), number(), number(), number(), number()];
   need(count > 0 && lamports === count && changes === 1);
 
-  const sameFrom = at;
-  const headEnd = number() + at;
+  const sameFrom = reader.offset;
+  const headEnd = endOf();
   const peers = number();
-  const peerAt = at;
-  at += 8 * peers;
+  const peerAt = reader.offset;
+  reader.offset += 8 * peers;
   expect(afterItself);
-  need(peers > 0 && at === headEnd);
+  need(peers > 0 && reader.offset === headEnd);
   // The time and the message, the containers, their names, and places in trees, of which there are none.
-  for (let section = 0; section < 4 && !wrong; section++) at = number() + at;
-  const sameTo = at;
+  for (let section = 0; section < 4 && !reader.bad; section++) reader.offset = endOf();
+  const sameTo = reader.offset;
 
-  const operationEnd = number() + at;
+  const operationEnd = endOf();
   expect(operation);
   const place = column();
   expect(insertsText);
-  need(column() === count && at === operationEnd);
+  need(column() === count && reader.offset === operationEnd);
   // Nothing is deleted.
   expect([0]);
-  const textEnd = number() + at;
-  const textAt = number() + at === textEnd ? at : -1;
-  if (wrong || textAt < 0 || textEnd !== update.length) return undefined;
+  const textEnd = endOf();
+  need(endOf() === textEnd);
+  const textAt = reader.offset;
+  if (reader.bad || textEnd !== update.length) return undefined;
   const text = update.subarray(textAt);
   // A place is written as the difference to the one before it, with its sign last.
   if (place % 2 !== 0 || !isUtf8(text) || charactersIn(text) !== count) return undefined;
