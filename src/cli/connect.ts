@@ -1,5 +1,6 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
+import { troubleOf } from "../database/errors.js";
 import { canServe, migrationStatus } from "../database/migrate.js";
 import { databaseUrl, openDatabase } from "../database/open.js";
 import type { OpenOptions } from "../database/options.js";
@@ -14,19 +15,6 @@ export interface Connected {
   /** The folder of the embedded database. */
   folder: string | undefined;
 }
-
-const reasons: Record<string, string> = {
-  ECONNREFUSED: "nothing listens there",
-  ENOTFOUND: "there is no such host",
-  EAI_AGAIN: "its name cannot be looked up",
-  ETIMEDOUT: "it does not answer",
-  ECONNRESET: "it closed the connection",
-  "28P01": "it refuses the password",
-  "28000": "it refuses this login",
-  "3D000": "it has no such database",
-  "53300": "it has no connection left",
-  "57P03": "it is just starting up or shutting down",
-};
 
 export interface ConnectOptions extends OpenOptions {
   /** For commands that are of no use in an embedded database that would only be made for them. */
@@ -87,9 +75,7 @@ export function nameOf(url: string): string {
 function reasonOf(error: unknown): string {
   // A host with several addresses fails with all of their errors.
   if (error instanceof AggregateError && error.errors.length > 0) return reasonOf(error.errors[0]);
-  const { code, message } = error as { code?: unknown; message?: unknown };
-  const known = typeof code === "string" ? reasons[code] : undefined;
-  return known ?? String(message ?? error);
+  return troubleOf(error) ?? String((error as { message?: unknown }).message ?? error);
 }
 
 /** Throws, naming what a DBA has to do, when the login may not do the worker's and the application's part. */

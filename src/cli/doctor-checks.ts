@@ -1,4 +1,5 @@
 import { catalogDifferences } from "../database/catalog-differences.js";
+import { lacksRight } from "../database/errors.js";
 import { canServe, migrationStatus } from "../database/migrate.js";
 import { readMigrationSources } from "../database/migration-sources.js";
 import type { Database } from "../database/types.js";
@@ -39,8 +40,8 @@ export async function examine(db: Database, { longSeconds = 60 } = {}): Promise<
 }
 
 function failure(name: string, error: unknown): Finding {
-  const { code, message } = error as { code?: unknown; message?: unknown };
-  const remedy = code === "42501" ? "run it as a login that is a member of perch_worker" : "see the message";
+  const { message } = error as { message?: unknown };
+  const remedy = lacksRight(error) ? "run it as a login that is a member of perch_worker" : "see the message";
   return wrong(name, `could not be checked: ${String(message ?? error)}`, remedy);
 }
 

@@ -96,7 +96,7 @@ async function main(args: string[]): Promise<number> {
   return (await command.run(rest)) ?? 0;
 }
 
-function report(error: unknown, args: string[]): number {
+async function report(error: unknown, args: string[]): Promise<number> {
   if (error instanceof UsageError || error instanceof SettingsError) {
     const about =
       args[0] !== undefined && Object.hasOwn(commands, args[0]) ? `perch ${args[0]} --help` : "perch --help";
@@ -104,21 +104,23 @@ function report(error: unknown, args: string[]): number {
     return 2;
   }
   const detail = toPerchError(error)?.detail;
-  const lines = [`perch: ${messageOf(error)}`, detail ? JSON.stringify(detail) : undefined, remedyOf(error)];
+  const lines = [`perch: ${messageOf(error)}`, detail ? JSON.stringify(detail) : undefined, await remedyOf(error)];
   process.stderr.write(lines.flatMap((line) => (line === undefined ? [] : `${line}\n`)).join(""));
   return 1;
 }
 
 /** What to do about what the database said, where that is known. */
-function remedyOf(error: unknown): string | undefined {
-  const { code, message } = (error ?? {}) as { code?: unknown; message?: unknown };
-  if (code === "42883" && /perch\./.test(String(message))) {
+async function remedyOf(error: unknown): Promise<string | undefined> {
+  const { lacksFunction, lacksRight, troubleOf } = await import("../database/errors.js");
+  const { message } = (error ?? {}) as { message?: unknown };
+  if (lacksFunction(error) && /perch\./.test(String(message))) {
     return "The database was migrated by another version; run: perch migrate up";
   }
-  if (code === "42501") {
+  if (lacksRight(error)) {
     return "The login lacks a right; see perch COMMAND --help for the roles it needs, and perch doctor for those it has";
   }
-  if (code === "53100") return "The disk of the database is full; make room, then run this again";
+  if (troubleOf(error) === "its disk is full")
+    return "The disk of the database is full; make room, then run this again";
   return undefined;
 }
 

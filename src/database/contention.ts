@@ -1,4 +1,5 @@
 import { createLanes } from "../lib/lanes.js";
+import { isLockTimeout } from "./errors.js";
 
 export interface ContentionOptions {
   /** Works that wait for what is held, at once. */
@@ -38,7 +39,6 @@ export interface Contention {
 export const defaultPatienceMs = 100;
 const defaultSliceMs = 500;
 
-const isLockTimeout = (error: unknown) => (error as { code?: unknown } | null)?.code === "55P03";
 const isHeld = Symbol("held");
 
 /**

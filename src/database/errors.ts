@@ -94,6 +94,44 @@ export function isUndoneForAnother(error: unknown): boolean {
   return /^(40001|40P01)$/.test(sqlStateOf(error) ?? "");
 }
 
+/** Whether a lock was waited for as long as `lock_timeout` says. */
+export const isLockTimeout = (error: unknown): boolean => sqlStateOf(error) === "55P03";
+
+/** Whether the login lacks a right. */
+export const lacksRight = (error: unknown): boolean => sqlStateOf(error) === "42501";
+
+/** Whether a function is called that is not there. */
+export const lacksFunction = (error: unknown): boolean => sqlStateOf(error) === "42883";
+
+/** Whether the server has no connection left. */
+export const lacksConnections = (error: unknown): boolean => sqlStateOf(error) === "53300";
+
+/** Whether a rule was broken together with what others have written: a foreign key, a unique or an exclusion constraint. */
+export const isConflict = (error: unknown): boolean => /^(23503|23505|23P01)$/.test(sqlStateOf(error) ?? "");
+
+const troubles: Readonly<Record<string, string>> = {
+  "53100": "its disk is full",
+  "53200": "it is out of memory",
+  "53300": "it has no connection left",
+  "25006": "it only reads",
+  "54000": "its queue of notifications is full",
+  "28P01": "it refuses the password",
+  "28000": "it refuses this login",
+  "3D000": "it has no such database",
+  "57P03": "it is just starting up or shutting down",
+  ECONNREFUSED: "nothing listens there",
+  ENOTFOUND: "there is no such host",
+  EAI_AGAIN: "its name cannot be looked up",
+  ETIMEDOUT: "it does not answer",
+  ECONNRESET: "it closed the connection",
+};
+
+/** What is wrong with the database, in words for people, by the code of an error; undefined where the code says nothing of that. */
+export function troubleOf(error: unknown): string | undefined {
+  const { code } = (typeof error === "object" && error !== null ? error : {}) as { code?: unknown };
+  return typeof code === "string" && Object.hasOwn(troubles, code) ? troubles[code] : undefined;
+}
+
 /** The name of the constraint that was broken, where one was. */
 export function constraintOf(error: unknown): string | undefined {
   const { constraint } = (typeof error === "object" && error !== null ? error : {}) as { constraint?: unknown };

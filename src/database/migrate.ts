@@ -1,6 +1,7 @@
 import type { RunnerOption } from "node-pg-migrate";
 import { runner } from "node-pg-migrate";
 import { catalogDifferences, type Difference } from "./catalog-differences.js";
+import { isLockTimeout, isUndoneForAnother } from "./errors.js";
 import { type MigrationSources, readMigrationSources, type SqlFile } from "./migration-sources.js";
 import type { Database, Queryable, Transaction } from "./types.js";
 
@@ -96,7 +97,7 @@ export async function migrate(db: Database, options: MigrateOptions = {}): Promi
 /** Lock timeout, deadlock, serialization failure; a row of the catalog that somebody else wrote at the same moment. */
 function isContended(error: unknown): boolean {
   const { code, message, cause } = error as { code?: string; message?: string; cause?: unknown };
-  if (["55P03", "40P01", "40001"].includes(code ?? "")) return true;
+  if (isLockTimeout(error) || isUndoneForAnother(error)) return true;
   if (code === "XX000" && /tuple concurrently (updated|deleted)/.test(message ?? "")) return true;
   return cause !== undefined && cause !== null && isContended(cause);
 }

@@ -1,6 +1,7 @@
 import type { Duplex } from "node:stream";
 import pg from "pg";
 import { PerchError } from "../errors.js";
+import { lacksConnections } from "./errors.js";
 import { clientWithLimit, defaultMaxMessageBytes } from "./message-limit.js";
 import { listenPostgres } from "./postgres-listen.js";
 import { rowTypes } from "./postgres-types.js";
@@ -182,8 +183,7 @@ export function openPostgres(options: PostgresOptions): Database {
       try {
         return await pool.connect();
       } catch (error) {
-        const { code } = error as { code?: unknown };
-        if (code !== "53300" || pool.totalCount === 0 || performance.now() > until) throw error;
+        if (!lacksConnections(error) || pool.totalCount === 0 || performance.now() > until) throw error;
         pool.options.max = pool.totalCount;
         setTimeout(() => {
           pool.options.max = max;

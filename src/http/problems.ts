@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { constraintOf, meaningOf, sqlStateOf } from "../database/errors.js";
+import { constraintOf, isConflict, meaningOf } from "../database/errors.js";
 import { MessageTooLarge } from "../database/message-limit.js";
 import { toPerchError } from "../errors.js";
 import { TurnMissed } from "../lib/lanes.js";
@@ -56,8 +56,7 @@ export function problemOf(error: unknown): Problem {
   const meaning = meaningOf(error);
   if (meaning === "input") return problem(422, "invalid", "the database cannot take what was sent");
   if (meaning === "rule") {
-    const isConflict = conflicts.test(sqlStateOf(error) ?? "");
-    const [status, word] = isConflict ? ([409, "conflict"] as const) : ([422, "invalid"] as const);
+    const [status, word] = isConflict(error) ? ([409, "conflict"] as const) : ([422, "invalid"] as const);
     return problem(status, word, "a rule of this database refuses it", { constraint: constraintOf(error) ?? null });
   }
   if (meaning === "contended") return problem(503, "unavailable", "others are at work here; try again");
@@ -65,6 +64,3 @@ export function problemOf(error: unknown): Problem {
   if (meaning === "away") return problem(503, "unavailable", "the database cannot be reached; try again");
   return problem(500, "internal", "something went wrong; the log has the details");
 }
-
-/** With what others have written: a foreign key, a unique or an exclusion constraint. */
-const conflicts = /^(23503|23505|23P01)$/;

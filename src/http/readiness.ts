@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { type Meaning, meaningOf, sqlStateOf } from "../database/errors.js";
+import { type Meaning, meaningOf, sqlStateOf, troubleOf as troubleWith } from "../database/errors.js";
 import type { Queryable } from "../database/types.js";
 
 export interface Readiness {
@@ -17,14 +17,6 @@ const timeoutMs = 2_000;
 const takesNoWrites: ReadonlySet<Meaning> = new Set(["full", "broken"]);
 /** Then nobody writes here any more, so nobody sees whether it works again: after this long it is tried. */
 const distrustMs = 15_000;
-
-const writeTroubles: Readonly<Record<string, string>> = {
-  "53100": "its disk is full",
-  "53200": "it is out of memory",
-  "53300": "it has no connection left",
-  "25006": "it only reads",
-  "54000": "its queue of notifications is full",
-};
 
 /** From here on commits that notify are about to fail, or do. */
 const fullQueue = 0.99;
@@ -94,7 +86,7 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
       const state = sqlStateOf(error);
       if (state === undefined || !takesNoWrites.has(meaningOf(error))) return;
       failedAt = now();
-      reason = writeTroubles[state] ?? `error ${state}`;
+      reason = troubleWith(error) ?? `error ${state}`;
     },
   };
 }

@@ -1,6 +1,5 @@
+import { lacksRight } from "../../database/errors.js";
 import type { Transaction } from "../../database/types.js";
-
-export const insufficientPrivilege = "42501";
 
 /** The error of a login that is no worker. */
 export function needsBothRoles(cause: unknown): Error {
@@ -15,7 +14,7 @@ export async function asWorker<T>(tx: Transaction, work: () => Promise<T>): Prom
   const [before] = await tx
     .query<{ role: string }>("select current_setting('role') as role, set_config('role', 'perch_worker', true)")
     .catch((error: unknown) => {
-      if ((error as { code?: unknown } | null)?.code !== insufficientPrivilege) throw error;
+      if (!lacksRight(error)) throw error;
       throw needsBothRoles(error);
     });
   const restore = () => tx.query("select set_config('role', $1, true)", [before?.role ?? "none"]);

@@ -1,3 +1,4 @@
+import { lacksRight } from "../../database/errors.js";
 import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentKey } from "../key.js";
@@ -5,7 +6,7 @@ import { appendEntries, type Position } from "../live/queries.js";
 import type { Ends } from "../loro/api.js";
 import type { Projection } from "./cached-projection.js";
 import { hasWritten, type OpenedDocument } from "./open-for-write.js";
-import { asWorker, insufficientPrivilege, needsBothRoles } from "./worker-role.js";
+import { asWorker, needsBothRoles } from "./worker-role.js";
 
 /** An update as it is to be stored. */
 export interface Made {
@@ -42,7 +43,7 @@ export async function writeAtOnce(
     const [row] = await tx.query<{ seq: number | null }>(writeSql, params, { prepare: true });
     return row?.seq ?? undefined;
   } catch (error) {
-    throw (error as { code?: unknown } | null)?.code === insufficientPrivilege ? needsBothRoles(error) : error;
+    throw lacksRight(error) ? needsBothRoles(error) : error;
   } finally {
     hasWritten(tx);
   }
