@@ -1,5 +1,6 @@
 import type { RunnerOption } from "node-pg-migrate";
 import { runner } from "node-pg-migrate";
+import { backOff } from "../lib/back-off.js";
 import { catalogDifferences, type Difference } from "./catalog-differences.js";
 import { isLockTimeout, isUndoneForAnother } from "./errors.js";
 import { type MigrationSources, readMigrationSources, type SqlFile } from "./migration-sources.js";
@@ -84,7 +85,7 @@ export async function migrate(db: Database, options: MigrateOptions = {}): Promi
     try {
       return await db.transaction((tx) => migrateOnce(tx, sources, options));
     } catch (error) {
-      const pause = Math.min(longestPauseMs, 100 * 2 ** Math.min(attempt, 10)) * (0.5 + Math.random());
+      const pause = backOff(attempt, 100, longestPauseMs) * (0.5 + Math.random());
       if (!isContended(error)) throw error;
       const why = `${(error as Error).message}${await holders(db)}`;
       if (Date.now() + pause > until) throw new Error(`${why}; given up`, { cause: error });

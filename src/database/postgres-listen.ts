@@ -1,5 +1,6 @@
 import type pg from "pg";
 import pgListen from "pg-listen";
+import { backOff } from "../lib/back-off.js";
 import type { ListenHandlers, Subscription } from "./types.js";
 
 // A CommonJS module with a `default` of its own, seen from ESM.
@@ -13,7 +14,7 @@ const probeEveryMs = 2_000;
 const probeTimeoutMs = 10_000;
 
 /** Back-off between attempts to reconnect: 0.1 s, doubling to 2 s. */
-const retryDelayMs = (attempt: number) => Math.min(100 * 2 ** attempt, 2_000);
+const retryDelayMs = (attempt: number) => backOff(attempt, 100, 2_000);
 
 /**
  * Listens on a connection of its own, and listens again after every loss, without end.

@@ -1,3 +1,4 @@
+import { remember } from "../lib/bounded-map.js";
 import type { Ends, ServerPeer } from "./loro/api.js";
 
 /*
@@ -57,9 +58,7 @@ export function createServerPeers(): ServerPeers {
     },
     give(id, peers) {
       const others = known.get(id) ?? [];
-      known.delete(id);
-      known.set(id, [...peers, ...others].slice(0, maxPeers));
-      for (const oldest of [...known.keys()].slice(0, Math.max(0, known.size - maxDocuments))) known.delete(oldest);
+      remember(known, id, [...peers, ...others].slice(0, maxPeers), maxDocuments);
     },
   };
 }

@@ -84,10 +84,6 @@ export const calls = {
 
 export type CallName = keyof typeof calls;
 
-export function isCallName(name: string): name is CallName {
-  return Object.hasOwn(calls, name);
-}
-
 /**
  * Calls a SQL function on a user's behalf, in one transaction, which is run again where Postgres undid it for the sake of another.
  * In: the body of the request: the function's arguments by name, as JSON; an absent or null one takes its default. Out: what the

@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import { z } from "zod";
+import { remember } from "../lib/bounded-map.js";
 
 const tail = /,"withheld":(\{[^{}"]*"too_large"[^{}"]*"upgrade_failed"[^{}"]*\})\}$/;
 const tailLength = 120;
@@ -7,7 +8,7 @@ const countsSchema = z.object({ too_large: z.number(), upgrade_failed: z.number(
 
 /** One line in the log for each reason and app within this time. */
 const everyMs = 60_000;
-/** So many apps are remembered between two lines; of more, each is told again. */
+/** So many apps are remembered; the one told of longest ago is forgotten first, and then told of again. */
 const maxApps = 1_000;
 
 export interface Withheld {
@@ -26,8 +27,7 @@ export function createWithheld(count: (reason: string, count: number) => void, l
     const key = `${reason} ${appId}`;
     const now = Date.now();
     if (now - (toldAt.get(key) ?? Number.NEGATIVE_INFINITY) < everyMs) return;
-    if (toldAt.size >= maxApps) toldAt.clear();
-    toldAt.set(key, now);
+    remember(toldAt, key, now, maxApps);
     const what =
       reason === "too_large"
         ? "changes or records are longer than an answer may be (max_page_bytes), and went to a reader without their content"

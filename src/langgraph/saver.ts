@@ -18,6 +18,7 @@ import type { FencingOptions } from "../checkpoints/store.js";
 import { requiredText } from "../database/text.js";
 import type { Database } from "../database/types.js";
 import { PerchError } from "../errors.js";
+import { createKeyedMutex } from "../lib/keyed-mutex.js";
 import { metadataText } from "./metadata.js";
 import { type ChannelRow, groups, tuple } from "./rows.js";
 import { type EncodedValue, encodedValue, loadedValue, noValue, packed, type StoredValue } from "./values.js";
@@ -57,8 +58,8 @@ export class PerchSaver extends BaseCheckpointSaver {
   readonly tenantId: string;
   readonly #db: Database;
   readonly #calls: TenantCalls;
-  /** By thread and namespace, the last put that has begun. */
-  readonly #puts = new Map<string, Promise<unknown>>();
+  /** Puts of one thread and namespace come one after another. */
+  readonly #puts = createKeyedMutex();
 
   constructor({ db, tenantId, serde }: PerchSaverOptions) {
     super(serde);
@@ -117,15 +118,7 @@ export class PerchSaver extends BaseCheckpointSaver {
     const { threadId, namespace = "" } = at;
     if (threadId === undefined) throw missing("thread_id");
     const key = JSON.stringify([threadId, namespace]);
-    const before = this.#puts.get(key) ?? Promise.resolve();
-    const putting = before.then(() => this.#put({ ...at, threadId, namespace }, checkpoint, metadata, newVersions));
-    const settled = putting.catch(() => undefined);
-    this.#puts.set(key, settled);
-    try {
-      await putting;
-    } finally {
-      if (this.#puts.get(key) === settled) this.#puts.delete(key);
-    }
+    await this.#puts.run(key, () => this.#put({ ...at, threadId, namespace }, checkpoint, metadata, newVersions));
     return { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpoint.id } };
   }
 

@@ -4,6 +4,7 @@ import { isPassing } from "../database/errors.js";
 import type { Database } from "../database/types.js";
 import { PerchError } from "../errors.js";
 import { type Context, withContext } from "../identity/index.js";
+import { backOff } from "../lib/back-off.js";
 import { shareHub } from "../notifications/hub.js";
 import { type ContentOptions, type PullOptions, pull, snapshotRecords } from "./calls.js";
 import { createPullTrigger, type Positions } from "./pull-trigger.js";
@@ -177,13 +178,13 @@ export async function throughFaults<T>(
   signal: AbortSignal,
   onError: ((error: unknown) => void) | undefined,
 ): Promise<T | undefined> {
-  for (let pause = 100; !signal.aborted; pause = Math.min(pause * 2, 5_000)) {
+  for (let attempt = 0; !signal.aborted; attempt++) {
     try {
       return await work();
     } catch (error) {
       if (!isPassing(error)) throw error;
       onError?.(error);
-      await sleep(pause, undefined, { signal }).catch(() => undefined);
+      await sleep(backOff(attempt, 100, 5_000), undefined, { signal }).catch(() => undefined);
     }
   }
   return undefined;

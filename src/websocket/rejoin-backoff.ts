@@ -1,3 +1,5 @@
+import { remember } from "../lib/bounded-map.js";
+
 /** How often a room may be asked to join again: so many times in a row, and then once every so often. */
 const capacity = 5;
 const refillMs = 10_000;
@@ -37,10 +39,7 @@ export function createRejoinBackoff(now: () => number = Date.now): RejoinBackoff
       const budget = budgets.get(roomKey) ?? { tokens: capacity, at: time, faults: 0, faultAt: time };
       budget.tokens = Math.min(capacity, budget.tokens + (time - budget.at) / refillMs);
       budget.at = time;
-      budgets.delete(roomKey);
-      budgets.set(roomKey, budget);
-      if (budgets.size > maxRooms)
-        for (const oldest of [...budgets.keys()].slice(0, maxRooms / 2)) budgets.delete(oldest);
+      remember(budgets, roomKey, budget, maxRooms);
       if (passing) {
         if (time - budget.faultAt > refillMs) budget.faults = 0;
         budget.faultAt = time;

@@ -1,4 +1,5 @@
 import type { Database } from "../database/types.js";
+import { remember } from "../lib/bounded-map.js";
 import type { WorkerLog } from "./log.js";
 
 export interface History {
@@ -44,12 +45,7 @@ export function createHistory({ db, log }: { readonly db: Database; readonly log
         if (row.epoch !== epoch) seen.clear();
         epoch = row.epoch;
         if (row.space_id === null || row.mark === null) continue;
-        seen.delete(row.space_id);
-        seen.set(row.space_id, [row.seq, row.mark]);
-      }
-      for (const space of seen.keys()) {
-        if (seen.size <= maxSpaces) break;
-        seen.delete(space);
+        remember(seen, row.space_id, [row.seq, row.mark], maxSpaces);
       }
     },
     async check() {

@@ -1,4 +1,5 @@
 import type { Queryable } from "../../database/types.js";
+import { remember } from "../../lib/bounded-map.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import { isShort, type Owned, ownersOf, peersHere, peersIn } from "../peer-owners.js";
 import type { OpenDocument } from "./open-document.js";
@@ -40,8 +41,7 @@ export function createOwners(open: OpenDocument, { db, engine }: { db: Queryable
     },
     wrote(userId, peers) {
       const owners = current();
-      for (const peer of peers) owners.set(peer, userId);
-      for (const oldest of [...owners.keys()].slice(0, Math.max(0, owners.size - maxRemembered))) owners.delete(oldest);
+      for (const peer of peers) remember(owners, peer, userId, maxRemembered);
     },
   };
 }

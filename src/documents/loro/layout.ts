@@ -1,5 +1,5 @@
 import type { ContainerID, ContainerType } from "loro-crdt";
-import { type ContainerKind, type FieldKind, type Fields, isScalar, scalarRoot } from "./fields.js";
+import { type ContainerKind, type Fields, isScalar, scalarRoot } from "./fields.js";
 
 const containerTypes = {
   text: "Text",
@@ -15,11 +15,6 @@ export const scalarRootId: ContainerID = `cid:root-${scalarRoot}:Map`;
 /** The fixed id of a container field's root: the same in every replica, so that two offline creations merge. */
 export function rootId(name: string, kind: ContainerKind): ContainerID {
   return `cid:root-${name}:${containerTypes[kind]}`;
-}
-
-/** Where a field's value lives. */
-export function containerOf(name: string, kind: FieldKind): ContainerID {
-  return isScalar(kind) ? scalarRootId : rootId(name, kind);
 }
 
 export interface RootName {
