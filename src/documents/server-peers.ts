@@ -13,14 +13,14 @@ import type { Ends, ServerPeer } from "./loro/api.js";
  *   one writer      A peer is drawn at random by one process, is in one of these collections, and whoever writes under it has
  *                   taken it out: two processes, two stores, a store and a worker, two transactions never have the same.
  *   all or nothing  `end` is the counter behind the last operation that was ever made under it, whether or not it was committed. An
- *                   engine writes under it only where its copy has the peer's operations up to exactly `end`. A copy shows what is
+ *                   engine writes under it only where its replica has the peer's operations up to exactly `end`. A replica shows what is
  *                   committed, and besides what the transaction at hand wrote. Nothing that was made is then missing from it: nothing was
  *                   rolled back, nothing is on its way, and nothing was lost by a database that went back to an earlier state.
  *   in order        The version that a patch is made at must have all of that, too: a peer's operation is made after its ones before.
  *
  * Whoever knows that a transaction failed, or does not know how it ended, gives no peer back. Whoever is never told (DocumentStore)
- * gives it back at once: should the transaction be rolled back, no copy will have the peer's operations up to `end` any more.
- * What others write in between, another load of the copy, or another engine thread do no harm, since all of that is compared at each
+ * gives it back at once: should the transaction be rolled back, no replica will have the peer's operations up to `end` any more.
+ * What others write in between, another load of the replica, or another engine thread do no harm, since all of that is compared at each
  * use. A process that starts draws new peers, so their number grows with restarts, and not with patches.
  */
 export interface ServerPeers {

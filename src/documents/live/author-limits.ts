@@ -34,7 +34,7 @@ interface Account {
 
 /**
  * An engine thread serves many documents, one call after the other, so whoever makes it work for nothing takes that time from all of
- * them; and a refused update can cost its document the copy in memory. Limits bound one update; this bounds how often. Authors wait for
+ * them; and a refused update can cost its document the replica in memory. Limits bound one update; this bounds how often. Authors wait for
  * their own debts alone, and those whose updates are taken never do, but for updates that take uncommonly long.
  */
 export function createAuthorLimits(now: () => number = () => performance.now()): AuthorLimits {

@@ -21,7 +21,7 @@ export function isLost(error: unknown): boolean {
 /** After these it is not known where the writers stand. */
 const changes: ReadonlySet<string> = new Set(["import", "importRun", "patch", "revert"]);
 
-/** What is done with a copy, by method; its first argument, the document's name, is known. */
+/** What is done with a replica, by method; its first argument, the document's name, is known. */
 type ReplicaMethod = Exclude<
   keyof DocumentThreadApi,
   "load" | "has" | "unpack" | "peers" | "importTyped" | "drop" | "stats"
@@ -30,14 +30,14 @@ type ReplicaArgs<Method extends ReplicaMethod> =
   Parameters<DocumentThreadApi[Method]> extends [string, ...infer Rest] ? Rest : never;
 
 /**
- * The copy of one document in an engine thread, and what belongs to it but has not been sent there yet: updates that only go on with
- * typing are understood here, without waking the thread, and reach it together, ahead of the next call that needs the copy.
+ * The replica of one document in an engine thread, and what belongs to it but has not been sent there yet: updates that only go on with
+ * typing are understood here, without waking the thread, and reach it together, ahead of the next call that needs the replica.
  */
 export interface EngineReplica {
   /** How long the last load took the engine. */
   readonly loadMs: number;
   load(stored: StoredDocument): Promise<void>;
-  /** Whether the copy was loaded for other fields than these. */
+  /** Whether the replica was loaded for other fields than these. */
   differs(fields: Fields): boolean;
   /** Calls the engine. Errors: as the method's, and `isLost`. */
   call<Method extends ReplicaMethod>(
@@ -52,13 +52,13 @@ export interface EngineReplica {
   took(update: Uint8Array | undefined, room: number): void;
   /** Takes in an update that goes on with typing, while the engine is at no other. Out: where it ends; undefined when it is for the engine. */
   takeTyped(update: Uint8Array): Ends | undefined;
-  /** Takes over committed updates of others. Whatever goes wrong, the copy is then taken for lost and loaded again later. */
+  /** Takes over committed updates of others. Whatever goes wrong, the replica is then taken for lost and loaded again later. */
   follow(updates: readonly Uint8Array[]): Promise<void>;
-  /** The copy is gone or stale. */
+  /** The replica is gone or stale. */
   unload(): void;
-  /** The copy holds what was not committed: it is dropped, and what was imported into it counts no more. */
+  /** The replica holds what was not committed: it is dropped, and what was imported into it counts no more. */
   discard(): void;
-  /** Notes what an error says of the copy. */
+  /** Notes what an error says of the replica. */
   failed(error: unknown): void;
 }
 
@@ -75,7 +75,7 @@ export function createEngineReplica(id: string, engine: DocumentEngine, open: Ma
 
   function forgetTyping(): void {
     typing = undefined;
-    // A copy is loaded again when all that was taken in is committed, or given up.
+    // A replica is loaded again when all that was taken in is committed, or given up.
     typed = [];
   }
 
@@ -89,7 +89,7 @@ export function createEngineReplica(id: string, engine: DocumentEngine, open: Ma
     if (isLost(error) || detail?.dropped === true) unload();
   }
 
-  /** Calls of one document are answered in order: what comes behind this finds all of it in the copy, or no copy. */
+  /** Calls of one document are answered in order: what comes behind this finds all of it in the replica, or no replica. */
   function sendTyped(): void {
     if (typed.length === 0) return;
     const sent = typed;
@@ -157,7 +157,7 @@ export function createEngineReplica(id: string, engine: DocumentEngine, open: Ma
     discard() {
       forgetTyping();
       open.tell({ is: "replica discarded" });
-      // A loaded copy replaces this one in any case; dropping it now only saves memory, so a failure does not matter.
+      // A loaded replica replaces this one in any case; dropping it now only saves memory, so a failure does not matter.
       void engine.call(id, "drop", [id]).catch(() => undefined);
     },
     failed,

@@ -25,10 +25,10 @@ export interface ExclusiveAccessParts {
 
 /** What can be done with a document by whoever has it for himself. */
 export interface ExclusiveAccess extends ExclusiveDocument {
-  /** Calls the engine, with the copy loaded; a copy that was lost is loaded again. */
+  /** Calls the engine, with the replica loaded; a replica that was lost is loaded again. */
   withCopy<T>(use: () => Promise<T>): Promise<T>;
   /**
-   * The same as `exportFrom` gives, as far as it is at hand; undefined when it is not. Needs no section while no append is under way: see
+   * The same as `exportFrom` gives, as far as it is at hand; undefined when it is not. Needs no exclusive access while no append is under way: see
    * states.ts.
    */
   atHand(version: Uint8Array): Exported | undefined;
@@ -101,7 +101,7 @@ export function createExclusiveAccess(open: OpenDocument, parts: ExclusiveAccess
     }
   }
 
-  /** Brings the copy to what the transaction sees: what others committed meanwhile. */
+  /** Brings the replica to what the transaction sees: what others committed meanwhile. */
   async function follow(tx: Queryable, loadWithin: () => Promise<void>): Promise<void> {
     if (!isLoaded() || isBehind()) return loadWithin();
     const [latest] = await readMissed(tx, [{ key, after: open.at }]);
@@ -141,7 +141,7 @@ export function createExclusiveAccess(open: OpenDocument, parts: ExclusiveAccess
       return data;
     },
     async merge(tx, work) {
-      /** What was merged and is not in the tail yet: a copy that is loaded anew needs it again. */
+      /** What was merged and is not in the tail yet: a replica that is loaded anew needs it again. */
       const merged: Uint8Array[] = [];
       const within = async () => {
         loader.spare();
@@ -150,7 +150,7 @@ export function createExclusiveAccess(open: OpenDocument, parts: ExclusiveAccess
       };
       await follow(tx, within);
       peers = parts.peers.take(id);
-      /** What is refused may have been written for fields that were declared after the copy was loaded. */
+      /** What is refused may have been written for fields that were declared after the replica was loaded. */
       const trying = async <T>(use: () => Promise<T>): Promise<T> => {
         try {
           return await retrying(within, use);

@@ -1,8 +1,8 @@
 /** A document that was given to readers out of what is stored. */
 export interface Preloadable {
-  /** Whether somebody may soon need the engine's copy, and it is not there. */
+  /** Whether somebody may soon need the engine's replica, and it is not there. */
   readonly cold: boolean;
-  /** Has an engine load the copy. */
+  /** Has an engine load the replica. */
   preload(): Promise<void>;
   /** Bytes that were read, and are kept for that. */
   readonly unusedBytes: number;
@@ -19,7 +19,7 @@ export interface Preloader {
 const maxBytes = 32 * 2 ** 20;
 
 /**
- * Loads the copies of documents that were joined, so that the first edit finds them loaded. Some at a time: after a restart everybody comes
+ * Loads the replicas of documents that were joined, so that the first edit finds them loaded. Some at a time: after a restart everybody comes
  * at once, and what waits behind these loads in the threads, edits above all, should not wait for the documents of everybody. An
  * edit of a document that still waits here has it loaded at once.
  */
@@ -40,7 +40,7 @@ export function createPreloader(atOnce: number): Preloader {
 
   async function warm(document: Preloadable): Promise<void> {
     running++;
-    // Whoever needs the copy will have it loaded again, and be told what was wrong.
+    // Whoever needs the replica will have it loaded again, and be told what was wrong.
     await document.preload().catch(() => undefined);
     running--;
     next();

@@ -101,22 +101,22 @@ export interface LiveDocument {
   release(): void;
 }
 
-/** A document inside an exclusive section. Its engine copy holds committed updates only, until `merge` adds others. */
+/** A document that somebody has exclusive access to. Its engine replica holds committed updates only, until `merge` adds others. */
 export interface ExclusiveDocument {
   readonly position: number;
-  /** Has the copy loaded, and a broken tail mended: not for inside a transaction. */
+  /** Has the replica loaded, and a broken tail mended: not for inside a transaction. */
   load(): Promise<void>;
   /** The plain JSON at an earlier version. Errors: PE422 when the document never had it. */
   projectAt(version: Ends): Promise<Record<string, unknown>>;
-  /** Takes what `work` merges into the engine's copy; see `MergeSession`. */
+  /** Takes what `work` merges into the engine's replica; see `MergeSession`. */
   merge<T>(tx: Queryable, work: (session: MergeSession) => Promise<T>): Promise<T>;
   /** Call after the transaction of `merge` ended: gives the listeners what it committed, or forgets what it did not. */
   merged(committed: boolean): Promise<void>;
 }
 
 /**
- * Merges inside a transaction that is not committed yet. The copy in the engine is then ahead of the database, which nobody sees:
- * the section is exclusive until `merged` has either caught up with the database or dropped the copy.
+ * Merges inside a transaction that is not committed yet. The replica in the engine is then ahead of the database, which nobody sees:
+ * the access is exclusive until `merged` has either caught up with the database or dropped the replica.
  */
 export interface MergeSession {
   /** Merges an update; `ownersOf` tells whose its peers are. Out: what is to be stored of it. Errors: PE413, PE422. */

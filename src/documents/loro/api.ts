@@ -41,11 +41,11 @@ export interface ImportOptions {
  *
  * Every method but load, has and drop fails with `not_loaded` (see `isNotLoaded`) when the thread does not hold the document: never loaded,
  * evicted, dropped, or the thread was replaced. Load it, then call again.
- * A refusal after which the thread no longer trusts its copy says `dropped: true` in the error's detail.
+ * A refusal after which the thread no longer trusts its replica says `dropped: true` in the error's detail.
  */
 export interface DocumentThreadApi {
   /**
-   * Builds the document from what is stored, replacing a copy held before. `ended`: what the document's earlier lives had in them,
+   * Builds the document from what is stored, replacing a replica held before. `ended`: what the document's earlier lives had in them,
    * before it was deleted. `shownBytes`: the size of its plain JSON, as far as it is known. Out: its version.
    * Errors: PE422 when the stored bytes do not make a whole document.
    */
@@ -99,7 +99,7 @@ export interface DocumentThreadApi {
   project(id: string): { data: Record<string, unknown> };
   /**
    * Applies a JSON patch at `base` and merges the result. `patch` is the object, or its JSON text (which keeps integers beyond 2^53).
-   * Out: the update to store and where its operations end; null when the patch changes nothing. The copy held already contains it: drop the document if
+   * Out: the update to store and where its operations end; null when the patch changes nothing. The replica held already contains it: drop the document if
    * it is not stored after all. `show`: also the plain JSON of the fields that it names, afterwards.
    * Errors: PE422 naming table, field, expected and got; nothing was applied then.
    */

@@ -384,7 +384,7 @@ function randomPeer(): PeerID {
   return serverPeer(random) as PeerID;
 }
 
-/** After any failure the copy held may contain half of something: it goes, and the caller loads it again. */
+/** After any failure the replica held may contain half of something: it goes, and the caller loads it again. */
 function orDrop<Result>(id: string, work: () => Result): Result {
   try {
     return work();

@@ -23,7 +23,7 @@ export interface OpenedDocument {
   readonly transaction: string;
   /** Whether it may have written anything before. */
   readonly wrote: boolean;
-  /** The declared fields of the document's table, as JSON text: when they changed, the copy is loaded again. */
+  /** The declared fields of the document's table, as JSON text: when they changed, the replica is loaded again. */
   readonly declared: string;
   readonly exists: boolean;
   /** Whether the record shows the document's latest position. */

@@ -18,18 +18,18 @@ import type { OpenedDocument } from "./open-for-write.js";
 import { asWorker } from "./worker-role.js";
 
 /*
- * The store's copy of a document in an engine thread, while callers' transactions come and go, some of them to be rolled back.
+ * The store's replica of a document in an engine thread, while callers' transactions come and go, some of them to be rolled back.
  *
- * Nothing tells the store how a transaction ends, so it never assumes one did. Of the updates in the copy it keeps those apart that
- * may be uncommitted: `unsure`, the ones last seen by the transaction that may have written them. Before every use the copy is
+ * Nothing tells the store how a transaction ends, so it never assumes one did. Of the updates in the replica it keeps those apart that
+ * may be uncommitted: `unsure`, the ones last seen by the transaction that may have written them. Before every use the replica is
  * compared with what the transaction at hand sees behind `sure`: the unsure updates must be there, with their revisions at their
  * positions, followed by what is new. What is there although another transaction wrote it is committed, hence sure; if anything
- * is missing or different (rolled back, or not committed yet by somebody else), the copy is thrown away and loaded as this
- * transaction sees it. So a copy never shows a transaction what that transaction does not see in the database itself, and notices
+ * is missing or different (rolled back, or not committed yet by somebody else), the replica is thrown away and loaded as this
+ * transaction sees it. So a replica never shows a transaction what that transaction does not see in the database itself, and notices
  * what other processes wrote.
  *
- * Uses of one copy take turns. Inside a turn nothing waits for a lock that another transaction may hold while it waits for the turn:
- * writers lock the document's row before, and store what they made of it afterwards. Meanwhile the copy is ahead of the database:
+ * Uses of one replica take turns. Inside a turn nothing waits for a lock that another transaction may hold while it waits for the turn:
+ * writers lock the document's row before, and store what they made of it afterwards. Meanwhile the replica is ahead of the database:
  * whoever has a turn then loads it anew.
  */
 
@@ -44,25 +44,25 @@ export interface View {
   readonly cached: CachedProjection | undefined;
 }
 
-/** What a copy is ahead of the database with. */
+/** What a replica is ahead of the database with. */
 export interface Ahead {
   readonly view: View;
 }
 
 export interface DocumentReplica {
-  /** The position up to which the copy holds what is committed; undefined when it holds nothing. */
+  /** The position up to which the replica holds what is committed; undefined when it holds nothing. */
   readonly known: Position | undefined;
   /** The bytes of the JSON it keeps. */
   readonly shownBytes: number;
-  /** Takes a turn: brings the copy to what `tx` sees, then runs `work`. */
+  /** Takes a turn: brings the replica to what `tx` sees, then runs `work`. */
   use<T>(tx: Transaction, opened: OpenedDocument, work: (view: View) => Promise<T>): Promise<T>;
   /** Inside a turn: the JSON at the position of its view. At any time: undefined, to keep none. */
   show(cached: CachedProjection | undefined): void;
-  /** Inside a turn, its last act: the copy contains an update that is yet to be stored. */
+  /** Inside a turn, its last act: the replica contains an update that is yet to be stored. */
   runAhead(): Ahead;
   /** After the turn: the transaction stored that update. `shown`: the JSON it leads to. */
   stored(ahead: Ahead, update: StoredUpdate, opened: OpenedDocument, cached: CachedProjection | undefined): void;
-  /** Forgets the copy; the next use loads it. */
+  /** Forgets the replica; the next use loads it. */
   forget(): void;
 }
 
@@ -182,7 +182,7 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
       if (view) view = { ...view, cached };
     },
     runAhead() {
-      if (!view) throw new Error("a copy that is not loaded cannot be ahead");
+      if (!view) throw new Error("a replica that is not loaded cannot be ahead");
       ahead = { view };
       view = undefined;
       return ahead;

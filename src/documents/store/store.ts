@@ -29,7 +29,7 @@ export type * from "./types.js";
 /** What a store keeps of the JSON of all its documents, those used last before the others. */
 const maxProjectionBytes = 128 * 1024 * 1024;
 
-/** Stores that share an engine have a copy each of a document: they may see it at different positions. */
+/** Stores that share an engine have a replica each of a document: they may see it at different positions. */
 let stores = 0;
 
 /**
@@ -47,7 +47,7 @@ export class DocumentStore {
   readonly #peers = createServerPeers();
   readonly #name = `store ${++stores}: `;
   /** In the order of their last use, the longest ago first. */
-  readonly #copies = new Map<string, { key: DocumentKey; copy: DocumentReplica }>();
+  readonly #replicas = new Map<string, { key: DocumentKey; replica: DocumentReplica }>();
 
   constructor(options: DocumentStoreOptions = {}) {
     this.#engine = options.engine ?? createDocumentEngine(options.engineOptions);
@@ -168,13 +168,13 @@ export class DocumentStore {
 
   /** Forgets a document that is held in memory; without an address, all of them. What is stored stays. */
   async evict(key?: DocumentKey): Promise<void> {
-    const ids = key ? [this.#idOf(key)] : [...this.#copies.keys()];
+    const ids = key ? [this.#idOf(key)] : [...this.#replicas.keys()];
     for (const id of ids) await this.#drop(id);
   }
 
   /** The documents held in memory, the longest unused first. */
   cachedDocuments(): DocumentKey[] {
-    return [...this.#copies.values()].map(({ key }) => key);
+    return [...this.#replicas.values()].map(({ key }) => key);
   }
 
   /** Ends the engine, unless it is shared: its threads keep the process alive until then. */
@@ -190,9 +190,9 @@ export class DocumentStore {
 
   #visit(tx: Transaction, address: WritableAddress, toWrite: boolean): Promise<OpenedDocument> {
     const { appId, tableName, recordId = uuidV7(), spaceId = null } = address;
-    const known = [...this.#copies.values()].flatMap(({ key, copy }) => {
+    const known = [...this.#replicas.values()].flatMap(({ key, replica }) => {
       const isIt = key.recordId === recordId && key.tableName === tableName && key.appId === appId;
-      return isIt && copy.known !== undefined ? [{ spaceId: key.spaceId, ...copy.known }] : [];
+      return isIt && replica.known !== undefined ? [{ spaceId: key.spaceId, ...replica.known }] : [];
     });
     return openForWrite(tx, { appId, tableName, recordId, spaceId, toWrite, known });
   }
@@ -208,7 +208,7 @@ export class DocumentStore {
     return made;
   }
 
-  /** In: what to ask before, in the database, and then of the engine for the copy by that id. */
+  /** In: what to ask before, in the database, and then of the engine for the replica by that id. */
   async #write(
     tx: Transaction,
     address: WritableAddress,
@@ -219,17 +219,17 @@ export class DocumentStore {
     const op = opened.exists ? "update" : "insert";
     await this.#tell("before", tx, opened, op, () => (opened.exists ? this.#look(tx, opened) : null));
     const change = await prepare(opened);
-    const made = await this.#use(tx, opened, async (id, view, copy) => {
+    const made = await this.#use(tx, opened, async (id, view, replica) => {
       const { update, ends, data: changed } = await change(id);
       // Only what a patch names can have changed by it; the rest is as it was when the record was written.
       const projection =
         changed && view.cached && opened.projected
           ? projectChanged(view.cached, changed)
           : projectWhole(await this.#project(id));
-      copy.show(projection.cached);
+      replica.show(projection.cached);
       if (update === null) return { projection, at: view.at };
       const made: Made = { update, ends, after: view.at, revision: newRevision(), clientId: clientId ?? null };
-      return { projection, made, copy, ahead: copy.runAhead() };
+      return { projection, made, replica, ahead: replica.runAhead() };
     });
     // Behind the turn: what is stored waits for others who write in the same space.
     const { at, cached } = made.ahead
@@ -243,13 +243,18 @@ export class DocumentStore {
   async #store(
     tx: Transaction,
     opened: OpenedDocument,
-    { made, projection, copy, ahead }: { made: Made; projection: Projection; copy: DocumentReplica; ahead: Ahead },
+    {
+      made,
+      projection,
+      replica,
+      ahead,
+    }: { made: Made; projection: Projection; replica: DocumentReplica; ahead: Ahead },
   ): Promise<{ at: Position; cached: CachedProjection }> {
     const { cached } = projection;
     const seq = await writeAtOnce(tx, opened, made, projection);
     if (seq !== undefined) {
       const { update: payload, revision } = made;
-      copy.stored(ahead, { seq, revision, payload }, opened, cached);
+      replica.stored(ahead, { seq, revision, payload }, opened, cached);
       return { at: { seq, revision }, cached };
     }
     // A document without a row, which a client made and committed since we looked: it is merged, and shown as it is now.
@@ -264,10 +269,10 @@ export class DocumentStore {
 
   /** What hooks are told of a document before it is written. */
   async #look(tx: Transaction, opened: OpenedDocument): Promise<Record<string, unknown>> {
-    return this.#use(tx, opened, async (id, { cached }, copy) => {
+    return this.#use(tx, opened, async (id, { cached }, replica) => {
       if (cached) return handOut(cached);
       const { cached: made } = projectWhole(await this.#project(id));
-      copy.show(made);
+      replica.show(made);
       this.#boundShown();
       return handOut(made);
     });
@@ -287,9 +292,9 @@ export class DocumentStore {
   /** A document whose JSON is not kept is projected whole with the next write. */
   #boundShown(): void {
     let bytes = 0;
-    for (const { copy } of [...this.#copies.values()].reverse()) {
-      bytes += copy.shownBytes;
-      if (bytes > maxProjectionBytes) copy.show(undefined);
+    for (const { replica } of [...this.#replicas.values()].reverse()) {
+      bytes += replica.shownBytes;
+      if (bytes > maxProjectionBytes) replica.show(undefined);
     }
   }
 
@@ -304,16 +309,16 @@ export class DocumentStore {
   #use<T>(
     tx: Transaction,
     opened: OpenedDocument,
-    work: (id: string, view: View, copy: DocumentReplica) => Promise<T>,
+    work: (id: string, view: View, replica: DocumentReplica) => Promise<T>,
   ): Promise<T> {
     const { key } = opened;
     const id = this.#idOf(key);
-    const held = this.#copies.get(id) ?? { key, copy: createReplica(id, key, this.#engine) };
-    this.#copies.delete(id);
-    this.#copies.set(id, held);
-    for (const oldest of [...this.#copies.keys()].slice(0, Math.max(0, this.#copies.size - this.#maxDocuments)))
+    const held = this.#replicas.get(id) ?? { key, replica: createReplica(id, key, this.#engine) };
+    this.#replicas.delete(id);
+    this.#replicas.set(id, held);
+    for (const oldest of [...this.#replicas.keys()].slice(0, Math.max(0, this.#replicas.size - this.#maxDocuments)))
       void this.#drop(oldest);
-    return held.copy.use(tx, opened, (view) => work(id, view, held.copy));
+    return held.replica.use(tx, opened, (view) => work(id, view, held.replica));
   }
 
   #idOf(key: DocumentKey): string {
@@ -321,9 +326,9 @@ export class DocumentStore {
   }
 
   async #drop(id: string): Promise<void> {
-    const held = this.#copies.get(id);
-    this.#copies.delete(id);
-    held?.copy.forget();
+    const held = this.#replicas.get(id);
+    this.#replicas.delete(id);
+    held?.replica.forget();
     // A thread that is being replaced has forgotten it already.
     await this.#engine.call(id, "drop", [id]).catch(() => undefined);
   }

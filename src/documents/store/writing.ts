@@ -12,7 +12,7 @@ import { asWorker, needsBothRoles } from "./worker-role.js";
 export interface Made {
   readonly update: Uint8Array;
   readonly ends: Ends;
-  /** The position of the copy it was made in. */
+  /** The position of the replica it was made in. */
   readonly after: Position;
   readonly revision: number;
   readonly clientId: string | null;
