@@ -185,7 +185,8 @@ export class CheckpointStore<State> {
 
   /**
    * Makes a copy of a checkpoint the head, as its child: the thread goes on from there, on a branch of its own. Or begins another
-   * thread with it. Out: the id of the copy. Errors: PE404 when there is no such checkpoint; PE409 when the other thread is not empty, or for a lease.
+   * thread with it. Out: the id of the copy. Errors: PE404 when there is no such checkpoint; PE409 when the other thread is not empty, or
+   * for a lease.
    */
   async fork(threadId: string, id: string, options: ForkOptions = {}): Promise<string> {
     return this.#calls.value("fork_checkpoint", {

@@ -84,7 +84,8 @@ export interface Engine<Api extends Handlers<Api>> {
  *
  * Whoever can make a thread trap can do so again and again, and every document of that thread pays. So the key of a call at fault is
  * served by one extra thread, the quarantine, until all such keys have behaved for `quarantineMs`; then that thread is ended, and its
- * keys go back. Calls that need no state and may be heavy run there, too. (Keys cannot go back one by one: the quarantine would keep what it knew of a key, and hand it out, stale, when
+ * keys go back. Calls that need no state and may be heavy run there, too. (Keys cannot go back one by one: the quarantine would keep what
+ * it knew of a key, and hand it out, stale, when
  * the key came again.)
  */
 export function createEngine<Api extends Handlers<Api>>(options: EngineOptions): Engine<Api> {

@@ -52,7 +52,8 @@ const loadChannels = "select * from perch.load_channels(tenant_id => $1, thread_
  *     await graph.invoke(input, { configurable: { thread_id: "run-1" } });
  *
  * The database must have been migrated (`perch migrate`). With `configurable.fencing_token` everything is refused (PE409) once
- * another holder has the thread's lease; without it while anybody has one. Errors: PE401 for an empty tenant, PE413, PE422 for ids that cannot be stored.
+ * another holder has the thread's lease; without it while anybody has one. Errors: PE401 for an empty tenant, PE413, PE422 for ids that
+ * cannot be stored.
  */
 export class PerchSaver extends BaseCheckpointSaver {
   readonly tenantId: string;

@@ -58,7 +58,8 @@ export function positionsOf({ spaces }: Cursor): Positions {
 
 /**
  * Follows the log: everything after the cursor, then what is committed, as it is committed, in order, each change once, for as
- * long as it is iterated. Between pages it waits for a notification of the database or, at the latest, `pollMs`. A fault that passes (the database restarts) delays it; others are thrown:
+ * long as it is iterated. Between pages it waits for a notification of the database or, at the latest, `pollMs`. A fault that passes (the
+ * database restarts) delays it; others are thrown:
  * PE401, PE403, PE422, and errors of SQL.
  */
 export function follow<Content = Fields>(db: Database, options: FollowOptions<Content>): Following<Content> {

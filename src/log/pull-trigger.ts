@@ -24,7 +24,8 @@ export type Positions = ReadonlyMap<string, { readonly seq: number; readonly mar
  * were let into a space or put out of one (changes of membership notify without a new number), or nothing to us at all: on a
  * server with many spaces most notifications are such. They wake too, but all together at most once a second.
  *
- * Notifications wake, tables decide. Whoever can connect may notify of anything, and a true notification is sent by the commit that it is about; so when a
+ * Notifications wake, tables decide. Whoever can connect may notify of anything, and a true notification is sent by the commit that it is
+ * about; so when a
  * pull has come to the end of the log, what was notified before it is done with, whatever number it named.
  */
 export function createPullTrigger(): PullTrigger {

@@ -39,7 +39,8 @@ const silent: WorkerLog = { info: () => undefined, warn: () => undefined };
 
 /**
  * The worker of one process: merges what SQL callers pushed, projects documents into records, folds tails, brings what other
- * nodes appended to this node's readers, notifies for busy writers of the log, and forgets its old entries. Any number of workers share one database; none is in charge.
+ * nodes appended to this node's readers, notifies for busy writers of the log, and forgets its old entries. Any number of workers share one
+ * database; none is in charge.
  *
  * Notifications only say when to look. Everything is read from tables, and a poll looks at all of them whether it was notified or not: so a
  * notification that is lost (a connection that broke, a proxy that swallows them) costs `pollMs`, and no data. Errors are logged, and

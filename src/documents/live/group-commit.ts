@@ -53,7 +53,8 @@ const maxBytes = 8 * 2 ** 20;
  *
  * Nobody pays for his neighbour: when the shared transaction fails as a whole (one document's row is locked by somebody's long
  * transaction, say, or the database chokes on one update, or on a notification: its queue of notifications can be full), each of its documents
- * goes on in a transaction of its own, which notifies nobody, beside the shared one, until that succeeds. A failure of such a transaction is the document's own.
+ * goes on in a transaction of its own, which notifies nobody, beside the shared one, until that succeeds. A failure of such a transaction
+ * is the document's own.
  */
 export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {}): GroupCommit {
   const patienceMs = options.patienceMs ?? 100;

@@ -78,7 +78,8 @@ export interface DocumentThreadApi {
   /**
    * The appends of one writer that wait together, as one: what importing costs besides the operations is paid once. All or none, as
    * `import`. Out: for each append where its operations end; null, with nothing done, when an append does more than go on where
-   * its peers stood: then they are for `import`, one by one. `updates`: for each append what to store in its place, or null. Errors: as `import`, of any of them.
+   * its peers stood: then they are for `import`, one by one. `updates`: for each append what to store in its place, or null. Errors: as
+   * `import`, of any of them.
    */
   importRun(
     id: string,
@@ -99,7 +100,8 @@ export interface DocumentThreadApi {
   project(id: string): { data: Record<string, unknown> };
   /**
    * Applies a JSON patch at `base` and merges the result. `patch` is the object, or its JSON text (which keeps integers beyond 2^53).
-   * Out: the update to store and where its operations end; null when the patch changes nothing. The replica held already contains it: drop the document if
+   * Out: the update to store and where its operations end; null when the patch changes nothing. The replica held already contains it: drop
+   * the document if
    * it is not stored after all. `show`: also the plain JSON of the fields that it names, afterwards.
    * Errors: PE422 naming table, field, expected and got; nothing was applied then.
    */

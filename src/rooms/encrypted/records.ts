@@ -121,7 +121,10 @@ function container(payloads: readonly Uint8Array[], size: number): Uint8Array {
   return bytes;
 }
 
-/** Out: the version that the bytes name, none being the empty one; undefined when they are no version. In the records a peer is the text of its number. */
+/**
+ * Out: the version that the bytes name, none being the empty one; undefined when they are no version. In the records a peer is the text of
+ * its number.
+ */
 export function decodeVersion(bytes: Uint8Array): Version | undefined {
   if (bytes.length === 0) return new Map();
   const counters = decodeVersionMap(bytes);

@@ -34,7 +34,8 @@ interface Check {
  * Imports updates of strangers, and checks that their operations hold together, name places that are there, and keep to the
  * declared fields and limits. Looks at the operations alone, those that lost against others included, so it costs what they cost,
  * whatever the size of the document.
- * In: how they are imported. Out: the operations that were new. Errors: PE422, for what breaks the declaration naming table, field, expected and got; PE413 naming
+ * In: how they are imported. Out: the operations that were new. Errors: PE422, for what breaks the declaration naming table, field,
+ * expected and got; PE413 naming
  * the limit; strings of Loro's. After an error the document is good for nothing any more.
  */
 export function takeInChecked(
