@@ -16,7 +16,7 @@ export interface Difference {
   readonly remedy: string;
 }
 
-type Found = Pick<Difference, "detail" | "remedy"> & Partial<Difference>;
+type FoundDifference = Pick<Difference, "detail" | "remedy"> & Partial<Difference>;
 
 const migrateUp = "perch migrate up";
 
@@ -52,7 +52,13 @@ export function compareCatalogs(expected: Catalog, found: Catalog): Difference[]
   const differences: Difference[] = [];
   for (const [item, lines] of expected) {
     const there = found.get(item);
-    const named = (each: Found): Difference => ({ item, level: "error", mended: false, statements: [], ...each });
+    const named = (each: FoundDifference): Difference => ({
+      item,
+      level: "error",
+      mended: false,
+      statements: [],
+      ...each,
+    });
     if (there === undefined) differences.push(named(missing(item)));
     else differences.push(...compareLines(item, byKey(item, lines), byKey(item, there)).map(named));
   }
@@ -62,7 +68,7 @@ export function compareCatalogs(expected: Catalog, found: Catalog): Difference[]
   return differences;
 }
 
-function missing(item: string): Found {
+function missing(item: string): FoundDifference {
   const detail = `${item} is missing`;
   return /^(table|sequence) /.test(item)
     ? { detail, remedy: "restore it from a backup: its migration has run, and does not run again" }
@@ -94,8 +100,8 @@ function byKey(item: string, lines: readonly string[]): Map<string, string> {
   return facts;
 }
 
-function compareLines(item: string, expected: Map<string, string>, found: Map<string, string>): Found[] {
-  const differences: Found[] = [];
+function compareLines(item: string, expected: Map<string, string>, found: Map<string, string>): FoundDifference[] {
+  const differences: FoundDifference[] = [];
   for (const [key, line] of expected) {
     const other = found.get(key);
     if (other !== line) differences.push(lacking(item, key, line, other));
@@ -109,7 +115,7 @@ function compareLines(item: string, expected: Map<string, string>, found: Map<st
 const relationOf = (item: string) => `perch.${item.slice(item.indexOf(" ") + 1)}`;
 
 /** What perch makes and is not there, or is other than perch makes it. */
-function lacking(item: string, key: string, line: string, other: string | undefined): Found {
+function lacking(item: string, key: string, line: string, other: string | undefined): FoundDifference {
   const detail = other === undefined ? `${item}: ${line} is missing` : `${item}: ${other}, where perch makes ${line}`;
   const [kind = "", name = ""] = key.split(" ");
   switch (kind) {
@@ -138,7 +144,7 @@ function lacking(item: string, key: string, line: string, other: string | undefi
   }
 }
 
-function ownerOrRowSecurity(item: string, detail: string, line: string, other: string): Found {
+function ownerOrRowSecurity(item: string, detail: string, line: string, other: string): FoundDifference {
   const ownerIn = (text: string) => /^owner (\S+)/.exec(text)?.[1];
   if (ownerIn(line) !== ownerIn(other))
     return { ...mended(detail), remedy: `${migrateUp}, as a superuser or as ${ownerIn(other)}` };
@@ -146,7 +152,7 @@ function ownerOrRowSecurity(item: string, detail: string, line: string, other: s
   return mended(detail, `alter table ${relationOf(item)} enable row level security, force row level security`);
 }
 
-const mended = (detail: string, ...statements: string[]): Found => ({
+const mended = (detail: string, ...statements: string[]): FoundDifference => ({
   detail,
   mended: true,
   statements,
@@ -154,7 +160,7 @@ const mended = (detail: string, ...statements: string[]): Found => ({
 });
 
 /** What is there and is not perch's. */
-function surplus(item: string, key: string, line: string): Found[] {
+function surplus(item: string, key: string, line: string): FoundDifference[] {
   const [kind = "", , grantee = ""] = key.split(" ");
   const detail = `${item}: ${line} is not perch's`;
   switch (kind) {

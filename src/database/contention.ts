@@ -11,7 +11,7 @@ export interface ContentionOptions {
 }
 
 /** `Place` is what it is run in: a connection, say. */
-export interface Work<T, Place> {
+export interface ContendedWork<T, Place> {
   /** What it takes locks of, as far as that is known. */
   readonly names: readonly string[];
   /** Who has to wait: of each owner one waits in the database at a time, and the owners take turns. */
@@ -29,7 +29,7 @@ export interface Work<T, Place> {
 /** What others hold, and those who wait for it. */
 export interface Contention {
   /** Out, errors: as `attempt`; 55P03 when it is held for too long. */
-  run<T, Place>(work: Work<T, Place>): Promise<T>;
+  run<T, Place>(work: ContendedWork<T, Place>): Promise<T>;
   /** Names that are known to be held. */
   readonly held: number;
   /** Works that wait for them. */
@@ -62,7 +62,7 @@ export function createContention({ places, patienceMs, sliceMs }: ContentionOpti
 
   const isKnown = (names: readonly string[]) => names.some((name) => held.has(name));
 
-  async function tryAtOnce<T, Place>(work: Work<T, Place>): Promise<T | typeof isHeld> {
+  async function tryAtOnce<T, Place>(work: ContendedWork<T, Place>): Promise<T | typeof isHeld> {
     const { names, enter, attempt } = work;
     if (isKnown(names)) return isHeld;
     // It may have become known while a place was waited for.
@@ -78,7 +78,7 @@ export function createContention({ places, patienceMs, sliceMs }: ContentionOpti
   }
 
   /** In its turn, until it has what it needs. */
-  async function wait<T, Place>({ names, owner, enter, attempt, until, isOver }: Work<T, Place>): Promise<T> {
+  async function wait<T, Place>({ names, owner, enter, attempt, until, isOver }: ContendedWork<T, Place>): Promise<T> {
     for (;;) {
       const left = until === undefined ? Number.POSITIVE_INFINITY : until - performance.now();
       const slice = Math.max(1, Math.min(sliceMs ?? defaultSliceMs, Math.round(left)));

@@ -2,7 +2,7 @@ import { availableParallelism } from "node:os";
 import { Worker } from "node:worker_threads";
 import type { LossReason } from "./fault-attribution.js";
 import type { Handlers } from "./protocol.js";
-import { type Call, createThreadSlot, type ThreadSlot } from "./thread-slot.js";
+import { createThreadSlot, type EngineCall, type ThreadSlot } from "./thread-slot.js";
 import { detachViews } from "./views.js";
 
 export { EngineBusy, EngineLost } from "./errors.js";
@@ -111,7 +111,7 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
     );
   }
 
-  function lost(thread: number, reason: LossReason, culprit: Call | undefined): void {
+  function lost(thread: number, reason: LossReason, culprit: EngineCall | undefined): void {
     replaced++;
     const shardKey = culprit?.shardKey;
     if (shardKey !== undefined && !closing) quarantine(shardKey);
@@ -151,7 +151,7 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
     call(shardKey, method, args, callOptions = {}) {
       return new Promise((resolve, reject) => {
         const detached = detachViews(args, callOptions.transfer ?? []);
-        const call: Call = {
+        const call: EngineCall = {
           shardKey,
           method,
           ...detached,

@@ -1,5 +1,5 @@
 import { PerchError, toPerchError } from "../errors.js";
-import type { Failure } from "./protocol.js";
+import type { CallFailure } from "./protocol.js";
 
 export type LossReason = "trapped" | "timed out" | "died" | "outgrown" | "released" | "did not start";
 
@@ -33,7 +33,7 @@ export function messageOf(error: unknown): string {
 }
 
 /** The error of a call, as it was in the thread. */
-export function revive(failure: Failure): Error {
+export function revive(failure: CallFailure): Error {
   return (
     toPerchError(failure) ??
     Object.assign(

@@ -16,7 +16,7 @@ export interface CallMessage {
 export type Request = { progress: Int32Array } | { calls: readonly CallMessage[] };
 
 /** An error as it crosses the thread's border: classes do not survive the structured clone. */
-export interface Failure {
+export interface CallFailure {
   name: string;
   message: string;
   code?: string;
@@ -24,18 +24,20 @@ export interface Failure {
 }
 
 /** `ms`: how long the call ran. */
-export type Answer = { call: number; ms: number } & (
+export type CallAnswer = { call: number; ms: number } & (
   | { kind: "value"; value: unknown }
-  | { kind: "failure"; failure: Failure }
+  | { kind: "failure"; failure: CallFailure }
   /** The last answer of this thread. */
-  | { kind: "trapped"; failure: Failure }
+  | { kind: "trapped"; failure: CallFailure }
 );
 
 /**
  * `memory`: bytes the thread holds outside the JavaScript heap (WASM memory never shrinks). `ready` is sent once, first. Answers come
  * in the order of the calls.
  */
-export type Reply = { kind: "ready"; memory: number } | { kind: "answers"; answers: readonly Answer[]; memory: number };
+export type Reply =
+  | { kind: "ready"; memory: number }
+  | { kind: "answers"; answers: readonly CallAnswer[]; memory: number };
 
 /** How long a thread may keep back answers, in order to send them together, before it begins the next call. */
 export const keepBackMs = 1;

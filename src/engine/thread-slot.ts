@@ -1,9 +1,9 @@
 import type { Worker } from "node:worker_threads";
 import { EngineBusy, EngineLost } from "./errors.js";
 import { attributeFault, isOfACall, type LossReason, messageOf, revive } from "./fault-attribution.js";
-import type { Answer, CallMessage, Reply, Request } from "./protocol.js";
+import type { CallAnswer, CallMessage, Reply, Request } from "./protocol.js";
 
-export interface Call {
+export interface EngineCall {
   shardKey: string;
   method: string;
   args: readonly unknown[];
@@ -20,12 +20,12 @@ export interface ThreadSlotOptions {
   maxQueue: number;
   maxMemoryBytes: number;
   /** The thread is gone; `culprit`, when known, is the call that did it. */
-  onLost(reason: LossReason, culprit: Call | undefined): void;
+  onLost(reason: LossReason, culprit: EngineCall | undefined): void;
 }
 
 /** One place in the pool: a thread, started when first needed and replaced when lost, and the calls waiting for it in order. */
 export interface ThreadSlot {
-  push(call: Call): void;
+  push(call: EngineCall): void;
   waiting(): number;
   memory(): number;
   /** Starts the thread if there is none. */
@@ -35,7 +35,7 @@ export interface ThreadSlot {
   close(): Promise<void>;
 }
 
-interface Sent extends Call {
+interface Sent extends EngineCall {
   id: number;
 }
 
@@ -62,9 +62,9 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
   /** In the thread, oldest first, and not answered yet. */
   const sent: Sent[] = [];
   /** Not yet sent. */
-  const queue: Call[] = [];
+  const queue: EngineCall[] = [];
 
-  function push(call: Call): void {
+  function push(call: EngineCall): void {
     if (closed) {
       call.reject(new EngineBusy("the engine is closed"));
       return;
@@ -201,7 +201,7 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
   }
 
   /** Out: whether the thread goes on. */
-  function take(answer: Answer): boolean {
+  function take(answer: CallAnswer): boolean {
     const head = sent[0];
     if (head?.id !== answer.call) return false;
     head.spent?.(answer.ms);
@@ -223,7 +223,7 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
 
   function lose(reason: LossReason, cause?: unknown): void {
     const culprit = culpritOf(reason, cause);
-    const others: Call[] = [...sent.splice(0), ...queue.splice(0)].filter((call) => call !== culprit);
+    const others: EngineCall[] = [...sent.splice(0), ...queue.splice(0)].filter((call) => call !== culprit);
     stop();
     if (reason === "timed out") culprit?.spent?.(culprit.timeoutMs);
     culprit?.reject(attributeFault(culprit, reason, cause));

@@ -1,8 +1,8 @@
 import { type MessagePort, parentPort, receiveMessageOnPort } from "node:worker_threads";
 import {
-  type Answer,
+  type CallAnswer,
+  type CallFailure,
   type CallMessage,
-  type Failure,
   type Handlers,
   keepBackMs,
   type Reply,
@@ -89,10 +89,10 @@ function nextMessage(port: MessagePort): Request | undefined {
 
 /** Answers on their way out, kept back until they are posted together. */
 function createOutgoing(port: MessagePort, memory: () => number) {
-  let answers: Answer[] = [];
+  let answers: CallAnswer[] = [];
   let since = 0;
 
-  function send(sent: readonly Answer[]): void {
+  function send(sent: readonly CallAnswer[]): void {
     const transfer = sent.flatMap((answer) => transferListOf(answer));
     port.postMessage({ kind: "answers", answers: sent, memory: memory() } satisfies Reply, transfer);
   }
@@ -116,7 +116,7 @@ function createOutgoing(port: MessagePort, memory: () => number) {
   }
 
   return {
-    add(answer: Answer): void {
+    add(answer: CallAnswer): void {
       answers.push(answer);
     },
     post,
@@ -130,7 +130,7 @@ function createOutgoing(port: MessagePort, memory: () => number) {
   };
 }
 
-function transferListOf(answer: Answer): readonly ArrayBuffer[] {
+function transferListOf(answer: CallAnswer): readonly ArrayBuffer[] {
   if (answer.kind !== "value" || typeof answer.value !== "object" || answer.value === null) return [];
   return transferLists.get(answer.value) ?? [];
 }
@@ -140,7 +140,7 @@ function isTrap(error: unknown): boolean {
   return error instanceof RangeError || (error instanceof Error && error.name === "RuntimeError");
 }
 
-function describe(error: unknown): Failure {
+function describe(error: unknown): CallFailure {
   if (!(error instanceof Error)) return { name: "Error", message: String(error) };
   const { code, detail } = error as { code?: unknown; detail?: unknown };
   return {

@@ -14,7 +14,7 @@ import type { HttpSettings } from "./settings.js";
 import { parsedBody } from "./shapes.js";
 
 /** The parts of /v1/documents/{space}/{app}/{table}/{record}. */
-export interface DocumentParts {
+export interface NamedDocument {
   readonly appId: string;
   readonly tableName: string;
   readonly recordId: string;
@@ -23,7 +23,7 @@ export interface DocumentParts {
 }
 
 /** In a path the personal space is `~`: proxies collapse an empty part. An empty one is taken for it, too, as in a room id. */
-export function documentParts({ space, app, table, record }: Readonly<Record<string, string>>): DocumentParts {
+export function documentParts({ space, app, table, record }: Readonly<Record<string, string>>): NamedDocument {
   const spaceId = space === "~" || space === "" ? null : (space ?? null);
   return { spaceId, appId: app ?? "", tableName: table ?? "", recordId: record ?? "" };
 }
@@ -100,16 +100,16 @@ export interface DocumentRequestServices {
 
 export interface DocumentRequests {
   /** The document as JSON text of `documentAnswer`, now or at a position. Errors: PE401, PE403, PE404, PE410. */
-  read(identity: Identity, parts: DocumentParts, seq: number | undefined): Promise<string>;
+  read(identity: Identity, parts: NamedDocument, seq: number | undefined): Promise<string>;
   /**
    * Pushes a patch (the body is JSON text of `patchBody`), and waits a while for a worker to merge it. Errors: as
    * perch.patch_document; and those with which the worker set it aside.
    */
-  patch(identity: Identity, parts: DocumentParts, body: string): Promise<z.output<typeof patchAnswer>>;
+  patch(identity: Identity, parts: NamedDocument, body: string): Promise<z.output<typeof patchAnswer>>;
   /** JSON text of `historyAnswer`. Errors: PE401, PE403, PE404, PE422. */
   history(
     identity: Identity,
-    parts: DocumentParts,
+    parts: NamedDocument,
     page: { before?: number | undefined; max_count?: number | undefined },
   ): Promise<string>;
   /** Waits for no worker any more. */
@@ -181,7 +181,7 @@ export function createDocumentRequests({
     for (const wake of waiting.get(id) ?? []) wake();
   });
 
-  async function read(identity: Identity, parts: DocumentParts, seq: number | undefined): Promise<string> {
+  async function read(identity: Identity, parts: NamedDocument, seq: number | undefined): Promise<string> {
     const { appId, tableName, recordId } = parts;
     const current = await onBehalf.read(identity, (tx) => lookAt(tx, parts));
     const answer = (at: number, revision: number | null, data: string) => {
@@ -199,7 +199,7 @@ export function createDocumentRequests({
     return answer(document.seq, document.revision, JSON.stringify(document.data));
   }
 
-  async function lookAt(tx: Queryable, { spaceId, appId, tableName, recordId }: DocumentParts): Promise<CurrentRow> {
+  async function lookAt(tx: Queryable, { spaceId, appId, tableName, recordId }: NamedDocument): Promise<CurrentRow> {
     const [row] = await tx.query<CurrentRow>(currentSql, [appId, tableName, recordId, spaceId]);
     if (row === undefined) throw new Error("a look at a document gave no row");
     if (!row.may_read) throw new PerchError("PE403", "this user may not read this space", { space_id: row.space_id });
@@ -212,7 +212,7 @@ export function createDocumentRequests({
     return row;
   }
 
-  async function patch(identity: Identity, parts: DocumentParts, body: string) {
+  async function patch(identity: Identity, parts: NamedDocument, body: string) {
     await parsedBody(patchBody, body, ["patch"]);
     const { spaceId, appId, tableName, recordId } = parts;
     if (await isSuspicious(body)) await refuseUnreadable(onBehalf, identity, body);

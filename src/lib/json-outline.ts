@@ -1,7 +1,7 @@
 import { setImmediate } from "node:timers/promises";
 
 /** A direct member of an object or array: where its JSON text begins and ends, and its name in an object. */
-export interface Membership {
+export interface JsonMember {
   readonly name: string | undefined;
   readonly start: number;
   readonly end: number;
@@ -25,11 +25,11 @@ const isSpace = (code: number) => code === 0x20 || code === 0x0a || code === 0x0
  * In: JSON text, and how many members are looked for. Out: the members, in their order; undefined when the text is neither object nor
  * array, when brackets do not match up, when a name is not one, or when there are more members. That the rest is JSON is not checked.
  */
-export async function jsonMembers(text: string, maxMembers: number): Promise<Membership[] | undefined> {
+export async function jsonMembers(text: string, maxMembers: number): Promise<JsonMember[] | undefined> {
   const from = skipSpace(text, 0);
   const isObject = text[from] === "{";
   if (!isObject && text[from] !== "[") return undefined;
-  const members: Membership[] = [];
+  const members: JsonMember[] = [];
   let depth = 0;
   let start = from + 1;
   let inString = false;
@@ -113,14 +113,14 @@ function isEscaped(text: string, at: number): boolean {
   return backslashes % 2 === 1;
 }
 
-function trimmed(text: string, name: string | undefined, from: number, to: number): Membership | undefined {
+function trimmed(text: string, name: string | undefined, from: number, to: number): JsonMember | undefined {
   const start = skipSpace(text, from);
   let end = to;
   while (end > start && isSpace(text.charCodeAt(end - 1))) end--;
   return start < end ? { name, start, end } : undefined;
 }
 
-function named(text: string, from: number, to: number): Membership | undefined {
+function named(text: string, from: number, to: number): JsonMember | undefined {
   const start = skipSpace(text, from);
   if (text.charCodeAt(start) !== quote) return undefined;
   const end = endOfName(text, start) + 1;

@@ -8,7 +8,7 @@ import { JoinRefused, type RoomReader } from "./room.js";
 import { addressOf } from "./room-id.js";
 
 /** What a member may do. */
-export interface Admission {
+export interface Admitted {
   readonly identity: TokenIdentity;
   readonly key: DocumentKey;
   readonly access: Permission;
@@ -19,7 +19,7 @@ export async function admit(
   roomId: string | undefined,
   identity: TokenIdentity,
   accessTo: (identity: TokenIdentity, spaceId: string) => Promise<Permission | null>,
-): Promise<Admission> {
+): Promise<Admitted> {
   const key = roomId === undefined ? undefined : addressOf(roomId, identity.userId);
   if (key === undefined) {
     const why = "a room id is space_id/app_id/table_name/record_id";
@@ -33,7 +33,7 @@ export async function admit(
 /** A reader whose access is checked again. */
 export interface Member extends Pick<RoomReader, "evict" | "rejoin"> {
   /** Undefined until it has joined. */
-  admission(): Admission | undefined;
+  admission(): Admitted | undefined;
 }
 
 /** How many memberships one statement looks up. */

@@ -7,7 +7,7 @@ import {
   type EncryptedRecord,
   encodeVersion,
   encryptedRecords,
-  type Version,
+  type PeerVersion,
 } from "./encrypted/records.js";
 import type { LogKind } from "./log-kind.js";
 
@@ -15,7 +15,7 @@ import type { LogKind } from "./log-kind.js";
 const maxRecords = 4_096;
 
 /** Documents that are encrypted end to end: records are stored and passed on as they are. */
-export function encryptedDocuments(db: Database): LogKind<EncryptedRecord, Version> {
+export function encryptedDocuments(db: Database): LogKind<EncryptedRecord, PeerVersion> {
   return {
     versions: { none: new Map(), decode: decodeVersion, encode: encodeVersion },
     entriesOf(updates) {

@@ -38,7 +38,7 @@ export interface LogKind<Entry, Version> {
    * Appends in one transaction. Out: one result for each; PE410 for all where the log does not lead on from the place. Errors: nothing
    * was appended, or nobody knows.
    */
-  append(key: DocumentKey, place: AppendPlace, entries: readonly Authored<Entry>[]): Promise<readonly AppendResult[]>;
+  append(key: DocumentKey, place: AppendPlace, entries: readonly Authored<Entry>[]): Promise<readonly EntryAppended[]>;
   /** The positions of many, in their order. */
   positions(keys: readonly DocumentKey[]): Promise<readonly LogPosition[]>;
   /** What a notification says of a room of this kind. */
@@ -53,13 +53,13 @@ export interface LogState<Version> {
   readonly payloads: readonly Uint8Array[];
 }
 
-export interface StoredEntry {
+export interface LoggedEntry {
   readonly seq: number;
   readonly payload: Uint8Array;
 }
 
 export interface MissedEntries extends Pick<LogState<unknown>, "position" | "incarnation"> {
-  readonly entries: readonly StoredEntry[];
+  readonly entries: readonly LoggedEntry[];
   /** Whether they go on from where was asked: false when the database went back, null when that cannot be told any more. */
   readonly leadsOn: boolean | null;
 }
@@ -70,4 +70,4 @@ export interface Authored<Entry> {
 }
 
 /** What became of an entry: its position; undefined when there was nothing new in it; or the code of its refusal. */
-export type AppendResult = { readonly seq: number | undefined } | { readonly refused: string };
+export type EntryAppended = { readonly seq: number | undefined } | { readonly refused: string };

@@ -4,7 +4,7 @@ import type { Identity } from "../identity/identity.js";
 import { takeBatch } from "../lib/batches.js";
 import { createMachine } from "../lib/state-machine.js";
 import { type AckStatus, ackStatus } from "../protocol/protocol.js";
-import type { AppendResult, LogKind, LogPosition, LogState, StoredEntry } from "./log-kind.js";
+import type { EntryAppended, LoggedEntry, LogKind, LogPosition, LogState } from "./log-kind.js";
 import { type Action, type Event, firstState, type State, step } from "./log-room-states.js";
 import { framesOf, type RoomReader } from "./room.js";
 
@@ -43,7 +43,7 @@ interface Submission<Entry> {
   resolve(status: AckStatus): void;
 }
 
-interface Delivered extends StoredEntry {
+interface Delivered extends LoggedEntry {
   readonly origin: RoomReader | undefined;
 }
 
@@ -124,7 +124,7 @@ export function createLogRoom<Entry, Version>(
     const batch = takeBatch(submissions, bounds, sizeOf);
     submissions = submissions.slice(batch.length);
     const all = batch.flatMap(({ entries, author, origin }) => entries.map((entry) => ({ entry, author, origin })));
-    const results: AppendResult[] = [];
+    const results: EntryAppended[] = [];
     const before = positionOf(room.state);
     let after = before;
     try {
@@ -200,5 +200,5 @@ export function createLogRoom<Entry, Version>(
   };
 }
 
-const seqOf = (result: AppendResult | undefined) => (result && "seq" in result ? result.seq : undefined);
-const refusalOf = (result: AppendResult | undefined) => (result && "refused" in result ? result.refused : undefined);
+const seqOf = (result: EntryAppended | undefined) => (result && "seq" in result ? result.seq : undefined);
+const refusalOf = (result: EntryAppended | undefined) => (result && "refused" in result ? result.refused : undefined);

@@ -1,6 +1,6 @@
 import type { Step } from "../lib/state-machine.js";
 import { type AckStatus, type RoomErrorCode, roomErrorCode } from "../protocol/protocol.js";
-import type { Admission } from "../rooms/access.js";
+import type { Admitted } from "../rooms/access.js";
 import type { Channel, JoinRefused } from "../rooms/room.js";
 
 /** Why a client is no longer in a room. */
@@ -16,13 +16,13 @@ export interface Dismissal {
 export type State =
   /** Frames of the client wait for the answer to its join. */
   | { readonly is: "joining"; readonly dismissal?: Dismissal }
-  | { readonly is: "joined"; readonly admission: Admission; readonly channel: Channel }
+  | { readonly is: "joined"; readonly admission: Admitted; readonly channel: Channel }
   /** About to be asked to join again, because of a batch that was refused with this status: what builds on it is refused likewise. */
-  | { readonly is: "rejoining"; readonly admission: Admission; readonly channel: Channel; readonly status: AckStatus }
+  | { readonly is: "rejoining"; readonly admission: Admitted; readonly channel: Channel; readonly status: AckStatus }
   | { readonly is: "closed" };
 
 export type Event =
-  | { readonly is: "opened"; readonly admission: Admission; readonly channel: Channel }
+  | { readonly is: "opened"; readonly admission: Admitted; readonly channel: Channel }
   | { readonly is: "refused"; readonly refusal: JoinRefused }
   | { readonly is: "dismissed"; readonly dismissal: Dismissal }
   /** A batch was not accepted, with this status; after so long the client is to be asked to join again. */

@@ -2,7 +2,7 @@ import type { Database } from "../database/types.js";
 import { remember } from "../lib/bounded-map.js";
 import type { WorkerLog } from "./log.js";
 
-export interface History {
+export interface LogHistory {
   /** A notification named this space: its log has moved, or somebody says so. */
   notified(spaceId: string): void;
   /** Reads how far the logs have come that moved. Part of every poll. Errors: the database's. */
@@ -23,7 +23,7 @@ select e.epoch, h.space_id, h.seq, h.mark
  * comes back without them (a failover to a standby that lacked them, a copy of the data folder) is found out before anything is made
  * of it. Notifications only say which spaces to look at; what counts was read from the tables.
  */
-export function createHistory({ db, log }: { readonly db: Database; readonly log: WorkerLog }): History {
+export function createHistory({ db, log }: { readonly db: Database; readonly log: WorkerLog }): LogHistory {
   const moved = new Set<string>();
   /** In the order in which they were read. */
   const seen = new Map<string, [seq: number, mark: string]>();

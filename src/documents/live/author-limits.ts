@@ -22,7 +22,7 @@ const freeMs = 50;
 /** The longest wait. */
 const maxDebtMs = 30_000;
 
-interface Account {
+interface AuthorAccount {
   freeAt: number;
   /** What began last is still at it. */
   busy: boolean;
@@ -38,11 +38,11 @@ interface Account {
  * their own debts alone, and those whose updates are taken never do, but for updates that take uncommonly long.
  */
 export function createAuthorLimits(now: () => number = () => performance.now()): AuthorLimits {
-  const accounts = new Map<string, Account>();
+  const accounts = new Map<string, AuthorAccount>();
   let waiting = 0;
   let closed = false;
 
-  function accountOf(author: string): Account {
+  function accountOf(author: string): AuthorAccount {
     const account = accounts.get(author) ?? { freeAt: now(), busy: false, waiting: [], burst: 1, timer: undefined };
     accounts.set(author, account);
     return account;
@@ -60,7 +60,7 @@ export function createAuthorLimits(now: () => number = () => performance.now()):
   }
 
   /** Lets the next of an author begin, if they may. */
-  function next(author: string, account: Account): void {
+  function next(author: string, account: AuthorAccount): void {
     clearTimeout(account.timer);
     account.timer = undefined;
     for (let left = account.burst; !account.busy && (closed || (left > 0 && account.freeAt <= now())); left--) {
@@ -75,7 +75,7 @@ export function createAuthorLimits(now: () => number = () => performance.now()):
     else arm(author, account);
   }
 
-  function arm(author: string, account: Account): void {
+  function arm(author: string, account: AuthorAccount): void {
     account.timer ??= setTimeout(() => next(author, account), Math.max(1, account.freeAt - now()));
     account.timer.unref();
   }

@@ -2,7 +2,7 @@ import { type CallOptions, EngineLost } from "../../engine/engine.js";
 import type { Machine } from "../../lib/state-machine.js";
 import { type DocumentThreadApi, type Ends, isNotLoaded } from "../loro/api.js";
 import type { DocumentEngine } from "../loro/engine.js";
-import type { Fields } from "../loro/fields.js";
+import type { FieldKinds } from "../loro/fields.js";
 import { goesOn, type Typing, typingAfter } from "../loro/format/typing.js";
 import type { StoredDocument } from "./queries.js";
 import type { Event, State } from "./states.js";
@@ -38,7 +38,7 @@ export interface EngineReplica {
   readonly loadMs: number;
   load(stored: StoredDocument): Promise<void>;
   /** Whether the replica was loaded for other fields than these. */
-  differs(fields: Fields): boolean;
+  differs(fields: FieldKinds): boolean;
   /** Calls the engine. Errors: as the method's, and `isLost`. */
   call<Method extends ReplicaMethod>(
     method: Method,

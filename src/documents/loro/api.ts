@@ -30,7 +30,7 @@ export interface WriteOptions {
   readonly peers?: readonly ServerPeer[];
 }
 
-export interface ImportOptions {
+export interface EngineImportOptions {
   /** Peers of others, under which nothing new is taken, and of the sender, who has them for himself (see peer-owners.ts). */
   readonly foreign?: readonly string[];
   readonly own?: readonly string[];
@@ -73,7 +73,7 @@ export interface DocumentThreadApi {
   import(
     id: string,
     updates: readonly Uint8Array[],
-    options?: ImportOptions,
+    options?: EngineImportOptions,
   ): Version & { changed: boolean; ends: Ends; updates: Uint8Array[] | null; room: number; forked: boolean };
   /**
    * The appends of one writer that wait together, as one: what importing costs besides the operations is paid once. All or none, as

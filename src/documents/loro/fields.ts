@@ -10,11 +10,11 @@ export type ScalarKind = (typeof scalarKinds)[number];
 export type ContainerKind = (typeof containerKinds)[number];
 export type FieldKind = ScalarKind | ContainerKind;
 /** The declared fields of a document table, by name. */
-export type Fields = Readonly<Record<string, FieldKind>>;
+export type FieldKinds = Readonly<Record<string, FieldKind>>;
 /** What an engine thread must know of a document's table. The name is for error messages. */
 export interface DocumentSchema {
   table: string;
-  fields: Fields;
+  fields: FieldKinds;
 }
 
 /** The root map of the scalars; no container field may take its name. */
@@ -39,7 +39,7 @@ export function isScalar(kind: FieldKind): kind is ScalarKind {
 }
 
 /** In: a declaration as stored. Out: it, checked. Errors: PE422 naming what is wrong. */
-export function parseFields(declaration: unknown): Fields {
+export function parseFields(declaration: unknown): FieldKinds {
   const parsed = fieldsSchema.safeParse(declaration);
   if (parsed.success) return parsed.data;
   const issue = parsed.error.issues[0];

@@ -1,5 +1,5 @@
 import type { ContainerID, ContainerType } from "loro-crdt";
-import { type ContainerKind, type Fields, isScalar, scalarRoot } from "./fields.js";
+import { type ContainerKind, type FieldKinds, isScalar, scalarRoot } from "./fields.js";
 
 const containerTypes = {
   text: "Text",
@@ -30,7 +30,7 @@ export function parseRootId(id: string): RootName | undefined {
 }
 
 /** The root containers a document of this table may have. */
-export function declaredRoots(fields: Fields): Set<string> {
+export function declaredRoots(fields: FieldKinds): Set<string> {
   const roots = new Set<string>([scalarRootId]);
   for (const [name, kind] of Object.entries(fields)) {
     if (!isScalar(kind)) roots.add(rootId(name, kind));

@@ -1,5 +1,5 @@
 import type { LoroDoc } from "loro-crdt";
-import { type ContainerKind, type Fields, isScalar, type ScalarKind, scalarRoot } from "./fields.js";
+import { type ContainerKind, type FieldKinds, isScalar, type ScalarKind, scalarRoot } from "./fields.js";
 import { withHandle } from "./handles.js";
 import { exactInteger, type Json, storable, toJson } from "./json.js";
 import { rootId } from "./layout.js";
@@ -11,7 +11,7 @@ import { treeToJson } from "./tree.js";
  * A container field that no operation ever touched is null, and so is one that was cleared with null and is still empty; one that was
  * emptied otherwise is the empty value (see `applyPatch` for how that is told). Integers beyond 2^53 are decimal strings.
  */
-export function project(doc: LoroDoc, fields: Fields): Record<string, Json> {
+export function project(doc: LoroDoc, fields: FieldKinds): Record<string, Json> {
   // Costs what the document has seen, and scalars do not need it.
   const touched = Object.values(fields).every(isScalar) ? new Set<string>() : touchedRoots(doc);
   return withHandle(doc.getMap(scalarRoot), (scalars) =>

@@ -5,7 +5,7 @@ import { LoroDoc, type PeerID, type VersionVector } from "loro-crdt";
 import { serve, transferring } from "../../engine/thread.js";
 import { PerchError } from "../../errors.js";
 import { serverPeer } from "../server-peers.js";
-import type { DocumentThreadApi, Ends, ImportOptions, PatchBase, ServerPeer, WriteOptions } from "./api.js";
+import type { DocumentThreadApi, Ends, EngineImportOptions, PatchBase, ServerPeer, WriteOptions } from "./api.js";
 import { type CachedDocument, createCache } from "./cache.js";
 import { takeInChecked } from "./checks/check.js";
 import { createHistory } from "./checks/history.js";
@@ -70,7 +70,7 @@ function warmUp(doc: LoroDoc): void {
   for (const last of doc.oplogFrontiers()) doc.frontiersToVV(doc.getChangeAt(last).deps).free();
 }
 
-function importUpdates(id: string, given: readonly Uint8Array[], { foreign = [], own = [] }: ImportOptions = {}) {
+function importUpdates(id: string, given: readonly Uint8Array[], { foreign = [], own = [] }: EngineImportOptions = {}) {
   const held = cache.get(id);
   const { doc } = held;
   for (const update of given) checkEnvelope(update, limits.updateBytes);

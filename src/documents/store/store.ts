@@ -213,7 +213,7 @@ export class DocumentStore {
     tx: Transaction,
     address: WritableAddress,
     { clientId }: DocumentWriteOptions,
-    prepare: (opened: OpenedDocument) => Promise<(id: string) => Promise<Change>>,
+    prepare: (opened: OpenedDocument) => Promise<(id: string) => Promise<Editing>>,
   ): Promise<Written> {
     const opened = await this.#visit(tx, address, true);
     const op = opened.exists ? "update" : "insert";
@@ -335,7 +335,7 @@ export class DocumentStore {
 }
 
 /** What an engine made of a change: the update to store, null when nothing changed. */
-interface Change {
+interface Editing {
   readonly update: Uint8Array | null;
   readonly ends: Ends;
   /** The fields that can have changed, when not all of them can. */

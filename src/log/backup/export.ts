@@ -3,14 +3,14 @@ import { join } from "node:path";
 import { packageRoot } from "../../database/package-root.js";
 import type { Database, Transaction } from "../../database/types.js";
 import { enterContext } from "../../identity/index.js";
-import { type Counts, count, createDigest, formatVersion, type Manifest, noCounts } from "./format.js";
+import { count, createDigest, formatVersion, type LineCounts, type Manifest, noCounts } from "./format.js";
 
 export interface ExportOptions {
   userId: string;
   /** Takes one line of the file, with its line feed; the next comes when it resolves. */
   write(line: string): Promise<void> | void;
   /** Called after every batch of lines. */
-  onProgress?: ((counts: Readonly<Counts>) => void) | undefined;
+  onProgress?: ((counts: Readonly<LineCounts>) => void) | undefined;
   /** Called when edits of this user to documents still wait to be merged, with their number: they are not in the export. */
   onPending?: ((count: number) => void) | undefined;
   /** Called for each change or record that is too long to be in the export. */

@@ -78,7 +78,7 @@ export const countsSchema = z.object({
   documents: z.int(),
   updates: z.int(),
 });
-export type Counts = z.infer<typeof countsSchema>;
+export type LineCounts = z.infer<typeof countsSchema>;
 
 const manifestSchema = z.object({
   kind: z.literal("manifest"),
@@ -119,10 +119,10 @@ export class NewerFormatError extends Error {
   }
 }
 
-export const noCounts = (): Counts => ({ document_tables: 0, records: 0, changes: 0, documents: 0, updates: 0 });
+export const noCounts = (): LineCounts => ({ document_tables: 0, records: 0, changes: 0, documents: 0, updates: 0 });
 
 /** Counts lines the same way when writing and when verifying. */
-export function count(counts: Counts, line: { kind: string; part?: number }): void {
+export function count(counts: LineCounts, line: { kind: string; part?: number }): void {
   if (line.kind === "document_table") counts.document_tables += 1;
   else if (line.kind === "record") counts.records += 1;
   else if (line.kind === "change") counts.changes += 1;

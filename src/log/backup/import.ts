@@ -3,7 +3,7 @@ import type { Database, Queryable } from "../../database/types.js";
 import { toPerchError } from "../../errors.js";
 import { personalSpaceId } from "../../identity/identity.js";
 import { type Context, withContext } from "../../identity/index.js";
-import { type ChangeLine, type Counts, parseLine, type RecordLine, type UpdateLine } from "./format.js";
+import { type ChangeLine, type LineCounts, parseLine, type RecordLine, type UpdateLine } from "./format.js";
 import { readLines } from "./lines.js";
 import { progressFile } from "./progress.js";
 import { type Verified, verifyExport } from "./verify.js";
@@ -28,7 +28,7 @@ export interface ImportProgress {
 }
 
 export interface ImportResult {
-  counts: Counts;
+  counts: LineCounts;
   /** Changes that are there now and were not before (a record of the export is several of them). */
   applied: number;
   /** Those that were there already. */
@@ -196,7 +196,7 @@ function updateId(line: UpdateLine, spaceId: string): string {
   return `restore-${createHash("sha256").update(JSON.stringify(about)).digest("base64url").slice(0, 32)}`;
 }
 
-const sum = ({ document_tables, records, changes, updates }: Readonly<Counts>) =>
+const sum = ({ document_tables, records, changes, updates }: Readonly<LineCounts>) =>
   document_tables + records + changes + updates;
 
 /** Documents can only be restored where their tables are declared with the same kinds; that is the DBA's to do. */

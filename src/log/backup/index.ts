@@ -1,3 +1,3 @@
 export { type ExportOptions, exportUser } from "./export.js";
-export type { Counts, Manifest } from "./format.js";
+export type { LineCounts, Manifest } from "./format.js";
 export { type ImportOptions, type ImportProgress, type ImportResult, importUser } from "./import.js";

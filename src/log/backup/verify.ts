@@ -1,8 +1,8 @@
 import {
-  type Counts,
   count,
   createDigest,
   type Header,
+  type LineCounts,
   type Manifest,
   NewerFormatError,
   noCounts,
@@ -24,7 +24,10 @@ export interface Verified {
  * Reads a whole file and checks it: every line is one of the format, the counts and the hash are those of the manifest, nothing is
  * missing and nothing added. Throws an error that says what is wrong.
  */
-export async function verifyExport(path: string, onProgress?: (counts: Readonly<Counts>) => void): Promise<Verified> {
+export async function verifyExport(
+  path: string,
+  onProgress?: (counts: Readonly<LineCounts>) => void,
+): Promise<Verified> {
   const digest = createDigest();
   const counts = noCounts();
   const spaceIds = new Set<string>();
@@ -59,7 +62,7 @@ export async function verifyExport(path: string, onProgress?: (counts: Readonly<
   if (digest.digest("hex") !== manifest.sha256)
     throw wrong("it was changed: its SHA-256 is not the one in its manifest");
   for (const [what, expected] of Object.entries(manifest.counts)) {
-    const found = counts[what as keyof Counts];
+    const found = counts[what as keyof LineCounts];
     if (found !== expected) throw wrong(`it holds ${found} ${what}, its manifest says ${expected}`);
   }
   return { header, manifest, spaceIds, documentTables };

@@ -1,13 +1,17 @@
 import type { Queryable } from "../../database/types.js";
 import type { DocumentKey } from "../../documents/key.js";
 import { writableBy } from "../../identity/identity.js";
-import type { AppendPlace, AppendResult, Authored, LogPosition, LogState, MissedEntries } from "../log-kind.js";
-import type { EncryptedRecord, Version } from "./records.js";
+import type { AppendPlace, Authored, EntryAppended, LogPosition, LogState, MissedEntries } from "../log-kind.js";
+import type { EncryptedRecord, PeerVersion } from "./records.js";
 
 const address = (key: DocumentKey) => [key.spaceId, key.appId, key.tableName, key.recordId];
 
 /** What a reader at `version` lacks. Errors: PE404 when the table is not declared as one of encrypted documents. */
-export async function readEncrypted(db: Queryable, key: DocumentKey, version: Version): Promise<LogState<Version>> {
+export async function readEncrypted(
+  db: Queryable,
+  key: DocumentKey,
+  version: PeerVersion,
+): Promise<LogState<PeerVersion>> {
   const [row] = await db.query<{
     head_seq: number;
     incarnation_seq: number;
@@ -29,7 +33,7 @@ export async function readEncrypted(db: Queryable, key: DocumentKey, version: Ve
   };
 }
 
-interface NewsRow {
+interface MissedRow {
   head_seq: number;
   head_revision: number;
   incarnation_seq: number;
@@ -40,7 +44,7 @@ interface NewsRow {
 
 /** What came behind a position. */
 export async function readMissedRecords(db: Queryable, key: DocumentKey, after: LogPosition): Promise<MissedEntries> {
-  const [row] = await db.query<NewsRow>(
+  const [row] = await db.query<MissedRow>(
     `select * from perch.encrypted_after(space_id => $1, app_id => $2, table_name => $3, record_id => $4, after_seq => $5,
                                         after_revision => $6)`,
     [...address(key), after.seq, after.revision],
@@ -82,7 +86,7 @@ export async function appendEncrypted(
   key: DocumentKey,
   { incarnation, after, revision }: AppendPlace,
   records: readonly Authored<EncryptedRecord>[],
-): Promise<AppendResult[]> {
+): Promise<EntryAppended[]> {
   const rows = await db.query<{ ordinal: number; seq: number | null; error: string | null }>(
     `select * from perch.append_encrypted(
        space_id => $1, app_id => $2, table_name => $3, record_id => $4, incarnation_seq => $5, user_ids => $6, writable => $7,
@@ -104,7 +108,7 @@ export async function appendEncrypted(
       revision,
     ],
   );
-  const results: AppendResult[] = records.map(() => ({ refused: "PE422" }));
+  const results: EntryAppended[] = records.map(() => ({ refused: "PE422" }));
   for (const { ordinal, seq, error } of rows) {
     results[ordinal - 1] = error === null ? { seq: seq ?? undefined } : { refused: error };
   }

@@ -21,13 +21,13 @@ export interface Span {
 }
 
 /** For each peer (its id in hex) the counter behind its last operation. */
-export type Version = ReadonlyMap<string, number>;
+export type PeerVersion = ReadonlyMap<string, number>;
 
 /** One encrypted record; `payload` is all of it, as it was sent; `mark` its iv and tag, which no other ciphertext has. */
 export type EncryptedRecord = { readonly payload: Uint8Array; readonly mark: Uint8Array } & (
   | { readonly span: Span; readonly version?: undefined }
   /** A snapshot, which has everything up to a version. */
-  | { readonly span?: undefined; readonly version: Version }
+  | { readonly span?: undefined; readonly version: PeerVersion }
 );
 
 const recordKind = { span: 0x00, snapshot: 0x01 } as const;
@@ -125,14 +125,14 @@ function container(payloads: readonly Uint8Array[], size: number): Uint8Array {
  * Out: the version that the bytes name, none being the empty one; undefined when they are no version. In the records a peer is the text of
  * its number.
  */
-export function decodeVersion(bytes: Uint8Array): Version | undefined {
+export function decodeVersion(bytes: Uint8Array): PeerVersion | undefined {
   if (bytes.length === 0) return new Map();
   const counters = decodeVersionMap(bytes);
   return counters && new Map([...counters].map(([peer, counter]) => [Buffer.from(peer).toString("hex"), counter]));
 }
 
 /** At least one byte. Peers that are no numbers are nothing a Loro client could name, and are left out. */
-export function encodeVersion(version: Version): Uint8Array {
+export function encodeVersion(version: PeerVersion): Uint8Array {
   const peers = [...version].map(([hex, counter]) => [Buffer.from(hex, "hex").toString("latin1"), counter] as const);
   return encodeVersionMap(
     new Map(peers.filter(([peer]) => /^(0|[1-9]\d{0,19})$/.test(peer) && BigInt(peer) < 2n ** 64n)),

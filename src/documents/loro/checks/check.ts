@@ -12,14 +12,14 @@ import { project } from "../projection.js";
 import { tooLarge } from "../refusals.js";
 import { describeValue, fitsScalar, scalarExpectations } from "../scalars.js";
 import { checkStructure, containerPrefix } from "./operations.js";
-import { type Change, type Operation, readOperations, unreadable } from "./oplog.js";
+import { type LoroChange, type LoroOperation, readOperations, unreadable } from "./oplog.js";
 import { checkPositions } from "./positions.js";
 import { weigh } from "./weigh.js";
 
 export type CheckLimits = Pick<DocumentLimits, "depth" | "valueNodes" | "updateOps">;
 
 /** What one check has already looked at. */
-interface Check {
+interface UpdateCheck {
   held: CachedDocument;
   limits: CheckLimits;
   containers: Set<ContainerID>;
@@ -48,8 +48,8 @@ export function takeInChecked(
   const before = versionOf(doc);
   doc.detach();
   const spans = take(doc, updates);
-  const visit: Check = { held, limits, containers: new Set(), nodes: new Set(), made: new Map(), written: 0 };
-  const changes: Change[] = [];
+  const visit: UpdateCheck = { held, limits, containers: new Set(), nodes: new Set(), made: new Map(), written: 0 };
+  const changes: LoroChange[] = [];
   for (const [peer, { start, end }] of spans) {
     for (const change of readOperations(doc, peer, start, end)) {
       for (const op of change.ops) {
@@ -74,7 +74,7 @@ export function takeInChecked(
 }
 
 /** The name of a mergeable child grows with its depth: too long a one is refused before anything is looked up by it. */
-function checkChain({ held, limits }: Check, container: ContainerID): void {
+function checkChain({ held, limits }: UpdateCheck, container: ContainerID): void {
   if (!isMergeable(container)) return;
   const parsed = parseMergeable(container);
   if (parsed && parsed.keys.length > limits.depth) {
@@ -89,7 +89,11 @@ function checkChain({ held, limits }: Check, container: ContainerID): void {
  * Containers inside each other, as far as the updates make them: told from the operations alone, since to work out the state of what is
  * nested a thousand deep takes Loro a second.
  */
-function checkNesting({ held, limits, made }: Check, peer: PeerID, { container, counter, content }: Operation): void {
+function checkNesting(
+  { held, limits, made }: UpdateCheck,
+  peer: PeerID,
+  { container, counter, content }: LoroOperation,
+): void {
   const { type, key, value } = content;
   if (type !== "insert" && type !== "set") return;
   const values = key === undefined && Array.isArray(value) ? value : [value];
@@ -107,7 +111,7 @@ function checkNesting({ held, limits, made }: Check, peer: PeerID, { container, 
  * What an operation writes: every node of a value costs, be the value one operation. And the key `__proto__`, in a value or of a map, is what
  * a client's binding takes for the prototype of an object: what is under it would escape every other check, and reach the client.
  */
-function checkValues(visit: Check, { container, content }: Operation): void {
+function checkValues(visit: UpdateCheck, { container, content }: LoroOperation): void {
   const { held, limits } = visit;
   const { type, key, value, text } = content;
   if (type === "delete" || type === unreadable) return;
@@ -133,7 +137,7 @@ export function protoKey(schema: DocumentSchema, field: string): PerchError {
 }
 
 /** Where operations cannot be read: the containers they touched, and the whole of what the document has become. Rare. */
-function checkWhole(visit: Check, peer: PeerID, start: number, end: number): void {
+function checkWhole(visit: UpdateCheck, peer: PeerID, start: number, end: number): void {
   const { held, limits } = visit;
   for (const container of held.doc.getChangedContainersIn({ peer, counter: start }, end - start))
     checkContainer(visit, container);
@@ -149,7 +153,7 @@ function checkWhole(visit: Check, peer: PeerID, start: number, end: number): voi
   held.added = Number.POSITIVE_INFINITY;
 }
 
-function checkOperation(visit: Check, { container, content }: Operation): void {
+function checkOperation(visit: UpdateCheck, { container, content }: LoroOperation): void {
   const { held } = visit;
   const { type, key, value } = content;
   if (type === unreadable) return;
@@ -183,7 +187,7 @@ function checkScalar(schema: DocumentSchema, key: string, value: unknown): void 
 }
 
 /** That a container is a declared one or lies in one, and not too deep. */
-function checkContainer(visit: Check, container: ContainerID): void {
+function checkContainer(visit: UpdateCheck, container: ContainerID): void {
   visit.containers.add(container);
   const { doc, schema, roots } = visit.held;
   const root = parseRootId(container);
@@ -216,7 +220,7 @@ function undeclared(schema: DocumentSchema, name: string, type: string): PerchEr
 }
 
 /** Depth of a node that was created or moved, and of all that came along with it. */
-function checkNode(visit: Check, container: ContainerID, target: TreeID): void {
+function checkNode(visit: UpdateCheck, container: ContainerID, target: TreeID): void {
   const { held, limits } = visit;
   const tree = held.doc.getContainerById(container) as LoroTree | undefined;
   const top = tree?.has(target) && !tree.isNodeDeleted(target) ? tree.getNodeByID(target) : undefined;

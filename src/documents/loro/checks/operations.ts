@@ -1,7 +1,7 @@
 import type { ContainerID, LoroDoc, TreeID, VersionVector } from "loro-crdt";
 import { PerchError } from "../../../errors.js";
 import { isMergeable, parseMergeable, wasMade } from "../mergeable.js";
-import { type Change, lengthOf, type Operation, parseId, readOperations, unreadable } from "./oplog.js";
+import { type LoroChange, type LoroOperation, lengthOf, parseId, readOperations, unreadable } from "./oplog.js";
 
 /** A nested container, as an operation's JSON names it: this, then its id. */
 export const containerPrefix = "🦜:cid:";
@@ -15,7 +15,7 @@ interface References {
   found: Set<string>;
   /** Mergeable children that were met. */
   mergeable: Set<ContainerID>;
-  change: Change;
+  change: LoroChange;
   /** The number of the operation being looked at. */
   at: number;
   /** What the change was made after; looked up when first needed, which most keystrokes never do. */
@@ -30,11 +30,11 @@ interface References {
  * In: all new operations of one peer; the document has them, but need not show them yet. Out: to be called when it does.
  * Errors, of both: PE422 saying what does not hold together.
  */
-export function checkStructure(doc: LoroDoc, changes: readonly Change[], start: number, end: number): () => void {
+export function checkStructure(doc: LoroDoc, changes: readonly LoroChange[], start: number, end: number): () => void {
   const found = new Set<string>();
   const mergeable = new Set<ContainerID>();
   let next = start;
-  let before: Operation | undefined;
+  let before: LoroOperation | undefined;
   for (const change of changes) {
     const { peer, start: first, ops } = change;
     const references: References = { doc, found, mergeable, change, at: first, past: undefined };
@@ -74,12 +74,12 @@ function pastOf(references: References): VersionVector {
   return references.past;
 }
 
-function isMarkPair(first: Operation, second: Operation): boolean {
+function isMarkPair(first: LoroOperation, second: LoroOperation): boolean {
   const { type, start = 0, end = 0 } = first.content;
   return type === "mark" && start < end && second.content.type === "mark_end" && first.container === second.container;
 }
 
-function checkReferences(references: References, { container, counter, content }: Operation): void {
+function checkReferences(references: References, { container, counter, content }: LoroOperation): void {
   const { peer } = references.change;
   references.at = counter;
   const { type, value, target, parent, elem_id: element, start_id: startId } = content;
@@ -140,7 +140,7 @@ function checkExists(references: References, container: ContainerID): void {
   }
   if (container.startsWith("cid:root-")) return;
   const [id = "", type = ""] = container.slice("cid:".length).split(":");
-  const makes = ({ content }: Operation) =>
+  const makes = ({ content }: LoroOperation) =>
     content.target === undefined
       ? firstValue(content) === `${containerPrefix}${id}:${type}`
       : content.type === "create" && type === "Map";
@@ -180,7 +180,7 @@ function refersTo(
   references: References,
   id: string,
   key: string,
-  fits: (op: Operation) => boolean,
+  fits: (op: LoroOperation) => boolean,
   count = 1,
 ): boolean {
   const { doc, found, change } = references;
@@ -202,7 +202,7 @@ function refersTo(
   return true;
 }
 
-function firstValue({ type, key, value }: Operation["content"]): unknown {
+function firstValue({ type, key, value }: LoroOperation["content"]): unknown {
   return type === "insert" && key === undefined && Array.isArray(value) ? value[0] : value;
 }
 

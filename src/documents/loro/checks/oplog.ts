@@ -3,7 +3,7 @@ import { PerchError } from "../../../errors.js";
 import { scalarRootId } from "../layout.js";
 
 /** An operation as Loro's JSON export writes it, as far as it matters here. */
-export interface Operation {
+export interface LoroOperation {
   container: ContainerID;
   counter: number;
   content: {
@@ -31,12 +31,12 @@ interface NamedItems {
 }
 
 /** Operations of one peer, in order, without a gap. */
-export interface Change {
+export interface LoroChange {
   peer: PeerID;
   start: number;
   /** The operations it was made after, its peer's own before it among them. */
   deps: OpId[];
-  ops: Operation[];
+  ops: LoroOperation[];
   /** What operations that it was not made after have deleted; once it was asked for. */
   deletedSince?: NamedItems[];
 }
@@ -47,13 +47,13 @@ export const unreadable = "unreadable";
 /**
  * Out: the operations `start` to `end` of a peer. Errors: PE422 when one holds an integer beyond 2^53 that no JavaScript number equals.
  */
-export function readOperations(doc: LoroDoc, peer: PeerID, start: number, end: number): Change[] {
+export function readOperations(doc: LoroDoc, peer: PeerID, start: number, end: number): LoroChange[] {
   if (start >= end) return [];
   try {
     const changes = doc.exportJsonInIdSpan({ peer, counter: start, length: end - start });
     return changes.map(({ id, deps, ops }) => {
       const first = parseId(id);
-      return { peer: first.peer, start: first.counter, deps: deps.map(parseId), ops: ops as Operation[] };
+      return { peer: first.peer, start: first.counter, deps: deps.map(parseId), ops: ops as LoroOperation[] };
     });
   } catch (error) {
     const integer = /^(?:Error: )?(-?\d+) can't be represented as a JavaScript number/.exec(String(error))?.[1];
@@ -69,7 +69,7 @@ export function readOperations(doc: LoroDoc, peer: PeerID, start: number, end: n
       const middle = (start + end) >> 1;
       return [...readOperations(doc, peer, start, middle), ...readOperations(doc, peer, middle, end)];
     }
-    const op: Operation = { container: scalarRootId, counter: start, content: { type: unreadable } };
+    const op: LoroOperation = { container: scalarRootId, counter: start, content: { type: unreadable } };
     return [{ peer, start, deps: start > 0 ? [{ peer, counter: start - 1 }] : [], ops: [op] }];
   }
 }
@@ -81,7 +81,7 @@ export function parseId(id: string): OpId {
 }
 
 /** How many numbers an operation takes up. */
-export function lengthOf({ type, key, text, value, len }: Operation["content"]): number {
+export function lengthOf({ type, key, text, value, len }: LoroOperation["content"]): number {
   if (type === "delete" && len !== undefined) return Math.abs(len);
   if (type !== "insert") return 1;
   if (text !== undefined) return countCharacters(text);

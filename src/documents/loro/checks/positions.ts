@@ -4,7 +4,7 @@ import type { Spans } from "../format/spans.js";
 import { withHandle } from "../handles.js";
 import { refused } from "../refusals.js";
 import type { History } from "./history.js";
-import { type Change, lengthOf, type Operation, parseId, readOperations, unreadable } from "./oplog.js";
+import { type LoroChange, type LoroOperation, lengthOf, parseId, readOperations, unreadable } from "./oplog.js";
 import { createPieces, type Piece, type Pieces } from "./pieces.js";
 import { type Places, placesOf } from "./places.js";
 
@@ -20,7 +20,7 @@ const maxGone = 500;
  */
 const lookMs = 50;
 
-interface AuthoredOperation extends Operation {
+interface AuthoredOperation extends LoroOperation {
   peer: PeerID;
 }
 
@@ -34,7 +34,7 @@ interface Sequence {
   ownDeleted: boolean;
 }
 
-interface Check {
+interface PositionCheck {
   doc: LoroDoc;
   spans: Spans;
   /** What the document does not show, up to the version before. */
@@ -61,7 +61,7 @@ interface Check {
 export function checkPositions(
   { doc, history }: CachedDocument,
   before: ReadonlyMap<PeerID, number>,
-  changes: readonly Change[],
+  changes: readonly LoroChange[],
   spans: Spans,
 ): () => void {
   const linear = isLinear(doc, changes, spans);
@@ -69,7 +69,7 @@ export function checkPositions(
   // Where an operation that cannot be read inserts, nobody knows.
   const allRead = changes.every(({ ops }) => ops.every(({ content }) => content.type !== unreadable));
   let past: History | undefined;
-  const visit: Check = {
+  const visit: PositionCheck = {
     doc,
     spans,
     history() {
@@ -98,7 +98,7 @@ export function checkPositions(
   };
 }
 
-function checkOperation(visit: Check, change: Change, op: Operation): void {
+function checkOperation(visit: PositionCheck, change: LoroChange, op: LoroOperation): void {
   const { container, content } = op;
   if (!/:(Text|List)$/.test(container) || !["insert", "delete", "mark", "mark_end"].includes(content.type)) return;
   const sequence = sequenceOf(visit, container);
@@ -111,7 +111,7 @@ function checkOperation(visit: Check, change: Change, op: Operation): void {
   if (!sequence.pieces && content.type === "delete") checkNamed(visit, sequence, change, op);
 }
 
-function sequenceOf({ doc, sequences, follow: places }: Check, container: ContainerID): Sequence {
+function sequenceOf({ doc, sequences, follow: places }: PositionCheck, container: ContainerID): Sequence {
   let sequence = sequences.get(container);
   if (!sequence) {
     const before = placesOf(doc, container);
@@ -122,7 +122,7 @@ function sequenceOf({ doc, sequences, follow: places }: Check, container: Contai
 }
 
 /** Out: false when the operation does not fit the places as they are known. */
-function follow(before: Places | undefined, pieces: Pieces, peer: PeerID, op: Operation): boolean {
+function follow(before: Places | undefined, pieces: Pieces, peer: PeerID, op: LoroOperation): boolean {
   const { type, pos = 0, len = 0, start_id: startId = "" } = op.content;
   if (type === "insert") return pieces.insert(pos, op.counter, lengthOf(op.content));
   if (type !== "delete") return false;
@@ -160,7 +160,7 @@ function isNew(spans: Spans, { peer, counter }: OpId): boolean {
 }
 
 /** What a deletion names must be new itself, or not deleted before but by others its author did not know of. */
-function checkNamed(visit: Check, sequence: Sequence, change: Change, op: Operation): void {
+function checkNamed(visit: PositionCheck, sequence: Sequence, change: LoroChange, op: LoroOperation): void {
   const { doc, spans, gone } = visit;
   const first = parseId(op.content.start_id ?? "");
   const ids = sampled(lengthOf(op.content)).map((offset) => ({ ...first, counter: first.counter + offset }));
@@ -181,9 +181,9 @@ function checkNamed(visit: Check, sequence: Sequence, change: Change, op: Operat
 }
 
 /** What was deleted by operations that a change was not made after. */
-function deletedSince(doc: LoroDoc, change: Change): NonNullable<Change["deletedSince"]> {
+function deletedSince(doc: LoroDoc, change: LoroChange): NonNullable<LoroChange["deletedSince"]> {
   const known = withHandle(doc.frontiersToVV(change.deps), (version) => version.toJSON());
-  const named: NonNullable<Change["deletedSince"]> = [];
+  const named: NonNullable<LoroChange["deletedSince"]> = [];
   for (const [peer, end] of withHandle(doc.oplogVersion(), (version) => version.toJSON())) {
     for (const { ops } of readOperations(doc, peer, known.get(peer) ?? 0, end)) {
       for (const { content } of ops) {
@@ -197,9 +197,9 @@ function deletedSince(doc: LoroDoc, change: Change): NonNullable<Change["deleted
 }
 
 /** Whether the changes were made on the document just as it was, one after another. */
-function isLinear(doc: LoroDoc, [first, ...rest]: readonly Change[], spans: Spans): boolean {
+function isLinear(doc: LoroDoc, [first, ...rest]: readonly LoroChange[], spans: Spans): boolean {
   if (!first || spans.size !== 1) return false;
-  const follows = ({ peer, start, deps }: Change) =>
+  const follows = ({ peer, start, deps }: LoroChange) =>
     deps.length === 1 && deps[0]?.peer === peer && deps[0].counter === start - 1;
   return rest.every(follows) && withHandle(doc.frontiersToVV(first.deps), (past) => isVersionOf(doc, past));
 }
@@ -209,7 +209,11 @@ function isVersionOf(doc: LoroDoc, version: VersionVector): boolean {
 }
 
 /** No insertion may reach beyond the end of the sequence as its author may have had it, were everything there that is not shown. */
-function checkBounds(visit: Check, container: ContainerID, { before, pieces, ops, ownDeleted }: Sequence): void {
+function checkBounds(
+  visit: PositionCheck,
+  container: ContainerID,
+  { before, pieces, ops, ownDeleted }: Sequence,
+): void {
   const shown = before?.length ?? 0;
   if (pieces || !ownDeleted || !firstBeyond(ops, shown)) return;
   const deleted = visit.linear ? 0 : deletedIn(visit.doc, container);
@@ -218,7 +222,7 @@ function checkBounds(visit: Check, container: ContainerID, { before, pieces, ops
 }
 
 /** What other peers insert may all have been there before: their operations are in no order to those of this one. */
-function firstBeyond(ops: readonly AuthoredOperation[], before: number): Operation | undefined {
+function firstBeyond(ops: readonly AuthoredOperation[], before: number): LoroOperation | undefined {
   const inserted = new Map<PeerID, number>();
   let all = 0;
   for (const { peer, content } of ops) {
@@ -247,6 +251,6 @@ function deletedIn(doc: LoroDoc, container: ContainerID): number {
   return sum;
 }
 
-function misplaced({ counter, container }: Operation) {
+function misplaced({ counter, container }: LoroOperation) {
   return refused(`it does not hold together: operation ${counter} names places in ${container} that are not there`);
 }

@@ -1,6 +1,6 @@
 import { LoroDoc } from "loro-crdt";
 import type { DocumentEngine } from "../../../../src/documents/loro/engine.js";
-import type { DocumentSchema, Fields } from "../../../../src/documents/loro/fields.js";
+import type { DocumentSchema, FieldKinds } from "../../../../src/documents/loro/fields.js";
 
 /** One field of every kind. */
 export const everyKind = {
@@ -16,7 +16,7 @@ export const everyKind = {
   outline: "tree",
   likes: "counter",
   settings: "map",
-} as const satisfies Fields;
+} as const satisfies FieldKinds;
 
 export const notes: DocumentSchema = { table: "notes", fields: everyKind };
 
