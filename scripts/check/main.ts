@@ -3,7 +3,7 @@ import { allowed } from "./allowed.js";
 import { uncommentedExports, uncommentedFunctions } from "./comments.js";
 import { importCycles, upwardImports } from "./imports.js";
 import { readSources } from "./sources.js";
-import { statements } from "./statements.js";
+import { sqlStates, statements } from "./statements.js";
 
 /** Holds the tree to what docs/architecture.md says of it: part of `npm run check`. */
 const [source, sql] = await Promise.all([
@@ -14,6 +14,7 @@ const problems = [
   ...upwardImports(source),
   ...importCycles(source),
   ...statements(source, allowed),
+  ...sqlStates(source),
   ...uncommentedExports(source),
   ...uncommentedFunctions(sql),
 ];

@@ -112,3 +112,16 @@ export function statements(files: Sources, allowed: Allowed): string[] {
     if (!files.has(path)) problems.push(`${path} is allowed statements, and is not there`);
   return problems;
 }
+
+const sqlState = /^(0[0-9A-Z]|2[0-9A-Z]|3[0-9A-Z]|4[0-9A-Z]|5[0-9A-Z]|P0|XX)[0-9A-Z]{3}$/;
+
+/** In: the files of src/. Out: a line for each SQLSTATE outside of database/, which alone says what they mean. */
+export function sqlStates(files: Sources): string[] {
+  return [...files].flatMap(([path, source]) => {
+    if (path.startsWith("src/database/")) return [];
+    const found = textsIn(source).filter(({ text }) => sqlState.test(text));
+    return found.map(
+      ({ text, line }) => `${path}:${line} compares the SQLSTATE ${text}: ask src/database/errors.ts for what it means`,
+    );
+  });
+}

@@ -132,6 +132,9 @@ export function troubleOf(error: unknown): string | undefined {
   return typeof code === "string" && Object.hasOwn(troubles, code) ? troubles[code] : undefined;
 }
 
+/** What reading a text as JSON fails with, by what is in it that the database cannot hold. */
+export const unreadableJson = { nul: "22P05", halfCharacter: "22P02", number: "22003", depth: "54001" } as const;
+
 /** The name of the constraint that was broken, where one was. */
 export function constraintOf(error: unknown): string | undefined {
   const { constraint } = (typeof error === "object" && error !== null ? error : {}) as { constraint?: unknown };

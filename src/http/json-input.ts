@@ -1,3 +1,4 @@
+import { unreadableJson } from "../database/errors.js";
 import { PerchError } from "../errors.js";
 import { type Identity, personalSpaceId } from "../identity/identity.js";
 import { jsonDepth, jsonMembers } from "../lib/json-outline.js";
@@ -17,10 +18,10 @@ const maxChanges = 20_000;
 const maxParsed = 64 * 1024;
 
 const reasons: Readonly<Record<string, string>> = {
-  "22P05": "the character NUL (\\u0000), which cannot be stored",
-  "22P02": "half a character (a surrogate without the other of its pair)",
-  "22003": "a number that programs do not exchange (up to 1.8e308, of at most 1,000 digits)",
-  "54001": "values that are nested too deeply",
+  [unreadableJson.nul]: "the character NUL (\\u0000), which cannot be stored",
+  [unreadableJson.halfCharacter]: "half a character (a surrogate without the other of its pair)",
+  [unreadableJson.number]: "a number that programs do not exchange (up to 1.8e308, of at most 1,000 digits)",
+  [unreadableJson.depth]: "values that are nested too deeply",
 };
 const otherReason = "what the database cannot read";
 
@@ -42,7 +43,8 @@ async function stateOfEach(
   texts: readonly string[],
 ): Promise<(string | null)[]> {
   const states: (string | null)[] = [];
-  for (const text of texts) states.push(isFarTooLarge(text) ? "22003" : (await isTooDeep(text)) ? "54001" : null);
+  const { number, depth } = unreadableJson;
+  for (const text of texts) states.push(isFarTooLarge(text) ? number : (await isTooDeep(text)) ? depth : null);
   const unknown = texts.filter((_, nth) => states[nth] === null);
   const rows = await onBehalf.read(identity, (tx) =>
     tx.query<{ state: string | null }>(
@@ -55,7 +57,7 @@ async function stateOfEach(
 }
 
 function reasonOf(state: string, text: string): string {
-  if (state === "22P02" && text.length <= maxParsed) {
+  if (state === unreadableJson.halfCharacter && text.length <= maxParsed) {
     try {
       JSON.parse(text);
     } catch {

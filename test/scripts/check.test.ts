@@ -3,7 +3,7 @@ import { allowed } from "../../scripts/check/allowed.js";
 import { uncommentedExports, uncommentedFunctions } from "../../scripts/check/comments.js";
 import { floors, importCycles, upwardImports } from "../../scripts/check/imports.js";
 import { readSources } from "../../scripts/check/sources.js";
-import { isCall, isStatement, statements, textsIn } from "../../scripts/check/statements.js";
+import { isCall, isStatement, sqlStates, statements, textsIn } from "../../scripts/check/statements.js";
 import { packageRoot } from "../../src/database/package-root.js";
 
 const source = await readSources(packageRoot, "src", ".ts");
@@ -16,6 +16,7 @@ it("the tree keeps to its walls, and no folder stands outside of them", () => {
   expect(upwardImports(source)).toEqual([]);
   expect(importCycles(source)).toEqual([]);
   expect(statements(source, allowed)).toEqual([]);
+  expect(sqlStates(source)).toEqual([]);
   expect(uncommentedExports(source)).toEqual([]);
   expect(uncommentedFunctions(sql)).toEqual([]);
   expect(source.size).toBeGreaterThan(200);
@@ -81,6 +82,13 @@ it.each([
 ])("says of %j whether it is only a call", (text, expected) => {
   expect(isStatement(text)).toBe(true);
   expect(isCall(text)).toBe(expected);
+});
+
+it("sees an SQLSTATE outside of the one place that says what they mean", () => {
+  expect(
+    sqlStates(planted("src/http/answers.ts", 'const isLocked = (code: string) => code === "55P03";')),
+  ).toHaveLength(1);
+  expect(sqlStates(planted("src/database/text.ts", 'const locked = "55P03";'))).toEqual([]);
 });
 
 it("reads texts and no comments, and is not led astray by quotes within quotes", () => {
