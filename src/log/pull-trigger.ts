@@ -1,5 +1,5 @@
 /** What is not about news in a space that is known is looked into no more often than this. */
-const lookAroundMs = 1_000;
+const aroundMs = 1_000;
 
 /** The pull trigger of one follower: which notifications mean that it should pull, and when. */
 export interface PullTrigger {
@@ -31,7 +31,7 @@ export type Positions = ReadonlyMap<string, { readonly seq: number; readonly mar
 export function createPullTrigger(): PullTrigger {
   let positions: Positions = new Map();
   let news = true;
-  let lastLook = 0;
+  let lastPull = 0;
   let wakeUp = () => {};
   let timer: NodeJS.Timeout | undefined;
 
@@ -52,13 +52,13 @@ export function createPullTrigger(): PullTrigger {
     heard,
     notified(spaceId, seq) {
       if (heard(spaceId, seq)) return;
-      const looksIn = lastLook + lookAroundMs - Date.now();
+      const pullsIn = lastPull + aroundMs - Date.now();
       timer ??= setTimeout(
         () => {
           timer = undefined;
           wake();
         },
-        Math.max(0, looksIn),
+        Math.max(0, pullsIn),
       );
     },
     reached(now) {
@@ -77,7 +77,7 @@ export function createPullTrigger(): PullTrigger {
         wakeUp = () => {};
       }
       news = false;
-      lastLook = Date.now();
+      lastPull = Date.now();
     },
     close: () => clearTimeout(timer),
   };

@@ -22,10 +22,10 @@ const pollMs = 5_000;
 /** The rooms of a kind whose content is a log. A fourth kind is what LogKind asks of it; see test/rooms/log-room.test.ts. */
 export function createLogRooms<Entry, Version>(kind: LogKind<Entry, Version>, services: LogRoomServices): LogRooms {
   const rooms = createRegistry<LogRoom<Entry, Version>>();
-  let poll: NodeJS.Timeout | undefined;
+  let timer: NodeJS.Timeout | undefined;
   let polling: Promise<void> | undefined;
 
-  async function lookAtAll(): Promise<void> {
+  async function pollAll(): Promise<void> {
     const open = rooms.all();
     const positions = await kind.positions(open.map(({ key }) => key));
     for (const [n, room] of open.entries()) {
@@ -34,9 +34,9 @@ export function createLogRooms<Entry, Version>(kind: LogKind<Entry, Version>, se
     }
   }
 
-  function look(): void {
+  function poll(): void {
     if (rooms.size === 0) return;
-    polling ??= lookAtAll()
+    polling ??= pollAll()
       .catch((error: unknown) => services.log.warn({ err: error }, "rooms could not be looked at"))
       .finally(() => {
         polling = undefined;
@@ -48,7 +48,7 @@ export function createLogRooms<Entry, Version>(kind: LogKind<Entry, Version>, se
       const heard = kind.heard?.(notification);
       if (heard) rooms.get(documentId(heard.key))?.heard(heard.seq);
     },
-    ready: look,
+    ready: poll,
   });
 
   return {
@@ -62,7 +62,7 @@ export function createLogRooms<Entry, Version>(kind: LogKind<Entry, Version>, se
       }
       const room = rooms.open(documentId(key), (over) => createLogRoom(kind, key, { ...services, over }));
       const state = await room.join(reader, theirs);
-      poll ??= setInterval(look, pollMs).unref();
+      timer ??= setInterval(poll, pollMs).unref();
       return {
         permission: access,
         version: kind.versions.encode(state.version),
@@ -77,7 +77,7 @@ export function createLogRooms<Entry, Version>(kind: LogKind<Entry, Version>, se
     },
     async close() {
       stopListening();
-      clearInterval(poll);
+      clearInterval(timer);
       await polling;
     },
   };

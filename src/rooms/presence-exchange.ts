@@ -71,14 +71,14 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
   let others = false;
   /** Up to where the news are known; undefined until the first answer of the database. */
   let seen: number | undefined;
-  let looking: Promise<void> | undefined;
-  let lookAgain: "no" | "news" | "greet" = "no";
+  let polling: Promise<void> | undefined;
+  let pollAgain: "no" | "news" | "greet" = "no";
   let failing = false;
   let storeFailing = false;
   let heartbeat: NodeJS.Timeout | undefined;
   let closed = false;
 
-  async function look(greet: boolean): Promise<void> {
+  async function poll(greet: boolean): Promise<void> {
     if (greet || seen === undefined) {
       const entered = await enterPresence(db, nodeId);
       // A database that went back to an earlier state counts anew.
@@ -97,11 +97,11 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
   /** Looks once at a time, and once more when there was a reason to meanwhile. */
   function wake(greet: boolean): void {
     if (closed) return;
-    if (looking !== undefined) {
-      if (lookAgain !== "greet") lookAgain = greet ? "greet" : "news";
+    if (polling !== undefined) {
+      if (pollAgain !== "greet") pollAgain = greet ? "greet" : "news";
       return;
     }
-    looking = look(greet)
+    polling = poll(greet)
       .then(
         () => {
           if (failing) log.info("the presence of other nodes can be read again");
@@ -114,9 +114,9 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
         },
       )
       .finally(() => {
-        looking = undefined;
-        const again = lookAgain;
-        lookAgain = "no";
+        polling = undefined;
+        const again = pollAgain;
+        pollAgain = "no";
         if (again !== "no") wake(again === "greet");
       });
   }
@@ -179,7 +179,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       // What is put after this is read must be news.
       if (!alone && seen === undefined) {
         wake(true);
-        await looking;
+        await polling;
         if (seen === undefined) throw new Error("the presence of other nodes cannot be read yet");
       }
       return readPresence(db, room);
@@ -204,7 +204,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       closed = true;
       clearInterval(heartbeat);
       stopListening();
-      await looking;
+      await polling;
       clearTimeout(timer);
       timer = undefined;
       while (waiting.size > 0 || storing !== undefined) {

@@ -17,22 +17,22 @@ export interface DeferredNotificationsOptions {
 
 const pollSql = "select perch.notify_deferred(poll_for => $1::interval) as notified";
 
-/** Between two looks while the log is busy: how late a notification may come then. */
+/** Between two polls while the log is busy: how late a notification may come then. */
 const betweenPollsMs = 25;
 /** So many notifications of writers within this time, and the worker begins to notify for them. */
 const busyNotifications = 10;
 const busyWithinMs = 500;
 /** Nothing found for so long, and it stops. */
 const quietMs = 1_000;
-/** How long a look's promise to look again holds. */
+/** How long a poll's promise to poll again holds. */
 const promise = "2 seconds";
 const promiseMs = 2_000;
 
 /**
  * Sends deferred notifications on the writers' behalf while the log is busy (see perch.notify_changes for why, and why no notification is lost).
  *
- * It begins when writers notify often, and promises to look again; from then on they leave their notifications in a table. When nothing was
- * found for a while it promises no more, but goes on looking until the last promise has run out. PGlite has one session, where
+ * It begins when writers notify often, and promises to poll again; from then on they leave their notifications in a table. When nothing was
+ * found for a while it promises no more, but goes on polling until the last promise has run out. PGlite has one session, where
  * nobody waits for anybody: there it never begins.
  */
 export function createDeferredNotifications({ db, log }: DeferredNotificationsOptions): DeferredNotifications {
@@ -55,7 +55,7 @@ export function createDeferredNotifications({ db, log }: DeferredNotificationsOp
         await notifyFor(busy ? promise : "0");
         if (busy) promisedUntil = Date.now() + promiseMs;
       } catch (error) {
-        // The poll goes on looking; when writers notify again, so does this.
+        // The worker's poll goes on; when writers notify again, so does this.
         log.warn(
           { err: error },
           "notifying for the writers failed; they notify by themselves when the promise has run out",

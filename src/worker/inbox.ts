@@ -19,11 +19,11 @@ export interface InboxOptions {
 }
 
 export interface InboxStats {
-  /** Documents in which something is pending, as of the last look. */
+  /** Documents in which something is pending, as of the last poll. */
   readonly pending: number;
   /**
    * For how long the oldest of that has been pending; 0 when nothing is. What came before this worker started counts from its first
-   * look, until it is claimed. Stays high when a document cannot be merged.
+   * poll, until it is claimed. Stays high when a document cannot be merged.
    */
   readonly mergeLagMs: number;
   /** What this worker has looked after since it started, and how much of that it set aside with an error. */
@@ -39,7 +39,7 @@ export interface Inbox {
   close(): Promise<void>;
 }
 
-/** Documents shown by one look at the inbox, and items merged in one transaction. */
+/** Documents shown by one poll of the inbox, and items merged in one transaction. */
 const maxDocuments = 100;
 const maxItems = 20;
 /** What is spent on items that have to be set aside is made up for: for so many times as long the document's inbox rests. */
@@ -47,8 +47,8 @@ const restFactor = 9;
 const longestRestMs = 2_000;
 /** Once so much was spent so, the transaction takes no further item: who edits the document meanwhile waits for it. */
 const maxWastedMs = 50;
-/** Notifications come in bursts: between two looks there is at least this much time. */
-const betweenLooksMs = 15;
+/** Notifications come in bursts: between two polls there is at least this much time. */
+const betweenPollsMs = 15;
 
 /** Merges what SQL callers pushed. Where several workers run, each document is merged by whichever claims it first. */
 export function createInbox({ db, live, log, concurrency, contention }: InboxOptions): Inbox {
@@ -67,11 +67,11 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
   const pending = new Map<string, number>();
   let merged = 0;
   let setAside = 0;
-  let looking: Promise<void> | undefined;
+  let polling: Promise<void> | undefined;
   let again = false;
   let closed = false;
 
-  async function look(): Promise<void> {
+  async function poll(): Promise<void> {
     do {
       again = false;
       // Those at work or at rest may be the oldest: they must not hide the others.
@@ -82,7 +82,7 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
       note(new Set(keys.map(documentId)));
       const merging = keys.flatMap((key) => begin(key) ?? []);
       if (found.length === max) void Promise.all(merging).then(() => wake());
-      await new Promise((done) => setTimeout(done, betweenLooksMs));
+      await new Promise((done) => setTimeout(done, betweenPollsMs));
     } while (again && !closed);
   }
 
@@ -114,7 +114,7 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
         merged += done.merged;
         setAside += done.setAside;
         if (done.wastedMs > 0) {
-          // It may be that more is pending: the rest ends with a look.
+          // It may be that more is pending: the rest ends with a poll.
           rest(key, Math.min(longestRestMs, done.wastedMs * restFactor));
           return;
         }
@@ -138,12 +138,12 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
   function wake(): Promise<void> {
     if (closed) return Promise.resolve();
     again = true;
-    looking ??= look()
+    polling ??= poll()
       .catch((error: unknown) => log.warn({ err: error }, "looking at the inbox failed; it will be tried again"))
       .finally(() => {
-        looking = undefined;
+        polling = undefined;
       });
-    return looking;
+    return polling;
   }
 
   return {
@@ -157,7 +157,7 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
     async close() {
       closed = true;
       for (const timer of restingInboxes.values()) clearTimeout(timer);
-      await looking;
+      await polling;
       await jobs.settled();
     },
   };

@@ -79,7 +79,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     if (closing) return Promise.resolve();
     if (polling) return polling;
     clearTimeout(timer);
-    const looks = [
+    const polls = [
       declarations.poll(),
       live.refreshAll(),
       inbox.wake(),
@@ -87,7 +87,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       deferred.poll(),
       history.poll(),
     ];
-    polling = Promise.allSettled(looks).then((results) => {
+    polling = Promise.allSettled(polls).then((results) => {
       const failed = results.find((result) => result.status === "rejected");
       // One line when it begins and one when it ends, however long the database is away.
       if (failed && failures++ === 0) log.warn({ err: failed.reason }, "looking at the tables failed; it goes on");

@@ -88,7 +88,7 @@ export function createIntake(open: OpenDocument, { engine, authorLimits, owners,
     held++;
     const asked = (asking ?? Promise.resolve()).then(async () => {
       try {
-        const owned = remembered(updates, author) ?? (await owners.look(updates, author.userId));
+        const owned = remembered(updates, author) ?? (await owners.ask(updates, author.userId));
         const resolve: Outcome["resolve"] = (result) => {
           if (!result.forked) owners.wrote(author.userId, owned.own);
           outcome.resolve(result);

@@ -8,7 +8,7 @@ import type { OpenDocument } from "./open-document.js";
 export interface Owners {
   /** Out: undefined when that takes a look at the database. */
   remembered(updates: readonly Uint8Array[], userId: string): Owned | undefined;
-  look(updates: readonly Uint8Array[], userId: string): Promise<Owned>;
+  ask(updates: readonly Uint8Array[], userId: string): Promise<Owned>;
   /** An append of the user was committed, with these peers, which nobody had or which are theirs. */
   wrote(userId: string, peers: readonly string[]): void;
 }
@@ -35,7 +35,7 @@ export function createOwners(open: OpenDocument, { db, engine }: { db: Queryable
       for (const peer of peers) if (owners.get(peer) !== userId) return undefined;
       return { foreign: [], own: [...peers] };
     },
-    async look(updates, userId) {
+    async ask(updates, userId) {
       const owned = await ownersOf(db, open.key, userId, await peersIn(engine, updates));
       return Date.now() < open.state.rejoinUntil ? { ...owned, foreign: [] } : owned;
     },

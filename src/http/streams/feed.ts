@@ -22,7 +22,7 @@ export interface Feed {
   /** How many notifications have been heard. */
   notifications(): number;
   remove(reader: StreamReader): void;
-  /** Looks at the tables, for all readers at once. To be called often; it looks when it is time. */
+  /** Polls the tables, for all readers at once. To be called often; it polls when it is time. */
   tick(now: number): void;
   close(): void;
 }
@@ -31,8 +31,8 @@ export interface FeedOptions {
   readonly db: Database;
   readonly notifications: Pick<NotificationHub, "add">;
   readonly log: Logger;
-  /** How often it looks whether a notification was lost, or a membership has changed. */
-  readonly lookEveryMs: number;
+  /** How often it polls whether a notification was lost, or a membership has changed. */
+  readonly pollMs: number;
 }
 
 /** Rows of one statement. */
@@ -41,21 +41,21 @@ const chunkSize = 5_000;
 /**
  * Wakes those of many readers whom the news concern. A notification wakes the readers of its space and nobody else. Notifications may be lost, and
  * memberships change without a number; so every `lookEveryMs` two statements look for all readers together: how far the log has come in
- * the spaces that anybody reads, and by which entry, and which spaces each user is in. No reader looks by itself.
+ * the spaces that anybody reads, and by which entry, and which spaces each user is in. No reader polls by itself.
  *
  * Why nothing is missed: a reader is entered under its spaces when a page has brought it to the end of the log. What is committed in
  * them later notifies, and what was notified since that page was asked for, before the reader was entered, wakes it once more (`since`). What
- * was not notified at all is found by the next look, which compares with the reader's own positions.
+ * was not notified at all is found by the next poll, which compares with the reader's own positions.
  */
-export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions): Feed {
+export function createFeed({ db, notifications, log, pollMs }: FeedOptions): Feed {
   const readers = new Set<StreamReader>();
   /** By space; what a reader is entered under is in `entered`. */
   const bySpace = new Map<string, Set<StreamReader>>();
   const entered = new Map<StreamReader, ReadonlySet<string>>();
   let count = 0;
   let stopListening: (() => void) | undefined;
-  let lookAt = 0;
-  let looking: Promise<void> | undefined;
+  let pollAt = 0;
+  let polling: Promise<void> | undefined;
   let failing = false;
 
   function notified(spaceId: string, seq: number): void {
@@ -84,10 +84,10 @@ export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions)
     return true;
   }
 
-  async function look(): Promise<void> {
+  async function poll(): Promise<void> {
     try {
-      await lookForMembers();
-      await lookForNews();
+      await pollMembers();
+      await pollLogs();
       if (failing) log.info("streams: looking at the log works again");
       failing = false;
     } catch (error) {
@@ -96,7 +96,7 @@ export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions)
     }
   }
 
-  async function lookForNews(): Promise<void> {
+  async function pollLogs(): Promise<void> {
     for (const spaces of chunks([...bySpace.keys()])) {
       const heads = await db.query<{ space_id: string; seq: number; mark: string | null }>(
         "select h.space_id, h.seq, h.mark from perch.log_heads(space_ids => $1::text[]) h",
@@ -115,7 +115,7 @@ export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions)
     }
   }
 
-  async function lookForMembers(): Promise<void> {
+  async function pollMembers(): Promise<void> {
     const byUser = new Map<string, StreamReader[]>();
     for (const reader of readers) {
       const { userId } = reader.identity;
@@ -149,7 +149,7 @@ export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions)
       stopListening ??= notifications.add({
         notified: (one) => one.channel === "perch_changes" && notified(one.spaceId, one.seq),
         ready() {
-          lookAt = 0;
+          pollAt = 0;
         },
       });
     },
@@ -165,10 +165,10 @@ export function createFeed({ db, notifications, log, lookEveryMs }: FeedOptions)
       readers.delete(reader);
     },
     tick(now) {
-      if (now < lookAt || readers.size === 0 || looking !== undefined) return;
-      lookAt = now + lookEveryMs;
-      looking = look().finally(() => {
-        looking = undefined;
+      if (now < pollAt || readers.size === 0 || polling !== undefined) return;
+      pollAt = now + pollMs;
+      polling = poll().finally(() => {
+        polling = undefined;
       });
     },
     close() {

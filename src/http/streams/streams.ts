@@ -51,7 +51,7 @@ export function createStreams(options: StreamsOptions): Streams {
     db: shares.worker,
     notifications: options.notifications,
     log,
-    lookEveryMs: settings.recheckMs,
+    pollMs: settings.recheckMs,
   });
   const { reads } = createLanes(settings.streamReads, { reads: { perOwner: Math.ceil(settings.streamReads / 2) } });
   const streams = new Set<Stream>();
