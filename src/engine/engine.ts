@@ -121,14 +121,14 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
   function quarantine(shardKey: string): void {
     quarantined.add(shardKey);
     // Started ahead of need: whoever edits beside an attacker then waits for no start-up.
-    seatAt(threads).warm();
+    slotAt(threads).warm();
     clearTimeout(release);
     release = setTimeout(endQuarantine, quarantineMs);
     release.unref();
   }
 
   function endQuarantine(): void {
-    const slot = seatAt(threads);
+    const slot = slotAt(threads);
     if (slot.waiting() > 0) {
       release = setTimeout(endQuarantine, 50);
       release.unref();
@@ -139,7 +139,7 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
     for (const listener of listeners) listener({ thread: threads, reason: "released", shardKey: undefined });
   }
 
-  function seatAt(thread: number): ThreadSlot {
+  function slotAt(thread: number): ThreadSlot {
     const slot = slots[thread];
     if (!slot) throw new RangeError(`no thread ${thread}`);
     return slot;
@@ -160,7 +160,7 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
           resolve: resolve as (value: unknown) => void,
           reject,
         };
-        seatAt(callOptions.apart ? threads : threadOf(shardKey)).push(call);
+        slotAt(callOptions.apart ? threads : threadOf(shardKey)).push(call);
       });
     },
     threadOf,

@@ -12,7 +12,7 @@ import {
   type PresenceItem,
   putPresence,
   readPresence,
-  readPresenceNews,
+  readPresenceChanges,
   type StoredEntry,
 } from "./presence-queries.js";
 
@@ -88,7 +88,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       if (others && !before) on.othersCame();
     }
     for (let more = true; more; ) {
-      const news = await readPresenceNews(db, nodeId, seen);
+      const news = await readPresenceChanges(db, nodeId, seen);
       for (const [room, entries] of news.rooms) on.arrived(room, entries);
       ({ seen, more } = news);
     }

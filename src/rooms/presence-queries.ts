@@ -34,7 +34,7 @@ interface EntryRow {
   held_ms: number;
 }
 
-interface NewsRow extends EntryRow {
+interface ChangeRow extends EntryRow {
   head: number;
   change_id: number;
   space_id: string;
@@ -44,7 +44,7 @@ interface NewsRow extends EntryRow {
   kind: PresenceKind;
 }
 
-interface NoNewsRow {
+interface NoChangeRow {
   head: number;
   change_id: null;
 }
@@ -71,7 +71,7 @@ export async function readPresence(db: Queryable, { key, kind }: PresenceAddress
   return rows.map(entryOf);
 }
 
-export interface PresenceNews {
+export interface PresenceChanges {
   /** What came for each room. */
   readonly rooms: Iterable<readonly [PresenceAddress, readonly StoredEntry[]]>;
   /** Up to where the news are known now. */
@@ -81,14 +81,14 @@ export interface PresenceNews {
 }
 
 // One statement, hence one snapshot of the database: when there are no news, there are none up to the head.
-const newsSql = `
+const changesSql = `
   select h.change_id as head, n.*
     from perch.presence_head h
     left join lateral perch.presence_after(node_id => $1, after_change => $2) n on true`;
 
 /** What other nodes have put since a change_id. */
-export async function readPresenceNews(db: Queryable, nodeId: string, after: number): Promise<PresenceNews> {
-  const rows = await db.query<NewsRow | NoNewsRow>(newsSql, [nodeId, after]);
+export async function readPresenceChanges(db: Queryable, nodeId: string, after: number): Promise<PresenceChanges> {
+  const rows = await db.query<ChangeRow | NoChangeRow>(changesSql, [nodeId, after]);
   const news = rows.filter((row) => row.change_id !== null);
   const last = news.at(-1);
   return { rooms: grouped(news), seen: last?.change_id ?? rows[0]?.head ?? after, more: last !== undefined };
@@ -134,7 +134,7 @@ function entryOf({ entry_key, entry, set_at, keep_ms, user_id, held_ms }: EntryR
   return { key, bytes: entry, setAt: set_at, keepMs: keep_ms, userId: user_id, heldMs: held_ms };
 }
 
-function grouped(news: readonly NewsRow[]): PresenceNews["rooms"] {
+function grouped(news: readonly ChangeRow[]): PresenceChanges["rooms"] {
   const rooms = new Map<string, [PresenceAddress, StoredEntry[]]>();
   for (const row of news) {
     const key = { spaceId: row.space_id, appId: row.app_id, tableName: row.table_name, recordId: row.record_id };

@@ -66,10 +66,10 @@ export function createBatches(connection: Connection, { head, roomKey }: Room, m
   function settle(batchId: Uint8Array, status: AckStatus, ms = 0): void {
     connection.acked(status, ms);
     outbox.send(ackFrame(head, batchId, status));
-    if (status !== ackStatus.ok && status !== ackStatus.permissionDenied) heal(status);
+    if (status !== ackStatus.ok && status !== ackStatus.permissionDenied) askToRejoin(status);
   }
 
-  function heal(status: AckStatus): void {
+  function askToRejoin(status: AckStatus): void {
     if (member.state().is !== "joined") return;
     const passing = status !== ackStatus.invalidUpdate && status !== ackStatus.payloadTooLarge;
     const delay = connection.rejoinDelay(roomKey, passing);
@@ -93,7 +93,7 @@ export function createBatches(connection: Connection, { head, roomKey }: Room, m
         break;
       case "ack":
         // The client could not apply what it was sent, or not in time: the backfill of a new join is its second chance.
-        if (frame.status !== ackStatus.ok) heal(ackStatus.invalidUpdate);
+        if (frame.status !== ackStatus.ok) askToRejoin(ackStatus.invalidUpdate);
     }
   }
 

@@ -16,7 +16,7 @@ export function peerTaken(peer: string): PerchError {
 }
 
 /** An update that was made in, or on top of, an incarnation of the document that has ended. */
-export function lateForLife(peer: string): PerchError {
+export function lateForIncarnation(peer: string): PerchError {
   return new PerchError("PE410", "the update belongs to a document that was deleted; read the document anew", {
     reason: "deleted",
     peer,

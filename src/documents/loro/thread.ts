@@ -23,7 +23,7 @@ import type { DocumentLimits } from "./limits.js";
 import { mergeAll, operationsOf, takeInOneByOne } from "./merge.js";
 import { applyPatch } from "./patch.js";
 import { project } from "./projection.js";
-import { lateForLife, missingBase, peerTaken, refused, tooLarge } from "./refusals.js";
+import { lateForIncarnation, missingBase, peerTaken, refused, tooLarge } from "./refusals.js";
 import { checkPatch } from "./values.js";
 import { atVersion, decodeVersion, earlierVersion, encodedVersion } from "./version.js";
 
@@ -75,7 +75,7 @@ function importUpdates(id: string, given: readonly Uint8Array[], { foreign = [],
   const { doc } = held;
   for (const update of given) checkEnvelope(update, limits.updateBytes);
   const updates = decoding(() => given.map(asOperations));
-  checkLife(held.ended, updates);
+  checkIncarnation(held.ended, updates);
   const reused = decoding(() => inspect(held, updates, new Set(foreign), own));
   checkSize(held, totalLength(updates));
   if (reused !== undefined) {
@@ -141,7 +141,7 @@ function importRun(id: string, appends: readonly (readonly Uint8Array[])[]) {
   for (const update of updates) checkEnvelope(update, limits.updateBytes);
   const unfit = { ends: null, updates: [], room: 0 };
   if (held.forks.size > 0 || updates.some((update) => modeOf(update) === "snapshot")) return unfit;
-  checkLife(held.ended, updates);
+  checkIncarnation(held.ended, updates);
   const runs = withHandle(held.doc.oplogVersion(), (version) => continuing(version, appends));
   if (!runs) return unfit;
   checkSize(held, totalLength(updates));
@@ -239,10 +239,10 @@ function checkShown(held: CachedDocument): void {
  * Nothing of an earlier life comes back: neither operations that were deleted with it, nor later ones of its writers, nor of
  * others on top of them. All of these name one of its peers, and no honest operation of this incarnation does.
  */
-function checkLife(ended: ReadonlySet<string>, updates: readonly Uint8Array[]): void {
+function checkIncarnation(ended: ReadonlySet<string>, updates: readonly Uint8Array[]): void {
   if (ended.size === 0) return;
   for (const update of updates) {
-    for (const peer of blobPeers(update)) if (ended.has(peer)) throw lateForLife(peer);
+    for (const peer of blobPeers(update)) if (ended.has(peer)) throw lateForIncarnation(peer);
   }
 }
 

@@ -57,7 +57,7 @@ interface OpenedRow {
   head_revision: number;
 }
 
-const visitSql = `
+const openForWriteSql = `
   select * from perch.open_in_transaction(app_id => $1, table_name => $2, record_id => $3, space_id => $4, to_write => $5,
                                      known_spaces => $6, known_seqs => $7, known_revisions => $8)`;
 
@@ -86,7 +86,7 @@ export async function openForWrite(tx: Transaction, request: OpenRequest): Promi
     known.map((one) => one.seq),
     known.map((one) => one.revision),
   ];
-  const [row] = await tx.query<OpenedRow>(visitSql, params, { prepare: true });
+  const [row] = await tx.query<OpenedRow>(openForWriteSql, params, { prepare: true });
   if (!row) throw new Error("perch.open_in_transaction returned no row");
   const found = foundIn(row, tableName, known);
   return {

@@ -60,7 +60,7 @@ export interface DocumentReplica {
   show(cached: CachedProjection | undefined): void;
   /** Inside a turn, its last act: the replica contains an update that is yet to be stored. */
   runAhead(): Ahead;
-  /** After the turn: the transaction stored that update. `shown`: the JSON it leads to. */
+  /** After the turn: the transaction stored that update. `cached`: the JSON it leads to. */
   stored(ahead: Ahead, update: StoredUpdate, opened: OpenedDocument, cached: CachedProjection | undefined): void;
   /** Forgets the replica; the next use loads it. */
   forget(): void;

@@ -135,7 +135,7 @@ export class DocumentStore {
    * those that are known around it.
    */
   async at(tx: Transaction, address: DocumentAddress, seq: number): Promise<Record<string, unknown>> {
-    const opened = await this.#visit(tx, address, false);
+    const opened = await this.#open(tx, address, false);
     const version = await asWorker(tx, () => versionAt(tx, opened.key, seq));
     const { data } = await this.#use(tx, opened, (id) => this.#engine.call(id, "projectAt", [id, version]));
     return data;
@@ -154,7 +154,7 @@ export class DocumentStore {
 
   /** Deletes the document and its record in the transaction. A document that does not exist: nothing happens. */
   async delete(tx: Transaction, address: DocumentAddress): Promise<void> {
-    const opened = await this.#visit(tx, address, true);
+    const opened = await this.#open(tx, address, true);
     const { key, exists } = opened;
     if (!exists) return;
     await this.#tell("before", tx, opened, "delete", () => this.#look(tx, opened));
@@ -188,7 +188,7 @@ export class DocumentStore {
     return this.close();
   }
 
-  #visit(tx: Transaction, address: WritableAddress, toWrite: boolean): Promise<OpenedDocument> {
+  #open(tx: Transaction, address: WritableAddress, toWrite: boolean): Promise<OpenedDocument> {
     const { appId, tableName, recordId = uuidV7(), spaceId = null } = address;
     const known = [...this.#replicas.values()].flatMap(({ key, replica }) => {
       const isIt = key.recordId === recordId && key.tableName === tableName && key.appId === appId;
@@ -215,7 +215,7 @@ export class DocumentStore {
     { clientId }: DocumentWriteOptions,
     prepare: (opened: OpenedDocument) => Promise<(id: string) => Promise<Editing>>,
   ): Promise<Written> {
-    const opened = await this.#visit(tx, address, true);
+    const opened = await this.#open(tx, address, true);
     const op = opened.exists ? "update" : "insert";
     await this.#tell("before", tx, opened, op, () => (opened.exists ? this.#look(tx, opened) : null));
     const change = await prepare(opened);
@@ -303,7 +303,7 @@ export class DocumentStore {
   }
 
   async #read<T>(tx: Transaction, address: DocumentAddress, work: (id: string, view: View) => Promise<T>): Promise<T> {
-    return this.#use(tx, await this.#visit(tx, address, false), work);
+    return this.#use(tx, await this.#open(tx, address, false), work);
   }
 
   #use<T>(

@@ -48,14 +48,14 @@ export function takeInChecked(
   const before = versionOf(doc);
   doc.detach();
   const spans = take(doc, updates);
-  const visit: UpdateCheck = { held, limits, containers: new Set(), nodes: new Set(), made: new Map(), written: 0 };
+  const check: UpdateCheck = { held, limits, containers: new Set(), nodes: new Set(), made: new Map(), written: 0 };
   const changes: LoroChange[] = [];
   for (const [peer, { start, end }] of spans) {
     for (const change of readOperations(doc, peer, start, end)) {
       for (const op of change.ops) {
-        checkChain(visit, op.container);
-        checkNesting(visit, change.peer, op);
-        checkValues(visit, op);
+        checkChain(check, op.container);
+        checkNesting(check, change.peer, op);
+        checkValues(check, op);
       }
       changes.push(change);
     }
@@ -67,8 +67,8 @@ export function takeInChecked(
   for (const check of afterwards) check();
   for (const [peer, { start, end }] of spans) {
     const ops = of(peer).flatMap((change) => change.ops);
-    for (const op of ops) checkOperation(visit, op);
-    if (ops.some(({ content }) => content.type === unreadable)) checkWhole(visit, peer, start, end);
+    for (const op of ops) checkOperation(check, op);
+    if (ops.some(({ content }) => content.type === unreadable)) checkWhole(check, peer, start, end);
   }
   return spans;
 }
@@ -111,8 +111,8 @@ function checkNesting(
  * What an operation writes: every node of a value costs, be the value one operation. And the key `__proto__`, in a value or of a map, is what
  * a client's binding takes for the prototype of an object: what is under it would escape every other check, and reach the client.
  */
-function checkValues(visit: UpdateCheck, { container, content }: LoroOperation): void {
-  const { held, limits } = visit;
+function checkValues(check: UpdateCheck, { container, content }: LoroOperation): void {
+  const { held, limits } = check;
   const { type, key, value, text } = content;
   if (type === "delete" || type === unreadable) return;
   const field = container === scalarRootId ? (key ?? scalarRoot) : fieldOf(container);
@@ -126,10 +126,10 @@ function checkValues(visit: UpdateCheck, { container, content }: LoroOperation):
     if (depth > limits.depth + 1) throw tooLarge("depth", limits.depth, depth, where);
     if (nodes > limits.valueNodes) throw tooLarge("value_nodes", limits.valueNodes, nodes, where);
     if (!isPlain) throw protoKey(held.schema, field);
-    visit.written += nodes;
+    check.written += nodes;
     held.added += bytes;
   }
-  if (visit.written > limits.updateOps) throw tooLarge("update_ops", limits.updateOps, visit.written);
+  if (check.written > limits.updateOps) throw tooLarge("update_ops", limits.updateOps, check.written);
 }
 
 export function protoKey(schema: DocumentSchema, field: string): PerchError {
@@ -137,10 +137,10 @@ export function protoKey(schema: DocumentSchema, field: string): PerchError {
 }
 
 /** Where operations cannot be read: the containers they touched, and the whole of what the document has become. Rare. */
-function checkWhole(visit: UpdateCheck, peer: PeerID, start: number, end: number): void {
-  const { held, limits } = visit;
+function checkWhole(check: UpdateCheck, peer: PeerID, start: number, end: number): void {
+  const { held, limits } = check;
   for (const container of held.doc.getChangedContainersIn({ peer, counter: start }, end - start))
-    checkContainer(visit, container);
+    checkContainer(check, container);
   const scalars = held.doc.getMap(scalarRoot);
   for (const [key, value] of scalars.entries()) checkScalar(held.schema, key, toJson(value));
   scalars.free();
@@ -153,8 +153,8 @@ function checkWhole(visit: UpdateCheck, peer: PeerID, start: number, end: number
   held.added = Number.POSITIVE_INFINITY;
 }
 
-function checkOperation(visit: UpdateCheck, { container, content }: LoroOperation): void {
-  const { held } = visit;
+function checkOperation(check: UpdateCheck, { container, content }: LoroOperation): void {
+  const { held } = check;
   const { type, key, value } = content;
   if (type === unreadable) return;
   if (type === "unknown") throw mismatch(held.schema, container, "a known operation", "one of a newer Loro");
@@ -166,8 +166,8 @@ function checkOperation(visit: UpdateCheck, { container, content }: LoroOperatio
   if (type === "counter" && !Number.isFinite(value)) {
     throw mismatch(held.schema, fieldOf(container), "a finite number to add", "one that is not finite");
   }
-  if (!visit.containers.has(container)) checkContainer(visit, container);
-  if (content.target !== undefined && type !== "delete") checkNode(visit, container, content.target);
+  if (!check.containers.has(container)) checkContainer(check, container);
+  if (content.target !== undefined && type !== "delete") checkNode(check, container, content.target);
 }
 
 function checkScalar(schema: DocumentSchema, key: string, value: unknown): void {
@@ -187,9 +187,9 @@ function checkScalar(schema: DocumentSchema, key: string, value: unknown): void 
 }
 
 /** That a container is a declared one or lies in one, and not too deep. */
-function checkContainer(visit: UpdateCheck, container: ContainerID): void {
-  visit.containers.add(container);
-  const { doc, schema, roots } = visit.held;
+function checkContainer(check: UpdateCheck, container: ContainerID): void {
+  check.containers.add(container);
+  const { doc, schema, roots } = check.held;
   const root = parseRootId(container);
   if (root && roots.has(container)) return;
   if (root && !isMergeable(container)) throw undeclared(schema, root.name, root.type);
@@ -208,8 +208,8 @@ function checkContainer(visit: UpdateCheck, container: ContainerID): void {
     );
   }
   const depth = (path?.length ?? 1) - 1;
-  if (depth > visit.limits.depth)
-    throw tooLarge("depth", visit.limits.depth, depth, { table: schema.table, field: String(field) });
+  if (depth > check.limits.depth)
+    throw tooLarge("depth", check.limits.depth, depth, { table: schema.table, field: String(field) });
 }
 
 function undeclared(schema: DocumentSchema, name: string, type: string): PerchError {
@@ -220,8 +220,8 @@ function undeclared(schema: DocumentSchema, name: string, type: string): PerchEr
 }
 
 /** Depth of a node that was created or moved, and of all that came along with it. */
-function checkNode(visit: UpdateCheck, container: ContainerID, target: TreeID): void {
-  const { held, limits } = visit;
+function checkNode(check: UpdateCheck, container: ContainerID, target: TreeID): void {
+  const { held, limits } = check;
   const tree = held.doc.getContainerById(container) as LoroTree | undefined;
   const top = tree?.has(target) && !tree.isNodeDeleted(target) ? tree.getNodeByID(target) : undefined;
   if (!top) return;
@@ -235,8 +235,8 @@ function checkNode(visit: UpdateCheck, container: ContainerID, target: TreeID): 
   let level: LoroTreeNode[] = [top];
   for (; level.length > 0; depth++) {
     if (depth > limits.depth) throw refuse(depth);
-    const fresh = level.filter(({ id }) => !visit.nodes.has(id));
-    for (const { id } of fresh) visit.nodes.add(id);
+    const fresh = level.filter(({ id }) => !check.nodes.has(id));
+    for (const { id } of fresh) check.nodes.add(id);
     level = fresh.flatMap((node) => node.children() ?? []);
   }
 }

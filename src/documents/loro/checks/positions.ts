@@ -69,7 +69,7 @@ export function checkPositions(
   // Where an operation that cannot be read inserts, nobody knows.
   const allRead = changes.every(({ ops }) => ops.every(({ content }) => content.type !== unreadable));
   let past: History | undefined;
-  const visit: PositionCheck = {
+  const check: PositionCheck = {
     doc,
     spans,
     history() {
@@ -82,11 +82,11 @@ export function checkPositions(
     follow: linear && allRead && count <= maxFollowed,
     gone: new Map(),
   };
-  for (const change of changes) for (const op of change.ops) checkOperation(visit, change, op);
-  if (allRead) for (const [container, sequence] of visit.sequences) checkBounds(visit, container, sequence);
+  for (const change of changes) for (const op of change.ops) checkOperation(check, change, op);
+  if (allRead) for (const [container, sequence] of check.sequences) checkBounds(check, container, sequence);
   return () => {
-    const wanted = [...visit.gone].flatMap(([container, ids]) => ids.map((id) => ({ container, id })));
-    const places = new Map([...visit.gone.keys()].map((container) => [container, placesOf(doc, container)]));
+    const wanted = [...check.gone].flatMap(([container, ids]) => ids.map((id) => ({ container, id })));
+    const places = new Map([...check.gone.keys()].map((container) => [container, placesOf(doc, container)]));
     const until = performance.now() + lookMs;
     for (let left = wanted.length; left > 0; left--) {
       const [one] = wanted.splice(Math.floor(Math.random() * left), 1);
@@ -98,17 +98,17 @@ export function checkPositions(
   };
 }
 
-function checkOperation(visit: PositionCheck, change: LoroChange, op: LoroOperation): void {
+function checkOperation(check: PositionCheck, change: LoroChange, op: LoroOperation): void {
   const { container, content } = op;
   if (!/:(Text|List)$/.test(container) || !["insert", "delete", "mark", "mark_end"].includes(content.type)) return;
-  const sequence = sequenceOf(visit, container);
+  const sequence = sequenceOf(check, container);
   sequence.ops.push({ ...op, peer: change.peer });
   if (sequence.pieces && !follow(sequence.before, sequence.pieces, change.peer, op)) {
     sequence.pieces = undefined;
     const marked = sequence.ops.some(({ content: { type } }) => type.startsWith("mark"));
-    if (!marked && visit.history().marksIn(container) === 0) throw misplaced(op);
+    if (!marked && check.history().marksIn(container) === 0) throw misplaced(op);
   }
-  if (!sequence.pieces && content.type === "delete") checkNamed(visit, sequence, change, op);
+  if (!sequence.pieces && content.type === "delete") checkNamed(check, sequence, change, op);
 }
 
 function sequenceOf({ doc, sequences, follow: places }: PositionCheck, container: ContainerID): Sequence {
@@ -160,16 +160,16 @@ function isNew(spans: Spans, { peer, counter }: OpId): boolean {
 }
 
 /** What a deletion names must be new itself, or not deleted before but by others its author did not know of. */
-function checkNamed(visit: PositionCheck, sequence: Sequence, change: LoroChange, op: LoroOperation): void {
-  const { doc, spans, gone } = visit;
+function checkNamed(check: PositionCheck, sequence: Sequence, change: LoroChange, op: LoroOperation): void {
+  const { doc, spans, gone } = check;
   const first = parseId(op.content.start_id ?? "");
   const ids = sampled(lengthOf(op.content)).map((offset) => ({ ...first, counter: first.counter + offset }));
   const expected = gone.get(op.container) ?? [];
   gone.set(op.container, expected);
   for (const id of ids) {
     if (isNew(spans, id)) sequence.ownDeleted = true;
-    else if (visit.history().hasDeleted(id)) {
-      change.deletedSince ??= visit.linear ? [] : deletedSince(doc, change);
+    else if (check.history().hasDeleted(id)) {
+      change.deletedSince ??= check.linear ? [] : deletedSince(doc, change);
       const isNamed = change.deletedSince.some(
         ({ peer, start, end }) => peer === id.peer && id.counter >= start && id.counter < end,
       );
@@ -210,14 +210,14 @@ function isVersionOf(doc: LoroDoc, version: VersionVector): boolean {
 
 /** No insertion may reach beyond the end of the sequence as its author may have had it, were everything there that is not shown. */
 function checkBounds(
-  visit: PositionCheck,
+  check: PositionCheck,
   container: ContainerID,
   { before, pieces, ops, ownDeleted }: Sequence,
 ): void {
   const shown = before?.length ?? 0;
   if (pieces || !ownDeleted || !firstBeyond(ops, shown)) return;
-  const deleted = visit.linear ? 0 : deletedIn(visit.doc, container);
-  const beyond = firstBeyond(ops, shown + visit.history().marksIn(container) + deleted);
+  const deleted = check.linear ? 0 : deletedIn(check.doc, container);
+  const beyond = firstBeyond(ops, shown + check.history().marksIn(container) + deleted);
   if (beyond) throw misplaced(beyond);
 }
 
