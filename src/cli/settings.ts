@@ -1,42 +1,25 @@
 import { z } from "zod";
-import { defaultMaxMessageBytes, greatestMaxMessageBytes } from "../database/message-limit.js";
+import { databaseSettingTable } from "../database/settings.js";
 import { documentLimitTable } from "../documents/limit-settings.js";
+import { engineSettingTable } from "../engine/settings.js";
 import { type GatewaySettings, gatewaySettings, gatewaySettingTable } from "../gateway/settings.js";
 import {
-  count,
-  countOrNone,
   describeSettings,
   type Environment,
-  milliseconds,
   readSettings,
   SettingsError,
   type SettingsOf,
   strayVariables,
 } from "../lib/settings.js";
+import { workerSettingTable } from "../worker/settings.js";
 import { UsageError } from "./command.js";
 
 /** What a serving process needs besides the gateway's settings; `src/lib/settings.ts` says how to add one. */
 const processSettingTable = {
-  listenUrl: z
-    .string()
-    .optional()
-    .describe("where to LISTEN, when DATABASE_URL goes through a transaction-pooling proxy"),
-  poolSize: count(10, { min: 2, max: 1_000 }).describe("connections to Postgres at most"),
-  queryTimeoutMs: milliseconds(60_000, { min: 1_000, max: 3_600_000 }).describe(
-    "how long a statement may take before its connection counts as lost",
-  ),
-  maxMessageBytes: count(defaultMaxMessageBytes, { min: 2 ** 20, max: greatestMaxMessageBytes }).describe(
-    "a message of the database over this ends its connection; documents need twice their bytes",
-  ),
-  engineThreads: z.coerce.number().int().min(1).max(64).optional().describe("threads that decode documents"),
-  engineTimeoutMs: milliseconds(5_000, { min: 10 }).describe("how long one update may take to decode"),
+  ...databaseSettingTable,
+  ...engineSettingTable,
   ...documentLimitTable,
-  keepChangesDays: z.coerce
-    .number()
-    .positive()
-    .optional()
-    .describe("log entries older than this many days are forgotten; unset: none ever"),
-  keepChangesLast: countOrNone(1_000).describe("but so many of each space are kept whatever their age"),
+  ...workerSettingTable,
   logLevel: z
     .enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"])
     .default("warn")

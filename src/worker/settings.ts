@@ -1,3 +1,16 @@
+import { z } from "zod";
+import { countOrNone } from "../lib/settings.js";
+
+/** What a serving process can be told of what its worker forgets; `src/lib/settings.ts` says how to add one. */
+export const workerSettingTable = {
+  keepChangesDays: z.coerce
+    .number()
+    .positive()
+    .optional()
+    .describe("log entries older than this many days are forgotten; unset: none ever"),
+  keepChangesLast: countOrNone(1_000).describe("but so many of each space are kept whatever their age"),
+};
+
 /** How a worker behaves; everything has a default. */
 export interface WorkerSettings {
   /** How often the tables are looked at when no notification asks for it. */

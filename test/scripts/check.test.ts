@@ -1,3 +1,5 @@
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
 import { expect, it } from "vitest";
 import { allowed } from "../../scripts/check/allowed.js";
 import { uncommentedExports, uncommentedFunctions } from "../../scripts/check/comments.js";
@@ -29,6 +31,14 @@ it("the tree keeps to its walls, and no folder stands outside of them", () => {
       .filter((folder) => folders.has(folder))
       .sort(),
   );
+});
+
+it("docs/architecture.md shows every folder of the house, in the order of its floors", async () => {
+  const page = await readFile(join(packageRoot, "docs", "architecture.md"), "utf8");
+  const shown = [...page.matchAll(/^ {2}(\w+)\/ /gm)].map(([, folder = ""]) => folder);
+  const [, order = ""] = /Imports point down: ([^.]*)\./.exec(page.replaceAll("\n", " ")) ?? [];
+  expect(order.split(" → ").map((floor) => floor.split(", "))).toEqual(floors);
+  expect(shown).toEqual(expect.arrayContaining(floors.flat()));
 });
 
 it.each([
