@@ -11,6 +11,7 @@ import {
   varint,
   writeUint,
 } from "../lib/binary.js";
+import { type AckStatus, ackStatus } from "../protocol/protocol.js";
 
 /** One key of an ephemeral store. */
 export interface PresenceEntry {
@@ -52,6 +53,24 @@ export function presenceEntries(update: Buffer, latest = Number.POSITIVE_INFINIT
     else entries.push({ key, setAt: latest, bytes: concat(update.subarray(start, untilTime), signed(latest)) });
   }
   return reader.bad || reader.offset !== update.length ? undefined : entries;
+}
+
+/** A key has to fit an index of the database. */
+const maxKeyBytes = 1_024;
+/** How far a client's clock may be ahead of this one. */
+const clockToleranceMs = 5_000;
+
+/** The entries of a client's batch, or what refuses it. */
+export function entriesIn(updates: readonly Uint8Array[]): PresenceEntry[] | AckStatus {
+  const entries: PresenceEntry[] = [];
+  for (const update of updates) {
+    const bytes = Buffer.from(update.buffer, update.byteOffset, update.length);
+    const some = presenceEntries(bytes, Date.now() + clockToleranceMs);
+    if (some === undefined) return ackStatus.invalidUpdate;
+    if (some.some((entry) => entry.key.length > maxKeyBytes)) return ackStatus.payloadTooLarge;
+    entries.push(...some);
+  }
+  return entries;
 }
 
 /** The update that holds these entries. */

@@ -29,38 +29,38 @@ export interface Giver {
   readonly handedOn: boolean;
 }
 
-/**
- * The latest entry of each key of a presence room, as long as it is fresh.
- *
- * A key belongs to the user who set it: while they are there nobody else can set or delete it. Clients hand on, when they join, all
- * that they know of others, who may be there before or after them: what comes first through a channel makes no key its sender's.
- */
-export interface PresenceKeys {
-  /** What is kept, of these keys or of all. */
-  entries(keys?: Iterable<string>): PresenceEntry[];
-  /** Takes what a client sends. Out: what to answer, and what of it is new. */
-  take(given: readonly PresenceEntry[], from: Giver): { readonly status: AckStatus; readonly changed: StoredEntry[] };
-  /** Takes what is stored. Out: the keys that changed by it. */
-  takeStored(stored: readonly StoredEntry[]): string[];
-  /** What readers of this node have set, to be stored for nodes that came later. */
-  own(): StoredEntry[];
-  /** Forgets what is no longer fresh. */
-  prune(): void;
-  /** Forgets everything. */
-  clear(): void;
+interface Taken {
+  readonly status: AckStatus;
+  readonly changed: readonly StoredEntry[];
 }
 
 /** The source of what other nodes and earlier readers have put. */
 const elsewhere = 0;
 /** For how long other nodes take a key for its user's alone; see `perch.put_presence`. */
 const heldMs = 30_000;
+const nobodys = { userId: null, heldUntil: 0 };
 
-/** In: for how long entries are kept; whether a user has the room open here. */
+const storedAs = ({ key, bytes, setAt, userId }: NewEntry, keepMs: number): StoredEntry => ({
+  key,
+  bytes,
+  setAt,
+  userId,
+  keepMs,
+  heldMs,
+});
+
+/**
+ * The latest entry of each key of a presence room, as long as it is fresh.
+ *
+ * A key belongs to the user who set it: while they are there nobody else can set or delete it. Clients hand on, when they join, all
+ * that they know of others, who may be there before or after them: what comes first through a channel makes no key its sender's.
+ * In: for how long entries are kept; whether a user has the room open here.
+ */
 export function createPresenceKeys(
   settings: Pick<RoomSettings, "maxPresenceBytes" | "maxPresenceKeys">,
   keepMs: number,
   isHere: (userId: string) => boolean,
-): PresenceKeys {
+) {
   const kept = new Map<string, KeptEntry>();
   let bytes = 0;
 
@@ -114,53 +114,43 @@ export function createPresenceKeys(
   }
 
   return {
-    entries: (keys) => (keys ? [...keys].flatMap((key) => kept.get(key) ?? []) : [...kept.values()]),
-    take(given, { reader, userId, source, handedOn }) {
+    /** What is kept, of these keys or of all. */
+    entries: (keys?: Iterable<string>): PresenceEntry[] =>
+      keys ? [...keys].flatMap((key) => kept.get(key) ?? []) : [...kept.values()],
+    /** Takes what a client sends. Out: what to answer, and what of it is new. */
+    take(given: readonly PresenceEntry[], { reader, userId, source, handedOn }: Giver): Taken {
       const now = performance.now();
+      const keptUntil = now + keepMs;
       const entries: NewEntry[] = [];
       let denied = false;
       for (const one of given) {
         const known = kept.get(one.key);
         const mine = !handedOn || known?.userId === userId;
-        const owner = mine ? userId : null;
-        const entry = {
-          ...one,
-          userId: owner,
-          keptUntil: now + keepMs,
-          heldUntil: mine ? now + heldMs : 0,
-          holder: reader,
-        };
+        const entry = { ...one, ...(mine ? { userId, heldUntil: now + heldMs } : nobodys), keptUntil, holder: reader };
         // What it hands on of others is no attempt at their keys.
         if (!isTaken({ ...entry, userId }, now)) entries.push(entry);
         else if (isNewer(entry, source, known, now)) denied = true;
       }
       const newer = merge(entries, source, now);
       if (newer === undefined) return { status: ackStatus.payloadTooLarge, changed: [] };
-      const changed = newer.map(({ key, bytes, setAt, userId: of }) => ({
-        key,
-        bytes,
-        setAt,
-        userId: of,
-        keepMs,
-        heldMs,
-      }));
+      const changed = newer.map((entry) => storedAs(entry, keepMs));
       return { status: denied ? ackStatus.permissionDenied : ackStatus.ok, changed };
     },
-    takeStored(stored) {
+    /** Takes what is stored. Out: what of it is new. */
+    takeStored(stored: readonly StoredEntry[]): readonly { readonly key: string }[] {
       const now = performance.now();
       const found = stored.map(({ keepMs: keep, heldMs: held, ...entry }) => {
         return { ...entry, keptUntil: now + keep, heldUntil: now + held, holder: undefined };
       });
-      return (merge(found, elsewhere, now) ?? []).map(({ key }) => key);
+      return merge(found, elsewhere, now) ?? [];
     },
-    own() {
+    /** What readers of this node have set, to be stored for nodes that came later. */
+    own(): StoredEntry[] {
       const now = performance.now();
-      return [...kept.values()].flatMap(({ key, bytes, setAt, userId, keptUntil, source }) =>
-        source === elsewhere || keptUntil <= now
-          ? []
-          : [{ key, bytes, setAt, userId, keepMs: Math.ceil(keptUntil - now), heldMs }],
-      );
+      const own = [...kept.values()].filter(({ source, keptUntil }) => source !== elsewhere && keptUntil > now);
+      return own.map((entry) => storedAs(entry, Math.ceil(entry.keptUntil - now)));
     },
+    /** Forgets what is no longer fresh. */
     prune: () => prune(performance.now()),
     clear() {
       for (const entry of kept.values()) release(entry);

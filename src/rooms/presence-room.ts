@@ -1,8 +1,8 @@
 import { documentId } from "../documents/key.js";
 import { type AckStatus, ackStatus } from "../protocol/protocol.js";
-import { type PresenceEntry, presenceEntries, presenceUpdate } from "./presence-entries.js";
+import { entriesIn, type PresenceEntry, presenceUpdate } from "./presence-entries.js";
 import type { PresenceExchange } from "./presence-exchange.js";
-import { createPresenceKeys } from "./presence-keys.js";
+import { createPresenceKeys, type Giver } from "./presence-keys.js";
 import type { PresenceAddress, PresenceKind, StoredEntry } from "./presence-queries.js";
 import { createRegistry, framesOf, type OpenRoom, type RoomReader } from "./room.js";
 import type { RoomSettings } from "./settings.js";
@@ -21,10 +21,6 @@ export interface Presence {
 /** The version of an empty document: presence has none of its own. */
 const version = new Uint8Array(1);
 const retryMs = 250;
-/** A key has to fit an index of the database. */
-const maxKeyBytes = 1_024;
-/** How far a client's clock may be ahead of this one. */
-const clockToleranceMs = 5_000;
 
 /**
  * Presence rooms. The latest entry of each key is kept while the room has readers and the entry is fresh, for those who come
@@ -71,18 +67,6 @@ export function createPresence(settings: RoomSettings, exchange: PresenceExchang
 
 const nameOf = ({ key, kind }: PresenceAddress) => `${kind} ${documentId(key)}`;
 
-function entriesIn(updates: readonly Uint8Array[]): PresenceEntry[] | AckStatus {
-  const entries: PresenceEntry[] = [];
-  for (const update of updates) {
-    const bytes = Buffer.from(update.buffer, update.byteOffset, update.length);
-    const some = presenceEntries(bytes, Date.now() + clockToleranceMs);
-    if (some === undefined) return ackStatus.invalidUpdate;
-    if (some.some((entry) => entry.key.length > maxKeyBytes)) return ackStatus.payloadTooLarge;
-    entries.push(...some);
-  }
-  return entries;
-}
-
 type PresenceRoom = ReturnType<typeof createRoom>;
 
 function createRoom(address: PresenceAddress, settings: RoomSettings, exchange: PresenceExchange, close: () => void) {
@@ -106,8 +90,8 @@ function createRoom(address: PresenceAddress, settings: RoomSettings, exchange: 
     if (readers.size > 0) timer ??= setTimeout(flush, delay);
   }
 
-  function change(some: Iterable<string>, by: RoomReader | "several"): void {
-    for (const key of some) changed.add(key);
+  function change(news: readonly { readonly key: string }[], by: RoomReader | "several"): void {
+    for (const { key } of news) changed.add(key);
     origin = origin === undefined || origin === by ? by : "several";
     schedule(Math.max(0, flushedAt + settings.presenceIntervalMs - performance.now()));
   }
@@ -161,13 +145,10 @@ function createRoom(address: PresenceAddress, settings: RoomSettings, exchange: 
       const entries = keys.entries();
       return entries.length === 0 ? [] : [presenceUpdate(entries)];
     },
-    take(given: readonly PresenceEntry[], from: Parameters<typeof keys.take>[1]): AckStatus | Promise<AckStatus> {
+    take(given: readonly PresenceEntry[], from: Giver): AckStatus | Promise<AckStatus> {
       const { status, changed: news } = keys.take(given, from);
       if (news.length === 0) return status;
-      change(
-        news.map(({ key }) => key),
-        from.reader,
-      );
+      change(news, from.reader);
       if (!isPersisted) {
         // It is not promised to anybody, and the exchange reports what fails.
         if (exchange.hasOthers()) exchange.store(address, news).catch(() => undefined);

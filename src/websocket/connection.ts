@@ -5,15 +5,14 @@ import { type Account, openAccount } from "../lib/ledger.js";
 import { createMachine } from "../lib/state-machine.js";
 import { createTokenBucket } from "../lib/token-bucket.js";
 import { decodeFrame, type Frame, roomTypeOf } from "../protocol/decode.js";
-import { ackFrame, joinErrorFrame } from "../protocol/encode.js";
-import { type AckStatus, ackStatus, closeCode, joinErrorCode, maxFrameBytes } from "../protocol/protocol.js";
+import { ackStatus, closeCode, joinErrorCode, maxFrameBytes } from "../protocol/protocol.js";
 import { JoinRefused } from "../rooms/room.js";
 import { type Action, type Event, firstState, type State, step } from "./connection-states.js";
 import { createMembership, type Membership, roomBytes } from "./membership.js";
 import { createOutbox } from "./outbox.js";
+import { createRefusals } from "./refusals.js";
 import { createRejoinBackoff, type RejoinBackoff } from "./rejoin-backoff.js";
 import type { Connection, ConnectionServices } from "./services.js";
-import { createUnjoinedBatches, type UnjoinedBatches } from "./unjoined-batches.js";
 
 /** One socket, as the gateway sees it. */
 export interface OpenConnection {
@@ -57,7 +56,7 @@ export function createConnection(
   /** What was counted of the outbox's queue when it was last looked at. */
   let queuedBytes = 0;
   const members = new Map<string, Membership>();
-  let unjoined: UnjoinedBatches | undefined;
+  const refusals = createRefusals(outbox, services);
   let users: Set<string> | undefined;
   let rejoinBackoff: RejoinBackoff | undefined;
   let takeBatch: (() => boolean) | undefined;
@@ -152,51 +151,25 @@ export function createConnection(
       return;
     }
     const member = members.get(frame.roomKey);
-    if (data.length > maxFrameBytes) refuse(frame, ackStatus.payloadTooLarge);
+    if (data.length > maxFrameBytes) refusals.frame(frame, ackStatus.payloadTooLarge);
     // A second join before the first was answered waits for that, like everything else.
     else if (frame.kind === "join" && member?.isJoining() !== true) join(frame, member);
     else if (member !== undefined) member.receive(frame, data);
-    else refuse(frame, ackStatus.permissionDenied);
+    else refusals.frame(frame, ackStatus.permissionDenied);
   }
 
   function join(frame: JoinFrame, earlier: Membership | undefined): void {
     const open = services.channelOf(roomTypeOf(frame.head));
     if (open === undefined) {
-      refuseJoin(frame, "unsupported", "rooms of this type are not served");
+      refusals.join(frame, "unsupported", "rooms of this type are not served");
     } else if (earlier === undefined && members.size >= settings.maxRoomsPerSocket) {
-      refuseJoin(frame, "too_many_rooms", "too many rooms on one socket");
+      refusals.join(frame, "too_many_rooms", "too many rooms on one socket");
     } else if (earlier === undefined && !account.fits(roomBytes)) {
-      refuseJoin(frame, "too_much_held", "too much is held for you: leave rooms, or read what you were sent");
+      refusals.join(frame, "too_much_held", "too much is held for you: leave rooms, or read what you were sent");
     } else {
       earlier?.close();
       members.set(frame.roomKey, createMembership(connection, frame, open));
     }
-  }
-
-  function refuseJoin(frame: JoinFrame, appCode: string, message: string): void {
-    services.joined("refused");
-    outbox.send(joinErrorFrame(frame.head, joinErrorCode.appError, message, { appCode }));
-  }
-
-  /** Answers a frame that no room can take, each batch once. */
-  function refuse(frame: Frame, status: AckStatus): void {
-    switch (frame.kind) {
-      case "join":
-        refuseJoin(frame, "too_large", "the frame is too large");
-        break;
-      case "fragment":
-      case "fragmentHeader":
-        unjoined ??= createUnjoinedBatches();
-        if (unjoined.isNew(frame) || frame.kind === "fragmentHeader") refuseBatch(frame, status);
-        break;
-      case "update":
-        refuseBatch(frame, status);
-    }
-  }
-
-  function refuseBatch(frame: { readonly head: Buffer; readonly batchId: Buffer }, status: AckStatus): void {
-    services.acked(status, 0);
-    outbox.send(ackFrame(frame.head, frame.batchId, status));
   }
 
   const close = (code: number, reason: string) => machine.tell({ is: "told to go", code, reason });
