@@ -43,7 +43,11 @@ export async function startServers(): Promise<Servers> {
     });
     ends.push(() => postgres.close());
     // One user types everything here, from one address.
-    const limits = { PERCH_MAX_SOCKETS_PER_USER: "0", PERCH_MAX_SOCKETS_PER_ADDRESS: "0" };
+    const limits = {
+      PERCH_MAX_SOCKETS_PER_USER: "0",
+      PERCH_MAX_SOCKETS_PER_ADDRESS: "0",
+      PERCH_MAX_HELD_BYTES_PER_USER: String(2 ** 40),
+    };
     const perch = await perchProcess({ env: { DATABASE_URL: postgres.url(), ...limits } });
     ends.push(() => perch.stop());
     await perch.start();
