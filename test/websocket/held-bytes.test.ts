@@ -96,8 +96,8 @@ describe("what is held for a user who does not read", () => {
       });
       await until(async () => (await metric(node, "perch_sockets")) === 1);
     });
-    // 32 joins of a megabyte each; one that is larger than was thought may go over.
-    expect(peak).toBeLessThan(share + 3 * megabyte);
+    // 32 joins of a megabyte each; one that is larger than was thought may go over. While the bystander joins, room is kept for them, too.
+    expect(peak).toBeLessThan(share + 3 * megabyte + 8 * 2 ** 20);
     await until(async () => (await held(node)) < megabyte);
   });
 
