@@ -14,6 +14,7 @@ begin
           ('perch_app', array[
             'set_context', 'set_tenant', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
             'create_space', 'set_space_member', 'remove_space_member',
+            'list_spaces', 'read_space', 'invite_to_space', 'accept_invitation', 'revoke_invitation',
             'push', 'push_immediately', 'json_error', 'pull', 'pull_text', 'snapshot_records', 'snapshot_text', 'export_changes', 'restore_changes', 'contents_as_text',
             'push_update', 'patch_document', 'submit_patch', 'pending_updates', 'document_state', 'document_versions', 'delete_document', 'lock_document',
             -- of DocumentStore, whose login is a member of both roles

@@ -28,6 +28,7 @@ declare
   personal     constant text := 'space_id = perch.personal_space_id((select perch.current_user_id()))';
   new_personal constant text := 'space_id = ''~'' || nullif(current_setting(''app.current_user_id'', true), '''')';
   -- perch.current_tenant_id() written out: putting a checkpoint passes here some ten times.
+  accepted constant text := 'invitation_id = (select nullif(current_setting(''perch.invitation_id'', true), ''''))';
   tenants  constant text := 'tenant_id = (select nullif(current_setting(''app.current_tenant_id'', true), ''''))';
   wanted jsonb;
   meanings jsonb := '{}';
@@ -46,6 +47,8 @@ begin
       ('spaces',               readable || ' or created_by = (select perch.current_user_id())',
                                                                        'perch.owns_space(space_id) or created_by = (select perch.current_user_id())'),
       ('space_members',        readable || ' or ' || mine,             null),
+      ('space_invitations',    'perch.owns_space(space_id) or ' || accepted,
+                                                                       null),
       ('push_receipts',        personal,                               personal),
       ('document_locks',       'false',                                null),
       ('documents',            readable,                               writable),
@@ -91,9 +94,15 @@ begin
   special (table_name, name, command, role, using_expression, check_expression) as (values
     -- Members are managed by owners; the creator of a space becomes its first.
     ('space_members', 'may_insert', 'insert', 'public', null::text,
-     'perch.owns_space(space_id) or (' || mine || ' and role = ''owner'' and perch.is_unowned_space_of_mine(space_id))'),
+     'perch.owns_space(space_id) or (' || mine || ' and (perch.is_invited(space_id, role)'
+     ' or role = ''owner'' and perch.is_unowned_space_of_mine(space_id)))'),
     ('space_members', 'may_update', 'update', 'public', 'perch.owns_space(space_id)', 'perch.owns_space(space_id)'),
     ('space_members', 'may_delete', 'delete', 'public', 'perch.owns_space(space_id) or ' || mine, null),
+
+    -- Invitations are the owners'; accepting one, which takes its secret, uses it up. perch.accept_invitation says which is accepted.
+    ('space_invitations', 'may_insert', 'insert', 'public', null, 'perch.owns_space(space_id)'),
+    ('space_invitations', 'may_update', 'update', 'public', accepted, accepted),
+    ('space_invitations', 'may_delete', 'delete', 'public', 'perch.owns_space(space_id)', null),
 
     -- A document that somebody else wrote is deleted, or its inbox emptied, by whoever may write its space.
     ('document_inbox', 'may_delete', 'delete', 'public', writable, null),
@@ -158,7 +167,7 @@ begin
 
   create table perch.policy_probe
     (space_id text collate "C", user_id text collate "C", created_by text collate "C", tenant_id text collate "C", role text,
-     position bigint);
+     position bigint, invitation_id text collate "C");
   for expression in
     select distinct e.text
       from jsonb_to_recordset(wanted) w (using_expression text, check_expression text)

@@ -10,11 +10,23 @@ import {
   patchBody,
 } from "./document-requests.js";
 import type { QueryShape } from "./shapes.js";
+import {
+  acceptBody,
+  invitationAnswer,
+  invitationBody,
+  memberBody,
+  newSpaceBody,
+  revokedAnswer,
+  spaceAnswer,
+  spaceIdAnswer,
+  spacesAnswer,
+  spacesQuery,
+} from "./spaces.js";
 import { streamQuery } from "./streams/page.js";
 
 /** What can be asked for over HTTP: by this requests are read, and the OpenAPI document is made of it. */
 export interface Operation {
-  readonly method: "GET" | "POST" | "PATCH";
+  readonly method: "GET" | "POST" | "PUT" | "PATCH" | "DELETE";
   /** Parts in braces are taken from the request, percent-decoded. */
   readonly path: string;
   readonly summary: string;
@@ -39,6 +51,8 @@ const pushBody = calls.push.body.extend({ changes: z.array(changeOrCallSchema) }
 
 const document = "/v1/documents/{space}/{app}/{table}/{record}";
 const space = "The space ~ is the user's personal one.";
+
+const spacePath = "/v1/spaces/{space}";
 
 const ofLog = [401, 403, 410, 413, 422, 429] as const;
 
@@ -116,6 +130,88 @@ export const operations = {
     query: historyQuery,
     answer: json(historyAnswer, "A page of versions."),
     problems: [401, 403, 404, 422, 429],
+  },
+  listSpaces: {
+    method: "GET",
+    path: "/v1/spaces",
+    summary: "The spaces that the user may read, and as what.",
+    authenticated: true,
+    query: spacesQuery,
+    answer: json(spacesAnswer, "A page of spaces; pass next as after until it is null."),
+    problems: [401, 422, 429],
+  },
+  createSpace: {
+    method: "POST",
+    path: "/v1/spaces",
+    summary: "Makes a shared space; the user becomes its owner.",
+    description: "The id is the client's to choose, so that a repeat is harmless.",
+    authenticated: true,
+    body: newSpaceBody,
+    answer: json(spaceIdAnswer, "The space."),
+    problems: [401, 409, 413, 422, 429],
+  },
+  readSpace: {
+    method: "GET",
+    path: spacePath,
+    summary: "The members of a space; for its owners also the open invitations.",
+    description: "A space that is managed by tokens has no members here.",
+    authenticated: true,
+    query: spacesQuery,
+    answer: json(spaceAnswer, "A page of members; pass next as after until it is null."),
+    problems: [401, 403, 422, 429],
+  },
+  setMember: {
+    method: "PUT",
+    path: `${spacePath}/members/{user}`,
+    summary: "Adds a member to a space, or changes the role; for its owners.",
+    authenticated: true,
+    body: memberBody,
+    answer: json(spaceIdAnswer, "The space."),
+    problems: [401, 403, 409, 413, 422, 429],
+  },
+  removeMember: {
+    method: "DELETE",
+    path: `${spacePath}/members/{user}`,
+    summary: "Removes a member from a space, for its owners; or lets the user leave it.",
+    authenticated: true,
+    answer: json(spaceIdAnswer, "The space."),
+    problems: [401, 403, 409, 422, 429],
+  },
+  invite: {
+    method: "POST",
+    path: `${spacePath}/invitations`,
+    summary: "Makes an invitation to a space, to be put into a link; for its owners.",
+    description: "It is shown this once. Whoever is signed in and accepts it becomes a member with this role.",
+    authenticated: true,
+    body: invitationBody,
+    answer: json(invitationAnswer, "The invitation."),
+    problems: [401, 403, 413, 422, 429],
+  },
+  revokeInvitations: {
+    method: "DELETE",
+    path: `${spacePath}/invitations`,
+    summary: "Takes all open invitations to a space back; for its owners. Members that they made stay.",
+    authenticated: true,
+    answer: json(revokedAnswer, "How many there were."),
+    problems: [401, 403, 422, 429],
+  },
+  revokeInvitation: {
+    method: "DELETE",
+    path: `${spacePath}/invitations/{invitation}`,
+    summary: "Takes an invitation back, by the id that the space lists; for its owners.",
+    authenticated: true,
+    answer: json(revokedAnswer, "1, or 0 when there was none."),
+    problems: [401, 403, 422, 429],
+  },
+  acceptInvitation: {
+    method: "POST",
+    path: "/v1/invitations",
+    summary: "Makes the user a member of the space that an invitation is for.",
+    description: "Whoever is a member already keeps the role. 404: it is unknown, used up, revoked or expired.",
+    authenticated: true,
+    body: acceptBody,
+    answer: json(spaceIdAnswer, "The space."),
+    problems: [401, 404, 422, 429],
   },
   openapi: {
     method: "GET",

@@ -21,6 +21,7 @@ import type { Readiness } from "./readiness.js";
 import { addressOfClient, admit, readBody, tokenOf } from "./requests.js";
 import type { HttpSettings } from "./settings.js";
 import { queryOf } from "./shapes.js";
+import { createSpaceRequests, spacesQuery } from "./spaces.js";
 import { selectionOf, streamQuery } from "./streams/page.js";
 import { createStreams } from "./streams/streams.js";
 import type { Telemetry } from "./telemetry.js";
@@ -78,6 +79,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   telemetry.watchStreams(streams);
   const onBehalf = createOnBehalf(services.shares, settings.lockWaitMs);
   const documents = createDocumentRequests({ ...services, onBehalf });
+  const spaces = createSpaceRequests(onBehalf);
 
   const answers = createAnswers(settings.slowReaderMs);
   const underWay = createCounts(settings.maxRequestsPerUser);
@@ -148,6 +150,39 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       const identity = await identify(exchange);
       const page = queryOf(exchange.target, historyQuery);
       return json(await documents.history(identity, documentParts(parts), page));
+    },
+    async listSpaces(exchange) {
+      const identity = await identify(exchange);
+      return json(await spaces.list(identity, queryOf(exchange.target, spacesQuery)));
+    },
+    async createSpace(exchange) {
+      const identity = await identify(exchange);
+      return json(await spaces.create(identity, await bodyOf(exchange)));
+    },
+    async readSpace(exchange, { space = "" }) {
+      const identity = await identify(exchange);
+      return json(await spaces.read(identity, space, queryOf(exchange.target, spacesQuery)));
+    },
+    async setMember(exchange, { space = "", user = "" }) {
+      const identity = await identify(exchange);
+      return json(await spaces.setMember(identity, space, user, await bodyOf(exchange)));
+    },
+    async removeMember(exchange, { space = "", user = "" }) {
+      return json(await spaces.removeMember(await identify(exchange), space, user));
+    },
+    async invite(exchange, { space = "" }) {
+      const identity = await identify(exchange);
+      return json(await spaces.invite(identity, space, await bodyOf(exchange)));
+    },
+    async revokeInvitations(exchange, { space = "" }) {
+      return json(await spaces.revoke(await identify(exchange), space, null));
+    },
+    async revokeInvitation(exchange, { space = "", invitation = "" }) {
+      return json(await spaces.revoke(await identify(exchange), space, invitation));
+    },
+    async acceptInvitation(exchange) {
+      const identity = await identify(exchange);
+      return json(await spaces.accept(identity, await bodyOf(exchange)));
     },
     openapi: async () => {
       openApi ??= openApiDocument();
@@ -269,7 +304,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
 const answerBytes = 16 * 1024 * 1024;
 
 const preflight = {
-  "access-control-allow-methods": "GET, POST, PATCH",
+  "access-control-allow-methods": "GET, POST, PUT, PATCH, DELETE",
   "access-control-allow-headers": "authorization, content-type, last-event-id, x-request-id",
   "access-control-max-age": "600",
 };

@@ -90,6 +90,21 @@ const spaces: Record<string, FunctionEntry> = {
     "perch.set_space_member(space_id => 'team', user_id => perch.current_user_id(), role => 'owner')",
     "401 403 403 403 ok 403",
   ),
+  list_spaces: app("jsonb_array_length(perch.list_spaces() -> 'spaces')", "401 2 2 2 2 1"),
+  read_space: app("jsonb_array_length(perch.read_space(space_id => 'team') -> 'invitations')", "401 403 0 0 1 403"),
+  invite_to_space: app("length(perch.invite_to_space(space_id => 'team'))", "401 403 403 403 69 403"),
+  revoke_invitation: app("perch.revoke_invitation(space_id => 'team')", "401 403 403 403 1 403"),
+  "accept_invitation: by whoever has the secret": app(
+    "perch.accept_invitation(invitation => repeat('0', 64) || '.team')",
+    "401 team team team team team",
+  ),
+  "accept_invitation: with another secret": app(
+    "perch.accept_invitation(invitation => repeat('1', 64) || '.team')",
+    "401 404 404 404 404 404",
+  ),
+  invitation_id: piece(),
+  is_invited: piece(),
+  check_role: piece(),
   "remove_space_member: somebody": app(
     "perch.remove_space_member(space_id => 'team', user_id => 'nina')",
     "401 403 403 403 ok 403",

@@ -68,6 +68,15 @@ export const tables: Record<string, TableEntry> = {
     delete: "0 0 1 1 3 0",
     fresh: { space_id: "team", user_id: "ann", role: "viewer" },
   },
+  space_invitations: {
+    app: "",
+    worker: "select",
+    select: "0 0 0 0 1 0",
+    insert: "x x x x 1 x",
+    update: "0",
+    delete: "0 0 0 0 1 0",
+    fresh: { invitation_id: "f".repeat(64) },
+  },
   sync_changes: {
     app: "select",
     worker: "all",

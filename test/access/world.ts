@@ -60,6 +60,10 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
   });
   await t.asUser("otto", (tx) => tx.query("select perch.create_space(space_id => 'elsewhere')"));
   await t.db.query(
+    `insert into perch.space_invitations (space_id, invitation_id, role, uses_left, created_by, expires_at)
+     values ('team', perch.invitation_id(repeat('0', 64)), 'editor', 1000, 'olga', now() + '1 day')`,
+  );
+  await t.db.query(
     "insert into perch.document_locks (space_id, app_id, table_name, record_id, purpose) values ('team', 'notes', 'pages', 'olga-in-team', 'write')",
   );
   await t.db.query("insert into perch.deferred_notifications (space_id, seq) values ('team', 1)");

@@ -92,7 +92,7 @@ it("docs/http.md shows what happens", async () => {
       results += 1;
     }
   }
-  expect(results).toBe(8);
+  expect(results).toBe(13);
   expect({ seen, problems }).toEqual({ seen: ["t1"], problems: [] });
 });
 

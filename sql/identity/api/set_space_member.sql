@@ -6,10 +6,7 @@ as $$
 begin
   perform perch.require_owner(set_space_member.space_id);
   perform perch.check_id(set_space_member.user_id, 'user_id', 255);
-  if set_space_member.role is null or set_space_member.role not in ('viewer', 'editor', 'owner') then
-    perform perch.fail('PE422', 'the role is not one of viewer, editor, owner',
-      jsonb_build_object('argument', 'role', 'got', set_space_member.role));
-  end if;
+  perform perch.check_role(set_space_member.role);
   insert into perch.space_members as m (space_id, user_id, role)
   values (set_space_member.space_id, set_space_member.user_id, set_space_member.role)
   on conflict on constraint space_members_pkey do update set role = excluded.role;
