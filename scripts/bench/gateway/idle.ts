@@ -46,7 +46,13 @@ async function measure(
   { databaseUrl }: Servers,
   open: (url: string) => Promise<unknown>,
 ): Promise<{ empty: number; more: number }> {
-  const limits = { PERCH_MAX_SOCKETS_PER_USER: "0", PERCH_UNAUTHENTICATED_MS: "600000" };
+  // All of them are one user's, from one address.
+  const limits = {
+    PERCH_MAX_SOCKETS_PER_USER: "0",
+    PERCH_MAX_SOCKETS_PER_ADDRESS: "0",
+    PERCH_MAX_HELD_BYTES_PER_USER: String(2 ** 40),
+    PERCH_UNAUTHENTICATED_MS: "600000",
+  };
   const perch = await perchProcess({ args: ["worker"], env: { DATABASE_URL: databaseUrl, ...limits } });
   await perch.start();
   const { pid = 0 } = perch;
