@@ -28,7 +28,9 @@ begin
           ('perch_worker', array[
             'set_context', 'current_user_id', 'current_space_ids', 'writable_space_ids', 'current_tenant_id', 'personal_space_id',
             'setting', 'limit_values', 'take_document_lock', 'check_id', 'fail', 'error_word', 'document_fields',
-            'load_document', 'open_document', 'has_position', 'new_revision', 'set_tail_aside', 'reading_position', 'read_document', 'append_updates', 'notify_appends', 'document_notification', 'changes_notification', 'presence_notification', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
+            'load_document', 'open_document', 'has_position', 'new_revision', 'set_tail_aside', 'reading_position', 'read_document', 'append_updates', 'append_to_tail', 'make_documents', 'lock_document_row', 'try_document_row',
+            'compare_record', 'show_record', 'long_data_of', 'is_fold_due', 'may_read', 'may_write', 'member_role', 'role_writes',
+            'notify_appends', 'document_notification', 'changes_notification', 'presence_notification', 'document_access', 'pending_documents', 'claim_inbox', 'finish_inbox',
             'history_ranges', 'merge_ends', 'document_version', 'peer_authors', 'retry_update', 'discard_update', 'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'notify_deferred', 'prune_changes', 'prune_space', 'entry_mark', 'log_heads', 'check_history', 'server_identity', 'begin_epoch', 'upgrade_error', 'next_seq', 'lock_heads',
             'require_encrypted_table', 'has_encrypted_position', 'append_encrypted', 'encrypted_state', 'encrypted_after',
             'put_presence', 'presence_after', 'presence_of', 'enter_presence', 'leave_presence',

@@ -6,7 +6,6 @@ declare
     'CREATE TRIGGER notify_added AFTER INSERT ON perch.space_members REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION perch.notify_members()',
     'CREATE TRIGGER notify_changed AFTER UPDATE ON perch.space_members REFERENCING NEW TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION perch.notify_members()',
     'CREATE TRIGGER notify_removed AFTER DELETE ON perch.space_members REFERENCING OLD TABLE AS touched FOR EACH STATEMENT EXECUTE FUNCTION perch.notify_members()',
-    'CREATE TRIGGER notify AFTER INSERT ON perch.document_updates REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION perch.notify_documents()',
     'CREATE TRIGGER notify AFTER INSERT ON perch.document_inbox REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION perch.notify_documents()',
     -- The second without WHEN: the expression is read from its text form by every statement. So whoever takes a counter without moving
     -- it leaves seq alone (perch.lock_heads).

@@ -1,26 +1,21 @@
-create or replace function perch.document_access(user_id text, space_id text, space_ids text[] default null, writable_space_ids text[] default null)
+create or replace function perch.document_access(
+  user_id text, space_id text, space_ids text[] default null, writable_space_ids text[] default null
+)
 returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  member_role text;
+  -- Null where the token names no spaces; whoever may write may read.
+  has_lists constant boolean := space_ids is not null or writable_space_ids is not null;
+  token_writes constant boolean := case when has_lists then coalesce(space_id = any (writable_space_ids), false) end;
+  token_reads constant boolean := case when has_lists then coalesce(space_id = any (space_ids), false) end;
 begin
   if coalesce(document_access.user_id, '') = '' then
     return null;
   end if;
-  if document_access.space_id = perch.personal_space_id(document_access.user_id) then
-    return 'write';
-  end if;
-  if document_access.space_ids is not null or document_access.writable_space_ids is not null then
-    return case
-      when document_access.space_id = any (document_access.writable_space_ids) then 'write'
-      when document_access.space_id = any (document_access.space_ids) then 'read'
-    end;
-  end if;
-  select m.role into member_role from perch.space_members m
-   where m.space_id = document_access.space_id and m.user_id = document_access.user_id;
-  return case when member_role in ('editor', 'owner') then 'write' when member_role = 'viewer' then 'read' end;
+  return case when perch.may_write(space_id, user_id, token_writes) then 'write'
+              when perch.may_read(space_id, user_id, token_reads) then 'read' end;
 end
 $$;
 

@@ -17,7 +17,6 @@ as $$
 declare
   document perch.documents;
   folded record;
-  until timestamptz;
 begin
   select d.* into document from perch.documents d
    where d.space_id = fold_document.space_id and d.app_id = fold_document.app_id
@@ -61,18 +60,8 @@ begin
   select document.space_id, document.app_id, document.table_name, document.record_id,
          h.seq, h.first_seq, h.updates, h.bytes, h.ends, h.user_id, h.client_id, h.actor, h.first_at, h.last_at
     from perch.history_ranges(array(select f::perch.document_updates from forgotten f)) h;
-  until := clock_timestamp() + interval '1 second';
-  loop
-    perform from perch.documents d
-      where d.space_id = document.space_id and d.app_id = document.app_id
-        and d.table_name = document.table_name and d.record_id = document.record_id
-        for no key update skip locked;
-    exit when found;
-    if clock_timestamp() > until then
-      raise exception 'somebody holds the document' using errcode = 'lock_not_available';
-    end if;
-    perform pg_sleep(0.002);
-  end loop;
+  perform perch.try_document_row(row(1, document.space_id, document.app_id, document.table_name, document.record_id,
+    null, null, null, null, null, null, null)::perch.tail_append, '1 second');
   update perch.documents d
      set snapshot_seq = fold_document.seq, tail_from = document.snapshot_seq,
          tail_count = d.tail_count - folded.updates, tail_bytes = d.tail_bytes - folded.bytes

@@ -12,47 +12,20 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  key constant perch.tail_append := row(1, space_id, app_id, table_name, record_id, null, null, null, null, null, null, null)::perch.tail_append;
   document perch.documents;
-  is_new boolean;
-  short jsonb;
-  short_before jsonb;
-  long jsonb;
-  bytes integer;
-  longs_before text[];
-  longs text[];
-  moves boolean;
+  difference perch.record_difference;
   author record;
-  changed text[];
-  moment timestamptz;
-  logged bigint;
   counter_taken boolean := false;   -- by somebody else, when it was tried
   patience constant interval := '25 milliseconds';
-  until timestamptz;
 begin
   for attempt in 1 .. 2 loop
     begin
       if attempt = 1 then
-        select d.* into document from perch.documents d
-         where d.space_id = project_document.space_id and d.app_id = project_document.app_id
-           and d.table_name = project_document.table_name and d.record_id = project_document.record_id
-           for no key update;
+        document := perch.lock_document_row(key);
       else
         perform perch.lock_heads(array[project_document.space_id]);
-        until := clock_timestamp() + patience;
-        loop
-          select d.* into document from perch.documents d
-           where d.space_id = project_document.space_id and d.app_id = project_document.app_id
-             and d.table_name = project_document.table_name and d.record_id = project_document.record_id
-             for no key update skip locked;
-          exit when found or not exists (
-            select from perch.documents d
-             where d.space_id = project_document.space_id and d.app_id = project_document.app_id
-               and d.table_name = project_document.table_name and d.record_id = project_document.record_id);
-          if clock_timestamp() > until then
-            raise exception 'somebody holds the document, and the counter of its space was waited for' using errcode = 'lock_not_available';
-          end if;
-          perform pg_sleep(0.002);
-        end loop;
+        document := perch.try_document_row(key, patience);
       end if;
       -- Deleted meanwhile, or the caller has an earlier incarnation, or what a database that went back has lost.
       if document.space_id is null or project_document.seq <= document.incarnation_seq
@@ -61,18 +34,9 @@ begin
       end if;
 
       exit when project_document.seq <= document.projected_seq;
-      -- In memory once: each look at a value that is stored compressed would unpack it again.
-      select r.deleted, r.data || '{}', r.long_data || '{}', r.long_fields, r.size into is_new, short_before, long, longs_before, bytes
-        from perch.stored_records r
-       where r.space_id = document.space_id and r.app_id = document.app_id
-         and r.table_name = document.table_name and r.record_id = document.record_id
-         for no key update;
-      is_new := coalesce(is_new, true);
-      select array_agg(n.key order by n.key) filter (where is_new or n.value is distinct from coalesce(short_before -> n.key, long -> n.key)),
-             array_agg(n.key order by n.key) filter (where perch.is_long(n.value))
-        into changed, longs
-        from jsonb_each(project_document.data) n;
-      exit when changed is null or attempt = 2;
+      difference := perch.compare_record(document.space_id, document.app_id, document.table_name, document.record_id,
+        project_document.data, is_whole => true);
+      exit when difference.changed is null or attempt = 2;
       perform from perch.space_heads h where h.space_id = document.space_id for no key update skip locked;
       exit when found;
       counter_taken := true;
@@ -82,42 +46,18 @@ begin
         raise;
       end if;
       document := null;
-      changed := null;
+      difference := null;
     end;
   end loop;
 
-  if changed is not null then
-    -- As perch.write_document: where the names are the same and none of these has changed, long_data stays as it is.
-    moves := is_new or longs is distinct from longs_before or coalesce(longs && changed, false);
-    short := project_document.data - coalesce(longs, '{}');
-    if moves then
-      long := (select jsonb_object_agg(f, project_document.data -> f) from unnest(longs) f);
-    end if;
-    -- What stays as it is need not be written out to be measured.
-    bytes := case when moves or bytes is null then perch.record_size(short, long, null, null)
-                  else nullif(greatest(bytes - octet_length(short_before::text) + octet_length(short::text), 4000), 4000) end;
+  if difference.changed is not null then
     select u.user_id, u.client_id into author from perch.document_updates u
      where u.space_id = document.space_id and u.app_id = document.app_id
        and u.table_name = document.table_name and u.record_id = document.record_id
        and u.seq <= project_document.seq
      order by u.seq desc limit 1;
-
-    moment := clock_timestamp();
-    logged := perch.next_seq(document.space_id, moment);
-    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, changed_fields, at, user_id, client_id, origin, created_at)
-    values (document.space_id, logged, document.app_id, document.table_name, document.record_id,
-            case when is_new then 'insert' else 'update' end,
-            changed, moment, coalesce(author.user_id, document.created_by), author.client_id, 'document', moment);
-    insert into perch.stored_records as r
-      (space_id, app_id, table_name, record_id, data, long_data, long_fields, latest_at, inserted_at, seq, user_id, size)
-    values (document.space_id, document.app_id, document.table_name, document.record_id,
-            short, case when moves then long end, longs, clock_timestamp(), clock_timestamp(), logged, document.created_by, bytes)
-    on conflict on constraint stored_records_pkey do update
-      set data = excluded.data, long_data = case when moves then excluded.long_data else r.long_data end, long_fields = excluded.long_fields,
-          size = excluded.size, latest_at = excluded.latest_at, seq = excluded.seq, updated_at = clock_timestamp(),
-          inserted_at = case when r.deleted then excluded.inserted_at else r.inserted_at end,
-          user_id = case when r.deleted then excluded.user_id else r.user_id end,
-          deleted = false;
+    logged_seq := perch.show_record(document.space_id, document.app_id, document.table_name, document.record_id,
+      difference, coalesce(author.user_id, document.created_by), author.client_id, document.created_by);
   end if;
 
   update perch.documents d
@@ -134,7 +74,9 @@ begin
        and q.table_name = document.table_name and q.record_id = document.record_id;
   end if;
 
-  return query select logged, document.tail_count, document.tail_bytes;
+  tail_count := document.tail_count;
+  tail_bytes := document.tail_bytes;
+  return next;
 end
 $$;
 

@@ -57,9 +57,7 @@ begin
     select r.*, r.ordinal::integer as nth,
            case
              when document.incarnation_seq <> append_encrypted.incarnation_seq or elsewhere then 'PE410'
-             when document.space_id <> '~' || r.user_id and not coalesce(r.may_write, exists (
-               select from perch.space_members m
-                where m.space_id = document.space_id and m.user_id = r.user_id and m.role in ('editor', 'owner'))) then 'PE403'
+             when not perch.may_write(document.space_id, r.user_id, r.may_write) then 'PE403'
              when r.version is null and r.first < (document.ended ->> encode(r.peer_id, 'hex'))::bigint
                or r.version is not null and exists (
                  select from jsonb_each_text(r.version) v where v.value::bigint > 0 and document.ended ? v.key) then 'PE410'
