@@ -1,6 +1,6 @@
--- What must stand before the first migration: the three roles, the schema, and the migrating login's membership in the roles.
--- Runs as the login that migrates, which needs CREATEROLE and CREATE on the database, or nothing at all where a DBA has made
--- everything here beforehand. Changes nothing when run again.
+-- What must stand before the first migration: the three roles, the schema, and the migrating login's membership in the
+-- roles. Runs as the login that migrates, which needs CREATEROLE and CREATE on the database, or nothing at all where a
+-- DBA has made everything here beforehand. Changes nothing when run again.
 do $bootstrap$
 declare
   -- From version 16 on a membership says for itself whether it may be switched to; before, every membership may.
@@ -15,22 +15,26 @@ declare
      where n.nspname = 'perch' and n.nspowner <> 'perch_owner'::regrole and to_regclass('perch.applied_sql') is not null
     union all
     -- The sequence of a column goes with its table.
-    select format('alter %s perch.%I owner to perch_owner', case c.relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end, c.relname),
+    select format('alter %s perch.%I owner to perch_owner', case c.relkind when 'v' then 'view' when 'S' then 'sequence'
+      else 'table' end, c.relname),
            c.relowner
       from pg_class c join pg_namespace n on n.oid = c.relnamespace
      where n.nspname = 'perch' and c.relkind in ('r', 'p', 'v', 'S') and c.relowner <> 'perch_owner'::regrole
-       and not exists (select from pg_depend d where d.objid = c.oid and d.deptype in ('a', 'i') and d.refclassid = 'pg_class'::regclass)
+       and not exists (select from pg_depend d
+         where d.objid = c.oid and d.deptype in ('a', 'i') and d.refclassid = 'pg_class'::regclass)
        and to_regclass('perch.applied_sql') is not null
     union all
     select format('alter routine %s owner to perch_owner', p.oid::regprocedure), p.proowner
       from pg_proc p join pg_namespace n on n.oid = p.pronamespace
-     where n.nspname = 'perch' and p.proowner <> 'perch_owner'::regrole and to_regclass('perch.applied_sql') is not null$strays$;
+     where n.nspname = 'perch' and p.proowner <> 'perch_owner'::regrole
+       and to_regclass('perch.applied_sql') is not null$strays$;
   stray record;
 begin
   -- Any other encoding either lacks characters that JSON may hold, or (SQL_ASCII) does not know what characters are.
   if current_setting('server_encoding') <> 'UTF8' then
     raise exception 'perch needs a database of encoding UTF8, and this one is %', current_setting('server_encoding')
-      using errcode = 'feature_not_supported', hint = 'create database app encoding ''UTF8'' template template0, and move what is here to it';
+      using errcode = 'feature_not_supported',
+        hint = 'create database app encoding ''UTF8'' template template0, and move what is here to it';
   end if;
 
   foreach role_name in array array['perch_owner', 'perch_app', 'perch_worker'] loop
@@ -48,8 +52,8 @@ begin
       using errcode = 'invalid_role_specification', hint = 'alter role perch_owner nosuperuser nobypassrls';
   end if;
 
-  -- The login switches to perch_owner to migrate, but does not go about with its rights; of the other two it has the rights,
-  -- so that one login can migrate, work and serve.
+  -- The login switches to perch_owner to migrate, but does not go about with its rights; of the other two it has the
+  -- rights, so that one login can migrate, work and serve.
   foreach role_name in array array['perch_owner', 'perch_app', 'perch_worker'] loop
     if not pg_has_role(current_user, role_name, may_switch)
        or (role_name <> 'perch_owner' and not pg_has_role(current_user, role_name, 'USAGE')) then
@@ -69,7 +73,8 @@ begin
   if lacking <> '{}' then
     raise exception '% is not a member of % and may not make itself one', current_user, array_to_string(lacking, ', ')
       using errcode = 'insufficient_privilege',
-            hint = format('let a superuser, or whoever made the roles, run: grant %s to %I', array_to_string(lacking, ', '), current_user);
+            hint = format('let a superuser, or whoever made the roles, run: grant %s to %I',
+              array_to_string(lacking, ', '), current_user);
   end if;
 
   for stray in execute strays loop
@@ -78,7 +83,8 @@ begin
     exception when insufficient_privilege then
       raise exception 'part of the schema perch belongs to %, not to perch_owner, and % may not change that',
           pg_get_userbyid(stray.owner), current_user
-        using errcode = 'insufficient_privilege', hint = format('let a superuser run perch migrate up once, or: %s', stray.statement);
+        using errcode = 'insufficient_privilege',
+          hint = format('let a superuser run perch migrate up once, or: %s', stray.statement);
     end;
   end loop;
 

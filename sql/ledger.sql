@@ -5,7 +5,8 @@ declare
 begin
   if to_regclass('perch.migrations') is null then
     create table perch.migrations (
-      -- The time in microseconds, not a sequence: those are not replicated, so that a copy of the database would give out an id again.
+      -- The time in microseconds, not a sequence: those are not replicated, so that a copy of the database would give
+      -- out an id again.
       id     bigint not null primary key default (extract(epoch from clock_timestamp()) * 1000000)::bigint,
       name   varchar(255) not null,
       run_on timestamp not null
@@ -22,7 +23,8 @@ begin
       alter column id set default (extract(epoch from clock_timestamp()) * 1000000)::bigint;
     drop sequence perch.migrations_id_seq;
   end if;
-  if not exists (select from pg_attribute a where a.attrelid = 'perch.migrations'::regclass and a.attname = 'breaking') then
+  if not exists (select from pg_attribute a
+    where a.attrelid = 'perch.migrations'::regclass and a.attname = 'breaking') then
     alter table perch.migrations add column breaking boolean not null default false;
     comment on column perch.migrations.breaking is
       'Whether processes of earlier versions cannot run on what it made.';
@@ -52,16 +54,19 @@ begin
 
   -- By themselves: without them perch_owner would see nothing of what has been applied, and apply it again.
   foreach ledger in array array['migrations', 'applied_sql', 'applied_release'] loop
-    if not exists (select from pg_policies p where p.schemaname = 'perch' and p.tablename = ledger and p.policyname = 'ledger') then
+    if not exists (select from pg_policies p where p.schemaname = 'perch' and p.tablename = ledger
+      and p.policyname = 'ledger') then
       execute format('create policy ledger on perch.%I to perch_owner using (true) with check (true)', ledger);
     end if;
-    if not exists (select from pg_policies p where p.schemaname = 'perch' and p.tablename = ledger and p.policyname = 'worker') then
+    if not exists (select from pg_policies p where p.schemaname = 'perch' and p.tablename = ledger
+      and p.policyname = 'worker') then
       execute format('create policy worker on perch.%I for select to perch_worker using (true)', ledger);
     end if;
   end loop;
 
   -- Functions are executable by PUBLIC from the moment they are made, unless this stands before.
-  if not exists (select from pg_default_acl a where a.defaclrole = 'perch_owner'::regrole and a.defaclobjtype = 'f') then
+  if not exists (select from pg_default_acl a
+    where a.defaclrole = 'perch_owner'::regrole and a.defaclobjtype = 'f') then
     alter default privileges for role perch_owner revoke execute on functions from public;
   end if;
 end

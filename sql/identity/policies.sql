@@ -1,28 +1,30 @@
 -- Every policy, in one place. Default deny: a table without a line here shows nothing and takes nothing.
 --
--- Three readers: whoever the context names (the first two columns; in a SECURITY DEFINER function that is perch_owner, which
--- FORCE ROW LEVEL SECURITY binds); perch_worker, which serves everybody and sees everything; and perch_owner in the
--- bookkeeping that no user has a grant on.
+-- Three readers: whoever the context names (the first two columns; in a SECURITY DEFINER function that is perch_owner,
+-- which FORCE ROW LEVEL SECURITY binds); perch_worker, which serves everybody and sees everything; and perch_owner in
+-- the bookkeeping that no user has a grant on.
 --
--- Each function is wrapped in a sub-select so that it is evaluated once a statement, and each comparison has the form that an
--- index led by space_id serves. (With Citus sub-selects must go: replace "(select …)" by what is in it here and nowhere else.)
+-- Each function is wrapped in a sub-select so that it is evaluated once a statement, and each comparison has the form
+-- that an index led by space_id serves. (With Citus sub-selects must go: replace "(select …)" by what is in it here and
+-- nowhere else.)
 --
--- What may be written comes in two forms that mean the same. "writable" finds rows. "new_in_writable" only looks at a row that is
--- there already, needs no index, and is made of fewer functions: starting them is most of what a small INSERT costs. It is
--- perch.writable_space_ids() written out: of whoever is named, the list of the setting, which is read first so that a malformed
--- one lets nothing pass, and the personal space.
+-- What may be written comes in two forms that mean the same. "writable" finds rows. "new_in_writable" only looks at a
+-- row that is there already, needs no index, and is made of fewer functions: starting them is most of what a small
+-- INSERT costs. It is perch.writable_space_ids() written out: of whoever is named, the list of the setting, which is
+-- read first so that a malformed one lets nothing pass, and the personal space.
 --
--- Only what differs from the catalog is made anew: that takes a lock on its table which waits for every transaction that reads it, and
--- for which everybody waits. What an expression is in the catalog is not what is written here, so each is shown to Postgres once, on a
--- table of no use. Locks are taken table by table, in the order of this list, before anything is changed. Policies of
--- other names are not ours, and stay.
+-- Only what differs from the catalog is made anew: that takes a lock on its table which waits for every transaction
+-- that reads it, and for which everybody waits. What an expression is in the catalog is not what is written here, so
+-- each is shown to Postgres once, on a table of no use. Locks are taken table by table, in the order of this list,
+-- before anything is changed. Policies of other names are not ours, and stay.
 do $policies$
 declare
   readable constant text := 'space_id = any ((select perch.current_space_ids())::text[])';
   writable constant text := 'space_id = any ((select perch.writable_space_ids())::text[])';
   mine     constant text := 'user_id = (select perch.current_user_id())';
   new_in_writable constant text :=
-    '((space_id = any ((select nullif(current_setting(''app.current_user_writable_space_ids'', true), '''')::text[])::text[])'
+    '((space_id = any ((select nullif('
+    'current_setting(''app.current_user_writable_space_ids'', true), '''')::text[])::text[])'
     ' or space_id = ''~'' || current_setting(''app.current_user_id'', true)) and current_setting(''app.current_user_id'', true) <> '''')';
   new_of_mine constant text := 'user_id = nullif(current_setting(''app.current_user_id'', true), '''')';
   personal     constant text := 'space_id = perch.personal_space_id((select perch.current_user_id()))';
@@ -41,11 +43,12 @@ declare
 begin
   with rules as (
     select r.*, row_number() over () as place,
-           replace(replace(replace(r.may_write, writable, new_in_writable), mine, new_of_mine), personal, new_personal) as new_row
+           replace(replace(replace(r.may_write, writable, new_in_writable), mine, new_of_mine), personal,
+             new_personal) as new_row
       from (values
       -- table                 may read                                may write
       ('spaces',               readable || ' or created_by = (select perch.current_user_id())',
-                                                                       'perch.owns_space(space_id) or created_by = (select perch.current_user_id())'),
+        'perch.owns_space(space_id) or created_by = (select perch.current_user_id())'),
       ('space_members',        readable || ' or ' || mine,             null),
       ('space_invitations',    'perch.owns_space(space_id) or ' || accepted,
                                                                        null),
@@ -99,7 +102,8 @@ begin
     ('space_members', 'may_update', 'update', 'public', 'perch.owns_space(space_id)', 'perch.owns_space(space_id)'),
     ('space_members', 'may_delete', 'delete', 'public', 'perch.owns_space(space_id) or ' || mine, null),
 
-    -- Invitations are the owners'; accepting one, which takes its secret, uses it up. perch.accept_invitation says which is accepted.
+    -- Invitations are the owners'; accepting one, which takes its secret, uses it up. perch.accept_invitation says
+    -- which is accepted.
     ('space_invitations', 'may_insert', 'insert', 'public', null, 'perch.owns_space(space_id)'),
     ('space_invitations', 'may_update', 'update', 'public', accepted, accepted),
     ('space_invitations', 'may_delete', 'delete', 'public', 'perch.owns_space(space_id)', null),
@@ -123,19 +127,21 @@ begin
     ('schema_upgrades', 'may_insert', 'insert', 'perch_owner', null, 'true'),
     ('schema_upgrades', 'may_update', 'update', 'perch_owner', 'true', 'true'),
 
-    -- What somebody wrote stays theirs to take along (perch.export_changes), and is known when it is sent again (perch.push), also
-    -- where they may read no more: but through functions only, and only the entries of the log as they wrote them. A record, which
-    -- others go on writing, is read by its space alone.
+    -- What somebody wrote stays theirs to take along (perch.export_changes), and is known when it is sent again
+    -- (perch.push), also where they may read no more: but through functions only, and only the entries of the log as
+    -- they wrote them. A record, which others go on writing, is read by its space alone.
     ('sync_changes', 'author', 'select', 'perch_owner', mine, null),
 
-    -- The counters, the locks and the notifications are perch's own bookkeeping, on which no user has a grant; what they count is in the log,
-    -- whose policies decide. A notification is sent when the transaction ends, by when the context may be another.
+    -- The counters, the locks and the notifications are perch's own bookkeeping, on which no user has a grant; what
+    -- they count is in the log, whose policies decide. A notification is sent when the transaction ends, by when the
+    -- context may be another.
     ('space_heads', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
     ('document_locks', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
     ('deferred_notifications', 'may_insert', 'insert', 'perch_owner', null, 'true'),
 
-    -- Whoever writes a synced table names no user, and writes what is captured of it by a trigger that runs as perch_owner; the sequencer,
-    -- which does so, too, puts it into the logs of all spaces. Nothing else of perch's writes an entry that has a position.
+    -- Whoever writes a synced table names no user, and writes what is captured of it by a trigger that runs as
+    -- perch_owner; the sequencer, which does so, too, puts it into the logs of all spaces. Nothing else of perch's
+    -- writes an entry that has a position.
     ('synced_relations', 'may_insert', 'insert', 'perch_owner', null, 'true'),
     ('synced_relations', 'may_update', 'update', 'perch_owner', 'true', 'true'),
     ('synced_relations', 'may_delete', 'delete', 'perch_owner', 'true', null),
@@ -166,7 +172,8 @@ begin
     from (select * from general union all select * from special) w join rules r using (table_name);
 
   create table perch.policy_probe
-    (space_id text collate "C", user_id text collate "C", created_by text collate "C", tenant_id text collate "C", role text,
+    (space_id text collate "C", user_id text collate "C", created_by text collate "C", tenant_id text collate "C",
+      role text,
      position bigint, invitation_id text collate "C");
   for expression in
     select distinct e.text
@@ -175,7 +182,8 @@ begin
      where e.text is not null
   loop
     execute format('create policy probe on perch.policy_probe using (%s)', expression);
-    select pg_get_expr(p.polqual, p.polrelid) into meaning from pg_policy p where p.polrelid = 'perch.policy_probe'::regclass;
+    select pg_get_expr(p.polqual, p.polrelid) into meaning from pg_policy p
+      where p.polrelid = 'perch.policy_probe'::regclass;
     drop policy probe on perch.policy_probe;
     meanings := meanings || jsonb_build_object(expression, meaning);
   end loop;
@@ -185,13 +193,16 @@ begin
     from (
       select w.*, null::text as stale
         from jsonb_to_recordset(wanted) w
-               (place bigint, table_name text, name text, command text, role text, using_expression text, check_expression text)
+               (place bigint, table_name text, name text, command text, role text, using_expression text,
+                 check_expression text)
         join pg_class c on c.oid = format('perch.%I', w.table_name)::regclass
         left join pg_policy p on p.polrelid = c.oid and p.polname = w.name
        where not (c.relrowsecurity and c.relforcerowsecurity)
-          or (p.polpermissive, p.polcmd, p.polroles, pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid))
+          or (p.polpermissive, p.polcmd, p.polroles, pg_get_expr(p.polqual, p.polrelid),
+            pg_get_expr(p.polwithcheck, p.polrelid))
              is distinct from
-             (true, (case w.command when 'all' then '*' when 'select' then 'r' when 'insert' then 'a' when 'update' then 'w' else 'd' end)::"char",
+             (true, (case w.command when 'all' then '*' when 'select' then 'r' when 'insert' then 'a'
+               when 'update' then 'w' else 'd' end)::"char",
               array[case w.role when 'public' then 0::oid else to_regrole(w.role)::oid end],
               meanings ->> w.using_expression, meanings ->> w.check_expression)
       union all
@@ -201,13 +212,15 @@ begin
         join pg_policy p on p.polrelid = format('perch.%I', k.table_name)::regclass
        where p.polname = any (array(select distinct w.name from jsonb_to_recordset(wanted) w (name text)))
          and not exists (
-           select from jsonb_to_recordset(wanted) w (table_name text, name text) where w.table_name = k.table_name and w.name = p.polname)
+           select from jsonb_to_recordset(wanted) w (table_name text, name text)
+             where w.table_name = k.table_name and w.name = p.polname)
     ) d;
 
   -- All locks together are waited for no longer than one of them may be: behind those that are had, everybody waits.
   began := clock_timestamp();
   for change in
-    select distinct d.place, d.table_name from jsonb_to_recordset(differing) d (place bigint, table_name text) order by d.place
+    select distinct d.place, d.table_name from jsonb_to_recordset(differing) d (place bigint, table_name text)
+      order by d.place
   loop
     if patience_ms > 0 then
       perform set_config('lock_timeout',
@@ -218,14 +231,16 @@ begin
   perform set_config('lock_timeout', patience_ms::text, true);
   for change in
     select d.* from jsonb_to_recordset(differing) d
-             (place bigint, table_name text, name text, command text, role text, using_expression text, check_expression text, stale text)
+             (place bigint, table_name text, name text, command text, role text, using_expression text,
+               check_expression text, stale text)
      order by d.place, d.name
   loop
     execute format('alter table perch.%I enable row level security', change.table_name);
     execute format('alter table perch.%I force row level security', change.table_name);
     execute format('drop policy if exists %I on perch.%I', change.name, change.table_name);
     if change.stale is null then
-      execute format('create policy %I on perch.%I for %s to %s', change.name, change.table_name, change.command, change.role)
+      execute format('create policy %I on perch.%I for %s to %s', change.name, change.table_name, change.command,
+        change.role)
         || coalesce(' using (' || change.using_expression || ')', '')
         || coalesce(' with check (' || change.check_expression || ')', '');
     end if;

@@ -1,4 +1,5 @@
--- A lease is a row with a time, not a lock that somebody's connection holds: it outlives no more than its time, whoever dies.
+-- A lease is a row with a time, not a lock that somebody's connection holds: it outlives no more than its time, whoever
+-- dies.
 create or replace function perch.acquire_lease(thread_id text, holder text, duration interval default '30 seconds')
 returns setof perch.thread_leases
 language plpgsql volatile security definer

@@ -1,5 +1,6 @@
--- The row of the log is locked from here until commit: numbers are in commit order, and a rollback gives them back. A lease on the
--- thread keeps nobody from appending: who talks to an agent at work must be able to, and what is appended changes nothing of before.
+-- The row of the log is locked from here until commit: numbers are in commit order, and a rollback gives them back. A
+-- lease on the thread keeps nobody from appending: who talks to an agent at work must be able to, and what is appended
+-- changes nothing of before.
 create or replace function perch.append_thread_events(thread_id text, events jsonb[], fencing_token bigint default null)
 returns bigint
 language plpgsql volatile security definer
@@ -16,7 +17,8 @@ begin
     perform perch.fail('PE422', 'events is empty, or has a null in it', jsonb_build_object('argument', 'events'));
   end if;
   perform perch.check_state_size(octet_length(append_thread_events.events::text));
-  perform perch.check_numbers(e, e::text, 'an event') from unnest(append_thread_events.events) e where perch.may_have_long_number(e::text);
+  perform perch.check_numbers(e, e::text, 'an event') from unnest(append_thread_events.events) e
+    where perch.may_have_long_number(e::text);
   if append_thread_events.fencing_token is not null then
     perform perch.require_lease(tenant, append_thread_events.thread_id, append_thread_events.fencing_token);
   else

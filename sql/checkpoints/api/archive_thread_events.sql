@@ -20,7 +20,8 @@ begin
     from perch.thread_logs l
    where l.tenant_id = tenant and l.thread_id = archive_thread_events.thread_id
      for no key update;
-  if archive_thread_events.up_to is null or archive_thread_events.up_to not between 0 and coalesce(log.last_number, 0) then
+  if archive_thread_events.up_to is null
+    or archive_thread_events.up_to not between 0 and coalesce(log.last_number, 0) then
     perform perch.fail('PE422', 'up_to is no number of this log',
       jsonb_build_object('argument', 'up_to', 'expected', format('0 to %s', coalesce(log.last_number, 0)),
         'got', archive_thread_events.up_to));
@@ -31,7 +32,8 @@ begin
   return query
     with taken as (
       delete from perch.thread_events e
-       where e.tenant_id = tenant and e.thread_id = archive_thread_events.thread_id and e.number <= archive_thread_events.up_to
+       where e.tenant_id = tenant and e.thread_id = archive_thread_events.thread_id
+         and e.number <= archive_thread_events.up_to
       returning e.*
     )
     select t.* from taken t order by t.number;

@@ -1,5 +1,5 @@
--- What a LangGraph saver stores is JSON for JavaScript. jsonb cannot hold all of it (U+0000, halves of surrogate pairs); one such
--- value must not keep anybody from reading the others.
+-- What a LangGraph saver stores is JSON for JavaScript. jsonb cannot hold all of it (U+0000, halves of surrogate
+-- pairs); one such value must not keep anybody from reading the others.
 create or replace function perch.as_jsonb(type text, json_text text, bytes bytea)
 returns jsonb
 language plpgsql stable
@@ -11,7 +11,8 @@ begin
   end if;
   return as_jsonb.json_text::jsonb;
 exception
-  when untranslatable_character or invalid_text_representation or program_limit_exceeded or numeric_value_out_of_range then
+  when untranslatable_character or invalid_text_representation or program_limit_exceeded
+    or numeric_value_out_of_range then
     return to_jsonb(as_jsonb.json_text);
 end
 $$;

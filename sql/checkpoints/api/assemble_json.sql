@@ -10,11 +10,13 @@ begin
   end if;
   if assemble_json.json_text = '' then
     return (select p.body from perch.checkpoint_pieces p
-             where p.tenant_id = assemble_json.tenant_id and p.thread_no = assemble_json.thread_no and p.hash = assemble_json.pieces[1]);
+             where p.tenant_id = assemble_json.tenant_id and p.thread_no = assemble_json.thread_no
+               and p.hash = assemble_json.pieces[1]);
   end if;
   -- "[,]" is an array whose elements a comma separates, "{, }" an object as jsonb writes it.
   return left(assemble_json.json_text, 1)
-      || (select string_agg(p.body, substr(assemble_json.json_text, 2, length(assemble_json.json_text) - 2) order by u.nth)
+      || (select string_agg(p.body, substr(assemble_json.json_text, 2, length(assemble_json.json_text) - 2)
+        order by u.nth)
             from unnest(assemble_json.pieces) with ordinality u (hash, nth)
            cross join lateral (
              select x.body from perch.checkpoint_pieces x

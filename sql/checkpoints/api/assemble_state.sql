@@ -1,5 +1,5 @@
--- The values are looked up one by one ("offset 0" stands in the way of anything else): a plan that reads all those of a thread and
--- drops most of them looks as good while the tables are small, and may be kept.
+-- The values are looked up one by one ("offset 0" stands in the way of anything else): a plan that reads all those of a
+-- thread and drops most of them looks as good while the tables are small, and may be kept.
 create or replace function perch.assemble_state(tenant_id text, thread_no bigint, value_nos integer[])
 returns jsonb
 language plpgsql stable
@@ -9,12 +9,15 @@ as $$
 begin
   return (
     select coalesce(
-             (array_agg(perch.assemble_json(assemble_state.tenant_id, assemble_state.thread_no, v.json_text, v.pieces)::jsonb)
+             (array_agg(perch.assemble_json(assemble_state.tenant_id, assemble_state.thread_no, v.json_text,
+               v.pieces)::jsonb)
                 filter (where v.key is null))[1],
              jsonb_object_agg(v.key, case
                when v.version is null and v.pieces is null then v.json_text::jsonb
-               when v.version is null then perch.assemble_json(assemble_state.tenant_id, assemble_state.thread_no, v.json_text, v.pieces)::jsonb
-               else perch.as_jsonb(v.type, perch.assemble_json(assemble_state.tenant_id, assemble_state.thread_no, v.json_text, v.pieces), v.bytes)
+               when v.version is null then perch.assemble_json(assemble_state.tenant_id, assemble_state.thread_no,
+                 v.json_text, v.pieces)::jsonb
+               else perch.as_jsonb(v.type, perch.assemble_json(assemble_state.tenant_id, assemble_state.thread_no,
+                 v.json_text, v.pieces), v.bytes)
              end) filter (where v.key is not null),
              '{}')
       from unnest(assemble_state.value_nos) u (no)

@@ -14,7 +14,8 @@ declare
 begin
   select t.* into thread
     from perch.threads t
-   where t.tenant_id = tenant and t.thread_id = channel_history.thread_id and t.namespace = channel_history.namespace and t.format = 'channels';
+   where t.tenant_id = tenant and t.thread_id = channel_history.thread_id and t.namespace = channel_history.namespace
+     and t.format = 'channels';
   start := coalesce(channel_history.id, thread.head_id);
   select x.parent_id into above
     from perch.stored_checkpoints x
@@ -28,12 +29,15 @@ begin
     -- From here on upwards, so the last first.
     return query
       select 'write', w.task_id, w.channel, w.type,
-           case when w.pieces is null then w.json_text else perch.assemble_json(tenant, thread.thread_no, w.json_text, w.pieces) end, w.bytes
+           case when w.pieces is null then w.json_text
+             else perch.assemble_json(tenant, thread.thread_no, w.json_text, w.pieces) end, w.bytes
         from perch.checkpoint_writes w
-       where w.tenant_id = tenant and w.thread_no = thread.thread_no and w.checkpoint_id = c.id and w.channel = any (missing)
+       where w.tenant_id = tenant and w.thread_no = thread.thread_no and w.checkpoint_id = c.id
+         and w.channel = any (missing)
        order by w.task_id desc, w.idx desc;
     return query
-      select 'seed', null::text, v.key, v.type, perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces), v.bytes
+      select 'seed', null::text, v.key, v.type, perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces),
+        v.bytes
         from unnest(c.value_nos) u (no)
        cross join lateral (
          select x.* from perch.checkpoint_values x

@@ -1,4 +1,5 @@
-create or replace function perch.checkpoint_history(thread_id text, max_count integer default 100, before uuid default null)
+create or replace function perch.checkpoint_history(thread_id text, max_count integer default 100,
+  before uuid default null)
 returns setof perch.checkpoints
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp

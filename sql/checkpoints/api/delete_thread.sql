@@ -9,8 +9,8 @@ declare
   numbers bigint[];
   deleted bigint;
 begin
-  -- In the order in which others take them: the lease, then the thread and its namespaces. Whoever is putting is waited for;
-  -- whoever comes later starts a new thread.
+  -- In the order in which others take them: the lease, then the thread and its namespaces. Whoever is putting is waited
+  -- for; whoever comes later starts a new thread.
   select x.* into lease
     from perch.thread_leases x
    where x.tenant_id = tenant and x.thread_id = delete_thread.thread_id
@@ -26,7 +26,8 @@ begin
   delete from perch.thread_leases x
    where x.tenant_id = tenant and x.thread_id = delete_thread.thread_id and x.token = lease.token;
   with gone as (
-    delete from perch.threads t where t.tenant_id = tenant and t.thread_id = delete_thread.thread_id returning t.thread_no
+    delete from perch.threads t where t.tenant_id = tenant and t.thread_id = delete_thread.thread_id
+      returning t.thread_no
   )
   select coalesce(array_agg(g.thread_no), '{}') into numbers from gone g;
 

@@ -1,6 +1,7 @@
 create or replace function perch.list_channels(
   thread_id text default null, namespace text default null, id uuid default null, filter jsonb default null,
-  before uuid default null, after_id uuid default null, after_thread_id text default null, after_namespace text default null,
+  before uuid default null, after_id uuid default null, after_thread_id text default null,
+    after_namespace text default null,
   max_count integer default 100
 )
 returns table (
@@ -23,14 +24,15 @@ begin
   if list_channels.thread_id is not null and list_channels.namespace is not null then
     select t.* into one
       from perch.threads t
-     where t.tenant_id = tenant and t.thread_id = list_channels.thread_id and t.namespace = list_channels.namespace and t.format = 'channels';
+     where t.tenant_id = tenant and t.thread_id = list_channels.thread_id and t.namespace = list_channels.namespace
+       and t.format = 'channels';
     select c.seq into before_seq from perch.stored_checkpoints c
      where c.tenant_id = tenant and c.thread_no = one.thread_no and c.id = list_channels.before;
     select c.seq into after_seq from perch.stored_checkpoints c
      where c.tenant_id = tenant and c.thread_no = one.thread_no and c.id = list_channels.after_id;
     below := least(before_seq, after_seq, one.last_seq + 1);
-    -- In the order of the commits, the head's being the last whatever the clocks said that made the ids. Only when before is of
-    -- another namespace is there nothing but its id to go by.
+    -- In the order of the commits, the head's being the last whatever the clocks said that made the ids. Only when
+    -- before is of another namespace is there nothing but its id to go by.
     for listed in
       select c.id
         from perch.stored_checkpoints c
@@ -42,7 +44,8 @@ begin
        order by c.seq desc
        limit list_channels.max_count
     loop
-      return query select * from perch.channel_rows(tenant, list_channels.thread_id, list_channels.namespace, listed.id);
+      return query select * from perch.channel_rows(tenant, list_channels.thread_id, list_channels.namespace,
+        listed.id);
     end loop;
     return;
   end if;
@@ -58,7 +61,8 @@ begin
        and (list_channels.filter is null or c.metadata @> list_channels.filter)
        and (list_channels.before is null or c.id < list_channels.before)
        and (list_channels.after_id is null
-            or (c.id, t.thread_id, t.namespace) < (list_channels.after_id, list_channels.after_thread_id, list_channels.after_namespace))
+            or (c.id, t.thread_id, t.namespace) < (list_channels.after_id, list_channels.after_thread_id,
+              list_channels.after_namespace))
      order by c.id desc, t.thread_id desc, t.namespace desc
      limit list_channels.max_count
   loop

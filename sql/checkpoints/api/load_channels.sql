@@ -7,7 +7,9 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  tenant constant text := coalesce(case when load_channels.tenant_id is not null then set_config('app.current_tenant_id', load_channels.tenant_id, true) end,
+  tenant constant text := coalesce(case
+    when load_channels.tenant_id is not null then set_config('app.current_tenant_id', load_channels.tenant_id,
+    true) end,
     perch.current_tenant_id());
 begin
   if tenant is null or tenant = '' then

@@ -1,4 +1,5 @@
-create or replace function perch.load_thread_events(thread_id text, after bigint default null, max_count integer default 1000)
+create or replace function perch.load_thread_events(thread_id text, after bigint default null,
+  max_count integer default 1000)
 returns setof perch.thread_events
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp

@@ -1,5 +1,6 @@
 create or replace function perch.prune_checkpoints(
-  keep_last integer default null, keep_for interval default null, thread_id text default null, fencing_token bigint default null
+  keep_last integer default null, keep_for interval default null, thread_id text default null,
+    fencing_token bigint default null
 )
 returns bigint
 language plpgsql volatile security definer

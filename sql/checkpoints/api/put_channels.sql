@@ -1,9 +1,10 @@
 -- Lock order: the lease, the thread, its pieces by hash (docs/architecture.md, "The order of locks").
 --
--- Savers call this for every step of every run, so what is rare stands aside: ids are checked where a thread is made, and every
--- statement here finds what it touches by its key.
+-- Savers call this for every step of every run, so what is rare stands aside: ids are checked where a thread is made,
+-- and every statement here finds what it touches by its key.
 create or replace function perch.put_channels(
-  tenant_id text, thread_id text, namespace text, id uuid, parent_id uuid, step bigint, metadata jsonb, checkpoint jsonb,
+  tenant_id text, thread_id text, namespace text, id uuid, parent_id uuid, step bigint, metadata jsonb,
+    checkpoint jsonb,
   channels text[], types text[], starts integer[], sizes integer[], payload bytea,
   only_known boolean default false, delta_channels text[] default '{}', fencing_token bigint default null
 )
@@ -13,7 +14,8 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 as $$
 declare
-  tenant constant text := coalesce(case when put_channels.tenant_id is not null then set_config('app.current_tenant_id', put_channels.tenant_id, true) end,
+  tenant constant text := coalesce(case
+    when put_channels.tenant_id is not null then set_config('app.current_tenant_id', put_channels.tenant_id, true) end,
     perch.current_tenant_id());
   versions constant jsonb := coalesce(put_channels.checkpoint -> 'channel_versions', '{}');
   given constant text[] := case when put_channels.only_known then '{}' else coalesce(put_channels.channels, '{}') end;
@@ -29,7 +31,8 @@ declare
   known text[] := '{}';
   others jsonb;
 begin
-  if put_channels.id is null or jsonb_typeof(put_channels.checkpoint) is distinct from 'object' or jsonb_typeof(versions) <> 'object'
+  if put_channels.id is null or jsonb_typeof(put_channels.checkpoint) is distinct
+    from 'object' or jsonb_typeof(versions) <> 'object'
      or jsonb_typeof(put_channels.metadata) is distinct from 'object' or size is null then
     perform perch.require_tenant();
     perform perch.fail('PE422', 'id, metadata, checkpoint or payload is missing or of no use');
@@ -57,7 +60,8 @@ begin
              when t.head_id is null or t.head_id = put_channels.parent_id then put_channels.id
              else perch.head_after(tenant, t.thread_no, t.head_id, put_channels.id) end
      where t.tenant_id = tenant and t.thread_id = put_channels.thread_id and t.namespace = put_channels.namespace
-    returning t.thread_no, t.last_seq, t.last_value_no - added, t.format into number, position, before_first, found_format;
+    returning t.thread_no, t.last_seq, t.last_value_no - added, t.format into number, position, before_first,
+      found_format;
     exit when found;
     perform perch.make_thread(perch.require_tenant(), put_channels.thread_id, put_channels.namespace, 'channels');
   end loop;
@@ -87,22 +91,26 @@ begin
     -- A copy of a checkpoint beside it: its values are the thread's, but maybe not the parent's.
     with found_values as (
       select distinct on (v.key) v.key, v.no
-        from unnest(put_channels.channels, put_channels.types, put_channels.starts, put_channels.sizes) g (channel, type, start, size)
+        from unnest(put_channels.channels, put_channels.types, put_channels.starts, put_channels.sizes) g (channel,
+          type, start, size)
         join perch.checkpoint_values v
-          on v.tenant_id = tenant and v.thread_no = number and v.key = g.channel and v.version = (versions -> g.channel)::text
+          on v.tenant_id = tenant and v.thread_no = number and v.key = g.channel
+            and v.version = (versions -> g.channel)::text
          and v.type is not distinct from g.type
          and coalesce(convert_to(perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces), 'UTF8'), v.bytes)
              is not distinct from substring(put_channels.payload from g.start for g.size)
        where g.channel <> all (known)
        order by v.key, v.no desc
     )
-    select kept || coalesce(array_agg(f.no), '{}'), known || coalesce(array_agg(f.key), '{}') into kept, known from found_values f;
+    select kept || coalesce(array_agg(f.no), '{}'), known || coalesce(array_agg(f.key), '{}') into kept, known
+      from found_values f;
   end if;
 
   -- One statement, in which the values are taken out of the payload once.
   with given_values as materialized (
     select g.channel, g.type, before_first + g.nth as no, v.value, b.bodies, perch.piece_hashes(b.bodies) as hashes
-      from unnest(given, put_channels.types, put_channels.starts, put_channels.sizes) with ordinality g (channel, type, start, size, nth)
+      from unnest(given, put_channels.types, put_channels.starts, put_channels.sizes) with ordinality g (channel, type,
+        start, size, nth)
      cross join lateral (select substring(put_channels.payload from g.start for g.size) as value) v
      -- Offset 0: what splits a long value is called once, however often its result is named.
      cross join lateral (
@@ -126,18 +134,21 @@ begin
            case when g.type is not null or g.value is null then null
                 when g.bodies is null then convert_from(g.value, 'UTF8')
                 when cardinality(g.bodies) = 1 then ''
-                else convert_from(substring(g.value for 1), 'UTF8') || ',' || convert_from(substring(g.value from octet_length(g.value)), 'UTF8') end,
+                else convert_from(substring(g.value for 1), 'UTF8') || ',' || convert_from(substring(g.value
+                  from octet_length(g.value)), 'UTF8') end,
            g.hashes,
            case when g.type is not null then g.value end
       from given_values g
   )
-  insert into perch.stored_checkpoints as c (tenant_id, thread_no, id, parent_id, seq, step, metadata, value_nos, channels)
+  insert into perch.stored_checkpoints as c (tenant_id, thread_no, id, parent_id, seq, step, metadata, value_nos,
+    channels)
   values (tenant, number, put_channels.id, put_channels.parent_id, position, put_channels.step, put_channels.metadata,
           kept || array(select before_first + n from generate_series(1, added) n),
           case when others - known = '{}' then put_channels.checkpoint - 'channel_versions'
                else jsonb_set(put_channels.checkpoint, '{channel_versions}', others - known) end)
   on conflict on constraint stored_checkpoints_pkey do update
-    set metadata = excluded.metadata, value_nos = excluded.value_nos, channels = excluded.channels, step = excluded.step;
+    set metadata = excluded.metadata, value_nos = excluded.value_nos, channels = excluded.channels,
+      step = excluded.step;
 end
 $$;
 

@@ -23,7 +23,8 @@ declare
   size bigint;
   made uuid := put_checkpoint.id;
 begin
-  perform perch.check_checkpoint(put_checkpoint.thread_id, put_checkpoint.state, put_checkpoint.step, put_checkpoint.next_node,
+  perform perch.check_checkpoint(put_checkpoint.thread_id, put_checkpoint.state, put_checkpoint.step,
+    put_checkpoint.next_node,
     put_checkpoint.schema_version, described);
   -- The lease before the thread, as whoever takes a lease and then puts has it: no two wait for each other.
   if put_checkpoint.fencing_token is not null then
@@ -40,7 +41,8 @@ begin
      where c.tenant_id = tenant and c.thread_no = thread.thread_no and c.id = made;
     if found then
       if (known.parent_id, known.step, known.next_node, known.schema_version, known.metadata) is distinct from
-         (put_checkpoint.parent_id, put_checkpoint.step, put_checkpoint.next_node, put_checkpoint.schema_version, described)
+         (put_checkpoint.parent_id, put_checkpoint.step, put_checkpoint.next_node, put_checkpoint.schema_version,
+           described)
          or perch.assemble_state(tenant, thread.thread_no, known.value_nos) is distinct from put_checkpoint.state then
         perform perch.fail('PE409', 'this id is that of another checkpoint', jsonb_build_object('id', made));
       end if;
@@ -48,14 +50,16 @@ begin
     end if;
   end if;
 
-  if put_checkpoint.expected_head is distinct from coalesce(thread.head_id, nobody) and put_checkpoint.expected_head is not null then
+  if put_checkpoint.expected_head is distinct
+    from coalesce(thread.head_id, nobody) and put_checkpoint.expected_head is not null then
     perform perch.fail('PE409', 'the head of the thread is another one',
-      jsonb_build_object('thread_id', put_checkpoint.thread_id, 'expected_head', put_checkpoint.expected_head, 'head', thread.head_id),
+      jsonb_build_object('thread_id', put_checkpoint.thread_id, 'expected_head', put_checkpoint.expected_head, 'head',
+        thread.head_id),
       'Read the latest checkpoint and decide again.');
   end if;
 
-  -- The parent, or else the head, is where unchanged values are looked for. (Under row level security no index serves a comparison
-  -- with coalesce(…).)
+  -- The parent, or else the head, is where unchanged values are looked for. (Under row level security no index serves a
+  -- comparison with coalesce(…).)
   near_id := coalesce(put_checkpoint.parent_id, thread.head_id);
   select c.value_nos into near from perch.stored_checkpoints c
    where c.tenant_id = tenant and c.thread_no = thread.thread_no and c.id = near_id;
@@ -84,7 +88,8 @@ begin
        and perch.assemble_json(v.tenant_id, v.thread_no, v.json_text, v.pieces) = p.json_text
   )
   select array_agg(c.no order by c.no) filter (where c.no is not null),
-         array_agg(c.key) filter (where c.no is null), array_agg(c.json_text) filter (where c.no is null), sum(octet_length(c.json_text))
+         array_agg(c.key) filter (where c.no is null), array_agg(c.json_text)
+           filter (where c.no is null), sum(octet_length(c.json_text))
     into kept, keys, jsons, size
     from compared c;
   perform perch.check_state_size(size + octet_length(described::text));
@@ -104,10 +109,12 @@ begin
       perform perch.add_long_value(tenant, thread.thread_no, thread.last_value_no + nth, keys[nth], null, jsons[nth]);
     end if;
   end loop;
-  insert into perch.stored_checkpoints (tenant_id, thread_no, id, parent_id, seq, step, schema_version, next_node, metadata, value_nos)
+  insert into perch.stored_checkpoints (tenant_id, thread_no, id, parent_id, seq, step, schema_version, next_node,
+    metadata, value_nos)
   values (tenant, thread.thread_no, made, put_checkpoint.parent_id, thread.last_seq + 1, put_checkpoint.step,
           put_checkpoint.schema_version, put_checkpoint.next_node, described,
-          coalesce(kept, '{}') || array(select thread.last_value_no + n from generate_series(1, coalesce(cardinality(keys), 0)) n));
+          coalesce(kept, '{}') || array(select thread.last_value_no + n
+            from generate_series(1, coalesce(cardinality(keys), 0)) n));
   update perch.threads t
      set head_id = made, newest_id = thread.newest_id, last_seq = t.last_seq + 1,
          last_value_no = t.last_value_no + coalesce(cardinality(keys), 0)

@@ -1,5 +1,5 @@
--- Lock order: the lease, the thread (only that it stays), the writes by idx, its pieces by hash (docs/architecture.md, "The order of locks"). Tasks run side by
--- side, and may write the same values in another order.
+-- Lock order: the lease, the thread (only that it stays), the writes by idx, its pieces by hash (docs/architecture.md,
+-- "The order of locks"). Tasks run side by side, and may write the same values in another order.
 create or replace function perch.put_writes(
   tenant_id text, thread_id text, namespace text, checkpoint_id uuid, task_id text,
   idxs integer[], channels text[], types text[], starts integer[], sizes integer[], payload bytea,
@@ -11,12 +11,14 @@ set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
 as $$
 declare
-  tenant constant text := coalesce(case when put_writes.tenant_id is not null then set_config('app.current_tenant_id', put_writes.tenant_id, true) end,
+  tenant constant text := coalesce(case
+    when put_writes.tenant_id is not null then set_config('app.current_tenant_id', put_writes.tenant_id, true) end,
     perch.current_tenant_id());
   number bigint;
   found_format text;
 begin
-  if coalesce(put_writes.task_id, '') = '' or octet_length(put_writes.task_id) > 1024 or put_writes.checkpoint_id is null or put_writes.payload is null then
+  if coalesce(put_writes.task_id, '') = '' or octet_length(put_writes.task_id) > 1024
+    or put_writes.checkpoint_id is null or put_writes.payload is null then
     perform perch.require_tenant();
     perform perch.check_id(put_writes.task_id, 'task_id', 1024);
     perform perch.fail('PE422', 'checkpoint_id or payload is missing');
@@ -28,8 +30,8 @@ begin
     perform perch.require_lease(tenant, put_writes.thread_id, put_writes.fencing_token);
   end if;
 
-  -- Tasks write at the same time as each other and as the put of the checkpoint they run on, which may arrive later: the thread
-  -- only has to stay.
+  -- Tasks write at the same time as each other and as the put of the checkpoint they run on, which may arrive later:
+  -- the thread only has to stay.
   loop
     select t.thread_no, t.format into number, found_format
       from perch.threads t
@@ -45,11 +47,12 @@ begin
     perform perch.require_no_lease(tenant, put_writes.thread_id);
   end if;
 
-  -- Tasks of one step often write the same: the pieces they share are put in the order of their hashes, and before the writes, so
-  -- that of two transactions neither waits for the other.
+  -- Tasks of one step often write the same: the pieces they share are put in the order of their hashes, and before the
+  -- writes, so that of two transactions neither waits for the other.
   with given_values as materialized (
     select g.idx, g.channel, g.type, v.value, b.bodies, perch.piece_hashes(b.bodies) as hashes
-      from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.starts, put_writes.sizes) g (idx, channel, type, start, size)
+      from unnest(put_writes.idxs, put_writes.channels, put_writes.types, put_writes.starts, put_writes.sizes) g (idx,
+        channel, type, start, size)
      cross join lateral (select substring(put_writes.payload from g.start for g.size) as value) v
      -- Offset 0: what splits a long value is called once, however often its result is named.
      cross join lateral (
@@ -68,19 +71,22 @@ begin
     on conflict on constraint checkpoint_pieces_pkey do nothing
     returning 1
   )
-  insert into perch.checkpoint_writes as w (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json_text, pieces, bytes)
+  insert into perch.checkpoint_writes as w (tenant_id, thread_no, checkpoint_id, task_id, idx, channel, type, json_text,
+    pieces, bytes)
   select tenant, number, put_writes.checkpoint_id, put_writes.task_id, g.idx, g.channel, g.type,
          case when g.type is not null or g.value is null then null
               when g.bodies is null then convert_from(g.value, 'UTF8')
               when cardinality(g.bodies) = 1 then ''
-              else convert_from(substring(g.value for 1), 'UTF8') || ',' || convert_from(substring(g.value from octet_length(g.value)), 'UTF8') end,
+              else convert_from(substring(g.value for 1), 'UTF8') || ',' || convert_from(substring(g.value
+                from octet_length(g.value)), 'UTF8') end,
          g.hashes,
          case when g.type is not null then g.value end
     from given_values g
    where (select count(*) from added_pieces) >= 0
    order by g.idx
   on conflict on constraint checkpoint_writes_pkey do update
-    set channel = excluded.channel, type = excluded.type, json_text = excluded.json_text, pieces = excluded.pieces, bytes = excluded.bytes
+    set channel = excluded.channel, type = excluded.type, json_text = excluded.json_text, pieces = excluded.pieces,
+      bytes = excluded.bytes
     where put_writes.replace;
 end
 $$;

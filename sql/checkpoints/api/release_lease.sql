@@ -9,7 +9,8 @@ begin
   -- The row stays, and with it the token: the next one is greater.
   update perch.thread_leases l
      set holder = null, expires_at = clock_timestamp()
-   where l.tenant_id = tenant and l.thread_id = release_lease.thread_id and l.token = release_lease.token and l.holder is not null;
+   where l.tenant_id = tenant and l.thread_id = release_lease.thread_id and l.token = release_lease.token
+     and l.holder is not null;
   return found;
 end
 $$;

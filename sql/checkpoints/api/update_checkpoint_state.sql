@@ -1,6 +1,7 @@
 create or replace function perch.update_checkpoint_state(
   thread_id text, parent_id uuid, state jsonb,
-  schema_version integer default null, metadata jsonb default '{}', expected_head uuid default null, fencing_token bigint default null
+  schema_version integer default null, metadata jsonb default '{}', expected_head uuid default null,
+    fencing_token bigint default null
 )
 returns uuid
 language plpgsql volatile security definer
@@ -14,7 +15,8 @@ begin
     from perch.find_checkpoint(tenant, update_checkpoint_state.thread_id, update_checkpoint_state.parent_id) c;
   if not found then
     perform perch.fail('PE404', 'the parent is no checkpoint of this thread',
-      jsonb_build_object('thread_id', update_checkpoint_state.thread_id, 'parent_id', update_checkpoint_state.parent_id));
+      jsonb_build_object('thread_id', update_checkpoint_state.thread_id, 'parent_id',
+        update_checkpoint_state.parent_id));
   end if;
   return perch.put_checkpoint(
     thread_id => update_checkpoint_state.thread_id,

@@ -1,4 +1,5 @@
-create or replace function perch.check_checkpoint(thread_id text, state jsonb, step bigint, next_node text, schema_version integer, metadata jsonb)
+create or replace function perch.check_checkpoint(thread_id text, state jsonb, step bigint, next_node text,
+  schema_version integer, metadata jsonb)
 returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -14,7 +15,8 @@ begin
     when jsonb_typeof(check_checkpoint.metadata) <> 'object' then 'metadata'
   end;
   if argument is not null then
-    perform perch.fail('PE422', format('%s is missing or of no use', argument), jsonb_build_object('argument', argument));
+    perform perch.fail('PE422', format('%s is missing or of no use', argument),
+      jsonb_build_object('argument', argument));
   end if;
   if check_checkpoint.next_node is not null then
     perform perch.check_id(check_checkpoint.next_node, 'next_node', 1024);

@@ -12,4 +12,5 @@ begin
 end
 $$;
 
-comment on function perch.check_format(text, text, text) is 'Private. PE422 when a thread is of another format than the writer''s.';
+comment on function perch.check_format(text, text, text) is
+  'Private. PE422 when a thread is of another format than the writer''s.';

@@ -1,5 +1,5 @@
--- Not from the view: while the tables are small the planner may well begin with the id, which is the last part of the key, and read
--- every checkpoint of the tenant; and it may keep that plan.
+-- Not from the view: while the tables are small the planner may well begin with the id, which is the last part of the
+-- key, and read every checkpoint of the tenant; and it may keep that plan.
 create or replace function perch.find_checkpoint(tenant_id text, thread_id text, id uuid)
 returns setof perch.checkpoints
 language plpgsql stable

@@ -7,7 +7,8 @@ set enable_seqscan = off
 as $$
 begin
   perform from perch.stored_checkpoints c
-    where c.tenant_id = head_after.tenant_id and c.thread_no = head_after.thread_no and c.id = head_after.head_id and c.parent_id = head_after.id;
+    where c.tenant_id = head_after.tenant_id and c.thread_no = head_after.thread_no and c.id = head_after.head_id
+      and c.parent_id = head_after.id;
   if not found then
     perform from perch.stored_checkpoints c
       where c.tenant_id = head_after.tenant_id and c.thread_no = head_after.thread_no and c.id = head_after.id;

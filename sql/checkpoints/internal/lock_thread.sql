@@ -1,5 +1,5 @@
--- From here until commit nobody else puts a checkpoint into the thread: what is read of its head holds, and the head is the
--- checkpoint committed last. The lock leaves room for perch.put_writes, which only needs the row to stay.
+-- From here until commit nobody else puts a checkpoint into the thread: what is read of its head holds, and the head is
+-- the checkpoint committed last. The lock leaves room for perch.put_writes, which only needs the row to stay.
 create or replace function perch.lock_thread(tenant_id text, thread_id text, namespace text, format text)
 returns perch.threads
 language plpgsql volatile
@@ -11,7 +11,8 @@ begin
   loop
     select t.* into thread
       from perch.threads t
-     where t.tenant_id = lock_thread.tenant_id and t.thread_id = lock_thread.thread_id and t.namespace = lock_thread.namespace
+     where t.tenant_id = lock_thread.tenant_id and t.thread_id = lock_thread.thread_id
+       and t.namespace = lock_thread.namespace
        for no key update;
     exit when found;
     perform perch.make_thread(lock_thread.tenant_id, lock_thread.thread_id, lock_thread.namespace, lock_thread.format);

@@ -1,5 +1,5 @@
--- Waits for those who are writing into the thread, and keeps others from beginning until commit. In the order of namespaces, as
--- everybody takes them.
+-- Waits for those who are writing into the thread, and keeps others from beginning until commit. In the order of
+-- namespaces, as everybody takes them.
 create or replace function perch.lock_thread_rows(tenant_id text, thread_id text)
 returns bigint[]
 language sql volatile

@@ -1,5 +1,6 @@
--- So that whoever takes a lease and whoever writes without one meet on a row, also when both are the first in a thread. Looked for
--- first: an insert would wait for whoever is changing the row, and the caller may hold what that one is waiting for.
+-- So that whoever takes a lease and whoever writes without one meet on a row, also when both are the first in a thread.
+-- Looked for first: an insert would wait for whoever is changing the row, and the caller may hold what that one is
+-- waiting for.
 create or replace function perch.make_lease(tenant_id text, thread_id text)
 returns void
 language plpgsql volatile

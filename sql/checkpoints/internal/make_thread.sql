@@ -1,4 +1,5 @@
--- Whoever puts a checkpoint or a write comes here only when there is no such thread yet: one that is there has usable ids.
+-- Whoever puts a checkpoint or a write comes here only when there is no such thread yet: one that is there has usable
+-- ids.
 create or replace function perch.make_thread(tenant_id text, thread_id text, namespace text, format text)
 returns void
 language plpgsql volatile

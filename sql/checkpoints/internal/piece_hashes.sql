@@ -3,7 +3,8 @@ returns uuid[]
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-  select case when piece_hashes.bodies is not null then array(select encode(substring(sha256(convert_to(b.body, 'UTF8')) for 16), 'hex')::uuid
+  select case when piece_hashes.bodies is not null
+    then array(select encode(substring(sha256(convert_to(b.body, 'UTF8')) for 16), 'hex')::uuid
     from unnest(piece_hashes.bodies) with ordinality b (body, nth) order by b.nth) end
 $$;
 

@@ -1,7 +1,9 @@
--- The checkpoints of the thread itself are chosen by number and age. Those of a subgraph stand and fall with the checkpoint of
--- the thread under which they were made (metadata.parents). A subgraph with a memory of its own (the last part of its namespace
--- names no task, so has no colon) also keeps the last one before each, from which LangGraph goes on when it rewinds to that one.
-create or replace function perch.prune_thread(tenant_id text, thread_id text, keep_last integer, keep_for interval, with_lease boolean)
+-- The checkpoints of the thread itself are chosen by number and age. Those of a subgraph stand and fall with the
+-- checkpoint of the thread under which they were made (metadata.parents). A subgraph with a memory of its own (the last
+-- part of its namespace names no task, so has no colon) also keeps the last one before each, from which LangGraph goes
+-- on when it rewinds to that one.
+create or replace function perch.prune_thread(tenant_id text, thread_id text, keep_last integer, keep_for interval,
+  with_lease boolean)
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -20,7 +22,8 @@ begin
     select c.thread_no, c.id, c.parent_id, c.created_at, t.namespace, t.head_id = c.id as is_head,
            row_number() over (partition by c.thread_no order by c.seq desc) as age,
            c.metadata #>> '{parents,""}' as root_id,
-           -- An incremental channel without a value of its own, or a step of an old format, is read with what is above it.
+           -- An incremental channel without a value of its own, or a step of an old format, is read with what is above
+           -- it.
            (t.delta_channels <> '{}' and not t.delta_channels <@ array(
               select v.key from perch.checkpoint_values v
                where v.tenant_id = c.tenant_id and v.thread_no = c.thread_no and v.no = any (c.value_nos)
@@ -95,8 +98,10 @@ begin
   -- Each run of a subgraph has a namespace of its own.
   delete from perch.threads t
    where t.tenant_id = prune_thread.tenant_id and t.thread_id = prune_thread.thread_id and t.namespace <> ''
-     and not exists (select from perch.stored_checkpoints c where c.tenant_id = t.tenant_id and c.thread_no = t.thread_no)
-     and not exists (select from perch.checkpoint_writes w where w.tenant_id = t.tenant_id and w.thread_no = t.thread_no);
+     and not exists (select from perch.stored_checkpoints c
+       where c.tenant_id = t.tenant_id and c.thread_no = t.thread_no)
+     and not exists (select from perch.checkpoint_writes w
+       where w.tenant_id = t.tenant_id and w.thread_no = t.thread_no);
   return cardinality(doomed_ids);
 end
 $$;

@@ -1,5 +1,6 @@
--- The lock keeps the lease from going to another holder until this transaction ends; its own holder may renew it meanwhile, which
--- changes no key. An expired lease that nobody took since is still the last one given, so what its holder writes is in order.
+-- The lock keeps the lease from going to another holder until this transaction ends; its own holder may renew it
+-- meanwhile, which changes no key. An expired lease that nobody took since is still the last one given, so what its
+-- holder writes is in order.
 create or replace function perch.require_lease(tenant_id text, thread_id text, token bigint)
 returns void
 language plpgsql volatile
@@ -14,7 +15,8 @@ begin
      for key share;
   if lease.holder is null or lease.token <> require_lease.token then
     perform perch.fail('PE409', 'the lease on this thread is no longer yours',
-      jsonb_build_object('thread_id', require_lease.thread_id, 'token', require_lease.token, 'current_token', lease.token));
+      jsonb_build_object('thread_id', require_lease.thread_id, 'token', require_lease.token, 'current_token',
+        lease.token));
   end if;
 end
 $$;

@@ -1,13 +1,15 @@
--- Group commit: one call for everything that waits, over all documents: one statement, one commit, one notification a document.
+-- Group commit: one call for everything that waits, over all documents: one statement, one commit, one notification a
+-- document.
 --
 -- Lock order: keys of documents that are not there, then the rows of the others, each by key (perch.make_documents,
--- perch.append_to_tail). Between documents it waits while it holds some, for an app may have them in another order: so a caller
--- with several gives a lock_timeout_ms far below deadlock_timeout, and gives way before a deadlock is looked for.
+-- perch.append_to_tail). Between documents it waits while it holds some, for an app may have them in another order: so
+-- a caller with several gives a lock_timeout_ms far below deadlock_timeout, and gives way before a deadlock is looked
+-- for.
 --
 -- "missed" is complete: it is read while the rows are locked, so no update below our positions can appear later.
 --
--- The caller has taken in all of a document's updates one after another, so any behind one that is refused may build on it: they
--- are given back without an answer; the caller tries them on a copy without the refused one.
+-- The caller has taken in all of a document's updates one after another, so any behind one that is refused may build on
+-- it: they are given back without an answer; the caller tries them on a copy without the refused one.
 --
 -- Access: this runs with the rights of the worker, whose policies show it everything; so it checks each author itself
 -- (perch.may_write), in the transaction that appends.
@@ -29,7 +31,8 @@ declare
   errors text[];                       -- null: accepted; again: behind a refused one
   accepted perch.tail_update[];
   documents perch.tail_append[];
-  previous bigint[];                   -- of each document: its last position before ours; null: it is elsewhere than the caller has it
+  previous bigint[];
+    -- of each document: its last position before ours; null: it is elsewhere than the caller has it
   ignored text;
 begin
   if lock_timeout_ms is not null then
@@ -50,7 +53,8 @@ begin
     window before as (partition by j.entry order by j.ordinal)
   )
   select array_agg(n.nth order by n.ordinal),
-         array_agg(case when n.refused > 1 or n.refused = 1 and n.error is null then 'again' else n.error end order by n.ordinal),
+         array_agg(case when n.refused > 1 or n.refused = 1 and n.error is null then 'again' else n.error end
+           order by n.ordinal),
          array_agg(row(n.entry, n.nth, null, null, n.payload, n.ends, n.user_id, n.client_id, null)::perch.tail_update)
            filter (where n.refused = 0)
     into nths, errors, accepted
@@ -58,7 +62,8 @@ begin
 
   -- 2. Their documents; one of which the caller knows nothing may have to be made.
   select array_agg(row(a.entry, space_ids[a.entry], app_ids[a.entry], table_names[a.entry], record_ids[a.entry],
-                       after_seqs[a.entry], after_revisions[a.entry], coalesce(revisions[a.entry], perch.new_revision()),
+                       after_seqs[a.entry], after_revisions[a.entry],
+                         coalesce(revisions[a.entry], perch.new_revision()),
                        a.updates, a.bytes, a.user_id, null)::perch.tail_append)
     into documents
     from (select u.entry, count(*) as updates, sum(octet_length(u.payload)) as bytes,
@@ -84,7 +89,8 @@ begin
   end if;
   return query
     select 'appended', u.ordinal::integer, case when u.error is null then previous[u.entry] + u.nth end,
-           case when u.error is null and previous[u.entry] is null then 'PE410' else nullif(u.error, 'again') end, null::bytea
+           case when u.error is null and previous[u.entry] is null then 'PE410'
+             else nullif(u.error, 'again') end, null::bytea
       from unnest(update_entries, nths, errors) with ordinality u (entry, nth, error, ordinal);
 end
 $$;

@@ -1,16 +1,19 @@
--- A document is merged by one worker at a time, because what is pending may build on what is pending before it. The lock is
--- a try: another worker that has it does the work.
+-- A document is merged by one worker at a time, because what is pending may build on what is pending before it. The
+-- lock is a try: another worker that has it does the work.
 --
--- Lock order: nothing but the lock for merging (docs/architecture.md, "The order of locks"), which only workers want and none waits for.
--- In particular not the items: whoever deletes the document holds its row and takes them, while we go on to want its row.
-create or replace function perch.claim_inbox(space_id text, app_id text, table_name text, record_id text, max_count integer default 100)
+-- Lock order: nothing but the lock for merging (docs/architecture.md, "The order of locks"), which only workers want
+-- and none waits for. In particular not the items: whoever deletes the document holds its row and takes them, while we
+-- go on to want its row.
+create or replace function perch.claim_inbox(space_id text, app_id text, table_name text, record_id text,
+  max_count integer default 100)
 returns setof perch.document_inbox
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not perch.take_document_lock(
-    claim_inbox.space_id, claim_inbox.app_id, claim_inbox.table_name, claim_inbox.record_id, purpose => 'merge', wait => false)
+    claim_inbox.space_id, claim_inbox.app_id, claim_inbox.table_name, claim_inbox.record_id, purpose => 'merge',
+      wait => false)
   then
     return;
   end if;

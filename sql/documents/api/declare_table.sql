@@ -11,13 +11,15 @@ begin
   perform perch.check_id(declare_table.table_name, 'table_name', 128);
   if jsonb_typeof(declare_table.fields) is distinct from 'object' or declare_table.fields = '{}' then
     perform perch.fail('PE422', 'fields is not an object with a kind for each field',
-      jsonb_build_object('argument', 'fields', 'expected', 'object', 'got', coalesce(jsonb_typeof(declare_table.fields), 'null')),
+      jsonb_build_object('argument', 'fields', 'expected', 'object', 'got',
+        coalesce(jsonb_typeof(declare_table.fields), 'null')),
       'Example: {"title": "string", "body": "text"}');
   end if;
 
   if exists (select from perch.encrypted_tables t
               where t.app_id = declare_table.app_id and t.table_name = declare_table.table_name) then
-    perform perch.fail('PE422', format('table %s holds encrypted documents, which have no fields', declare_table.table_name),
+    perform perch.fail('PE422', format('table %s holds encrypted documents, which have no fields',
+      declare_table.table_name),
       jsonb_build_object('table', declare_table.table_name), 'Declare a table of another name.');
   end if;
 
@@ -26,23 +28,29 @@ begin
     -- Field names are names of Loro's containers, which takes no slash, and keeps this prefix for itself.
     -- JavaScript takes the last for the prototype of an object.
     if field.name like '%/%' or starts_with(field.name, '🤝:') or field.name = '__proto__' then
-      perform perch.fail('PE422', format('field %s of table %s has a name that no document can have', field.name, declare_table.table_name),
+      perform perch.fail('PE422', format('field %s of table %s has a name that no document can have', field.name,
+        declare_table.table_name),
         jsonb_build_object('table', declare_table.table_name, 'field', field.name,
           'expected', 'a name other than "__proto__", without "/", that does not begin with "🤝:"', 'got', field.name));
     end if;
     if jsonb_typeof(field.kind) <> 'string' or (field.kind #>> '{}') <> all (perch.field_kinds()) then
-      perform perch.fail('PE422', format('field %s of table %s has an unknown kind', field.name, declare_table.table_name),
-        jsonb_build_object('table', declare_table.table_name, 'field', field.name, 'expected', perch.field_kinds(), 'got', field.kind));
+      perform perch.fail('PE422', format('field %s of table %s has an unknown kind', field.name,
+        declare_table.table_name),
+        jsonb_build_object('table', declare_table.table_name, 'field', field.name, 'expected', perch.field_kinds(),
+          'got', field.kind));
     end if;
     -- Scalars live together in the root map "fields"; the root container of a field has the field's own name.
-    if field.name = 'fields' and (field.kind #>> '{}') in ('text', 'list', 'movable_list', 'tree', 'counter', 'map') then
-      perform perch.fail('PE422', 'a field of this kind cannot be named fields: the map of the scalar fields has that name',
+    if field.name = 'fields' and (field.kind #>> '{}') in ('text', 'list', 'movable_list', 'tree', 'counter',
+      'map') then
+      perform perch.fail('PE422',
+        'a field of this kind cannot be named fields: the map of the scalar fields has that name',
         jsonb_build_object('table', declare_table.table_name, 'field', field.name));
     end if;
   end loop;
 
   perform perch.check_field_count(declare_table.table_name, declare_table.fields);
-  if not exists (select from perch.document_tables t where t.app_id = declare_table.app_id and t.table_name = declare_table.table_name) then
+  if not exists (select from perch.document_tables t
+    where t.app_id = declare_table.app_id and t.table_name = declare_table.table_name) then
     perform perch.require_no_records(declare_table.app_id, declare_table.table_name);
   end if;
   insert into perch.document_tables as t (app_id, table_name, fields)
@@ -61,8 +69,10 @@ begin
       from jsonb_each(declare_table.fields) n join jsonb_each(declared) o on o.key = n.key
      where n.value <> o.value
   loop
-    perform perch.fail('PE422', format('field %s of table %s is declared as %s already', field.name, declare_table.table_name, field.declared_kind #>> '{}'),
-      jsonb_build_object('table', declare_table.table_name, 'field', field.name, 'expected', field.declared_kind, 'got', field.kind),
+    perform perch.fail('PE422', format('field %s of table %s is declared as %s already', field.name,
+      declare_table.table_name, field.declared_kind #>> '{}'),
+      jsonb_build_object('table', declare_table.table_name, 'field', field.name, 'expected', field.declared_kind, 'got',
+        field.kind),
       'The kind of a field cannot be changed. Add a field of another name.');
   end loop;
   perform perch.check_field_count(declare_table.table_name, declared || declare_table.fields);

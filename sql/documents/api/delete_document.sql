@@ -1,5 +1,7 @@
--- Lock order: the document, what hangs on it, its record, and last the counter of the space (docs/architecture.md, "The order of locks").
-create or replace function perch.delete_document(app_id text, table_name text, record_id text, space_id text default null)
+-- Lock order: the document, what hangs on it, its record, and last the counter of the space (docs/architecture.md, "The
+-- order of locks").
+create or replace function perch.delete_document(app_id text, table_name text, record_id text,
+  space_id text default null)
 returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -15,7 +17,8 @@ begin
   perform perch.check_id(delete_document.record_id, 'record_id');
   if exists (select from perch.encrypted_tables t
               where t.app_id = delete_document.app_id and t.table_name = delete_document.table_name) then
-    perform perch.delete_encrypted(space, delete_document.app_id, delete_document.table_name, delete_document.record_id);
+    perform perch.delete_encrypted(space, delete_document.app_id, delete_document.table_name,
+      delete_document.record_id);
     return;
   end if;
   perform perch.document_fields(delete_document.app_id, delete_document.table_name);
@@ -25,7 +28,8 @@ begin
     where d.space_id = space and d.app_id = delete_document.app_id
       and d.table_name = delete_document.table_name and d.record_id = delete_document.record_id
       for update;
-  version := perch.document_version(space, delete_document.app_id, delete_document.table_name, delete_document.record_id);
+  version := perch.document_version(space, delete_document.app_id, delete_document.table_name,
+    delete_document.record_id);
   delete from perch.documents d
    where d.space_id = space and d.app_id = delete_document.app_id
      and d.table_name = delete_document.table_name and d.record_id = delete_document.record_id
@@ -36,7 +40,8 @@ begin
   insert into perch.document_tombstones as t (space_id, app_id, table_name, record_id, seq, version, deleted_by)
   values (space, delete_document.app_id, delete_document.table_name, delete_document.record_id, ended, version, author)
   on conflict on constraint document_tombstones_pkey do update
-    set seq = excluded.seq, version = perch.merge_ends(t.version, excluded.version), deleted_by = excluded.deleted_by, deleted_at = clock_timestamp();
+    set seq = excluded.seq, version = perch.merge_ends(t.version, excluded.version), deleted_by = excluded.deleted_by,
+      deleted_at = clock_timestamp();
   delete from perch.document_snapshots x
    where x.space_id = space and x.app_id = delete_document.app_id
      and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
@@ -68,7 +73,8 @@ begin
      where r.space_id = space and r.app_id = delete_document.app_id
        and r.table_name = delete_document.table_name and r.record_id = delete_document.record_id;
     insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, at, user_id, origin, created_at)
-    values (space, logged, delete_document.app_id, delete_document.table_name, delete_document.record_id, 'delete', moment, author, 'document', moment);
+    values (space, logged, delete_document.app_id, delete_document.table_name, delete_document.record_id, 'delete',
+      moment, author, 'document', moment);
   end if;
   perform pg_notify('perch_documents', perch.document_notification(
     space, delete_document.app_id, delete_document.table_name, delete_document.record_id, ended));

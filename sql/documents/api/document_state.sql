@@ -19,7 +19,8 @@ begin
   if document_state.after_revision is not null and found.leads_on is false then
     perform perch.position_gone(space, 'after_seq', document_state.after_seq, found.head_seq);
   end if;
-  return query select found.snapshot, coalesce(found.snapshot_seq, 0), found.updates, found.head_seq, found.head_revision;
+  return query select found.snapshot, coalesce(found.snapshot_seq, 0), found.updates, found.head_seq,
+    found.head_revision;
 end
 $$;
 

@@ -1,7 +1,9 @@
 create or replace function perch.document_versions(
-  app_id text, table_name text, record_id text, space_id text default null, before bigint default null, max_count integer default 100
+  app_id text, table_name text, record_id text, space_id text default null, before bigint default null,
+    max_count integer default 100
 )
-returns table (seq bigint, first_seq bigint, user_id text, client_id text, actor jsonb, first_at timestamptz, last_at timestamptz, updates bigint, bytes bigint)
+returns table (seq bigint, first_seq bigint, user_id text, client_id text, actor jsonb, first_at timestamptz,
+  last_at timestamptz, updates bigint, bytes bigint)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
@@ -11,7 +13,8 @@ begin
   perform perch.check_id(document_versions.record_id, 'record_id');
   perform perch.document_fields(document_versions.app_id, document_versions.table_name);
   if document_versions.max_count is null or document_versions.max_count not between 1 and 1000 then
-    perform perch.fail('PE422', 'max_count is not from 1 to 1000', jsonb_build_object('argument', 'max_count', 'expected', '1 to 1000', 'got', document_versions.max_count));
+    perform perch.fail('PE422', 'max_count is not from 1 to 1000',
+      jsonb_build_object('argument', 'max_count', 'expected', '1 to 1000', 'got', document_versions.max_count));
   end if;
   return query
     select v.seq, v.first_seq, v.user_id, v.client_id, v.actor, v.first_at, v.last_at, v.updates, v.bytes

@@ -1,10 +1,11 @@
--- Lock order: the row of the document, then its items (docs/architecture.md, "The order of locks"). Before it the caller holds the
--- lock for merging alone, so its wait for the row is part of no cycle.
+-- Lock order: the row of the document, then its items (docs/architecture.md, "The order of locks"). Before it the
+-- caller holds the lock for merging alone, so its wait for the row is part of no cycle.
 --
--- The update was made on a copy that the same transaction brought to what the database has; so it lacks nothing it builds on: that
--- cannot go back, or away (perch.delete_document deletes the item, too), while the transaction lasts.
+-- The update was made on a copy that the same transaction brought to what the database has; so it lacks nothing it
+-- builds on: that cannot go back, or away (perch.delete_document deletes the item, too), while the transaction lasts.
 create or replace function perch.finish_inbox(
-  space_id text, app_id text, table_name text, record_id text, seq bigint, update bytea, error jsonb, ends jsonb default null
+  space_id text, app_id text, table_name text, record_id text, seq bigint, update bytea, error jsonb,
+    ends jsonb default null
 )
 returns bigint
 language plpgsql volatile

@@ -1,11 +1,12 @@
 -- Lock order: the document (its key), then its snapshot, and at the end the row of the document against writers
--- (docs/architecture.md, "The order of locks"). At the end it is only tried, for a second: a writer who has it may be about to delete the document
--- in the same transaction, and then waits for us. If that does not end, everything here is undone, and the next projection folds.
+-- (docs/architecture.md, "The order of locks"). At the end it is only tried, for a second: a writer who has it may be
+-- about to delete the document in the same transaction, and then waits for us. If that does not end, everything here is
+-- undone, and the next projection folds.
 --
--- Writers go on meanwhile: until the last statement only a key-share lock is held on the row of the document, which keeps a
--- deletion out and nobody else. Readers are served by one statement each, so they see the old snapshot and tail or the new.
--- The tail behind the previous snapshot stays for one more folding: readers a little behind need no snapshot, and patches
--- based on a recent position can be merged.
+-- Writers go on meanwhile: until the last statement only a key-share lock is held on the row of the document, which
+-- keeps a deletion out and nobody else. Readers are served by one statement each, so they see the old snapshot and tail
+-- or the new. The tail behind the previous snapshot stays for one more folding: readers a little behind need no
+-- snapshot, and patches based on a recent position can be merged.
 create or replace function perch.fold_document(
   space_id text, app_id text, table_name text, record_id text, snapshot bytea, seq bigint, version bytea default null,
   revision bigint default null
@@ -56,7 +57,8 @@ begin
     returning u.*
   )
   insert into perch.document_history
-    (space_id, app_id, table_name, record_id, seq, first_seq, updates, bytes, ends, user_id, client_id, actor, first_at, last_at)
+    (space_id, app_id, table_name, record_id, seq, first_seq, updates, bytes, ends, user_id, client_id, actor, first_at,
+      last_at)
   select document.space_id, document.app_id, document.table_name, document.record_id,
          h.seq, h.first_seq, h.updates, h.bytes, h.ends, h.user_id, h.client_id, h.actor, h.first_at, h.last_at
     from perch.history_ranges(array(select f::perch.document_updates from forgotten f)) h;

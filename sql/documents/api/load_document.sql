@@ -2,7 +2,8 @@ create or replace function perch.load_document(
   space_id text, app_id text, table_name text, record_id text, after_seq bigint default 0
 )
 returns table (
-  fields jsonb, snapshot bytea, snapshot_seq bigint, seqs bigint[], updates bytea[], head_seq bigint, projection_bytes bigint, ended jsonb,
+  fields jsonb, snapshot bytea, snapshot_seq bigint, seqs bigint[], updates bytea[], head_seq bigint,
+    projection_bytes bigint, ended jsonb,
   snapshot_revision bigint, revisions bigint[], head_revision bigint
 )
 language plpgsql stable

@@ -10,7 +10,8 @@ begin
   perform perch.check_id(lock_document.app_id, 'app_id', 64);
   perform perch.check_id(lock_document.table_name, 'table_name', 128);
   perform perch.check_id(lock_document.record_id, 'record_id');
-  perform perch.take_document_lock(space, lock_document.app_id, lock_document.table_name, lock_document.record_id, purpose => 'write', wait => true);
+  perform perch.take_document_lock(space, lock_document.app_id, lock_document.table_name, lock_document.record_id,
+    purpose => 'write', wait => true);
 end
 $$;
 

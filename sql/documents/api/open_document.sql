@@ -1,12 +1,14 @@
 -- One statement, hence one snapshot of the database: positions, snapshot and tail belong together.
 --
--- A tail is up to thousands of small updates. Writing out an array of them, and reading it, would take longer than everything else here,
--- so they come end to end.
+-- A tail is up to thousands of small updates. Writing out an array of them, and reading it, would take longer than
+-- everything else here, so they come end to end.
 create or replace function perch.open_document(
-  space_id text, app_id text, table_name text, record_id text, after_seq bigint default 0, after_revision bigint default null
+  space_id text, app_id text, table_name text, record_id text, after_seq bigint default 0,
+    after_revision bigint default null
 )
 returns table (
-  fields jsonb, snapshot bytea, snapshot_seq bigint, version bytea, seqs bigint[], lengths bigint[], tail bytea, ends json,
+  fields jsonb, snapshot bytea, snapshot_seq bigint, version bytea, seqs bigint[], lengths bigint[], tail bytea,
+    ends json,
   head_seq bigint, incarnation_seq bigint, projection_bytes bigint, ended jsonb,
   snapshot_revision bigint, revisions bigint[], head_revision bigint, leads_on boolean
 )
@@ -29,7 +31,8 @@ begin
        and s.space_id = open_document.space_id and s.app_id = open_document.app_id
        and s.table_name = open_document.table_name and s.record_id = open_document.record_id
      cross join lateral (
-       select array_agg(u.seq order by u.seq) as seqs, array_agg(octet_length(u.payload)::bigint order by u.seq) as lengths,
+       select array_agg(u.seq order by u.seq) as seqs, array_agg(octet_length(u.payload)::bigint
+         order by u.seq) as lengths,
               string_agg(u.payload, ''::bytea order by u.seq) as tail, json_agg(u.ends order by u.seq) as ends,
               array_agg(u.revision order by u.seq) as revisions
          from perch.document_updates u

@@ -1,17 +1,20 @@
 -- Lock order: the lock on the document, then its row (docs/architecture.md, "The order of locks").
 --
--- All that a DocumentStore asks before it calls its engine, in one round trip: who is there, whether they may, the locks, and what
--- their copy of the document lacks.
+-- All that a DocumentStore asks before it calls its engine, in one round trip: who is there, whether they may, the
+-- locks, and what their copy of the document lacks.
 --
--- Volatile, so that each statement here sees what was committed when it begins: what a writer reads behind the locks is the
--- newest there is, and stays so until it commits. Positions and updates are read by one statement: they belong together.
+-- Volatile, so that each statement here sees what was committed when it begins: what a writer reads behind the locks is
+-- the newest there is, and stays so until it commits. Positions and updates are read by one statement: they belong
+-- together.
 create or replace function perch.open_in_transaction(
-  app_id text, table_name text, record_id text, space_id text, to_write boolean, known_spaces text[], known_seqs bigint[],
+  app_id text, table_name text, record_id text, space_id text, to_write boolean, known_spaces text[],
+    known_seqs bigint[],
   known_revisions bigint[] default null
 )
 returns table (
   user_id text, in_space text, transaction text, wrote boolean, declared text, is_there boolean, projected boolean,
-  after_seq bigint, snapshot bytea, snapshot_seq bigint, seqs bigint[], updates bytea[], head_seq bigint, incarnation_seq bigint, ended jsonb,
+  after_seq bigint, snapshot bytea, snapshot_seq bigint, seqs bigint[], updates bytea[], head_seq bigint,
+    incarnation_seq bigint, ended jsonb,
   snapshot_revision bigint, revisions bigint[], head_revision bigint
 )
 language plpgsql volatile security definer
@@ -20,7 +23,8 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
   space constant text := perch.require_space(open_in_transaction.space_id, to_write => open_in_transaction.to_write);
-  declared_fields constant text := perch.document_fields(open_in_transaction.app_id, open_in_transaction.table_name)::text;
+  declared_fields constant text := perch.document_fields(open_in_transaction.app_id,
+    open_in_transaction.table_name)::text;
   known constant bigint := known_seqs[array_position(known_spaces, space)];
   known_revision constant bigint := known_revisions[array_position(known_spaces, space)];
   -- The backend and the microsecond it began in: no two transactions have both in common.
@@ -36,15 +40,18 @@ begin
     -- This lock also covers the first write, when there is no document: of two transactions that make one the second
     -- waits here. Then the row, as every writer takes it: the tail does not grow until this transaction ends.
     held := perch.take_document_lock(
-      space, open_in_transaction.app_id, open_in_transaction.table_name, open_in_transaction.record_id, purpose => 'write', wait => true);
+      space, open_in_transaction.app_id, open_in_transaction.table_name, open_in_transaction.record_id,
+        purpose => 'write', wait => true);
     select d.* into locked from perch.documents d
      where d.space_id = space and d.app_id = open_in_transaction.app_id
        and d.table_name = open_in_transaction.table_name and d.record_id = open_in_transaction.record_id
        for no key update;
     -- The usual case: nobody has written since the caller looked, so there is nothing more to read.
     if known = locked.merged_seq and (known_revision is null or known_revision = locked.revision) then
-      return query select perch.current_user_id(), space, began, has_written, declared_fields, true, locked.projected_seq = known,
-                          known, null::bytea, 0::bigint, '{}'::bigint[], '{}'::bytea[], known, locked.incarnation_seq, '{}'::jsonb,
+      return query select perch.current_user_id(), space, began, has_written, declared_fields, true,
+        locked.projected_seq = known,
+                          known, null::bytea, 0::bigint, '{}'::bigint[], '{}'::bytea[], known, locked.incarnation_seq,
+                            '{}'::jsonb,
                           0::bigint, '{}'::bigint[], locked.revision;
       return;
     end if;
@@ -53,14 +60,16 @@ begin
   if known is not null then
     return query
       select perch.current_user_id(), space, began, has_written, declared_fields, true, d.projected_seq = d.merged_seq,
-             known, null::bytea, 0::bigint, coalesce(u.seqs, '{}'), coalesce(u.updates, '{}'), d.merged_seq, d.incarnation_seq, '{}'::jsonb,
+             known, null::bytea, 0::bigint, coalesce(u.seqs, '{}'), coalesce(u.updates, '{}'), d.merged_seq,
+               d.incarnation_seq, '{}'::jsonb,
              0::bigint, coalesce(u.revisions, '{}'), d.revision
         from perch.documents d
         left join lateral (
           select array_agg(x.seq order by x.seq) as seqs, array_agg(x.payload order by x.seq) as updates,
                  array_agg(x.revision order by x.seq) as revisions
             from perch.document_updates x
-           where x.space_id = d.space_id and x.app_id = d.app_id and x.table_name = d.table_name and x.record_id = d.record_id
+           where x.space_id = d.space_id and x.app_id = d.app_id and x.table_name = d.table_name
+             and x.record_id = d.record_id
              and x.seq > known) u on true
        where d.space_id = space and d.app_id = open_in_transaction.app_id
          and d.table_name = open_in_transaction.table_name and d.record_id = open_in_transaction.record_id
@@ -70,10 +79,13 @@ begin
     end if;
   end if;
   return query
-    select perch.current_user_id(), space, began, has_written, declared_fields, d.space_id is not null, coalesce(d.projected_seq = d.merged_seq, false),
-           null::bigint, l.snapshot, l.snapshot_seq, l.seqs, l.updates, l.head_seq, coalesce(d.incarnation_seq, l.head_seq), l.ended,
+    select perch.current_user_id(), space, began, has_written, declared_fields, d.space_id is not null,
+      coalesce(d.projected_seq = d.merged_seq, false),
+           null::bigint, l.snapshot, l.snapshot_seq, l.seqs, l.updates, l.head_seq,
+             coalesce(d.incarnation_seq, l.head_seq), l.ended,
            l.snapshot_revision, l.revisions, l.head_revision
-      from perch.load_document(space, open_in_transaction.app_id, open_in_transaction.table_name, open_in_transaction.record_id) l
+      from perch.load_document(space, open_in_transaction.app_id, open_in_transaction.table_name,
+        open_in_transaction.record_id) l
       left join perch.documents d
         on d.space_id = space and d.app_id = open_in_transaction.app_id
        and d.table_name = open_in_transaction.table_name and d.record_id = open_in_transaction.record_id;

@@ -8,7 +8,8 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  return (perch.submit_patch(patch_document.app_id, patch_document.table_name, patch_document.record_id, patch_document.patch,
+  return (perch.submit_patch(patch_document.app_id, patch_document.table_name, patch_document.record_id,
+    patch_document.patch,
     patch_document.space_id, patch_document.base_seq, patch_document.client_id, patch_document.op_id,
     patch_document.base_revision)).seq;
 end

@@ -1,5 +1,6 @@
--- Who used a Loro peer first, and when last: read off what is kept of every update anyway, where its new operations end and who sent
--- it. Asked once for a peer and writer by each process, and then remembered: so it costs what a document's tail and history are long.
+-- Who used a Loro peer first, and when last: read off what is kept of every update anyway, where its new operations end
+-- and who sent it. Asked once for a peer and writer by each process, and then remembered: so it costs what a document's
+-- tail and history are long.
 create or replace function perch.peer_authors(space_id text, app_id text, table_name text, record_id text, peers text[])
 returns table (peer text, user_id text, idle interval)
 language sql stable

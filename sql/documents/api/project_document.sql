@@ -1,18 +1,21 @@
 -- Lock order: the document, its record, and last the counter of the space (docs/architecture.md, "The order of locks").
 --
--- An app may call in any order within one transaction: it may have pushed to the space, so that it holds the counter, and wait
--- for the document. So this never waits for one of the two while it holds the other. The counter is only tried. When it is
--- taken, the document is given back (a block that fails gives back the locks that it took), and the counter is waited for
--- with nothing in hand; then it is the document that is only tried, for as long as an append may take to commit.
+-- An app may call in any order within one transaction: it may have pushed to the space, so that it holds the counter,
+-- and wait for the document. So this never waits for one of the two while it holds the other. The counter is only
+-- tried. When it is taken, the document is given back (a block that fails gives back the locks that it took), and the
+-- counter is waited for with nothing in hand; then it is the document that is only tried, for as long as an append may
+-- take to commit.
 create or replace function perch.project_document(
-  space_id text, app_id text, table_name text, record_id text, seq bigint, data jsonb, size bigint, revision bigint default null
+  space_id text, app_id text, table_name text, record_id text, seq bigint, data jsonb, size bigint,
+    revision bigint default null
 )
 returns table (logged_seq bigint, tail_count bigint, tail_bytes bigint)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  key constant perch.tail_append := row(1, space_id, app_id, table_name, record_id, null, null, null, null, null, null, null)::perch.tail_append;
+  key constant perch.tail_append := row(1, space_id, app_id, table_name, record_id, null, null, null, null, null, null,
+    null)::perch.tail_append;
   document perch.documents;
   difference perch.record_difference;
   author record;

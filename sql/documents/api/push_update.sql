@@ -15,7 +15,8 @@ begin
       jsonb_build_object('limit', 'max_update_bytes', 'max', max_bytes, 'got', octet_length(push_update.update)));
   end if;
   -- Only the envelope can be told here; the worker decodes the rest before anybody sees it.
-  if push_update.update is null or octet_length(push_update.update) < 22 or substring(push_update.update from 1 for 4) <> convert_to('loro', 'UTF8') then
+  if push_update.update is null or octet_length(push_update.update) < 22 or substring(push_update.update
+    from 1 for 4) <> convert_to('loro', 'UTF8') then
     perform perch.fail('PE422', 'the update is not a Loro update or snapshot', jsonb_build_object('argument', 'update'),
       'Pass what LoroDoc.export returned, as bytea.');
   end if;

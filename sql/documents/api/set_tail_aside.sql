@@ -1,10 +1,12 @@
--- What an engine stored was decoded on top of what is before it, so a tail that does not hold together is the work of somebody else: rows
--- deleted or written by hand, a faulty disk. The document goes on at the last position that holds. What is behind it goes to the inbox, from
--- where a worker merges it again, update by update: what holds by itself is back in the tail at once, and what does not is set aside with its
--- error, like any push that cannot be merged (perch.retry_update, perch.discard_update). Nothing is deleted.
+-- What an engine stored was decoded on top of what is before it, so a tail that does not hold together is the work of
+-- somebody else: rows deleted or written by hand, a faulty disk. The document goes on at the last position that holds.
+-- What is behind it goes to the inbox, from where a worker merges it again, update by update: what holds by itself is
+-- back in the tail at once, and what does not is set aside with its error, like any push that cannot be merged
+-- (perch.retry_update, perch.discard_update). Nothing is deleted.
 --
--- The row of the document is locked, as by every writer. The first update behind the position is compared: of several who noticed, one
--- acts. Positions are not given out again. Nodes and readers who are beyond the position are ahead of the document from then on, and are told so.
+-- The row of the document is locked, as by every writer. The first update behind the position is compared: of several
+-- who noticed, one acts. Positions are not given out again. Nodes and readers who are beyond the position are ahead of
+-- the document from then on, and are told so.
 create or replace function perch.set_tail_aside(
   space_id text, app_id text, table_name text, record_id text, after_seq bigint, first_seq bigint, first_revision bigint
 )
@@ -37,7 +39,8 @@ begin
   )
   insert into perch.document_inbox
     (space_id, app_id, table_name, record_id, seq, kind, payload, user_id, client_id, actor, created_at)
-  select g.space_id, g.app_id, g.table_name, g.record_id, g.seq, 'update', g.payload, g.user_id, g.client_id, g.actor, g.created_at
+  select g.space_id, g.app_id, g.table_name, g.record_id, g.seq, 'update', g.payload, g.user_id, g.client_id, g.actor,
+    g.created_at
     from gone g;
   get diagnostics moved = row_count;
 

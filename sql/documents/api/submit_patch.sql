@@ -21,7 +21,8 @@ begin
   if submit_patch.client_id is not null then
     perform perch.check_id(submit_patch.client_id, 'client_id');
   end if;
-  perform perch.check_patch(submit_patch.table_name, perch.document_fields(submit_patch.app_id, submit_patch.table_name), submit_patch.patch);
+  perform perch.check_patch(submit_patch.table_name,
+    perch.document_fields(submit_patch.app_id, submit_patch.table_name), submit_patch.patch);
   select i.seq, i.revision into seq, revision
     from perch.append_to_inbox(submit_patch.app_id, submit_patch.table_name, submit_patch.record_id, space, 'patch',
            null, submit_patch.patch, submit_patch.base_seq, submit_patch.client_id, submit_patch.op_id,

@@ -1,12 +1,14 @@
--- An append and its projection in one, for a writer who holds the row of the document (perch.open_in_transaction) and has decoded the
--- update.
+-- An append and its projection in one, for a writer who holds the row of the document (perch.open_in_transaction) and
+-- has decoded the update.
 --
--- Only who may decode documents may write to their tails, so this goes on as perch_worker: the caller's login has to be a member of
--- it. On an error the role goes back with everything else.
+-- Only who may decode documents may write to their tails, so this goes on as perch_worker: the caller's login has to be
+-- a member of it. On an error the role goes back with everything else.
 --
--- Lock order: the document (held already), its record, and last the counter of the space (docs/architecture.md, "The order of locks").
+-- Lock order: the document (held already), its record, and last the counter of the space (docs/architecture.md, "The
+-- order of locks").
 create or replace function perch.write_document(
-  app_id text, table_name text, record_id text, space_id text, after_seq bigint, update bytea, ends jsonb, client_id text,
+  app_id text, table_name text, record_id text, space_id text, after_seq bigint, update bytea, ends jsonb,
+    client_id text,
   data jsonb, size bigint, is_whole boolean, after_revision bigint default null, revision bigint default null
 )
 returns bigint
@@ -27,7 +29,8 @@ declare
 begin
   ignored := set_config('role', 'perch_worker', true);
   if is_writable is not true then
-    perform perch.fail('PE403', 'this user may not write this space', jsonb_build_object('space_id', write_document.space_id));
+    perform perch.fail('PE403', 'this user may not write this space',
+      jsonb_build_object('space_id', write_document.space_id));
   end if;
   max_bytes := perch.setting('max_update_bytes', 16777216);
   if octet_length(write_document.update) > max_bytes then
@@ -36,7 +39,8 @@ begin
   end if;
 
   entry := row(1, write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
-    after_seq, after_revision, coalesce(write_document.revision, perch.new_revision()), 1, octet_length(write_document.update), author,
+    after_seq, after_revision, coalesce(write_document.revision, perch.new_revision()), 1,
+      octet_length(write_document.update), author,
     write_document.size)::perch.tail_append;
   document := perch.lock_document_row(entry);
   if document.space_id is null and is_whole then
@@ -48,7 +52,8 @@ begin
   if document.merged_seq = after_seq and document.revision = coalesce(after_revision, document.revision)
      and (is_whole or document.projected_seq = document.merged_seq and not difference.is_new)
   then
-    placed := (perch.append_to_tail(array[entry], array[row(1, 1, null, null, write_document.update, write_document.ends, author,
+    placed := (perch.append_to_tail(array[entry],
+      array[row(1, 1, null, null, write_document.update, write_document.ends, author,
              write_document.client_id, null)::perch.tail_update]))[1] + 1;
   end if;
   if placed is null then
@@ -57,7 +62,8 @@ begin
   end if;
 
   if difference.changed is not null then
-    perform perch.show_record(write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
+    perform perch.show_record(write_document.space_id, write_document.app_id, write_document.table_name,
+      write_document.record_id,
       difference, author, write_document.client_id, document.created_by);
   end if;
   if is_whole then

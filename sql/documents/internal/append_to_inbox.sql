@@ -13,7 +13,8 @@ declare
 begin
   if append_to_inbox.op_id is not null then
     replayed := perch.claim_receipt(append_to_inbox.op_id, sha256(convert_to(perch.plain_numbers(
-      jsonb_build_array(append_to_inbox.kind, space_id, app_id, table_name, record_id, encode(payload, 'base64'), patch, base_seq)::text), 'UTF8')));
+      jsonb_build_array(append_to_inbox.kind, space_id, app_id, table_name, record_id, encode(payload, 'base64'), patch,
+        base_seq)::text), 'UTF8')));
     if replayed is not null then
       seq := replayed ->> 'seq';
       revision := replayed ->> 'revision';
@@ -21,14 +22,16 @@ begin
     end if;
   end if;
 
-  seq := perch.next_position(append_to_inbox.space_id, append_to_inbox.app_id, append_to_inbox.table_name, append_to_inbox.record_id, author);
+  seq := perch.next_position(append_to_inbox.space_id, append_to_inbox.app_id, append_to_inbox.table_name,
+    append_to_inbox.record_id, author);
   if append_to_inbox.base_seq < 0 then
     perform perch.fail('PE422', 'base_seq is not a position of this document',
       jsonb_build_object('argument', 'base_seq', 'expected', '0 or more', 'got', append_to_inbox.base_seq));
   elsif append_to_inbox.base_seq >= seq then
     perform perch.position_gone(append_to_inbox.space_id, 'base_seq', append_to_inbox.base_seq, seq - 1);
   elsif append_to_inbox.base_revision is not null then
-    -- Asked here and not when it is merged: inbox and tail go back together. Of a base that is folded away the worker says so.
+    -- Asked here and not when it is merged: inbox and tail go back together. Of a base that is folded away the worker
+    -- says so.
     select d.* into document from perch.documents d
      where d.space_id = append_to_inbox.space_id and d.app_id = append_to_inbox.app_id
        and d.table_name = append_to_inbox.table_name and d.record_id = append_to_inbox.record_id;
@@ -44,7 +47,8 @@ begin
           append_to_inbox.client_id, append_to_inbox.op_id, revision);
 
   if append_to_inbox.op_id is not null then
-    update perch.push_receipts r set result = jsonb_build_object('seq', append_to_inbox.seq, 'revision', append_to_inbox.revision)
+    update perch.push_receipts r set result = jsonb_build_object('seq', append_to_inbox.seq, 'revision',
+      append_to_inbox.revision)
      where r.space_id = perch.personal_space_id(author) and r.op_id = append_to_inbox.op_id;
   end if;
 end

@@ -9,7 +9,8 @@ declare
 begin
   select count(*) into got from jsonb_object_keys(check_field_count.fields);
   if got > max_fields then
-    perform perch.fail('PE413', format('table %s would have %s fields, more than %s', check_field_count.table_name, got, max_fields),
+    perform perch.fail('PE413', format('table %s would have %s fields, more than %s', check_field_count.table_name, got,
+      max_fields),
       jsonb_build_object('limit', 'max_fields', 'max', max_fields, 'got', got, 'table', check_field_count.table_name));
   end if;
 end

@@ -22,7 +22,8 @@ begin
              when f.kind = 'integer' and jsonb_typeof(p.value) in ('number', 'string') then jsonb_typeof(p.value)
              when f.kind = 'json' then jsonb_typeof(p.value)
            end as json_type,
-           f.kind = 'datetime' and jsonb_typeof(p.value) = 'string' and not perch.is_datetime(p.value #>> '{}') as is_no_time,
+           f.kind = 'datetime' and jsonb_typeof(p.value) = 'string'
+             and not perch.is_datetime(p.value #>> '{}') as is_no_time,
            -- Of any size: beyond 2^53 the digits are kept.
            case
              when f.kind <> 'integer' then true
@@ -34,19 +35,23 @@ begin
   loop
     if field.kind is null then
       perform perch.fail('PE422', format('table %s has no field %s', check_patch.table_name, field.name),
-        jsonb_build_object('table', check_patch.table_name, 'field', field.name, 'expected', 'a declared field', 'got', field.got),
+        jsonb_build_object('table', check_patch.table_name, 'field', field.name, 'expected', 'a declared field', 'got',
+          field.got),
         'Declare it with perch.declare_table, or leave it out.');
     elsif field.got = 'null' then
       continue;
     elsif field.is_no_time then
-      perform perch.fail('PE422', format('field %s of table %s is not a date, or a time with its offset', field.name, check_patch.table_name),
-        jsonb_build_object('table', check_patch.table_name, 'field', field.name, 'expected', '2026-01-01T10:00:00.000Z', 'got', left(field.value::text, 100)),
+      perform perch.fail('PE422', format('field %s of table %s is not a date, or a time with its offset', field.name,
+        check_patch.table_name),
+        jsonb_build_object('table', check_patch.table_name, 'field', field.name, 'expected', '2026-01-01T10:00:00.000Z',
+          'got', left(field.value::text, 100)),
         'Give an ISO 8601 date, or a time with its offset (Z, or up to 15:59), of the years 1 to 9999.');
     elsif field.got is distinct from field.json_type
        or not field.is_exact then
       perform perch.fail('PE422',
         format('field %s of table %s takes %s, not %s', field.name, check_patch.table_name, field.kind, field.got),
-        jsonb_build_object('table', check_patch.table_name, 'field', field.name, 'expected', field.kind, 'got', field.got));
+        jsonb_build_object('table', check_patch.table_name, 'field', field.name, 'expected', field.kind, 'got',
+          field.got));
     end if;
   end loop;
 end

@@ -1,6 +1,6 @@
--- Lock order: receipts, before everything else (docs/architecture.md, "The order of locks").
--- Of two transactions with the same op_id at once, the second waits at its INSERT until the first has committed (and then
--- finds the receipt) or rolled back (and then claims it itself).
+-- Lock order: receipts, before everything else (docs/architecture.md, "The order of locks"). Of two transactions with
+-- the same op_id at once, the second waits at its INSERT until the first has committed (and then finds the receipt) or
+-- rolled back (and then claims it itself).
 create or replace function perch.claim_receipt(op_id text, digest bytea)
 returns jsonb
 language plpgsql volatile
@@ -19,7 +19,8 @@ begin
   select r.* into strict receipt from perch.push_receipts r
    where r.space_id = perch.personal_space_id(perch.current_user_id()) and r.op_id = claim_receipt.op_id;
   if receipt.digest <> claim_receipt.digest then
-    perform perch.fail('PE409', 'this op_id was used for another change', jsonb_build_object('op_id', claim_receipt.op_id),
+    perform perch.fail('PE409', 'this op_id was used for another change',
+      jsonb_build_object('op_id', claim_receipt.op_id),
       'Give every change an op_id of its own; repeat a change with exactly what was sent first.');
   end if;
   return receipt.result;

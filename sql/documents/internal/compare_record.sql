@@ -1,7 +1,7 @@
 -- Lock order: the record, behind the row of its document (docs/architecture.md, "The order of locks").
 --
--- Of a record's fields each is either in data (short) or in long_data (long, named in long_fields). The long ones are read, and
--- written, only where one of them may have changed.
+-- Of a record's fields each is either in data (short) or in long_data (long, named in long_fields). The long ones are
+-- read, and written, only where one of them may have changed.
 create or replace function perch.compare_record(
   space_id text, app_id text, table_name text, record_id text, data jsonb, is_whole boolean
 )
@@ -41,11 +41,14 @@ begin
   if not is_whole and longs_before is not null then
     -- Long fields that are not given stay.
     now.long_fields := nullif(array(
-      select f from unnest(longs_before) f where not given ? f union all select unnest(now.long_fields) order by 1), '{}');
+      select f from unnest(longs_before) f where not given ? f union all select unnest(now.long_fields)
+        order by 1), '{}');
   end if;
 
-  -- Where the names are the same and none of these has changed, long_data stays as it is. What leaves it is short now, and given.
-  now.moves := now.is_new or now.long_fields is distinct from longs_before or coalesce(now.long_fields && now.changed, false);
+  -- Where the names are the same and none of these has changed, long_data stays as it is. What leaves it is short now,
+  -- and given.
+  now.moves := now.is_new or now.long_fields is distinct
+    from longs_before or coalesce(now.long_fields && now.changed, false);
   now.short := case when is_whole then given else before || given end - coalesce(now.long_fields, '{}');
   if now.moves then
     now.long := (select jsonb_object_agg(f, coalesce(given -> f, long_before -> f)) from unnest(now.long_fields) f);

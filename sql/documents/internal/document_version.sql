@@ -1,4 +1,5 @@
-create or replace function perch.document_version(space_id text, app_id text, table_name text, record_id text, at_seq bigint default null)
+create or replace function perch.document_version(space_id text, app_id text, table_name text, record_id text,
+  at_seq bigint default null)
 returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp

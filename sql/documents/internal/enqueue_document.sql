@@ -1,7 +1,7 @@
--- Lock order: behind the row of the document (docs/architecture.md, "The order of locks").
--- No wake-up is lost: the caller holds the document's row, as does whoever takes the document off the queue. So either the
--- row was taken off before (then this INSERT finds none and adds it), or it will be looked at after our commit (and then the
--- one who looks sees our update).
+-- Lock order: behind the row of the document (docs/architecture.md, "The order of locks"). No wake-up is lost: the
+-- caller holds the document's row, as does whoever takes the document off the queue. So either the row was taken off
+-- before (then this INSERT finds none and adds it), or it will be looked at after our commit (and then the one who
+-- looks sees our update).
 create or replace function perch.enqueue_document(space_id text, app_id text, table_name text, record_id text)
 returns void
 language sql volatile

@@ -1,5 +1,6 @@
--- A base is a position that somebody read, or was given for a push. A push that had nothing new in it, or was discarded, leaves
--- nothing at its position: so it is refused where something else is known to be there, not where nothing is.
+-- A base is a position that somebody read, or was given for a push. A push that had nothing new in it, or was
+-- discarded, leaves nothing at its position: so it is refused where something else is known to be there, not where
+-- nothing is.
 create or replace function perch.has_base(document perch.documents, seq bigint, revision bigint)
 returns boolean
 language sql stable

@@ -1,10 +1,12 @@
--- The one rule for whether what somebody knows of a document, all of it up to a position, is what the database has up to there. It is
--- asked by every append, by whatever is written of a copy (projection, snapshot), and for every reader. Positions of a document are
--- given out in commit order, so whoever has an update at a position has all before it: one look at that update answers for them.
+-- The one rule for whether what somebody knows of a document, all of it up to a position, is what the database has up
+-- to there. It is asked by every append, by whatever is written of a copy (projection, snapshot), and for every reader.
+-- Positions of a document are given out in commit order, so whoever has an update at a position has all before it: one
+-- look at that update answers for them.
 --
 -- Updates that are folded away cannot be told apart any more: null, which is not good enough to build on.
 --
--- Stable: it looks with the snapshot of the statement that asks. What the caller knows was committed before that statement began.
+-- Stable: it looks with the snapshot of the statement that asks. What the caller knows was committed before that
+-- statement began.
 create or replace function perch.has_position(document perch.documents, seq bigint, revision bigint)
 returns boolean
 language plpgsql stable

@@ -1,5 +1,6 @@
 create or replace function perch.history_ranges(updates perch.document_updates[])
-returns table (seq bigint, first_seq bigint, updates bigint, bytes bigint, ends jsonb, user_id text, client_id text, actor jsonb, first_at timestamptz, last_at timestamptz)
+returns table (seq bigint, first_seq bigint, updates bigint, bytes bigint, ends jsonb, user_id text, client_id text,
+  actor jsonb, first_at timestamptz, last_at timestamptz)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -9,7 +10,8 @@ as $$
       from (
         select x.*,
                lag(x.seq) over w is null
-               or (x.user_id, x.client_id, x.actor) is distinct from (lag(x.user_id) over w, lag(x.client_id) over w, lag(x.actor) over w)
+               or (x.user_id, x.client_id, x.actor) is distinct
+                 from (lag(x.user_id) over w, lag(x.client_id) over w, lag(x.actor) over w)
                or x.created_at > lag(x.created_at) over w + interval '1 minute' as begins
           from unnest(history_ranges.updates) x
         window w as (order by x.seq)

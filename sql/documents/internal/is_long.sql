@@ -1,5 +1,5 @@
--- Some such values fit into a row beside its other columns; a row that grows over 2 kB is compressed, or kept in pieces elsewhere,
--- and either is done again with every change of it.
+-- Some such values fit into a row beside its other columns; a row that grows over 2 kB is compressed, or kept in pieces
+-- elsewhere, and either is done again with every change of it.
 create or replace function perch.is_long(value jsonb)
 returns boolean
 language sql stable parallel safe

@@ -1,6 +1,6 @@
--- Lock order: the keys of documents that are not there, by key, before the rows of others (docs/architecture.md, "The order of
--- locks"). Inserting a key waits for whoever is inserting it, holding only such keys, which sort before it: so two calls cannot
--- deadlock. Who waited finds the document made, and goes on behind what the other wrote.
+-- Lock order: the keys of documents that are not there, by key, before the rows of others (docs/architecture.md, "The
+-- order of locks"). Inserting a key waits for whoever is inserting it, holding only such keys, which sort before it: so
+-- two calls cannot deadlock. Who waited finds the document made, and goes on behind what the other wrote.
 --
 -- Its positions go on behind those that it had before its last deletion (perch.document_tombstones).
 create or replace function perch.make_documents(documents perch.tail_append[])
@@ -11,7 +11,8 @@ as $$
 begin
   insert into perch.documents (space_id, app_id, table_name, record_id, created_by,
                                head_seq, merged_seq, projected_seq, snapshot_seq, tail_from, incarnation_seq)
-  select e.space_id, e.app_id, e.table_name, e.record_id, e.created_by, x.ended, x.ended, x.ended, x.ended, x.ended, x.ended
+  select e.space_id, e.app_id, e.table_name, e.record_id, e.created_by, x.ended, x.ended, x.ended, x.ended, x.ended,
+    x.ended
     from unnest(make_documents.documents) e
     left join perch.document_tombstones t
       on t.space_id = e.space_id and t.app_id = e.app_id and t.table_name = e.table_name and t.record_id = e.record_id
@@ -19,7 +20,8 @@ begin
    where e.after_seq = x.ended and coalesce(e.after_revision, 0) = 0
      and not exists (
        select from perch.documents d
-        where d.space_id = e.space_id and d.app_id = e.app_id and d.table_name = e.table_name and d.record_id = e.record_id)
+        where d.space_id = e.space_id and d.app_id = e.app_id and d.table_name = e.table_name
+          and d.record_id = e.record_id)
    order by e.space_id, e.app_id, e.table_name, e.record_id
   on conflict on constraint documents_pkey do nothing;
 end

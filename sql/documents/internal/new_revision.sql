@@ -1,4 +1,5 @@
--- One expression, which the planner takes into the statement around it. Not above 2^53, which JSON programs and JavaScript hold exactly.
+-- One expression, which the planner takes into the statement around it. Not above 2^53, which JSON programs and
+-- JavaScript hold exactly.
 create or replace function perch.new_revision()
 returns bigint
 language sql volatile parallel safe

@@ -2,7 +2,8 @@ create or replace function perch.reading_position(
   space_id text, app_id text, table_name text, record_id text, after_seq bigint, after_revision bigint default null
 )
 returns table (
-  with_snapshot boolean, snapshot_seq bigint, tail_after bigint, head_seq bigint, incarnation_seq bigint, projection_bytes bigint,
+  with_snapshot boolean, snapshot_seq bigint, tail_after bigint, head_seq bigint, incarnation_seq bigint,
+    projection_bytes bigint,
   head_revision bigint, leads_on boolean
 )
 language sql stable
@@ -35,8 +36,8 @@ as $$
               else perch.has_position(d, after_seq, after_revision)
             end as leads_on
    ) p
-    -- The tail alone suffices for a reader who is somewhere in it. One at the beginning is better served by the snapshot, and one
-    -- who has what the database has not (it went back to an earlier state) needs everything.
+    -- The tail alone suffices for a reader who is somewhere in it. One at the beginning is better served by the
+    -- snapshot, and one who has what the database has not (it went back to an earlier state) needs everything.
    cross join lateral (
      select d.snapshot_seq > d.incarnation_seq and (after_seq <= d.incarnation_seq or p.leads_on is not true) as needed
    ) s

@@ -1,10 +1,11 @@
--- The records of a table that was none of documents would lose all that the first edit of each does not name. So a table with live
--- records is not declared, and none may come while it is: whoever writes records has read document_tables before, in the same
--- transaction, and holds the lock of a reader on it until the end. The exclusive lock waits for all of them, and they for it, with what they
--- read behind it: a statement takes its locks before its snapshot. It is waited for briefly, since every writer waits behind it.
+-- The records of a table that was none of documents would lose all that the first edit of each does not name. So a
+-- table with live records is not declared, and none may come while it is: whoever writes records has read
+-- document_tables before, in the same transaction, and holds the lock of a reader on it until the end. The exclusive
+-- lock waits for all of them, and they for it, with what they read behind it: a statement takes its locks before its
+-- snapshot. It is waited for briefly, since every writer waits behind it.
 --
--- The policies show a reader's spaces, and bind this function too: so it names itself a reader of all spaces, some at a time. Every
--- space with records has a counter.
+-- The policies show a reader's spaces, and bind this function too: so it names itself a reader of all spaces, some at a
+-- time. Every space with records has a counter.
 create or replace function perch.require_no_records(app_id text, table_name text)
 returns void
 language plpgsql volatile
@@ -53,7 +54,8 @@ begin
     done := set_config('app.current_user_space_ids', coalesce(reads, ''), true);
     done := set_config('app.current_user_id', coalesce(reader, ''), true);
     if found_id is not null then
-      perform perch.fail('PE422', format('table %s has plain records, and a table of documents has none', require_no_records.table_name),
+      perform perch.fail('PE422', format('table %s has plain records, and a table of documents has none',
+        require_no_records.table_name),
         jsonb_build_object('table', require_no_records.table_name, 'space_id', found_space, 'id', found_id),
         'Declare a table of another name and push what the records hold to it, or delete them by a push first.');
     end if;

@@ -1,7 +1,7 @@
 -- The one writer of a document's record, and of its entry in the log.
 --
--- Lock order: the counter of the space, behind the document and its record, which the caller holds (docs/architecture.md, "The order
--- of locks").
+-- Lock order: the counter of the space, behind the document and its record, which the caller holds
+-- (docs/architecture.md, "The order of locks").
 create or replace function perch.show_record(
   space_id text, app_id text, table_name text, record_id text, difference perch.record_difference,
   author text, client_id text, created_by text
@@ -22,18 +22,22 @@ begin
           show_record.author, show_record.client_id, 'document', now);
   if difference.is_new then
     insert into perch.stored_records as r
-      (space_id, app_id, table_name, record_id, data, long_data, long_fields, latest_at, inserted_at, seq, user_id, size)
+      (space_id, app_id, table_name, record_id, data, long_data, long_fields, latest_at, inserted_at, seq, user_id,
+        size)
     values (show_record.space_id, show_record.app_id, show_record.table_name, show_record.record_id,
-            difference.short, difference.long, difference.long_fields, now, now, logged, show_record.created_by, difference.bytes)
+            difference.short, difference.long, difference.long_fields, now, now, logged, show_record.created_by,
+              difference.bytes)
     -- It was deleted before.
     on conflict on constraint stored_records_pkey do update
-      set data = excluded.data, long_data = excluded.long_data, long_fields = excluded.long_fields, size = excluded.size,
+      set data = excluded.data, long_data = excluded.long_data, long_fields = excluded.long_fields,
+        size = excluded.size,
           latest_at = excluded.latest_at, seq = excluded.seq, updated_at = now,
           inserted_at = excluded.inserted_at, user_id = excluded.user_id, deleted = false;
   else
     update perch.stored_records r
        set data = difference.short, long_data = case when difference.moves then difference.long else r.long_data end,
-           long_fields = difference.long_fields, size = difference.bytes, latest_at = now, seq = logged, updated_at = now
+           long_fields = difference.long_fields, size = difference.bytes, latest_at = now, seq = logged,
+             updated_at = now
      where r.space_id = show_record.space_id and r.app_id = show_record.app_id
        and r.table_name = show_record.table_name and r.record_id = show_record.record_id;
   end if;

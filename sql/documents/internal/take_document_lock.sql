@@ -1,9 +1,10 @@
--- Lock order: before the row of the document (docs/architecture.md, "The order of locks"). A row, not an advisory lock: any login
--- may take those, and reads in pg_locks which keys are in use; to lock a row one must be allowed to write it.
+-- Lock order: before the row of the document (docs/architecture.md, "The order of locks"). A row, not an advisory lock:
+-- any login may take those, and reads in pg_locks which keys are in use; to lock a row one must be allowed to write it.
 --
--- Why two never hold it at once: the row is there and locked, or one inserts it, and then everybody else waits at the unique index (or,
--- without waiting, takes it for held) until that transaction ends. If it was rolled back, or the row tidied away meanwhile, the loop
--- begins anew. A row that nobody has locked says nothing, so old ones go when another is made.
+-- Why two never hold it at once: the row is there and locked, or one inserts it, and then everybody else waits at the
+-- unique index (or, without waiting, takes it for held) until that transaction ends. If it was rolled back, or the row
+-- tidied away meanwhile, the loop begins anew. A row that nobody has locked says nothing, so old ones go when another
+-- is made.
 create or replace function perch.take_document_lock(
   space_id text, app_id text, table_name text, record_id text, purpose text, wait boolean
 )
@@ -17,12 +18,14 @@ begin
   loop
     if wait then
       perform from perch.document_locks l
-        where l.space_id = take_document_lock.space_id and l.app_id = take_document_lock.app_id and l.table_name = take_document_lock.table_name
+        where l.space_id = take_document_lock.space_id and l.app_id = take_document_lock.app_id
+          and l.table_name = take_document_lock.table_name
           and l.record_id = take_document_lock.record_id and l.purpose = take_document_lock.purpose
           for update;
     else
       perform from perch.document_locks l
-        where l.space_id = take_document_lock.space_id and l.app_id = take_document_lock.app_id and l.table_name = take_document_lock.table_name
+        where l.space_id = take_document_lock.space_id and l.app_id = take_document_lock.app_id
+          and l.table_name = take_document_lock.table_name
           and l.record_id = take_document_lock.record_id and l.purpose = take_document_lock.purpose
           for update skip locked;
     end if;
@@ -31,7 +34,8 @@ begin
     end if;
     if not wait and exists (
       select from perch.document_locks l
-       where l.space_id = take_document_lock.space_id and l.app_id = take_document_lock.app_id and l.table_name = take_document_lock.table_name
+       where l.space_id = take_document_lock.space_id and l.app_id = take_document_lock.app_id
+         and l.table_name = take_document_lock.table_name
          and l.record_id = take_document_lock.record_id and l.purpose = take_document_lock.purpose)
     then
       return false;
@@ -43,7 +47,8 @@ begin
         perform set_config('lock_timeout', '1', true);
       end if;
       insert into perch.document_locks (space_id, app_id, table_name, record_id, purpose)
-      values (take_document_lock.space_id, take_document_lock.app_id, take_document_lock.table_name, take_document_lock.record_id, take_document_lock.purpose)
+      values (take_document_lock.space_id, take_document_lock.app_id, take_document_lock.table_name,
+        take_document_lock.record_id, take_document_lock.purpose)
       on conflict do nothing;
       if found then
         perform set_config('lock_timeout', patience, true);

@@ -1,5 +1,5 @@
--- Lock order: the row of a document, which is only tried (docs/architecture.md, "The order of locks"): for a caller who holds what
--- comes behind it.
+-- Lock order: the row of a document, which is only tried (docs/architecture.md, "The order of locks"): for a caller who
+-- holds what comes behind it.
 create or replace function perch.try_document_row(key perch.tail_append, patience interval)
 returns perch.documents
 language plpgsql volatile

@@ -7,12 +7,15 @@ begin
   perform perch.check_id(declare_encrypted_table.app_id, 'app_id', 64);
   perform perch.check_id(declare_encrypted_table.table_name, 'table_name', 128);
   if exists (select from perch.document_tables t
-              where t.app_id = declare_encrypted_table.app_id and t.table_name = declare_encrypted_table.table_name) then
-    perform perch.fail('PE422', format('table %s holds documents that are not encrypted', declare_encrypted_table.table_name),
+              where t.app_id = declare_encrypted_table.app_id
+                and t.table_name = declare_encrypted_table.table_name) then
+    perform perch.fail('PE422', format('table %s holds documents that are not encrypted',
+      declare_encrypted_table.table_name),
       jsonb_build_object('table', declare_encrypted_table.table_name), 'Declare a table of another name.');
   end if;
   if not exists (select from perch.encrypted_tables t
-                  where t.app_id = declare_encrypted_table.app_id and t.table_name = declare_encrypted_table.table_name) then
+                  where t.app_id = declare_encrypted_table.app_id
+                    and t.table_name = declare_encrypted_table.table_name) then
     perform perch.require_no_records(declare_encrypted_table.app_id, declare_encrypted_table.table_name);
   end if;
   insert into perch.encrypted_tables as t (app_id, table_name)

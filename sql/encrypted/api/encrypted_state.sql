@@ -1,6 +1,8 @@
 -- One statement, hence one snapshot of the database: positions, version and records belong together.
-create or replace function perch.encrypted_state(space_id text, app_id text, table_name text, record_id text, peer_ids bytea[], counters bigint[])
-returns table (head_seq bigint, incarnation_seq bigint, reach_peers bytea[], reaches bigint[], records bytea[], head_revision bigint)
+create or replace function perch.encrypted_state(space_id text, app_id text, table_name text, record_id text,
+  peer_ids bytea[], counters bigint[])
+returns table (head_seq bigint, incarnation_seq bigint, reach_peers bytea[], reaches bigint[], records bytea[],
+  head_revision bigint)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 rows 1
@@ -22,14 +24,16 @@ begin
       left join lateral (
         select array_agg(x.peer_id) as peers, array_agg(x.reach) as reaches
           from perch.encrypted_reaches x
-         where x.space_id = d.space_id and x.app_id = d.app_id and x.table_name = d.table_name and x.record_id = d.record_id
+         where x.space_id = d.space_id and x.app_id = d.app_id and x.table_name = d.table_name
+           and x.record_id = d.record_id
            and x.reach > 0
       ) v on true
       left join lateral (
         select array_agg(x.payload order by x.seq) as records
           from perch.encrypted_records x
           left join known k on k.peer_id = x.peer_id
-         where x.space_id = d.space_id and x.app_id = d.app_id and x.table_name = d.table_name and x.record_id = d.record_id
+         where x.space_id = d.space_id and x.app_id = d.app_id and x.table_name = d.table_name
+           and x.record_id = d.record_id
            and case
                  when x.version is null then x.next > coalesce(k.counter, 0)
                  else exists (select from jsonb_each_text(x.version) e

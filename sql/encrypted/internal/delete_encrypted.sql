@@ -1,4 +1,5 @@
--- Lock order: the row of the document (docs/architecture.md, "The order of locks"); what hangs on it is written by nobody who does not hold it.
+-- Lock order: the row of the document (docs/architecture.md, "The order of locks"); what hangs on it is written by
+-- nobody who does not hold it.
 create or replace function perch.delete_encrypted(space_id text, app_id text, table_name text, record_id text)
 returns void
 language plpgsql volatile
@@ -39,7 +40,8 @@ begin
    where x.space_id = delete_encrypted.space_id and x.app_id = delete_encrypted.app_id
      and x.table_name = delete_encrypted.table_name and x.record_id = delete_encrypted.record_id;
   perform pg_notify('perch_documents', perch.document_notification(
-    delete_encrypted.space_id, delete_encrypted.app_id, delete_encrypted.table_name, delete_encrypted.record_id, ended_at));
+    delete_encrypted.space_id, delete_encrypted.app_id, delete_encrypted.table_name, delete_encrypted.record_id,
+      ended_at));
 end
 $$;
 

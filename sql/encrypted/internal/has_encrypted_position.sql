@@ -1,5 +1,6 @@
--- What perch.has_position is for other documents: positions are given out in commit order, so one look at what stands at a position answers
--- for all before it. A record may be gone because another one has all that was in it: then nothing tells, which is null.
+-- What perch.has_position is for other documents: positions are given out in commit order, so one look at what stands
+-- at a position answers for all before it. A record may be gone because another one has all that was in it: then
+-- nothing tells, which is null.
 create or replace function perch.has_encrypted_position(document perch.encrypted_documents, seq bigint, revision bigint)
 returns boolean
 language plpgsql stable

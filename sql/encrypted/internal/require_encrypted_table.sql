@@ -5,7 +5,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if not exists (select from perch.encrypted_tables t
-                  where t.app_id = require_encrypted_table.app_id and t.table_name = require_encrypted_table.table_name) then
+                  where t.app_id = require_encrypted_table.app_id
+                    and t.table_name = require_encrypted_table.table_name) then
     perform perch.fail('PE404', 'this is not a table of encrypted documents',
       jsonb_build_object('app_id', require_encrypted_table.app_id, 'table', require_encrypted_table.table_name),
       'A DBA declares it with perch.declare_encrypted_table.');

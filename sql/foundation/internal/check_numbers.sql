@@ -1,5 +1,5 @@
--- Of numbers jsonb takes 131,072 digits before the point and 16,383 behind it, which are a few bytes as they are sent (1e131071) and as
--- they are stored, and fill the memory of whoever reads them as text.
+-- Of numbers jsonb takes 131,072 digits before the point and 16,383 behind it, which are a few bytes as they are sent
+-- (1e131071) and as they are stored, and fill the memory of whoever reads them as text.
 create or replace function perch.check_numbers(value jsonb, content text, what text)
 returns void
 language plpgsql immutable
@@ -17,7 +17,8 @@ begin
    limit 1;
   if number is not null then
     perform perch.fail('PE422', format('%s has a number that programs do not exchange', what),
-      jsonb_build_object('argument', what, 'expected', 'numbers up to 1.8e308 of at most 1,000 digits', 'got', number || '…'),
+      jsonb_build_object('argument', what, 'expected', 'numbers up to 1.8e308 of at most 1,000 digits', 'got',
+        number || '…'),
       'Send it as a string.');
   end if;
 end

@@ -1,4 +1,5 @@
--- Of perch.is_datetime, what a change may have as its time: perch.stamp holds all of it, and "before all edits" is 1970.
+-- Of perch.is_datetime, what a change may have as its time: perch.stamp holds all of it, and "before all edits" is
+-- 1970.
 create or replace function perch.is_time(value text)
 returns boolean
 language sql immutable parallel safe

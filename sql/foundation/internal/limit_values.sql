@@ -1,4 +1,5 @@
--- What is set in this database is its text: at first nothing, and at once, whenever this file is applied, what the table of limits has.
+-- What is set in this database is its text: at first nothing, and at once, whenever this file is applied, what the
+-- table of limits has.
 create or replace function perch.limit_values()
 returns jsonb
 language sql stable parallel safe

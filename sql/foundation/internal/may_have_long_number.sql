@@ -1,5 +1,5 @@
--- One expression, which the planner takes into the statement around it. Without so many digits in a row there is no number that
--- perch.check_numbers refuses, which is nearly always so, and found out fast.
+-- One expression, which the planner takes into the statement around it. Without so many digits in a row there is no
+-- number that perch.check_numbers refuses, which is nearly always so, and found out fast.
 create or replace function perch.may_have_long_number(content text)
 returns boolean
 language sql immutable parallel safe

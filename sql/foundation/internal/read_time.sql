@@ -5,7 +5,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- With its offset it may still be before 1970.
-  if jsonb_typeof(value) = 'string' and perch.is_time(value #>> '{}') and (value #>> '{}')::timestamptz >= '1970-01-01T00:00:00Z' then
+  if jsonb_typeof(value) = 'string' and perch.is_time(value #>> '{}')
+    and (value #>> '{}')::timestamptz >= '1970-01-01T00:00:00Z' then
     return (value #>> '{}')::timestamptz;
   end if;
   perform perch.fail('PE422', format('%s is not a time', what),

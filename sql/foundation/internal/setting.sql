@@ -1,6 +1,6 @@
--- The table decides (by way of perch.limit_values), for it takes rights to write it; a setting of the session, which anybody may change,
--- can only make a limit narrower, for whoever does so. One expression, which the planner takes into its callers, and works out
--- but for the session's part.
+-- The table decides (by way of perch.limit_values), for it takes rights to write it; a setting of the session, which
+-- anybody may change, can only make a limit narrower, for whoever does so. One expression, which the planner takes into
+-- its callers, and works out but for the session's part.
 create or replace function perch.setting(name text, fallback bigint)
 returns bigint
 language sql stable parallel safe

@@ -1,6 +1,6 @@
--- The first 60 bits that are not the version count 1/4096 milliseconds since 1970: 48 bits of milliseconds and 12 of their
--- fraction (RFC 9562, 6.2, method 3), which is also how Postgres 18 makes its own. A clock that stands still or goes back
--- does not matter to whoever passes the last id: the next one counts on from it.
+-- The first 60 bits that are not the version count 1/4096 milliseconds since 1970: 48 bits of milliseconds and 12 of
+-- their fraction (RFC 9562, 6.2, method 3), which is also how Postgres 18 makes its own. A clock that stands still or
+-- goes back does not matter to whoever passes the last id: the next one counts on from it.
 create or replace function perch.uuid_v7(after uuid default null)
 returns uuid
 language plpgsql volatile

@@ -1,6 +1,7 @@
--- Order of locks: the invitation, then the membership. Owners take the members (perch.lock_members) before they write invitations; that is
--- no circle, since inserting a membership waits for nobody who holds the members: it takes a key share of the space's row, which
--- lock_members leaves free, and waits only for whoever is making the same user a member.
+-- Order of locks: the invitation, then the membership. Owners take the members (perch.lock_members) before they write
+-- invitations; that is no circle, since inserting a membership waits for nobody who holds the members: it takes a key
+-- share of the space's row, which lock_members leaves free, and waits only for whoever is making the same user a
+-- member.
 create or replace function perch.accept_invitation(invitation text)
 returns text
 language plpgsql volatile security definer
@@ -12,7 +13,8 @@ declare
   id text;
   given text;
 begin
-  if (accept_invitation.invitation ~ '^[0-9a-f]{64}[.]' and octet_length(accept_invitation.invitation) <= 65 + 256) is not true then
+  if (accept_invitation.invitation ~ '^[0-9a-f]{64}[.]'
+    and octet_length(accept_invitation.invitation) <= 65 + 256) is not true then
     perform perch.fail('PE422', 'this is no invitation', '{"argument": "invitation"}');
   end if;
   id := perch.invitation_id(left(accept_invitation.invitation, 64));

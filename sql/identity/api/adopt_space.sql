@@ -1,13 +1,15 @@
--- What an app did by naming a space in the lists of a context (or a token) goes on as memberships. No user may call this: whoever
--- does decides whose the space is, and what is in it.
+-- What an app did by naming a space in the lists of a context (or a token) goes on as memberships. No user may call
+-- this: whoever does decides whose the space is, and what is in it.
 create or replace function perch.adopt_space(space_id text, owner_id text)
 returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  names constant text[] := array['app.current_user_id', 'app.current_user_space_ids', 'app.current_user_writable_space_ids'];
-  before constant text[] := array(select coalesce(current_setting(n.name, true), '') from unnest(names) with ordinality n (name, nth) order by n.nth);
+  names constant text[] := array['app.current_user_id', 'app.current_user_space_ids',
+    'app.current_user_writable_space_ids'];
+  before constant text[] := array(select coalesce(current_setting(n.name, true), '')
+    from unnest(names) with ordinality n (name, nth) order by n.nth);
 begin
   perform perch.check_id(adopt_space.space_id, 'space_id');
   -- As the app would, whose word it is that this user may write there.

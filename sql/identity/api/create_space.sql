@@ -23,8 +23,8 @@ begin
   perform set_config('app.current_user_writable_space_ids',
     (array_remove(perch.writable_space_ids(), create_space.space_id) || create_space.space_id)::text, true);
 
-  -- A space that is in use without a row here is managed by the app (its ids came in set_context's lists): whoever creates
-  -- it would become the owner of what is in it, so only somebody whom the app already lets write may.
+  -- A space that is in use without a row here is managed by the app (its ids came in set_context's lists): whoever
+  -- creates it would become the owner of what is in it, so only somebody whom the app already lets write may.
   if not could_write and perch.space_in_use(create_space.space_id) then
     perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id));
   end if;

@@ -1,12 +1,13 @@
--- One expression, which the planner takes into the policies: they are evaluated by every statement. (Its operators are resolved
--- here, once, whatever the caller's search_path.)
+-- One expression, which the planner takes into the policies: they are evaluated by every statement. (Its operators are
+-- resolved here, once, whatever the caller's search_path.)
 create or replace function perch.current_space_ids()
 returns text[]
 language sql stable parallel safe
 return case
   when nullif(current_setting('app.current_user_id', true), '') is null then '{}'
   else array_append(
-         array_remove(coalesce(nullif(current_setting('app.current_user_space_ids', true), ''), '{}')::text[], '~' || current_setting('app.current_user_id', true)),
+         array_remove(coalesce(nullif(current_setting('app.current_user_space_ids', true), ''), '{}')::text[],
+           '~' || current_setting('app.current_user_id', true)),
          '~' || current_setting('app.current_user_id', true))
 end;
 

@@ -18,7 +18,8 @@ begin
     ) p;
   -- The policies show them to owners.
   select jsonb_agg(jsonb_build_object('invitation_id', i.invitation_id, 'role', i.role, 'uses_left', i.uses_left,
-           'created_by', i.created_by, 'expires_at', perch.time_text(i.expires_at)) order by i.expires_at, i.invitation_id)
+           'created_by', i.created_by, 'expires_at', perch.time_text(i.expires_at))
+             order by i.expires_at, i.invitation_id)
     into invitations
     from perch.space_invitations i
    where i.space_id = space and i.uses_left > 0 and i.expires_at > clock_timestamp();

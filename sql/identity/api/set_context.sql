@@ -17,7 +17,8 @@ begin
   -- One byte less than a space id may have: the personal space is ~<user_id>.
   if (user_id <> '' and octet_length(user_id) <= 255 and user_id !~ E'[\\x01-\\x1f\\x7f]') is not true then
     if coalesce(user_id, '') = '' then
-      perform perch.fail('PE401', 'the user is empty', hint => 'Pass the id of the user on whose behalf this transaction runs.');
+      perform perch.fail('PE401', 'the user is empty',
+        hint => 'Pass the id of the user on whose behalf this transaction runs.');
     end if;
     perform perch.check_id(set_context.user_id, 'user_id', 255);
   end if;
@@ -50,7 +51,8 @@ begin
     end if;
   end if;
 
-  done := array[set_config('app.current_user_space_ids', readable::text, true), set_config('app.current_user_writable_space_ids', writable::text, true)];
+  done := array[set_config('app.current_user_space_ids', readable::text, true),
+    set_config('app.current_user_writable_space_ids', writable::text, true)];
 end
 $$;
 

@@ -5,7 +5,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if coalesce(set_tenant.tenant_id, '') = '' then
-    perform perch.fail('PE401', 'the tenant is empty', hint => 'Pass the id of the tenant whose checkpoints are meant.');
+    perform perch.fail('PE401', 'the tenant is empty',
+      hint => 'Pass the id of the tenant whose checkpoints are meant.');
   end if;
   perform perch.check_id(set_tenant.tenant_id, 'tenant_id');
   perform set_config('app.current_tenant_id', set_tenant.tenant_id, true);

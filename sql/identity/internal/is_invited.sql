@@ -1,6 +1,7 @@
--- For the policies of space_members: accepting an invitation is the one way to become a member by one's own doing. The row is only
--- found by the digest that accept_invitation computed from the secret, so a caller who sets perch.invitation_id to something that
--- an owner has read in the table gains nothing: owners may make members anyway, and nobody else reads it.
+-- For the policies of space_members: accepting an invitation is the one way to become a member by one's own doing. The
+-- row is only found by the digest that accept_invitation computed from the secret, so a caller who sets
+-- perch.invitation_id to something that an owner has read in the table gains nothing: owners may make members anyway,
+-- and nobody else reads it.
 create or replace function perch.is_invited(space_id text, role text)
 returns boolean
 language sql stable security definer

@@ -3,8 +3,8 @@ returns boolean
 language sql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
-  -- Only of a space one is in are all members visible: without the first line nobody would seem to be in a space whose creator
-  -- was removed.
+  -- Only of a space one is in are all members visible: without the first line nobody would seem to be in a space whose
+  -- creator was removed.
   select is_unowned_space_of_mine.space_id = any (perch.current_space_ids())
      and exists (
            select from perch.spaces s

@@ -1,6 +1,6 @@
--- Changes of membership within a space happen one after the other, so that two owners cannot remove each other at once and leave
--- none. The row is written, not only locked, so that under REPEATABLE READ, too, the second of them fails: it would look at
--- the members as they were before the first.
+-- Changes of membership within a space happen one after the other, so that two owners cannot remove each other at once
+-- and leave none. The row is written, not only locked, so that under REPEATABLE READ, too, the second of them fails: it
+-- would look at the members as they were before the first.
 create or replace function perch.lock_members(space_id text)
 returns void
 language sql volatile security definer

@@ -1,5 +1,5 @@
--- The access rule. One expression, which the planner takes into the statement around it; members are asked for only where
--- neither the space nor a token has said it.
+-- The access rule. One expression, which the planner takes into the statement around it; members are asked for only
+-- where neither the space nor a token has said it.
 create or replace function perch.may_write(space_id text, user_id text, by_token boolean default null)
 returns boolean
 language sql stable parallel safe

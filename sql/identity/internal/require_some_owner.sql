@@ -5,7 +5,8 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  if not exists (select from perch.space_members m where m.space_id = require_some_owner.space_id and m.role = 'owner') then
+  if not exists (select from perch.space_members m
+    where m.space_id = require_some_owner.space_id and m.role = 'owner') then
     perform perch.fail('PE409', 'the last owner of a space cannot go',
       jsonb_build_object('space_id', require_some_owner.space_id),
       'Make somebody else an owner first.');

@@ -13,7 +13,8 @@ begin
   usable := perch.check_id(wanted, 'space_id');
   -- Not "wanted <> all (allowed)": of a list with a null in it, which an app may have set itself, that is never true.
   if (wanted = any (allowed)) is not true then
-    perform perch.fail('PE403', format('this user may not %s this space', case when to_write then 'write' else 'read' end),
+    perform perch.fail('PE403', format('this user may not %s this space', case when to_write then 'write'
+      else 'read' end),
       jsonb_build_object('space_id', wanted),
       'A space is readable for its members, and writable for its editors and owners; see perch.set_context.');
   end if;

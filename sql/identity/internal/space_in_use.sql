@@ -1,5 +1,6 @@
--- Every table with a space_id counts, whichever are added later. Each is led by space_id, or small. perch.create_space puts the space
--- in the context first, so that the policies show what is in it; the tables that show nobody anything have a policy for this.
+-- Every table with a space_id counts, whichever are added later. Each is led by space_id, or small. perch.create_space
+-- puts the space in the context first, so that the policies show what is in it; the tables that show nobody anything
+-- have a policy for this.
 create or replace function perch.space_in_use(space_id text)
 returns boolean
 language plpgsql volatile
@@ -10,11 +11,13 @@ declare
   used boolean;
 begin
   for place in
-    select c.oid from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'space_id' and not a.attisdropped
+    select c.oid from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attname = 'space_id'
+      and not a.attisdropped
      where c.relnamespace = 'perch'::regnamespace and c.relkind in ('r', 'p') and not c.relispartition
      order by c.relname
   loop
-    execute format('select exists (select from %s x where x.space_id = $1)', place) into used using space_in_use.space_id;
+    execute format('select exists (select from %s x where x.space_id = $1)',
+      place) into used using space_in_use.space_id;
     if used then
       return true;
     end if;

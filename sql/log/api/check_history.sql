@@ -1,6 +1,7 @@
--- A worker calls this before it listens, at its start and whenever its connection was made anew. That something went back is certain where
--- an entry that was read from the log is not in it any more, and was not pruned: what was seen was committed. Where the server is another
--- it cannot be known what is gone (what was committed last may be), and a new epoch costs each reader one snapshot.
+-- A worker calls this before it listens, at its start and whenever its connection was made anew. That something went
+-- back is certain where an entry that was read from the log is not in it any more, and was not pruned: what was seen
+-- was committed. Where the server is another it cannot be known what is gone (what was committed last may be), and a
+-- new epoch costs each reader one snapshot.
 --
 -- Entries seen in another epoch say nothing: whoever began this one may have found them missing.
 create or replace function perch.check_history(seen_epoch text default null, seen jsonb default '{}')

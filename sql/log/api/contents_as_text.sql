@@ -4,13 +4,16 @@ returns text
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-  select concat('{', string_agg(concat(to_json(a.key), ':', case when a.key = list then coalesce(i.items, '[]') else a.value::text end), ','), '}')
+  select concat('{', string_agg(concat(to_json(a.key), ':', case when a.key = list then coalesce(i.items, '[]')
+    else a.value::text end), ','), '}')
     from json_each(answer::json) a
     left join lateral (
       select json_agg(m.item order by e.nth)::text
         from json_array_elements(case when a.key = list then a.value else '[]' end) with ordinality e (item, nth)
        cross join lateral (
-         select json_object_agg(f.key, case when f.key in ('data', 'actor') and json_typeof(f.value) <> 'null' then to_json(f.value::text) else f.value end)
+         select json_object_agg(f.key, case
+           when f.key in ('data', 'actor') and json_typeof(f.value) <> 'null' then to_json(f.value::text)
+           else f.value end)
            from json_each(e.item) f) m (item)) i (items) on true
 $$;
 

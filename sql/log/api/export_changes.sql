@@ -1,5 +1,6 @@
--- An entry of a document names fields only. Their values are those of its record now, which others have written to as well: so they
--- are there for whoever may read the record (its policy decides), and left out for whoever has left the space.
+-- An entry of a document names fields only. Their values are those of its record now, which others have written to as
+-- well: so they are there for whoever may read the record (its policy decides), and left out for whoever has left the
+-- space.
 create or replace function perch.export_changes()
 returns setof jsonb
 language plpgsql stable security definer
@@ -11,25 +12,32 @@ declare
 begin
   return query
     select jsonb_build_object(
-             'app_id', c.app_id, 'space_id', c.space_id, 'seq', c.seq, 'op', c.op, 'table', c.table_name, 'id', c.record_id,
+             'app_id', c.app_id, 'space_id', c.space_id, 'seq', c.seq, 'op', c.op, 'table', c.table_name, 'id',
+               c.record_id,
              'data', case when w.withheld is not null then null when c.changed_fields is null then c.data else (
                  select coalesce(jsonb_object_agg(f.name, coalesce(r.data -> f.name, r.long_data -> f.name)), '{}')
                    from unnest(c.changed_fields) f (name)
                    join perch.stored_records r
-                     on r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id
+                     on r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name
+                       and r.record_id = c.record_id
                   where r.data ? f.name or f.name = any (r.long_fields)) end,
-             'field_meta', case when w.withheld is null then coalesce(c.field_meta, '{}') else '{}' end, 'at', perch.time_text(c.at), 'client_id', c.client_id, 'op_id', c.op_id,
-             'schema_version', c.schema_version, 'actor', case when w.withheld is null then c.actor end, 'origin', c.origin,
+             'field_meta', case when w.withheld is null then coalesce(c.field_meta, '{}')
+               else '{}' end, 'at', perch.time_text(c.at), 'client_id', c.client_id, 'op_id', c.op_id,
+             'schema_version', c.schema_version, 'actor', case
+               when w.withheld is null then c.actor end, 'origin', c.origin,
              'created_at', perch.time_text(c.created_at)) || coalesce(w.withheld, '{}')
       from perch.sync_changes c
       left join lateral (
         select r.size from perch.stored_records r
          where c.changed_fields is not null
-           and r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id
+           and r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name
+             and r.record_id = c.record_id
          limit 1) d on true
      cross join lateral (
         select case when coalesce(c.size, d.size) > max_bytes then
-          jsonb_build_object('withheld', jsonb_build_object('reason', 'too_large', 'bytes', coalesce(c.size, d.size), 'max', max_bytes)) end) w (withheld)
+          jsonb_build_object('withheld',
+            jsonb_build_object('reason', 'too_large', 'bytes', coalesce(c.size, d.size), 'max',
+            max_bytes)) end) w (withheld)
      where c.user_id = me
      order by c.created_at, c.space_id, c.seq;
 end

@@ -1,9 +1,10 @@
--- Lock order: the counters, by space id (docs/architecture.md, "The order of locks"); but for the first, which it may wait for, counters
--- and receipts are only tried.
+-- Lock order: the counters, by space id (docs/architecture.md, "The order of locks"); but for the first, which it may
+-- wait for, counters and receipts are only tried.
 --
--- A batch is small, because the counters of the spaces it shortens are held from the first of them until commit. Spaces whose
--- counter somebody holds are left for the next call; only when nothing else is to be done does it wait, and then holds nothing.
--- Readers are not disturbed: a page is read in one snapshot, which shows the entries and oldest_seq as they were together.
+-- A batch is small, because the counters of the spaces it shortens are held from the first of them until commit. Spaces
+-- whose counter somebody holds are left for the next call; only when nothing else is to be done does it wait, and then
+-- holds nothing. Readers are not disturbed: a page is read in one snapshot, which shows the entries and oldest_seq as
+-- they were together.
 create or replace function perch.prune_changes(keep_for interval, keep_last bigint)
 returns bigint
 language plpgsql volatile
@@ -11,7 +12,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   young constant timestamptz := clock_timestamp() - prune_changes.keep_for;
-  receipts_before constant timestamptz := clock_timestamp() - make_interval(hours => perch.setting('keep_receipts_hours', 720)::int);
+  receipts_before constant timestamptz := clock_timestamp() - make_interval(hours
+    => perch.setting('keep_receipts_hours', 720)::int);
   batch constant bigint := greatest(perch.setting('prune_batch', 2000), 1);
   head record;
   upto bigint;
@@ -44,7 +46,8 @@ begin
   end if;
   delete from perch.push_receipts r
    where r.ctid = any (array(
-     select o.ctid from perch.push_receipts o where o.created_at < receipts_before order by o.created_at limit batch * 5 for update skip locked));
+     select o.ctid from perch.push_receipts o where o.created_at < receipts_before order by o.created_at
+       limit batch * 5 for update skip locked));
   return pruned;
 end
 $$;

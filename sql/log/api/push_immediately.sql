@@ -1,7 +1,8 @@
--- A constraint that is deferred speaks at the commit, where nothing tells any more which change it speaks of, and nothing of the
--- push is left. So a push that failed there is done again by this: with constraints that speak at each statement perch.push rejects by name what is
--- at fault (perch.write_each). A change that was refused may need one behind it, which is what constraints are deferred for: so
--- what a rule refused is pushed again, until nothing more comes of it. (Two that need each other are refused both.)
+-- A constraint that is deferred speaks at the commit, where nothing tells any more which change it speaks of, and
+-- nothing of the push is left. So a push that failed there is done again by this: with constraints that speak at each
+-- statement perch.push rejects by name what is at fault (perch.write_each). A change that was refused may need one
+-- behind it, which is what constraints are deferred for: so what a rule refused is pushed again, until nothing more
+-- comes of it. (Two that need each other are refused both.)
 create or replace function perch.push_immediately(app_id text, changes jsonb, client_id text)
 returns jsonb
 language plpgsql volatile
@@ -14,7 +15,8 @@ declare
 begin
   set constraints all immediate;
   results := array(
-    select r from jsonb_array_elements(perch.push(push_immediately.app_id, push_immediately.changes, push_immediately.client_id) -> 'results') r);
+    select r from jsonb_array_elements(perch.push(push_immediately.app_id, push_immediately.changes,
+      push_immediately.client_id) -> 'results') r);
   loop
     left_over := array(
       select r.nth from unnest(results) with ordinality r (result, nth)

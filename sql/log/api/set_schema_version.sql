@@ -1,4 +1,5 @@
-create or replace function perch.set_schema_version(app_id text, table_name text, current_version integer, minimum_version integer default 1)
+create or replace function perch.set_schema_version(app_id text, table_name text, current_version integer,
+  minimum_version integer default 1)
 returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -15,15 +16,20 @@ begin
   missing := array(
     select n from generate_series(set_schema_version.minimum_version, set_schema_version.current_version - 1) n
      where not exists (select from perch.schema_upgrades u
-                        where u.app_id = set_schema_version.app_id and u.table_name = set_schema_version.table_name and u.from_version = n));
+                        where u.app_id = set_schema_version.app_id and u.table_name = set_schema_version.table_name
+                          and u.from_version = n));
   if missing <> '{}' then
-    perform perch.fail('PE422', format('there is no upgrade from version %s of %s', missing[1], set_schema_version.table_name),
-      jsonb_build_object('table', set_schema_version.table_name, 'missing', missing), 'Register it with perch.register_upgrade first.');
+    perform perch.fail('PE422', format('there is no upgrade from version %s of %s', missing[1],
+      set_schema_version.table_name),
+      jsonb_build_object('table', set_schema_version.table_name, 'missing', missing),
+        'Register it with perch.register_upgrade first.');
   end if;
   insert into perch.schema_versions as v (app_id, table_name, current_version, minimum_version)
-  values (set_schema_version.app_id, set_schema_version.table_name, set_schema_version.current_version, set_schema_version.minimum_version)
+  values (set_schema_version.app_id, set_schema_version.table_name, set_schema_version.current_version,
+    set_schema_version.minimum_version)
   on conflict on constraint schema_versions_pkey do update
-    set current_version = excluded.current_version, minimum_version = excluded.minimum_version, updated_at = clock_timestamp();
+    set current_version = excluded.current_version, minimum_version = excluded.minimum_version,
+      updated_at = clock_timestamp();
 end
 $$;
 

@@ -1,6 +1,7 @@
 -- By way of text, which is parsed once: jsonb that is put together from jsonb is copied at every level.
 create or replace function perch.snapshot_records(
-  app_id text, space_id text default null, after text default null, page_size integer default 1000, cursor jsonb default null,
+  app_id text, space_id text default null, after text default null, page_size integer default 1000,
+    cursor jsonb default null,
   tables text[] default null, schema_versions jsonb default null
 )
 returns jsonb

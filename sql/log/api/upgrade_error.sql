@@ -1,4 +1,5 @@
-create or replace function perch.upgrade_error(change jsonb, app_id text, table_name text, from_version integer, to_version integer)
+create or replace function perch.upgrade_error(change jsonb, app_id text, table_name text, from_version integer,
+  to_version integer)
 returns text
 language sql stable security definer
 set search_path = pg_catalog, pg_temp

@@ -1,4 +1,5 @@
--- What was pushed in an earlier transaction is applied, and stays so: its answer is true. What repeats an op_id of this push is undone with it.
+-- What was pushed in an earlier transaction is applied, and stays so: its answer is true. What repeats an op_id of this
+-- push is undone with it.
 create or replace function perch.aborted(answer jsonb)
 returns jsonb
 language sql immutable
@@ -10,10 +11,12 @@ as $$
                           select from jsonb_array_elements(answer -> 'results') o
                            where o ->> 'status' = 'applied' and o -> 'op_id' = r.result -> 'op_id')
                 then r.result
-                else jsonb_build_object('op_id', r.result -> 'op_id', 'status', 'rejected', 'space_id', r.result -> 'space_id', 'seq', null,
+                else jsonb_build_object('op_id', r.result -> 'op_id', 'status', 'rejected', 'space_id',
+                  r.result -> 'space_id', 'seq', null,
                        'error', jsonb_build_object('code', 'PE409',
                          'message', 'conflict: aborted, since another change of this atomic push was rejected',
-                         'detail', jsonb_build_object('reason', 'aborted', 'at', f.at, 'op_id', f.op_id))) end order by r.nth))
+                         'detail', jsonb_build_object('reason', 'aborted', 'at', f.at, 'op_id', f.op_id))) end
+                           order by r.nth))
     from jsonb_array_elements(answer -> 'results') with ordinality r (result, nth)
    cross join (
      select o.nth - 1 as at, o.result -> 'op_id' as op_id

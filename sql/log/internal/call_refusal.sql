@@ -1,5 +1,5 @@
--- Not the call's own: what Postgres undoes for the sake of others, or for its time (classes 40, 55 and 57), and what the server itself cannot do
--- (08, 53, 58, XX). The same again may succeed, so nobody takes it for refused.
+-- Not the call's own: what Postgres undoes for the sake of others, or for its time (classes 40, 55 and 57), and what
+-- the server itself cannot do (08, 53, 58, XX). The same again may succeed, so nobody takes it for refused.
 --
 -- DETAIL is shown of perch's codes alone: Postgres writes whole rows and keys into its own.
 create or replace function perch.call_refusal(

@@ -1,4 +1,5 @@
-create or replace function perch.check_changes(app_id text, changes jsonb, now timestamptz, out accepted perch.change[], out results jsonb[])
+create or replace function perch.check_changes(app_id text, changes jsonb, now timestamptz, out accepted perch.change[],
+  out results jsonb[])
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -20,13 +21,15 @@ begin
       get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail;
       -- An upgrade that fails is for the operator to mend.
       if details::jsonb ? 'from_version' then
-        raise warning 'perch: a change of %/% was rejected: %', change ->> 'table', change ->> 'id', message using errcode = code;
+        raise warning 'perch: a change of %/% was rejected: %', change ->> 'table', change ->> 'id',
+          message using errcode = code;
       end if;
       results[place] := jsonb_build_object(
         'op_id', case when jsonb_typeof(change -> 'op_id') = 'string' then left(change ->> 'op_id', 256) end,
         'status', 'rejected',
         'space_id', case when jsonb_typeof(change) = 'object' then
-          case coalesce(jsonb_typeof(change -> 'space_id'), 'null') when 'string' then left(change ->> 'space_id', 256) when 'null' then personal end end,
+          case coalesce(jsonb_typeof(change -> 'space_id'), 'null') when 'string' then left(change ->> 'space_id', 256)
+            when 'null' then personal end end,
         'seq', null, 'error', jsonb_build_object('code', code, 'message', message, 'detail', details::jsonb));
     end;
   end loop;

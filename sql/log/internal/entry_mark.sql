@@ -1,7 +1,7 @@
--- The number of an entry does not identify it: a database that went back gives numbers out again. The microsecond in which its push was
--- begun does: time goes on, also for a database that went back, so nothing that gets the number anew is of the same. It is made of
--- what every row has, and of nothing that a dump, a copy or an upgrade changes. The text of a time depends on settings, its epoch
--- does not.
+-- The number of an entry does not identify it: a database that went back gives numbers out again. The microsecond in
+-- which its push was begun does: time goes on, also for a database that went back, so nothing that gets the number anew
+-- is of the same. It is made of what every row has, and of nothing that a dump, a copy or an upgrade changes. The text
+-- of a time depends on settings, its epoch does not.
 create or replace function perch.entry_mark(created_at timestamptz)
 returns text
 language sql immutable parallel safe

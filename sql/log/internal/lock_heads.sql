@@ -1,5 +1,6 @@
--- Lock order: the counters, by space id, behind everything else (docs/architecture.md, "The order of locks").
--- See perch.next_seq, of which this is the form for several spaces. They do not move, so seq is not among what is set: that would notify (perch.notify_changes).
+-- Lock order: the counters, by space id, behind everything else (docs/architecture.md, "The order of locks"). See
+-- perch.next_seq, of which this is the form for several spaces. They do not move, so seq is not among what is set: that
+-- would notify (perch.notify_changes).
 create or replace function perch.lock_heads(space_ids text[])
 returns void
 language sql volatile

@@ -1,5 +1,5 @@
--- Asked when it is registered, and again before every call: its owner may alter it at any time. A function with the rights of its
--- caller would run with those of perch_owner.
+-- Asked when it is registered, and again before every call: its owner may alter it at any time. A function with the
+-- rights of its caller would run with those of perch_owner.
 create or replace function perch.mutator_fault(function oid)
 returns text
 language sql stable
@@ -7,7 +7,8 @@ set search_path = pg_catalog, pg_temp
 as $$
   select case
     when p.oid is null then 'there is no such function'
-    when (p.prokind = 'f' and not p.proretset and p.proargtypes[0] = 'jsonb'::regtype and p.pronargs = 1 and p.prorettype = 'jsonb'::regtype) is not true
+    when (p.prokind = 'f' and not p.proretset and p.proargtypes[0] = 'jsonb'::regtype and p.pronargs = 1
+      and p.prorettype = 'jsonb'::regtype) is not true
       then 'it is not a function from jsonb to jsonb'
     when not p.prosecdef then 'it is not SECURITY DEFINER: it would run with the rights of perch_owner'
     when not exists (select from unnest(p.proconfig) c where starts_with(c, 'search_path='))

@@ -1,7 +1,7 @@
--- Lock order: a counter, behind everything else (docs/architecture.md, "The order of locks"). The counter's row is locked from here until
--- commit, so that whoever takes the next number of this space has waited for our commit: a reader who sees number n sees every
--- number before it. A rollback gives the number back, so there are no gaps. Hence it is taken last in a transaction, and by one
--- who takes several, in the order of their space ids.
+-- Lock order: a counter, behind everything else (docs/architecture.md, "The order of locks"). The counter's row is
+-- locked from here until commit, so that whoever takes the next number of this space has waited for our commit: a
+-- reader who sees number n sees every number before it. A rollback gives the number back, so there are no gaps. Hence
+-- it is taken last in a transaction, and by one who takes several, in the order of their space ids.
 create or replace function perch.next_seq(space_id text, created_at timestamptz)
 returns bigint
 language sql volatile

@@ -6,13 +6,15 @@ set search_path = pg_catalog, pg_temp
 as $$
   with heads as (
     insert into perch.space_heads as h (space_id, seq, mark)
-    select c.space_id, count(*), perch.entry_mark(number_changes.created_at) from unnest(changes) c group by c.space_id order by c.space_id
+    select c.space_id, count(*), perch.entry_mark(number_changes.created_at) from unnest(changes) c group by c.space_id
+      order by c.space_id
     on conflict on constraint space_heads_pkey do update set seq = h.seq + excluded.seq, mark = excluded.mark
     returning h.space_id, h.seq
   ),
   numbered as (
     select c.position, c.space_id,
-           row_number() over (partition by c.space_id order by c.position) - count(*) over (partition by c.space_id) as behind
+           row_number() over (partition by c.space_id
+             order by c.position) - count(*) over (partition by c.space_id) as behind
       from unnest(changes) c
   )
   select array_agg(h.seq + n.behind order by n.position)

@@ -15,7 +15,8 @@ as $$
   ),
   old as (
     select max(o.seq) as upto from oldest o
-     where o.seq < coalesce((select min(k.seq) from oldest k where k.created_at >= prune_space.young), 9223372036854775807)
+     where o.seq < coalesce((select min(k.seq) from oldest k where k.created_at >= prune_space.young),
+       9223372036854775807)
   ),
   forgotten as (
     delete from perch.sync_changes c using old

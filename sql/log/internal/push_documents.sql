@@ -1,13 +1,16 @@
--- Lock order: the rows of the documents by key, then the counters by space (docs/architecture.md, "The order of locks").
+-- Lock order: the rows of the documents by key, then the counters by space (docs/architecture.md, "The order of
+-- locks").
 --
--- So the changes are taken document by document, in the order of the keys; those of one document stay in their order, and on the
--- order between documents nothing depends. A deletion logs at once, which takes the counter of its space: there only the row is
--- locked at first, and it is carried out, with what comes behind it in its document, when all rows are taken. A row that is
--- not there has nothing to lock; that deletion does nothing, and takes no counter, so it is carried out at once.
+-- So the changes are taken document by document, in the order of the keys; those of one document stay in their order,
+-- and on the order between documents nothing depends. A deletion logs at once, which takes the counter of its space:
+-- there only the row is locked at first, and it is carried out, with what comes behind it in its document, when all
+-- rows are taken. A row that is not there has nothing to lock; that deletion does nothing, and takes no counter, so it
+-- is carried out at once.
 --
 -- given: the changes as they came, and were checked by perch.read_change; only documents have a base_revision.
 --
--- also_spaces: whose counters the caller takes next. When any is taken here, all are, since counters have an order of their own.
+-- also_spaces: whose counters the caller takes next. When any is taken here, all are, since counters have an order of
+-- their own.
 create or replace function perch.push_documents(
   changes perch.change[], app_id text, client_id text, results jsonb[], also_spaces text[], given jsonb
 )

@@ -16,7 +16,8 @@ begin
     select k.name from (values ('name', 'string'), ('args', 'object'), ('op_id', 'string')) as k (name, expected)
      where jsonb_typeof(change -> k.name) <> k.expected
   loop
-    perform perch.fail('PE422', format('%s is not %s', wrong, case wrong when 'args' then 'an object' else 'a string' end),
+    perform perch.fail('PE422', format('%s is not %s', wrong, case wrong when 'args' then 'an object'
+      else 'a string' end),
       jsonb_build_object('argument', wrong, 'expected', case wrong when 'args' then 'object' else 'string' end,
         'got', jsonb_typeof(change -> wrong)));
   end loop;

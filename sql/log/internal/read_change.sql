@@ -7,7 +7,8 @@ declare
   read perch.change;
   max_bytes constant bigint := perch.setting('max_change_bytes', 1048576);
   horizon constant timestamptz := now + perch.clock_tolerance();
-  known constant text[] := '{op,table,id,data,field_meta,at,op_id,space_id,schema_version,base_seq,base_revision,actor,origin}';
+  known constant text[] :=
+    '{op,table,id,data,field_meta,at,op_id,space_id,schema_version,base_seq,base_revision,actor,origin}';
   fields jsonb;
   field record;
   said text;
@@ -22,7 +23,8 @@ declare
   bytes bigint;
 begin
   if jsonb_typeof(change) is distinct from 'object' then
-    perform perch.fail('PE422', 'the change is not an object', jsonb_build_object('argument', 'change', 'expected', 'object', 'got', jsonb_typeof(change)));
+    perform perch.fail('PE422', 'the change is not an object',
+      jsonb_build_object('argument', 'change', 'expected', 'object', 'got', jsonb_typeof(change)));
   end if;
   -- The binary form first: it is known without making the text of it, which numbers such as 1e100000 blow up.
   bytes := pg_column_size(change);
@@ -41,9 +43,11 @@ begin
   if change -> 'op' = '"call"' then
     perform perch.check_numbers(change, content, 'the call');
     if pg_column_size(change) > 800 and jsonb_path_exists(change, '$.**{100}') then
-      perform perch.fail('PE422', 'the call is nested too deeply', jsonb_build_object('argument', 'args', 'expected', 'fewer than 100 levels'));
+      perform perch.fail('PE422', 'the call is nested too deeply',
+        jsonb_build_object('argument', 'args', 'expected', 'fewer than 100 levels'));
     end if;
-    return perch.read_call((select coalesce(jsonb_object_agg(c.key, c.value), '{}') from jsonb_each(change) c where c.value <> 'null'), place, app_id);
+    return perch.read_call((select coalesce(jsonb_object_agg(c.key, c.value), '{}') from jsonb_each(change) c
+      where c.value <> 'null'), place, app_id);
   end if;
   for field in select c.key from jsonb_object_keys(change - known) as c (key) loop
     perform perch.fail('PE422', format('the change has an unknown key %s', left(field.key, 100)),
@@ -54,9 +58,11 @@ begin
   said := perch.change_content(change);
   for field in
     select k.name, k.expected, jsonb_typeof(change -> k.name) as got
-      from (values ('op', 'string'), ('table', 'string'), ('id', 'string'), ('data', 'object'), ('field_meta', 'object'),
+      from (values ('op', 'string'), ('table', 'string'), ('id', 'string'), ('data', 'object'),
+        ('field_meta', 'object'),
                    ('at', 'string'), ('op_id', 'string'), ('space_id', 'string'), ('schema_version', 'number'),
-                   ('base_seq', 'number'), ('base_revision', 'number'), ('actor', 'object'), ('origin', 'string')) as k (name, expected)
+                   ('base_seq', 'number'), ('base_revision', 'number'), ('actor', 'object'),
+                     ('origin', 'string')) as k (name, expected)
      where jsonb_typeof(change -> k.name) <> k.expected
   loop
     perform perch.fail('PE422', format('%s is not %s', field.name, field.expected),
@@ -67,7 +73,8 @@ begin
   read.op := change ->> 'op';
   if read.op is null or read.op not in ('insert', 'update', 'delete') then
     perform perch.fail('PE422', 'op is not one of insert, update, delete, call',
-      jsonb_build_object('argument', 'op', 'expected', '["insert", "update", "delete", "call"]'::jsonb, 'got', left(read.op, 100)));
+      jsonb_build_object('argument', 'op', 'expected', '["insert", "update", "delete", "call"]'::jsonb, 'got',
+        left(read.op, 100)));
   end if;
   read.table_name := perch.check_id(change ->> 'table', 'table', 128);
   read.record_id := perch.check_id(change ->> 'id', 'id');
@@ -82,18 +89,23 @@ begin
   read.data := coalesce(change -> 'data', '{}');
   times := coalesce(change -> 'field_meta', '{}');
   if read.op = 'delete' and (read.data <> '{}' or times <> '{}') then
-    perform perch.fail('PE422', 'a deletion has no data', jsonb_build_object('argument', case when read.data <> '{}' then 'data' else 'field_meta' end));
+    perform perch.fail('PE422', 'a deletion has no data', jsonb_build_object('argument', case
+      when read.data <> '{}' then 'data' else 'field_meta' end));
   end if;
   if pg_column_size(change) > 800 and jsonb_path_exists(change, '$.**{100}') then
-    perform perch.fail('PE422', 'the change is nested too deeply', jsonb_build_object('argument', 'data', 'expected', 'fewer than 100 levels'));
+    perform perch.fail('PE422', 'the change is nested too deeply',
+      jsonb_build_object('argument', 'data', 'expected', 'fewer than 100 levels'));
   end if;
 
   perform perch.check_numbers(change, content, 'the change');
 
   read.schema_version := 1;
   if change ? 'schema_version' then
-    if (change ->> 'schema_version')::numeric not between 1 and 2147483647 or (change ->> 'schema_version')::numeric % 1 <> 0 then
-      perform perch.fail('PE422', 'schema_version is not a version', jsonb_build_object('argument', 'schema_version', 'expected', 'a positive integer', 'got', change -> 'schema_version'));
+    if (change ->> 'schema_version')::numeric not between 1 and 2147483647 or (change ->> 'schema_version')::numeric % 1
+      <> 0 then
+      perform perch.fail('PE422', 'schema_version is not a version',
+        jsonb_build_object('argument', 'schema_version', 'expected', 'a positive integer', 'got',
+        change -> 'schema_version'));
     end if;
     read.schema_version := (change ->> 'schema_version')::numeric;
   end if;
@@ -107,7 +119,8 @@ begin
       'A change without a schema_version is of version 1.');
   end if;
   for field in select n.name from unnest('{base_seq,base_revision}'::text[]) n (name) where change ? n.name loop
-    if (change ->> field.name)::numeric not between 0 and 9007199254740991 or (change ->> field.name)::numeric % 1 <> 0 then
+    if (change ->> field.name)::numeric not between 0 and 9007199254740991 or (change ->> field.name)::numeric % 1
+      <> 0 then
       perform perch.fail('PE422', format('%s is not a position', field.name),
         jsonb_build_object('argument', field.name, 'expected', 'an integer, 0 or more', 'got', change -> field.name));
     end if;
@@ -118,7 +131,8 @@ begin
     given_at := perch.read_time(change -> 'at', 'at');
   end if;
   -- As they were given: what is no time is refused below.
-  select jsonb_object_agg(m.key, case when perch.is_time(m.value) then perch.time_text(m.value::timestamptz) else m.value end) into field_times
+  select jsonb_object_agg(m.key, case when perch.is_time(m.value) then perch.time_text(m.value::timestamptz)
+    else m.value end) into field_times
     from jsonb_each_text(times) m;
   if read.op_id is not null then
     read.digest := perch.change_digest(app_id, read.space_id, said, given_at, field_times);
@@ -127,7 +141,8 @@ begin
   if read.schema_version < versions.current_version then
     if read.op <> 'delete' then
       change := perch.upgrade_change(
-        jsonb_build_object('op', read.op, 'table', read.table_name, 'id', read.record_id, 'data', read.data, 'field_meta', times)
+        jsonb_build_object('op', read.op, 'table', read.table_name, 'id', read.record_id, 'data', read.data,
+          'field_meta', times)
           || jsonb_strip_nulls(jsonb_build_object('at', change -> 'at')),
         app_id, read.table_name, read.schema_version, versions.current_version);
       read.data := change -> 'data';
@@ -142,7 +157,8 @@ begin
       perform perch.fail('PE422', format('field_meta names %s, which data does not have', left(field.name, 100)),
         jsonb_build_object('argument', 'field_meta', 'field', left(field.name, 100)));
     end if;
-    moments := moments || least(perch.read_time(field.value, format('the time of field %s', left(field.name, 100))), horizon);
+    moments := moments || least(perch.read_time(field.value, format('the time of field %s', left(field.name, 100))),
+      horizon);
   end loop;
   select min(m), max(m) into first_moment, last_moment from unnest(moments) m;
   read.timeless := false;
@@ -168,8 +184,10 @@ begin
   select t.fields into fields from perch.document_tables t
    where t.app_id = read_change.app_id and t.table_name = read.table_name;
   read.is_document := fields is not null;
-  if exists (select from perch.encrypted_tables t where t.app_id = read_change.app_id and t.table_name = read.table_name) then
-    perform perch.fail('PE422', format('table %s holds end-to-end encrypted documents, which are written in their rooms', read.table_name),
+  if exists (select from perch.encrypted_tables t
+    where t.app_id = read_change.app_id and t.table_name = read.table_name) then
+    perform perch.fail('PE422',
+      format('table %s holds end-to-end encrypted documents, which are written in their rooms', read.table_name),
       jsonb_build_object('argument', 'table', 'table', read.table_name),
       'Push to a table of another name; perch.delete_document deletes such a document.');
   end if;

@@ -1,6 +1,7 @@
--- A cursor: {"v": 2, "app": …, "tables": digest or absent, "epoch": …, "spaces": {"team": [42, "6616bd2139f9b"], …}, "behind": ["team", …]}.
--- A position is the number of the last entry that was given, and its perch.entry_mark (null at 0); so a space costs its name and some
--- twenty bytes. "behind" are the spaces in which it has not come to the end of the log yet.
+-- A cursor: {"v": 2, "app": …, "tables": digest or absent, "epoch": …, "spaces": {"team": [42, "6616bd2139f9b"], …},
+-- "behind": ["team", …]}. A position is the number of the last entry that was given, and its perch.entry_mark (null at
+-- 0); so a space costs its name and some twenty bytes. "behind" are the spaces in which it has not come to the end of
+-- the log yet.
 --
 -- One of version 1 has no marks: it is taken as one of another epoch, with which the log does not go on anywhere.
 create or replace function perch.read_cursor(cursor jsonb, app_id text, tables text[])
@@ -24,10 +25,12 @@ begin
     when jsonb_typeof(cursor -> 'behind') is distinct from 'array' then 'it does not say where it is behind'
     when cursor -> 'v' = '2' and exists (
       select from jsonb_each(cursor -> 'spaces') s
-       where (jsonb_typeof(s.value) = 'array' and s.value ->> 0 ~ '^[0-9]{1,18}$') is not true) then 'a position is not a number'
+       where (jsonb_typeof(s.value) = 'array'
+         and s.value ->> 0 ~ '^[0-9]{1,18}$') is not true) then 'a position is not a number'
   end;
   if wrong is not null then
-    perform perch.fail('PE422', format('the cursor cannot be used: %s', wrong), jsonb_build_object('argument', 'cursor'),
+    perform perch.fail('PE422', format('the cursor cannot be used: %s', wrong),
+      jsonb_build_object('argument', 'cursor'),
       'Pass the cursor of the last answer as it came; {} is the beginning.');
   end if;
   if cursor -> 'v' = '1' then

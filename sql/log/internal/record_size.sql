@@ -1,6 +1,6 @@
--- The stamps count because a snapshot gives one for every field, also for those that only written_at and written_by stamp: of many short
--- fields they are most of it. Their number is bounded first by the length of the text, in which a field has at least 8 bytes: so the
--- fields of a small record are not counted.
+-- The stamps count because a snapshot gives one for every field, also for those that only written_at and written_by
+-- stamp: of many short fields they are most of it. Their number is bounded first by the length of the text, in which a
+-- field has at least 8 bytes: so the fields of a small record are not counted.
 create or replace function perch.record_size(data jsonb, long_data jsonb, field_meta jsonb, client_bytes integer)
 returns integer
 language plpgsql immutable

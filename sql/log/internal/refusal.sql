@@ -1,8 +1,10 @@
--- A constraint or a trigger of the app's on perch's tables, or an error of perch's own that a trigger raised, concerns the change that
--- was written. All else does not: a connection that goes, a lock that is not got, and mistakes in functions (class 42), which are
--- perch's, or mended by who made them, while the change waits in an outbox. Nor do perch's own keys and columns, which no change can break.
+-- A constraint or a trigger of the app's on perch's tables, or an error of perch's own that a trigger raised, concerns
+-- the change that was written. All else does not: a connection that goes, a lock that is not got, and mistakes in
+-- functions (class 42), which are perch's, or mended by who made them, while the change waits in an outbox. Nor do
+-- perch's own keys and columns, which no change can break.
 --
--- A warning goes to the server's log, for the operator: it has the message, which the client is not shown, since it may quote others' data.
+-- A warning goes to the server's log, for the operator: it has the message, which the client is not shown, since it may
+-- quote others' data.
 create or replace function perch.refusal(
   change perch.change, code text, message text, detail text, constraint_name text, schema_name text
 )
@@ -21,20 +23,24 @@ begin
     end;
     found := jsonb_build_object('code', code, 'message', message, 'detail', found);
   elsif left(code, 2) in ('22', '44') or code = 'P0001'
-     or left(code, 2) = '23' and not (schema_name = 'perch' and (constraint_name = '' or constraint_name like E'%\\_pkey')) then
-    raise warning 'perch: a rule of this database refused a change of %/%: %', change.table_name, change.record_id, message
+     or left(code, 2) = '23' and not (schema_name = 'perch'
+       and (constraint_name = '' or constraint_name like E'%\\_pkey')) then
+    raise warning 'perch: a rule of this database refused a change of %/%: %', change.table_name, change.record_id,
+      message
       using errcode = code, hint = 'The change was rejected; those beside it were not.';
     found := jsonb_build_object(
       'code', case when code in ('23503', '23505', '23P01') then 'PE409' else 'PE422' end,
       'message', case when code = 'P0001' then format('invalid: %s', message)
                       when constraint_name <> '' then format('%s: the constraint %s refuses it',
-                        case when code in ('23503', '23505', '23P01') then 'conflict' else 'invalid' end, constraint_name)
+                        case when code in ('23503', '23505', '23P01') then 'conflict'
+                          else 'invalid' end, constraint_name)
                       else 'invalid: a trigger or constraint of this database cannot take it' end,
       'detail', jsonb_build_object('sqlstate', code, 'constraint', nullif(constraint_name, '')));
   else
     return null;
   end if;
-  return jsonb_build_object('op_id', change.op_id, 'status', 'rejected', 'space_id', change.space_id, 'seq', null, 'error', found);
+  return jsonb_build_object('op_id', change.op_id, 'status', 'rejected', 'space_id', change.space_id, 'seq', null,
+    'error', found);
 end
 $$;
 

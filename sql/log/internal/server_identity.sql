@@ -1,6 +1,7 @@
--- What a restored backup (another server, or another database of it) and a promoted standby (another timeline) do not have in common with
--- what they came from. A copy of the data folder that is started in place has all of it in common: that is found out by its entries
--- (perch.check_history). What this login may not ask is left out, for as long as it may not.
+-- What a restored backup (another server, or another database of it) and a promoted standby (another timeline) do not
+-- have in common with what they came from. A copy of the data folder that is started in place has all of it in common:
+-- that is found out by its entries (perch.check_history). What this login may not ask is left out, for as long as it
+-- may not.
 create or replace function perch.server_identity()
 returns text
 language plpgsql stable
@@ -23,7 +24,8 @@ begin
   exception when insufficient_privilege or feature_not_supported then
     timeline := null;
   end;
-  return concat_ws('/', coalesce(server, '-'), coalesce(timeline, '-'), (select d.oid from pg_database d where d.datname = current_database()));
+  return concat_ws('/', coalesce(server, '-'), coalesce(timeline, '-'), (select d.oid from pg_database d
+    where d.datname = current_database()));
 end
 $$;
 

@@ -1,8 +1,9 @@
--- What perch.pull_text gives where nothing is out of the ordinary: no entry is long, none is to be lifted, and the page ends with the logs,
--- or where it is full with a transaction. One statement with a third of the steps of that one; that they give alike, a test sees to. What
--- has no size has no more than 4,000 bytes of content, and ids besides.
+-- What perch.pull_text gives where nothing is out of the ordinary: no entry is long, none is to be lifted, and the page
+-- ends with the logs, or where it is full with a transaction. One statement with a third of the steps of that one; that
+-- they give alike, a test sees to. What has no size has no more than 4,000 bytes of content, and ids besides.
 create or replace function perch.short_page(
-  readable text[], starts bigint[], ends bigint[], heads bigint[], app_id text, tables text[], exclude_client_id text, behind text[],
+  readable text[], starts bigint[], ends bigint[], heads bigint[], app_id text, tables text[], exclude_client_id text,
+    behind text[],
   max_count integer, out page text, out count bigint, out last bigint[]
 )
 language plpgsql stable
@@ -10,7 +11,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   select case when bool_and(f.is_short) then concat('[', string_agg(f.entry, ', ' order by f.nth, f.seq), ']')
-              when count(*) = 0 then '[]' end, count(*), array[max(f.nth), (array_agg(f.seq order by f.nth, f.seq))[count(*)]]
+              when count(*) = 0 then '[]' end, count(*),
+                array[max(f.nth), (array_agg(f.seq order by f.nth, f.seq))[count(*)]]
     into page, count, last
     from (
       select s.nth, c.seq, c.size is null and d.size is null as is_short,
@@ -20,10 +22,13 @@ begin
                    select c.space_id, c.seq, c.op, c.table_name as "table", c.record_id as id,
                           case when c.changed_fields is null then c.data
                                else (select coalesce(jsonb_object_agg(n, coalesce(d.data -> n, d.long_data -> n)), '{}')
-                                       from unnest(c.changed_fields) n where d.data ? n or n = any (d.long_fields)) end as data,
+                                       from unnest(c.changed_fields) n
+                                         where d.data ? n or n = any (d.long_fields)) end as data,
                           coalesce(c.field_meta, '{}') as field_meta,
-                          perch.time_text(c.at) as at, perch.time_text(c.deleted_at) as deleted_at, c.user_id, c.client_id, c.op_id, c.txid,
-                          c.schema_version, c.actor, c.origin, perch.time_text(c.created_at) as created_at) e) end as entry
+                          perch.time_text(c.at) as at, perch.time_text(c.deleted_at) as deleted_at, c.user_id,
+                            c.client_id, c.op_id, c.txid,
+                          c.schema_version, c.actor, c.origin,
+                            perch.time_text(c.created_at) as created_at) e) end as entry
         from unnest(readable, starts, ends) with ordinality s (space_id, start, stop, nth)
         cross join lateral (
           select l.* from perch.sync_changes l
@@ -39,7 +44,8 @@ begin
                  case when r.size is null and r.long_fields && c.changed_fields then r.long_data end as long_data
             from perch.stored_records r
            where c.changed_fields is not null
-             and r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name and r.record_id = c.record_id
+             and r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name
+               and r.record_id = c.record_id
            limit 1
         ) d on true
        where s.start < s.stop

@@ -1,6 +1,6 @@
--- When was a change made that does not say? Now: that is after everything this record has seen, be the clock of the server as
--- coarse, or that of another client as fast, as it may; and changes of one push in their order.
--- With one exception: to insert a record that is there. Most likely that is a repetition, and the record was edited since. So it
+-- When was a change made that does not say? Now: that is after everything this record has seen, be the clock of the
+-- server as coarse, or that of another client as fast, as it may; and changes of one push in their order. With one
+-- exception: to insert a record that is there. Most likely that is a repetition, and the record was edited since. So it
 -- counts as older than every edit: it adds the fields that the record does not have, and overwrites none.
 create or replace function perch.time_changes(changes perch.change[], app_id text, now timestamptz)
 returns perch.change[]
@@ -10,7 +10,8 @@ as $$
   with incoming as (
     select c as whole, c.space_id, c.table_name, c.record_id, c.position, c.op, c.timeless,
            lag(c.op) over same_record as previous,
-           max(c.latest) filter (where not c.timeless) over (partition by c.space_id, c.table_name, c.record_id) as latest
+           max(c.latest) filter (where not c.timeless) over (partition by c.space_id, c.table_name,
+             c.record_id) as latest
       from unnest(changes) c
     window same_record as (partition by c.space_id, c.table_name, c.record_id order by c.position)
   ),
@@ -22,13 +23,16 @@ as $$
            end as at
       from incoming i
       left join perch.stored_records r
-        on r.space_id = i.space_id and r.app_id = time_changes.app_id and r.table_name = i.table_name and r.record_id = i.record_id
+        on r.space_id = i.space_id and r.app_id = time_changes.app_id and r.table_name = i.table_name
+          and r.record_id = i.record_id
   )
   select array_agg(
            case when not t.timeless then t.whole
-                else row((t.whole).position, (t.whole).space_id, (t.whole).table_name, (t.whole).record_id, (t.whole).op, (t.whole).data,
+                else row((t.whole).position, (t.whole).space_id, (t.whole).table_name, (t.whole).record_id,
+                  (t.whole).op, (t.whole).data,
                        (t.whole).field_meta, t.at, true,
-                       least(t.at, (t.whole).earliest), greatest(t.at, (t.whole).latest), (t.whole).op_id, (t.whole).digest,
+                       least(t.at, (t.whole).earliest), greatest(t.at, (t.whole).latest), (t.whole).op_id,
+                         (t.whole).digest,
                        (t.whole).schema_version, (t.whole).base_seq, (t.whole).actor, (t.whole).origin, (t.whole).size,
                        (t.whole).is_document)::perch.change
            end order by t.position)

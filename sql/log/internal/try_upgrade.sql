@@ -1,5 +1,6 @@
 -- One change that an upgrade cannot deal with must not keep anybody from all the others.
-create or replace function perch.try_upgrade(change jsonb, app_id text, table_name text, from_version integer, to_version integer)
+create or replace function perch.try_upgrade(change jsonb, app_id text, table_name text, from_version integer,
+  to_version integer)
 returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp

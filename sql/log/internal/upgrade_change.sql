@@ -1,4 +1,5 @@
-create or replace function perch.upgrade_change(change jsonb, app_id text, table_name text, from_version integer, to_version integer)
+create or replace function perch.upgrade_change(change jsonb, app_id text, table_name text, from_version integer,
+  to_version integer)
 returns jsonb
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -18,16 +19,19 @@ begin
     begin
       execute format('select %s($1)', step.upgrade) into lifted using lifted;
     exception when others then
-      -- What may go well the next time is no verdict on the change: serialization, resources, locks, a server that stops.
+      -- What may go well the next time is no verdict on the change: serialization, resources, locks, a server that
+      -- stops.
       if sqlstate ~ '^(40|53|55|57|58)' then
         raise;
       end if;
-      perform perch.fail('PE422', format('the upgrade from version %s of %s failed: %s', step.from_version, table_name, sqlerrm),
+      perform perch.fail('PE422', format('the upgrade from version %s of %s failed: %s', step.from_version, table_name,
+        sqlerrm),
         jsonb_build_object('table', table_name, 'id', change -> 'id', 'from_version', step.from_version));
     end;
     if jsonb_typeof(lifted) is distinct from 'object' or jsonb_typeof(lifted -> 'data') not in ('object', 'null')
        or jsonb_typeof(lifted -> 'field_meta') not in ('object', 'null') then
-      perform perch.fail('PE422', format('the upgrade from version %s of %s made something else than a change', step.from_version, table_name),
+      perform perch.fail('PE422', format('the upgrade from version %s of %s made something else than a change',
+        step.from_version, table_name),
         jsonb_build_object('table', table_name, 'id', change -> 'id', 'from_version', step.from_version));
     end if;
     done := done + 1;
@@ -40,7 +44,8 @@ begin
   return change || jsonb_build_object(
     'data', coalesce(nullif(lifted -> 'data', 'null'), '{}'),
     'field_meta', (select coalesce(jsonb_object_agg(m.key, m.value), '{}')
-                     from jsonb_each(coalesce(nullif(lifted -> 'field_meta', 'null'), '{}')) m where lifted -> 'data' ? m.key));
+                     from jsonb_each(coalesce(nullif(lifted -> 'field_meta', 'null'), '{}')) m
+                       where lifted -> 'data' ? m.key));
 end
 $$;
 

@@ -6,10 +6,12 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if octet_length(entry) > max_bytes then
-    entry := entry::jsonb || '{"data": null, "field_meta": {}}' || case when entry::jsonb ? 'actor' then '{"actor": null}'::jsonb else '{}' end;
+    entry := entry::jsonb || '{"data": null, "field_meta": {}}' || case
+      when entry::jsonb ? 'actor' then '{"actor": null}'::jsonb else '{}' end;
   end if;
   return concat(left(entry, -1), ',"withheld":',
-    case reason when 'too_large' then json_build_object('reason', reason, 'bytes', bytes, 'max', max_bytes) else json_build_object('reason', reason) end, '}');
+    case reason when 'too_large' then json_build_object('reason', reason, 'bytes', bytes, 'max', max_bytes)
+      else json_build_object('reason', reason) end, '}');
 end
 $$;
 

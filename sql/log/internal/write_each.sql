@@ -1,5 +1,6 @@
--- What perch.push_many does when some of its changes cannot be written: each for itself, so that those at fault are rejected alone. The
--- counters of all spaces are taken first, in the order of every writer (docs/architecture.md, "The order of locks").
+-- What perch.push_many does when some of its changes cannot be written: each for itself, so that those at fault are
+-- rejected alone. The counters of all spaces are taken first, in the order of every writer (docs/architecture.md, "The
+-- order of locks").
 create or replace function perch.write_each(
   changes perch.change[], app_id text, client_id text, author text, now timestamptz,
   inout results jsonb[], out written perch.change[], out seqs bigint[]
@@ -23,7 +24,8 @@ begin
   foreach change in array write_each.changes loop
     begin
       taken := perch.number_changes(array[change], write_each.now);
-      perform perch.write_changes(array[change], taken, write_each.app_id, write_each.client_id, write_each.author, write_each.now);
+      perform perch.write_changes(array[change], taken, write_each.app_id, write_each.client_id, write_each.author,
+        write_each.now);
       written := written || change;
       seqs := seqs || taken;
     exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
@@ -35,7 +37,8 @@ begin
         raise;
       end if;
       -- It may be tried again.
-      delete from perch.push_receipts r where r.space_id = perch.personal_space_id(write_each.author) and r.op_id = change.op_id;
+      delete from perch.push_receipts r where r.space_id = perch.personal_space_id(write_each.author)
+        and r.op_id = change.op_id;
       results[change.position] := refused;
     end;
   end loop;

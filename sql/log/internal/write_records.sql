@@ -8,13 +8,15 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   seqs := perch.number_changes(write_records.changes, write_records.now);
-  perform perch.write_changes(write_records.changes, seqs, write_records.app_id, write_records.client_id, write_records.author, write_records.now);
+  perform perch.write_changes(write_records.changes, seqs, write_records.app_id, write_records.client_id,
+    write_records.author, write_records.now);
   written := write_records.changes;
 exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
             or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
   -- A rule of the app's, or a limit, is in the way of some of them.
   select w.written, w.seqs, w.results into written, seqs, results
-    from perch.write_each(write_records.changes, write_records.app_id, write_records.client_id, write_records.author, write_records.now,
+    from perch.write_each(write_records.changes, write_records.app_id, write_records.client_id, write_records.author,
+      write_records.now,
            write_records.results) w;
 end
 $$;

@@ -5,7 +5,8 @@ returns void
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  select pg_notify('perch_documents', perch.document_notification(a.space_id, a.app_id, a.table_name, a.record_id, a.seq))
+  select pg_notify('perch_documents',
+    perch.document_notification(a.space_id, a.app_id, a.table_name, a.record_id, a.seq))
     from unnest(space_ids, app_ids, table_names, record_ids, seqs) as a (space_id, app_id, table_name, record_id, seq)
 $$;
 

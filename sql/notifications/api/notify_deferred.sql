@@ -1,5 +1,5 @@
--- Queue consumer with SKIP LOCKED: several workers may poll at once, and each takes the rows it gets. See perch.notify_changes for why no
--- notification is lost.
+-- Queue consumer with SKIP LOCKED: several workers may poll at once, and each takes the rows it gets. See
+-- perch.notify_changes for why no notification is lost.
 create or replace function perch.notify_deferred(poll_for interval default '0')
 returns bigint
 language plpgsql volatile

@@ -1,4 +1,5 @@
--- The one place that knows what a notification on perch_changes says. One expression, which the planner takes into the statement around it.
+-- The one place that knows what a notification on perch_changes says. One expression, which the planner takes into the
+-- statement around it.
 create or replace function perch.changes_notification(space_id text, seq bigint)
 returns text
 language sql stable parallel safe

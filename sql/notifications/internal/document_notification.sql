@@ -1,5 +1,7 @@
--- The one place that knows what a notification on perch_documents says. One expression, which the planner takes into the statement around it.
-create or replace function perch.document_notification(space_id text, app_id text, table_name text, record_id text, seq bigint)
+-- The one place that knows what a notification on perch_documents says. One expression, which the planner takes into
+-- the statement around it.
+create or replace function perch.document_notification(space_id text, app_id text, table_name text, record_id text,
+  seq bigint)
 returns text
 language sql stable parallel safe
 return jsonb_build_object(

@@ -1,4 +1,5 @@
--- The one place that knows what a notification on perch_presence says. One expression, which the planner takes into the statement around it.
+-- The one place that knows what a notification on perch_presence says. One expression, which the planner takes into the
+-- statement around it.
 create or replace function perch.presence_notification(change_id bigint)
 returns text
 language sql stable parallel safe

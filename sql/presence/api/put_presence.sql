@@ -1,5 +1,6 @@
--- Lock order: the head, then the entries. All writers take the row of the head first and hold it until commit: so change_ids are in commit order, and two calls cannot
--- deadlock over the entries. They are few, one for each node and interval.
+-- Lock order: the head, then the entries. All writers take the row of the head first and hold it until commit: so
+-- change_ids are in commit order, and two calls cannot deadlock over the entries. They are few, one for each node and
+-- interval.
 create or replace function perch.put_presence(
   node_id uuid, space_ids text[], app_ids text[], table_names text[], record_ids text[], kinds text[],
   entry_keys bytea[], entries bytea[], set_ats bigint[], keep_ms bigint[],
@@ -21,9 +22,11 @@ begin
 
   -- Of one sender's entries with the same time the last counts; of two senders', the first.
   insert into perch.presence as p
-    (space_id, app_id, table_name, record_id, kind, entry_key, entry, set_at, node_id, change_id, expires_at, user_id, held_until)
+    (space_id, app_id, table_name, record_id, kind, entry_key, entry, set_at, node_id, change_id, expires_at, user_id,
+      held_until)
   select distinct on (e.space_id, e.app_id, e.table_name, e.record_id, e.kind, e.entry_key)
-         e.space_id, e.app_id, e.table_name, e.record_id, e.kind, e.entry_key, e.entry, e.set_at, put_presence.node_id, taken,
+         e.space_id, e.app_id, e.table_name, e.record_id, e.kind, e.entry_key, e.entry, e.set_at, put_presence.node_id,
+           taken,
          clock_timestamp() + make_interval(secs => e.keep / 1000.0),
          e.user_id, case when e.user_id is not null then clock_timestamp() + held_for end
     from unnest(space_ids, app_ids, table_names, record_ids, kinds, entry_keys, entries, set_ats, keep_ms, user_ids)
@@ -33,7 +36,8 @@ begin
   on conflict on constraint presence_pkey do update
     set entry = excluded.entry, set_at = excluded.set_at, node_id = excluded.node_id, change_id = excluded.change_id,
         expires_at = excluded.expires_at, user_id = excluded.user_id, held_until = excluded.held_until
-    -- As in the nodes' memory (src/gateway/presence.ts): what has expired stands in nobody's way; a key that its user has just set is theirs.
+    -- As in the nodes' memory (src/gateway/presence.ts): what has expired stands in nobody's way; a key that its user
+    -- has just set is theirs.
     where p.expires_at < clock_timestamp()
        or (p.set_at < excluded.set_at
            or p.set_at = excluded.set_at and p.node_id = excluded.node_id and p.entry <> excluded.entry)
@@ -43,7 +47,8 @@ begin
   if 'persisted' = any (kinds) and max_user_bytes is not null then
     delete from perch.presence p
      using (select x.space_id, x.app_id, x.table_name, x.record_id, x.entry_key,
-                   sum(octet_length(x.entry) + 300) over (partition by x.user_id order by x.change_id desc, x.entry_key) as bytes
+                   sum(octet_length(x.entry) + 300) over (partition by x.user_id
+                     order by x.change_id desc, x.entry_key) as bytes
               from perch.presence x
              where x.kind = 'persisted' and x.user_id = any (user_ids)) kept
      where kept.bytes > max_user_bytes
