@@ -4,12 +4,9 @@ import type { Allowed } from "./statements.js";
 export const allowed: Allowed = new Map([
   ["src/checkpoints/calls.ts", 1],
   ["src/documents/live/queries.ts", 2],
-  ["src/documents/patch-base.ts", 2],
   ["src/documents/peer-owners.ts", 1],
-  ["src/documents/reading.ts", 2],
-  ["src/documents/versions.ts", 1],
+  ["src/documents/reading.ts", 1],
   ["src/http/database-figures.ts", 1],
-  ["src/http/document-requests.ts", 3],
   ["src/http/json-input.ts", 1],
   ["src/http/readiness.ts", 1],
   ["src/http/streams/feed.ts", 1],
@@ -24,5 +21,4 @@ export const allowed: Allowed = new Map([
   ["src/worker/history.ts", 1],
   ["src/worker/inbox.ts", 3],
   ["src/worker/project.ts", 2],
-  ["src/worker/projections.ts", 2],
 ]);

@@ -19,6 +19,7 @@ begin
             'push', 'push_immediately', 'json_error', 'pull', 'pull_text', 'snapshot_records', 'snapshot_text',
               'export_changes', 'restore_changes', 'contents_as_text',
             'push_update', 'patch_document', 'submit_patch', 'pending_updates', 'document_state', 'document_versions',
+              'current_document', 'versions_page',
               'delete_document', 'lock_document',
             -- of DocumentStore, whose login is a member of both roles
             'open_in_transaction', 'write_document',
@@ -35,6 +36,7 @@ begin
               'personal_space_id',
             'setting', 'limit_values', 'take_document_lock', 'check_id', 'fail', 'error_word', 'document_fields',
             'load_document', 'open_document', 'has_position', 'new_revision', 'set_tail_aside', 'reading_position',
+              'revision_at', 'inbox_item', 'is_queued', 'claim_projections', 'is_overtaken', 'patch_base', 'version_at',
               'read_document', 'append_updates', 'append_to_tail', 'make_documents', 'lock_document_row',
               'try_document_row',
             'compare_record', 'show_record', 'long_data_of', 'is_fold_due', 'may_read', 'may_write', 'member_role',

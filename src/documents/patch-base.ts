@@ -33,25 +33,12 @@ export interface BaseRequest {
  * A patch without a base is made on everything that was pushed or appended before it, whoever did: of two such patches the later one
  * wins, and what Loro clients wrote after it was pushed, while it waited here, is kept.
  */
-const sql = `
-  select d.incarnation_seq, d.tail_from, d.merged_seq, perch.has_position(d, $5::bigint, $7::bigint) as leads_on,
-         perch.document_version(k.space_id, k.app_id, k.table_name, k.record_id, at_seq => $5::bigint) as version,
-         $5::bigint in (d.incarnation_seq, d.tail_from) or exists (
-           select from perch.document_updates u
-            where u.space_id = d.space_id and u.app_id = d.app_id and u.table_name = d.table_name and u.record_id = d.record_id
-              and u.seq = $5::bigint) as was_read,
-         array(
-           select u.ends from perch.document_updates u
-            where u.space_id = d.space_id and u.app_id = d.app_id and u.table_name = d.table_name and u.record_id = d.record_id
-              and u.pushed_seq <= $5::bigint and u.user_id = coalesce($6, u.user_id) and u.ends is not null) as pushed
-    from (values ($1::text, $2::text, $3::text, $4::text)) k (space_id, app_id, table_name, record_id)
-    join perch.documents d
-      on d.space_id = k.space_id and d.app_id = k.app_id and d.table_name = k.table_name and d.record_id = k.record_id`;
+const baseSql = `
+  select * from perch.patch_base(space_id => $1, app_id => $2, table_name => $3, record_id => $4,
+                                 base_seq => $5, user_id => $6, base_revision => $7)`;
 
 const overtakenSql = `
-  select from perch.document_updates u
-   where u.space_id = $1 and u.app_id = $2 and u.table_name = $3 and u.record_id = $4 and u.seq > $5 and u.pushed_seq is null
-   limit 1`;
+  select perch.is_overtaken(space_id => $1, app_id => $2, table_name => $3, record_id => $4, seq => $5) as overtaken`;
 
 interface BaseRow {
   incarnation_seq: number;
@@ -71,13 +58,14 @@ export async function patchBase(tx: Transaction, request: BaseRequest): Promise<
   const { key, seq, baseSeq, baseRevision, userId, merged } = request;
   const address = [key.spaceId, key.appId, key.tableName, key.recordId];
   if (baseSeq === null) {
-    if ((await tx.query(overtakenSql, [...address, seq])).length === 0) return "head";
-    const [row] = await tx.query<BaseRow>(sql, [...address, seq - 1, null, null]);
+    const [found] = await tx.query<{ overtaken: boolean }>(overtakenSql, [...address, seq]);
+    if (!found?.overtaken) return "head";
+    const [row] = await tx.query<BaseRow>(baseSql, [...address, seq - 1, null, null]);
     // Folded meanwhile: what came before and after it can no longer be told apart.
     if (!row || seq - 1 < row.tail_from) return "head";
     return { ends: union([row.version, ...row.pushed, ...endsOf(merged)]) };
   }
-  const [row] = await tx.query<BaseRow>(sql, [...address, baseSeq, userId, baseRevision ?? null]);
+  const [row] = await tx.query<BaseRow>(baseSql, [...address, baseSeq, userId, baseRevision ?? null]);
   if (!row) throw expired(key, baseSeq, null);
   if (baseRevision !== undefined && row.leads_on === false) throw gone(key, baseSeq, row.merged_seq);
   if (baseSeq === row.incarnation_seq) return { ends: {} };

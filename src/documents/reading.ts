@@ -38,9 +38,8 @@ export async function readLiveDocument(
 }
 
 async function revisionAt(db: Queryable, key: DocumentKey, seq: number): Promise<number | null> {
-  const [row] = await db.query<{ revision: number }>(
-    `select u.revision from perch.document_updates u
-      where u.space_id = $1 and u.app_id = $2 and u.table_name = $3 and u.record_id = $4 and u.seq = $5`,
+  const [row] = await db.query<{ revision: number | null }>(
+    `select perch.revision_at(space_id => $1, app_id => $2, table_name => $3, record_id => $4, seq => $5) as revision`,
     [key.spaceId, key.appId, key.tableName, key.recordId, seq],
   );
   return row?.revision ?? null;

@@ -64,23 +64,8 @@ export async function documentVersions(
   }));
 }
 
-/*
- * What a document was at a position is the union of what the updates up to there had in them. While an update is in the tail,
- * its own ends are known. Of those that were folded the history keeps the ends of stretches: in the middle of one, nobody knows any
- * more. Each update was taken in when all it builds on was there, so a union like this is a version the document really had.
- */
 const versionSql = `
-  select d.merged_seq, d.incarnation_seq,
-         perch.document_version(d.space_id, d.app_id, d.table_name, d.record_id, at_seq => $5::bigint) as version,
-         (select max(h.seq) from perch.document_history h
-           where h.space_id = d.space_id and h.app_id = d.app_id and h.table_name = d.table_name and h.record_id = d.record_id
-             and h.seq <= $5::bigint) as earlier_seq,
-         (select h.seq from perch.document_history h
-           where h.space_id = d.space_id and h.app_id = d.app_id and h.table_name = d.table_name and h.record_id = d.record_id
-             and h.seq > $5::bigint and h.first_seq <= $5::bigint
-           order by h.seq limit 1) as later_seq
-    from perch.documents d
-   where d.space_id = $1 and d.app_id = $2 and d.table_name = $3 and d.record_id = $4`;
+  select * from perch.version_at(space_id => $1, app_id => $2, table_name => $3, record_id => $4, seq => $5)`;
 
 interface PositionRow {
   merged_seq: number;

@@ -116,26 +116,14 @@ export interface DocumentRequests {
   close(): void;
 }
 
-// Under the user's context, so the policies decide what is seen. The record is the document's projection: of one that nobody
-// edits it is up to date, and goes out as the database wrote it.
+// Under the user's context, so the policies decide what is seen.
 const currentSql = `
-  with asked as (select coalesce($4, perch.personal_space_id(perch.current_user_id())) as space_id)
-  select a.space_id, a.space_id = any (perch.current_space_ids()) as may_read,
-         exists (select from perch.document_tables t where t.app_id = $1 and t.table_name = $2) as declared,
-         d.merged_seq, d.revision, d.projected_seq = d.merged_seq as is_current,
-         case when d.projected_seq = d.merged_seq then r.data::text end as data
-    from asked a
-    left join perch.documents d
-      on d.space_id = a.space_id and d.app_id = $1 and d.table_name = $2 and d.record_id = $3 and d.merged_seq > d.incarnation_seq
-    left join perch.records r
-      on r.space_id = a.space_id and r.app_id = $1 and r.table_name = $2 and r.record_id = $3`;
+  select * from perch.current_document(app_id => $1, table_name => $2, record_id => $3, space_id => $4)`;
 
 interface CurrentRow {
-  space_id: string;
-  may_read: boolean;
-  declared: boolean;
-  merged_seq: number | null;
-  revision: number | null;
+  in_space: string;
+  seq: number;
+  revision: number;
   data: string | null;
 }
 
@@ -146,19 +134,12 @@ const patchSql = `
            ${argumentOf("base_seq", "::bigint")}, ${argumentOf("base_revision", "::bigint")},
            ${argumentOf("client_id")}, ${argumentOf("op_id")}) p`;
 
-const stamp = (column: string) =>
-  `to_char(v.${column} at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as ${column}`;
 const historySql = `
-  select json_build_object(
-           'versions', coalesce(json_agg(p order by p.seq desc), '[]'),
-           'next', case when count(*) = $6 then min(p.first_seq) end)::text as answer
-    from (select v.seq, v.first_seq, v.user_id, v.client_id, v.actor, ${stamp("first_at")}, ${stamp("last_at")}, v.updates, v.bytes
-            from perch.document_versions(app_id => $1, table_name => $2, record_id => $3, space_id => $4,
-                                         before => $5, max_count => $6) v) p`;
+  select perch.versions_page(app_id => $1, table_name => $2, record_id => $3, space_id => $4,
+                             before => $5, max_count => $6) as answer`;
 
 const pushedSql = `
-  select i.status, i.error from perch.document_inbox i
-   where i.space_id = $1 and i.app_id = $2 and i.table_name = $3 and i.record_id = $4 and i.seq = $5`;
+  select * from perch.inbox_item(space_id => $1, app_id => $2, table_name => $3, record_id => $4, seq => $5)`;
 
 const defaultMaxCount = 100;
 /** Documents read from their copies at once: an engine's thread serves one call after the other, those of who types among them. */
@@ -185,14 +166,14 @@ export function createDocumentRequests({
     const { appId, tableName, recordId } = parts;
     const current = await onBehalf.read(identity, (tx) => lookAt(tx, parts));
     const answer = (at: number, revision: number | null, data: string) => {
-      const address = { space_id: current.space_id, app_id: appId, table: tableName, id: recordId };
+      const address = { space_id: current.in_space, app_id: appId, table: tableName, id: recordId };
       return `${JSON.stringify({ ...address, seq: at, revision }).slice(0, -1)},"data":${data}}`;
     };
-    if (current.data !== null && (seq === undefined || seq === current.merged_seq)) {
-      return answer(current.merged_seq ?? 0, current.revision, current.data);
+    if (current.data !== null && (seq === undefined || seq === current.seq)) {
+      return answer(current.seq, current.revision, current.data);
     }
     const db = shares.of(identity.userId);
-    const address = { ...parts, spaceId: current.space_id };
+    const address = { ...parts, spaceId: current.in_space };
     const document = await engineReads.run(identity.userId, () =>
       readLiveDocument({ db, live }, identity, address, seq),
     );
@@ -201,14 +182,7 @@ export function createDocumentRequests({
 
   async function lookAt(tx: Queryable, { spaceId, appId, tableName, recordId }: NamedDocument): Promise<CurrentRow> {
     const [row] = await tx.query<CurrentRow>(currentSql, [appId, tableName, recordId, spaceId]);
-    if (row === undefined) throw new Error("a look at a document gave no row");
-    if (!row.may_read) throw new PerchError("PE403", "this user may not read this space", { space_id: row.space_id });
-    if (!row.declared) {
-      throw new PerchError("PE404", "this is not a document table", { app_id: appId, table: tableName });
-    }
-    if (row.merged_seq === null) {
-      throw new PerchError("PE404", "there is no such document", { app_id: appId, table: tableName, id: recordId });
-    }
+    if (row === undefined) throw new Error("perch.current_document gave no row");
     return row;
   }
 

@@ -48,27 +48,13 @@ const claimMs = 15_000;
 /** Overdue documents claimed at a time. */
 const maxClaimed = 32;
 
-// A claim is a due time in the future: it needs no transaction that stays open, and ends by itself when its worker dies. Documents
-// are given the time that the worker which took the edits may wait (see projectionDelay), and some more: $1, and $5 for
-// large ones; huge ones as much longer as they may wait longer.
 const claimSql = `
-  update perch.document_queue q
-     set due_at = clock_timestamp() + make_interval(secs => $3)
-    from (select x.space_id, x.app_id, x.table_name, x.record_id
-            from perch.document_queue x
-            left join perch.documents d
-              on d.space_id = x.space_id and d.app_id = x.app_id and d.table_name = x.table_name and d.record_id = x.record_id
-           where x.due_at <= clock_timestamp() - make_interval(secs => $1)
-             and (coalesce(d.projection_bytes, 0) <= $4
-                  or x.due_at <= clock_timestamp() - make_interval(secs => $5::float8 + least($7::float8, greatest(0, $6::float8 * d.projection_bytes / $8 - $6))))
-           order by x.due_at
-           limit $2
-             for update of x skip locked) c
-   where q.space_id = c.space_id and q.app_id = c.app_id and q.table_name = c.table_name and q.record_id = c.record_id
-  returning q.space_id, q.app_id, q.table_name, q.record_id`;
+  select * from perch.claim_projections(
+    overdue_seconds => $1, max_count => $2, claim_seconds => $3, small_bytes => $4, large_overdue_seconds => $5,
+    large_seconds => $6, longer_seconds => $7, huge_bytes => $8)`;
 
 const queuedSql = `
-  select from perch.document_queue q where q.space_id = $1 and q.app_id = $2 and q.table_name = $3 and q.record_id = $4`;
+  select perch.is_queued(space_id => $1, app_id => $2, table_name => $3, record_id => $4) as queued`;
 
 /**
  * Keeps records behind their documents. Which documents are behind stands in the queue, put there by whatever wrote to them; so
@@ -146,7 +132,8 @@ export function createProjections({ db, live, log, settings, contention }: Proje
   }
 
   async function isQueued({ spaceId, appId, tableName, recordId }: DocumentKey): Promise<boolean> {
-    return (await db.query(queuedSql, [spaceId, appId, tableName, recordId])).length > 0;
+    const [row] = await db.query<{ queued: boolean }>(queuedSql, [spaceId, appId, tableName, recordId]);
+    return row?.queued === true;
   }
 
   async function projectOverdue(key: DocumentKey, lockTimeoutMs: number): Promise<void> {

@@ -253,6 +253,7 @@ const documents: Record<string, FunctionEntry> = {
     "ok",
   ),
   pending_updates: app("perch.pending_updates()", "401 1 0 0 2 0"),
+  current_document: app(`(select seq from perch.current_document(${inTeam}))`, "401 403 4 4 4 403"),
   document_versions: app(`(select count(*) from perch.document_versions(${inTeam}))`, "401 403 2 2 2 403"),
   "open_in_transaction: to read": app(
     "(select head_seq from perch.open_in_transaction('notes', 'pages', 'olga-in-team', 'team', false, '{}', '{}'))",
@@ -329,6 +330,14 @@ const documents: Record<string, FunctionEntry> = {
   may_write: piece("perch_worker"),
   member_role: piece("perch_worker"),
   role_writes: piece("perch_worker"),
+  revision_at: piece("perch_worker"),
+  inbox_item: piece("perch_worker"),
+  is_queued: piece("perch_worker"),
+  claim_projections: piece("perch_worker"),
+  is_overtaken: piece("perch_worker"),
+  patch_base: piece("perch_worker"),
+  version_at: piece("perch_worker"),
+  versions_page: piece("perch_app"),
   notify_documents: piece(),
   document_notification: worker(
     "perch.document_notification('team', 'notes', 'pages', 'x', 1) is not null",
