@@ -70,6 +70,7 @@ begin
       ('schema_upgrades',      'true',                                 null),
       ('limits',               'true',                                 null),
       ('mutators',             'true',                                 null),
+      ('field_kinds',          'true',                                 null),
       ('log_epoch',            'true',                                 null),
       ('space_heads',          'false',                                null),
       ('stored_records',       readable,                               writable),

@@ -13,6 +13,7 @@ const unledIndexes: Record<string, string> = {
   captured_changes_pkey: "a queue in the order of writing, which no user touches; each node's own when distributed",
   sequencer_pkey: "one row, which no user touches",
   mutators_pkey: "as limits_pkey",
+  field_kinds_pkey: "what perch knows, the same for everybody",
   notifier_pkey: "one row, which no user touches",
   encrypted_tables_pkey: "as document_tables_pkey",
   presence_head_pkey: "as notifier_pkey",

@@ -315,7 +315,6 @@ const documents: Record<string, FunctionEntry> = {
   check_field_count: piece(),
   check_patch: piece(),
   claim_receipt: piece(),
-  field_kinds: piece(),
   next_position: piece(),
   take_document_lock: piece("perch_worker"),
   append_to_tail: piece("perch_worker"),

@@ -279,6 +279,16 @@ export const tables: Record<string, TableEntry> = {
     delete: "1",
     fresh: { name: "fresh" },
   },
+  // What perch itself knows: only migrations change it.
+  field_kinds: {
+    ...declared,
+    app: "",
+    select: "12",
+    insert: "x",
+    update: "0",
+    delete: "0",
+    fresh: { kind: "fresh" },
+  },
   document_tables: {
     ...declared,
     app: "select",

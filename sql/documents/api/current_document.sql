@@ -1,5 +1,7 @@
--- The record is the document's projection: of one that nobody edits it is up to date, and goes out as the database wrote it.
-create or replace function perch.current_document(app_id text, table_name text, record_id text, space_id text default null)
+-- The record is the document's projection: of one that nobody edits it is up to date, and goes out as the database
+-- wrote it.
+create or replace function perch.current_document(app_id text, table_name text, record_id text,
+  space_id text default null)
 returns table (in_space text, seq bigint, revision bigint, data text)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp

@@ -6,6 +6,7 @@ as $$
 declare
   field record;
   declared jsonb;
+  is_container boolean;
 begin
   perform perch.check_id(declare_table.app_id, 'app_id', 64);
   perform perch.check_id(declare_table.table_name, 'table_name', 128);
@@ -33,15 +34,16 @@ begin
         jsonb_build_object('table', declare_table.table_name, 'field', field.name,
           'expected', 'a name other than "__proto__", without "/", that does not begin with "🤝:"', 'got', field.name));
     end if;
-    if jsonb_typeof(field.kind) <> 'string' or (field.kind #>> '{}') <> all (perch.field_kinds()) then
+    is_container := (select k.is_container from perch.field_kinds k
+                      where k.kind = field.kind #>> '{}' and jsonb_typeof(field.kind) = 'string');
+    if is_container is null then
       perform perch.fail('PE422', format('field %s of table %s has an unknown kind', field.name,
         declare_table.table_name),
-        jsonb_build_object('table', declare_table.table_name, 'field', field.name, 'expected', perch.field_kinds(),
-          'got', field.kind));
+        jsonb_build_object('table', declare_table.table_name, 'field', field.name,
+          'expected', (select jsonb_agg(k.kind order by k.place) from perch.field_kinds k), 'got', field.kind));
     end if;
     -- Scalars live together in the root map "fields"; the root container of a field has the field's own name.
-    if field.name = 'fields' and (field.kind #>> '{}') in ('text', 'list', 'movable_list', 'tree', 'counter',
-      'map') then
+    if field.name = 'fields' and is_container then
       perform perch.fail('PE422',
         'a field of this kind cannot be named fields: the map of the scalar fields has that name',
         jsonb_build_object('table', declare_table.table_name, 'field', field.name));

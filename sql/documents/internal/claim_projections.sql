@@ -1,8 +1,8 @@
 -- Lock order: rows of the queue, which are only tried (docs/architecture.md, "The order of locks").
 --
--- A claim is a due time in the future (a lease): it needs no transaction that stays open, and ends by itself when its worker dies.
--- Documents are given the time that the worker which took the edits may wait, and some more: huge ones as much longer as they may
--- wait longer.
+-- A claim is a due time in the future (a lease): it needs no transaction that stays open, and ends by itself when its
+-- worker dies. Documents are given the time that the worker which took the edits may wait, and some more: huge ones as
+-- much longer as they may wait longer.
 create or replace function perch.claim_projections(
   max_count integer, claim_seconds float8, overdue_seconds float8, small_bytes bigint, large_overdue_seconds float8,
   large_seconds float8, longer_seconds float8, huge_bytes bigint
@@ -17,7 +17,8 @@ begin
       select x.space_id, x.app_id, x.table_name, x.record_id
         from perch.document_queue x
         left join perch.documents d
-          on d.space_id = x.space_id and d.app_id = x.app_id and d.table_name = x.table_name and d.record_id = x.record_id
+          on d.space_id = x.space_id and d.app_id = x.app_id and d.table_name = x.table_name
+            and d.record_id = x.record_id
        cross join lateral (
          select case when coalesce(d.projection_bytes, 0) <= small_bytes then overdue_seconds
                      else large_overdue_seconds + least(longer_seconds,

@@ -2,7 +2,8 @@ create or replace function perch.patch_base(
   space_id text, app_id text, table_name text, record_id text, base_seq bigint, user_id text, base_revision bigint
 )
 returns table (
-  incarnation_seq bigint, tail_from bigint, merged_seq bigint, leads_on boolean, version jsonb, was_read boolean, pushed jsonb[]
+  incarnation_seq bigint, tail_from bigint, merged_seq bigint, leads_on boolean, version jsonb, was_read boolean,
+    pushed jsonb[]
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -10,7 +11,8 @@ rows 1
 as $$
 begin
   return query
-    select d.incarnation_seq, d.tail_from, d.merged_seq, perch.has_position(d, patch_base.base_seq, patch_base.base_revision),
+    select d.incarnation_seq, d.tail_from, d.merged_seq,
+      perch.has_position(d, patch_base.base_seq, patch_base.base_revision),
            perch.document_version(d.space_id, d.app_id, d.table_name, d.record_id, at_seq => patch_base.base_seq),
            patch_base.base_seq in (d.incarnation_seq, d.tail_from) or exists (
              select from perch.document_updates u

@@ -1,6 +1,7 @@
--- What a document was at a position is the union of what the updates up to there had in them. While an update is in the tail,
--- its own ends are known. Of those that were folded the history keeps the ends of ranges: in the middle of one, nobody knows any
--- more. Each update was taken in when all it builds on was there, so a union like this is a version the document really had.
+-- What a document was at a position is the union of what the updates up to there had in them. While an update is in the
+-- tail, its own ends are known. Of those that were folded the history keeps the ends of ranges: in the middle of one,
+-- nobody knows any more. Each update was taken in when all it builds on was there, so a union like this is a version
+-- the document really had.
 create or replace function perch.version_at(space_id text, app_id text, table_name text, record_id text, seq bigint)
 returns table (merged_seq bigint, incarnation_seq bigint, version jsonb, earlier_seq bigint, later_seq bigint)
 language plpgsql stable

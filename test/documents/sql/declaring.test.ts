@@ -1,11 +1,24 @@
 import { describe, expect, it } from "vitest";
 import type { Queryable, Transaction } from "../../../src/database/types.js";
+import { containerKinds, scalarKinds } from "../../../src/documents/loro/fields.js";
 import { codes, insert, push, records, remove, update } from "../../log/support.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../../support/databases.js";
 import { until } from "../../support/until.js";
 
 const declare = (t: { db: Queryable }, table = "tasks") =>
   t.db.query(`select perch.declare_table('todo', $1, '{"title": "string", "n": "integer"}')`, [table]);
+
+describeEachEngine("The kinds of fields", (open) => {
+  it("are the same in the database and in TypeScript", async () => {
+    const t = await open();
+    const rows = await t.db.query("select k.kind, k.is_container from perch.field_kinds k order by k.place");
+    const known = [
+      ...scalarKinds.map((kind) => ({ kind, is_container: false })),
+      ...containerKinds.map((kind) => ({ kind, is_container: true })),
+    ];
+    expect(rows).toEqual(known);
+  });
+});
 
 describeEachEngine("A table that has plain records", (open) => {
   it("is not declared a document table, until they are deleted", async () => {
