@@ -214,6 +214,7 @@ const changes: Record<string, FunctionEntry> = {
   write_each: piece(),
   lock_heads: piece("perch_worker"),
   merge_changes: piece(),
+  log_changes: piece(),
   push_documents: piece(),
   push_document: piece(),
   read_change: piece(),

@@ -15,10 +15,7 @@ language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
   with incoming as materialized (
-    select u.*
-      from unnest(changes, seqs) as u (position, space_id, table_name, record_id, op, data, field_meta, at, timeless,
-        earliest, latest,
-             op_id, digest, schema_version, base_seq, actor, origin, size, is_document, seq)
+    select c.*, seqs[c.ordinality] as seq from unnest(changes) with ordinality c
   ),
   touched as materialized (
     select i.space_id, i.table_name, i.record_id, max(i.seq) as seq, max(i.schema_version) as schema_version,
@@ -73,7 +70,7 @@ as $$
            case jsonb_typeof(g.value) when 'string' then '""' else g.value end desc,
            case jsonb_typeof(g.value) when 'string' then g.value #>> '{}' end collate "C" desc
   ),
-  folded as (
+  merged as (
     select s.space_id, s.table_name, s.record_id, s.seq, s.schema_version, s.latest_at, s.inserted_at, s.deleted_at,
            coalesce(jsonb_object_agg(w.key, w.value) filter (where w.key is not null), '{}') as data,
            coalesce(jsonb_object_agg(w.key, w.stamp) filter (where w.key is not null), '{}') as field_meta
@@ -90,7 +87,7 @@ as $$
     f.latest_at, f.inserted_at, f.deleted_at,
          coalesce(f.deleted_at >= coalesce(f.inserted_at, '-infinity'), false), f.seq, f.schema_version, author,
          perch.record_size(f.data, null, f.field_meta, null)
-    from folded f
+    from merged f
   on conflict on constraint stored_records_pkey do update
     set data = excluded.data, field_meta = excluded.field_meta, written_at = excluded.written_at,
       written_by = excluded.written_by,
@@ -101,4 +98,4 @@ as $$
 $$;
 
 comment on function perch.merge_changes(perch.change[], bigint[], text, text, text) is
-  'Private. Folds changes into their records, whatever is stored and in whatever order they come.';
+  'Private. Merges changes into their records, whatever is stored and in whatever order they come.';

@@ -4,39 +4,38 @@
 -- counts as older than every edit: it adds the fields that the record does not have, and overwrites none.
 create or replace function perch.time_changes(changes perch.change[], app_id text, now timestamptz)
 returns perch.change[]
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  with incoming as (
-    select c as whole, c.space_id, c.table_name, c.record_id, c.position, c.op, c.timeless,
-           lag(c.op) over same_record as previous,
-           max(c.latest) filter (where not c.timeless) over (partition by c.space_id, c.table_name,
-             c.record_id) as latest
-      from unnest(changes) c
-    window same_record as (partition by c.space_id, c.table_name, c.record_id order by c.position)
-  ),
-  timed as (
-    select i.position, i.whole, i.timeless,
+declare
+  timed record;
+begin
+  for timed in
+    with incoming as (
+      select c.ordinality as nth, c.space_id, c.table_name, c.record_id, c.position, c.op, c.timeless,
+             lag(c.op) over same_record as previous,
+             max(c.latest) filter (where not c.timeless)
+               over (partition by c.space_id, c.table_name, c.record_id) as latest
+        from unnest(changes) with ordinality c
+      window same_record as (partition by c.space_id, c.table_name, c.record_id order by c.position)
+    )
+    select i.nth,
            case when i.op = 'insert' and coalesce(i.previous <> 'delete', r.space_id is not null and not r.deleted)
                 then '1970-01-01T00:00:00Z'::timestamptz
                 else greatest(time_changes.now, r.latest_at, i.latest) + i.position * interval '1 microsecond'
            end as at
       from incoming i
       left join perch.stored_records r
-        on r.space_id = i.space_id and r.app_id = time_changes.app_id and r.table_name = i.table_name
-          and r.record_id = i.record_id
-  )
-  select array_agg(
-           case when not t.timeless then t.whole
-                else row((t.whole).position, (t.whole).space_id, (t.whole).table_name, (t.whole).record_id,
-                  (t.whole).op, (t.whole).data,
-                       (t.whole).field_meta, t.at, true,
-                       least(t.at, (t.whole).earliest), greatest(t.at, (t.whole).latest), (t.whole).op_id,
-                         (t.whole).digest,
-                       (t.whole).schema_version, (t.whole).base_seq, (t.whole).actor, (t.whole).origin, (t.whole).size,
-                       (t.whole).is_document)::perch.change
-           end order by t.position)
-    from timed t
+        on r.space_id = i.space_id and r.app_id = time_changes.app_id
+       and r.table_name = i.table_name and r.record_id = i.record_id
+     where i.timeless
+  loop
+    changes[timed.nth].at := timed.at;
+    changes[timed.nth].earliest := least(timed.at, changes[timed.nth].earliest);
+    changes[timed.nth].latest := greatest(timed.at, changes[timed.nth].latest);
+  end loop;
+  return changes;
+end
 $$;
 
 comment on function perch.time_changes(perch.change[], text, timestamptz) is

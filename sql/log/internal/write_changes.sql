@@ -15,7 +15,7 @@ declare
   suffix constant text := ' ' || coalesce(client_id, '');
   count constant integer := cardinality(changes);
   max_bytes constant bigint := perch.setting('max_record_bytes', 16777216);
-  left_over integer[];
+  left_over integer[] := array(select generate_series(1, count));
   inserted integer;
   largest integer;
   larger integer;
@@ -24,26 +24,21 @@ begin
     changes := perch.time_changes(changes, app_id, now);
   end if;
 
-  left_over := array(select nth from unnest(changes) with ordinality c (position, space_id, table_name, record_id, op,
-    data, field_meta, at,
-    timeless, earliest, latest, op_id, digest, schema_version, base_seq, actor, origin, size, is_document, nth)
-      where op = 'insert');
-  if left_over <> '{}' then
+  -- 1. New records.
+  if exists (select from unnest(changes) c where c.op = 'insert') then
     with made as (
       insert into perch.stored_records as r
-        (space_id, app_id, table_name, record_id, data, field_meta, written_at, written_by, latest_at, inserted_at, seq,
-          schema_version, user_id,
-         created_at, updated_at, size)
+        (space_id, app_id, table_name, record_id, data, field_meta, written_at, written_by, latest_at, inserted_at,
+         seq, schema_version, user_id, created_at, updated_at, size)
       select c.space_id, write_changes.app_id, c.table_name, c.record_id, c.data, m.stamps,
-             c.at, write_changes.client_id, c.latest, c.at, seqs[c.nth], c.schema_version, author, write_changes.now,
-               write_changes.now,
+             c.at, write_changes.client_id, c.latest, c.at, seqs[c.ordinality], c.schema_version, author,
+             write_changes.now, write_changes.now,
              perch.record_size(c.data, null, m.stamps, octet_length(write_changes.client_id))
-        from unnest(changes) with ordinality c (position, space_id, table_name, record_id, op, data, field_meta, at,
-             timeless, earliest, latest, op_id, digest, schema_version, base_seq, actor, origin, size, is_document, nth)
+        from unnest(changes) with ordinality c
        cross join lateral (
          select case when c.field_meta is null then '{}'
                      else (select jsonb_object_agg(f.key, f.value || suffix)
-                       from jsonb_each_text(c.field_meta) f) end) m (stamps)
+                             from jsonb_each_text(c.field_meta) f) end) m (stamps)
        where c.op = 'insert'
       on conflict on constraint stored_records_pkey do nothing
       returning r.size
@@ -54,26 +49,22 @@ begin
       left_over := '{}';
     else
       left_over := array(
-        select c.nth from unnest(changes) with ordinality c (position, space_id, table_name, record_id, op, data,
-          field_meta, at,
-               timeless, earliest, latest, op_id, digest, schema_version, base_seq, actor, origin, size, is_document,
-                 nth)
+        select c.ordinality
+          from unnest(changes) with ordinality c
           left join perch.stored_records r
-            on r.space_id = c.space_id and r.app_id = write_changes.app_id and r.table_name = c.table_name
-              and r.record_id = c.record_id
-           and r.seq = seqs[c.nth]
+            on r.space_id = c.space_id and r.app_id = write_changes.app_id
+           and r.table_name = c.table_name and r.record_id = c.record_id
+           and r.seq = seqs[c.ordinality]
          where r.space_id is null);
     end if;
-  else
-    left_over := array(select generate_series(1, count));
   end if;
 
+  -- 2. Records that have seen nothing as late.
   if left_over <> '{}' then
     with waiting as (
-      select c.*, seqs[c.nth] as seq
-        from unnest(changes) with ordinality c (position, space_id, table_name, record_id, op, data, field_meta, at,
-             timeless, earliest, latest, op_id, digest, schema_version, base_seq, actor, origin, size, is_document, nth)
-       where c.nth = any (left_over)
+      select c.*, seqs[c.ordinality] as seq
+        from unnest(changes) with ordinality c
+       where c.ordinality = any (left_over)
     ),
     won as (
       update perch.stored_records r
@@ -85,62 +76,36 @@ begin
        cross join lateral (
          select coalesce(jsonb_object_agg(k, coalesce(w.field_meta ->> k, perch.time_text(w.at)) || suffix), '{}')
            from jsonb_object_keys(w.data) k) m (stamps)
-       -- The limit keeps the search for each record a search by its key: joined freely, a table without fresh
-       -- statistics is read once over, the whole space, for every change.
+       -- The limit keeps the search for each record a search by its key: joined freely, a table without fresh statistics
+       -- is read once over, the whole space, for every change.
        cross join lateral (
          select x.ctid as place from perch.stored_records x
-          where x.space_id = w.space_id and x.app_id = write_changes.app_id and x.table_name = w.table_name
-            and x.record_id = w.record_id
+          where x.space_id = w.space_id and x.app_id = write_changes.app_id
+            and x.table_name = w.table_name and x.record_id = w.record_id
             and x.latest_at < w.earliest and x.deleted_at is null and x.schema_version = w.schema_version
           limit 1) k
        where r.ctid = k.place and w.op <> 'delete'
-      returning w.nth, r.size
+      returning w.ordinality, r.size
     )
-    select array(select unnest(left_over) except select w.nth from won w order by 1), (select max(w.size)
-      from won w) into left_over, larger;
+    select array(select unnest(left_over) except select w.ordinality from won w order by 1),
+           (select max(w.size) from won w)
+      into left_over, larger;
     largest := greatest(largest, larger);
   end if;
 
+  -- 3. All others.
   if left_over <> '{}' then
-    perform perch.merge_changes(array(select changes[n] from unnest(left_over) n), array(select seqs[n]
-      from unnest(left_over) n),
-      write_changes.app_id, write_changes.client_id, author);
+    perform perch.merge_changes(array(select changes[n] from unnest(left_over) n),
+      array(select seqs[n] from unnest(left_over) n), write_changes.app_id, write_changes.client_id, author);
     select max(x.size) into larger
       from unnest(left_over) n
       join perch.stored_records x
         on x.space_id = changes[n].space_id and x.app_id = write_changes.app_id
        and x.table_name = changes[n].table_name and x.record_id = changes[n].record_id;
     largest := greatest(largest, larger);
-    -- Those who took a snapshot know no deleted records. So an entry names the latest deletion of its record, and one
-    -- that revives a record has all its fields, also those that were hidden.
-    insert into perch.sync_changes
-      (space_id, seq, app_id, table_name, record_id, op, data, field_meta, at, deleted_at, user_id, client_id, op_id,
-        schema_version, actor, origin, size, created_at)
-    select c.space_id, c.seq, write_changes.app_id, c.table_name, c.record_id, c.op,
-           case when v.revived then r.data else c.data end, case when v.revived then r.field_meta
-             else c.field_meta end, c.at, r.deleted_at,
-           author, write_changes.client_id, c.op_id, c.schema_version, c.actor, c.origin,
-           case when v.revived then nullif(greatest(octet_length(r.data::text) + octet_length(r.field_meta::text),
-             2000), 2000) else c.size end, write_changes.now
-      from unnest(changes, seqs) as c (position, space_id, table_name, record_id, op, data, field_meta, at, timeless,
-        earliest, latest,
-             op_id, digest, schema_version, base_seq, actor, origin, size, is_document, seq)
-      cross join lateral (
-        select x.data, x.field_meta, x.deleted, x.deleted_at from perch.stored_records x
-         where x.space_id = c.space_id and x.app_id = write_changes.app_id and x.table_name = c.table_name
-           and x.record_id = c.record_id
-         limit 1) r
-      cross join lateral (select c.op = 'insert' and r.deleted_at is not null and not r.deleted as revived) v;
-  else
-    insert into perch.sync_changes
-      (space_id, seq, app_id, table_name, record_id, op, data, field_meta, at, user_id, client_id, op_id,
-        schema_version, actor, origin, size, created_at)
-    select c.space_id, c.seq, write_changes.app_id, c.table_name, c.record_id, c.op, c.data, c.field_meta, c.at,
-           author, write_changes.client_id, c.op_id, c.schema_version, c.actor, c.origin, c.size, write_changes.now
-      from unnest(changes, seqs) as c (position, space_id, table_name, record_id, op, data, field_meta, at, timeless,
-        earliest, latest,
-             op_id, digest, schema_version, base_seq, actor, origin, size, is_document, seq);
   end if;
+  perform perch.log_changes(changes, seqs, write_changes.app_id, write_changes.client_id, author, write_changes.now,
+    were_merged => left_over <> '{}');
 
   -- All of it is undone then, and whoever called tries each for itself (perch.write_each).
   if largest > max_bytes then
