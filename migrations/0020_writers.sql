@@ -47,6 +47,10 @@ comment on type perch.record_difference is
 
 drop trigger if exists notify on perch.document_updates;
 
+drop function if exists perch.project_document(text, text, text, text, bigint, jsonb, bigint, bigint);
+drop function if exists perch.fold_document(text, text, text, text, bytea, bigint, bytea, bigint);
+drop function if exists perch.claim_inbox(text, text, text, text, integer);
+
 -- Down Migration
 
 drop type perch.record_difference;

@@ -19,6 +19,5 @@ export const allowed: Allowed = new Map([
   ["src/rooms/presence-queries.ts", 1],
   ["src/worker/declarations.ts", 1],
   ["src/worker/history.ts", 1],
-  ["src/worker/inbox.ts", 3],
-  ["src/worker/project.ts", 2],
+  ["src/worker/inbox.ts", 2],
 ]);

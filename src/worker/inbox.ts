@@ -192,12 +192,10 @@ interface Outcome extends MergedPush, Merged {
 
 // Whoever holds the document's row in a long transaction of their own makes this document wait, not the worker.
 const claimSql = `
-  with patience as materialized (select set_config('lock_timeout', $6, true) as set)
   select i.seq, i.kind, i.payload, i.patch::text as patch, i.base_seq, i.user_id,
          (extract(epoch from clock_timestamp() - i.created_at) * 1000)::float8 as age_ms
-    from patience
-   cross join lateral perch.claim_inbox(space_id => $1, app_id => $2, table_name => $3, record_id => $4,
-                                        max_count => case when patience.set is not null then $5::int end) i`;
+    from perch.claim_inbox(space_id => $1, app_id => $2, table_name => $3, record_id => $4, max_count => $5,
+                           lock_timeout_ms => $6) i`;
 
 // In the order of the items: each takes the next position.
 const finishSql = `
@@ -207,10 +205,7 @@ const finishSql = `
             as u (seq, update, error, ends, ordinal) order by ordinal) f`;
 
 const trespassSql = `
-  select from perch.document_updates u
-   where u.space_id = $1 and u.app_id = $2 and u.table_name = $3 and u.record_id = $4 and u.seq > $5
-     and u.pushed_seq is null and u.ends ?| $6
-   limit 1`;
+  select perch.others_wrote(space_id => $1, app_id => $2, table_name => $3, record_id => $4, after_seq => $5, peers => $6) as found`;
 
 interface Merging {
   readonly merged: number;
@@ -239,7 +234,7 @@ async function mergeSome(
   await held.load();
   try {
     const done = await db.transaction(async (tx) => {
-      const items = await tx.query<Item>(claimSql, [...address, maxItems, String(lockTimeoutMs)]);
+      const items = await tx.query<Item>(claimSql, [...address, maxItems, lockTimeoutMs]);
       if (items.length === 0) return { merged: 0, setAside: 0, wastedMs: 0 };
       claimed(items[0]?.age_ms ?? 0);
       begun = true;
@@ -255,8 +250,10 @@ async function mergeSome(
       const peers = outcomes.flatMap(({ ends }) => Object.keys(ends ?? {}).filter(isServerPeer));
       // From here to the commit nobody else appends: what somebody wrote under a peer of ours, since the copy was brought up to
       // date, is there to be seen. Patches are then written again, under another.
-      if (peers.length > 0 && (await tx.query(trespassSql, [...address, held.position, peers])).length > 0)
-        throw new Error("somebody wrote under a peer of this server; merging it again");
+      if (peers.length > 0) {
+        const [others] = await tx.query<{ found: boolean }>(trespassSql, [...address, held.position, peers]);
+        if (others?.found) throw new Error("somebody wrote under a peer of this server; merging it again");
+      }
       const setAside = outcomes.filter(({ error }) => error !== null).length;
       return { merged: outcomes.length, setAside, wastedMs };
     });

@@ -23,19 +23,12 @@ interface ProjectedRow {
 
 // Whoever holds a lock that this needs in a long transaction of their own makes this document wait, not the worker.
 const projectSql = `
-  with patience as materialized (select set_config('lock_timeout', $8, true) as set)
-  select p.*
-    from patience
-   cross join lateral perch.project_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, seq => $5,
-                                             data => $6::jsonb, size => case when patience.set is not null then $7::bigint end,
-                                             revision => $9) p`;
+  select * from perch.project_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, seq => $5,
+                                       data => $6::jsonb, size => $7, lock_timeout_ms => $8, revision => $9)`;
 
 const foldSql = `
-  with patience as materialized (select set_config('lock_timeout', $7, true) as set)
   select perch.fold_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, snapshot => $5,
-                             seq => case when patience.set is not null then $6::bigint end, version => $8,
-                             revision => $9) as folded
-    from patience`;
+                             seq => $6, lock_timeout_ms => $7, version => $8, revision => $9) as folded`;
 
 /**
  * Writes the document's present JSON to its record, and folds its tail when that has grown long. `taken` is called when what is
@@ -55,7 +48,7 @@ export async function projectDocument(
   const [row] = await mutex.run(document.key.spaceId, async () => {
     const unlock = document.locked();
     try {
-      const params = [...address(document.key), seq, json, size, String(lockTimeoutMs), revision];
+      const params = [...address(document.key), seq, json, size, lockTimeoutMs, revision];
       return await db.query<ProjectedRow>(projectSql, params, { prepare: true });
     } finally {
       unlock();
@@ -79,7 +72,7 @@ export async function foldDocument(db: Queryable, document: LiveDocument): Promi
     ...address(document.key),
     snapshot,
     seq,
-    String(foldLockTimeoutMs),
+    foldLockTimeoutMs,
     version,
     revision,
   ]);

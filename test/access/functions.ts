@@ -255,6 +255,10 @@ const documents: Record<string, FunctionEntry> = {
   ),
   pending_updates: app("perch.pending_updates()", "401 1 0 0 2 0"),
   current_document: app(`(select seq from perch.current_document(${inTeam}))`, "401 403 4 4 4 403"),
+  versions_page: app(
+    `(select jsonb_array_length(perch.versions_page(${inTeam}, before => null, max_count => 9)::jsonb -> 'versions'))`,
+    "401 403 2 2 2 403",
+  ),
   document_versions: app(`(select count(*) from perch.document_versions(${inTeam}))`, "401 403 2 2 2 403"),
   "open_in_transaction: to read": app(
     "(select head_seq from perch.open_in_transaction('notes', 'pages', 'olga-in-team', 'team', false, '{}', '{}'))",
@@ -337,7 +341,7 @@ const documents: Record<string, FunctionEntry> = {
   is_overtaken: piece("perch_worker"),
   patch_base: piece("perch_worker"),
   version_at: piece("perch_worker"),
-  versions_page: piece("perch_app"),
+  others_wrote: piece("perch_worker"),
   notify_documents: piece(),
   document_notification: worker(
     "perch.document_notification('team', 'notes', 'pages', 'x', 1) is not null",

@@ -4,13 +4,18 @@
 -- Lock order: nothing but the lock for merging (docs/architecture.md, "The order of locks"), which only workers want
 -- and none waits for. In particular not the items: whoever deletes the document holds its row and takes them, while we
 -- go on to want its row.
-create or replace function perch.claim_inbox(space_id text, app_id text, table_name text, record_id text,
-  max_count integer default 100)
+create or replace function perch.claim_inbox(
+  space_id text, app_id text, table_name text, record_id text, max_count integer default 100,
+  lock_timeout_ms integer default null
+)
 returns setof perch.document_inbox
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if lock_timeout_ms is not null then
+    perform set_config('lock_timeout', lock_timeout_ms::text, true);
+  end if;
   if not perch.take_document_lock(
     claim_inbox.space_id, claim_inbox.app_id, claim_inbox.table_name, claim_inbox.record_id, purpose => 'merge',
       wait => false)
@@ -27,5 +32,5 @@ begin
 end
 $$;
 
-comment on function perch.claim_inbox(text, text, text, text, integer) is
-  'For perch_worker: what is pending of a document, in order, until the end of the transaction for this worker alone; nothing when another worker has it.';
+comment on function perch.claim_inbox(text, text, text, text, integer, integer) is
+  'For perch_worker: what is pending of a document, in order, until the end of the transaction for this worker alone; nothing when another worker has it. lock_timeout_ms: as in perch.project_document.';

@@ -9,7 +9,7 @@
 -- snapshot, and patches based on a recent position can be merged.
 create or replace function perch.fold_document(
   space_id text, app_id text, table_name text, record_id text, snapshot bytea, seq bigint, version bytea default null,
-  revision bigint default null
+  revision bigint default null, lock_timeout_ms integer default null
 )
 returns boolean
 language plpgsql volatile
@@ -19,6 +19,9 @@ declare
   document perch.documents;
   folded record;
 begin
+  if lock_timeout_ms is not null then
+    perform set_config('lock_timeout', lock_timeout_ms::text, true);
+  end if;
   select d.* into document from perch.documents d
    where d.space_id = fold_document.space_id and d.app_id = fold_document.app_id
      and d.table_name = fold_document.table_name and d.record_id = fold_document.record_id
@@ -73,5 +76,5 @@ begin
 end
 $$;
 
-comment on function perch.fold_document(text, text, text, text, bytea, bigint, bytea, bigint) is
-  'For perch_worker: stores a snapshot that covers the tail up to position seq, and forgets the tail up to the previous snapshot. version: its version vector, as Loro encodes it; with it, readers can be given the snapshot without decoding it. revision: what identifies seq (null: only the number is compared). False when there is a newer snapshot already, or the document has something else at seq.';
+comment on function perch.fold_document(text, text, text, text, bytea, bigint, bytea, bigint, integer) is
+  'For perch_worker: stores a snapshot that covers the tail up to position seq, and forgets the tail up to the previous snapshot. version: its version vector, as Loro encodes it; with it, readers can be given the snapshot without decoding it. revision: what identifies seq (null: only the number is compared). lock_timeout_ms: as in perch.project_document. False when there is a newer snapshot already, or the document has something else at seq.';

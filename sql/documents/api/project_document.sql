@@ -7,7 +7,7 @@
 -- take to commit.
 create or replace function perch.project_document(
   space_id text, app_id text, table_name text, record_id text, seq bigint, data jsonb, size bigint,
-    revision bigint default null
+  revision bigint default null, lock_timeout_ms integer default null
 )
 returns table (logged_seq bigint, tail_count bigint, tail_bytes bigint)
 language plpgsql volatile
@@ -22,6 +22,9 @@ declare
   counter_taken boolean := false;   -- by somebody else, when it was tried
   patience constant interval := '25 milliseconds';
 begin
+  if lock_timeout_ms is not null then
+    perform set_config('lock_timeout', lock_timeout_ms::text, true);
+  end if;
   for attempt in 1 .. 2 loop
     begin
       if attempt = 1 then
@@ -83,5 +86,5 @@ begin
 end
 $$;
 
-comment on function perch.project_document(text, text, text, text, bigint, jsonb, bigint, bigint) is
-  'For perch_worker: writes the JSON that a document has at position seq (size: its bytes as text) into its record, and names the fields that changed in the log. Returns the log''s seq (null: nothing changed) and how much tail there is behind the snapshot; no row when the document is gone, or has something else at seq than revision says (null: only the number is compared).';
+comment on function perch.project_document(text, text, text, text, bigint, jsonb, bigint, bigint, integer) is
+  'For perch_worker: writes the JSON that a document has at position seq (size: its bytes as text) into its record, and names the fields that changed in the log. Returns the log''s seq (null: nothing changed) and how much tail there is behind the snapshot; no row when the document is gone, or has something else at seq than revision says (null: only the number is compared). lock_timeout_ms: how long to wait for what somebody else has locked; it stays set until the end of the transaction.';

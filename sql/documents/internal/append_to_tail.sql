@@ -14,7 +14,8 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  previous bigint[] := array_fill(null::bigint, array[(select max(e.entry) from unnest(append_to_tail.documents) e)]);
+  previous bigint[] := array_fill(null::bigint,
+    array[coalesce((select max(e.entry) from unnest(append_to_tail.documents) e), 0)]);
   is_queuing boolean[] := '{}';
   moved record;
 begin

@@ -18,8 +18,8 @@ begin
     return;
   end if;
 
-  -- Those who took a snapshot know no deleted records. So an entry names the latest deletion of its record, and one that
-  -- revives a record has all its fields, also those that were hidden.
+  -- Those who took a snapshot know no deleted records. So an entry names the latest deletion of its record, and one
+  -- that revives a record has all its fields, also those that were hidden.
   insert into perch.sync_changes
     (space_id, seq, app_id, table_name, record_id, op, data, field_meta, at, deleted_at, user_id, client_id, op_id,
      schema_version, actor, origin, size, created_at)

@@ -1,5 +1,6 @@
--- All of it is done as in any push, in a subtransaction, which is undone when one was rejected. With it go the receipts: so the same push
--- may be sent again, as a whole or in parts, and one whose answer was lost is answered from them.
+-- All of it is done as in any push, in a subtransaction, which is undone when one was rejected. With it go the
+-- receipts: so the same push may be sent again, as a whole or in parts, and one whose answer was lost is answered from
+-- them.
 create or replace function perch.push_atomic(app_id text, changes jsonb, client_id text, now timestamptz)
 returns jsonb
 language plpgsql volatile

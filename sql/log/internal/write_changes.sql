@@ -76,8 +76,8 @@ begin
        cross join lateral (
          select coalesce(jsonb_object_agg(k, coalesce(w.field_meta ->> k, perch.time_text(w.at)) || suffix), '{}')
            from jsonb_object_keys(w.data) k) m (stamps)
-       -- The limit keeps the search for each record a search by its key: joined freely, a table without fresh statistics
-       -- is read once over, the whole space, for every change.
+       -- The limit keeps the search for each record a search by its key: joined freely, a table without fresh
+       -- statistics is read once over, the whole space, for every change.
        cross join lateral (
          select x.ctid as place from perch.stored_records x
           where x.space_id = w.space_id and x.app_id = write_changes.app_id

@@ -20,4 +20,4 @@ end
 $$;
 
 comment on function perch.versions_page(text, text, text, text, bigint, integer) is
-  'Private. A page of perch.document_versions as JSON text: {"versions": […], "next": what to pass as before for the next page, or null}.';
+  'A page of perch.document_versions as JSON text: {"versions": [{"seq", "first_seq", "user_id", "client_id", "actor", "first_at", "last_at", "updates", "bytes"}], "next": what to pass as before for the next page, or null}. Errors: as perch.document_versions. Example: select perch.versions_page(app_id => ''notes'', table_name => ''pages'', record_id => ''p1'', space_id => null, before => null, max_count => 100);';
