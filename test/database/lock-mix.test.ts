@@ -12,7 +12,7 @@ import { postgres, type TestDatabase } from "../support/databases.js";
 import { replica, startWorkerNode } from "../worker/support.js";
 
 /** PERCH_MIX_MS for a longer look. */
-const runMs = Number(process.env.PERCH_MIX_MS ?? 8_000);
+const runMs = Number(process.env.PERCH_MIX_MS ?? 5_000);
 const spaces = ["crew", "team"];
 const users = ["ada", "ben", "cyd"];
 const documents = ["a", "b", "c", "d"];

@@ -26,7 +26,7 @@ import {
 const rounds = Number(process.env.PERCH_MIGRATIONS ?? 5);
 /** Longer than requests took before the first upgrade: the machine may have other things to do. */
 const longestMs = 2_000;
-const calmMs = 5_000;
+const calmMs = 3_000;
 const users = ["mia", "max"];
 
 describeEachPostgres("an upgrade under load", (open) => {

@@ -41,7 +41,10 @@ export function runProgram(program: string, args: readonly string[], options: Ru
 /** The built command line's entry, for `node`. */
 export const perchMain: string = join(packageRoot, "dist", "cli", "main.js");
 
+/** For processes that live for seconds: half of what opening an embedded database costs is the optimizing compiler. */
+export const shortLived: readonly string[] = ["--liftoff-only"];
+
 /** Runs `perch …` as built into dist/. */
 export function runPerch(args: readonly string[], options: RunOptions = {}): Promise<Finished> {
-  return runProgram(process.execPath, [perchMain, ...args], options);
+  return runProgram(process.execPath, [...shortLived, perchMain, ...args], options);
 }

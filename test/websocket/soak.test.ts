@@ -70,7 +70,7 @@ it("two nodes, six typists, cut sockets and restarted nodes: at the end all agre
     }),
   );
 
-  const deadline = Date.now() + 12_000;
+  const deadline = Date.now() + 8_000;
   const typing = typists.map(async (typist) => {
     for (let count = 0; Date.now() < deadline; count++) {
       const word = `<${typist.n}.${count}>`;

@@ -7,6 +7,7 @@ import { migrate } from "../../../src/database/migrate.js";
 import { openDatabase } from "../../../src/database/open.js";
 import { packageRoot } from "../../../src/database/package-root.js";
 import { postgres } from "../../support/databases.js";
+import { shortLived } from "../../support/processes.js";
 
 /**
  * An agent in a process of its own, from what is built in dist/: plan, gather, ask for approval, then write or drop. It prints
@@ -67,7 +68,7 @@ interface Outcome {
 /** Runs a step of the agent. With hangIn the process is ended by SIGKILL once that node has begun. */
 function run(url: string, tenantId: string, step: string, hangIn = ""): Promise<Outcome> {
   return new Promise((resolve, reject) => {
-    const args = ["--input-type=module", "-e", program, url, tenantId, "run", step];
+    const args = [...shortLived, "--input-type=module", "-e", program, url, tenantId, "run", step];
     const child = spawn(process.execPath, args, { cwd: packageRoot, env: { ...process.env, HANG_IN: hangIn } });
     let output = "";
     let errors = "";
