@@ -1,13 +1,16 @@
 import { packageRoot } from "../../src/database/package-root.js";
 import { allowed } from "./allowed.js";
 import { uncommentedExports, uncommentedFunctions } from "./comments.js";
+import { deadExports } from "./dead.js";
 import { importCycles, upwardImports } from "./imports.js";
 import { readSources } from "./sources.js";
 import { sqlStates, statements } from "./statements.js";
 
 /** Holds the tree to what docs/architecture.md says of it: part of `npm run check`. */
-const [source, sql] = await Promise.all([
+const [source, tests, scripts, sql] = await Promise.all([
   readSources(packageRoot, "src", ".ts"),
+  readSources(packageRoot, "test", ".ts"),
+  readSources(packageRoot, "scripts", ".ts"),
   readSources(packageRoot, "sql", ".sql"),
 ]);
 const problems = [
@@ -15,6 +18,7 @@ const problems = [
   ...importCycles(source),
   ...statements(source, allowed),
   ...sqlStates(source),
+  ...deadExports(source, new Map([...source, ...tests, ...scripts])),
   ...uncommentedExports(source),
   ...uncommentedFunctions(sql),
 ];

@@ -4,6 +4,7 @@ export interface KeyedMutex {
   run<T>(name: string, work: () => Promise<T>): Promise<T>;
 }
 
+/** In: nothing. Out: a mutex for every name, which is forgotten when nobody is in line for it. */
 export function createKeyedMutex(): KeyedMutex {
   /** What was last in line, by name; it ends without an error. */
   const last = new Map<string, Promise<unknown>>();
@@ -20,4 +21,10 @@ export function createKeyedMutex(): KeyedMutex {
       return done;
     },
   };
+}
+
+/** Runs works one after another, also after one that failed. */
+export function createMutex(): <T>(work: () => Promise<T>) => Promise<T> {
+  const mutex = createKeyedMutex();
+  return (work) => mutex.run("", work);
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { allowed } from "../../scripts/check/allowed.js";
 import { uncommentedExports, uncommentedFunctions } from "../../scripts/check/comments.js";
+import { deadExports } from "../../scripts/check/dead.js";
 import { floors, importCycles, upwardImports } from "../../scripts/check/imports.js";
 import { readSources } from "../../scripts/check/sources.js";
 import { isCall, isStatement, sqlStates, statements, textsIn } from "../../scripts/check/statements.js";
@@ -122,6 +123,16 @@ it("sees what the package exports without a comment, functions and methods", () 
     "src/log/bare.ts:1 bare is exported and has no comment",
     "src/log/bare.ts:5 Made.does has no comment",
   ]);
+});
+
+it("sees an export that nobody uses", () => {
+  const dead = planted("src/lib/counts.ts", "export const neverAskedFor = 1;\nexport interface NeverHad {}");
+  expect(deadExports(dead, dead)).toEqual([
+    "src/lib/counts.ts exports neverAskedFor, which nobody uses",
+    "src/lib/counts.ts exports NeverHad, which nobody uses",
+  ]);
+  const used = new Map([...dead, ["test/lib/counts.test.ts", "const x: NeverHad = neverAskedFor;"]]);
+  expect(deadExports(dead, used)).toEqual([]);
 });
 
 it("sees a function of the SQL API without a comment", () => {

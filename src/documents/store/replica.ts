@@ -1,5 +1,6 @@
 import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
+import { createMutex } from "../../lib/keyed-mutex.js";
 import type { DocumentKey } from "../key.js";
 import { holding, isBroken, setTailAside } from "../live/broken-tail.js";
 import { innocentAttempts, isLost } from "../live/engine-replica.js";
@@ -72,7 +73,7 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
   let sure: Position = { seq: 0, revision: 0 };
   let unsure: Unsure[] = [];
   let ahead: Ahead | undefined;
-  let turn: Promise<unknown> = Promise.resolve();
+  const inTurn = createMutex();
 
   async function load(tx: Transaction, opened: OpenedDocument): Promise<View> {
     forget();
@@ -173,11 +174,7 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
     get shownBytes() {
       return view?.cached?.bytes ?? 0;
     },
-    use(tx, opened, work) {
-      const result = turn.then(() => attempt(tx, opened, work));
-      turn = result.catch(() => undefined);
-      return result;
-    },
+    use: (tx, opened, work) => inTurn(() => attempt(tx, opened, work)),
     show(cached) {
       if (view) view = { ...view, cached };
     },
