@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { troubleOf } from "../database/errors.js";
-import { canServe, migrationStatus } from "../database/migrate.js";
+import { canServe, migrationStatus } from "../database/migration-status.js";
 import { databaseUrl, openDatabase } from "../database/open.js";
 import type { OpenOptions } from "../database/options.js";
 import type { Database } from "../database/types.js";

@@ -1,7 +1,7 @@
 import { catalogDifferences } from "../database/catalog-differences.js";
 import { lacksRight } from "../database/errors.js";
-import { canServe, migrationStatus } from "../database/migrate.js";
 import { readMigrationSources } from "../database/migration-sources.js";
+import { canServe, migrationStatus } from "../database/migration-status.js";
 import type { Database } from "../database/types.js";
 import { serverChecks, standingInTheWay } from "./doctor-server.js";
 import { commits, notificationQueue, settings } from "./doctor-sessions.js";

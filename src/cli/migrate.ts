@@ -1,11 +1,6 @@
-import {
-  type MigrateResult,
-  type MigrationStatus,
-  migrate,
-  migrationStatus,
-  whatDownDrops,
-} from "../database/migrate.js";
+import { type MigrateResult, migrate } from "../database/migrate.js";
 import { migrationScript } from "../database/migration-script.js";
+import { type MigrationStatus, migrationStatus, whatDownDrops } from "../database/migration-status.js";
 import type { Database } from "../database/types.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { type ConnectOptions, connect } from "./connect.js";

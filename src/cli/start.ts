@@ -1,6 +1,7 @@
 import { basename, relative, resolve } from "node:path";
 import type { Logger } from "pino";
-import { canServe, type MigrateResult, migrate, migrationStatus } from "../database/migrate.js";
+import { type MigrateResult, migrate } from "../database/migrate.js";
+import { canServe, migrationStatus } from "../database/migration-status.js";
 import { openDatabase } from "../database/open.js";
 import type { PgliteDatabase } from "../database/pglite.js";
 import { openPgliteSocket, type PgliteSocket } from "../database/pglite-socket.js";

@@ -1,10 +1,11 @@
-import type { RunnerOption } from "node-pg-migrate";
-import { runner } from "node-pg-migrate";
 import { backOff } from "../lib/back-off.js";
 import { catalogDifferences, type Difference } from "./catalog-differences.js";
+import { applySql, dropDefinitions, foreignProperty } from "./definitions.js";
 import { isLockTimeout, isUndoneForAnother } from "./errors.js";
-import { type MigrationSources, readMigrationSources, type SqlFile } from "./migration-sources.js";
-import type { Database, Queryable, Transaction } from "./types.js";
+import { type Apply, applyFile, runMigrations } from "./migration-runner.js";
+import { type MigrationSources, readMigrationSources } from "./migration-sources.js";
+import { appliedMigrations, changedFiles, isLater } from "./migration-status.js";
+import type { Database, Transaction } from "./types.js";
 
 export interface MigrateOptions {
   /** "up" (the default) applies all that is missing; "down" takes back the newest migrations, one unless `count` says more. */
@@ -27,23 +28,6 @@ export interface MigrateResult {
   mended: string[];
   /** What is otherwise and was left so, each with what to do. */
   differences: Difference[];
-}
-
-export interface MigrationStatus {
-  applied: string[];
-  pending: string[];
-  /** In the database but unknown to this version of perch: the database is newer. */
-  unknown: string[];
-  changedFiles: string[];
-  /** Whether a later version of perch has migrated the database. */
-  newer: boolean;
-  /** Those of `unknown` that are marked as breaking: processes of this version cannot run on this database. */
-  breaking: string[];
-}
-
-/** Whether processes of this version can run on such a database: it is as they know it, or newer by what breaks nothing for them. */
-export function canServe({ pending, changedFiles, newer, breaking }: MigrationStatus): boolean {
-  return pending.length === 0 && (newer ? breaking.length === 0 : changedFiles.length === 0);
 }
 
 /** What every step runs under; names are written out in full, so an empty path catches one that is not. */
@@ -150,20 +134,6 @@ async function migrateOnce(
   return { ...done, mended: [...strays, ...done.mended] };
 }
 
-/** What of the schema belongs to somebody else than perch_owner, to whom sql/bootstrap.sql gives it back. */
-async function foreignProperty(tx: Transaction): Promise<string[]> {
-  const rows = await tx.query<{ detail: string }>(
-    `select format('%s belonged to %s', each.item, pg_get_userbyid(each.owner)) as detail
-       from (select 'table ' || c.relname as item, c.relowner as owner, c.relnamespace as schema
-               from pg_class c where c.relkind in ('r', 'p', 'v')
-             union all
-             select 'function ' || p.proname, p.proowner, p.pronamespace from pg_proc p) each
-      where each.schema = to_regnamespace('perch') and each.owner <> to_regrole('perch_owner')
-      order by 1`,
-  );
-  return rows.map(({ detail }) => detail);
-}
-
 /** In: for how long to wait for a lock while others may be waiting for one of ours, and while not. Out: whether they may. */
 const patienceSql = `
 select h.holding, set_config('lock_timeout', (case when h.holding then $1::int else $2::int end)::text, true)
@@ -171,101 +141,6 @@ select h.holding, set_config('lock_timeout', (case when h.holding then $1::int e
           select from pg_locks l join pg_class c on c.oid = l.relation
            where l.pid = pg_backend_pid() and l.mode = 'AccessExclusiveLock' and c.relnamespace = 'perch'::regnamespace
              and c.relname not in ('migrations', 'applied_sql', 'applied_release')) as holding) h`;
-
-/** Runs a script, and says where it failed. */
-type Apply = (name: string, text: string) => Promise<void>;
-
-/** What a database has and what it lacks. Needs the rights of perch_worker, or to be a member of perch_owner. */
-export async function migrationStatus(db: Database, options: { root?: string } = {}): Promise<MigrationStatus> {
-  const sources = await readMigrationSources(options.root);
-  const [ledger] = await db.query<{ found: boolean }>("select to_regclass('perch.migrations') is not null as found");
-  if (!ledger?.found) {
-    return {
-      applied: [],
-      pending: sources.migrations.map(({ name }) => name),
-      unknown: [],
-      changedFiles: sources.files.map(({ path }) => path),
-      newer: false,
-      breaking: [],
-    };
-  }
-  const ledgerRows = await appliedMigrations(db);
-  const applied = ledgerRows.map(({ name }) => name);
-  const known = new Set(sources.migrations.map(({ name }) => name));
-  const unknown = ledgerRows.filter(({ name }) => !known.has(name));
-  return {
-    applied,
-    pending: [...known].filter((name) => !applied.includes(name)),
-    unknown: unknown.map(({ name }) => name),
-    changedFiles: await changedFiles(db, sources.files),
-    newer: unknown.length > 0 || (await isLater(db, sources)),
-    breaking: unknown.filter(({ breaking }) => breaking).map(({ name }) => name),
-  };
-}
-
-/** In: as `migrate` takes them down. Out: what would go, for people: the migrations, their tables, and about how many rows are in them. */
-export async function whatDownDrops(db: Database, options: { root?: string; count?: number } = {}): Promise<string[]> {
-  const sources = await readMigrationSources(options.root);
-  const names = (await appliedMigrations(db)).map(({ name }) => name).slice(-(options.count ?? 1));
-  const lines: string[] = [];
-  for (const name of names.reverse()) {
-    const text = sources.migrations.find((migration) => migration.name === name)?.down ?? "";
-    const tables = Array.from(text.matchAll(/^drop table (?:if exists )?perch\.(\w+)/gm), ([, table = ""]) => table);
-    const rows = await db.query<{ line: string }>(
-      `select t.name || ' (' || case when c.reltuples < 0 then 'not counted yet' else 'about ' || c.reltuples || ' rows' end || ')' as line
-         from unnest($1::text[]) with ordinality t (name, place)
-         join pg_class c on c.relname = t.name and c.relnamespace = 'perch'::regnamespace order by t.place`,
-      [tables],
-    );
-    lines.push(
-      `takes back ${name}${rows.length === 0 ? "" : `, and drops ${rows.map(({ line }) => line).join(", ")}`}`,
-    );
-  }
-  return lines;
-}
-
-// Through JSON: a ledger of before the mark has no such column.
-const appliedSql = `
-select m.name, coalesce((to_jsonb(m) ->> 'breaking')::boolean, false) as breaking from perch.migrations m order by m.run_on, m.id`;
-
-async function appliedMigrations(db: Queryable): Promise<{ name: string; breaking: boolean }[]> {
-  return db.query(appliedSql);
-}
-
-/** Whether sql/ was applied by a later version of perch. */
-async function isLater(db: Queryable, { version }: MigrationSources): Promise<boolean> {
-  const [there] = await db.query<{ found: boolean }>(
-    "select to_regclass('perch.applied_release') is not null as found",
-  );
-  if (!there?.found) return false;
-  const [row] = await db.query<{ version: string }>("select version from perch.applied_release");
-  return row !== undefined && compareVersions(row.version, version) > 0;
-}
-
-function compareVersions(left: string, right: string): number {
-  const parts = (version: string) => version.split(/[.+-]/, 3).map((part) => Number.parseInt(part, 10) || 0);
-  const others = parts(right);
-  return parts(left).reduce((found, part, nth) => found || part - (others[nth] ?? 0), 0);
-}
-
-/** Paths that are new, have another text, or are in the database only; also those of which something is gone. */
-async function changedFiles(db: Queryable, files: readonly SqlFile[]): Promise<string[]> {
-  const rows = await db.query<{ path: string; hash: string }>("select path, hash from perch.applied_sql order by path");
-  const hashes = new Map(rows.map(({ path, hash }) => [path, hash]));
-  const there = new Set(
-    (
-      await db.query<{ name: string }>(
-        `select p.proname::text as name from pg_proc p where p.pronamespace = 'perch'::regnamespace
-          union select c.relname::text from pg_class c where c.relnamespace = 'perch'::regnamespace and c.relkind = 'v'`,
-      )
-    ).map(({ name }) => name),
-  );
-  const changed = files
-    .filter(({ path, hash, makes }) => hashes.get(path) !== hash || makes.some((name) => !there.has(name)))
-    .map(({ path }) => path);
-  const kept = new Set(files.map(({ path }) => path));
-  return [...changed, ...[...hashes.keys()].filter((path) => !kept.has(path))];
-}
 
 async function up(tx: Transaction, apply: Apply, sources: MigrationSources): Promise<MigrateResult> {
   await refuseNewer(tx, sources);
@@ -316,149 +191,3 @@ async function refuseNewer(tx: Transaction, sources: MigrationSources): Promise<
   if (await isLater(tx, sources))
     throw new Error("the database is newer than this version of perch: a later one has migrated it; upgrade perch");
 }
-
-/**
- * Functions and views whose file has changed. A function that changes its arguments or its result, or that goes, is dropped by a
- * migration: files only create or replace.
- */
-async function applySql(
-  tx: Transaction,
-  apply: Apply,
-  { files, version }: MigrationSources,
-  changed: ReadonlySet<string>,
-): Promise<void> {
-  for (const { path, text, reconciles } of files) if (reconciles || changed.has(path)) await apply(path, text);
-  await tx.query(
-    `with gone as (delete from perch.applied_sql a where a.path <> all ($1::text[]))
-     insert into perch.applied_sql as a (path, hash) select * from unnest($1::text[], $2::text[])
-     on conflict (path) do update set hash = excluded.hash, applied_at = clock_timestamp() where a.hash <> excluded.hash`,
-    [files.map(({ path }) => path), files.map(({ hash }) => hash)],
-  );
-  await tx.query(
-    `insert into perch.applied_release as r (version) values ($1)
-     on conflict (only_row) do update set version = excluded.version, applied_at = clock_timestamp()`,
-    [version],
-  );
-}
-
-async function applyFile(tx: Transaction, name: string, text: string): Promise<void> {
-  try {
-    await tx.script(text);
-  } catch (error) {
-    throw located(name, text, error);
-  }
-}
-
-/** Postgres's hint for these is to drop what is an app's own. */
-const dependentObjects = "2BP01";
-
-/** The error with the file and the line it points at. */
-function located(name: string, text: string, error: unknown): Error {
-  const { message, position, detail, hint, code } = error as {
-    message: string;
-    position?: string | number;
-    detail?: unknown;
-    hint?: string;
-    code?: string;
-  };
-  const line = position === undefined ? "" : ` line ${text.slice(0, Number(position)).split("\n").length}`;
-  const advice = code === dependentObjects ? "drop those first, and make them again afterwards" : hint;
-  const more = [typeof detail === "string" ? detail : undefined, advice].filter(Boolean).join("; ");
-  return new Error(`${name}${line}: ${message}${more ? ` (${more})` : ""}`, { cause: error });
-}
-
-async function runMigrations(
-  tx: Transaction,
-  apply: Apply,
-  sources: MigrationSources,
-  move: Pick<RunnerOption, "direction"> & { count?: number },
-): Promise<string[]> {
-  let current = "migrations";
-  const silent = () => undefined;
-  const done = await runner({
-    ...move,
-    dbClient: clientOf(tx, (sql) => apply(current, sql)) as never,
-    dir: sources.migrationsDir,
-    migrationsTable: "migrations",
-    migrationsSchema: "perch",
-    // Numbers are given out before the files are written, so a database may have had a higher one first.
-    checkOrder: false,
-    singleTransaction: true,
-    // The lock is ours, held since before the roles were made.
-    noLock: true,
-    logger: {
-      debug: silent,
-      info: (message: string) => {
-        const started = /^### MIGRATION (.*) \(/.exec(message);
-        if (started?.[1]) current = `migrations/${started[1]}.sql`;
-      },
-      warn: silent,
-      error: silent,
-    },
-  });
-  const names = done.map(({ name }) => name);
-  const breaking = sources.migrations.filter((file) => file.breaking && names.includes(file.name));
-  if (move.direction === "up" && breaking.length > 0) {
-    await tx.query("update perch.migrations set breaking = true where name = any ($1)", [
-      breaking.map(({ name }) => name),
-    ]);
-  }
-  return names;
-}
-
-/** A transaction of ours as the client node-pg-migrate wants; beginning and ending it stays with us. */
-function clientOf(tx: Transaction, run: (sql: string) => Promise<void>) {
-  return {
-    async query(sql: string, params?: unknown[]) {
-      if (/^(BEGIN|COMMIT|ROLLBACK);?$/.test(sql)) return { rows: [] };
-      // Its own questions about the ledger; a migration is never a lone SELECT.
-      if (sql.startsWith("SELECT ")) return { rows: await tx.query(sql, params) };
-      await run(sql);
-      return { rows: [] };
-    },
-  };
-}
-
-const dropDefinitions = `
-do $drop$
-declare
-  found record;
-begin
-  for found in
-    select format('drop trigger %I on %s', t.tgname, t.tgrelid::regclass) as statement
-      from pg_trigger t join pg_class c on c.oid = t.tgrelid
-     where c.relnamespace = 'perch'::regnamespace and not t.tgisinternal
-    union all
-    select format('drop policy %I on perch.%I', p.policyname, p.tablename)
-      from pg_policies p
-     where p.schemaname = 'perch' and p.tablename not in ('migrations', 'applied_sql', 'applied_release')
-  loop
-    execute found.statement;
-  end loop;
-  -- One statement for each kind: among themselves they may stand on each other. First the routines that return a view's rows,
-  -- then the views, which may call others.
-  for found in
-    select 'drop routine ' || string_agg(p.oid::regprocedure::text, ', ') as statement
-      from pg_proc p join pg_class c on c.reltype = p.prorettype and c.relkind = 'v'
-     where p.pronamespace = 'perch'::regnamespace
-    having count(*) > 0
-  loop
-    execute found.statement;
-  end loop;
-  for found in
-    select 'drop view ' || string_agg(c.oid::regclass::text, ', ') as statement
-      from pg_class c where c.relnamespace = 'perch'::regnamespace and c.relkind = 'v'
-    having count(*) > 0
-  loop
-    execute found.statement;
-  end loop;
-  for found in
-    select 'drop routine ' || string_agg(p.oid::regprocedure::text, ', ') as statement
-      from pg_proc p where p.pronamespace = 'perch'::regnamespace
-    having count(*) > 0
-  loop
-    execute found.statement;
-  end loop;
-end
-$drop$;
-`;

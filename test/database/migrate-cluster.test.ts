@@ -2,7 +2,8 @@ import { randomBytes } from "node:crypto";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { requireRoles } from "../../src/cli/connect.js";
 import { examine } from "../../src/cli/doctor-checks.js";
-import { migrate, migrationStatus } from "../../src/database/migrate.js";
+import { migrate } from "../../src/database/migrate.js";
+import { migrationStatus } from "../../src/database/migration-status.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
 import {

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { perchProcess } from "../../scripts/support/perch-process.js";
-import { migrationStatus } from "../../src/database/migrate.js";
+import { migrationStatus } from "../../src/database/migration-status.js";
 import { openDatabase } from "../../src/database/open.js";
 import { packageRoot } from "../../src/database/package-root.js";
 import { withContext } from "../../src/identity/index.js";

@@ -6,7 +6,8 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import type { Editor } from "../../scripts/faults/editor.js";
 import { type PerchProcess, perchProcess } from "../../scripts/support/perch-process.js";
 import { userToken } from "../../scripts/support/user-token.js";
-import { migrate, migrationStatus } from "../../src/database/migrate.js";
+import { migrate } from "../../src/database/migrate.js";
+import { migrationStatus } from "../../src/database/migration-status.js";
 import { packageRoot } from "../../src/database/package-root.js";
 import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
 import {

@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest";
-import { migrate, migrationStatus } from "../../src/database/migrate.js";
+import { migrate } from "../../src/database/migrate.js";
+import { migrationStatus } from "../../src/database/migration-status.js";
 import { describeEachEngine, postgres, type TestDatabase } from "../support/databases.js";
 import { type Change, insert, push, remove, update } from "./support.js";
 
