@@ -13,6 +13,7 @@ const guides = [
   "documents/guide.test.ts",
   "gateway/guide.test.ts",
   "http/guide.test.ts",
+  "tables/guide.test.ts",
   "faults/operations.test.ts",
 ];
 

@@ -6,6 +6,7 @@ const benchmarks: Record<string, () => Promise<{ benchmark: Benchmark }>> = {
   changes: () => import("./changes/index.js"),
   checkpoints: () => import("./checkpoints/index.js"),
   documents: () => import("./documents/index.js"),
+  tables: () => import("./tables/index.js"),
   gateway: () => import("./gateway/index.js"),
   wal: () => import("./wal.js"),
 };

@@ -48,6 +48,7 @@ begin
               'project_document', 'is_long', 'record_size', 'enqueue_document', 'fold_document', 'notify_deferred',
               'prune_changes', 'prune_space', 'entry_mark', 'log_heads', 'check_history', 'server_identity',
               'begin_epoch', 'upgrade_error', 'next_seq', 'lock_heads',
+            'sequence_changes', 'promise_sequencing', 'table_problems', 'key_columns',
             'require_encrypted_table', 'has_encrypted_position', 'append_encrypted', 'encrypted_state',
               'encrypted_after',
             'put_presence', 'presence_after', 'presence_of', 'enter_presence', 'leave_presence',

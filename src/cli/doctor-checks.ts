@@ -5,6 +5,7 @@ import { canServe, migrationStatus } from "../database/migration-status.js";
 import type { Database } from "../database/types.js";
 import { serverChecks, standingInTheWay } from "./doctor-server.js";
 import { commits, notificationQueue, settings } from "./doctor-sessions.js";
+import { sequencing, syncedTables } from "./doctor-tables.js";
 import { type Check, type Finding, ok, warning, wrong } from "./finding.js";
 
 /** Looks at everything, in this order. A server that nothing else can be asked of, and a database never migrated, is examined no further. */
@@ -31,6 +32,8 @@ export async function examine(db: Database, { longSeconds = 60 } = {}): Promise<
     pending,
     setAside,
     projections,
+    syncedTables,
+    sequencing,
     history,
     upgrades,
   ]) {

@@ -10,6 +10,7 @@ interface Figures {
   overdue_seconds: number | null;
   ring_queue: number;
   commit_seconds: number | null;
+  captured_seconds: number | null;
 }
 
 /** More than this are counted as this many: counting costs as much as there is. */
@@ -33,6 +34,8 @@ export const figuresSql = `
          (select count(*) from (select from perch.document_queue q order by q.due_at limit $1) d) as unprojected,
          extract(epoch from clock_timestamp() - (select min(q.due_at) from perch.document_queue q))::float8 as overdue_seconds,
          pg_notification_queue_usage() as ring_queue,
+         (select extract(epoch from clock_timestamp() - c.captured_at)::float8 from perch.captured_changes c
+           order by c.ordinal, c.nth limit 1) as captured_seconds,
          (select extract(epoch from clock_timestamp() - min(a.query_start))::float8
             from pg_stat_get_activity(null) a where a.wait_event = 'SyncRep') as commit_seconds`;
 
@@ -75,6 +78,11 @@ export function addDatabaseFigures(metrics: Metrics, db: Queryable, log: Logger)
     "perch_projection_lag_seconds",
     "For how long the one that has been behind longest has been so.",
     ({ overdue_seconds }) => Math.max(0, overdue_seconds ?? 0),
+  );
+  gauge(
+    "perch_sequencing_lag_seconds",
+    "For how long the oldest change of a synced table that has no number in the log yet has been waiting.",
+    ({ captured_seconds }) => captured_seconds ?? 0,
   );
   gauge(
     "perch_notify_queue_ratio",

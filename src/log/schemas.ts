@@ -87,7 +87,8 @@ export const pulledChangeSchema = z.object({
   field_meta: z.record(z.string(), z.string()),
   at: z.string(),
   deleted_at: z.string().nullable(),
-  user_id: z.string(),
+  /** Null where nobody was named, as by plain SQL on a synced table. */
+  user_id: z.string().nullable(),
   client_id: z.string().nullable(),
   op_id: z.string().nullable(),
   /** The transaction that made it, whose changes in a space come on one page; null: from before that was noted. */

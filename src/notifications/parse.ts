@@ -5,11 +5,13 @@ import { z } from "zod";
  *
  * perch_changes    the log of a space has come so far, or its members have changed
  * perch_documents  this position of a document is taken, in its tail or in its inbox
+ * perch_captured   synced tables were written to, and whoever gives out numbers has some to give
  * perch_presence   presence has changed (`seq`), or a node has come that knows nothing of it (`node`)
  */
 export type Notification =
   | { readonly channel: "perch_changes"; readonly spaceId: string; readonly seq: number }
   | { readonly channel: "perch_documents"; readonly key: RecordKey; readonly seq: number }
+  | { readonly channel: "perch_captured" }
   | { readonly channel: "perch_presence"; readonly seq: number | undefined; readonly node: boolean };
 
 export interface RecordKey {
@@ -32,6 +34,7 @@ const payloads = {
     .transform(({ space_id: spaceId, app_id: appId, table: tableName, id: recordId, seq }): Notification => {
       return { channel: "perch_documents", key: { spaceId, appId, tableName, recordId }, seq };
     }),
+  perch_captured: z.object({ v }).transform((): Notification => ({ channel: "perch_captured" })),
   perch_presence: z
     .object({ v, seq: seq.optional(), node: z.literal(true).optional() })
     .transform((it): Notification => ({ channel: "perch_presence", seq: it.seq, node: it.node === true })),

@@ -10,6 +10,7 @@ import { createInbox, type InboxStats } from "./inbox.js";
 import type { WorkerLog } from "./log.js";
 import { createProjections, type ProjectionsStats } from "./projections.js";
 import { type Retention, startRetention } from "./retention.js";
+import { createSequencer } from "./sequencer.js";
 import { defaultWorkerSettings, type WorkerSettings } from "./settings.js";
 
 export interface WorkerOptions {
@@ -39,8 +40,8 @@ const silent: WorkerLog = { info: () => undefined, warn: () => undefined };
 
 /**
  * The worker of one process: merges what SQL callers pushed, projects documents into records, folds tails, brings what other
- * nodes appended to this node's readers, notifies for busy writers of the log, and forgets its old entries. Any number of workers share one
- * database; none is in charge.
+ * nodes appended to this node's readers, gives changes of synced tables their numbers, notifies for busy writers of the log, and forgets its
+ * old entries. Any number of workers share one database; none is in charge.
  *
  * Notifications only say when to look. Everything is read from tables, and a poll looks at all of them whether it was notified or not: so a
  * notification that is lost (a connection that broke, a proxy that swallows them) costs `pollMs`, and no data. Errors are logged, and
@@ -55,6 +56,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const projections = createProjections({ db, live, log, settings, contention });
   const declarations = createDeclarations(db, live);
   const deferred = createDeferredNotifications({ db, log });
+  const sequencer = createSequencer({ db, log });
   const history = createHistory({ db, log });
   let closing: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
@@ -64,6 +66,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
 
   function notified(notification: Notification): void {
     if (notification.channel === "perch_documents") live.notified(notification.key, notification.seq);
+    if (notification.channel === "perch_captured") sequencer.notified();
     if (notification.channel !== "perch_changes") return;
     deferred.notified();
     history.notified(notification.spaceId);
@@ -84,6 +87,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       live.refreshAll(),
       inbox.wake(),
       projections.takeOver(),
+      sequencer.poll(),
       deferred.poll(),
       history.poll(),
     ];
@@ -112,7 +116,14 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     stopUnexplained();
     stopListening();
     if (options.notifications === undefined) await notifications.close();
-    await Promise.all([inbox.close(), projections.close(), deferred.close(), retention?.close(), polling]);
+    await Promise.all([
+      inbox.close(),
+      projections.close(),
+      sequencer.close(),
+      deferred.close(),
+      retention?.close(),
+      polling,
+    ]);
   }
 
   async function close(): Promise<void> {

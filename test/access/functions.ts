@@ -355,6 +355,65 @@ const documents: Record<string, FunctionEntry> = {
   ),
 };
 
+const tables: Record<string, FunctionEntry> = {
+  sync_table: {
+    callers: [],
+    call: "perch.sync_table(relation => 'public.fresh', app_id => 'shop', space_id => 'team')",
+    bound: "422",
+    superuser: "ok",
+  },
+  unsync_table: {
+    callers: [],
+    call: "perch.unsync_table(relation => 'public.orders')",
+    // It has none of the triggers, which the owner alone may take away.
+    bound: "422",
+    superuser: "ok",
+  },
+  sequence_changes: worker("perch.sequence_changes()", "1", "1"),
+  promise_sequencing: worker("perch.promise_sequencing(serve_for => '1 second')", "ok", "ok"),
+  table_problems: worker("cardinality(perch.table_problems('public.orders')) > 0", "yes", "yes"),
+  as_owner: piece(),
+  canonical_expression: piece(),
+  capture_by_expression: piece(),
+  capture_deleted: piece(),
+  capture_inserted: piece(),
+  capture_row: piece(),
+  capture_truncated: piece(),
+  capture_updated: piece(),
+  captured_by_key: piece(),
+  changed_columns: piece(),
+  check_sync_options: piece(),
+  choose_captured: piece(),
+  drop_sync_triggers: piece(),
+  forget_synced_table: piece(),
+  is_of_type: piece(),
+  key_columns: piece("perch_worker"),
+  line_up: piece(),
+  lined_spaces: piece(),
+  listed_columns: piece(),
+  make_sync_triggers: piece(),
+  mend_order: piece(),
+  move_captured: piece(),
+  note_synced_table: piece(),
+  number_captured: piece(),
+  number_waiting: piece(),
+  open_table: piece(),
+  pin_settings: piece(),
+  pull_page: piece(),
+  renamed_space: piece(),
+  place_nested: piece(),
+  place_outer: piece(),
+  notify_captured: piece(),
+  row_id: piece(),
+  row_key: piece(),
+  synced_page: piece(),
+  synced_rows: piece(),
+  try_heads: piece(),
+  try_space: piece(),
+  unpin_settings: piece(),
+  wait_for_head: piece(),
+};
+
 const diary = "'team', 'notes', 'diaries', 'd1'";
 const encrypted: Record<string, FunctionEntry> = {
   declare_encrypted_table: dba("perch.declare_encrypted_table(app_id => 'notes', table_name => 'more')", "ok"),
@@ -404,6 +463,7 @@ export const functions: Record<string, FunctionEntry> = {
   ...spaces,
   ...changes,
   ...documents,
+  ...tables,
   ...checkpointFunctions,
 };
 

@@ -135,6 +135,16 @@ export const tables: Record<string, TableEntry> = {
     delete: "1",
     fresh: { table_name: "fresh", relation: "public.fresh" },
   },
+  synced_tables: {
+    app: "",
+    worker: "select",
+    select: "1",
+    insert: "-",
+    update: "-",
+    delete: "-",
+    fresh: {},
+    readOnly: true,
+  },
   // What is captured and sequenced is nobody's to see before it is in the log.
   captured_changes: { ...inner, ...bookkeeping, fresh: { ordinal: 99 } },
   row_images: { ...inner, ...bookkeeping, fresh: { seq: 99 } },

@@ -190,7 +190,12 @@ describe("metrics on Postgres 18", () => {
       `insert into perch.document_queue (space_id, app_id, table_name, record_id, due_at)
        select '~ada', 'app', 'notes', n::text, now() from generate_series(1, 50000) n`,
     );
-    for (const table of ["documents", "document_inbox", "document_queue"]) await t.db.query(`analyze perch.${table}`);
+    await t.db.query(
+      `insert into perch.captured_changes (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, captured_at)
+       select n, 1, '1', '~ada', 'app', 'orders', n::text, 'delete', now() from generate_series(1, 50000) n`,
+    );
+    for (const table of ["documents", "document_inbox", "document_queue", "captured_changes"])
+      await t.db.query(`analyze perch.${table}`);
     const worker = await t.login("perch_worker");
     const plan = await worker.query<{ "QUERY PLAN": { Plan: object }[] }>(
       `explain (analyze, buffers, format json) ${figuresSql.replaceAll("$1", String(countedAtMost))}`,
@@ -198,7 +203,12 @@ describe("metrics on Postgres 18", () => {
     const found = JSON.stringify(plan[0]?.["QUERY PLAN"]);
     expect(found).not.toContain("Seq Scan");
     expect(found).not.toContain('"Sort"');
-    for (const index of ["document_inbox_pending", "document_inbox_rejected", "document_queue_by_due"]) {
+    for (const index of [
+      "document_inbox_pending",
+      "document_inbox_rejected",
+      "document_queue_by_due",
+      "captured_changes_pkey",
+    ]) {
       expect(found).toContain(index);
     }
     const rows = [...found.matchAll(/"Actual Rows":\s*([\d.]+)/g)].map(([, count]) => Number(count));

@@ -4,7 +4,7 @@ create or replace function perch.pull(
   schema_versions jsonb default null
 )
 returns jsonb
-language plpgsql stable security definer
+language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare

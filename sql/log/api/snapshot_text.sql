@@ -6,7 +6,12 @@
 --
 -- The cursor of a client that reads several spaces is passed in, so that the others keep their positions in the one that comes out.
 --
--- How long a page is: as in perch.pull_text.
+-- How long a page is: as in perch.pull_page.
+--
+-- Behind the records come the rows of synced tables (perch.synced_page), in the order of their keys; next says so (its last element). For
+-- them the same holds: what is logged up to the position was committed before, so every page shows it; what is logged behind it is
+-- pulled, and has the values that columns were given, so it can be applied to a row that shows it, or something later, already. Of what
+-- changed in between, the last entry has what the row has: the log has the changes of a row in the order of their commits.
 create or replace function perch.snapshot_text(
   app_id text, space_id text default null, after text default null, page_size integer default 1000, cursor jsonb default null,
   tables text[] default null, schema_versions jsonb default null
@@ -35,6 +40,7 @@ declare
   too_large bigint;
   failed bigint;
   last_key text[];
+  rows record;
 begin
   perform perch.check_id(snapshot_text.app_id, 'app_id', 64);
   versions := perch.check_versions(snapshot_text.app_id, snapshot_text.schema_versions);
@@ -45,7 +51,7 @@ begin
     exception when data_exception then
       token := null;
     end;
-    if token -> 0 is distinct from '2' or token ->> 2 is distinct from space or shown_seq is null or jsonb_array_length(token) <> 7 then
+    if token -> 0 is distinct from '2' or token ->> 2 is distinct from space or shown_seq is null or jsonb_array_length(token) not in (7, 8) then
       perform perch.fail('PE422', 'after is not what a page of this space gave as next', jsonb_build_object('argument', 'after'));
     end if;
   end if;
@@ -75,6 +81,13 @@ begin
 
   loop
     begin
+      -- All records have been given.
+      if jsonb_array_length(token) = 8 then
+        page := '[]';
+        count := 0;
+        fetched := 0;
+        exit;
+      end if;
       with found as materialized (
         select r.table_name, r.record_id, r.data, r.long_data, r.field_meta, r.seq, r.inserted_at, r.deleted_at, r.written_at, r.written_by, r.schema_version,
                coalesce(r.size, 0) as bytes, coalesce(r.size > max_bytes, false) as is_huge
@@ -140,14 +153,25 @@ begin
     end;
   end loop;
 
+  if count < max_count and count >= fetched then
+    select * into rows
+      from perch.synced_page(snapshot_text.app_id, space, snapshot_text.tables, case when jsonb_array_length(token) = 8 then token ->> 5 end,
+        case when jsonb_array_length(token) = 8 then token ->> 6 end, max_count - count::integer, max_bytes - octet_length(page), max_bytes, shown_seq);
+    page := concat(left(page, -1), case when count > 0 and rows.count > 0 then ', ' end, rows.page, ']');
+    too_large := coalesce(too_large, 0) + rows.too_large;
+    failed := coalesce(failed, 0);
+  end if;
+
   return concat(
     '{"records":', page,
     ',"cursor":', jsonb_strip_nulls(jsonb_build_object('v', 2, 'app', snapshot_text.app_id, 'tables', perch.tables_digest(snapshot_text.tables), 'epoch', epoch))
       || jsonb_build_object(
            'spaces', coalesce(given -> 'spaces', '{}') || jsonb_build_object(space, jsonb_build_array(shown_seq, token -> 4)),
            'behind', coalesce((given -> 'behind') - space, '[]') || to_jsonb(space)),
-    ',"next":', coalesce(to_json(case when count = max_count or count < fetched then translate(encode(convert_to(
-        jsonb_build_array(2, epoch, space, shown_seq, token -> 4, last_key[1][1], last_key[1][2])::text, 'UTF8'), 'base64'), E'\n', '') end), 'null'),
+    ',"next":', coalesce(to_json(translate(encode(convert_to((
+        case when count = max_count or count < fetched then jsonb_build_array(2, epoch, space, shown_seq, token -> 4, last_key[1][1], last_key[1][2])
+             when rows.last_table is not null then jsonb_build_array(2, epoch, space, shown_seq, token -> 4, rows.last_table, rows.last_id, 1) end
+        )::text, 'UTF8'), 'base64'), E'\n', '')), 'null'),
     case when too_large + failed > 0 then concat(',"withheld":', json_build_object('too_large', too_large, 'upgrade_failed', failed)) end,
     '}');
 end

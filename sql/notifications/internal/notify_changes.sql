@@ -29,7 +29,9 @@ declare
   last bigint;
 begin
   insert into perch.deferred_notifications (space_id, seq)
-  select new.space_id, new.seq from perch.notifier n where n.polls_until > clock_timestamp();
+  select new.space_id, new.seq from perch.notifier n
+   -- The sequencer is one at a time, and readers wait for it alone (perch.number_captured).
+   where n.polls_until > clock_timestamp() and coalesce(current_setting('perch.notifies_itself', true), '') <> 'on';
   if not found then
     select h.seq into last from perch.space_heads h where h.space_id = new.space_id;
     perform pg_notify('perch_changes', perch.changes_notification(new.space_id, last));

@@ -1,0 +1,17 @@
+-- What was captured and has no number yet goes, too: nobody could tell any more which of its columns may be shown.
+create or replace function perch.forget_synced_table(relation regclass)
+returns void
+language sql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+  with forgotten as (
+    delete from perch.synced_relations r where r.relation = forget_synced_table.relation returning r.app_id, r.table_name
+  ),
+  stamps as (
+    delete from perch.row_stamps s using forgotten f where s.app_id = f.app_id and s.table_name = f.table_name
+  )
+  delete from perch.captured_changes c using forgotten f where c.app_id = f.app_id and c.table_name = f.table_name
+$$;
+
+comment on function perch.forget_synced_table(regclass) is
+  'Private. Takes away what perch notes beside a synced table.';

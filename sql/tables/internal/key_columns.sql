@@ -1,0 +1,13 @@
+create or replace function perch.key_columns(relation oid)
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array_agg(a.attname::text order by k.nth)
+    from pg_index i
+   cross join lateral unnest(i.indkey::int2[]) with ordinality k (number, nth)
+    join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
+   where i.indrelid = key_columns.relation and i.indisprimary and k.nth <= i.indnkeyatts
+$$;
+
+comment on function perch.key_columns(oid) is 'Private. The columns of a table''s primary key, in its order; null where there is none.';

@@ -1,0 +1,98 @@
+-- Lock order: the sequencer's row, which only sequencers lock, and only try; the counters of the spaces, by id, like
+-- every writer (docs/architecture.md, "The order of locks"). Counters are only tried, but for the first, for which it
+-- waits with none in hand.
+--
+-- Why the numbers are in commit order. A batch is a beginning of what is visible here, in the order of transactions by
+-- their greatest ordinal. (1) What an earlier batch has was visible earlier, and what was not visible then had not
+-- committed: none of the earlier one can rest on it. (2) Within a batch: if T2 overwrote, or read and then wrote, what
+-- T1 had written, T1 had committed before that statement of T2; all ordinals of T1 were taken before, and that of the
+-- statement behind: so T1's greatest is smaller. (3) A transaction is visible as a whole, and is taken as a whole. (4)
+-- Whoever takes the counter of a space next has waited for our commit.
+--
+-- Open transactions delay nobody: what they wrote is not visible, and not waited for. They may have ordinals below what
+-- has been given numbers already; so where to go on is told by an ordinal (bound) and, for what lies below it, by the
+-- transactions that were open then. Whoever had taken an ordinal up to bound had a transaction id, so was open in the
+-- snapshot that was taken behind reading it, or over.
+--
+-- A space whose counter somebody holds keeps its changes back, and no other space: they are put in a line (queued), in
+-- the order that they had, and what comes later for that space behind them. When there is a line, its counter is waited
+-- for, for a moment: a counter that many take in turn would never be found free by trying.
+create or replace function perch.number_captured(max_count integer, may_wait boolean)
+returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  state perch.sequencer;
+  latest bigint;
+  chosen record;
+  batch record;
+  busy text[];
+  free text[];
+  lined text[];
+  started timestamptz;
+  elapsed double precision;
+  moved bigint := 0;
+  kept bigint := 0;
+  size integer;
+begin
+  -- As a rule. The lock would be written to the log of the database, however little there is to do.
+  if not exists (select from perch.captured_changes) then
+    return 0;
+  end if;
+  select * into state from perch.sequencer for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  -- In a statement before the one that looks: whoever has an ordinal up to this one is in its snapshot, or listed there as open.
+  select case when s.is_called then s.last_value else 0 end into latest from perch.capture_ordinal s;
+  if latest < state.bound then
+    -- A copy of the database that left the sequence behind.
+    state.bound := 0;
+  end if;
+  size := greatest(1, least(max_count, state.batch_size));
+
+  lined := perch.lined_spaces();
+  if lined <> '{}' and may_wait then
+    perform perch.wait_for_head(lined[1]);
+  end if;
+
+  chosen := perch.choose_captured(state.bound, state.open_txids, latest, size);
+  if chosen.ordinals <> '{}' then
+    perform perch.mend_order(chosen.ordinals, chosen.ends);
+  end if;
+
+  free := perch.try_heads(array(
+    select x.space_id
+      from unnest(chosen.ordinals) b (ordinal)
+     cross join lateral (select c.space_id from perch.captured_changes c where c.ordinal = b.ordinal and c.queued is null offset 0) x
+    union select unnest(lined)));
+  started := clock_timestamp();
+  if lined <> '{}' then
+    moved := perch.move_captured(array(select l from unnest(lined) l where l = any (free)), null, null, size);
+    lined := perch.lined_spaces();
+  end if;
+  if chosen.ordinals <> '{}' then
+    free := array(select f from unnest(free) f where f <> all (lined));
+    moved := moved + perch.move_captured(free, chosen.ordinals, chosen.ends, null);
+    kept := perch.line_up(chosen.ordinals, chosen.ends);
+  end if;
+  -- Readers are waiting, and nobody else commits this.
+  perform set_config('perch.notifies_itself', 'on', true);
+  elapsed := extract(epoch from clock_timestamp() - started) * 1000;
+
+  -- So many take some 8 ms: with the commit, that is well under what a writer may be kept waiting.
+  size := case when moved = 0 then state.batch_size else greatest(50, least(5000, moved * 8 / greatest(elapsed, 0.1)))::integer end;
+  if moved + kept > 0 and (state.noted_at < clock_timestamp() - interval '1 second' or elapsed > 12 and size < state.batch_size / 2)
+     -- An older snapshot does not show who was open when the sequence was read.
+     and current_setting('transaction_isolation') = 'read committed'
+  then
+    update perch.sequencer s
+       set bound = chosen.new_bound, open_txids = chosen.new_open, noted_at = clock_timestamp(), batch_size = size;
+  end if;
+  return moved + kept;
+end
+$$;
+
+comment on function perch.number_captured(integer, boolean) is
+  'Private. Gives a batch of captured changes, of at most max_count where transactions are not larger, their numbers; returns how many it moved on. 0: there is nothing to do, or somebody else is at it.';

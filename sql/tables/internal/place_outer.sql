@@ -1,0 +1,61 @@
+-- Statements of triggers end before the one that set them off, so what they did was captured before it. What the outer
+-- statement did to a row that they touched, too, is put where it belongs: every change of a row goes on from what the
+-- one before left. As a rule that is before theirs (they were set off behind the row); or behind, where they made room
+-- for it. Where both fit, as for a row that is inserted and deleted again, from one that is deleted and inserted anew,
+-- the table is asked which of them it shows.
+create or replace function perch.place_outer(relation oid, ordinal bigint, nested_from bigint)
+returns void
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  outer_change perch.captured_changes;
+  nested perch.captured_changes[];
+  places integer[];
+  place integer;
+  current jsonb;
+begin
+  for outer_change in
+    select c.* from perch.captured_changes c where c.ordinal = place_outer.ordinal order by c.nth
+  loop
+    nested := array(
+      select c
+        from perch.captured_changes s
+       cross join lateral (
+         select x.* from perch.captured_changes x
+          where x.ordinal = s.ordinal and x.space_id = outer_change.space_id and x.app_id = outer_change.app_id
+            and x.table_name = outer_change.table_name and x.record_id = outer_change.record_id offset 0) c
+       where s.txid = outer_change.txid and s.nth = 1 and s.ordinal >= place_outer.nested_from and s.ordinal < place_outer.ordinal
+       order by c.ordinal, c.nth);
+    continue when nested = '{}';
+    places := array(
+      select p from generate_series(1, cardinality(nested) + 1) p
+       where (p = 1 or nested[p - 1].new_row is not distinct from outer_change.old_row)
+         and (p > cardinality(nested) or nested[p].old_row is not distinct from outer_change.new_row)
+       order by p);
+    place := places[1];
+    if cardinality(places) > 1 and places[cardinality(places)] > cardinality(nested) then
+      execute format('select to_jsonb(t.*) from %s t, jsonb_populate_record(null::%s, $1) k where %s', relation::regclass, relation::regclass,
+          (select string_agg(format('t.%1$I = k.%1$I', k), ' and ') from unnest(perch.key_columns(relation)) k))
+        into current using coalesce(outer_change.new_row, outer_change.old_row);
+      if (case when outer_change.new_row is not null then current is not distinct from outer_change.new_row
+               else current is distinct from nested[cardinality(nested)].new_row end) then
+        place := cardinality(nested) + 1;
+      end if;
+    end if;
+    if place <= cardinality(nested) then
+      update perch.captured_changes c
+         set ordinal = nested[place].ordinal,
+             nth = (select least(min(x.nth), 0) - 1 from perch.captured_changes x where x.ordinal = nested[place].ordinal)
+       where c.ordinal = place_outer.ordinal and c.nth = outer_change.nth;
+    end if;
+  end loop;
+  -- A statement is found by its first.
+  update perch.captured_changes c set nth = 1
+   where c.ordinal = place_outer.ordinal
+     and c.nth = (select min(x.nth) from perch.captured_changes x where x.ordinal = place_outer.ordinal having min(x.nth) > 1);
+end
+$$;
+
+comment on function perch.place_outer(oid, bigint, bigint) is
+  'Private. Puts what a statement did to rows that its triggers wrote as well into the right order with these. nested_from: the first ordinal that a statement of a trigger has.';

@@ -1,0 +1,90 @@
+-- Table by table, in the order of their names; within a table in the order of its key, whatever its types, from behind
+-- the row that was given last: so a page costs what is on it where there is an index on the column of the space and the
+-- key.
+--
+-- A table whose triggers are gone is none of the log any more, whatever perch.synced_relations says: the oid may be
+-- that of another table.
+create or replace function perch.synced_page(
+  app_id text, space_id text, tables text[], after_table text, after_id text, max_count integer, max_page bigint, max_bytes bigint, seq bigint,
+  out page text, out count integer, out too_large integer, out last_table text, out last_id text
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'postgres'
+set bytea_output = 'hex'
+set extra_float_digits = 1
+as $$
+declare
+  synced perch.synced_relations;
+  careful boolean;
+  found record;
+  entry text;
+  entries text[];
+  bytes bigint := 0;
+  ahead bigint;
+  cut boolean;
+begin
+  page := '';
+  count := 0;
+  too_large := 0;
+  for synced in
+    select r.* from perch.synced_relations r
+     where r.app_id = synced_page.app_id and (synced_page.tables is null or r.table_name = any (synced_page.tables))
+       and (after_table is null or r.table_name >= after_table collate "C")
+       and (r.space_id is null or r.space_id = synced_page.space_id)
+       and exists (select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+                    where t.tgrelid = r.relation and p.pronamespace = 'perch'::regnamespace)
+     order by r.table_name
+  loop
+    -- An expression may fail for a single row, which is in no space then: where that happens, each row is asked for itself.
+    foreach careful in array '{false,true}'::boolean[] loop
+      entries := '{}';
+      ahead := bytes;
+      cut := false;
+      begin
+        for found in execute perch.synced_rows(synced, synced_page.space_id, case when synced.table_name = after_table then after_id end, careful)
+          using synced_page.space_id, max_count - count + 1
+        loop
+          entries := entries || found.record_id || found.data::text;
+          ahead := ahead + octet_length(found.data::text);
+          cut := ahead > max_page;
+          exit when cut;
+        end loop;
+        exit;
+      exception when data_exception or program_limit_exceeded or raise_exception then
+        if careful or synced.space_expression is null then
+          raise;
+        end if;
+      end;
+    end loop;
+
+    for nth in 1 .. cardinality(entries) / 2 loop
+      entry := json_build_object('table', synced.table_name, 'id', entries[2 * nth - 1], 'data', entries[2 * nth]::json, 'field_meta', '{}'::json,
+        'seq', synced_page.seq, 'inserted_at', null, 'deleted_at', null, 'schema_version', 1)::text;
+      if octet_length(entry) > max_bytes then
+        entry := perch.withheld(entry, 'too_large', octet_length(entry), max_bytes);
+        too_large := too_large + 1;
+      end if;
+      bytes := bytes + octet_length(entry) + 2;
+      -- There are more: the next page begins behind the last that is given.
+      if count = max_count or count > 0 and bytes > max_page then
+        return;
+      end if;
+      page := concat(page, case when count > 0 then ', ' end, entry);
+      count := count + 1;
+      last_table := synced.table_name;
+      last_id := entries[2 * nth - 1];
+    end loop;
+    if cut then
+      return;
+    end if;
+  end loop;
+  last_table := null;
+  last_id := null;
+end
+$$;
+
+comment on function perch.synced_page(text, text, text[], text, text, integer, bigint, bigint, bigint) is
+  'Private. The rows of synced tables in a space, as records of a snapshot: text without its brackets; last_table and last_id where there are more.';

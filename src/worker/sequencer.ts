@@ -1,0 +1,106 @@
+import type { Database } from "../database/types.js";
+import type { WorkerLog } from "./log.js";
+
+export interface Sequencer {
+  /** A writer of a synced table notified. */
+  notified(): void;
+  /** Gives what was captured its numbers, and promises to go on doing so. Part of every poll. Errors: the database's. */
+  poll(): Promise<void>;
+  /** Begins no further batch. */
+  close(): Promise<void>;
+}
+
+export interface SequencerOptions {
+  readonly db: Database;
+  readonly log: WorkerLog;
+}
+
+const sequenceSql = "select perch.sequence_changes() as moved";
+const watchSql = "select perch.promise_sequencing(serve_for => $1::interval, watch_for => $2::interval)";
+
+/** How long readers leave it to the workers after a poll; several polls may be late. */
+const servePromise = "4 seconds";
+/** Between two looks while tables are busy: how late a change may come then. */
+const betweenLooksMs = 8;
+/** So many notifications of writers within this time, and the worker begins to look by itself. */
+const busyNotifications = 5;
+const busyWithinMs = 500;
+/** Nothing found for so long, and it stops. */
+const quietMs = 1_000;
+/** How long the promise holds that spares writers notifying. */
+const watchPromise = "2 seconds";
+const watchPromiseMs = 2_000;
+
+/**
+ * Gives the changes of synced tables their numbers (see perch.number_captured): when a writer notifies, and with every poll. When writers
+ * notify often it promises to look by itself, and they leave it to that, since a commit that notifies makes others wait. PGlite has one
+ * session, where nobody waits for anybody: there it promises nothing of the kind. Any number of workers may do so: one has its turn at a time.
+ */
+export function createSequencer({ db, log }: SequencerOptions): Sequencer {
+  let recent: number[] = [];
+  let lastFound = 0;
+  let promisedUntil = 0;
+  let working: Promise<void> | undefined;
+  let again = false;
+  let closed = false;
+
+  /** Batch by batch, each in a transaction of its own. */
+  async function drain(): Promise<void> {
+    while (!closed) {
+      const [row] = await db.query<{ moved: number }>(sequenceSql, [], { prepare: true });
+      if (row === undefined || row.moved === 0) return;
+      lastFound = Date.now();
+    }
+  }
+
+  async function work(): Promise<void> {
+    do {
+      again = false;
+      await drain();
+    } while (again && !closed);
+    while (!closed && db.kind === "postgres") {
+      const busy = Date.now() - lastFound < quietMs && promisedUntil > 0;
+      if (!busy && Date.now() > promisedUntil) return;
+      if (busy && promisedUntil - Date.now() < watchPromiseMs / 2) {
+        await db.query(watchSql, [servePromise, watchPromise], { prepare: true });
+        promisedUntil = Date.now() + watchPromiseMs;
+      }
+      await new Promise((done) => setTimeout(done, betweenLooksMs));
+      await drain();
+    }
+  }
+
+  function begin(): Promise<void> {
+    again = true;
+    working ??= work().finally(() => {
+      promisedUntil = 0;
+      working = undefined;
+    });
+    return working;
+  }
+
+  return {
+    notified() {
+      if (closed) return;
+      const now = Date.now();
+      recent = [...recent.filter((at) => now - at < busyWithinMs), now];
+      if (recent.length >= busyNotifications && promisedUntil === 0) {
+        recent = [];
+        lastFound = now;
+        promisedUntil = now;
+      }
+      begin().catch((error: unknown) => {
+        log.warn({ err: error }, "giving changes of synced tables their numbers failed; the next poll tries again");
+      });
+    },
+    async poll() {
+      if (closed) return;
+      await db.query(watchSql, [servePromise, "0"], { prepare: true });
+      await drain();
+    },
+    async close() {
+      closed = true;
+      await working?.catch(() => undefined);
+    },
+  };
+}

@@ -1,0 +1,342 @@
+import { beforeAll, expect, it } from "vitest";
+import { describeEachEngine, type TestDatabase } from "../support/databases.js";
+import { Follower, held, logOf, sequence, syncTable, tableNow } from "./support.js";
+
+describeEachEngine("capturing", (open, engine) => {
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+  });
+
+  /** A table `name` of tasks whose space is told by `team`. */
+  async function tasks(name: string): Promise<void> {
+    await t.db.query(`create table ${name} (id int primary key, team text, title text)`);
+    await syncTable(t.db, name, "space_column => 'team'");
+  }
+  const script = (text: string) => t.db.transaction((tx) => tx.script(text));
+  const log = async (space: string) => {
+    await sequence(t.db);
+    return logOf(t.db, space);
+  };
+
+  it("takes what plain SQL does, in its order, with nobody named", async () => {
+    await tasks("plain");
+    await t.db.query("insert into plain values (1, 'plain', 'a'), (2, 'plain', 'b'), (3, null, 'nowhere')");
+    await t.db.query("update plain set title = 'c' where id = 1");
+    await t.db.query("update plain set title = title where id = 2");
+    await t.db.query("delete from plain");
+    expect(await log("plain")).toEqual([
+      'insert plain/1 {"id": 1, "team": "plain", "title": "a"}',
+      'insert plain/2 {"id": 2, "team": "plain", "title": "b"}',
+      'update plain/1 {"title": "c"}',
+      "update plain/2 {}",
+      "delete plain/1",
+      "delete plain/2",
+    ]);
+    const [named] = await t.db.query(
+      "select count(user_id) as named, count(distinct txid) as transactions from perch.sync_changes where space_id = 'plain'",
+    );
+    expect(named).toEqual({ named: 0, transactions: 4 });
+  });
+
+  it("names the user of the context as the author, and needs no right of the writer's on perch", async () => {
+    await tasks("authored");
+    const writer = await t.login("stranger");
+    const [{ name } = { name: "" }] = await writer.query<{ name: string }>("select session_user::text as name");
+    await t.db.query(`grant insert on authored to ${name}`);
+    await writer.query("insert into authored values (1, 'authored', 'a')");
+    await t.db.transaction(async (tx) => {
+      await tx.query("select perch.set_context(user_id => 'ann')");
+      await tx.query("insert into authored values (2, 'authored', 'b')");
+    });
+    await sequence(t.db);
+    const authors = await t.db.query("select user_id from perch.sync_changes where space_id = 'authored' order by seq");
+    expect(authors).toEqual([{ user_id: null }, { user_id: "ann" }]);
+  });
+
+  it("makes of a row that moves a deletion in one space and an insertion in the other", async () => {
+    await tasks("moved");
+    await t.db.query("insert into moved values (1, 'from', 'a'), (2, null, 'b'), (3, 'from', 'c')");
+    await t.db.query("update moved set team = 'to' where id = 1");
+    await t.db.query("update moved set team = 'to' where id = 2");
+    await t.db.query("update moved set team = null where id = 3");
+    expect(await log("from")).toEqual([
+      'insert moved/1 {"id": 1, "team": "from", "title": "a"}',
+      'insert moved/3 {"id": 3, "team": "from", "title": "c"}',
+      "delete moved/1",
+      "delete moved/3",
+    ]);
+    expect(await log("to")).toEqual([
+      'insert moved/1 {"id": 1, "team": "to", "title": "a"}',
+      'insert moved/2 {"id": 2, "team": "to", "title": "b"}',
+    ]);
+  });
+
+  it("tells changes of keys by the keys", async () => {
+    await t.db.query("create table keyed (id int primary key deferrable initially deferred, title text)");
+    await syncTable(t.db, "keyed", "space_id => 'keyed'");
+    await t.db.query("insert into keyed values (1, 'a'), (2, 'b'), (3, 'c')");
+    await t.db.query("update keyed set id = id + 1");
+    await t.db.query("update keyed set id = case id when 2 then 3 when 3 then 2 else id end");
+    await sequence(t.db);
+    const follower = await t.asUser("ann", async (tx) => {
+      await tx.query("select perch.set_context(user_id => 'ann', space_ids => '{keyed}')");
+      return new Follower().toTheEnd(tx);
+    });
+    expect(held(follower)).toEqual(await tableNow(t.db, "keyed", "id", "true"));
+    expect(held(follower)).toEqual({
+      "keyed/2": { id: 2, title: "b" },
+      "keyed/3": { id: 3, title: "a" },
+      "keyed/4": { id: 4, title: "c" },
+    });
+  });
+
+  it("takes upserts, MERGE, insert … select, and with several statements in one", async () => {
+    await tasks("upserted");
+    await t.db.query("insert into upserted select n, 'upserted', 'first' from generate_series(1, 3) n");
+    await t.db.query(
+      "insert into upserted values (3, 'upserted', 'again'), (4, 'upserted', 'new') on conflict (id) do update set title = excluded.title",
+    );
+    await t.db.query(
+      `merge into upserted u using (values (1, 'merged'), (2, null), (5, 'merged')) v (id, title) on u.id = v.id
+         when matched and v.title is null then delete
+         when matched then update set title = v.title
+         when not matched then insert values (v.id, 'upserted', v.title)`,
+    );
+    await t.db.query(
+      `with gone as (delete from upserted where id = 5 returning *)
+       insert into upserted select id + 1, team, title from gone`,
+    );
+    const lines = await log("upserted");
+    expect(lines.slice(0, 3).map((line) => line.slice(0, 17))).toEqual([
+      "insert upserted/1",
+      "insert upserted/2",
+      "insert upserted/3",
+    ]);
+    expect(lines.slice(3).sort()).toEqual([
+      "delete upserted/2",
+      "delete upserted/5",
+      'insert upserted/4 {"id": 4, "team": "upserted", "title": "new"}',
+      'insert upserted/5 {"id": 5, "team": "upserted", "title": "merged"}',
+      'insert upserted/6 {"id": 6, "team": "upserted", "title": "merged"}',
+      'update upserted/1 {"title": "merged"}',
+      'update upserted/3 {"title": "again"}',
+    ]);
+  });
+
+  it("takes cascades, on deletion and on update, also those that come back to the table", async () => {
+    await t.db.query("create table parents (id int primary key, team text)");
+    await t.db.query(
+      `create table children (id int primary key, parent int references parents on delete cascade on update cascade,
+         other int references parents on delete set null on update cascade)`,
+    );
+    await t.db.query(
+      "create table trees (id int primary key, up int references trees on delete cascade on update cascade)",
+    );
+    for (const table of ["parents", "children", "trees"]) await syncTable(t.db, table, "space_id => 'cascades'");
+    await t.db.query("insert into parents values (1, 'x'), (2, 'y')");
+    await t.db.query("insert into children values (1, 1, 1), (2, 1, 2), (3, 2, 1)");
+    await t.db.query("insert into trees values (1, 1), (2, 1), (3, 2)");
+    await t.db.query("update parents set id = 10 where id = 1");
+    await t.db.query("update trees set id = 10 where id = 1");
+    await t.db.query("update trees set id = id + 100");
+    await t.db.query("delete from parents where id = 10");
+    await t.db.query("delete from trees where id = 103");
+    await sequence(t.db);
+    const follower = await t.asUser("ann", async (tx) => {
+      await tx.query("select perch.set_context(user_id => 'ann', space_ids => '{cascades}')");
+      return new Follower().toTheEnd(tx);
+    });
+    expect(held(follower)).toEqual({
+      ...(await tableNow(t.db, "children", "id", "true")),
+      ...(await tableNow(t.db, "parents", "id", "true")),
+      ...(await tableNow(t.db, "trees", "id", "true")),
+    });
+    expect(held(follower)).toEqual({
+      "children/3": { id: 3, parent: 2, other: null },
+      "parents/2": { id: 2, team: "y" },
+      "trees/102": { id: 102, up: 110 },
+      "trees/110": { id: 110, up: 110 },
+    });
+  });
+
+  it("takes TRUNCATE as deletions, and nothing of what is rolled back", async () => {
+    await tasks("emptied");
+    await t.db.query("insert into emptied values (1, 'emptied', 'a'), (2, 'emptied', 'b')");
+    await t.db.transaction(async (tx) => {
+      await tx.query("insert into emptied values (3, 'emptied', 'c')");
+      await tx.script("savepoint s; insert into emptied values (4, 'emptied', 'd'); rollback to s");
+      await tx.query("truncate emptied");
+      await tx.query("insert into emptied values (5, 'emptied', 'e')");
+    });
+    await expect(
+      t.db.transaction(async (tx) => {
+        await tx.query("insert into emptied values (6, 'emptied', 'f')");
+        throw new Error("never mind");
+      }),
+    ).rejects.toThrow("never mind");
+    expect((await log("emptied")).map((line) => line.split(" {")[0])).toEqual([
+      "insert emptied/1",
+      "insert emptied/2",
+      "insert emptied/3",
+      "delete emptied/1",
+      "delete emptied/2",
+      "delete emptied/3",
+      "insert emptied/5",
+    ]);
+  });
+
+  it("puts what triggers of the app do to a row behind what set them off", async () => {
+    await tasks("triggered");
+    await script(`
+      create function touch() returns trigger language plpgsql as $$
+      begin
+        if tg_when = 'BEFORE' then new.title := new.title || '!'; return new; end if;
+        update triggered set title = title || '?' where id = new.id and title not like '%?';
+        if new.title like 'gone%' then delete from triggered where id = new.id; end if;
+        return null;
+      end $$;
+      create trigger before_it before insert on triggered for each row execute function touch();
+      create trigger behind_it after insert on triggered for each row execute function touch();`);
+    await t.db.query("insert into triggered values (1, 'triggered', 'a'), (2, 'triggered', 'gone')");
+    expect((await log("triggered")).filter((line) => line.includes("/1"))).toEqual([
+      'insert triggered/1 {"id": 1, "team": "triggered", "title": "a!"}',
+      'update triggered/1 {"title": "a!?"}',
+    ]);
+    expect((await log("triggered")).filter((line) => line.includes("/2"))).toEqual([
+      'insert triggered/2 {"id": 2, "team": "triggered", "title": "gone!"}',
+      'update triggered/2 {"title": "gone!?"}',
+      "delete triggered/2",
+    ]);
+  });
+
+  it("takes partitioned tables, by the table and by a partition, also one that came later", async () => {
+    await script(`
+      create table events (id int, kind text, n int, primary key (id, kind)) partition by list (kind);
+      create table events_a partition of events for values in ('a');
+      create table events_b partition of events for values in ('b');`);
+    await syncTable(t.db, "events", "space_id => 'events'");
+    await script(`
+      create table events_c partition of events for values in ('c');
+      create table events_d (kind text, n int, id int, primary key (id, kind));
+      alter table events attach partition events_d for values in ('d');`);
+    await t.db.query("insert into events values (1, 'a', 1), (2, 'b', 1), (3, 'c', 1), (4, 'd', 1)");
+    await t.db.query("insert into events_c values (5, 'c', 1)");
+    await t.db.query("update events_d set n = 2");
+    await t.db.query("update events set kind = 'b' where id = 1");
+    await t.db.query("delete from events_c where id = 3");
+    await t.db.query("truncate events_b");
+    expect(await log("events")).toEqual([
+      'insert events/[1, "a"] {"n": 1, "id": 1, "kind": "a"}',
+      'insert events/[2, "b"] {"n": 1, "id": 2, "kind": "b"}',
+      'insert events/[3, "c"] {"n": 1, "id": 3, "kind": "c"}',
+      'insert events/[4, "d"] {"n": 1, "id": 4, "kind": "d"}',
+      'insert events/[5, "c"] {"n": 1, "id": 5, "kind": "c"}',
+      'update events/[4, "d"] {"n": 2}',
+      'delete events/[1, "a"]',
+      'insert events/[1, "b"] {"n": 1, "id": 1, "kind": "b"}',
+      'delete events/[3, "c"]',
+      'delete events/[2, "b"]',
+      'delete events/[1, "b"]',
+    ]);
+    await t.db.query("truncate events");
+    expect((await log("events")).slice(11).sort()).toEqual(['delete events/[4, "d"]', 'delete events/[5, "c"]']);
+    const [row] = await t.db.query("select problems from perch.synced_tables where table_name = 'events'");
+    expect(row).toEqual({
+      problems: [
+        "TRUNCATE of its partition public.events_c is not captured",
+        "TRUNCATE of its partition public.events_d is not captured",
+      ],
+    });
+    await syncTable(t.db, "events", "space_id => 'events'");
+    expect(await t.db.query("select problems from perch.synced_tables where table_name = 'events'")).toEqual([
+      { problems: [] },
+    ]);
+    await t.db.query("insert into events values (6, 'c', 1)");
+    await t.db.query("truncate events_c");
+    expect((await log("events")).slice(13)).toEqual([
+      'insert events/[6, "c"] {"n": 1, "id": 6, "kind": "c"}',
+      'delete events/[6, "c"]',
+    ]);
+  });
+
+  it("follows columns that are added, dropped, renamed and retyped, the key and the space among them", async () => {
+    await tasks("altered");
+    await t.db.query("insert into altered values (1, 'altered', 'a')");
+    await t.db.query("alter table altered add column points int default 7, drop column title");
+    await t.db.query("insert into altered values (2, 'altered', 8)");
+    await script("alter table altered rename column team to crew; alter table altered rename column id to number");
+    await t.db.query("update altered set points = 9");
+    await t.db.query("alter table altered alter column points type text using 'p' || points");
+    await t.db.query("update altered set points = 'none' where number = 2");
+    expect(await log("altered")).toEqual([
+      'insert altered/1 {"id": 1, "team": "altered", "title": "a"}',
+      'insert altered/2 {"id": 2, "team": "altered", "points": 8}',
+      'update altered/1 {"points": 9}',
+      'update altered/2 {"points": 9}',
+      'update altered/2 {"points": "none"}',
+    ]);
+  });
+
+  it("tells the space by an expression, and is not failed by one that fails", async () => {
+    await t.db.query("create table told (id int primary key, n int)");
+    await syncTable(t.db, "told", "space_expression => '''told'' || (6 / n)'");
+    await t.db.query("insert into told values (1, 1), (2, 2), (3, 0)");
+    await t.db.query("update told set n = 2 where id in (1, 3)");
+    expect(await log("told6")).toEqual(['insert told/1 {"n": 1, "id": 1}', "delete told/1"]);
+    expect(await log("told3")).toEqual([
+      'insert told/2 {"n": 2, "id": 2}',
+      'insert told/1 {"n": 2, "id": 1}',
+      'insert told/3 {"n": 2, "id": 3}',
+    ]);
+    await t.db.query("insert into told values (4, 0)");
+    await t.asUser("ann", async (tx) => {
+      await tx.query("select perch.set_context(user_id => 'ann', space_ids => '{told3}')");
+      const follower = await new Follower().join(tx, "told3", 2);
+      expect(Object.keys(held(follower))).toEqual(["told/1", "told/2", "told/3"]);
+    });
+  });
+
+  it("captures for replication's appliers only with always", async () => {
+    await tasks("replicated");
+    const apply = (id: number) =>
+      t.db.transaction(async (tx) => {
+        await tx.query("set local session_replication_role = replica");
+        await tx.query(`insert into replicated values (${id}, 'replicated', 'a')`);
+      });
+    await apply(1);
+    await syncTable(t.db, "replicated", "space_column => 'team', always => true");
+    await apply(2);
+    expect((await log("replicated")).map((line) => line.slice(0, 19))).toEqual(["insert replicated/2"]);
+  });
+
+  it("shows only the columns that are synced, and takes all of it away again, but for the rows", async () => {
+    await t.db.query("create table partly (id int primary key, team text, title text, secret text)");
+    await syncTable(t.db, "partly", "space_column => 'team', columns => '{id,title}'");
+    await t.db.query("insert into partly values (1, 'partly', 'a', 'hush')");
+    await t.db.query("update partly set secret = 'hush hush'");
+    expect(await log("partly")).toEqual(['insert partly/1 {"id": 1, "title": "a"}', "update partly/1 {}"]);
+    await t.db.query("select perch.unsync_table(relation => 'partly')");
+    await t.db.query("update partly set title = 'unseen'");
+    expect(await log("partly")).toHaveLength(2);
+    expect(await t.db.query("select title from partly")).toEqual([{ title: "unseen" }]);
+    expect(
+      await t.db.query(
+        "select (select count(*) from pg_trigger where tgrelid = 'partly'::regclass) as triggers, has_table_privilege('perch_owner', 'partly', 'select') as reads",
+      ),
+    ).toEqual([{ triggers: 0, reads: false }]);
+  });
+
+  it.runIf(engine !== "PGlite")("does not make writers wait for each other", async () => {
+    await tasks("unheld");
+    const other = await t.connect();
+    await t.db.transaction(async (tx) => {
+      await tx.query("insert into unheld values (1, 'unheld', 'a')");
+      await other.query("insert into unheld values (2, 'unheld', 'b')");
+      expect(await logOf(other, "unheld")).toEqual([]);
+      await sequence(other);
+      expect(await logOf(other, "unheld")).toHaveLength(1);
+    });
+    expect((await log("unheld")).map((line) => line.slice(0, 15))).toEqual(["insert unheld/2", "insert unheld/1"]);
+  });
+});
