@@ -147,7 +147,7 @@ export const tables: Record<string, TableEntry> = {
   },
   // What is captured and sequenced is nobody's to see before it is in the log.
   captured_changes: { ...inner, ...bookkeeping, fresh: { ordinal: 99 } },
-  row_images: { ...inner, ...bookkeeping, fresh: { seq: 99 } },
+  row_images: { ...inner, ...bookkeeping, worker: "all", fresh: { seq: 99 } },
   row_stamps: { ...inner, ...bookkeeping, fresh: inTeam },
   sequencer: {
     ...inner,

@@ -327,6 +327,24 @@ describeEachEngine("capturing", (open, engine) => {
     ).toEqual([{ triggers: 0, reads: false }]);
   });
 
+  it("forgets the images of rows with the entries of the log", async () => {
+    await tasks("pruned");
+    await t.db.query("insert into pruned values (1, 'pruned', 'a')");
+    await t.db.query("update pruned set title = 'b'");
+    await t.db.query("delete from pruned");
+    await sequence(t.db);
+    const images = () =>
+      t.db.query(
+        "select seq, old_row ->> 'title' as old, new_row ->> 'title' as new from perch.row_images where space_id = 'pruned' order by seq",
+      );
+    expect(await images()).toEqual([
+      { seq: 2, old: "a", new: "b" },
+      { seq: 3, old: "b", new: null },
+    ]);
+    await t.asWorker((tx) => tx.query("select perch.prune_changes(keep_for => '0', keep_last => 1)"));
+    expect(await images()).toEqual([{ seq: 3, old: "b", new: null }]);
+  });
+
   it.runIf(engine !== "PGlite")("does not make writers wait for each other", async () => {
     await tasks("unheld");
     const other = await t.connect();

@@ -23,6 +23,9 @@ as $$
      where c.space_id = prune_space.space_id and c.seq <= old.upto
     returning c.user_id, c.op_id, c.seq, c.created_at
   ),
+  imageless as (
+    delete from perch.row_images i using old where i.space_id = prune_space.space_id and i.seq <= old.upto
+  ),
   moved as (
     -- A cursor may stand at the last that is forgotten.
     update perch.space_heads h
