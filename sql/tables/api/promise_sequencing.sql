@@ -12,7 +12,8 @@ begin
          watched_until = greatest(s.watched_until, clock_timestamp() + promise_sequencing.watch_for)
    where s.only_row = (select l.only_row from perch.sequencer l for no key update skip locked)
      and (s.served_until < clock_timestamp() + promise_sequencing.serve_for / 2
-          or s.watched_until < clock_timestamp() + promise_sequencing.watch_for / 2 and promise_sequencing.watch_for > '0');
+          or s.watched_until < clock_timestamp() + promise_sequencing.watch_for / 2
+            and promise_sequencing.watch_for > '0');
 end
 $$;
 

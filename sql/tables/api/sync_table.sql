@@ -4,8 +4,10 @@
 -- A trigger of the table waits for whoever is writing it, and has them wait for itself: so with the commit everybody's
 -- next statement is captured, and nobody's is captured in half.
 create or replace function perch.sync_table(
-  relation regclass, app_id text, space_column name default null, space_id text default null, space_expression text default null,
-  table_name text default null, columns name[] default null, writable_columns name[] default null, documents jsonb default '{}',
+  relation regclass, app_id text, space_column name default null, space_id text default null,
+    space_expression text default null,
+  table_name text default null, columns name[] default null, writable_columns name[] default null,
+    documents jsonb default '{}',
   row_filter text default null, column_roles jsonb default '{}', always boolean default false
 )
 returns void
@@ -18,22 +20,29 @@ declare
 begin
   select c.* into class from pg_class c where c.oid = sync_table.relation;
   perform perch.check_sync_options(sync_table.relation, sync_table.app_id, sync_table.space_column, sync_table.space_id,
-    sync_table.space_expression, sync_table.table_name, sync_table.columns, sync_table.writable_columns, sync_table.documents,
+    sync_table.space_expression, sync_table.table_name, sync_table.columns, sync_table.writable_columns,
+      sync_table.documents,
     sync_table.row_filter, sync_table.column_roles);
 
   perform perch.open_table(sync_table.relation);
   if sync_table.space_expression is not null then
     expression := perch.canonical_expression(sync_table.relation, sync_table.space_expression);
   end if;
-  perform perch.make_sync_triggers(sync_table.relation, array[sync_table.app_id, coalesce(sync_table.table_name, class.relname)]
+  perform perch.make_sync_triggers(sync_table.relation, array[sync_table.app_id, coalesce(sync_table.table_name,
+    class.relname)]
     || case when sync_table.space_column is not null then array['column', sync_table.space_column]
-            when sync_table.space_id is not null then array['constant', sync_table.space_id] else array['expression', expression] end
+            when sync_table.space_id is not null then array['constant', sync_table.space_id] else array['expression',
+              expression] end
     || perch.key_columns(sync_table.relation), coalesce(sync_table.always, false));
-  perform perch.note_synced_table(sync_table.relation, sync_table.app_id, coalesce(sync_table.table_name, class.relname),
-    sync_table.space_column, sync_table.space_id, expression, sync_table.columns, coalesce(sync_table.writable_columns, '{}'),
-    coalesce(sync_table.documents, '{}'), sync_table.row_filter, coalesce(sync_table.column_roles, '{}'), coalesce(sync_table.always, false));
+  perform perch.note_synced_table(sync_table.relation, sync_table.app_id, coalesce(sync_table.table_name,
+    class.relname),
+    sync_table.space_column, sync_table.space_id, expression, sync_table.columns, coalesce(sync_table.writable_columns,
+      '{}'),
+    coalesce(sync_table.documents, '{}'), sync_table.row_filter, coalesce(sync_table.column_roles, '{}'),
+      coalesce(sync_table.always, false));
 end
 $$;
 
-comment on function perch.sync_table(regclass, text, name, text, text, text, name[], name[], jsonb, text, jsonb, boolean) is
+comment on function perch.sync_table(regclass, text, name, text, text, text, name[], name[], jsonb, text, jsonb,
+  boolean) is
   'For the DBA, in a migration: makes a typed table part of the log of an app, whoever writes it, from the next transaction on; by the owner of the table who is a member of perch_owner, or a superuser. Exactly one of the three says in which space a row is (null: in none): space_column, a column; space_id, one space for all; space_expression, an immutable SQL expression over the row. table_name: its name in the log, by default that of the table, without its schema. columns: what is synced, by default every column; writable_columns: what clients may write, by default none. always: also what replication''s appliers write (session_replication_role = replica). Rows that are there are part of snapshots; the log begins with the next change. Called again it changes the options. Errors: PE413, PE422, which say what is not possible and why. Example: select perch.sync_table(relation => ''public.orders'', app_id => ''shop'', space_column => ''team_id'');';

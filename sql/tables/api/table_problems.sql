@@ -30,7 +30,8 @@ as $$
         from triggers t cross join synced s
        where t.tgenabled not in ('O', 'A')
       union all
-      select 3, format('the trigger %s of %s does not fire for replication''s appliers, as always asks', t.tgname, t.tgrelid::regclass)
+      select 3, format('the trigger %s of %s does not fire for replication''s appliers, as always asks', t.tgname,
+        t.tgrelid::regclass)
         from triggers t cross join synced s
        where t.tgenabled = 'O' and s.always
       union all
@@ -39,7 +40,8 @@ as $$
        where s.relkind = 'p' and p.isleaf
          and not exists (select from triggers t where t.tgrelid = p.relid and t.tgname = 'perch_truncate')
       union all
-      select 5, 'it has no primary key any more' from synced s where s.place is not null and perch.key_columns(s.place) is null
+      select 5, 'it has no primary key any more' from synced s where s.place is not null
+        and perch.key_columns(s.place) is null
       union all
       select 6, format('it has no column %s any more', n.name)
         from synced s
@@ -47,16 +49,20 @@ as $$
        where s.place is not null and n.name is not null and not exists (
          select from pg_attribute a where a.attrelid = s.place and a.attname = n.name and not a.attisdropped)
       union all
-      select 7, format('%s is of type %s, which is not captured exactly, or not at all', a.attname, format_type(a.atttypid, null))
-        from synced s join pg_attribute a on a.attrelid = s.place and a.atttypid = any ('{money,json}'::regtype[]) and not a.attisdropped
+      select 7, format('%s is of type %s, which is not captured exactly, or not at all', a.attname,
+        format_type(a.atttypid, null))
+        from synced s join pg_attribute a on a.attrelid = s.place and a.atttypid = any ('{money,json}'::regtype[])
+          and not a.attisdropped
       union all
       select 8, 'perch_owner may not read it, as snapshots do' from synced s
-       where s.place is not null and not (has_table_privilege('perch_owner', s.place, 'SELECT') and has_schema_privilege('perch_owner', s.relnamespace, 'USAGE'))
+       where s.place is not null and not (has_table_privilege('perch_owner', s.place, 'SELECT')
+         and has_schema_privilege('perch_owner', s.relnamespace, 'USAGE'))
       union all
       select 9, 'its row level security hides rows from perch_owner' from synced s
        where s.relrowsecurity and (
          not exists (select from pg_policy p where p.polrelid = s.place and p.polname = 'perch_reads')
-         or exists (select from pg_policy p where p.polrelid = s.place and not p.polpermissive and p.polcmd in ('r', '*')
+         or exists (select from pg_policy p where p.polrelid = s.place and not p.polpermissive and p.polcmd in ('r',
+           '*')
                        and p.polroles && array[0::oid, 'perch_owner'::regrole::oid]))) p (nth, problem)
 $$;
 

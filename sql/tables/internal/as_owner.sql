@@ -16,7 +16,8 @@ begin
     execute statement;
     perform set_config('role', role_before, true);
   else
-    perform perch.fail('PE422', format('%s belongs to %s, and neither %s nor %s is a member of it', relation, pg_get_userbyid(owner),
+    perform perch.fail('PE422', format('%s belongs to %s, and neither %s nor %s is a member of it', relation,
+      pg_get_userbyid(owner),
         current_user, session_user), jsonb_build_object('argument', 'relation', 'owner', pg_get_userbyid(owner)),
       'Call it as the owner of the table, who is a member of perch_owner, or as a superuser.');
   end if;

@@ -14,9 +14,11 @@ declare
   author constant text := left(nullif(current_setting('app.current_user_id', true), ''), 255);
   client constant text := left(nullif(current_setting('perch.push_client_id', true), ''), 256);
   op_ids constant jsonb := nullif(current_setting('perch.push_op_ids', true), '');
-  -- Only where it differs from what values are written by: a setting of the function itself is set by every call, which takes a fourth of its time.
+  -- Only where it differs from what values are written by: a setting of the function itself is set by every call, which
+  -- takes a fourth of its time.
   session_settings constant jsonb := case when (
-    current_setting('timezone') in ('UTC', 'Etc/UTC', 'GMT', 'Etc/GMT') and left(current_setting('datestyle'), 3) = 'ISO'
+    current_setting('timezone') in ('UTC', 'Etc/UTC', 'GMT', 'Etc/GMT') and left(current_setting('datestyle'),
+      3) = 'ISO'
     and current_setting('intervalstyle') = 'postgres' and current_setting('bytea_output') = 'hex'
     and current_setting('extra_float_digits') in ('1', '2', '3') and current_setting('row_security') = 'on') is not true
     then perch.pin_settings() end;
@@ -27,8 +29,10 @@ begin
     execute perch.captured_by_key(tg_op, tg_relid, tg_argv, format('(%s)::text', tg_argv[3]))
       using taken, tg_argv[0], tg_argv[1], author, client, op_ids, now;
     get diagnostics captured = row_count;
-  exception when data_exception or undefined_column or undefined_function or program_limit_exceeded or raise_exception or insufficient_privilege then
-    execute perch.captured_by_key(tg_op, tg_relid, tg_argv, format('perch.try_space(%L, %s, to_jsonb(x.*))', tg_argv[3], tg_relid))
+  exception when data_exception or undefined_column or undefined_function or program_limit_exceeded or raise_exception
+    or insufficient_privilege then
+    execute perch.captured_by_key(tg_op, tg_relid, tg_argv, format('perch.try_space(%L, %s, to_jsonb(x.*))',
+      tg_argv[3], tg_relid))
       using taken, tg_argv[0], tg_argv[1], author, client, op_ids, now;
     get diagnostics captured = row_count;
   end;

@@ -22,9 +22,11 @@ declare
   author constant text := left(nullif(current_setting('app.current_user_id', true), ''), 255);
   client constant text := left(nullif(current_setting('perch.push_client_id', true), ''), 256);
   op_ids constant jsonb := nullif(current_setting('perch.push_op_ids', true), '');
-  -- Only where it differs from what values are written by: a setting of the function itself is set by every call, which takes a fourth of its time.
+  -- Only where it differs from what values are written by: a setting of the function itself is set by every call, which
+  -- takes a fourth of its time.
   session_settings constant jsonb := case when (
-    current_setting('timezone') in ('UTC', 'Etc/UTC', 'GMT', 'Etc/GMT') and left(current_setting('datestyle'), 3) = 'ISO'
+    current_setting('timezone') in ('UTC', 'Etc/UTC', 'GMT', 'Etc/GMT') and left(current_setting('datestyle'),
+      3) = 'ISO'
     and current_setting('intervalstyle') = 'postgres' and current_setting('bytea_output') = 'hex'
     and current_setting('extra_float_digits') in ('1', '2', '3') and current_setting('row_security') = 'on') is not true
     then perch.pin_settings() end;
@@ -32,10 +34,12 @@ declare
 begin
   insert into perch.captured_changes
     (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, new_row, user_id, client_id, op_id, captured_at)
-  select taken, row_number() over (), pg_current_xact_id(), r.space_id, tg_argv[0], tg_argv[1], r.record_id, 'insert', r.row,
+  select taken, row_number() over (), pg_current_xact_id(), r.space_id, tg_argv[0], tg_argv[1], r.record_id, 'insert',
+    r.row,
          author, client, op_ids ->> r.record_id, now
     from (
-      select x.row, coalesce(case when tg_nargs = 5 then x.row ->> tg_argv[4] end, perch.row_id(tg_relid, x.row, tg_argv[4:])),
+      select x.row, coalesce(case when tg_nargs = 5 then x.row ->> tg_argv[4] end, perch.row_id(tg_relid, x.row,
+        tg_argv[4:])),
              case when tg_argv[2] = 'constant' then tg_argv[3] when x.row ? tg_argv[3] then x.row ->> tg_argv[3]
                   else perch.renamed_space(tg_relid, x.row) end
         from (select to_jsonb(n.*) as row from perch_new n offset 0) x) r (row, record_id, space_id)

@@ -12,7 +12,8 @@ declare
   session_settings constant jsonb := perch.pin_settings();
   before constant jsonb := case when tg_op <> 'INSERT' then to_jsonb(old) end;
   behind constant jsonb := case when tg_op <> 'DELETE' then to_jsonb(new) end;
-  root constant oid := (select r.relation from perch.synced_relations r where r.app_id = tg_argv[0] and r.table_name = tg_argv[1]);
+  root constant oid := (select r.relation from perch.synced_relations r where r.app_id = tg_argv[0]
+    and r.table_name = tg_argv[1]);
   old_id constant text := perch.row_id(tg_relid, before, tg_argv[4:]);
   new_id constant text := perch.row_id(tg_relid, behind, tg_argv[4:]);
   op_ids constant jsonb := nullif(current_setting('perch.push_op_ids', true), '');
@@ -20,8 +21,10 @@ declare
   spaces text[];
 begin
   spaces := array(
-    select case tg_argv[2] when 'constant' then tg_argv[3] when 'expression' then perch.try_space(tg_argv[3], root, r.row)
-                           else case when r.row ? tg_argv[3] then r.row ->> tg_argv[3] else perch.renamed_space(root, r.row) end end
+    select case tg_argv[2] when 'constant' then tg_argv[3] when 'expression' then perch.try_space(tg_argv[3], root,
+      r.row)
+                           else case when r.row ? tg_argv[3] then r.row ->> tg_argv[3] else perch.renamed_space(root,
+                             r.row) end end
       from (values (1, before), (2, behind)) r (nth, row) order by r.nth);
   if before is null then
     spaces[1] := null;
@@ -29,8 +32,10 @@ begin
     spaces[2] := null;
   end if;
   insert into perch.captured_changes
-    (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, new_row, user_id, client_id, op_id, captured_at)
-  select taken, row_number() over (), pg_current_xact_id(), e.space_id, tg_argv[0], tg_argv[1], e.record_id, e.op, e.old_row, e.new_row,
+    (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, new_row, user_id, client_id, op_id,
+      captured_at)
+  select taken, row_number() over (), pg_current_xact_id(), e.space_id, tg_argv[0], tg_argv[1], e.record_id, e.op,
+    e.old_row, e.new_row,
          left(nullif(current_setting('app.current_user_id', true), ''), 255),
          left(nullif(current_setting('perch.push_client_id', true), ''), 256), op_ids ->> e.record_id, clock_timestamp()
     from (

@@ -8,7 +8,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   session_settings constant jsonb := perch.pin_settings();
-  root constant regclass := (select r.relation from perch.synced_relations r where r.app_id = tg_argv[0] and r.table_name = tg_argv[1]);
+  root constant regclass := (select r.relation from perch.synced_relations r where r.app_id = tg_argv[0]
+    and r.table_name = tg_argv[1]);
   captured bigint;
 begin
   if tg_when = 'AFTER' then
@@ -20,8 +21,10 @@ begin
     execute format(
       $sql$insert into perch.captured_changes
              (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, user_id, client_id, captured_at)
-           select $1, row_number() over (), pg_current_xact_id(), r.space_id, $2, $3, r.record_id, 'delete', r.row, $4, $5, $6
-             from (select to_jsonb(x.*) as row, perch.row_id(%1$s, to_jsonb(x.*), %2$L) as record_id, %3$s as space_id from %4$s x
+           select $1, row_number() over (), pg_current_xact_id(), r.space_id, $2, $3, r.record_id, 'delete', r.row, $4,
+             $5, $6
+             from (select to_jsonb(x.*) as row, perch.row_id(%1$s, to_jsonb(x.*), %2$L) as record_id, %3$s as space_id
+               from %4$s x
                     where %5$L::oid[] is null or x.tableoid = any (%5$L::oid[])) r
             where octet_length(r.space_id) between 1 and 256$sql$,
       tg_relid, tg_argv[4:],
@@ -30,7 +33,8 @@ begin
                       else format('case when to_jsonb(x.*) ? %1$L then to_jsonb(x.*) ->> %1$L else perch.renamed_space(%2$s, to_jsonb(x.*)) end', tg_argv[3], root::oid) end,
       -- A partition is read by way of the table, on which perch_owner has the right to.
       root, case when tg_relid <> root then array(select t.relid::oid from pg_partition_tree(tg_relid) t) end)
-      using nextval('perch.capture_ordinal'), tg_argv[0], tg_argv[1], left(nullif(current_setting('app.current_user_id', true), ''), 255),
+      using nextval('perch.capture_ordinal'), tg_argv[0], tg_argv[1],
+        left(nullif(current_setting('app.current_user_id', true), ''), 255),
             left(nullif(current_setting('perch.push_client_id', true), ''), 256), clock_timestamp();
     get diagnostics captured = row_count;
     if captured > 0 then

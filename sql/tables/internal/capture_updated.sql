@@ -14,9 +14,11 @@ declare
   author constant text := left(nullif(current_setting('app.current_user_id', true), ''), 255);
   client constant text := left(nullif(current_setting('perch.push_client_id', true), ''), 256);
   op_ids constant jsonb := nullif(current_setting('perch.push_op_ids', true), '');
-  -- Only where it differs from what values are written by: a setting of the function itself is set by every call, which takes a fourth of its time.
+  -- Only where it differs from what values are written by: a setting of the function itself is set by every call, which
+  -- takes a fourth of its time.
   session_settings constant jsonb := case when (
-    current_setting('timezone') in ('UTC', 'Etc/UTC', 'GMT', 'Etc/GMT') and left(current_setting('datestyle'), 3) = 'ISO'
+    current_setting('timezone') in ('UTC', 'Etc/UTC', 'GMT', 'Etc/GMT') and left(current_setting('datestyle'),
+      3) = 'ISO'
     and current_setting('intervalstyle') = 'postgres' and current_setting('bytea_output') = 'hex'
     and current_setting('extra_float_digits') in ('1', '2', '3') and current_setting('row_security') = 'on') is not true
     then perch.pin_settings() end;
@@ -26,14 +28,19 @@ declare
 begin
   with added as (
     insert into perch.captured_changes
-      (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, new_row, user_id, client_id, op_id, captured_at)
-    select taken, row_number() over (), pg_current_xact_id(), coalesce(k.new_space, k.old_space), tg_argv[0], tg_argv[1], k.new_id,
-           case when k.new_id = k.old_id and k.new_space = k.old_space then 'update' else 'other' end, k.old_row, k.new_row,
+      (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, new_row, user_id, client_id, op_id,
+        captured_at)
+    select taken, row_number() over (), pg_current_xact_id(), coalesce(k.new_space, k.old_space), tg_argv[0],
+      tg_argv[1], k.new_id,
+           case when k.new_id = k.old_id and k.new_space = k.old_space then 'update' else 'other' end, k.old_row,
+             k.new_row,
            author, client, op_ids ->> k.new_id, now
       from (
         select o.row, n.row,
-               coalesce(case when tg_nargs = 5 then o.row ->> tg_argv[4] end, perch.row_id(tg_relid, o.row, tg_argv[4:])),
-               coalesce(case when tg_nargs = 5 then n.row ->> tg_argv[4] end, perch.row_id(tg_relid, n.row, tg_argv[4:])),
+               coalesce(case when tg_nargs = 5 then o.row ->> tg_argv[4] end, perch.row_id(tg_relid, o.row,
+                 tg_argv[4:])),
+               coalesce(case when tg_nargs = 5 then n.row ->> tg_argv[4] end, perch.row_id(tg_relid, n.row,
+                 tg_argv[4:])),
                case when tg_argv[2] = 'constant' then tg_argv[3] when o.row ? tg_argv[3] then o.row ->> tg_argv[3]
                     else perch.renamed_space(tg_relid, o.row) end,
                case when tg_argv[2] = 'constant' then tg_argv[3] when n.row ? tg_argv[3] then n.row ->> tg_argv[3]

@@ -20,14 +20,16 @@ as $$
        order by n.record_id, n.nth desc
     )
     insert into perch.captured_changes
-      (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, new_row, user_id, client_id, op_id, captured_at)
+      (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, new_row, user_id, client_id, op_id,
+        captured_at)
     select $1, row_number() over (), pg_current_xact_id(), e.space_id, $2, $3, e.record_id, e.op, e.old_row, e.new_row,
            $4, $5, $6 ->> e.record_id, $7
       from (
         select x.*
           from before b full join behind a on a.record_id = b.record_id
          cross join lateral (
-           select a.space_id, a.record_id, 'update' as op, b.row as old_row, a.row as new_row where a.space_id = b.space_id
+           select a.space_id, a.record_id, 'update' as op, b.row as old_row, a.row as new_row
+             where a.space_id = b.space_id
            union all
            select b.space_id, b.record_id, 'delete', b.row, null where (a.space_id = b.space_id) is not true
            union all
@@ -37,15 +39,19 @@ as $$
     s.sources[1], s.sources[2])
     from (
       select array_agg(case when t.there then format(
-          $sql$select r.nth, r.row, r.record_id, r.space_id, row_number() over (partition by r.record_id, r.row order by r.nth) as time
-                 from (select row_number() over () as nth, to_jsonb(x.*) as row, %1$s as space_id, perch.row_id(%2$s, to_jsonb(x.*), %3$L) as record_id
+          $sql$select r.nth, r.row, r.record_id, r.space_id, row_number() over (partition by r.record_id, r.row
+            order by r.nth) as time
+                 from (select row_number() over () as nth, to_jsonb(x.*) as row, %1$s as space_id, perch.row_id(%2$s,
+                   to_jsonb(x.*), %3$L) as record_id
                          from %4$s x) r$sql$,
-          coalesce(captured_by_key.space, case when arguments[2] = 'constant' then format('%L::text', arguments[3]) else format(
+          coalesce(captured_by_key.space, case when arguments[2] = 'constant' then format('%L::text', arguments[3])
+            else format(
             'case when to_jsonb(x.*) ? %1$L then to_jsonb(x.*) ->> %1$L else perch.renamed_space(%2$s, to_jsonb(x.*)) end', arguments[3], relation) end),
           relation, arguments[4:], t.source)
         else 'select null::bigint as nth, null::jsonb as row, null::text as record_id, null::text as space_id, null::bigint as time where false'
         end order by t.nth)
-        from (values (1, 'perch_old', op <> 'INSERT'), (2, 'perch_new', op <> 'DELETE')) t (nth, source, there)) s (sources)
+        from (values (1, 'perch_old', op <> 'INSERT'), (2, 'perch_new', op <> 'DELETE')) t (nth, source,
+          there)) s (sources)
 $$;
 
 comment on function perch.captured_by_key(text, oid, text[], text) is

@@ -39,30 +39,36 @@ begin
     when class.relkind = 'r' and exists (select from pg_inherits i where class.oid in (i.inhparent, i.inhrelid))
       then 'inherits, or is inherited from: a row may be in several tables'
     when perch.key_columns(class.oid) is null then 'has no primary key'
-    when class.relkind = 'p' and exists (select from pg_index i where i.indrelid = class.oid and i.indisprimary and not i.indimmediate)
+    when class.relkind = 'p' and exists (select from pg_index i where i.indrelid = class.oid and i.indisprimary
+      and not i.indimmediate)
       then 'is partitioned, and its primary key is deferrable' end;
   if wrong is not null then
-    perform perch.fail('PE422', format('%s %s', relation, wrong), jsonb_build_object('argument', 'relation', 'relation', relation));
+    perform perch.fail('PE422', format('%s %s', relation, wrong), jsonb_build_object('argument', 'relation',
+      'relation', relation));
   end if;
 
   select format('%s has no column %s', check_sync_options.relation, n.name) into wrong
     from (
       select check_sync_options.space_column union all select unnest(columns) union all select unnest(writable_columns)) n (name)
    where n.name is not null and not exists (
-     select from pg_attribute a where a.attrelid = class.oid and a.attname = n.name and a.attnum > 0 and not a.attisdropped)
+     select from pg_attribute a where a.attrelid = class.oid and a.attname = n.name and a.attnum > 0
+       and not a.attisdropped)
    limit 1;
   if wrong is not null then
     perform perch.fail('PE422', wrong, jsonb_build_object('relation', relation));
   end if;
   select a.attname into missing
     from pg_attribute a join pg_type t on t.oid = a.atttypid
-   where a.attrelid = class.oid and a.attnum > 0 and not a.attisdropped and '{money,json}'::regtype[] && array[t.oid, t.typbasetype, t.typelem]::regtype[]
+   where a.attrelid = class.oid and a.attnum > 0 and not a.attisdropped and '{money,json}'::regtype[] && array[t.oid,
+     t.typbasetype, t.typelem]::regtype[]
    limit 1;
   if missing is not null then
-    perform perch.fail('PE422', format('%s is of type money, whose text depends on the server''s lc_monetary, or json, which may hold what jsonb cannot', missing),
+    perform perch.fail('PE422',
+      format('%s is of type money, whose text depends on the server''s lc_monetary, or json, which may hold what jsonb cannot', missing),
       jsonb_build_object('relation', relation, 'column', missing), 'Make it numeric, or jsonb.');
   end if;
-  select k into missing from unnest(perch.key_columns(class.oid)) k where columns is not null and k <> all (columns::text[]) limit 1;
+  select k into missing from unnest(perch.key_columns(class.oid)) k where columns is not null
+    and k <> all (columns::text[]) limit 1;
   if missing is not null then
     perform perch.fail('PE422', format('columns lacks %s, which is part of the primary key', missing),
       jsonb_build_object('argument', 'columns', 'column', missing));
@@ -73,24 +79,29 @@ begin
       jsonb_build_object('argument', 'writable_columns', 'column', missing), 'Name it in columns, too.');
   end if;
   select a.attname into missing from pg_attribute a
-   where a.attrelid = class.oid and a.attname = any (writable_columns) and (a.attgenerated <> '' or a.attidentity = 'a') limit 1;
+   where a.attrelid = class.oid and a.attname = any (writable_columns) and (a.attgenerated <> ''
+     or a.attidentity = 'a') limit 1;
   if missing is not null then
     perform perch.fail('PE422', format('%s is generated, so nobody can write it', missing),
       jsonb_build_object('argument', 'writable_columns', 'column', missing));
   end if;
   if space_column = any (writable_columns) then
-    perform perch.fail('PE422', format('clients that may write %s could move rows to any space, and there is no rule that says to which', space_column),
+    perform perch.fail('PE422',
+      format('clients that may write %s could move rows to any space, and there is no rule that says to which',
+      space_column),
       jsonb_build_object('argument', 'writable_columns', 'column', space_column));
   end if;
   select a.attname into missing from pg_attribute a
-   where a.attrelid = class.oid and a.attgenerated = 'v' and (a.attname = space_column or a.attname = any (columns)) limit 1;
+   where a.attrelid = class.oid and a.attgenerated = 'v' and (a.attname = space_column
+     or a.attname = any (columns)) limit 1;
   if missing is not null then
     perform perch.fail('PE422', format('%s is a virtual generated column, which triggers do not see', missing),
       jsonb_build_object('column', missing), 'Make it a stored one.');
   end if;
 
   -- Refused until what reads the log honours them: what would be shown to everybody is rather not synced.
-  wrong := case when jsonb_typeof(documents) is distinct from 'object' and documents is not null then 'documents is not an object'
+  wrong := case when jsonb_typeof(documents) is distinct from 'object' and documents is not null
+    then 'documents is not an object'
                 when documents <> '{}' then 'documents in columns are not supported yet'
                 when row_filter is not null then 'row_filter is not supported yet'
                 when column_roles <> '{}' then 'column_roles is not supported yet' end;
@@ -100,5 +111,6 @@ begin
 end
 $$;
 
-comment on function perch.check_sync_options(regclass, text, name, text, text, text, name[], name[], jsonb, text, jsonb) is
+comment on function perch.check_sync_options(regclass, text, name, text, text, text, name[], name[], jsonb, text,
+  jsonb) is
   'Private. PE422 where perch.sync_table cannot be done with these options, and why.';

@@ -34,7 +34,8 @@ begin
     select t.txid, g.greatest
       from (select r.txid from recent r union select l.txid from late l) t
      cross join lateral (
-       select c.ordinal from perch.captured_changes c where c.nth = 1 and c.txid = t.txid order by c.ordinal desc limit 1) g (greatest)
+       select c.ordinal from perch.captured_changes c where c.nth = 1 and c.txid = t.txid
+         order by c.ordinal desc limit 1) g (greatest)
   ),
   reach as (
     -- The last statement of a full window may go on behind it.
@@ -47,10 +48,12 @@ begin
     -- Between the window and its reach there are transactions that it does not have.
     select t.txid, t.greatest from transactions t
     union
-    select c.txid, (select x.ordinal from perch.captured_changes x where x.nth = 1 and x.txid = c.txid order by x.ordinal desc limit 1)
+    select c.txid, (select x.ordinal from perch.captured_changes x where x.nth = 1 and x.txid = c.txid
+      order by x.ordinal desc limit 1)
       from perch.captured_changes c
      where c.nth = 1 and c.queued is null
-       and c.ordinal > (select max(r.ordinal) from recent r) and c.ordinal <= (select e.upto from reach e where e.upto < 9223372036854775807)
+       and c.ordinal > (select max(r.ordinal) from recent r) and c.ordinal <= (select e.upto from reach e
+         where e.upto < 9223372036854775807)
   ),
   statements as materialized (
     select c.ordinal, w.greatest
@@ -63,7 +66,8 @@ begin
                (select min(x.ordinal) - 1 from (select * from recent union all select * from late) x
                  where not exists (select from statements s where s.ordinal = x.ordinal)),
                (select max(r.ordinal) from recent r having count(*) = max_count)),
-         array(select x::text::xid8 from pg_snapshot_xip(pg_current_snapshot()) x) || pg_snapshot_xmax(pg_current_snapshot())::text::xid8
+         array(select x::text::xid8
+           from pg_snapshot_xip(pg_current_snapshot()) x) || pg_snapshot_xmax(pg_current_snapshot())::text::xid8
     into ordinals, ends, new_bound, new_open
     from statements s;
   ordinals := coalesce(ordinals, '{}');

@@ -5,7 +5,8 @@ language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
   with forgotten as (
-    delete from perch.synced_relations r where r.relation = forget_synced_table.relation returning r.app_id, r.table_name
+    delete from perch.synced_relations r where r.relation = forget_synced_table.relation returning r.app_id,
+      r.table_name
   ),
   stamps as (
     delete from perch.row_stamps s using forgotten f where s.app_id = f.app_id and s.table_name = f.table_name

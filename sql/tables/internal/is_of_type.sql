@@ -11,4 +11,5 @@ exception when data_exception or check_violation or not_null_violation then
 end
 $$;
 
-comment on function perch.is_of_type(text, text) is 'Private. Whether text is a value of a type, which is named as format_type does.';
+comment on function perch.is_of_type(text,
+  text) is 'Private. Whether text is a value of a type, which is named as format_type does.';

@@ -5,7 +5,8 @@ set search_path = pg_catalog, pg_temp
 as $$
   -- A loose scan: one look at the index for each space that has a line.
   with recursive lines as (
-    (select c.space_id, c.queued from perch.captured_changes c where c.queued is not null order by c.space_id, c.queued limit 1)
+    (select c.space_id, c.queued from perch.captured_changes c where c.queued is not null order by c.space_id,
+      c.queued limit 1)
     union all
     select n.space_id, n.queued
       from lines l

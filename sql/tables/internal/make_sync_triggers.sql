@@ -9,11 +9,15 @@ as $$
 declare
   partitioned constant boolean := (select c.relkind = 'p' from pg_class c where c.oid = make_sync_triggers.relation);
   by_expression constant boolean := arguments[3] = 'expression';
-  listed constant text := (select string_agg(format('%L', a.value), ', ' order by a.nth) from unnest(arguments) with ordinality a (value, nth));
-  -- A trigger is made by whoever may execute its function, and has the right to make triggers on the table: perch_owner is lent that.
-  lent constant boolean := not pg_has_role(current_user, (select c.relowner from pg_class c where c.oid = make_sync_triggers.relation), 'USAGE');
+  listed constant text := (select string_agg(format('%L', a.value), ', ' order by a.nth)
+    from unnest(arguments) with ordinality a (value, nth));
+  -- A trigger is made by whoever may execute its function, and has the right to make triggers on the table: perch_owner
+  -- is lent that.
+  lent constant boolean := not pg_has_role(current_user, (select c.relowner from pg_class c
+    where c.oid = make_sync_triggers.relation), 'USAGE');
   place regclass;
   trigger record;
+  made record;
 begin
   perform perch.drop_sync_triggers(relation, false);
   if lent then
@@ -21,22 +25,28 @@ begin
       perform perch.as_owner(place, format('grant trigger on %s to perch_owner', place));
     end loop;
   end if;
-  if partitioned then
-    execute format('create trigger perch_capture after insert or update or delete on %s for each row execute function perch.capture_row(%s)', relation, listed);
-    for place in select t.relid from pg_partition_tree(relation) t where t.isleaf and t.level > 0 loop
-      execute format('create trigger perch_truncate before truncate on %s for each statement execute function perch.capture_truncated(%s)', place, listed);
+  for made in
+    select m.* from (values
+      ('perch_insert', 'after insert', 'referencing new table as perch_new', 'statement', 'capture_inserted', false),
+      ('perch_update', 'after update', 'referencing old table as perch_old new table as perch_new', 'statement',
+        'capture_updated', false),
+      ('perch_delete', 'after delete', 'referencing old table as perch_old', 'statement', 'capture_deleted', false),
+      ('perch_capture', 'after insert or update or delete', '', 'row', 'capture_row', true),
+      ('perch_truncated', 'after truncate', '', 'statement', 'capture_truncated', true),
+      ('perch_truncate', 'before truncate', '', 'statement', 'capture_truncated', null)
+    ) m (name, event, referenced, level, function, of_partitioned)
+     where m.of_partitioned is null or m.of_partitioned = partitioned
+  loop
+    for place in
+      select relation::oid
+      union all
+      select t.relid from pg_partition_tree(relation) t where t.isleaf and t.level > 0 and made.name = 'perch_truncate'
+    loop
+      execute format('create trigger %s %s on %s %s for each %s execute function perch.%s(%s)',
+        made.name, made.event, place, made.referenced, made.level,
+        case when by_expression and made.referenced <> '' then 'capture_by_expression' else made.function end, listed);
     end loop;
-    execute format('create trigger perch_truncate before truncate on %s for each statement execute function perch.capture_truncated(%s)', relation, listed);
-    execute format('create trigger perch_truncated after truncate on %s for each statement execute function perch.capture_truncated(%s)', relation, listed);
-  else
-    execute format('create trigger perch_insert after insert on %s referencing new table as perch_new for each statement execute function perch.%s(%s)',
-      relation, case when by_expression then 'capture_by_expression' else 'capture_inserted' end, listed);
-    execute format('create trigger perch_update after update on %s referencing old table as perch_old new table as perch_new for each statement execute function perch.%s(%s)',
-      relation, case when by_expression then 'capture_by_expression' else 'capture_updated' end, listed);
-    execute format('create trigger perch_delete after delete on %s referencing old table as perch_old for each statement execute function perch.%s(%s)',
-      relation, case when by_expression then 'capture_by_expression' else 'capture_deleted' end, listed);
-    execute format('create trigger perch_truncate before truncate on %s for each statement execute function perch.capture_truncated(%s)', relation, listed);
-  end if;
+  end loop;
   if lent then
     for place in select p.relid from pg_partition_tree(relation) p union select relation::oid loop
       perform perch.as_owner(place, format('revoke trigger on %s from perch_owner', place));
@@ -45,9 +55,11 @@ begin
   if always then
     for trigger in
       select t.tgrelid::regclass as place, t.tgname as name from pg_trigger t
-       where t.tgrelid in (select p.relid from pg_partition_tree(relation) p union select relation::oid) and t.tgname like 'perch\_%' and t.tgparentid = 0
+       where t.tgrelid in (select p.relid from pg_partition_tree(relation) p union select relation::oid)
+         and t.tgname like 'perch\_%' and t.tgparentid = 0
     loop
-      perform perch.as_owner(trigger.place, format('alter table %s enable always trigger %I', trigger.place, trigger.name));
+      perform perch.as_owner(trigger.place, format('alter table %s enable always trigger %I', trigger.place,
+        trigger.name));
     end loop;
   end if;
 end

@@ -39,14 +39,16 @@ begin
     sorted := '{}';
     for nth in 1 .. cardinality(places) loop
       count := cardinality(sorted);
-      -- Between two that do not fit, where it goes on from the one and the other from it; else behind all, where it goes on from the last;
+      -- Between two that do not fit, where it goes on from the one and the other from it; else behind all, where it
+      -- goes on from the last;
       -- else before one that goes on from it.
       place := coalesce(
         (select max(p) from generate_series(2, count) p
           where places[sorted[p - 1]].new_row is distinct from places[sorted[p]].old_row
             and places[sorted[p - 1]].new_row is not distinct from places[nth].old_row
             and places[sorted[p]].old_row is not distinct from places[nth].new_row),
-        case when count = 0 or places[sorted[count]].new_row is not distinct from places[nth].old_row then count + 1 end,
+        case when count = 0 or places[sorted[count]].new_row is not distinct from places[nth].old_row
+          then count + 1 end,
         (select max(p) from generate_series(1, count) p
           where (p = 1 or places[sorted[p - 1]].new_row is distinct from places[sorted[p]].old_row)
             and places[sorted[p]].old_row is not distinct from places[nth].new_row),
@@ -54,8 +56,10 @@ begin
       sorted := sorted[:place - 1] || nth || sorted[place:];
     end loop;
     update perch.captured_changes c
-       set op = (places[s.from_place]).op, old_row = (places[s.from_place]).old_row, new_row = (places[s.from_place]).new_row,
-           user_id = (places[s.from_place]).user_id, client_id = (places[s.from_place]).client_id, op_id = (places[s.from_place]).op_id
+       set op = (places[s.from_place]).op, old_row = (places[s.from_place]).old_row,
+         new_row = (places[s.from_place]).new_row,
+           user_id = (places[s.from_place]).user_id, client_id = (places[s.from_place]).client_id,
+             op_id = (places[s.from_place]).op_id
       from unnest(sorted) with ordinality s (from_place, to_place)
      where c.ordinal = (places[s.to_place]).ordinal and c.nth = (places[s.to_place]).nth and s.from_place <> s.to_place;
   end loop;

@@ -23,7 +23,8 @@ begin
       from (
         select c.space_id, c.queued, sum(count(*)) over (order by c.space_id, c.queued) - count(*) as before
           from perch.captured_changes c
-         where move_captured.max_count is not null and c.queued is not null and c.space_id = any (move_captured.space_ids)
+         where move_captured.max_count is not null and c.queued is not null
+           and c.space_id = any (move_captured.space_ids)
          group by c.space_id, c.queued) q
      where q.before < move_captured.max_count
   ),
@@ -39,7 +40,8 @@ begin
        select x.ctid
          from line l
         cross join lateral (
-          select y.ctid from perch.captured_changes y where y.space_id = l.space_id and y.queued = l.queued offset 0) x))
+          select y.ctid from perch.captured_changes y where y.space_id = l.space_id
+            and y.queued = l.queued offset 0) x))
     returning c.*
   ),
   changes as (
@@ -59,14 +61,17 @@ begin
   ),
   logged as (
     insert into perch.sync_changes
-      (space_id, seq, app_id, table_name, record_id, op, data, at, user_id, client_id, op_id, size, created_at, txid, position)
-    select o.space_id, o.seq, o.app_id, o.table_name, o.record_id, o.op, o.data, o.captured_at, o.user_id, o.client_id, o.op_id,
+      (space_id, seq, app_id, table_name, record_id, op, data, at, user_id, client_id, op_id, size, created_at, txid,
+        position)
+    select o.space_id, o.seq, o.app_id, o.table_name, o.record_id, o.op, o.data, o.captured_at, o.user_id, o.client_id,
+      o.op_id,
            case when pg_column_size(o.data) > 500 then nullif(greatest(octet_length(o.data::text), 2000), 2000) end,
            o.captured_at, o.txid, nextval('perch.change_position')
       from (
         select x.*, h.base + x.number as seq,
                case x.op when 'delete' then null
-                         when 'insert' then case when x.columns is null then x.new_row else perch.listed_columns(x.new_row, x.columns) end
+                         when 'insert' then case when x.columns is null then x.new_row
+                           else perch.listed_columns(x.new_row, x.columns) end
                          else perch.changed_columns(x.old_row, x.new_row, x.columns) end as data
           from changes x join heads h on h.space_id = x.space_id
          order by x.place, x.ordinal, x.nth offset 0) o

@@ -13,14 +13,19 @@ begin
   delete from perch.synced_relations r where not exists (select from pg_class c where c.oid = r.relation);
 
   select r.* into other from perch.synced_relations r
-   where r.app_id = note_synced_table.app_id and r.table_name = note_synced_table.table_name and r.relation <> note_synced_table.relation;
+   where r.app_id = note_synced_table.app_id and r.table_name = note_synced_table.table_name
+     and r.relation <> note_synced_table.relation;
   if found then
-    perform perch.fail('PE422', format('in the log of this app %s is the name of %s', note_synced_table.table_name, other.relation),
+    perform perch.fail('PE422', format('in the log of this app %s is the name of %s', note_synced_table.table_name,
+      other.relation),
       jsonb_build_object('argument', 'table_name', 'relation', other.relation), 'Pass another table_name.');
   end if;
-  if exists (select from perch.document_tables d where d.app_id = note_synced_table.app_id and d.table_name = note_synced_table.table_name)
-     or exists (select from perch.encrypted_tables d where d.app_id = note_synced_table.app_id and d.table_name = note_synced_table.table_name) then
-    perform perch.fail('PE422', format('%s is the name of a table of documents in this app', note_synced_table.table_name),
+  if exists (select from perch.document_tables d where d.app_id = note_synced_table.app_id
+    and d.table_name = note_synced_table.table_name)
+     or exists (select from perch.encrypted_tables d where d.app_id = note_synced_table.app_id
+       and d.table_name = note_synced_table.table_name) then
+    perform perch.fail('PE422', format('%s is the name of a table of documents in this app',
+      note_synced_table.table_name),
       jsonb_build_object('argument', 'table_name'), 'Pass another table_name.');
   end if;
   if not exists (
@@ -30,21 +35,29 @@ begin
     begin
       perform perch.require_no_records(note_synced_table.app_id, note_synced_table.table_name);
     exception when sqlstate 'PE422' then
-      perform perch.fail('PE422', format('there are records of the name %s in this app, and a name means one of both', note_synced_table.table_name),
-        jsonb_build_object('argument', 'table_name'), 'Pass another table_name, or move them to the table and delete them by a push first.');
+      perform perch.fail('PE422', format('there are records of the name %s in this app, and a name means one of both',
+        note_synced_table.table_name),
+        jsonb_build_object('argument', 'table_name'),
+          'Pass another table_name, or move them to the table and delete them by a push first.');
     end;
   end if;
 
   delete from perch.synced_relations r where r.relation = note_synced_table.relation;
   insert into perch.synced_relations
-    (app_id, table_name, relation, space_column, space_column_number, space_id, space_expression, columns, writable_columns, documents,
+    (app_id, table_name, relation, space_column, space_column_number, space_id, space_expression, columns,
+      writable_columns, documents,
      row_filter, column_roles, always)
-  values (note_synced_table.app_id, note_synced_table.table_name, note_synced_table.relation, note_synced_table.space_column,
-          (select a.attnum from pg_attribute a where a.attrelid = note_synced_table.relation and a.attname = note_synced_table.space_column),
-          note_synced_table.space_id, note_synced_table.space_expression, note_synced_table.columns, note_synced_table.writable_columns,
-          note_synced_table.documents, note_synced_table.row_filter, note_synced_table.column_roles, note_synced_table.always);
+  values (note_synced_table.app_id, note_synced_table.table_name, note_synced_table.relation,
+    note_synced_table.space_column,
+          (select a.attnum from pg_attribute a where a.attrelid = note_synced_table.relation
+            and a.attname = note_synced_table.space_column),
+          note_synced_table.space_id, note_synced_table.space_expression, note_synced_table.columns,
+            note_synced_table.writable_columns,
+          note_synced_table.documents, note_synced_table.row_filter, note_synced_table.column_roles,
+            note_synced_table.always);
 end
 $$;
 
-comment on function perch.note_synced_table(regclass, text, text, name, text, text, name[], name[], jsonb, text, jsonb, boolean) is
+comment on function perch.note_synced_table(regclass, text, text, name, text, text, name[], name[], jsonb, text, jsonb,
+  boolean) is
   'Private. Writes down the options of a synced table, for perch.sync_table, which has checked them. PE422 when the name is taken.';

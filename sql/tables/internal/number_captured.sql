@@ -44,7 +44,8 @@ begin
   if not found then
     return 0;
   end if;
-  -- In a statement before the one that looks: whoever has an ordinal up to this one is in its snapshot, or listed there as open.
+  -- In a statement before the one that looks: whoever has an ordinal up to this one is in its snapshot, or listed there
+  -- as open.
   select case when s.is_called then s.last_value else 0 end into latest from perch.capture_ordinal s;
   if latest < state.bound then
     -- A copy of the database that left the sequence behind.
@@ -65,7 +66,8 @@ begin
   free := perch.try_heads(array(
     select x.space_id
       from unnest(chosen.ordinals) b (ordinal)
-     cross join lateral (select c.space_id from perch.captured_changes c where c.ordinal = b.ordinal and c.queued is null offset 0) x
+     cross join lateral (select c.space_id from perch.captured_changes c where c.ordinal = b.ordinal
+       and c.queued is null offset 0) x
     union select unnest(lined)));
   started := clock_timestamp();
   if lined <> '{}' then
@@ -82,8 +84,10 @@ begin
   elapsed := extract(epoch from clock_timestamp() - started) * 1000;
 
   -- So many take some 8 ms: with the commit, that is well under what a writer may be kept waiting.
-  size := case when moved = 0 then state.batch_size else greatest(50, least(5000, moved * 8 / greatest(elapsed, 0.1)))::integer end;
-  if moved + kept > 0 and (state.noted_at < clock_timestamp() - interval '1 second' or elapsed > 12 and size < state.batch_size / 2)
+  size := case when moved = 0 then state.batch_size else greatest(50, least(5000, moved * 8 / greatest(elapsed,
+    0.1)))::integer end;
+  if moved + kept > 0 and (state.noted_at < clock_timestamp() - interval '1 second' or elapsed > 12
+    and size < state.batch_size / 2)
      -- An older snapshot does not show who was open when the sequence was read.
      and current_setting('transaction_isolation') = 'read committed'
   then

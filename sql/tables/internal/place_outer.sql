@@ -25,7 +25,8 @@ begin
          select x.* from perch.captured_changes x
           where x.ordinal = s.ordinal and x.space_id = outer_change.space_id and x.app_id = outer_change.app_id
             and x.table_name = outer_change.table_name and x.record_id = outer_change.record_id offset 0) c
-       where s.txid = outer_change.txid and s.nth = 1 and s.ordinal >= place_outer.nested_from and s.ordinal < place_outer.ordinal
+       where s.txid = outer_change.txid and s.nth = 1 and s.ordinal >= place_outer.nested_from
+         and s.ordinal < place_outer.ordinal
        order by c.ordinal, c.nth);
     continue when nested = '{}';
     places := array(
@@ -35,7 +36,8 @@ begin
        order by p);
     place := places[1];
     if cardinality(places) > 1 and places[cardinality(places)] > cardinality(nested) then
-      execute format('select to_jsonb(t.*) from %s t, jsonb_populate_record(null::%s, $1) k where %s', relation::regclass, relation::regclass,
+      execute format('select to_jsonb(t.*) from %s t, jsonb_populate_record(null::%s, $1) k where %s',
+        relation::regclass, relation::regclass,
           (select string_agg(format('t.%1$I = k.%1$I', k), ' and ') from unnest(perch.key_columns(relation)) k))
         into current using coalesce(outer_change.new_row, outer_change.old_row);
       if (case when outer_change.new_row is not null then current is not distinct from outer_change.new_row
@@ -46,14 +48,16 @@ begin
     if place <= cardinality(nested) then
       update perch.captured_changes c
          set ordinal = nested[place].ordinal,
-             nth = (select least(min(x.nth), 0) - 1 from perch.captured_changes x where x.ordinal = nested[place].ordinal)
+             nth = (select least(min(x.nth), 0) - 1 from perch.captured_changes x
+               where x.ordinal = nested[place].ordinal)
        where c.ordinal = place_outer.ordinal and c.nth = outer_change.nth;
     end if;
   end loop;
   -- A statement is found by its first.
   update perch.captured_changes c set nth = 1
    where c.ordinal = place_outer.ordinal
-     and c.nth = (select min(x.nth) from perch.captured_changes x where x.ordinal = place_outer.ordinal having min(x.nth) > 1);
+     and c.nth = (select min(x.nth) from perch.captured_changes x
+       where x.ordinal = place_outer.ordinal having min(x.nth) > 1);
 end
 $$;
 

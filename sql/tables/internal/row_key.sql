@@ -17,7 +17,8 @@ begin
   if jsonb_typeof(parts) <> 'array' or jsonb_array_length(parts) <> cardinality(keys) then
     return null;
   end if;
-  return (select jsonb_object_agg(k.name, parts -> (k.nth::integer - 1)) from unnest(keys) with ordinality k (name, nth));
+  return (select jsonb_object_agg(k.name, parts -> (k.nth::integer - 1)) from unnest(keys) with ordinality k (name,
+    nth));
 exception when data_exception then
   return null;
 end

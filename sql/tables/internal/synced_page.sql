@@ -5,7 +5,8 @@
 -- A table whose triggers are gone is none of the log any more, whatever perch.synced_relations says: the oid may be
 -- that of another table.
 create or replace function perch.synced_page(
-  app_id text, space_id text, tables text[], after_table text, after_id text, max_count integer, max_page bigint, max_bytes bigint, seq bigint,
+  app_id text, space_id text, tables text[], after_table text, after_id text, max_count integer, max_page bigint,
+    max_bytes bigint, seq bigint,
   out page text, out count integer, out too_large integer, out last_table text, out last_id text
 )
 language plpgsql stable
@@ -38,13 +39,15 @@ begin
                     where t.tgrelid = r.relation and p.pronamespace = 'perch'::regnamespace)
      order by r.table_name
   loop
-    -- An expression may fail for a single row, which is in no space then: where that happens, each row is asked for itself.
+    -- An expression may fail for a single row, which is in no space then: where that happens, each row is asked for
+    -- itself.
     foreach careful in array '{false,true}'::boolean[] loop
       entries := '{}';
       ahead := bytes;
       cut := false;
       begin
-        for found in execute perch.synced_rows(synced, synced_page.space_id, case when synced.table_name = after_table then after_id end, careful)
+        for found in execute perch.synced_rows(synced, synced_page.space_id, case when synced.table_name = after_table
+          then after_id end, careful)
           using synced_page.space_id, max_count - count + 1
         loop
           entries := entries || found.record_id || found.data::text;
@@ -61,7 +64,8 @@ begin
     end loop;
 
     for nth in 1 .. cardinality(entries) / 2 loop
-      entry := json_build_object('table', synced.table_name, 'id', entries[2 * nth - 1], 'data', entries[2 * nth]::json, 'field_meta', '{}'::json,
+      entry := json_build_object('table', synced.table_name, 'id', entries[2 * nth - 1], 'data',
+        entries[2 * nth]::json, 'field_meta', '{}'::json,
         'seq', synced_page.seq, 'inserted_at', null, 'deleted_at', null, 'schema_version', 1)::text;
       if octet_length(entry) > max_bytes then
         entry := perch.withheld(entry, 'too_large', octet_length(entry), max_bytes);

@@ -8,7 +8,8 @@ as $$
 declare
   keys constant text[] := perch.key_columns(synced.relation);
   hidden constant text[] := array(
-    select a.attname from pg_attribute a where a.attrelid = synced.relation and a.attgenerated = 'v' and not a.attisdropped);
+    select a.attname from pg_attribute a where a.attrelid = synced.relation and a.attgenerated = 'v'
+      and not a.attisdropped);
   key constant jsonb := perch.row_key(synced.relation, after_id);
   space_column name;
   space_type text;
@@ -28,8 +29,10 @@ begin
     synced.relation,
     case when synced.space_id is not null then '$1 is not null'
          when synced.space_column is not null then case when perch.is_of_type(space, space_type) then
-           format('t.%1$I = %2$L::%3$s and to_jsonb(t.*) ->> %1$L = $1', space_column, space, space_type) else '$1 is null' end
-         when careful then format('perch.try_space(%L, %s, to_jsonb(t.*)) = $1', synced.space_expression, synced.relation::oid)
+           format('t.%1$I = %2$L::%3$s and to_jsonb(t.*) ->> %1$L = $1', space_column, space, space_type)
+             else '$1 is null' end
+         when careful then format('perch.try_space(%L, %s, to_jsonb(t.*)) = $1', synced.space_expression,
+           synced.relation::oid)
          else format('(%s)::text = $1', synced.space_expression) end,
     case when key is not null then (
       select format('and (%s) > (%s)', string_agg(format('t.%I', k.name), ', ' order by k.nth),

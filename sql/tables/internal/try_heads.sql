@@ -8,7 +8,8 @@ as $$
 declare
   patience constant text := current_setting('lock_timeout');
 begin
-  if exists (select from unnest(space_ids) s where not exists (select from perch.space_heads h where h.space_id = s)) then
+  if exists (select from unnest(space_ids) s where not exists (select from perch.space_heads h
+    where h.space_id = s)) then
     perform set_config('lock_timeout', '10', true);
     begin
       insert into perch.space_heads (space_id, seq)
@@ -21,7 +22,8 @@ begin
     perform set_config('lock_timeout', patience, true);
   end if;
   return array(
-    select h.space_id from perch.space_heads h where h.space_id = any (space_ids) order by h.space_id for no key update skip locked);
+    select h.space_id from perch.space_heads h where h.space_id = any (space_ids)
+      order by h.space_id for no key update skip locked);
 end
 $$;
 

@@ -6,9 +6,11 @@ as $$
 declare
   space text;
 begin
-  execute format('select (%s)::text from jsonb_populate_record(null::%s, $1)', expression, relation::regclass) into space using "row";
+  execute format('select (%s)::text from jsonb_populate_record(null::%s, $1)', expression,
+    relation::regclass) into space using "row";
   return space;
-exception when data_exception or undefined_column or undefined_function or program_limit_exceeded or raise_exception or insufficient_privilege then
+exception when data_exception or undefined_column or undefined_function or program_limit_exceeded or raise_exception
+  or insufficient_privilege then
   return null;
 end
 $$;

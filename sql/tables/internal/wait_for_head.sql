@@ -6,9 +6,11 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   patience constant text := current_setting('lock_timeout');
-  -- The longer a line has waited, the longer it is waited for: behind many writers, each with its commit, a turn takes a while.
+  -- The longer a line has waited, the longer it is waited for: behind many writers, each with its commit, a turn takes
+  -- a while.
   age constant interval := clock_timestamp() - (
-    select c.captured_at from perch.captured_changes c where c.space_id = wait_for_head.space_id and c.queued is not null order by c.queued limit 1);
+    select c.captured_at from perch.captured_changes c where c.space_id = wait_for_head.space_id
+      and c.queued is not null order by c.queued limit 1);
 begin
   perform set_config('lock_timeout', greatest(10, least(250, extract(epoch from age) * 100))::int::text, true);
   begin
