@@ -41,42 +41,46 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
   let lastFound = 0;
   let promisedUntil = 0;
   let working: Promise<void> | undefined;
+  /** A notification came since the last look began. */
   let again = false;
+  /** Writers notify often: it looks by itself, and promises to. */
+  let watching = false;
   let closed = false;
 
-  /** Batch by batch, each in a transaction of its own. */
-  async function drain(): Promise<void> {
-    while (!closed) {
-      const [row] = await db.query<{ moved: number }>(sequenceSql, [], { prepare: true });
-      if (row === undefined || row.moved === 0) return;
-      lastFound = Date.now();
-    }
+  /** One batch, in a transaction of its own. Out: whether there may be more. */
+  async function sequence(): Promise<boolean> {
+    const [row] = await db.query<{ moved: number }>(sequenceSql, [], { prepare: true });
+    if (row === undefined || row.moved === 0) return false;
+    lastFound = Date.now();
+    return true;
   }
 
   async function work(): Promise<void> {
-    do {
-      again = false;
-      await drain();
-    } while (again && !closed);
-    while (!closed && db.kind === "postgres") {
-      const busy = Date.now() - lastFound < quietMs && promisedUntil > 0;
-      if (!busy && Date.now() > promisedUntil) return;
-      if (busy && promisedUntil - Date.now() < watchPromiseMs / 2) {
+    while (!closed) {
+      const isBusy = watching && Date.now() - lastFound < quietMs;
+      // Between batches, too: under a steady load there is always a next one.
+      if (isBusy && promisedUntil - Date.now() < watchPromiseMs / 2) {
         await db.query(watchSql, [servePromise, watchPromise], { prepare: true });
         promisedUntil = Date.now() + watchPromiseMs;
       }
+      again = false;
+      if ((await sequence()) || again) continue;
+      if (!isBusy && Date.now() > promisedUntil) return;
       await new Promise((done) => setTimeout(done, betweenLooksMs));
-      await drain();
     }
   }
 
-  function begin(): Promise<void> {
+  function begin(): void {
     again = true;
-    working ??= work().finally(() => {
-      promisedUntil = 0;
-      working = undefined;
-    });
-    return working;
+    working ??= work()
+      .catch((error: unknown) => {
+        log.warn({ err: error }, "giving changes of synced tables their numbers failed; the next poll tries again");
+      })
+      .finally(() => {
+        promisedUntil = 0;
+        watching = false;
+        working = undefined;
+      });
   }
 
   return {
@@ -84,23 +88,22 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
       if (closed) return;
       const now = Date.now();
       recent = [...recent.filter((at) => now - at < busyWithinMs), now];
-      if (recent.length >= busyNotifications && promisedUntil === 0) {
+      if (recent.length >= busyNotifications && db.kind === "postgres") {
         recent = [];
         lastFound = now;
-        promisedUntil = now;
+        watching = true;
       }
-      begin().catch((error: unknown) => {
-        log.warn({ err: error }, "giving changes of synced tables their numbers failed; the next poll tries again");
-      });
+      begin();
     },
     async poll() {
       if (closed) return;
       await db.query(watchSql, [servePromise, "0"], { prepare: true });
-      await drain();
+      // The poll waits for no more than a batch: under a steady load there is always a next one.
+      if (await sequence()) begin();
     },
     async close() {
       closed = true;
-      await working?.catch(() => undefined);
+      await working;
     },
   };
 }

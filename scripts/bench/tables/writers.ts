@@ -102,8 +102,8 @@ export interface Backlog extends Race {
   readonly grownBytes: number;
 }
 
-const residentBytes = (pid: number) =>
-  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) * 1_024;
+const ownBytes = (pid: number) =>
+  Number(/RssAnon:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1] ?? 0) * 1_024;
 
 /** A million changes that wait, of transactions of ten rows in a hundred spaces. */
 export async function backlog(url: string): Promise<Backlog> {
@@ -124,7 +124,7 @@ export async function backlog(url: string): Promise<Backlog> {
     const theirs = (count * 1_000) / (performance.now() - started);
     await client.query("checkpoint");
     const held: number[] = [];
-    const before = residentBytes(pid);
+    const before = ownBytes(pid);
     started = performance.now();
     for (let moved = 1; moved > 0; ) {
       const began = performance.now();
@@ -134,6 +134,6 @@ export async function backlog(url: string): Promise<Backlog> {
       held.push(performance.now() - began);
     }
     const ours = (count * 1_000) / (performance.now() - started);
-    return { ours, theirs, ratio: ours / theirs, count, held: held.slice(5), grownBytes: residentBytes(pid) - before };
+    return { ours, theirs, ratio: ours / theirs, count, held: held.slice(5), grownBytes: ownBytes(pid) - before };
   });
 }
