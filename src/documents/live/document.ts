@@ -7,9 +7,9 @@ import type { AuthorLimits } from "./author-limits.js";
 import type { BrokenTail } from "./broken-tail.js";
 import { type Asking, type CatchUpBatcher, createCatchUp } from "./catch-up.js";
 import { createCommitQueue } from "./commit-queue.js";
-import { createEngineReplica, isLost } from "./engine-replica.js";
+import { createEngineReplica } from "./engine-replica.js";
 import { createExclusiveAccess } from "./exclusive-access.js";
-import type { ExportCache, Exported } from "./export-cache.js";
+import type { ExportCache } from "./export-cache.js";
 import type { GroupCommit } from "./group-commit.js";
 import { createImports } from "./imports.js";
 import { createIntake } from "./intake.js";
@@ -18,18 +18,10 @@ import { createNotificationTracker } from "./notification-tracker.js";
 import { discard, ended, type OpenDocument, type Task } from "./open-document.js";
 import { createOwners } from "./owners.js";
 import type { Preloadable, Preloader } from "./preload.js";
-import type { Position } from "./queries.js";
+import { createReading } from "./reading.js";
 import { type Action, type Event, firstState, isQuiet, isReading, type State, step } from "./states.js";
 import { createSubscribers } from "./subscribers.js";
-import type { CommitNotice, Ending, ExclusiveDocument, Joined, LiveDocument, Tail, UpdateListener } from "./types.js";
-
-/** What became of a promise, to be looked at later. */
-function outcome<T>(promise: Promise<T>): Promise<{ value?: T; error?: unknown }> {
-  return promise.then(
-    (value) => ({ value }),
-    (error: unknown) => ({ error }),
-  );
-}
+import type { CommitNotice, Ending, ExclusiveDocument, LiveDocument, Tail } from "./types.js";
 
 /** Longer than any lock should last; then appends are sent again, and wait in the database if they must. */
 const longestLockMs = 250;
@@ -173,47 +165,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     });
   }
 
-  /**
-   * A question to the replica, at the present position. Exclusive use ends when it is asked: calls of one document are answered in order, so
-   * nothing that is imported from then on is in the answer. Where the replica turns out to be lost, it lasts until the answer.
-   */
-  async function ask<T extends object>(
-    call: () => Promise<T>,
-    asked: () => void = () => undefined,
-  ): Promise<T & Position> {
-    const { at, answer } = await exclusive(async () => {
-      await access.withCopy(() => Promise.resolve());
-      asked();
-      return { at: open.at, answer: outcome(call()) };
-    });
-    const { value, error } = await answer;
-    if (value) return { ...value, ...at };
-    if (!isLost(error)) throw error;
-    return exclusive(async () => {
-      asked();
-      return { ...(await access.withCopy(call)), ...open.at };
-    });
-  }
-
   const isWarm = () => open.state.replica === "loaded";
-
-  async function join(version: Uint8Array, listener: UpdateListener, onEnded?: (why: Ending) => void): Promise<Joined> {
-    // An empty version vector is one zero byte.
-    const theirs = version.byteLength === 0 ? Uint8Array.of(0) : version;
-    const subscribed = (exported: Exported): Joined => {
-      const leave = subscribers.add(listener, onEnded);
-      if (!isWarm()) parts.preloader.wake(document);
-      return { ...exported, seq: open.at.seq, leave };
-    };
-    const isAlone = open.state.door === "open" && intake.appending === 0 && !notifications.unread(open.at.seq);
-    const atHand = isAlone ? access.atHand(theirs) : undefined;
-    if (atHand) return subscribed(atHand);
-    await intake.asked();
-    return exclusive(async () => {
-      if (notifications.unread(open.at.seq)) await access.bringUpToDate();
-      return subscribed(await access.exportFrom(theirs));
-    });
-  }
 
   function refresh(): Promise<void> {
     return new Promise((resolve, reject) => {
@@ -221,6 +173,8 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
       catchUp.ask(asking);
     });
   }
+
+  const reading = createReading(open, { access, intake, exclusive, joinedCold: () => parts.preloader.wake(document) });
 
   const document: Document = {
     id,
@@ -249,7 +203,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
         .read()
         .then(() => undefined)
         .finally(endUse),
-    join,
+    join: reading.join,
     append: intake.append,
     refresh,
     exclusive,
@@ -264,7 +218,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     get cold() {
       return references > 0 && open.state.door === "open" && !isWarm();
     },
-    preload: () => exclusive(() => (document.cold ? access.withCopy(() => Promise.resolve()) : Promise.resolve())),
+    preload: () => exclusive(() => (document.cold ? access.withReplica(() => Promise.resolve()) : Promise.resolve())),
     get unusedBytes() {
       return loader.unusedBytes;
     },
@@ -276,9 +230,9 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
     folded() {
       loader.sizes.tail = { updates: 0, bytes: 0 };
     },
-    project: (asked) => ask(() => replica.call("project", []), asked),
+    project: (asked) => reading.ask(() => replica.call("project", []), asked),
     async snapshot() {
-      const made = await ask(() => replica.call("snapshot", []));
+      const made = await reading.ask(() => replica.call("snapshot", []));
       loader.sizes.snapshot = made.snapshot.byteLength;
       return made;
     },

@@ -26,7 +26,7 @@ export interface ExclusiveAccessParts {
 /** What can be done with a document by whoever has it for himself. */
 export interface ExclusiveAccess extends ExclusiveDocument {
   /** Calls the engine, with the replica loaded; a replica that was lost is loaded again. */
-  withCopy<T>(use: () => Promise<T>): Promise<T>;
+  withReplica<T>(use: () => Promise<T>): Promise<T>;
   /**
    * The same as `exportFrom` gives, as far as it is at hand; undefined when it is not. Needs no exclusive access while no append is under way: see
    * states.ts.
@@ -58,7 +58,7 @@ export function createExclusiveAccess(open: OpenDocument, parts: ExclusiveAccess
     }
   }
 
-  async function withCopy<T>(use: () => Promise<T>): Promise<T> {
+  async function withReplica<T>(use: () => Promise<T>): Promise<T> {
     if (isBehind()) await loader.load();
     return retrying(loader.load, use);
   }
@@ -128,16 +128,16 @@ export function createExclusiveAccess(open: OpenDocument, parts: ExclusiveAccess
   }
 
   return {
-    withCopy,
+    withReplica,
     atHand,
     exportFrom,
     bringUpToDate: () => bringUpToDate(false),
     get position() {
       return open.at.seq;
     },
-    load: () => withCopy(() => Promise.resolve()),
+    load: () => withReplica(() => Promise.resolve()),
     async projectAt(version) {
-      const { data } = await withCopy(() => replica.call("projectAt", [version]));
+      const { data } = await withReplica(() => replica.call("projectAt", [version]));
       return data;
     },
     async merge(tx, work) {
