@@ -244,9 +244,10 @@ describe("a version that goes with stored bytes", () => {
     one.live.redeclared("notes", "pages");
     // Of updates stored as one, the last says where they end; a database with a lower limit of its own may have refused just that one.
     const { seq } = await writer.document.append([kept.update, refused.update], ada, undefined);
-    const rows = await t.db.query("select seq, ends is null as unsaid from perch.document_updates where seq >= $1", [
-      seq - 1,
-    ]);
+    const rows = await t.db.query(
+      "select seq, ends is null as unsaid from perch.document_updates where seq >= $1 order by seq",
+      [seq - 1],
+    );
     expect(rows).toEqual([
       { seq: seq - 1, unsaid: true },
       { seq, unsaid: false },
