@@ -33,6 +33,16 @@ export const firstState: State = { is: "open", who: "stranger", reading: "on", s
 
 const closed: State = { is: "closed" };
 
+/** Each state exists once, for all sockets: there are tens of thousands of them. */
+const shared = new Map<string, Alive>();
+
+function stateOf(state: Alive): Alive {
+  const name = Object.values(state).join();
+  const known = shared.get(name) ?? state;
+  shared.set(name, known);
+  return known;
+}
+
 /** What is told to go that shows no valid token in time. */
 const late = { code: closeCode.tryAgainLater, reason: "no valid token in time" };
 
@@ -42,20 +52,25 @@ export function step(state: State, event: Event): Step<State, Action> {
   const { who, reading, silence } = state;
   switch (event.is) {
     case "heard":
-      return silence === "none" ? same : { state: { ...state, silence: "none" }, actions: [] };
+      return silence === "none" ? same : { state: stateOf({ ...state, silence: "none" }), actions: [] };
     case "identified":
-      return who === "known" ? same : { state: { ...state, who: "known" }, actions: [{ do: "no stranger" }] };
+      return who === "known" ? same : { state: stateOf({ ...state, who: "known" }), actions: [{ do: "no stranger" }] };
     case "loaded":
       if (event.full === (reading === "paused")) return same;
-      if (event.full) return { state: { ...state, reading: "paused" }, actions: [{ do: "pause" }] };
-      return { state: { ...state, reading: "on" }, actions: [{ do: "resume" }] };
+      if (event.full) return { state: stateOf({ ...state, reading: "paused" }), actions: [{ do: "pause" }] };
+      return { state: stateOf({ ...state, reading: "on" }), actions: [{ do: "resume" }] };
     case "tick":
       if (event.late && state.is !== "closing") return toldToGo(state, late);
       if (event.stuck) return { state, actions: [{ do: "terminate" }] };
       if (!event.silent) return same;
-      return { state: { ...state, silence: "pinged" }, actions: [{ do: silence === "none" ? "ping" : "terminate" }] };
+      return {
+        state: stateOf({ ...state, silence: "pinged" }),
+        actions: [{ do: silence === "none" ? "ping" : "terminate" }],
+      };
     case "drain":
-      return state.is === "open" ? { state: { ...state, is: "draining" }, actions: [{ do: "leave rooms" }] } : same;
+      return state.is === "open"
+        ? { state: stateOf({ ...state, is: "draining" }), actions: [{ do: "leave rooms" }] }
+        : same;
     case "told to go":
       return state.is === "closing" ? same : toldToGo(state, event);
     case "gone": {
@@ -66,5 +81,8 @@ export function step(state: State, event: Event): Step<State, Action> {
 }
 
 function toldToGo(state: Alive, { code, reason }: { code: number; reason: string }): Step<State, Action> {
-  return { state: { ...state, is: "closing" }, actions: [{ do: "close", code, reason }, { do: "leave rooms" }] };
+  return {
+    state: stateOf({ ...state, is: "closing" }),
+    actions: [{ do: "close", code, reason }, { do: "leave rooms" }],
+  };
 }

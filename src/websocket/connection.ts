@@ -10,7 +10,7 @@ import { JoinRefused } from "../rooms/room.js";
 import { type Action, type Event, firstState, type State, step } from "./connection-states.js";
 import { createMembership, type Membership, roomBytes } from "./membership.js";
 import { createOutbox } from "./outbox.js";
-import { createRefusals } from "./refusals.js";
+import { createRefusals, type Refusals } from "./refusals.js";
 import { createRejoinBackoff, type RejoinBackoff } from "./rejoin-backoff.js";
 import type { Connection, ConnectionServices } from "./services.js";
 
@@ -56,7 +56,7 @@ export function createConnection(
   /** What was counted of the outbox's queue when it was last looked at. */
   let queuedBytes = 0;
   const members = new Map<string, Membership>();
-  const refusals = createRefusals(outbox, services);
+  let madeRefusals: Refusals | undefined;
   let users: Set<string> | undefined;
   let rejoinBackoff: RejoinBackoff | undefined;
   let takeBatch: (() => boolean) | undefined;
@@ -151,21 +151,26 @@ export function createConnection(
       return;
     }
     const member = members.get(frame.roomKey);
-    if (data.length > maxFrameBytes) refusals.frame(frame, ackStatus.payloadTooLarge);
+    if (data.length > maxFrameBytes) refusals().frame(frame, ackStatus.payloadTooLarge);
     // A second join before the first was answered waits for that, like everything else.
     else if (frame.kind === "join" && member?.isJoining() !== true) join(frame, member);
     else if (member !== undefined) member.receive(frame, data);
-    else refusals.frame(frame, ackStatus.permissionDenied);
+    else refusals().frame(frame, ackStatus.permissionDenied);
+  }
+
+  function refusals(): Refusals {
+    madeRefusals ??= createRefusals(outbox, services);
+    return madeRefusals;
   }
 
   function join(frame: JoinFrame, earlier: Membership | undefined): void {
     const open = services.channelOf(roomTypeOf(frame.head));
     if (open === undefined) {
-      refusals.join(frame, "unsupported", "rooms of this type are not served");
+      refusals().join(frame, "unsupported", "rooms of this type are not served");
     } else if (earlier === undefined && members.size >= settings.maxRoomsPerSocket) {
-      refusals.join(frame, "too_many_rooms", "too many rooms on one socket");
+      refusals().join(frame, "too_many_rooms", "too many rooms on one socket");
     } else if (earlier === undefined && !account.fits(roomBytes)) {
-      refusals.join(frame, "too_much_held", "too much is held for you: leave rooms, or read what you were sent");
+      refusals().join(frame, "too_much_held", "too much is held for you: leave rooms, or read what you were sent");
     } else {
       earlier?.close();
       members.set(frame.roomKey, createMembership(connection, frame, open));
