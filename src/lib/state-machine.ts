@@ -6,6 +6,7 @@ export interface Step<State, Action> {
 
 export interface Machine<State, Event> {
   readonly state: State;
+  /** Says what has happened. */
   tell(event: Event): void;
 }
 
@@ -18,16 +19,23 @@ export function createMachine<State, Event, Action>(
   step: (state: State, event: Event) => Step<State, Action>,
   perform: (action: Action) => Event | undefined,
 ): Machine<State, Event> {
-  const machine = {
-    state: first,
-    tell(event: Event) {
-      for (let next: Event | undefined = event; next !== undefined; ) {
-        const { state, actions } = step(machine.state, next);
-        machine.state = state;
-        next = undefined;
-        for (const action of actions) next = perform(action) ?? next;
-      }
-    },
-  };
-  return machine;
+  return new KeptState(first, step, perform);
+}
+
+/** A class, since tens of thousands are kept: its method is one object for all of them. */
+class KeptState<State, Event, Action> implements Machine<State, Event> {
+  constructor(
+    public state: State,
+    private readonly step: (state: State, event: Event) => Step<State, Action>,
+    private readonly perform: (action: Action) => Event | undefined,
+  ) {}
+
+  tell(event: Event): void {
+    for (let next: Event | undefined = event; next !== undefined; ) {
+      const { state, actions } = this.step(this.state, next);
+      this.state = state;
+      next = undefined;
+      for (const action of actions) next = this.perform(action) ?? next;
+    }
+  }
 }

@@ -43,6 +43,8 @@ function stateOf(state: Alive): Alive {
   return known;
 }
 
+export const isPaused = (state: State) => state.is !== "closed" && state.reading === "paused";
+
 /** What is told to go that shows no valid token in time. */
 const late = { code: closeCode.tryAgainLater, reason: "no valid token in time" };
 

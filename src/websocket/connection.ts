@@ -7,7 +7,7 @@ import { createTokenBucket } from "../lib/token-bucket.js";
 import { decodeFrame, type Frame, roomTypeOf } from "../protocol/decode.js";
 import { ackStatus, closeCode, joinErrorCode, maxFrameBytes } from "../protocol/protocol.js";
 import { JoinRefused } from "../rooms/room.js";
-import { type Action, type Event, firstState, type State, step } from "./connection-states.js";
+import { type Action, type Event, firstState, isPaused, type State, step } from "./connection-states.js";
 import { createMembership, type Membership, roomBytes } from "./membership.js";
 import { createOutbox } from "./outbox.js";
 import { createRefusals, type Refusals } from "./refusals.js";
@@ -99,14 +99,12 @@ export function createConnection(
 
   /** Reads from the client only as fast as it is answered, and as it reads the answers. */
   function regulate(): void {
-    const paused = isPaused();
+    const paused = isPaused(machine.state);
     const limit = paused ? settings.maxPendingBytes / 2 : settings.maxPendingBytes;
     const full = pendingBytes > limit || (pendingBytes > 0 && !account.fits(0)) || outbox.isFull();
     if (full && !paused && outbox.isFull()) outbox.onDrained(regulate);
     if (full !== paused) machine.tell({ is: "loaded", full });
   }
-
-  const isPaused = () => machine.state.is !== "closed" && machine.state.reading === "paused";
 
   function perform(action: Action): undefined {
     switch (action.do) {
@@ -252,7 +250,7 @@ export function createConnection(
     account,
     tick(now) {
       countQueued(outbox.queued());
-      if (isPaused()) regulate();
+      if (isPaused(machine.state)) regulate();
       for (const member of [...members.values()]) {
         if ((member.admission()?.identity.expiresAt ?? Number.POSITIVE_INFINITY) > now) continue;
         member.rejoin("the token has expired: join again with a new one");

@@ -4,11 +4,11 @@ import type { Reservation } from "../lib/ledger.js";
 import { createMachine } from "../lib/state-machine.js";
 import { type Frame, roomIdOf } from "../protocol/decode.js";
 import { joinErrorFrame, joinResponseFrame, roomErrorFrame, updateFrames } from "../protocol/encode.js";
-import { closeCode, type RoomErrorCode, roomErrorCode } from "../protocol/protocol.js";
+import { type AckStatus, closeCode, type RoomErrorCode, roomErrorCode } from "../protocol/protocol.js";
 import { admit, type Member } from "../rooms/access.js";
 import { createHandOver } from "../rooms/hand-over.js";
 import { joinRefusal, type OpenRoom, type RoomReader } from "../rooms/room.js";
-import { batchOverhead, bytesOf, createBatches } from "./batches.js";
+import { type Batches, batchOverhead, bytesOf, createBatches } from "./batches.js";
 import { type Action, channelOf, type Event, firstState, type State, step } from "./membership-states.js";
 import type { Connection } from "./services.js";
 
@@ -38,6 +38,7 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
   const { roomKey } = join;
   /** Frames of the client that came before the answer to its join. */
   let waiting: Buffer[] = [];
+  let batches: Batches | undefined;
   let rejoinTimer: NodeJS.Timeout | undefined;
   let backfilled: Promise<void> | undefined;
   const machine = createMachine<State, Event, Action>(firstState, step, perform);
@@ -74,7 +75,7 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
       case "let go":
         connection.account.add(-roomBytes);
         clearTimeout(rejoinTimer);
-        batches.close();
+        batches?.close();
         action.channel?.close();
         handOver.close();
         break;
@@ -102,21 +103,16 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
     return frames;
   }
 
-  const batches = createBatches(
-    connection,
-    { head, roomKey },
-    {
-      state: () => machine.state,
-      unaccepted: (status, waitMs) => machine.tell({ is: "unaccepted", status, waitMs }),
-    },
-  );
-
   function receive(frame: Frame, data: Buffer): void {
     if (machine.state.is === "joining") {
       waiting.push(Buffer.from(data));
       connection.hold(data.length + batchOverhead);
     } else if (frame.kind === "leave") machine.tell({ is: "left" });
-    else batches.receive(frame);
+    else {
+      // Most members only read.
+      batches ??= createBatches(connection, { head, roomKey }, { state: () => machine.state, unaccepted });
+      batches.receive(frame);
+    }
   }
 
   async function enter(auth: Uint8Array, version: Uint8Array): Promise<void> {
@@ -157,6 +153,7 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
     return { admission, channel: await open({ ...admission, version, reader: member }) };
   }
 
+  const unaccepted = (status: AckStatus, waitMs: number) => machine.tell({ is: "unaccepted", status, waitMs });
   const isClosed = () => machine.state.is === "closed";
   const dismiss = (code: RoomErrorCode, reason: string) =>
     machine.tell({ is: "dismissed", dismissal: { code, reason } });
