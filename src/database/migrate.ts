@@ -2,8 +2,9 @@ import { backOff } from "../lib/back-off.js";
 import { catalogDifferences, type Difference } from "./catalog-differences.js";
 import { applySql, dropDefinitions, foreignProperty } from "./definitions.js";
 import { isLockTimeout, isUndoneForAnother } from "./errors.js";
+import { applyOutside } from "./migrate-outside.js";
 import { type Apply, applyFile, runMigrations } from "./migration-runner.js";
-import { type MigrationSources, readMigrationSources } from "./migration-sources.js";
+import { type MigrationFile, type MigrationSources, readMigrationSources } from "./migration-sources.js";
 import { appliedMigrations, changedFiles, isLater } from "./migration-status.js";
 import type { Database, Transaction } from "./types.js";
 
@@ -53,7 +54,8 @@ const longestPauseMs = 5_000;
 
 /**
  * Brings a database up to this version of perch, or takes its newest migrations back, while others use it. Any number of processes may
- * do so at once: they queue, and all but the first find nothing to do. All in one transaction: a failure leaves the database as it was.
+ * do so at once: they queue, and all but the first find nothing to do. All in one transaction: a failure leaves the database as it was. (But for
+ * migrations that are applied outside one, see migrate-outside.ts: what comes before such a one is committed first, the rest behind it.)
  *
  * What has not changed is not touched. What has to be locked is waited for half a second at most; then the attempt is given up, with
  * everything it had locked, and made again a little later.
@@ -65,9 +67,27 @@ const longestPauseMs = 5_000;
 export async function migrate(db: Database, options: MigrateOptions = {}): Promise<MigrateResult> {
   const sources = await readMigrationSources(options.root);
   const until = Date.now() + (options.patienceMs ?? 600_000);
+  const { outside } = db;
+  let total: MigrateResult = { migrations: [], changedFiles: [], mended: [], differences: [] };
   for (let attempt = 1; ; attempt++) {
     try {
-      return await db.transaction((tx) => migrateOnce(tx, sources, options));
+      for (;;) {
+        const { next, ...done } = await db.transaction((tx) =>
+          migrateOnce(tx, sources, options, outside !== undefined),
+        );
+        total = {
+          migrations: [...total.migrations, ...done.migrations],
+          changedFiles: done.changedFiles,
+          mended: [...total.mended, ...done.mended],
+          differences: done.differences,
+        };
+        if (next === undefined || outside === undefined) return total;
+        options.onWait?.(
+          `migrations/${next.name}.sql is applied outside a transaction, and waits for those that are open now`,
+        );
+        await applyOutside({ ...db, outside }, next, { lock: migrationLock, patienceMs: until - Date.now() });
+        total.migrations.push(next.name);
+      }
     } catch (error) {
       const pause = backOff(attempt, 100, longestPauseMs) * (0.5 + Math.random());
       if (!isContended(error)) throw error;
@@ -108,7 +128,8 @@ async function migrateOnce(
   tx: Transaction,
   sources: MigrationSources,
   options: MigrateOptions,
-): Promise<MigrateResult> {
+  hasOutside: boolean,
+): Promise<Step> {
   // Each statement must see what the holder of the lock before us committed, whatever the server's default is.
   await tx.query("set transaction isolation level read committed");
   const [server] = await tx.query<{ deadlock_ms: number }>(
@@ -130,7 +151,7 @@ async function migrateOnce(
     await applyFile(tx, name, text);
   };
   if (options.direction === "down") return down(tx, apply, sources, options.count ?? 1);
-  const done = await up(tx, apply, sources);
+  const done = await up(tx, apply, sources, hasOutside);
   return { ...done, mended: [...strays, ...done.mended] };
 }
 
@@ -142,9 +163,20 @@ select h.holding, set_config('lock_timeout', (case when h.holding then $1::int e
            where l.pid = pg_backend_pid() and l.mode = 'AccessExclusiveLock' and c.relnamespace = 'perch'::regnamespace
              and c.relname not in ('migrations', 'applied_sql', 'applied_release')) as holding) h`;
 
-async function up(tx: Transaction, apply: Apply, sources: MigrationSources): Promise<MigrateResult> {
+/** What one transaction did; `next`: the migration that it ended before, since that is to be applied outside one. */
+interface Step extends MigrateResult {
+  next?: MigrationFile;
+}
+
+async function up(tx: Transaction, apply: Apply, sources: MigrationSources, hasOutside: boolean): Promise<Step> {
   await refuseNewer(tx, sources);
-  const migrations = await runMigrations(tx, apply, sources, { direction: "up" });
+  const applied = new Set((await appliedMigrations(tx)).map(({ name }) => name));
+  const pending = sources.migrations.filter(({ name }) => !applied.has(name));
+  const at = hasOutside ? pending.findIndex(({ outside }) => outside) : -1;
+  const next = pending[at];
+  const count = next === undefined ? pending.length : at;
+  const migrations = count === 0 ? [] : await runMigrations(tx, apply, sources, { direction: "up", count });
+  if (next !== undefined) return { migrations, changedFiles: [], mended: [], differences: [], next };
   const changed = await changedFiles(tx, sources.files);
   if (migrations.length > 0 || changed.length > 0) await applySql(tx, apply, sources, new Set(changed));
   // What was dropped, revoked, disabled or lost in a restore changes no file: the catalog itself is compared.

@@ -1,5 +1,6 @@
 import type { RunnerOption } from "node-pg-migrate";
 import { runner } from "node-pg-migrate";
+import { withinTransaction } from "./migrate-outside.js";
 import type { MigrationSources } from "./migration-sources.js";
 import type { Transaction } from "./types.js";
 
@@ -44,7 +45,10 @@ export async function runMigrations(
   const silent = () => undefined;
   const done = await runner({
     ...move,
-    dbClient: clientOf(tx, (sql) => apply(current, sql)) as never,
+    dbClient: clientOf(tx, (sql) => {
+      const outside = sources.migrations.some((file) => file.outside && current === `migrations/${file.name}.sql`);
+      return apply(current, outside ? withinTransaction(sql) : sql);
+    }) as never,
     dir: sources.migrationsDir,
     migrationsTable: "migrations",
     migrationsSchema: "perch",

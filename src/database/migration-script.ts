@@ -1,12 +1,34 @@
 import { migrationLock, migrationSettings } from "./migrate.js";
+import { statementsOf } from "./migrate-outside.js";
 import { type MigrationFile, readMigrationSources, type SqlFile } from "./migration-sources.js";
 
 const quoted = (text: string) => `'${text.replaceAll("'", "''")}'`;
 
 const title = (text: string) => `\n-- ${text} ${"-".repeat(Math.max(3, 124 - text.length))}\n`;
 
+const beginning = `begin;
+set transaction isolation level read committed;
+set local client_encoding = 'UTF8';
+set local client_min_messages = warning;
+-- Behind a lock that is waited for everybody waits: when others hold what is needed here for longer, apply it again later.
+set local lock_timeout = '500ms';
+`;
+
 /** A migration runs once, whatever the script finds: so its text is carried in a block that looks at the ledger first. */
-function guarded({ name, up, breaking }: MigrationFile): string {
+function guarded({ name, up, breaking, outside }: MigrationFile): string {
+  if (outside) {
+    return [
+      title(`migrations/${name}.sql`),
+      "-- Outside a transaction: what comes before it is committed, and it can be done again when it was broken off.\ncommit;\n",
+      `select not exists (select from perch.migrations m where m.name = ${quoted(name)}) as outside \\gset\n\\if :outside\n`,
+      "set role perch_owner;\nset search_path = pg_catalog;\nset lock_timeout = 0;\n",
+      statementsOf({ name, up })
+        .map((statement) => `${statement};\n`)
+        .join(""),
+      `insert into perch.migrations (name, run_on, breaking) values (${quoted(name)}, now(), ${breaking});\n`,
+      `reset all;\nreset role;\n\\endif\n${beginning}${migrationSettings}${migrationLock}`,
+    ].join("");
+  }
   const tag = `$migration_${name.replaceAll(/[^A-Za-z0-9_]/g, "_")}$`;
   if (up.includes(tag)) throw new Error(`migrations/${name}.sql contains ${tag}`);
   return [
@@ -68,12 +90,7 @@ export async function migrationScript(options: { root?: string } = {}): Promise<
   return [
     "-- The schema of perch: psql -v ON_ERROR_STOP=1 -f this-file -d database\n",
     "-- One transaction: either all of it is applied or nothing. Harmless when applied again.\n",
-    "begin;\n",
-    "set transaction isolation level read committed;\n",
-    "set local client_encoding = 'UTF8';\n",
-    "set local client_min_messages = warning;\n",
-    "-- Behind a lock that is waited for everybody waits: when others hold what is needed here for longer, apply it again later.\n",
-    "set local lock_timeout = '500ms';\n",
+    beginning,
     title("sql/bootstrap.sql"),
     bootstrap,
     migrationSettings,

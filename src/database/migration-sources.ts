@@ -9,6 +9,8 @@ export interface MigrationFile {
   name: string;
   up: string;
   down: string;
+  /** It is applied outside a transaction; see migrate-outside.ts. */
+  outside: boolean;
   /** Its first line says so, and why: processes of earlier versions cannot run on what it makes. */
   breaking: boolean;
 }
@@ -47,7 +49,13 @@ async function readMigrations(folder: string): Promise<MigrationFile[]> {
     names.map(async (file) => {
       const text = await readFile(join(folder, file), "utf8");
       const [up = "", down = ""] = text.split(/^-- Down Migration.*$/m);
-      return { name: file.replace(/\.sql$/, ""), up, down, breaking: /^-- Breaking\b/.test(text) };
+      return {
+        name: file.replace(/\.sql$/, ""),
+        up,
+        down,
+        breaking: /^-- Breaking\b/.test(text),
+        outside: /^-- perch: no transaction\b/.test(text),
+      };
     }),
   );
 }

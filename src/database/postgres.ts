@@ -304,6 +304,21 @@ export function openPostgres(options: PostgresOptions): Database {
     return query(sql, params, how);
   }
 
+  async function outside(statements: readonly string[]): Promise<void> {
+    const client = await take();
+    try {
+      if (!isDirect(client))
+        throw new Error("this needs a URL of the server itself, not of a proxy that pools transactions");
+      // Without the limit on answers: an index takes as long as it takes.
+      for (const statement of statements) await client.query(statement);
+    } catch (error) {
+      throw queryError(error);
+    } finally {
+      // It is not as it was.
+      client.release(true);
+    }
+  }
+
   const aside: Queryable = {
     async query<Row>(sql: string, params?: readonly unknown[]) {
       const client = await asidePool.connect();
@@ -323,6 +338,7 @@ export function openPostgres(options: PostgresOptions): Database {
     kind: "postgres",
     query,
     transaction,
+    outside,
     aside,
     async listen(channels, on) {
       const config = { ...connection, connectionString: options.listenUrl ?? options.url };

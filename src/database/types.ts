@@ -73,6 +73,11 @@ export interface Database extends Queryable {
    * only `tx`; waiting for the database itself would wait for ever.
    */
   transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T>;
+  /**
+   * Runs statements one after another on a connection of its own, each by itself and in no transaction, and closes it. Takes as long as they take.
+   * Absent where there is but one session. Errors: as `query`; through a proxy that pools transactions.
+   */
+  outside?(statements: readonly string[]): Promise<void>;
   /** Listens on channels until closed; resolves once LISTEN is in force, after the first `ready()`. */
   listen(channels: readonly string[], on: ListenHandlers): Promise<Subscription>;
   /**

@@ -5,7 +5,8 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { migrate } from "../../src/database/migrate.js";
 import { canServe, migrationStatus } from "../../src/database/migration-status.js";
 import { packageRoot } from "../../src/database/package-root.js";
-import { describeEachEngine } from "../support/databases.js";
+import type { Queryable } from "../../src/database/types.js";
+import { describeEachEngine, describeEachPostgres } from "../support/databases.js";
 import { schemaLines, schemaVersions } from "../support/schema.js";
 
 let folder: string;
@@ -27,6 +28,64 @@ async function laterVersion(name: string, files: Record<string, string>): Promis
   }
   return root;
 }
+
+const outside = {
+  "migrations/9001_index.sql": `-- perch: no transaction
+-- Up Migration
+-- Again: it may have been broken off; this one is of no use then.
+drop index concurrently if exists perch.later;
+create index concurrently later
+  on perch.sync_changes (created_at, "user_id");
+
+-- Down Migration
+drop index perch.later;
+`,
+  "migrations/9002_more.sql": `-- Up Migration
+create table perch.more (space_id text);
+-- Down Migration
+drop table perch.more;
+`,
+};
+
+const laterIndex = async (db: Queryable) =>
+  (
+    await db.query<{ valid: boolean }>(
+      "select i.indisvalid as valid from pg_index i where i.indexrelid = to_regclass('perch.later')",
+    )
+  ).map(({ valid }) => valid);
+
+describeEachPostgres("a migration that is applied outside a transaction", (open) => {
+  it("lets others write while it waits, is done by one of several, and is begun anew when it was broken off", async () => {
+    const { db, asUser } = await open();
+    const root = await laterVersion("outside-waiting", outside);
+    const push = (id: string) => (tx: Queryable) =>
+      tx.query("select perch.push('app', $1, 'c')", [JSON.stringify([{ op: "insert", table: "t", id }])]);
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const holding = asUser("ada", async (tx) => {
+      await push("held")(tx);
+      await held;
+    });
+    const onWait = () => undefined;
+    const given = migrate(db, { root, patienceMs: 1_500, onWait });
+    given.catch(() => undefined);
+    await expect.poll(() => laterIndex(db), { timeout: 20_000 }).toEqual([false]);
+    await asUser("bob", push("meanwhile"));
+    await expect(given).rejects.toMatchObject({ message: expect.stringContaining("given up") });
+    expect((await migrationStatus(db, { root })).pending).toEqual(["9001_index", "9002_more"]);
+
+    const both = [migrate(db, { root, onWait }), migrate(db, { root, onWait })];
+    await expect.poll(() => laterIndex(db), { timeout: 20_000 }).toEqual([false]);
+    release();
+    await holding;
+    const done = await Promise.all(both);
+    expect(done.flatMap(({ migrations }) => migrations).filter((name) => name === "9002_more")).toHaveLength(1);
+    expect(await laterIndex(db)).toEqual([true]);
+    expect(await migrationStatus(db, { root })).toMatchObject({ pending: [], changedFiles: [] });
+  });
+});
 
 describeEachEngine("migrate", (open, engine) => {
   const name = (what: string) => `${what}-${engine.replace(" ", "-")}`;
@@ -74,6 +133,16 @@ describeEachEngine("migrate", (open, engine) => {
     await expect(migrate(await t.login("perch_worker"))).rejects.toThrow(
       /sql\/bootstrap\.sql.*grant perch_owner, perch_app to/,
     );
+  });
+
+  it("applies what says so outside a transaction, in its order, once, and takes it back", async () => {
+    const { db } = await open();
+    const root = await laterVersion(name("outside"), outside);
+    expect((await migrate(db, { root })).migrations).toEqual(["9001_index", "9002_more"]);
+    expect(await laterIndex(db)).toEqual([true]);
+    expect((await migrate(db, { root })).migrations).toEqual([]);
+    expect((await migrate(db, { root, direction: "down", count: 2 })).migrations).toEqual(["9002_more", "9001_index"]);
+    expect(await laterIndex(db)).toEqual([]);
   });
 
   it("down takes back the newest migration only", async () => {

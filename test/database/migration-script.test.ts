@@ -1,8 +1,12 @@
 import { spawnSync } from "node:child_process";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, it } from "vitest";
 import { migrate } from "../../src/database/migrate.js";
 import { migrationScript } from "../../src/database/migration-script.js";
 import { openDatabase } from "../../src/database/open.js";
+import { packageRoot } from "../../src/database/package-root.js";
 import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
@@ -51,6 +55,30 @@ describeEachEngine("the script of perch migrate sql", (open, engine) => {
     expect(await schemaLines(db)).toEqual(whole);
     await applyScript(db, url, script);
     expect(await schemaLines(db)).toEqual(whole);
+  });
+
+  it.runIf(hasPsql && engine !== "PGlite")("leaves its transaction for a migration that says so", async () => {
+    const root = await mkdtemp(join(tmpdir(), "perch-outside-"));
+    for (const part of ["migrations", "sql"]) await cp(join(packageRoot, part), join(root, part), { recursive: true });
+    const index = "create index concurrently later on perch.sync_changes (created_at);";
+    await writeFile(
+      join(root, "migrations", "9001_index.sql"),
+      `-- perch: no transaction\n-- Up Migration\n\ndrop index concurrently if exists perch.later;\n${index}\n`,
+    );
+    await writeFile(
+      join(root, "migrations", "9002_more.sql"),
+      "-- Up Migration\ncreate table perch.more (space_id text);\n",
+    );
+    const [db, url] = await empty();
+    const script = await migrationScript({ root });
+    for (let time = 0; time < 2; time++) await applyScript(db, url, script);
+    const [found] = await db.query<{ there: boolean }>(
+      `select i.indisvalid and to_regclass('perch.more') is not null as there
+         from pg_index i where i.indexrelid = 'perch.later'::regclass`,
+    );
+    expect(found).toEqual({ there: true });
+    await db.close();
+    await rm(root, { recursive: true });
   });
 
   it("refuses a database that is newer, and leaves it as it was", async () => {
