@@ -16,7 +16,8 @@
 -- Only what differs from the catalog is made anew: that takes a lock on its table which waits for every transaction
 -- that reads it, and for which everybody waits. What an expression is in the catalog is not what is written here, so
 -- each is shown to Postgres once, on a table of no use. Locks are taken table by table, in the order of this list,
--- before anything is changed. Policies of other names are not ours, and stay.
+-- before anything is changed. Policies of other names are not ours: `perch migrate up` drops those that permit, which
+-- would let others in, and names them (catalog-differences.ts).
 do $policies$
 declare
   readable constant text := 'space_id = any ((select perch.current_space_ids())::text[])';

@@ -42,8 +42,15 @@ export async function connect({ existing = false, ...options }: ConnectOptions):
   try {
     await db.query("select 1");
   } catch (error) {
+    // A proxy that pools statements ends the connection in the midst of what was sent at once; one by one it says why.
+    const reason = await db
+      .transaction((tx) => tx.query("select 1"))
+      .then(
+        () => error,
+        (second: unknown) => (poolsStatements(second) ? second : error),
+      );
     await db.close().catch(() => undefined);
-    throw cannotReach(name, error);
+    throw cannotReach(name, reason);
   }
   return { db, name, folder };
 }
@@ -55,8 +62,14 @@ export const noFolder = (folder: string): Error =>
     `there is no embedded database in ${folder}; name one with --database-url or DATABASE_URL, or make one: perch start`,
   );
 
-export const cannotReach = (name: string, error: unknown): Error =>
-  new Error(`cannot reach the database ${name}: ${reasonOf(error)}`, { cause: error });
+const poolsStatements = (error: unknown) => error instanceof Error && error.message.includes("statement pooling");
+
+export const cannotReach = (name: string, error: unknown): Error => {
+  const advice = poolsStatements(error)
+    ? "; let the proxy pool transactions (pool_mode = transaction), or connect directly"
+    : "";
+  return new Error(`cannot reach the database ${name}: ${reasonOf(error)}${advice}`, { cause: error });
+};
 
 /** How to name a database to people. Throws UsageError for a URL that is none. */
 export function nameOf(url: string): string {

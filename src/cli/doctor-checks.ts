@@ -165,6 +165,10 @@ const applications: Check = async (db) => {
   );
 };
 
+/**
+ * What fsync is off for is a server that is made anew after a crash of the machine: the files may not fit each other then, and nothing says so.
+ * Without the other two the last moments are lost, or pages that a file system writes by halves: each has a place where it is meant so.
+ */
 const durability: Check = async (db) => {
   const off = await db.query<{ name: string }>(
     "select name from pg_settings where name in ('fsync', 'full_page_writes', 'synchronous_commit') and setting = 'off'",
@@ -172,6 +176,10 @@ const durability: Check = async (db) => {
   // PGlite's own folder is synced by perch at each commit.
   if (off.length === 0 || db.kind === "pglite") return [ok("durability", "commits wait for the disk")];
   const names = off.map(({ name }) => name).join(", ");
+  if (off.some(({ name }) => name === "fsync")) {
+    const detail = `off: ${names}; a crash of the machine can break the whole database`;
+    return [wrong("durability", detail, `set ${names} to on`)];
+  }
   return [warning("durability", `off: ${names}; a crash can lose what was acknowledged`, `set ${names} to on`)];
 };
 

@@ -117,7 +117,6 @@ const transactions =
       seconds: number;
       waiting: number;
       tables: string | null;
-      xids: string[];
     }>(
       `select a.pid, a.usename::text as login, a.application_name as application, a.state,
             extract(epoch from clock_timestamp() - a.xact_start)::int as seconds,
@@ -125,8 +124,7 @@ const transactions =
             (select string_agg(distinct c.relname, ', ')
                from pg_locks l join pg_class c on c.oid = l.relation
               where l.pid = a.pid and l.granted and c.relnamespace = 'perch'::regnamespace and c.relkind in ('r', 'p')
-                and l.mode <> 'AccessShareLock') as tables,
-            array(select l.transactionid::text from pg_locks l where l.pid = a.pid and l.locktype = 'transactionid' and l.granted) as xids
+                and l.mode <> 'AccessShareLock') as tables
        from pg_stat_activity a
       where a.datname = current_database() and a.pid <> pg_backend_pid()
         and a.xact_start < clock_timestamp() - interval '${longSeconds} seconds'
@@ -134,19 +132,20 @@ const transactions =
       limit 10`,
     );
     const held = await heldRows(db);
-    const spaces = await heldSpaces(
-      db,
-      rows.flatMap(({ tables, xids }) => (tables?.split(", ").includes("space_heads") ? xids : [])),
-    );
-    const found = rows.map(({ pid, login, application, state, seconds, waiting, tables, xids }) => {
+    const counting = rows.filter(({ tables }) => tables?.split(", ").includes("space_heads"));
+    const spaces = counting.length === 0 ? [] : await heldSpaces(db);
+    // Which of them it is nobody outside can tell.
+    const among = counting.length > 1 ? ", or another of these does" : "";
+    const found = rows.map((row) => {
+      const { pid, login, application, state, seconds, waiting, tables } = row;
       const mine = [
-        ...spaces.filter(({ xid }) => xids.includes(xid)).map(({ space_id }) => `space ${space_id}`),
+        ...(counting.includes(row) ? spaces.map((space) => `space ${space}${among}`) : []),
         ...held.filter(({ holders }) => holders.includes(pid)).map(({ what }) => what),
       ];
       const detail = [
         `process ${pid} (${login}, ${application || "no name"}, ${state}) for ${seconds} s`,
         ...(tables === null ? [] : [`has locked rows of ${tables}`]),
-        ...(mine.length === 0 ? [] : [`holds ${mine.join(", ")}`]),
+        ...(mine.length === 0 ? [] : [`holds ${[...new Set(mine)].join(", ")}`]),
         ...(waiting === 0 ? [] : [`${waiting} wait for it`]),
       ].join("; ");
       const remedy = `see what it does, or end it: select pg_terminate_backend(${pid})`;
@@ -166,12 +165,32 @@ const transactions =
     ];
   };
 
-/** The spaces whose counters these transactions hold: the version of a row that others still see says who has locked or replaced it. */
-async function heldSpaces(db: Database, xids: readonly string[]): Promise<{ space_id: string; xid: string }[]> {
-  if (xids.length === 0) return [];
-  return db.query("select space_id, xmax::text as xid from perch.space_heads where xmax::text = any ($1) limit 20", [
-    xids,
-  ]);
+const lookAgainMs = 250;
+
+/**
+ * The spaces whose counters somebody holds for longer than a push takes. Who holds a row has written their transaction into its version that
+ * others see; a push does that in a subtransaction, of which pg_locks does not say whose it is, but Postgres whether it is over. What
+ * moves on between two looks is nothing of note.
+ */
+async function heldSpaces(db: Database): Promise<string[]> {
+  // xmax has 32 bits: it is one of the two thousand million that came last, or of those that others have taken since.
+  const look = () =>
+    db.query<{ space_id: string; holder: string }>(
+      `with now as materialized (select pg_current_xact_id()::text::numeric as xid)
+       select h.space_id, h.holder::text
+         from now
+        cross join lateral (
+          select s.space_id, now.xid + mod(s.xmax::text::numeric - now.xid + 6442450944 + 4294967296 * trunc(now.xid / 4294967296), 4294967296)
+                   - 2147483648 as holder
+            from perch.space_heads s where s.xmax <> 0) h
+        where case when h.holder between 3 and now.xid - 1 then pg_xact_status(h.holder::text::xid8) = 'in progress' end
+        limit 20`,
+    );
+  const before = await look();
+  if (before.length === 0) return [];
+  await new Promise((done) => setTimeout(done, lookAgainMs));
+  const still = new Set((await look()).map(({ space_id, holder }) => `${holder} ${space_id}`));
+  return before.filter(({ space_id, holder }) => still.has(`${holder} ${space_id}`)).map(({ space_id }) => space_id);
 }
 
 /**

@@ -167,6 +167,9 @@ function surplus(item: string, key: string, line: string): FoundDifference[] {
     case "index":
       return [];
     case "policy":
+      // Among others one that permits lets more in; one that restricts only keeps out, and may be what somebody's data rests on.
+      if (/^policy \S+ restrictive /.test(line))
+        return [{ detail, level: "warning", remedy: "drop it, unless it is meant to keep out whom perch lets in" }];
       return [mended(detail, `drop policy ${key.slice("policy ".length)} on ${relationOf(item)}`)];
     case "grants":
       return ours.test(grantee) ? [mended(detail)] : [];

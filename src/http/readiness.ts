@@ -71,13 +71,18 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
     }
   }
 
+  /** Asks, unless somebody does. */
+  function look(): Promise<string | undefined> {
+    asking ??= ask().finally(() => {
+      asking = undefined;
+    });
+    return asking;
+  }
+
   return {
     trouble() {
       if (now() - failedAt < distrustMs) return Promise.resolve(`the database takes no writes: ${reason}`);
-      asking ??= ask().finally(() => {
-        asking = undefined;
-      });
-      return asking;
+      return look();
     },
     wrote() {
       failedAt = Number.NEGATIVE_INFINITY;
@@ -85,6 +90,9 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
     writeFailed(error) {
       const state = sqlStateOf(error);
       if (state === undefined || !takesNoWrites.has(meaningOf(error))) return;
+      // Postgres finds that a full queue has been read only when somebody asks how full it is: who is refused does not look, so that all
+      // would go on being refused.
+      if (state === "54000") void look();
       failedAt = now();
       reason = troubleWith(error) ?? `error ${state}`;
     },

@@ -1,3 +1,6 @@
+import { chmod, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { examine } from "../../src/cli/doctor-checks.js";
 import { migrate } from "../../src/database/migrate.js";
@@ -9,6 +12,8 @@ import {
   postgresBinaries,
   startPostgresServer,
 } from "../support/postgres-server.js";
+import { runPerch } from "../support/processes.js";
+import { startTransactionPooler } from "../support/transaction-pooler.js";
 
 const versions = ([18, 15] as PostgresVersion[]).filter((version) => postgresBinaries(version) !== undefined);
 
@@ -94,6 +99,28 @@ describe.each(versions)("perch doctor on a server of Postgres %i", (version) => 
     ]);
   });
 
+  it("says of a policy that is not perch's whether it lets in or keeps out, and migrating drops only the first", async () => {
+    await db.transaction((tx) =>
+      tx.script(`create policy everybody on perch.stored_records using (true);
+                 create policy nobody on perch.sync_changes as restrictive using (false)`),
+    );
+    onTestFinished(async () => void (await db.query("drop policy nobody on perch.sync_changes")));
+    const levels = async () =>
+      (await finding("catalog")).map(({ level, detail }) => [level, /policy (\S+)/.exec(detail)?.[1] ?? detail]);
+    expect(await levels()).toEqual([
+      ["error", "everybody"],
+      ["warning", "nobody"],
+    ]);
+    const { mended, differences } = await migrate(db);
+    expect(mended).toEqual([
+      expect.stringMatching(/stored_records: policy everybody all to public using true is not perch's/),
+    ]);
+    expect(differences).toMatchObject([
+      { detail: expect.stringContaining("policy nobody restrictive"), level: "warning" },
+    ]);
+    expect(await levels()).toEqual([["warning", "nobody"]]);
+  });
+
   it("says who has a transaction open, what that has locked, and how many wait for it", async () => {
     const push = `select perch.push('app', '[{"op": "insert", "table": "t", "id": "1"}]', 'c')`;
     const [holder, waiter] = [open(), open()];
@@ -120,13 +147,38 @@ describe.each(versions)("perch doctor on a server of Postgres %i", (version) => 
       .toContainEqual(
         expect.objectContaining({
           level: "warning",
-          detail: expect.stringMatching(/has locked rows of space_heads.*1 wait for it/),
+          detail: expect.stringMatching(/has locked rows of .*space_heads.*; holds space ~zoe.*; 1 wait for it/),
           remedy: expect.stringMatching(/pg_terminate_backend\(\d+\)/),
         }),
       );
     letGo();
     await Promise.all([holding, waiting]);
     expect(await finding("transactions")).toMatchObject([{ level: "ok" }]);
+  });
+
+  it("says that a server whose files may not outlive a crash is wrong, and nothing where they do", async () => {
+    // As the tests' servers are.
+    expect(await finding("durability")).toMatchObject([{ level: "error", remedy: expect.stringContaining("fsync") }]);
+    await set("fsync", "on");
+    expect(await finding("durability")).toMatchObject([{ level: "warning" }]);
+    for (const name of ["full_page_writes", "synchronous_commit"]) await set(name, "on");
+    expect(await finding("durability")).toMatchObject([{ level: "ok" }]);
+    expect(await runPerch(["doctor", "--database-url", server.url()])).toMatchObject({ code: 0, stderr: "" });
+  });
+
+  it("says only that a proxy pools statements, where transactions come to nothing", async () => {
+    const pooler = await startTransactionPooler(server.port, 3, "statement");
+    onTestFinished(() => pooler.close());
+    const pooled = openPostgres({ url: pooler.url(server.url()), onError: () => undefined });
+    onTestFinished(() => pooled.close());
+    expect((await examine(pooled)).filter(({ name }) => name !== "server")).toEqual([
+      {
+        name: "transactions",
+        level: "error",
+        detail: expect.stringContaining("pools statements"),
+        remedy: expect.stringContaining("pool_mode = transaction"),
+      },
+    ]);
   });
 
   it("names a lease that is held for long", async () => {
@@ -138,4 +190,31 @@ describe.each(versions)("perch doctor on a server of Postgres %i", (version) => 
     const [found] = await finding("leases");
     expect(found).toMatchObject({ level: "warning", detail: "thread run of agents is held by w1 for another 24 h" });
   });
+});
+
+it("perch doctor says only that it was given a standby", async () => {
+  const parent = await mkdtemp(join(tmpdir(), "perch-standby-"));
+  await chmod(parent, 0o755);
+  onTestFinished(() => rm(parent, { recursive: true, force: true }));
+  const server = await startPostgresServer({ parent });
+  onTestFinished(() => server.close());
+  await server.stop();
+  const [own = ""] = await readdir(parent);
+  await writeFile(join(parent, own, "data", "standby.signal"), "");
+  await server.start();
+  const result = await runPerch(["doctor", "--json", "--database-url", server.url()]);
+  const findings = result.stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line));
+  expect(result.code).toBe(1);
+  expect(findings).toMatchObject([
+    { name: "server", level: "ok" },
+    {
+      name: "server",
+      level: "error",
+      detail: expect.stringContaining("standby"),
+      remedy: expect.stringContaining("primary"),
+    },
+  ]);
 });

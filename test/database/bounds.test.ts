@@ -146,36 +146,6 @@ it("commits that do not end keep as many connections as there may be, are seen, 
   expect(await readiness.trouble()).toBeUndefined();
 });
 
-it("a full queue of notifications is no readiness, until it has been read", async () => {
-  const server = await startPostgresServer({ settings: { max_notify_queue_pages: "64" } });
-  closers.push(() => server.close());
-  const db = opened(server.url());
-  await migrate(db);
-  const readiness = createReadiness(db.aside, log);
-  expect(await readiness.trouble()).toBeUndefined();
-  let release = () => {};
-  const deaf = opened(server.url()).transaction(async (tx) => {
-    await tx.query("select 1");
-    await new Promise<void>((resolve) => {
-      release = resolve;
-    });
-  });
-  const listener = opened(server.url(), { poolSize: 1 });
-  await listener.query("listen somewhere");
-  const stuck = listener.transaction(async (tx) => {
-    await tx.query("select 1");
-    await deaf;
-  });
-  const fill = async () => {
-    for (;;) await db.query("select pg_notify('somewhere', repeat('x', 7000) || n) from generate_series(1, 8) n");
-  };
-  await expect(fill()).rejects.toMatchObject({ code: "54000" });
-  expect(await readiness.trouble()).toContain("queue of notifications");
-  release();
-  await Promise.all([deaf, stuck]);
-  await until(async () => (await readiness.trouble()) === undefined);
-});
-
 it("a process makes do with the connections that the server has left", async () => {
   const server = await startPostgresServer({ settings: { max_connections: "6", superuser_reserved_connections: "0" } });
   closers.push(() => server.close());

@@ -1,14 +1,18 @@
 import { LoroDoc } from "loro-crdt";
 import { afterEach, expect, it } from "vitest";
 import type { Database } from "../../src/database/types.js";
+import { DocumentStore } from "../../src/documents/store/store.js";
 import { foldDocument } from "../../src/worker/project.js";
-import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { describeEachPostgres, postgres, type TestDatabase } from "../support/databases.js";
+import { startWorkerNode } from "../worker/support.js";
 import {
   ada,
   type Client,
   cleanUp,
+  cleanup,
   connect,
   declare,
+  eventually,
   keyOf,
   type Node,
   startNode,
@@ -46,6 +50,30 @@ async function atStep(t: TestDatabase, [when, event, table]: (typeof steps)[numb
   );
   return () => t.db.query(`drop trigger at_step on perch.${table}`);
 }
+
+it("a document that is written without end by a DocumentStore is folded all the same", async () => {
+  const t = await postgres(18)();
+  await declare(t);
+  const store = new DocumentStore({ engineOptions: { threads: 1 } });
+  cleanup(() => store.close());
+  const doc = new LoroDoc();
+  // Each update writes the whole record.
+  const write = () =>
+    t.asUser("ada", (tx) => {
+      const from = doc.oplogVersion();
+      doc.getText("body").insert(0, "x");
+      doc.commit();
+      return store.applyUpdate(tx, { ...key, spaceId: null }, doc.export({ mode: "update", from }));
+    });
+  await write();
+  await t.db.query("update perch.documents set tail_count = 2998");
+  await write();
+  expect(await t.db.query("select from perch.document_queue")).toHaveLength(0);
+  for (let n = 0; n < 3; n++) await write();
+  expect(await t.db.query("select from perch.document_queue")).toHaveLength(1);
+  await startWorkerNode(t);
+  await eventually(async () => (await t.db.query("select from perch.documents where tail_count = 0")).length === 1);
+});
 
 const die = "perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(60);";
 /** Until nothing is in public.held any more. */

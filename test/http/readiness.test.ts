@@ -1,9 +1,12 @@
 import { pino } from "pino";
 import { describe, expect, it } from "vitest";
-import { openPostgres } from "../../src/database/postgres.js";
+import { notificationQueue } from "../../src/cli/doctor-sessions.js";
+import { migrate } from "../../src/database/migrate.js";
+import { openPostgres, type PostgresOptions } from "../../src/database/postgres.js";
 import { createReadiness } from "../../src/http/readiness.js";
 import { cleanup, startNode, until } from "../gateway/support.js";
-import { emptyDatabase, postgres } from "../support/databases.js";
+import { emptyDatabase, postgres, type TestDatabase } from "../support/databases.js";
+import { startPostgresServer } from "../support/postgres-server.js";
 
 const log = pino({ level: "silent" });
 
@@ -74,4 +77,73 @@ describe("readiness", () => {
     now += 60_000;
     expect(await readiness.trouble()).toBeUndefined();
   });
+});
+
+it("a full queue of notifications is 503, no readiness, and seen by doctor and metrics, until it has been read", async () => {
+  const server = await startPostgresServer({ settings: { max_notify_queue_pages: "64" } });
+  cleanup(() => server.close());
+  const opened = (options: Partial<PostgresOptions> = {}) => {
+    const db = openPostgres({ url: server.url(), onError: () => undefined, ...options });
+    cleanup(() => db.close());
+    return db;
+  };
+  const db = opened();
+  await migrate(db);
+  const { gateway } = await startNode({ db, login: async () => db } as unknown as TestDatabase);
+  const ask = async (path: string, init: RequestInit = {}) => {
+    const response = await fetch(gateway.url + path, { headers: { authorization: "Bearer ada" }, ...init });
+    return { status: response.status, retryAfter: response.headers.get("retry-after"), text: await response.text() };
+  };
+  let changes = 0;
+  const push = () => {
+    const change = { op: "insert", table: "t", id: `${changes++}`, space_id: null };
+    return ask("/v1/push", {
+      method: "POST",
+      body: JSON.stringify({ app_id: "a", client_id: "c", changes: [change] }),
+    });
+  };
+  const full = async () => ({
+    ready: (await ask("/readyz")).status,
+    doctor: (await notificationQueue(db))[0]?.level,
+    ratio: Number(/^perch_notify_queue_ratio ([\d.e-]+)$/m.exec((await ask("/metrics")).text)?.[1]),
+  });
+  expect((await push()).status).toBe(200);
+  expect(await full()).toEqual({ ready: 200, doctor: "ok", ratio: expect.closeTo(0, 1) });
+
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const listener = opened({ poolSize: 1 });
+  await listener.query("listen somewhere");
+  let stuck: Promise<void> = Promise.resolve();
+  await new Promise<void>((begun) => {
+    stuck = listener.transaction(async (tx) => {
+      await tx.query("select 1");
+      begun();
+      await held;
+    });
+  });
+  const fill = async () => {
+    for (const count of [8, 1])
+      await (async () => {
+        for (;;)
+          await db.query("select pg_notify('somewhere', repeat('x', 7000) || n) from generate_series(1, $1::int) n", [
+            count,
+          ]);
+      })().catch((error: unknown) => expect(error).toMatchObject({ code: "54000" }));
+  };
+  await fill();
+  // What is pushed is committed as long as its notification has room in the last page.
+  await until(async () => (await push()).status !== 200);
+  expect(await push()).toMatchObject({ status: 503, retryAfter: expect.stringMatching(/^\d+$/) });
+  expect((await ask("/readyz")).text).toContain("queue of notifications");
+  expect(await full()).toMatchObject({ ready: 503, doctor: "error" });
+  // The figures are kept for some seconds.
+  await until(async () => (await full()).ratio > 0.9);
+  release();
+  await stuck;
+  await until(async () => (await push()).status === 200);
+  await until(async () => (await ask("/readyz")).status === 200);
+  await until(async () => (await notificationQueue(db))[0]?.level === "ok");
 });

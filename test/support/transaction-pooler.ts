@@ -58,8 +58,15 @@ interface Pool {
   size: number;
 }
 
-/** In: the server's port; how many server connections each user and database may have. */
-export async function startTransactionPooler(serverPort: number, poolSize = 3): Promise<Pooler> {
+/**
+ * In: the server's port; how many server connections each user and database may have; and for how long a client keeps one: for a transaction, or only
+ * for a statement, which is of no use to perch and has to be noticed.
+ */
+export async function startTransactionPooler(
+  serverPort: number,
+  poolSize = 3,
+  mode: "transaction" | "statement" = "transaction",
+): Promise<Pooler> {
   const pools = new Map<string, Pool>();
   const sockets = new Set<Socket>();
   const track = (socket: Socket) => {
@@ -134,7 +141,8 @@ export async function startTransactionPooler(serverPort: number, poolSize = 3): 
       client.write(message);
       if (typeOf(message) !== "Z") return;
       owed -= 1;
-      if (owed > 0 || message[headerBytes] !== "I".charCodeAt(0) || server === undefined) return;
+      if (owed > 0 || server === undefined) return;
+      if (mode === "transaction" && message[headerBytes] !== "I".charCodeAt(0)) return;
       last = server;
       server = undefined;
       give(pool, last);
@@ -240,8 +248,13 @@ export function pgBouncerBinary(): string | undefined {
   return folders.map((folder) => join(folder, "pgbouncer")).find((path) => existsSync(path));
 }
 
-/** PgBouncer in transaction mode. In: the server's port, and the logins that may pass. */
-export async function startPgBouncer(serverPort: number, users: readonly string[], poolSize = 3): Promise<Pooler> {
+/** PgBouncer. In: the server's port, and the logins that may pass. */
+export async function startPgBouncer(
+  serverPort: number,
+  users: readonly string[],
+  poolSize = 3,
+  mode: "transaction" | "statement" = "transaction",
+): Promise<Pooler> {
   const binary = pgBouncerBinary();
   if (binary === undefined) throw new Error("pgbouncer is not installed here");
   const folder = mkdtempSync(join(tmpdir(), "perch-pgbouncer-"));
@@ -256,7 +269,7 @@ export async function startPgBouncer(serverPort: number, users: readonly string[
     unix_socket_dir: "",
     auth_type: "trust",
     auth_file: list,
-    pool_mode: "transaction",
+    pool_mode: mode,
     default_pool_size: poolSize,
     max_client_conn: 500,
   };
