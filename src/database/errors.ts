@@ -60,9 +60,13 @@ export function meaningOf(error: unknown): Meaning {
   if (error instanceof PerchError) return "own";
   const state = sqlStateOf(error);
   if (state === undefined) return mistakes.some((kind) => error instanceof kind) ? "defect" : "away";
-  // Only where it was raised tells it from a value that is too long: every commit that notifies fails, until others fetch.
-  if (state === "54000" && (error as { file?: unknown }).file === "async.c") return "full";
+  if (isFullNotificationQueue(error)) return "full";
   return states.find(([pattern]) => pattern.test(state))?.[1] ?? "defect";
+}
+
+/** Every commit that notifies fails, until others fetch. Only where it was raised tells it from a value that is too long. */
+export function isFullNotificationQueue(error: unknown): boolean {
+  return sqlStateOf(error) === "54000" && (error as { file?: unknown }).file === "async.c";
 }
 
 /** The SQLSTATE of an error; undefined when the database has not answered with one. */

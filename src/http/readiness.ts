@@ -1,5 +1,11 @@
 import type { Logger } from "pino";
-import { type Meaning, meaningOf, sqlStateOf, troubleOf as troubleWith } from "../database/errors.js";
+import {
+  isFullNotificationQueue,
+  type Meaning,
+  meaningOf,
+  sqlStateOf,
+  troubleOf as troubleWith,
+} from "../database/errors.js";
 import type { Queryable } from "../database/types.js";
 
 export interface Readiness {
@@ -92,7 +98,7 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
       if (state === undefined || !takesNoWrites.has(meaningOf(error))) return;
       // Postgres finds that a full queue has been read only when somebody asks how full it is: who is refused does not look, so that all
       // would go on being refused.
-      if (state === "54000") void look();
+      if (isFullNotificationQueue(error)) void look();
       failedAt = now();
       reason = troubleWith(error) ?? `error ${state}`;
     },
