@@ -65,8 +65,8 @@ describe("the log of HTTP", () => {
     const lines: string[] = [];
     const log = pino({ level: "warn" }, { write: (line: string) => lines.push(line) });
     const node = await startNode(t, { log });
-    await t.db.query("alter function perch.push(text, jsonb, text) rename to push_moved");
-    cleanup(() => t.db.query("alter function perch.push_moved(text, jsonb, text) rename to push"));
+    await t.db.query("alter function perch.push(text, jsonb, text, boolean) rename to push_moved");
+    cleanup(() => t.db.query("alter function perch.push_moved(text, jsonb, text, boolean) rename to push"));
     const response = await fetch(`${node.gateway.url}/v1/push`, {
       method: "POST",
       headers: { authorization: "Bearer token-of-ada", "x-request-id": "request-9" },
