@@ -34,7 +34,7 @@ export const changeSchema = z.strictObject({
 export type Change = z.infer<typeof changeSchema>;
 
 /** A function of the app's that a push calls (`perch.register_mutator`), in the push's transaction. */
-export const callSchema = z.strictObject({
+const callSchema = z.strictObject({
   op: z.literal("call"),
   name: z.string(),
   args: optional(fields),

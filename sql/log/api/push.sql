@@ -80,6 +80,7 @@ begin
       select '~' || author, given.op_id, perch.change_digest(app_id, space, said, given_at, null), now
        where not exists (select from perch.document_tables t where t.app_id = push.app_id and t.table_name = given."table")
          and not exists (select from perch.schema_versions v where v.app_id = push.app_id and v.table_name = given."table" and v.current_version <> 1)
+         and not exists (select from perch.synced_relations r where r.app_id = push.app_id and r.table_name = given."table")
          and not exists (select from perch.encrypted_tables t where t.app_id = push.app_id and t.table_name = given."table")
       on conflict do nothing;
       if not found then
@@ -94,6 +95,7 @@ begin
        where h.space_id = space
          and not exists (select from perch.document_tables t where t.app_id = push.app_id and t.table_name = given."table")
          and not exists (select from perch.schema_versions v where v.app_id = push.app_id and v.table_name = given."table" and v.current_version <> 1)
+         and not exists (select from perch.synced_relations r where r.app_id = push.app_id and r.table_name = given."table")
          and not exists (select from perch.encrypted_tables t where t.app_id = push.app_id and t.table_name = given."table")
       returning h.seq into taken;
       if not found then

@@ -123,9 +123,10 @@ begin
                where l.space_id = s.space_id and l.seq > s.start and l.seq <= s.stop
                  and l.app_id = pull_page.app_id
                  and (pull_page.tables is null or l.table_name = any (pull_page.tables))
-                 -- A client id is whatever a client calls itself: one's own is that of one's own pushes.
+                 -- A client id is whatever a client calls itself: one's own is that of one's own pushes. Of a synced row a client does not
+                 -- know what it has become: defaults, generated columns and triggers had their say.
                  and (pull_page.exclude_client_id is null or l.client_id is distinct from pull_page.exclude_client_id
-                      or l.user_id <> me or l.space_id = any (behind))
+                      or l.user_id <> me or l.space_id = any (behind) or l.position is not null)
                order by l.seq limit max_count
             ) c
            where s.start < s.stop
@@ -146,7 +147,7 @@ begin
                  and l.app_id = pull_page.app_id
                  and (pull_page.tables is null or l.table_name = any (pull_page.tables))
                  and (pull_page.exclude_client_id is null or l.client_id is distinct from pull_page.exclude_client_id
-                      or l.user_id <> me or l.space_id = any (behind))
+                      or l.user_id <> me or l.space_id = any (behind) or l.position is not null)
                order by l.seq limit max_run) l
            where c.seq < c.stop
         ),

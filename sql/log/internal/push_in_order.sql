@@ -1,6 +1,8 @@
 -- Lock order: none over the whole. A function that is called takes what it likes, so a push with calls is to the order of locks what a transaction of
 -- an app with several calls is (docs/architecture.md, "The order of locks"): between two calls documents come before counters, as in any push.
 --
+-- Rows of synced tables before documents, and both before records: behind the counters nothing waits.
+--
 -- A call sees what stands before it in its push, and what stands behind it sees what it did: so they are carried out in their order,
 -- and what stands between two calls together.
 create or replace function perch.push_in_order(
@@ -12,7 +14,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   part perch.change[];
+  rows perch.change[];
   part_results jsonb[];
+  synced constant text[] := array(select r.table_name from perch.synced_relations r where r.app_id = push_in_order.app_id);
   written perch.change[];
   seqs bigint[];
 begin
@@ -30,6 +34,11 @@ begin
     if part[1].op = 'call' then
       results[part[1].position] := perch.push_call(part[1], push_in_order.app_id);
       continue;
+    end if;
+    rows := array(select c from unnest(part) c where c.table_name = any (synced) order by c.position);
+    if rows <> '{}' then
+      results := perch.push_rows(rows, push_in_order.app_id, push_in_order.client_id, push_in_order.now, results);
+      part := array(select c from unnest(part) c where c.table_name <> all (synced) order by c.position);
     end if;
     results := perch.push_documents(array(select c from unnest(part) c where c.is_document order by c.position),
       push_in_order.app_id, push_in_order.client_id, results,
@@ -51,4 +60,4 @@ end
 $$;
 
 comment on function perch.push_in_order(perch.change[], text, text, text, timestamptz, jsonb[], jsonb) is
-  'Private. Carries out changes among which there are calls, in their order; adds their results.';
+  'Private. Carries out changes among which there are calls, or rows of synced tables; adds their results.';

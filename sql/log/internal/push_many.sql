@@ -18,6 +18,7 @@ declare
   max_bytes constant bigint := perch.setting('max_change_bytes', 1048576);
   known constant text[] := '{op,table,id,data,field_meta,at,op_id,space_id,schema_version,base_seq,actor,origin}';
   horizon constant timestamptz := now + perch.clock_tolerance();
+  synced constant text[] := array(select r.table_name from perch.synced_relations r where r.app_id = push_many.app_id);
   accepted perch.change[];
   fresh perch.change[];
   seqs bigint[];
@@ -131,8 +132,12 @@ begin
   fresh := accepted;
   if op_ids > 0 then
     with claims as (
-      insert into perch.push_receipts (space_id, op_id, digest, created_at)
-      select personal, c.op_id, c.digest, now from unnest(accepted) c where c.op_id is not null order by c.op_id, c.position
+      insert into perch.push_receipts (space_id, op_id, digest, created_at, result)
+      select personal, c.op_id, c.digest, now,
+             -- Of a row the result is known; it has no number that the log would tell.
+             case when c.table_name = any (synced) and c.op <> 'call' then
+               jsonb_build_object('space_id', c.space_id, 'seq', null, 'txid', pg_current_xact_id()::text) end
+        from unnest(accepted) c where c.op_id is not null order by c.op_id, c.position
       on conflict on constraint push_receipts_pkey do nothing
       returning op_id
     )
@@ -146,7 +151,9 @@ begin
     end if;
   end if;
 
-  if not ordinary and exists (select from unnest(fresh) c where c.op = 'call') then
+  if not ordinary and exists (select from unnest(fresh) c where c.op = 'call')
+     or synced <> '{}' and exists (select from unnest(fresh) c where c.table_name = any (synced))
+  then
     results := perch.push_in_order(fresh, push_many.app_id, push_many.client_id, author, now, results,
       given => push_many.changes);
     fresh := '{}';
