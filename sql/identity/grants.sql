@@ -36,6 +36,8 @@ begin
               'personal_space_id',
             'setting', 'limit_values', 'take_document_lock', 'check_id', 'fail', 'error_word', 'document_fields',
             'load_document', 'open_document', 'has_position', 'new_revision', 'set_tail_aside', 'reading_position',
+              'missed_updates', 'readable_space', 'access_of_many', 'declared_since', 'encrypted_positions',
+                'spaces_of_users',
               'revision_at', 'inbox_item', 'is_queued', 'claim_projections', 'is_overtaken', 'patch_base', 'version_at',
                 'others_wrote',
               'read_document', 'append_updates', 'append_to_tail', 'make_documents', 'lock_document_row',

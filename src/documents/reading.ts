@@ -51,13 +51,11 @@ async function readableKey(
   { appId, tableName, recordId, spaceId = null }: DocumentAddress,
 ): Promise<DocumentKey> {
   if (userId === "") throw new PerchError("PE401", "no user is named");
-  const [row] = await db.query<{ space_id: string; access: string | null }>(
-    `select s.space_id, perch.document_access(user_id => $1, space_id => s.space_id, space_ids => $3::text[],
-                                              writable_space_ids => $4::text[]) as access
-       from (select coalesce($2, perch.personal_space_id($1)) as space_id) s`,
+  const [row] = await db.query<{ in_space: string; access: string | null }>(
+    `select * from perch.readable_space(user_id => $1, space_id => $2, space_ids => $3, writable_space_ids => $4)`,
     [userId, spaceId, spaceIds ?? null, writableSpaceIds ?? null],
   );
   if (!row || row.access === null)
-    throw new PerchError("PE403", "this user may not read this space", { space_id: row?.space_id ?? spaceId });
-  return { spaceId: row.space_id, appId, tableName, recordId };
+    throw new PerchError("PE403", "this user may not read this space", { space_id: row?.in_space ?? spaceId });
+  return { spaceId: row.in_space, appId, tableName, recordId };
 }

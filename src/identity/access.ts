@@ -24,9 +24,7 @@ export async function accessOfMany(
   memberships: readonly SpaceMembership[],
 ): Promise<(Permission | null)[]> {
   const rows = await db.query<{ access: Permission | null }>(
-    `select perch.document_access(user_id => m.user_id, space_id => m.space_id) as access
-       from unnest($1::text[], $2::text[]) with ordinality as m (user_id, space_id, n)
-      order by m.n`,
+    "select * from perch.access_of_many(user_ids => $1, space_ids => $2)",
     [memberships.map(({ userId }) => userId), memberships.map(({ spaceId }) => spaceId)],
   );
   return rows.map(({ access }) => access);

@@ -16,10 +16,7 @@ export function createDeclarations(db: Queryable, live: LiveDocuments): { poll()
     async poll() {
       // A table has few rows; those of a transaction that began before our last look and committed after it are seen by the overlap.
       const rows = await db.query<DeclarationRow & { updated_at: string }>(
-        `select t.app_id, t.table_name, t.fields::text as fields, t.updated_at::text as updated_at
-           from perch.document_tables t
-          where t.updated_at > $1::timestamptz - interval '1 hour'
-          order by t.updated_at`,
+        "select * from perch.declared_since(since => $1::timestamptz - interval '1 hour')",
         [latest],
       );
       for (const { app_id: appId, table_name: tableName, fields } of rows) {

@@ -22,7 +22,7 @@ begin
     end if;
     perform perch.check_id(set_context.user_id, 'user_id', 255);
   end if;
-  alone := array['~' || user_id]::text;
+  alone := array[perch.personal_space_id(user_id)]::text;
 
   -- First of all, the user, who has the personal space alone: the policy of space_members shows each user their own
   -- memberships. That policy also reads the lists, and what the connection was left with may not even be an array.
@@ -31,18 +31,18 @@ begin
                 set_config('app.current_user_writable_space_ids', alone, true)];
 
   if space_ids is null and writable_space_ids is null then
-    select array_agg(m.space_id), array_agg(m.space_id) filter (where m.role in ('editor', 'owner'))
+    select array_agg(m.space_id), array_agg(m.space_id) filter (where perch.role_writes(m.role))
       into readable, writable
       from perch.space_members m
      where m.user_id = set_context.user_id;
     if readable is null then
       return;
     end if;
-    personal := '~' || user_id;
+    personal := perch.personal_space_id(user_id);
     readable := array_append(array_remove(readable, personal), personal);
     writable := array_append(array_remove(writable, personal), personal);
   else
-    personal := '~' || user_id;
+    personal := perch.personal_space_id(user_id);
     readable := array_append(array_remove(array_remove(space_ids, null), personal), personal);
     writable := array_append(array_remove(array_remove(writable_space_ids, null), personal), personal);
     -- Who may write may read.

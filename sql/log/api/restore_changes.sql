@@ -26,7 +26,8 @@ declare
 begin
   lines := (
     select coalesce(jsonb_agg(g.line || jsonb_build_object('target', coalesce(restore_changes.space_id,
-             case when g.line ->> 'space_id' = '~' || from_user then '~' || me else g.line ->> 'space_id' end))
+             case when g.line ->> 'space_id' = perch.personal_space_id(from_user) then perch.personal_space_id(me)
+               else g.line ->> 'space_id' end))
                order by g.nth), '[]')
       from jsonb_array_elements(lines) with ordinality g (line, nth));
 

@@ -47,11 +47,6 @@ export interface VersionedUpdate extends StoredUpdate {
   readonly ends: Ends | null;
 }
 
-const where = (table: string, key: string) =>
-  ["space_id", "app_id", "table_name", "record_id"]
-    .map((column) => `${table}.${column} = ${key}.${column}`)
-    .join(" and ");
-
 const openSql = `
   select * from perch.open_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, after_seq => $5,
                                     after_revision => $6)`;
@@ -127,29 +122,9 @@ export interface Missed {
   readonly updates: readonly StoredUpdate[];
 }
 
-// One statement, hence one snapshot of the database: an update at or below a document's head_seq is in its row here, or it is
-// older than after_seq. A document that is up to date costs two index look-ups.
 const missedSql = `
-  select coalesce(d.merged_seq, t.seq, 0) as head_seq, coalesce(d.revision, 0) as head_revision,
-         coalesce(p.leads_on, false) as leads_on,
-         coalesce(u.seqs, '{}') as seqs, coalesce(u.revisions, '{}') as revisions, coalesce(u.updates, '{}') as updates
-    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::bigint[]) with ordinality
-           as e (space_id, app_id, table_name, record_id, after_seq, after_revision, ordinal)
-    left join perch.documents d on ${where("d", "e")}
-    left join perch.document_tombstones t on d.space_id is null and ${where("t", "e")}
-    cross join lateral (
-      select case when d.space_id is null then e.after_seq = coalesce(t.seq, 0) and e.after_revision = 0
-                  when e.after_seq = d.merged_seq and e.after_revision = d.revision then true
-                  else perch.has_position(d, e.after_seq, e.after_revision) end as leads_on
-    ) p
-    left join lateral (
-      select array_agg(x.seq order by x.seq) as seqs, array_agg(x.revision order by x.seq) as revisions,
-             array_agg(x.payload order by x.seq) as updates
-        from perch.document_updates x
-       where p.leads_on and d.merged_seq > e.after_seq
-         and ${where("x", "d")} and x.seq > e.after_seq and x.seq <= d.merged_seq
-    ) u on true
-   order by e.ordinal`;
+  select * from perch.missed_updates(space_ids => $1, app_ids => $2, table_names => $3, record_ids => $4,
+                                     after_seqs => $5, after_revisions => $6)`;
 
 interface MissedRow {
   head_seq: number;

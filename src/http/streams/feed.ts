@@ -126,8 +126,7 @@ export function createFeed({ db, notifications, log, pollMs }: FeedOptions): Fee
     }
     for (const users of chunks([...byUser.keys()])) {
       const rows = await db.query<{ user_id: string; space_ids: string[] }>(
-        `select m.user_id, array_agg(m.space_id) as space_ids
-           from perch.space_members m where m.user_id = any ($1::text[]) group by m.user_id`,
+        "select * from perch.spaces_of_users(user_ids => $1)",
         [users],
       );
       const spacesOf = new Map(rows.map(({ user_id, space_ids }) => [user_id, space_ids]));

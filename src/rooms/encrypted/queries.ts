@@ -61,11 +61,7 @@ export async function readMissedRecords(db: Queryable, key: DocumentKey, after: 
 /** The positions of many documents, in their order; the beginning for one that is not there. */
 export async function encryptedPositions(db: Queryable, keys: readonly DocumentKey[]): Promise<LogPosition[]> {
   return db.query<{ seq: number; revision: number }>(
-    `select coalesce(d.head_seq, 0) as seq, coalesce(d.revision, 0) as revision
-       from unnest($1::text[], $2::text[], $3::text[], $4::text[]) with ordinality as k (space_id, app_id, table_name, record_id, n)
-       left join perch.encrypted_documents d
-         on d.space_id = k.space_id and d.app_id = k.app_id and d.table_name = k.table_name and d.record_id = k.record_id
-      order by k.n`,
+    "select * from perch.encrypted_positions(space_ids => $1, app_ids => $2, table_names => $3, record_ids => $4)",
     [
       keys.map((key) => key.spaceId),
       keys.map((key) => key.appId),
