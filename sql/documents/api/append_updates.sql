@@ -27,12 +27,21 @@ set plan_cache_mode = force_generic_plan
 as $$
 declare
   max_bytes constant bigint := perch.setting('max_update_bytes', 16777216);
-  nths integer[];                      -- of each update: as which of its document's it is appended
-  errors text[];                       -- null: accepted; again: behind a refused one
-  accepted perch.tail_update[];
-  documents perch.tail_append[];
-  previous bigint[];
-    -- of each document: its last position before ours; null: it is elsewhere than the caller has it
+  -- A variable of its own is taken apart once, a parameter at each look.
+  payloads constant bytea[] := updates;
+  authors constant text[] := user_ids;
+  spaces constant text[] := space_ids;
+  errors text[] := '{}';               -- of each update: null: accepted; again: behind a refused one
+  nths integer[] := '{}';              -- as which of its document's it is appended
+  counts integer[] := array_fill(0, array[cardinality(space_ids)]);           -- of each document: its accepted updates,
+  bytes bigint[] := array_fill(0::bigint, array[cardinality(space_ids)]);     -- and their bytes
+  refusing boolean[] := '{}';          -- whether one of its updates was refused
+  accepted perch.tail_update[] := '{}';
+  documents perch.tail_append[] := '{}';
+  previous bigint[];                   -- its last position before ours; null: it is elsewhere than the caller has it
+  is_new boolean := false;
+  is_behind boolean := false;          -- whether others appended what the caller lacks
+  entry integer;
   ignored text;
 begin
   if lock_timeout_ms is not null then
@@ -40,36 +49,33 @@ begin
   end if;
 
   -- 1. Whose updates are taken: of each document those up to the first that is refused.
-  with judged as (
-    select u.*, case when coalesce(u.user_id, '') = '' then 'PE401'
-                     when octet_length(u.payload) > max_bytes then 'PE413'
-                     when not perch.may_write(space_ids[u.entry], u.user_id, u.by_token) then 'PE403' end as error
-      from unnest(update_entries, updates, ends, user_ids, writable, client_ids)
-             with ordinality as u (entry, payload, ends, user_id, by_token, client_id, ordinal)
-  ),
-  numbered as (
-    select j.*, (row_number() over before)::integer as nth, count(j.error) over before as refused
-      from judged j
-    window before as (partition by j.entry order by j.ordinal)
-  )
-  select array_agg(n.nth order by n.ordinal),
-         array_agg(case when n.refused > 1 or n.refused = 1 and n.error is null then 'again' else n.error end
-           order by n.ordinal),
-         array_agg(row(n.entry, n.nth, null, null, n.payload, n.ends, n.user_id, n.client_id, null)::perch.tail_update)
-           filter (where n.refused = 0)
-    into nths, errors, accepted
-    from numbered n;
+  for nth in 1 .. cardinality(payloads) loop
+    entry := update_entries[nth];
+    errors[nth] := case
+      when refusing[entry] then 'again'
+      when coalesce(authors[nth], '') = '' then 'PE401'
+      when octet_length(payloads[nth]) > max_bytes then 'PE413'
+      when not perch.may_write(spaces[entry], authors[nth], writable[nth]) then 'PE403' end;
+    if errors[nth] is not null then
+      refusing[entry] := true;
+      continue;
+    end if;
+    counts[entry] := counts[entry] + 1;
+    bytes[entry] := bytes[entry] + octet_length(payloads[nth]);
+    nths[nth] := counts[entry];
+    accepted := accepted || row(entry, counts[entry], null, null, payloads[nth], ends[nth], authors[nth],
+      client_ids[nth], null)::perch.tail_update;
+  end loop;
 
   -- 2. Their documents; one of which the caller knows nothing may have to be made.
-  select array_agg(row(a.entry, space_ids[a.entry], app_ids[a.entry], table_names[a.entry], record_ids[a.entry],
-                       after_seqs[a.entry], after_revisions[a.entry],
-                         coalesce(revisions[a.entry], perch.new_revision()),
-                       a.updates, a.bytes, a.user_id, null)::perch.tail_append)
-    into documents
-    from (select u.entry, count(*) as updates, sum(octet_length(u.payload)) as bytes,
-                 min(u.user_id) filter (where u.nth = 1) as user_id
-            from unnest(accepted) u group by u.entry) a;
-  if after_revisions is null or 0 = any (after_revisions) or array_position(after_revisions, null) is not null then
+  for nth in 1 .. cardinality(spaces) loop
+    continue when counts[nth] = 0;
+    documents := documents || row(nth, spaces[nth], app_ids[nth], table_names[nth], record_ids[nth],
+      after_seqs[nth], after_revisions[nth], coalesce(revisions[nth], perch.new_revision()), counts[nth], bytes[nth],
+      authors[array_position(update_entries, nth)], null)::perch.tail_append;
+    is_new := is_new or coalesce(after_revisions[nth], 0) = 0;
+  end loop;
+  if is_new then
     perform perch.make_documents(documents);
   end if;
 
@@ -77,7 +83,10 @@ begin
   previous := perch.append_to_tail(documents, accepted, append_updates.notify);
 
   -- 4. What the caller lacks, and what became of each update.
-  if exists (select from unnest(previous, after_seqs) x (previous, after_seq) where x.previous > x.after_seq) then
+  for nth in 1 .. cardinality(spaces) loop
+    is_behind := is_behind or coalesce(previous[nth] > after_seqs[nth], false);
+  end loop;
+  if is_behind then
     return query
       select 'missed', e.entry::integer, t.seq, null::text, t.payload
         from unnest(previous, after_seqs) with ordinality e (previous, after_seq, entry)
@@ -87,11 +96,14 @@ begin
          and t.seq > e.after_seq and t.seq <= e.previous
        order by 2, 3;
   end if;
-  return query
-    select 'appended', u.ordinal::integer, case when u.error is null then previous[u.entry] + u.nth end,
-           case when u.error is null and previous[u.entry] is null then 'PE410'
-             else nullif(u.error, 'again') end, null::bytea
-      from unnest(update_entries, nths, errors) with ordinality u (entry, nth, error, ordinal);
+  kind := 'appended';
+  for nth in 1 .. cardinality(payloads) loop
+    ordinal := nth;
+    seq := previous[update_entries[nth]] + nths[nth];
+    error := case when seq is not null then null when errors[nth] is null then 'PE410'
+                  else nullif(errors[nth], 'again') end;
+    return next;
+  end loop;
 end
 $$;
 

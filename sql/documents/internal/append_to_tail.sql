@@ -14,8 +14,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  previous bigint[] := array_fill(null::bigint,
-    array[coalesce((select max(e.entry) from unnest(append_to_tail.documents) e), 0)]);
+  previous bigint[] := '{}';
   is_queuing boolean[] := '{}';
   moved record;
 begin
