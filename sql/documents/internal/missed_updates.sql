@@ -1,5 +1,5 @@
--- One statement, hence one snapshot of the database: an update at or below a document's head_seq is in its row here, or it
--- is older than after_seq. A document that is up to date costs two index look-ups.
+-- One statement, hence one snapshot of the database: an update at or below a document's head_seq is in its row here, or
+-- it is older than after_seq. A document that is up to date costs two index look-ups.
 create or replace function perch.missed_updates(
   space_ids text[], app_ids text[], table_names text[], record_ids text[], after_seqs bigint[], after_revisions bigint[]
 )

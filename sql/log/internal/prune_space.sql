@@ -41,7 +41,8 @@ as $$
     update perch.push_receipts r
        set result = jsonb_build_object('space_id', prune_space.space_id, 'seq', f.seq)
       from forgotten f
-     where r.space_id = perch.personal_space_id(f.user_id) and r.op_id = f.op_id and r.created_at = f.created_at and r.result is null
+     where r.space_id = perch.personal_space_id(f.user_id) and r.op_id = f.op_id and r.created_at = f.created_at
+       and r.result is null
   )
   select count(*) from forgotten
 $$;
