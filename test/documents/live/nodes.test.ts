@@ -56,7 +56,7 @@ async function connectNotifyBatcher(nodes: readonly Node[]): Promise<void> {
 }
 
 /** Statements that read what was appended. */
-const reads = (counted: Record<string, number>) => (counted.documents ?? 0) + (counted.open_document ?? 0);
+const reads = (counted: Record<string, number>) => (counted.missed_updates ?? 0) + (counted.open_document ?? 0);
 
 describe("a document open on several nodes", () => {
   it("gives the other node's updates to readers before its own later ones, in commit order", async () => {
@@ -97,7 +97,7 @@ describe("a document open on several nodes", () => {
     const { key, one, two } = await twoNodes();
     const [ada, bob] = [await connect(one, key), await connect(two, key)];
     await ada.type("1");
-    const held = two.db.hold(/perch\.documents/, "after");
+    const held = two.db.hold(/perch\.missed_updates/, "after");
     two.live.notified(key, 1);
     await held;
     // The answer that is on its way does not have it yet.
