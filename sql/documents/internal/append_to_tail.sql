@@ -57,7 +57,8 @@ begin
          u.pushed_seq, u.pushed_revision, u.payload, u.ends, u.user_id, u.client_id, u.actor, e.revision
     from unnest(append_to_tail.documents) e
     join unnest(append_to_tail.updates) u on u.entry = e.entry
-   where previous[e.entry] is not null;
+   where previous[e.entry] is not null
+   order by u.entry, u.nth;
 
   -- A document that is ahead of its record is on the queue: it is taken off by whoever makes them equal, holding the
   -- row.
