@@ -68,7 +68,8 @@ begin
   end if;
   if is_whole and document.tail_count < 1000 and document.tail_bytes < 262144 then
     -- There is one if the record was behind, which it then is no more. Behind a longer tail it may be there so that a
-    -- worker folds that (perch.is_fold_due), who takes it off: else whoever writes without end would, each time, before.
+    -- worker folds that (perch.is_fold_due), who takes it off: else whoever writes without end would, each time,
+    -- before.
     delete from perch.document_queue q
      where q.space_id = write_document.space_id and q.app_id = write_document.app_id
        and q.table_name = write_document.table_name and q.record_id = write_document.record_id;
