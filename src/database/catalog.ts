@@ -20,7 +20,7 @@ export async function readCatalog(db: Queryable): Promise<Catalog> {
 
 /** Before version 16 the columns of a view of one table have its alias before them. */
 function unqualified(line: string): string {
-  const [, alias] = (!line.includes(" JOIN ") && /^shows .* FROM perch\.\w+ (\w+) /.exec(line)) || [];
+  const [, alias] = (!line.includes(" JOIN ") && /^shows .* FROM perch\.\w+ (\w+)[ ;]/.exec(line)) || [];
   return alias === undefined ? line : line.replaceAll(new RegExp(`\\b${alias}\\.`, "g"), "");
 }
 
