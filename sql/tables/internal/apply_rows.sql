@@ -1,9 +1,11 @@
--- Lock order: the rows by their keys, before documents and counters (docs/architecture.md, "The order of locks"); then their stamps.
+-- Lock order: the rows by their keys, before documents and counters (docs/architecture.md, "The order of locks"); then
+-- their stamps.
 --
--- All of a run (changes of one kind, of different rows of one table) in one statement each: to lock, to decide, to write, to stamp.
+-- All of a run (changes of one kind, of different rows of one table) in one statement each: to lock, to decide, to
+-- write, to stamp.
 --
--- Written as perch_owner, who is neither the owner of the table nor exempt from its row level security: so the policies of the app bind,
--- with the user in the context, and a table that gave perch_owner no right is not written.
+-- Written as perch_owner, who is neither the owner of the table nor exempt from its row level security: so the
+-- policies of the app bind, with the user in the context, and a table that gave perch_owner no right is not written.
 create or replace function perch.apply_rows(
   relation perch.synced_relations, changes perch.change[], writes jsonb[], client_id text, now timestamptz
 )
@@ -32,33 +34,41 @@ declare
 begin
   ids := array(select (c).record_id from (select unnest(changes) as c) u);
   key_rows := array(
-    select case when cardinality(keys) = 1 then jsonb_build_object(keys[1], i.id) else perch.row_key(relation.relation, i.id) end
+    select case when cardinality(keys) = 1 then jsonb_build_object(keys[1], i.id)
+      else perch.row_key(relation.relation, i.id) end
       from unnest(ids) with ordinality i (id, nth) order by i.nth);
   settings := perch.pin_settings();
-  select * into present from perch.find_rows(relation, keys, key_rows, to_lock => op <> 'delete', is_new => op = 'insert');
+  select * into present from perch.find_rows(relation, keys, key_rows, to_lock => op <> 'delete',
+    is_new => op = 'insert');
   spaces := perch.space_of_rows(relation, present.rows_there);
 
   -- What is there under the key may be written another way: then its record is another one.
   answers := array(
-    select case when w.id <> r.id then perch.row_rejection(changes[r.nth], 'PE422', format('the id is not as the table writes it: %s', w.id),
+    select case when w.id <> r.id then perch.row_rejection(changes[r.nth], 'PE422',
+      format('the id is not as the table writes it: %s', w.id),
              jsonb_build_object('argument', 'id', 'expected', w.id)) end
       from unnest(ids, present.rows_there) with ordinality r (id, row, nth)
      cross join lateral (
-       select case when cardinality(keys) = 1 then r.row ->> keys[1] else perch.row_id(relation.relation, r.row, keys) end) w (id)
+       select case when cardinality(keys) = 1 then r.row ->> keys[1] else perch.row_id(relation.relation, r.row,
+         keys) end) w (id)
      order by r.nth);
 
-  select array_agg(d.action order by d.nth) as actions, array_agg(d.writes_now order by d.nth) as writes, array_agg(d.stamps order by d.nth) as stamps,
+  select array_agg(d.action order by d.nth) as actions, array_agg(d.writes_now order by d.nth) as writes,
+    array_agg(d.stamps order by d.nth) as stamps,
          array_agg(d.at order by d.nth) as times
     into plan
-    from perch.decide_rows(changes, writes, present.rows_there, spaces, relation.app_id, apply_rows.client_id, apply_rows.now) d;
+    from perch.decide_rows(changes, writes, present.rows_there, spaces, relation.app_id, apply_rows.client_id,
+      apply_rows.now) d;
   for n in 1 .. cardinality(changes) loop
     answers[n] := coalesce(answers[n], case
-      when plan.actions[n] = 'missing' then perch.row_rejection(changes[n], 'PE404', 'there is no such row in this space',
+      when plan.actions[n] = 'missing' then perch.row_rejection(changes[n], 'PE404',
+        'there is no such row in this space',
         jsonb_build_object('table', changes[n].table_name, 'id', ids[n]))
       when plan.actions[n] = 'taken' then perch.row_rejection(changes[n], 'PE409', 'the id is in use',
         jsonb_build_object('table', changes[n].table_name, 'id', ids[n]))
       when plan.actions[n] = 'update' and present.locked[n] is not true then perch.row_rejection(changes[n], 'PE403',
-        format('the policies of table %s do not let this user write the row', changes[n].table_name), jsonb_build_object('table', changes[n].table_name))
+        format('the policies of table %s do not let this user write the row', changes[n].table_name),
+          jsonb_build_object('table', changes[n].table_name))
       end);
     if answers[n] is not null then
       plan.actions[n] := 'rejected';
@@ -67,16 +77,20 @@ begin
 
   perform set_config('perch.push_client_id', coalesce(apply_rows.client_id, ''), true),
           set_config('perch.push_op_ids', coalesce((
-            select jsonb_object_agg((c).record_id, (c).op_id)::text from (select unnest(changes) as c) u where (c).op_id is not null), ''), true);
+            select jsonb_object_agg((c).record_id, (c).op_id)::text from (select unnest(changes) as c) u
+              where (c).op_id is not null), ''), true);
   for decided in
     select a.action, array_agg(a.nth order by a.nth) as nths, array_agg(plan.writes[a.nth] || key_rows[a.nth]
              || case when relation.space_column is not null and a.action = 'insert' then
-                  jsonb_build_object(relation.space_column, changes[a.nth].space_id) else '{}' end order by a.nth) as rows,
-           array_agg(present.places[a.nth] order by a.nth) as places, array_agg(present.parts[a.nth] order by a.nth) as parts,
+                  jsonb_build_object(relation.space_column, changes[a.nth].space_id) else '{}' end order by a.nth)
+                    as rows,
+           array_agg(present.places[a.nth] order by a.nth) as places, array_agg(present.parts[a.nth] order by a.nth)
+             as parts,
            k.columns as written
       from unnest(plan.actions) with ordinality a (action, nth)
      cross join lateral (
-       select case when a.action in ('insert', 'update') then array(select jsonb_object_keys(plan.writes[a.nth]) order by 1) end) k (columns)
+       select case when a.action in ('insert', 'update')
+         then array(select jsonb_object_keys(plan.writes[a.nth]) order by 1) end) k (columns)
      where a.action in ('insert', 'update', 'delete')
      group by a.action, k.columns
      order by min(a.nth)
@@ -84,23 +98,27 @@ begin
     if decided.action = 'insert' then
       target := (
         select string_agg(quote_ident(c), ', ') from (
-          select unnest(decided.written) union select unnest(keys) union select relation.space_column where relation.space_column is not null) w (c));
+          select unnest(decided.written) union select unnest(keys) union select relation.space_column
+            where relation.space_column is not null) w (c));
       execute format(
         'with made as (
            insert into %1$s as x (%2$s)
-           select %3$s from (select jsonb_populate_record(null::%1$s, g.row) as r, g.nth from unnest($1) with ordinality g (row, nth) offset 0) g
+           select %3$s from (select jsonb_populate_record(null::%1$s, g.row) as r, g.nth
+             from unnest($1) with ordinality g (row, nth) offset 0) g
             order by %4$s
            returning to_jsonb(x.*) as row)
          select array_agg(m.row) from made m',
         relation.relation, target, (
           select string_agg(format('(g.r).%I', c), ', ') from (
-            select unnest(decided.written) union select unnest(keys) union select relation.space_column where relation.space_column is not null) w (c)),
+            select unnest(decided.written) union select unnest(keys) union select relation.space_column
+              where relation.space_column is not null) w (c)),
         (select string_agg(format('(g.r).%I', c), ', ') from unnest(keys) c))
         into after_rows using decided.rows;
       done := array(
         select d.nth from unnest(decided.nths) d (nth)
           join unnest(after_rows) m (row)
-            on case when cardinality(keys) = 1 then m.row ->> keys[1] else perch.row_id(relation.relation, m.row, keys) end = ids[d.nth]);
+            on case when cardinality(keys) = 1 then m.row ->> keys[1] else perch.row_id(relation.relation, m.row,
+              keys) end = ids[d.nth]);
       if cardinality(done) < coalesce(cardinality(after_rows), 0) then
         perform perch.fail('PE422', format('table %s writes the id another way', changes[1].table_name),
           jsonb_build_object('argument', 'id', 'got', perch.row_id(relation.relation, after_rows[1], keys)));
@@ -109,7 +127,8 @@ begin
       execute format(
         'with made as (
            update %1$s x set %2$s
-             from (select jsonb_populate_record(null::%1$s, g.row) as r, g.place, g.part, g.nth from unnest($1, $2, $3, $4) g (row, place, part, nth) offset 0) g
+             from (select jsonb_populate_record(null::%1$s, g.row) as r, g.place, g.part, g.nth from unnest($1, $2,
+               $3, $4) g (row, place, part, nth) offset 0) g
             where x.ctid = g.place and x.tableoid = g.part
            returning to_jsonb(x.*) as row, g.nth)
          select array_agg(m.row order by m.nth), array_agg(m.nth order by m.nth) from made m',
@@ -118,7 +137,8 @@ begin
     else
       execute format(
         'with made as (
-           delete from %1$s x using (select jsonb_populate_record(null::%1$s, g.row) as r, g.nth from unnest($1, $2) g (row, nth) offset 0) g
+           delete from %1$s x using (select jsonb_populate_record(null::%1$s, g.row) as r, g.nth from unnest($1,
+             $2) g (row, nth) offset 0) g
             where %2$s returning g.nth)
          select null::jsonb[], array_agg(m.nth) from made m',
         relation.relation, (select string_agg(format('x.%1$I = (g.r).%1$I', c), ' and ') from unnest(keys) c))
@@ -127,20 +147,23 @@ begin
     -- Where a trigger or a column moved it, the user must be allowed to write, too.
     after_spaces := perch.space_of_rows(relation, coalesce(after_rows, '{}'));
     if exists (select from unnest(after_spaces) s where s is null or s <> all (perch.writable_space_ids())) then
-      perform perch.fail('PE403', format('the row of %s would be in a space that this user may not write', changes[1].table_name),
+      perform perch.fail('PE403', format('the row of %s would be in a space that this user may not write',
+        changes[1].table_name),
         jsonb_build_object('table', changes[1].table_name));
     end if;
     for n in 1 .. cardinality(decided.nths) loop
       if (decided.nths[n] = any (done)) is not true then
         answers[decided.nths[n]] := perch.row_rejection(changes[decided.nths[n]], 'PE403',
-          format('the policies or triggers of table %s keep the row as it is', changes[1].table_name), jsonb_build_object('table', changes[1].table_name));
+          format('the policies or triggers of table %s keep the row as it is', changes[1].table_name),
+            jsonb_build_object('table', changes[1].table_name));
         plan.actions[decided.nths[n]] := 'rejected';
       end if;
     end loop;
   end loop;
   perform set_config('perch.push_client_id', outer_client, true), set_config('perch.push_op_ids', outer_op_ids, true);
 
-  insert into perch.row_stamps as r (space_id, app_id, table_name, record_id, field_meta, latest_at, inserted_at, deleted_at)
+  insert into perch.row_stamps as r (space_id, app_id, table_name, record_id, field_meta, latest_at, inserted_at,
+    deleted_at)
   select changes[a.nth].space_id, relation.app_id, relation.table_name, ids[a.nth],
          case when a.action in ('insert', 'update') then plan.stamps[a.nth] else '{}' end, plan.times[a.nth],
          case when op = 'insert' then plan.times[a.nth] end, case when op = 'delete' then plan.times[a.nth] end
@@ -149,11 +172,13 @@ begin
    order by changes[a.nth].space_id collate "C", ids[a.nth] collate "C"
   on conflict on constraint row_stamps_pkey do update
     set field_meta = case when excluded.deleted_at is not null then '{}' else r.field_meta || excluded.field_meta end,
-        latest_at = greatest(r.latest_at, excluded.latest_at), inserted_at = greatest(r.inserted_at, excluded.inserted_at),
+        latest_at = greatest(r.latest_at, excluded.latest_at), inserted_at = greatest(r.inserted_at,
+          excluded.inserted_at),
         deleted_at = greatest(r.deleted_at, excluded.deleted_at), updated_at = clock_timestamp();
   perform perch.unpin_settings(settings);
   return array(
-    select coalesce(answers[n], jsonb_build_object('op_id', changes[n].op_id, 'status', 'applied', 'space_id', changes[n].space_id,
+    select coalesce(answers[n], jsonb_build_object('op_id', changes[n].op_id, 'status', 'applied', 'space_id',
+      changes[n].space_id,
              'seq', null, 'txid', pg_current_xact_id()::text))
       from generate_series(1, cardinality(changes)) n order by n);
 end

@@ -1,4 +1,5 @@
--- A client may name the key and the space of a row among its columns, as programs do that send whole rows: if they say what the change says anyway.
+-- A client may name the key and the space of a row among its columns, as programs do that send whole rows: if they say
+-- what the change says anyway.
 create or replace function perch.check_row(relation perch.synced_relations, keys text[], change perch.change)
 returns jsonb
 language plpgsql stable
@@ -16,16 +17,21 @@ begin
       'The primary key as text; of several columns, a JSON array of their values.');
   end if;
   if relation.space_id <> change.space_id then
-    perform perch.fail('PE403', format('rows of %s are in another space', change.table_name), jsonb_build_object('space_id', change.space_id));
+    perform perch.fail('PE403', format('rows of %s are in another space', change.table_name),
+      jsonb_build_object('space_id', change.space_id));
   end if;
   if relation.writable_columns = '{}' then
     perform perch.fail('PE403', format('clients may not write %s', change.table_name),
-      jsonb_build_object('table', change.table_name), 'perch.sync_table says which columns they may write (writable_columns).');
+      jsonb_build_object('table', change.table_name),
+        'perch.sync_table says which columns they may write (writable_columns).');
   end if;
-  for column_name in select d.key from jsonb_object_keys(data) d (key) where d.key <> all (relation.writable_columns) loop
-    said := case when column_name = any (keys) then key ->> column_name when column_name = relation.space_column then change.space_id end;
+  for column_name in select d.key from jsonb_object_keys(data) d (key)
+    where d.key <> all (relation.writable_columns) loop
+    said := case when column_name = any (keys) then key ->> column_name when column_name = relation.space_column
+      then change.space_id end;
     if said is distinct from data ->> column_name or said is null then
-      perform perch.fail('PE403', format('clients may not write column %s of %s', left(column_name, 100), change.table_name),
+      perform perch.fail('PE403', format('clients may not write column %s of %s', left(column_name, 100),
+        change.table_name),
         jsonb_build_object('table', change.table_name, 'column', left(column_name, 100)),
         'perch.sync_table says which columns they may write (writable_columns).');
     end if;

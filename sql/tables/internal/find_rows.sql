@@ -1,7 +1,8 @@
 -- Locks the rows in the order of their keys, so that two pushes of the same rows wait for each other and do not meet.
 --
--- To lock a row the table's policies for UPDATE must let the user, whom they bind; to read it, perch_owner needs none. So a row that is there and
--- cannot be locked is one that this user may not write. A deletion locks by itself, since its policies are its own.
+-- To lock a row the table's policies for UPDATE must let the user, whom they bind; to read it, perch_owner needs none.
+-- So a row that is there and cannot be locked is one that this user may not write. A deletion locks by itself, since
+-- its policies are its own.
 create or replace function perch.find_rows(
   relation perch.synced_relations, keys text[], key_rows jsonb[], to_lock boolean, is_new boolean,
   out rows_there jsonb[], out places tid[], out parts oid[], out locked boolean[]
@@ -12,13 +13,16 @@ as $$
 declare
   same constant text := (select string_agg(format('x.%1$I = (k.r).%1$I', c), ' and ') from unnest(keys) c);
   key_order constant text := (select string_agg(format('(k.r).%I', c), ', ') from unnest(keys) c);
-  given constant text := format('select jsonb_populate_record(null::%s, g.key) as r, g.nth from unnest($1) with ordinality g (key, nth) offset 0', relation.relation);
+  given constant text := format(
+    'select jsonb_populate_record(null::%s, g.key) as r, g.nth from unnest($1) with ordinality g (key, nth) offset 0',
+    relation.relation);
 begin
   -- As a rule what is inserted is not there.
   if is_new then
     execute format(
       'select array_agg(l.row order by k.nth) from (%1$s) k
-         left join lateral (select to_jsonb(x) as row from %2$s x where %3$s limit 1) l on true', given, relation.relation, same)
+         left join lateral (select to_jsonb(x) as row from %2$s x
+           where %3$s limit 1) l on true', given, relation.relation, same)
       into rows_there using key_rows;
     if array_remove(rows_there, null) = '{}' then
       return;
@@ -28,14 +32,16 @@ begin
     execute format(
       'select array_agg(f.at order by f.nth), array_agg(f.part order by f.nth)
          from (select k.nth, l.at, l.part from (select * from (%1$s) k order by %3$s) k
-                 left join lateral (select x.ctid as at, x.tableoid as part from %2$s x where %4$s limit 1 for update) l on true) f',
+                 left join lateral (select x.ctid as at, x.tableoid as part from %2$s x
+                   where %4$s limit 1 for update) l on true) f',
       given, relation.relation, key_order, same) into places, parts using key_rows;
   end if;
   -- In a statement of its own, which sees what whoever was waited for has written.
   execute format(
     'select array_agg(l.row order by k.nth), array_agg(l.at = ($2)[k.nth] and l.part = ($3)[k.nth] order by k.nth)
        from (%1$s) k
-       left join lateral (select to_jsonb(x) as row, x.ctid as at, x.tableoid as part from %2$s x where %3$s limit 1) l on true',
+       left join lateral (select to_jsonb(x) as row, x.ctid as at, x.tableoid as part from %2$s x
+         where %3$s limit 1) l on true',
     given, relation.relation, same) into rows_there, locked using key_rows, places, parts;
 end
 $$;

@@ -1,4 +1,5 @@
--- Lock order: the rows of each table by their keys, before documents and counters (docs/architecture.md, "The order of locks").
+-- Lock order: the rows of each table by their keys, before documents and counters (docs/architecture.md, "The order of
+-- locks").
 create or replace function perch.lock_rows(changes perch.change[], app_id text)
 returns void
 language plpgsql volatile
@@ -14,7 +15,8 @@ begin
   loop
     begin
       perform perch.find_rows(relation, perch.key_columns(relation.relation), array(
-        select distinct perch.row_key(relation.relation, c.record_id) from unnest(changes) c where c.table_name = relation.table_name),
+        select distinct perch.row_key(relation.relation, c.record_id) from unnest(changes) c
+          where c.table_name = relation.table_name),
         to_lock => true, is_new => false);
     exception when data_exception then
       -- One of the ids is no key of this table, which is told when it is tried.

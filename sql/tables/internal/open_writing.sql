@@ -7,14 +7,16 @@ as $$
 declare
   sequence regclass;
 begin
-  if exists (select from unnest('{INSERT,UPDATE,DELETE}'::text[]) p where not has_table_privilege('perch_owner', relation, p)) then
+  if exists (select from unnest('{INSERT,UPDATE,DELETE}'::text[]) p where not has_table_privilege('perch_owner',
+    relation, p)) then
     perform perch.as_owner(relation, format('grant insert, update, delete on %s to perch_owner', relation));
   end if;
   -- Of serial columns, whose default asks for it.
   for sequence in
     select d.objid::regclass
       from pg_depend d join pg_class c on c.oid = d.objid
-     where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass and d.refobjid = open_writing.relation and d.deptype = 'a'
+     where d.classid = 'pg_class'::regclass and d.refclassid = 'pg_class'::regclass
+       and d.refobjid = open_writing.relation and d.deptype = 'a'
        and case when c.relkind = 'S' then not has_sequence_privilege('perch_owner', d.objid, 'USAGE') end
   loop
     perform perch.as_owner(sequence, format('grant usage on sequence %s to perch_owner', sequence));

@@ -1,8 +1,9 @@
 -- Lock order: see perch.apply_rows.
 --
--- All of them in one subtransaction: a batch of good rows costs one savepoint. When the rules of the app refuse any, it is undone, and each
--- is tried for itself, in their order, so that those at fault are rejected alone.
-create or replace function perch.push_rows(changes perch.change[], app_id text, client_id text, now timestamptz, inout results jsonb[])
+-- All of them in one subtransaction: a batch of good rows costs one savepoint. When the rules of the app refuse any,
+-- it is undone, and each is tried for itself, in their order, so that those at fault are rejected alone.
+create or replace function perch.push_rows(changes perch.change[], app_id text, client_id text, now timestamptz,
+  inout results jsonb[])
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -22,12 +23,14 @@ declare
 begin
   for n in 1 .. cardinality(changes) loop
     if relation.table_name is distinct from changes[n].table_name then
-      select r.* into strict relation from perch.synced_relations r where r.app_id = push_rows.app_id and r.table_name = changes[n].table_name;
+      select r.* into strict relation from perch.synced_relations r where r.app_id = push_rows.app_id
+        and r.table_name = changes[n].table_name;
       keys := perch.key_columns(relation.relation);
       tables := tables || relation.relation::oid;
     end if;
     -- Most name nothing but columns that they may write.
-    if cardinality(keys) = 1 and (relation.space_id <> changes[n].space_id) is not true and relation.writable_columns <> '{}'
+    if cardinality(keys) = 1 and (relation.space_id <> changes[n].space_id) is not true
+      and relation.writable_columns <> '{}'
        and coalesce(changes[n].data, '{}') - relation.writable_columns::text[] = '{}'
     then
       writes := writes || coalesce(changes[n].data, '{}');
@@ -46,13 +49,16 @@ begin
   for attempt in 1 .. 2 loop
     begin
       for run in select r.positions from perch.row_runs(good) r loop
-        select r.* into strict relation from perch.synced_relations r where r.app_id = push_rows.app_id and r.table_name = good[run[1]].table_name;
-        answers := answers || perch.apply_rows(relation, good[run[1]:run[cardinality(run)]], writes[run[1]:run[cardinality(run)]],
+        select r.* into strict relation from perch.synced_relations r where r.app_id = push_rows.app_id
+          and r.table_name = good[run[1]].table_name;
+        answers := answers || perch.apply_rows(relation, good[run[1]:run[cardinality(run)]],
+          writes[run[1]:run[cardinality(run)]],
           push_rows.client_id, push_rows.now);
       end loop;
       perform perch.check_deferred(tables);
       exit;
-    exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception or insufficient_privilege
+    exception when integrity_constraint_violation or data_exception or with_check_option_violation
+                or raise_exception or insufficient_privilege
                 or generated_always or datatype_mismatch
                 or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
       get stacked diagnostics code = returned_sqlstate;
@@ -62,19 +68,24 @@ begin
       -- In the order of their keys, which is not that of the changes.
       perform perch.lock_rows(good, push_rows.app_id);
       for n in 1 .. cardinality(good) loop
-        select r.* into strict relation from perch.synced_relations r where r.app_id = push_rows.app_id and r.table_name = good[n].table_name;
+        select r.* into strict relation from perch.synced_relations r where r.app_id = push_rows.app_id
+          and r.table_name = good[n].table_name;
         begin
           answers := answers || perch.apply_rows(relation, good[n:n], writes[n:n], push_rows.client_id, push_rows.now);
           perform perch.check_deferred(array[relation.relation::oid]);
-        exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception or insufficient_privilege
+        exception when integrity_constraint_violation or data_exception or with_check_option_violation
+                    or raise_exception or insufficient_privilege
                     or generated_always or datatype_mismatch
-                    or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
+                    or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413'
+                      or sqlstate 'PE422' then
           get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail,
             constraint_name = constraint_name, column_name = column_name;
           if column_name = '' and left(code, 2) in ('22', '23') and constraint_name = '' then
-            column_name := coalesce(perch.column_at_fault(relation.relation, writes[n] || perch.row_key(relation.relation, good[n].record_id)), '');
+            column_name := coalesce(perch.column_at_fault(relation.relation, writes[n] ||
+              perch.row_key(relation.relation, good[n].record_id)), '');
           end if;
-          answers := answers[:n - 1] || perch.row_refusal(good[n], code, message, details, constraint_name, column_name);
+          answers := answers[:n - 1] || perch.row_refusal(good[n], code, message, details, constraint_name,
+            column_name);
           if answers[n] is null then
             raise;
           end if;
@@ -90,7 +101,8 @@ begin
   -- They may be tried again.
   delete from perch.push_receipts r
    where r.space_id = perch.personal_space_id(perch.current_user_id())
-     and r.op_id = any (array(select u.op_id from unnest(changes) u where results[u.position] ->> 'status' = 'rejected'));
+     and r.op_id = any (array(select u.op_id from unnest(changes) u
+       where results[u.position] ->> 'status' = 'rejected'));
 end
 $$;
 

@@ -1,22 +1,26 @@
--- What a push wrote stands in row_stamps, with the times of the devices. What was written without an op_id (plain SQL, other programs, triggers of the
--- app) stands in the log under the time at which it was captured, or, while it has no number, among what is captured. Both are read by
--- one statement: what the sequencer moves from there to here is in the one or the other. What the log has forgotten counts no more.
+-- What a push wrote stands in row_stamps, with the times of the devices. What was written without an op_id (plain SQL,
+-- other programs, triggers of the app) stands in the log under the time at which it was captured, or, while it has no
+-- number, among what is captured. Both are read by one statement: what the sequencer moves from there to here is in
+-- the one or the other. What the log has forgotten counts no more.
 --
--- The caller has the rows locked, in a statement before: so nobody else writes to them, and what was written is in sight.
+-- The caller has the rows locked, in a statement before: so nobody else writes to them, and what was written is in
+-- sight.
 create or replace function perch.row_history(app_id text, table_name text, space_ids text[], record_ids text[])
 returns table (nth bigint, stamps jsonb, inserted_at timestamptz, deleted_at timestamptz)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   with asked as (
-    select a.space_id, a.record_id, a.nth from unnest(space_ids, record_ids) with ordinality a (space_id, record_id, nth)
+    select a.space_id, a.record_id, a.nth from unnest(space_ids, record_ids) with ordinality a (space_id, record_id,
+      nth)
   ),
   pushed as (
     select a.nth, s.field_meta, s.inserted_at, s.deleted_at
       from asked a
      cross join lateral (
        select x.* from perch.row_stamps x
-        where x.space_id = a.space_id and x.app_id = row_history.app_id and x.table_name = row_history.table_name and x.record_id = a.record_id
+        where x.space_id = a.space_id and x.app_id = row_history.app_id and x.table_name = row_history.table_name
+          and x.record_id = a.record_id
         limit 1) s
   ),
   plain as (
@@ -24,11 +28,13 @@ as $$
       from asked a
      cross join lateral (
        select x.op, x.created_at, x.data from perch.sync_changes x
-        where x.space_id = a.space_id and x.app_id = row_history.app_id and x.table_name = row_history.table_name and x.record_id = a.record_id
+        where x.space_id = a.space_id and x.app_id = row_history.app_id and x.table_name = row_history.table_name
+          and x.record_id = a.record_id
           and x.position is not null and x.op_id is null
         order by x.seq limit 10000) l
     union all
-    select a.nth, c.op, c.captured_at, case c.op when 'update' then perch.changed_columns(c.old_row, c.new_row, null) else c.new_row end
+    select a.nth, c.op, c.captured_at, case c.op when 'update' then perch.changed_columns(c.old_row, c.new_row, null)
+      else c.new_row end
       from perch.captured_changes c
       join asked a on a.space_id = c.space_id and a.record_id = c.record_id
      where c.app_id = row_history.app_id and c.table_name = row_history.table_name and c.op_id is null
@@ -38,7 +44,8 @@ as $$
       from (
         select p.nth, f.key, f.value from pushed p cross join lateral jsonb_each_text(p.field_meta) f
         union all
-        select p.nth, k.key, perch.stamp(p.at, null) from plain p cross join lateral jsonb_object_keys(p.written) k (key)) w (nth, key, stamp)
+        select p.nth, k.key, perch.stamp(p.at, null)
+          from plain p cross join lateral jsonb_object_keys(p.written) k (key)) w (nth, key, stamp)
      group by w.nth, w.key
   ),
   lives as (
@@ -49,7 +56,8 @@ as $$
         select p.nth, case p.op when 'insert' then p.at end, case p.op when 'delete' then p.at end from plain p) l
      group by l.nth
   )
-  select l.nth, coalesce((select jsonb_object_agg(s.key, s.stamp) from stamped s where s.nth = l.nth), '{}'), l.inserted_at, l.deleted_at
+  select l.nth, coalesce((select jsonb_object_agg(s.key, s.stamp) from stamped s where s.nth = l.nth), '{}'),
+    l.inserted_at, l.deleted_at
     from lives l
 $$;
 

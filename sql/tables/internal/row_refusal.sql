@@ -1,5 +1,6 @@
--- What the app's rules refuse is the change's own error; for whose sake Postgres undoes a statement, or what the server cannot do, is not.
--- DETAIL is shown of perch's codes alone: Postgres writes whole rows and keys into its own. So are messages, but what the app itself raises.
+-- What the app's rules refuse is the change's own error; for whose sake Postgres undoes a statement, or what the
+-- server cannot do, is not. DETAIL is shown of perch's codes alone: Postgres writes whole rows and keys into its own.
+-- So are messages, but what the app itself raises.
 create or replace function perch.row_refusal(
   change perch.change, code text, message text, detail text, constraint_name text, column_name text
 )
@@ -19,13 +20,16 @@ begin
     end;
     found := jsonb_build_object('code', code, 'message', message, 'detail', found);
   elsif left(code, 2) in ('22', '23', '44') or code in ('P0001', '42501', '428C9', '42804') then
-    raise warning 'perch: the rules of table % refused a change of %: %', change.table_name, change.record_id, message using errcode = code;
+    raise warning 'perch: the rules of table % refused a change of %: %', change.table_name, change.record_id, message
+      using errcode = code;
     found := jsonb_build_object(
       'code', case when code = '42501' then 'PE403' when is_conflict then 'PE409' else 'PE422' end,
       'message', case
         when code = 'P0001' then format('invalid: %s', message)
-        when code = '42501' then format('forbidden: the policies of table %s do not let this user write the row', change.table_name)
-        when constraint_name <> '' then format('%s: the constraint %s refuses it', case when is_conflict then 'conflict' else 'invalid' end, constraint_name)
+        when code = '42501' then format('forbidden: the policies of table %s do not let this user write the row',
+          change.table_name)
+        when constraint_name <> '' then format('%s: the constraint %s refuses it', case when is_conflict
+          then 'conflict' else 'invalid' end, constraint_name)
         when column_name <> '' then format('invalid: column %s cannot take it', column_name)
         else format('invalid: table %s cannot take it', change.table_name) end,
       'detail', jsonb_strip_nulls(jsonb_build_object('table', change.table_name, 'sqlstate', code,
@@ -33,7 +37,8 @@ begin
   else
     return null;
   end if;
-  return jsonb_build_object('op_id', change.op_id, 'status', 'rejected', 'space_id', change.space_id, 'seq', null, 'error', found);
+  return jsonb_build_object('op_id', change.op_id, 'status', 'rejected', 'space_id', change.space_id, 'seq', null,
+    'error', found);
 end
 $$;
 

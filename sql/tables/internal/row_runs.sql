@@ -9,7 +9,8 @@ declare
 begin
   for n in 1 .. coalesce(cardinality(changes), 0) loop
     if positions is not null
-       and ((last.op, last.table_name, last.space_id) is distinct from (changes[n].op, changes[n].table_name, changes[n].space_id)
+       and ((last.op, last.table_name, last.space_id) is distinct from (changes[n].op, changes[n].table_name,
+         changes[n].space_id)
             or seen ? changes[n].record_id or cardinality(positions) = 1000) then
       return next;
       positions := null;

@@ -7,17 +7,20 @@ declare
   spaces text[];
 begin
   if relation.space_id is not null then
-    return array(select case when r is not null then relation.space_id end from unnest(rows) with ordinality u (r, nth) order by nth);
+    return array(select case when r is not null then relation.space_id end from unnest(rows) with ordinality u (r,
+      nth) order by nth);
   elsif relation.space_column is not null then
     return array(
-      select case when r is null then null when r ? relation.space_column then r ->> relation.space_column else perch.renamed_space(relation.relation, r) end
+      select case when r is null then null when r ? relation.space_column then r ->> relation.space_column
+        else perch.renamed_space(relation.relation, r) end
         from unnest(rows) with ordinality u (r, nth) order by nth);
   end if;
   execute format(
     'select array_agg(case when p.perch_row is not null then p.perch_space end order by p.perch_nth)
        from (select u.perch_row, u.perch_nth, s.perch_space
                from unnest($1) with ordinality u (perch_row, perch_nth)
-              cross join lateral (select (%s)::text from jsonb_populate_record(null::%s, u.perch_row)) s (perch_space)) p',
+              cross join lateral (select (%s)::text from jsonb_populate_record(null::%s,
+                u.perch_row)) s (perch_space)) p',
     relation.space_expression, relation.relation) into spaces using rows;
   return spaces;
 end
