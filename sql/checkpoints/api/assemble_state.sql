@@ -12,13 +12,13 @@ begin
              (array_agg(perch.assemble_json(assemble_state.tenant_id, assemble_state.thread_no, v.json_text,
                v.pieces)::jsonb)
                 filter (where v.key is null))[1],
-             jsonb_object_agg(v.key, case
+             (json_object_agg(v.key, case
                when v.version is null and v.pieces is null then v.json_text::jsonb
                when v.version is null then perch.assemble_json(assemble_state.tenant_id, assemble_state.thread_no,
                  v.json_text, v.pieces)::jsonb
                else perch.as_jsonb(v.type, perch.assemble_json(assemble_state.tenant_id, assemble_state.thread_no,
                  v.json_text, v.pieces), v.bytes)
-             end) filter (where v.key is not null),
+             end) filter (where v.key is not null))::jsonb,
              '{}')
       from unnest(assemble_state.value_nos) u (no)
      cross join lateral (

@@ -51,7 +51,8 @@ begin
     from longs_before or coalesce(now.long_fields && now.changed, false);
   now.short := case when is_whole then given else before || given end - coalesce(now.long_fields, '{}');
   if now.moves then
-    now.long := (select jsonb_object_agg(f, coalesce(given -> f, long_before -> f)) from unnest(now.long_fields) f);
+    now.long := case when now.long_fields is not null then (coalesce(long_before, '{}') || given) - array(
+      select k from jsonb_object_keys(coalesce(long_before, '{}') || given) k where k <> all (now.long_fields)) end;
   end if;
 
   -- What stays as it is need not be written out to be measured.

@@ -28,7 +28,7 @@ begin
       left join (
         select places[e.nth] as nth, e.result
           from jsonb_array_elements(perch.push(push_immediately.app_id,
-                 (select jsonb_agg(push_immediately.changes -> (p - 1) order by p) from unnest(places) p),
+                 (select json_agg(push_immediately.changes -> (p - 1) order by p)::jsonb from unnest(places) p),
                  push_immediately.client_id) -> 'results') with ordinality e (result, nth)) a on a.nth = n;
   end loop;
   return jsonb_build_object('results', to_jsonb(results));

@@ -25,10 +25,10 @@ declare
   batch record;
 begin
   lines := (
-    select coalesce(jsonb_agg(g.line || jsonb_build_object('target', coalesce(restore_changes.space_id,
+    select coalesce(json_agg(g.line || jsonb_build_object('target', coalesce(restore_changes.space_id,
              case when g.line ->> 'space_id' = perch.personal_space_id(from_user) then perch.personal_space_id(me)
                else g.line ->> 'space_id' end))
-               order by g.nth), '[]')
+               order by g.nth)::jsonb, '[]')
       from jsonb_array_elements(lines) with ordinality g (line, nth));
 
   with given as materialized (
@@ -84,7 +84,7 @@ begin
         from given g cross join lateral perch.restored_fields(g.line) f
     ),
     pieces as (
-      select f.nth, f.client_id, jsonb_object_agg(f.name, f.value) as data,
+      select f.nth, f.client_id, json_object_agg(f.name, f.value)::jsonb as data,
              coalesce(jsonb_object_agg(f.name, perch.time_text(f.moment)) filter (where f.stamped), '{}') as field_meta,
              row_number() over (partition by f.nth, f.client_id order by f.alone nulls first, trunc(f.share)) as part
         from fields f group by f.nth, f.client_id, f.alone, trunc(f.share)
@@ -132,8 +132,8 @@ begin
       select p.*, (row_number() over (partition by p.app_id, p.client_id order by p.nth, p.step) - 1) / 500 as share
         from placed p
     )
-    select n.app_id, n.client_id, jsonb_agg(n.change order by n.nth, n.step) as changes, array_agg(n.nth
-      order by n.nth, n.step) as nths
+    select n.app_id, n.client_id, json_agg(n.change order by n.nth, n.step)::jsonb as changes,
+           array_agg(n.nth order by n.nth, n.step) as nths
       from numbered n group by n.app_id, n.client_id, n.share order by min(n.nth)
   loop
     return query

@@ -5,7 +5,7 @@ returns jsonb
 language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object('results', jsonb_agg(
+  select jsonb_build_object('results', json_agg(
            case when r.result ->> 'status' = 'rejected'
                      or r.result ->> 'status' = 'replayed' and not exists (
                           select from jsonb_array_elements(answer -> 'results') o

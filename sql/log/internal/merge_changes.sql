@@ -72,7 +72,7 @@ as $$
   ),
   merged as (
     select s.space_id, s.table_name, s.record_id, s.seq, s.schema_version, s.latest_at, s.inserted_at, s.deleted_at,
-           coalesce(jsonb_object_agg(w.key, w.value) filter (where w.key is not null), '{}') as data,
+           coalesce((json_object_agg(w.key, w.value) filter (where w.key is not null))::jsonb, '{}') as data,
            coalesce(jsonb_object_agg(w.key, w.stamp) filter (where w.key is not null), '{}') as field_meta
       from stored s
       left join winners w

@@ -198,7 +198,7 @@ begin
                              case when x.bare then null
                                   when v.lifted is not null then v.lifted -> 'data'
                                   when k.changed_fields is null then k.data
-                                  else (select coalesce(jsonb_object_agg(n, coalesce(k.document -> n, k.long_document -> n)), '{}')
+                                  else (select coalesce(json_object_agg(n, coalesce(k.document -> n, k.long_document -> n))::jsonb, '{}')
                                           from unnest(k.changed_fields) n where k.document ? n or n = any (k.long_fields)) end as data,
                              case when x.bare then '{}' else coalesce(v.lifted -> 'field_meta', k.field_meta, '{}') end as field_meta,
                              perch.time_text(k.at) as at, perch.time_text(k.deleted_at) as deleted_at, k.user_id, k.client_id, k.op_id, k.txid,

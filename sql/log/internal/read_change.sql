@@ -46,15 +46,15 @@ begin
       perform perch.fail('PE422', 'the call is nested too deeply',
         jsonb_build_object('argument', 'args', 'expected', 'fewer than 100 levels'));
     end if;
-    return perch.read_call((select coalesce(jsonb_object_agg(c.key, c.value), '{}') from jsonb_each(change) c
-      where c.value <> 'null'), place, app_id);
+    return perch.read_call(
+      change - array(select c.key from jsonb_each(change) c where c.value = 'null'), place, app_id);
   end if;
   for field in select c.key from jsonb_object_keys(change - known) as c (key) loop
     perform perch.fail('PE422', format('the change has an unknown key %s', left(field.key, 100)),
       jsonb_build_object('argument', left(field.key, 100), 'expected', to_jsonb(known)));
   end loop;
   -- A key that is null is one that is absent.
-  change := (select coalesce(jsonb_object_agg(c.key, c.value), '{}') from jsonb_each(change) c where c.value <> 'null');
+  change := change - array(select c.key from jsonb_each(change) c where c.value = 'null');
   said := perch.change_content(change);
   for field in
     select k.name, k.expected, jsonb_typeof(change -> k.name) as got

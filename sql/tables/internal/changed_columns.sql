@@ -4,7 +4,7 @@ returns jsonb
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-  select coalesce(jsonb_object_agg(n.key, n.value), '{}')
+  select coalesce(json_object_agg(n.key, n.value)::jsonb, '{}')
     from jsonb_each(new_row) n
    where (columns is null or n.key = any (columns))
      and (n.value is distinct from old_row -> n.key
