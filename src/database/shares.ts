@@ -38,7 +38,8 @@ export function shareConnections(db: Database, options: ShareOptions = defaultSh
     appends: { kept: kept("appends") },
     reads: { kept: kept("reads") },
     worker: { kept: kept("worker") },
-    users: { kept: kept("users"), perOwner: options.perUser },
+    // Of what is not kept, two of ten are for those who take little.
+    users: { kept: kept("users"), perOwner: options.perUser, light: Math.floor(places / 5) },
   });
   const through = (lane: Lane, owner: string): Database => ({
     ...db,

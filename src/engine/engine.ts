@@ -21,6 +21,9 @@ export interface EngineOptions {
   maxQueue?: number;
   /** What a thread may hold outside the JavaScript heap before it is replaced, once it is idle. Default 1 GiB. */
   maxMemoryBytes?: number;
+  /** The same for one that has had nothing to do for `idleMs`. Default 128 MiB, and 5,000. */
+  maxIdleMemoryBytes?: number;
+  idleMs?: number;
   /** The JavaScript heap of one thread; beyond it the thread dies. Default 512. */
   maxHeapMb?: number;
   /** How long keys that trapped or hung a thread stay apart from the others. Default ten minutes. */
@@ -106,6 +109,8 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
         startTimeoutMs: 60_000,
         maxQueue: options.maxQueue ?? 10_000,
         maxMemoryBytes: options.maxMemoryBytes ?? 2 ** 30,
+        maxIdleMemoryBytes: options.maxIdleMemoryBytes ?? 2 ** 27,
+        idleMs: options.idleMs ?? 5_000,
         onLost: (reason, culprit) => lost(thread, reason, culprit),
       }),
     );

@@ -19,6 +19,9 @@ export interface ThreadSlotOptions {
   startTimeoutMs: number;
   maxQueue: number;
   maxMemoryBytes: number;
+  maxIdleMemoryBytes: number;
+  /** For how long it has to have nothing to do to be idle. */
+  idleMs: number;
   /** The thread is gone; `culprit`, when known, is the call that did it. */
   onLost(reason: LossReason, culprit: EngineCall | undefined): void;
 }
@@ -58,6 +61,7 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
   let due = 0;
   let timer: NodeJS.Timeout | undefined;
   let startTimer: NodeJS.Timeout | undefined;
+  let idleTimer: NodeJS.Timeout | undefined;
   const ending = new Set<Promise<unknown>>();
   /** In the thread, oldest first, and not answered yet. */
   const sent: Sent[] = [];
@@ -74,6 +78,7 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
       return;
     }
     queue.push(call);
+    clearTimeout(idleTimer);
     warm();
     if (ready) sendSoon();
   }
@@ -218,7 +223,12 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
   /** Nothing to do: let the process end if it wants to, and give back memory that WASM itself never returns. */
   function settle(): void {
     worker?.unref();
+    clearTimeout(idleTimer);
     if (memory > options.maxMemoryBytes) lose("outgrown");
+    else if (memory > options.maxIdleMemoryBytes) {
+      idleTimer = setTimeout(() => lose("outgrown"), options.idleMs);
+      idleTimer.unref();
+    }
   }
 
   function lose(reason: LossReason, cause?: unknown): void {
@@ -250,6 +260,7 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
     memory = 0;
     clearTimeout(timer);
     clearTimeout(startTimer);
+    clearTimeout(idleTimer);
     timer = undefined;
     if (!old) return Promise.resolve();
     const end = old.terminate().catch(() => undefined);

@@ -70,6 +70,9 @@ interface Exchange {
   readonly ends: (() => void)[];
 }
 
+/** What a question may be: most of it is a cursor, with the names of some thousands of spaces. Reading more would hold everybody up in vain. */
+const questionBytes = 1024 * 1024;
+
 /** Answers the gateway's HTTP requests. */
 export function createHttpHandler(services: HttpServices): HttpHandler {
   const { db, settings, log, verifyToken, telemetry } = services;
@@ -102,8 +105,8 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     return identity;
   }
 
-  const bodyOf = ({ request, account }: Exchange) =>
-    readBody(request, settings.maxBodyBytes, (bytes) => {
+  const bodyOf = ({ request, account }: Exchange, limit = settings.maxBodyBytes) =>
+    readBody(request, limit, (bytes) => {
       if (!account.fits(bytes)) throw tooMuchHeld();
       account.add(bytes);
     });
@@ -122,7 +125,10 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
 
   const callWith = async (name: "push" | "pull" | "snapshot", exchange: Exchange): Promise<Answer> => {
     const identity = await identify(exchange);
-    const body = await bodyOf(exchange);
+    const body = await bodyOf(
+      exchange,
+      name === "push" ? settings.maxBodyBytes : Math.min(settings.maxBodyBytes, questionBytes),
+    );
     return json(await reserving(exchange, () => call(onBehalf, name, body, identity, withheld)));
   };
 

@@ -55,7 +55,7 @@ export const httpSettingTable = {
   keepAliveMs: milliseconds(65_000).describe(
     "how long an idle HTTP connection is kept: longer than a proxy in front keeps its own",
   ),
-  maxBodyBytes: count(8 * 1024 * 1024).describe("the body of a request"),
+  maxBodyBytes: count(8 * 1024 * 1024).describe("the body of a request; of a pull or a snapshot 1 MB at most"),
   maxRequestsPerUser: count(100).describe(
     "requests of one user under way, those that wait included; more are answered with 429",
   ),

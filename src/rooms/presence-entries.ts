@@ -29,6 +29,9 @@ const entryOverhead = 300;
 /** What keeping an entry takes. */
 export const costOf = ({ bytes }: Pick<PresenceEntry, "bytes">) => bytes.length + entryOverhead;
 
+/** How many entries an update says it has; 0 when it is none. */
+export const presenceCount = (update: Buffer): number => readUint(readerOf(update));
+
 /**
  * Takes an update of Loro's EphemeralStore apart, without decoding its values: a count, then for each entry the key, an optional
  * value (none: deleted) and the time it was set. Reading it here, rather than with the store, keeps strangers' bytes out of
@@ -61,10 +64,12 @@ const maxKeyBytes = 1_024;
 const clockToleranceMs = 5_000;
 
 /** The entries of a client's batch, or what refuses it. */
-export function entriesIn(updates: readonly Uint8Array[]): PresenceEntry[] | AckStatus {
+export function entriesIn(updates: readonly Uint8Array[], maxKeys: number): PresenceEntry[] | AckStatus {
   const entries: PresenceEntry[] = [];
   for (const update of updates) {
     const bytes = Buffer.from(update.buffer, update.byteOffset, update.length);
+    // What no room has place for need not be taken apart.
+    if (presenceCount(bytes) > maxKeys) return ackStatus.payloadTooLarge;
     const some = presenceEntries(bytes, Date.now() + clockToleranceMs);
     if (some === undefined) return ackStatus.invalidUpdate;
     if (some.some((entry) => entry.key.length > maxKeyBytes)) return ackStatus.payloadTooLarge;

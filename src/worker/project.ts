@@ -33,36 +33,40 @@ const foldSql = `
 /**
  * Writes the document's present JSON to its record, and folds its tail when that has grown long. `taken` is called when what is
  * written is determined: edits from then on are not in it.
- * Out: when both are committed. A failed fold is logged only, since the projection stands and the next one folds.
+ * Out: when both are committed, how long the database took for the record, ms. A failed fold is logged only, since the projection stands and the next one folds.
  */
 export async function projectDocument(
   { db, mutex, log, settings, lockTimeoutMs }: ProjectOptions,
   document: LiveDocument,
   taken: () => void = () => undefined,
-): Promise<void> {
+): Promise<number> {
   const { data, seq, revision } = await document.project(taken);
   const json = JSON.stringify(data);
   const size = Buffer.byteLength(json);
   // Every projection takes the counter of its space until its commit. Side by side they would wait for each other there, while they hold
   // the rows of their documents, and the next appends would wait behind them.
+  let took = 0;
   const [row] = await mutex.run(document.key.spaceId, async () => {
     const unlock = document.locked();
+    const began = performance.now();
     try {
       const params = [...address(document.key), seq, json, size, lockTimeoutMs, revision];
       return await db.query<ProjectedRow>(projectSql, params, { prepare: true });
     } finally {
       unlock();
+      took = performance.now() - began;
     }
   });
   // Deleted meanwhile, or the database went back: if it is still to be projected, it is on the queue.
-  if (!row) return;
+  if (!row) return took;
   document.projected(size, { updates: row.tail_count, bytes: row.tail_bytes });
-  if (!shouldFold({ count: row.tail_count, bytes: row.tail_bytes }, document.snapshotBytes, settings)) return;
+  if (!shouldFold({ count: row.tail_count, bytes: row.tail_bytes }, document.snapshotBytes, settings)) return took;
   try {
     await foldDocument(db, document);
   } catch (error) {
     log.warn({ err: error, document: document.id }, "folding the tail failed; the next projection tries again");
   }
+  return took;
 }
 
 /** Stores a snapshot that covers the present position. Out: false when somebody else has stored a newer one. */

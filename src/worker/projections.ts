@@ -7,7 +7,7 @@ import { type KeyRow, keyOf } from "./inbox.js";
 import type { WorkerLog } from "./log.js";
 import { projectDocument } from "./project.js";
 import { createRetryingJobs } from "./retrying-jobs.js";
-import { projectionDelay, quietTime, type WorkerSettings } from "./settings.js";
+import { projectionDelay, quietTime, restAfter, type WorkerSettings } from "./settings.js";
 
 export interface ProjectionsOptions {
   readonly db: Database;
@@ -71,7 +71,22 @@ export function createProjections({ db, live, log, settings, contention }: Proje
   });
   const options = { db, mutex: createKeyedMutex(), log, settings };
   const dirty = new Map<string, Dirty>();
+  const rests = new Map<string, number>();
   let closed = false;
+
+  /** Until when a space rests; 0 when it does not. */
+  function restOf({ spaceId }: DocumentKey): number {
+    const until = rests.get(spaceId) ?? 0;
+    if (until > Date.now()) return until;
+    rests.delete(spaceId);
+    return 0;
+  }
+
+  async function project(document: LiveDocument, lockTimeoutMs: number, taken?: () => void): Promise<void> {
+    const ms = await projectDocument({ ...options, lockTimeoutMs }, document, taken);
+    const rest = restAfter(ms);
+    if (rest > 0) rests.set(document.key.spaceId, Date.now() + rest);
+  }
 
   const stopListening = live.onCommitted((document, { own }) => {
     const known = dirty.get(document.id);
@@ -90,7 +105,8 @@ export function createProjections({ db, live, log, settings, contention }: Proje
 
   function dueAt({ document, firstAt = 0, lastAt }: Dirty): number {
     const bytes = document.projectionBytes;
-    return Math.min(firstAt + projectionDelay(bytes, settings), lastAt + quietTime(bytes, settings));
+    const due = Math.min(firstAt + projectionDelay(bytes, settings), lastAt + quietTime(bytes, settings));
+    return Math.max(due, restOf(document.key));
   }
 
   /** Edits only ever move the time it is due to later, so it is looked at again when the timer ends. */
@@ -112,12 +128,14 @@ export function createProjections({ db, live, log, settings, contention }: Proje
 
   async function projectDirty(entry: Dirty, lockTimeoutMs: number): Promise<void> {
     const { document } = entry;
+    // Another of the space was made while this one waited for its turn: later.
+    if (restOf(document.key) > 0) return;
     if (entry.shared && !(await isQueued(document.key))) {
       entry.firstAt = undefined;
       return;
     }
     entry.shared = false;
-    await projectDocument({ ...options, lockTimeoutMs }, document, () => {
+    await project(document, lockTimeoutMs, () => {
       entry.firstAt = undefined;
     });
   }
@@ -137,11 +155,13 @@ export function createProjections({ db, live, log, settings, contention }: Proje
   }
 
   async function projectOverdue(key: DocumentKey, lockTimeoutMs: number): Promise<void> {
+    // It stays on the queue.
+    if (restOf(key) > 0) return;
     const document = await live.open(key);
     try {
       // Nobody may be reading it here, so nothing has kept it up to date.
       await document.refresh();
-      await projectDocument({ ...options, lockTimeoutMs }, document);
+      await project(document, lockTimeoutMs);
     } finally {
       document.release();
     }

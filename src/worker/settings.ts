@@ -75,6 +75,15 @@ export function projectionDelay(bytes: number, settings: WorkerSettings): number
   );
 }
 
+/**
+ * In: how long the database took to write a record. Out: for how long its space makes no other. What a value costs to write its size does
+ * not tell (1e300 is six bytes of JSON, and three hundred digits there), and any number of documents may be of that kind: so the records
+ * of one space take a tenth of one connection's time at most. Usual ones take some milliseconds, of which nothing follows.
+ */
+export function restAfter(ms: number): number {
+  return Math.min(10_000, 10 * Math.max(0, ms - 50));
+}
+
 /** A document that nobody edited for this long is quiet, and projected at once. */
 export function quietTime(bytes: number, settings: WorkerSettings): number {
   return Math.max(settings.projectionMs, 0.3 * projectionDelay(bytes, settings));

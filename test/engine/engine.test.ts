@@ -220,6 +220,17 @@ describe("a thread", () => {
     expect(engine.stats().memoryBytes).toBe(0);
   });
 
+  test("whose memory has grown is replaced sooner when nothing is asked of it any more", async () => {
+    const engine = open({ maxIdleMemoryBytes: 1_000, idleMs: 100 });
+    const lost = vi.fn();
+    engine.onReplaced(lost);
+    await engine.call("a", "remember", ["x"]);
+    await engine.call("a", "pretend", [5_000]);
+    expect(await engine.call("a", "remembered", [])).toEqual(["x"]);
+    await vi.waitFor(() => expect(lost.mock.calls).toEqual([[{ thread: 0, reason: "outgrown", shardKey: undefined }]]));
+    expect(await engine.call("a", "remembered", [])).toEqual([]);
+  });
+
   test("that cannot start fails its calls with the reason, and so it does the next time", async () => {
     const engine = open({ thread: new URL("./nothing-here.mjs", import.meta.url) });
     for (let time = 0; time < 2; time++) {

@@ -54,6 +54,41 @@ it("one owner is at work no more often than it may be", async () => {
   expect(begun).toEqual(["a1", "a2", "b1", "a3"]);
 });
 
+it("who took much lately leaves places to those who did not, goes behind them, and is as they are a while later", async () => {
+  let clock = 0;
+  const { lane } = createLanes(3, { lane: { light: 1 } }, () => clock);
+  const { begun, work, end } = works();
+  void lane.run("h", work("h1"));
+  clock = 60_000;
+  await end("h1");
+  for (const name of ["h2", "h3", "h4"]) void lane.run("h", work(name));
+  expect(begun).toEqual(["h1", "h2", "h3"]);
+  // The place that is left.
+  for (const name of ["l1", "l2"]) void lane.run("l", work(name));
+  expect(begun.at(-1)).toBe("l1");
+  await end("h2");
+  expect(begun.at(-1)).toBe("l2");
+  await end("l1");
+  await end("l2");
+  expect(begun.at(-1)).toBe("h4");
+  for (const name of ["h3", "h4"]) await end(name);
+  // So long that of a minute less than five seconds are left.
+  clock += 40_000;
+  for (const name of ["h5", "h6", "h7"]) void lane.run("h", work(name));
+  expect(begun.slice(-3)).toEqual(["h5", "h6", "h7"]);
+});
+
+it("one who took much is served also where all places are kept or left", async () => {
+  let clock = 0;
+  const { lane } = createLanes(2, { lane: { light: 2 }, other: { kept: 1 } }, () => clock);
+  const { begun, work, end } = works();
+  void lane.run("h", work("h1"));
+  clock = 60_000;
+  await end("h1");
+  void lane.run("h", work("h2"));
+  expect(begun).toEqual(["h1", "h2"]);
+});
+
 it("what has not begun in time is never begun", async () => {
   const { lane } = createLanes(1, { lane: {} });
   const { begun, work, end } = works();

@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import {
   projectionDelay,
   quietTime,
+  restAfter,
   defaultWorkerSettings as settings,
   shouldFold,
 } from "../../src/worker/settings.js";
@@ -30,6 +31,12 @@ describe("how long a record may lag behind its document", () => {
       // Text takes about half its size in WAL, and the smallest sizes above the bound are projected the most often.
       if (size > 24 * kB) expect(size / 2 / keystrokes).toBeLessThan(4 * kB);
     }
+  });
+
+  it("leaves nine tenths of a connection's time to others, however dear a record is to write, up to ten seconds", () => {
+    expect([0, 5, 50].map(restAfter)).toEqual([0, 0, 0]);
+    expect(restAfter(150)).toBe(1_000);
+    expect(restAfter(60_000)).toBe(10_000);
   });
 
   it("ends earlier when the document falls quiet, but never at once", () => {
