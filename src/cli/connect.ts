@@ -1,4 +1,4 @@
-import { existsSync } from "node:fs";
+import { accessSync, constants, existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { troubleOf } from "../database/errors.js";
 import { canServe, migrationStatus } from "../database/migration-status.js";
@@ -29,8 +29,10 @@ export interface ConnectOptions extends OpenOptions {
 export async function connect({ existing = false, ...options }: ConnectOptions): Promise<Connected> {
   const url = databaseUrl(options.url);
   const name = nameOf(url);
-  if (options.listenUrl !== undefined && !isPostgresUrl(url)) {
-    throw new UsageError(`PERCH_LISTEN_URL is set, and the database is ${name}, which has no other URL to listen on`);
+  if (options.listenUrl !== undefined) {
+    if (!isPostgresUrl(url))
+      throw new UsageError(`PERCH_LISTEN_URL is set, and the database is ${name}, which has no other URL to listen on`);
+    nameOf(options.listenUrl);
   }
   const folder = url.startsWith("pglite:") ? resolve(url.slice("pglite:".length) || ".perch") : undefined;
   if (folder !== undefined && !existsSync(folder)) {
@@ -81,8 +83,34 @@ export function nameOf(url: string): string {
   if (!URL.canParse(url)) {
     throw new UsageError("the database URL cannot be read: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE");
   }
-  const { hostname, port, pathname } = new URL(url);
+  const read = new URL(url);
+  requireReadable(read);
+  const { hostname, port, pathname } = read;
   return `${hostname || "localhost"}:${port || 5432}${pathname}`;
+}
+
+/** Those that the driver knows; any other it takes for one that verifies. */
+const sslModes = ["disable", "no-verify", "prefer", "require", "verify-ca", "verify-full"];
+
+/** Throws UsageError for what the driver would stumble over at the first connection, or overlook. */
+function requireReadable({ username, password, pathname, search, searchParams }: URL): void {
+  try {
+    for (const part of [username, password, pathname, search]) decodeURIComponent(part);
+  } catch {
+    throw new UsageError("the database URL cannot be read: a % in it that is no escape of its own is written %25");
+  }
+  const sslmode = searchParams.get("sslmode");
+  if (sslmode !== null && !sslModes.includes(sslmode))
+    throw new UsageError(`the database URL has an unknown sslmode: expected ${sslModes.join(", ")}`);
+  for (const name of ["sslrootcert", "sslcert", "sslkey"]) {
+    const file = searchParams.get(name);
+    if (file === null) continue;
+    try {
+      accessSync(file, constants.R_OK);
+    } catch {
+      throw new UsageError(`the database URL names a file as ${name} that cannot be read: ${file}`);
+    }
+  }
 }
 
 function reasonOf(error: unknown): string {

@@ -6,6 +6,16 @@ import { PerchError } from "../errors.js";
  */
 export const canBeStored = (text: string): boolean => text.isWellFormed() && !text.includes("\0");
 
+/** As `perch.check_id`: what may be the id of a space, an app, a table, a record or a client; of a user with one byte less. */
+export function isId(text: string, maxBytes = 256): boolean {
+  if (text === "" || !canBeStored(text) || Buffer.byteLength(text) > maxBytes) return false;
+  for (let at = 0; at < text.length; at++) if (text.charCodeAt(at) < 0x20 || text.charCodeAt(at) === 0x7f) return false;
+  return true;
+}
+
+/** As `perch.set_context` has it: the personal space is one byte longer. */
+export const maxUserIdBytes = 255;
+
 /** In: what should be a text. Out: it. Errors: PE422, naming it, for anything else and for a text that cannot be stored to the letter. */
 export function requiredText(text: unknown, argument: string): string {
   // Of an object a driver makes some text, the same for many.

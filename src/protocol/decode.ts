@@ -7,6 +7,8 @@ export interface FrameHead {
   readonly head: Buffer;
   /** The same as a string of bytes, for maps. */
   readonly roomKey: string;
+  /** Which room is meant, equal for all spellings of its id: in a URI letters may be escaped or not. */
+  readonly room: string;
 }
 
 /** A frame of a client. All byte arrays are views into the frame. */
@@ -36,45 +38,58 @@ export function decodeFrame(data: Buffer): Frame | undefined {
   readBytes(reader, 4);
   const roomIdLength = readUint(reader);
   if (roomIdLength > maxRoomIdBytes) return undefined;
+  const start = reader.offset;
   readBytes(reader, roomIdLength);
   const end = reader.offset;
   const type = readByte(reader);
   if (reader.bad) return undefined;
-  const frame = decodePayload(reader, type, { head: data.subarray(0, end), roomKey: data.toString("latin1", 0, end) });
+  const frame = decodePayload(reader, type, {
+    head: data.subarray(0, end),
+    roomKey: data.toString("latin1", 0, end),
+    room: roomTypeOf(data) + unescaped(data.toString("latin1", start, end)),
+  });
   return reader.bad ? undefined : frame;
 }
 
-function decodePayload(reader: ByteReader, type: number, { head, roomKey }: FrameHead): Frame | undefined {
+/** In: a room id as a string of bytes. Out: the same with nothing escaped but what would be read otherwise without. */
+function unescaped(roomId: string): string {
+  if (!roomId.includes("%")) return roomId;
+  return roomId.replaceAll(/%([0-9a-f]{2})/gi, (found, hex: string) =>
+    hex === "25" || hex.toLowerCase() === "2f" ? found.toLowerCase() : String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+}
+
+function decodePayload(reader: ByteReader, type: number, place: FrameHead): Frame | undefined {
   switch (type) {
     case messageType.joinRequest:
-      return { kind: "join", head, roomKey, auth: readVarBytes(reader), version: readVarBytes(reader) };
+      return { kind: "join", ...place, auth: readVarBytes(reader), version: readVarBytes(reader) };
     case messageType.docUpdate: {
       const count = readUint(reader);
       const updates: Buffer[] = [];
       for (let n = 0; n < count && !reader.bad; n++) updates.push(readVarBytes(reader));
-      return exact(reader, { kind: "update", head, roomKey, updates, batchId: readBytes(reader, batchIdBytes) });
+      return exact(reader, { kind: "update", ...place, updates, batchId: readBytes(reader, batchIdBytes) });
     }
     case messageType.fragmentHeader: {
       const batchId = readBytes(reader, batchIdBytes);
       const fragmentCount = readUint(reader);
       const totalBytes = readUint(reader);
-      return exact(reader, { kind: "fragmentHeader", head, roomKey, batchId, fragmentCount, totalBytes });
+      return exact(reader, { kind: "fragmentHeader", ...place, batchId, fragmentCount, totalBytes });
     }
     case messageType.fragment: {
       const batchId = readBytes(reader, batchIdBytes);
       const index = readUint(reader);
-      return exact(reader, { kind: "fragment", head, roomKey, batchId, index, bytes: readVarBytes(reader) });
+      return exact(reader, { kind: "fragment", ...place, batchId, index, bytes: readVarBytes(reader) });
     }
     case messageType.leave:
-      return { kind: "leave", head, roomKey };
+      return { kind: "leave", ...place };
     case messageType.ack: {
       const batchId = readBytes(reader, batchIdBytes);
-      return exact(reader, { kind: "ack", head, roomKey, batchId, status: readByte(reader) });
+      return exact(reader, { kind: "ack", ...place, batchId, status: readByte(reader) });
     }
     case messageType.joinResponseOk:
     case messageType.joinError:
     case messageType.roomError:
-      return { kind: "other", head, roomKey };
+      return { kind: "other", ...place };
     default:
       return undefined;
   }

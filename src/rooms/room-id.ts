@@ -1,3 +1,4 @@
+import { isId } from "../database/text.js";
 import type { DocumentKey } from "../documents/key.js";
 import { personalSpaceId } from "../identity/identity.js";
 
@@ -14,8 +15,7 @@ export function addressOf(roomId: string, userId: string): DocumentKey | undefin
   } catch {
     return undefined;
   }
-  const [spaceId = "", appId, tableName, recordId] = decoded;
-  // Postgres takes no NUL in text.
-  if (!appId || !tableName || !recordId || decoded.some((part) => part.includes("\0"))) return undefined;
-  return { spaceId: spaceId === "" ? personalSpaceId(userId) : spaceId, appId, tableName, recordId };
+  const [spaceId = "", appId = "", tableName = "", recordId = ""] = decoded;
+  const address = { spaceId: spaceId === "" ? personalSpaceId(userId) : spaceId, appId, tableName, recordId };
+  return Object.values(address).every((part) => isId(part)) ? address : undefined;
 }

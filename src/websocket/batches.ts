@@ -15,7 +15,8 @@ export interface Batches {
 
 interface Room {
   readonly head: Buffer;
-  readonly roomKey: string;
+  /** As `FrameHead` has it. */
+  readonly room: string;
 }
 
 export interface Member {
@@ -28,7 +29,7 @@ export interface Member {
 export const batchOverhead = 256;
 const rateLimitPauseMs = 1_000;
 
-export function createBatches(connection: Connection, { head, roomKey }: Room, member: Member): Batches {
+export function createBatches(connection: Connection, { head, room }: Room, member: Member): Batches {
   const { outbox, settings } = connection;
   let made: Fragments | undefined;
   const fragments = (): Fragments => {
@@ -72,7 +73,7 @@ export function createBatches(connection: Connection, { head, roomKey }: Room, m
   function askToRejoin(status: AckStatus): void {
     if (member.state().is !== "joined") return;
     const passing = status !== ackStatus.invalidUpdate && status !== ackStatus.payloadTooLarge;
-    const delay = connection.rejoinDelay(roomKey, passing);
+    const delay = connection.rejoinDelay(room, passing);
     if (delay === undefined) return;
     const waitMs = status === ackStatus.rateLimited ? Math.max(delay, rateLimitPauseMs) : delay;
     member.unaccepted(status, waitMs);

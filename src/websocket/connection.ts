@@ -148,7 +148,7 @@ export function createConnection(
       close(closeCode.protocolError, "malformed frame");
       return;
     }
-    const member = members.get(frame.roomKey);
+    const member = members.get(frame.room);
     if (data.length > maxFrameBytes) refusals().frame(frame, ackStatus.payloadTooLarge);
     // A second join before the first was answered waits for that, like everything else.
     else if (frame.kind === "join" && member?.isJoining() !== true) join(frame, member);
@@ -170,8 +170,11 @@ export function createConnection(
     } else if (earlier === undefined && !account.fits(roomBytes)) {
       refusals().join(frame, "too_much_held", "too much is held for you: leave rooms, or read what you were sent");
     } else {
-      earlier?.close();
-      members.set(frame.roomKey, createMembership(connection, frame, open));
+      // Under another spelling of the room's id: who knows it by that is told.
+      if (earlier !== undefined && earlier.roomKey !== frame.roomKey)
+        earlier.evict("joined under another spelling of its id");
+      else earlier?.close();
+      members.set(frame.room, createMembership(connection, frame, open));
     }
   }
 
@@ -211,9 +214,9 @@ export function createConnection(
     settings,
     outbox,
     account,
-    rejoinDelay(roomKey, passing) {
+    rejoinDelay(room, passing) {
       rejoinBackoff ??= createRejoinBackoff();
-      return rejoinBackoff.delay(roomKey, passing);
+      return rejoinBackoff.delay(room, passing);
     },
     accessTo: services.accessTo,
     inTurn: services.inTurn,
@@ -233,7 +236,7 @@ export function createConnection(
     },
     dispatch,
     forget(member) {
-      if (members.get(member.roomKey) === member) members.delete(member.roomKey);
+      if (members.get(member.room) === member) members.delete(member.room);
     },
     isServing: () => [...members.values()].some((member) => !member.isJoining()),
     fault: (error, message) => services.warn(error, message, { socket: id }),

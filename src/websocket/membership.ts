@@ -14,6 +14,8 @@ import type { Connection } from "./services.js";
 
 /** One room on one socket, from its JoinRequest to its end. */
 export interface Membership extends RoomReader, Member {
+  /** As `FrameHead` has it. */
+  readonly room: string;
   isJoining(): boolean;
   /** Handles a frame of this room; `data` is what the frame was decoded from. */
   receive(frame: Frame, data: Buffer): void;
@@ -35,7 +37,7 @@ type JoinFrame = Extract<Frame, { kind: "join" }>;
 export function createMembership(connection: Connection, join: JoinFrame, open: OpenRoom): Membership {
   const { outbox, settings } = connection;
   const head = Buffer.from(join.head);
-  const { roomKey } = join;
+  const { roomKey, room } = join;
   /** Frames of the client that came before the answer to its join. */
   let waiting: Buffer[] = [];
   let batches: Batches | undefined;
@@ -110,7 +112,7 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
     } else if (frame.kind === "leave") machine.tell({ is: "left" });
     else {
       // Most members only read.
-      batches ??= createBatches(connection, { head, roomKey }, { state: () => machine.state, unaccepted });
+      batches ??= createBatches(connection, { head, room }, { state: () => machine.state, unaccepted });
       batches.receive(frame);
     }
   }
@@ -118,14 +120,14 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
   async function enter(auth: Uint8Array, version: Uint8Array): Promise<void> {
     const deadline = Date.now() + settings.joinPatienceMs;
     for (let wait = 250; ; wait = Math.min(2 * wait, 5_000)) {
-      let room: Reservation | undefined;
+      let reserved: Reservation | undefined;
       try {
         const identity = await connection.identify(auth);
         // What one user was sent and does not read is bounded: further joins of theirs wait for it, and nobody else's.
-        room = await connection.account.reserve(backfillBytes);
+        reserved = await connection.account.reserve(backfillBytes);
         const opened = await connection.inTurn(identity.userId, () => openFor(identity, version));
         if (opened === undefined) return;
-        room.resize(bytesOf(opened.channel.backfill));
+        reserved.resize(bytesOf(opened.channel.backfill));
         machine.tell({ is: "opened", ...opened });
         return await backfilled;
       } catch (error) {
@@ -139,10 +141,10 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
         if (Date.now() > deadline && !connection.isServing()) {
           return connection.close(closeCode.tryAgainLater, "try again later");
         }
-        room?.release();
+        reserved?.release();
         await new Promise((resolve) => setTimeout(resolve, wait));
       } finally {
-        room?.release();
+        reserved?.release();
       }
     }
   }
@@ -161,6 +163,7 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
   const member: Membership = {
     head,
     roomKey,
+    room,
     isJoining: () => machine.state.is === "joining",
     admission: () => ("admission" in machine.state ? machine.state.admission : undefined),
     receive,

@@ -35,7 +35,7 @@ export interface Connection extends Pick<ConnectionServices, "settings" | "acces
   /** What it holds, in bytes, for whom it speaks. */
   readonly account: Account;
   /** See RejoinBackoff. */
-  rejoinDelay(roomKey: string, passing: boolean): number | undefined;
+  rejoinDelay(room: string, passing: boolean): number | undefined;
   /** Whose the auth bytes of a join are; without any, the token the socket came with counts. Throws like VerifyToken. */
   identify(auth: Uint8Array): Promise<TokenIdentity>;
   /** So many bytes of the client wait for an answer (negative: have been answered). Too many, and it is not read from. */
@@ -46,7 +46,7 @@ export interface Connection extends Pick<ConnectionServices, "settings" | "acces
   takeBatch(): boolean;
   /** Handles a message of the client. Never throws. */
   dispatch(data: Buffer): void;
-  forget(member: RoomReader): void;
+  forget(member: RoomReader & { readonly room: string }): void;
   fault(error: unknown, message: string): void;
   /** Whether any of its rooms is joined. */
   isServing(): boolean;

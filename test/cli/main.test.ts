@@ -46,6 +46,22 @@ describe("perch", () => {
     expect(result.stderr).toContain(`See: ${see}\n`);
   });
 
+  it.each([
+    ["postgres://u:50%secret@127.0.0.1:1/x", "is written %25"],
+    ["postgres://u:secret@127.0.0.1:1/x%", "is written %25"],
+    ["postgres://u:secret@127.0.0.1:99999/x", "cannot be read"],
+    ["postgres://u:secret@127.0.0.1:1/x?sslmode=requird", "unknown sslmode: expected disable,"],
+    [
+      "postgres://u:secret@127.0.0.1:1/x?sslmode=verify-full&sslrootcert=/none.pem",
+      "as sslrootcert that cannot be read: /none.pem",
+    ],
+  ])("takes the URL %s for wrong use, and keeps its password to itself", async (url, message) => {
+    const { code, stdout, stderr } = await runPerch(["migrate"], { env: { DATABASE_URL: url } });
+    expect({ code, stdout }).toEqual({ code: 2, stdout: "" });
+    expect(stderr).toContain(message);
+    expect(stderr).not.toContain("secret");
+  });
+
   it.each([["migrate"], ["doctor"], ["worker", "--port", "0"], ["export", "--user", "ann", "--out", "x"]])(
     "fails with exit code 1 and a reason when the database of perch %s cannot be reached",
     async (...args) => {

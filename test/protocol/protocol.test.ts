@@ -218,6 +218,24 @@ describe("one socket", () => {
     await joined(client);
   });
 
+  it("has one room of a document, however its id is spelled, and answers in the spelling that it last joined by", async () => {
+    const client = await rawClient(await startNode(database, { env: { PERCH_MAX_ROOMS_PER_SOCKET: "1" } }));
+    const spellings = ["/app/notes/a%2fb n%25", "/%61pp/notes/a%2Fb%20n%25", "/app/%6e%6F%74es/%61%2f%62 n%25"];
+    const doc = new LoroDoc();
+    for (const [nth, spelling] of spellings.entries()) {
+      await joined(client, spelling);
+      if (nth > 0)
+        expect(await client.next(MessageType.RoomError)).toMatchObject({ code: 2, roomId: spellings[nth - 1] });
+      expect(await client.update(spelling, [typed(doc, "x")])).toBe(0);
+    }
+    // What would be another document without its escapes is one.
+    expect(await client.join("/app/notes/a%252fb n%25", { token: "ada" })).toMatchObject({ appCode: "too_many_rooms" });
+    const [row] = await database.asUser("ada", (tx) =>
+      tx.query<{ ids: string[] }>("select array_agg(record_id) as ids from perch.documents where record_id like 'a%'"),
+    );
+    expect(row?.ids).toEqual(["a/b n%"]);
+  });
+
   it("a fragmented batch is put together and acknowledged once; a stalled one gets 07", async () => {
     const node = await startNode(database, { env: { PERCH_FRAGMENT_TIMEOUT_MS: "200" } });
     const [client, reader] = [await rawClient(node), await rawClient(node)];

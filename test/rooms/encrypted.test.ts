@@ -348,18 +348,28 @@ describeBothKinds("an encrypted room", (open) => {
     await ada.join(roomId, { token: "ada", crdt: "%ELO" });
     await bob.join(roomId, { token: "bob", crdt: "%ELO" });
     expect(await send(ada, roomId, await span("1", 0, 5), await snapshot({ 3: 4 }))).toBe(0);
-    await database.asUser("bob", (tx) =>
-      tx.query(
-        "select perch.delete_document(app_id => 'app', table_name => 'diaries', record_id => $1, space_id => 'team')",
-        [recordOf(roomId)],
-      ),
-    );
+    const deleteAs = (user: string, room = roomId) =>
+      database.asUser(user, (tx) =>
+        tx.query(
+          "select perch.delete_document(app_id => 'app', table_name => 'diaries', record_id => $1, space_id => 'team')",
+          [recordOf(room)],
+        ),
+      );
+    // An editor may delete what they alone wrote; what others have a word in only an owner may.
+    const own = newRoom();
+    await bob.join(own, { token: "bob", crdt: "%ELO" });
+    expect(await send(bob, own, await span("1", 0, 5))).toBe(0);
+    await deleteAs("bob", own);
+    expect(await bob.next(MessageType.RoomError)).toMatchObject({ code: 2, roomId: own });
+    expect(await send(bob, roomId, await span("2", 0, 1))).toBe(0);
+    await expect(deleteAs("bob")).rejects.toMatchObject({ code: "PE403" });
+    await deleteAs("ada");
     for (const client of [ada, bob]) expect(await client.next(MessageType.RoomError)).toMatchObject({ code: 2 });
     expect((await newcomer(node, roomId)).records).toEqual([]);
     for (const [record, status] of [
       [await span("1", 4, 9), 4],
       [await snapshot({ 3: 9 }), 4],
-      [await span("2", 0, 1), 0],
+      [await span("4", 0, 1), 0],
     ] as const) {
       const client = await rawClient(node);
       await client.join(roomId, { token: "ada", crdt: "%ELO" });

@@ -27,6 +27,8 @@ it.each([
   "a/b/c/%ff",
   "a/b/c/%00",
   "%00/b/c/d",
+  "a/b/c/%01",
+  "a/b/c%7f/d",
 ])("%j names no room", (roomId) => {
   expect(addressOf(roomId, "ada")).toBeUndefined();
 });

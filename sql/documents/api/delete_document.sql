@@ -82,4 +82,4 @@ end
 $$;
 
 comment on function perch.delete_document(text, text, text, text) is
-  'Deletes a document: its record, its snapshot and its updates, in the caller''s transaction; the deletion is logged. A document that does not exist: nothing happens. A document made again under the id starts empty. Errors: PE401, PE403, PE404 when the table is not declared, PE422.';
+  'Deletes a document: its record, its snapshot and its updates, in the caller''s transaction; the deletion is logged. A document that does not exist: nothing happens. A document made again under the id starts empty. An end-to-end encrypted one is deleted by an owner of the space, or by whoever alone wrote it. Errors: PE401, PE403, PE404 when the table is not declared, PE422.';

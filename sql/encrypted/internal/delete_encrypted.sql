@@ -1,5 +1,9 @@
 -- Lock order: the row of the document (docs/architecture.md, "The order of locks"); what hangs on it is written by
 -- nobody who does not hold it.
+--
+-- An editor without the key can write nothing that takes a word from anybody who has it; so they cannot delete it all,
+-- either. Deletion is the right of those who own the space, and of whoever alone wrote what there is. That is asked
+-- with the row in hand: nobody adds to it.
 create or replace function perch.delete_encrypted(space_id text, app_id text, table_name text, record_id text)
 returns void
 language plpgsql volatile
@@ -14,6 +18,17 @@ begin
       for no key update;
   if not found then
     return;
+  end if;
+  if delete_encrypted.space_id is distinct from perch.personal_space_id(perch.current_user_id())
+     and not perch.owns_space(delete_encrypted.space_id)
+     and exists (
+       select from perch.encrypted_records x
+        where x.space_id = delete_encrypted.space_id and x.app_id = delete_encrypted.app_id
+          and x.table_name = delete_encrypted.table_name and x.record_id = delete_encrypted.record_id
+          and x.user_id <> perch.current_user_id())
+  then
+    perform perch.fail('PE403', 'an encrypted document that others have written to is deleted by an owner of its space',
+      jsonb_build_object('space_id', delete_encrypted.space_id));
   end if;
   update perch.encrypted_documents d
      set head_seq = d.head_seq + 1, incarnation_seq = d.head_seq + 1, stored_bytes = 0, revision = 0,
@@ -46,4 +61,4 @@ end
 $$;
 
 comment on function perch.delete_encrypted(text, text, text, text) is
-  'Private. Deletes an encrypted document, for perch.delete_document: its records go, its positions go on, and the operations it had are refused if they come again.';
+  'Private. Deletes an encrypted document, for perch.delete_document: its records go, its positions go on, and the operations it had are refused if they come again. Errors: PE403 for who neither owns the space nor wrote all of it.';
