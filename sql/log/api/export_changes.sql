@@ -15,7 +15,8 @@ begin
              'app_id', c.app_id, 'space_id', c.space_id, 'seq', c.seq, 'op', c.op, 'table', c.table_name, 'id',
                c.record_id,
              'data', case when w.withheld is not null then null when c.changed_fields is null then c.data else (
-                 select coalesce(json_object_agg(f.name, coalesce(r.data -> f.name, r.long_data -> f.name))::jsonb, '{}')
+                 select coalesce(
+                          json_object_agg(f.name, coalesce(r.data -> f.name, r.long_data -> f.name))::jsonb, '{}')
                    from unnest(c.changed_fields) f (name)
                    join perch.stored_records r
                      on r.space_id = c.space_id and r.app_id = c.app_id and r.table_name = c.table_name

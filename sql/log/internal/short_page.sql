@@ -21,7 +21,9 @@ begin
                  from (
                    select c.space_id, c.seq, c.op, c.table_name as "table", c.record_id as id,
                           case when c.changed_fields is null then c.data
-                               else (select coalesce(json_object_agg(n, coalesce(d.data -> n, d.long_data -> n))::jsonb, '{}')
+                               else (
+                                 select coalesce(
+                                          json_object_agg(n, coalesce(d.data -> n, d.long_data -> n))::jsonb, '{}')
                                        from unnest(c.changed_fields) n
                                          where d.data ? n or n = any (d.long_fields)) end as data,
                           coalesce(c.field_meta, '{}') as field_meta,
