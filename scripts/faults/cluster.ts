@@ -38,6 +38,8 @@ export interface ClusterOptions {
   readonly env?: Readonly<Record<string, string>>;
   /** For node itself, of each process. */
   readonly nodeArgs?: readonly string[];
+  /** Whether the nodes reach the database without the lines that can be cut, for measurements. */
+  readonly straight?: boolean;
 }
 
 /** Connections that break are what this is about. */
@@ -49,6 +51,7 @@ export async function startCluster({
   users,
   env = {},
   nodeArgs = [],
+  straight = false,
 }: ClusterOptions): Promise<Cluster> {
   const ends: (() => Promise<unknown>)[] = [];
   const close = async () => {
@@ -69,7 +72,7 @@ export async function startCluster({
     for (let n = 0; n < count; n++) {
       const line = await startTcpProxy({ port: postgres.port });
       ends.push(() => line.close());
-      const url = `postgres://faulty@127.0.0.1:${line.port}/postgres`;
+      const url = `postgres://faulty@127.0.0.1:${straight ? postgres.port : line.port}/postgres`;
       const process = await perchProcess({
         args: ["worker"],
         nodeArgs,
