@@ -30,7 +30,7 @@ const entryOverhead = 300;
 export const costOf = ({ bytes }: Pick<PresenceEntry, "bytes">) => bytes.length + entryOverhead;
 
 /** How many entries an update says it has; 0 when it is none. */
-export const presenceCount = (update: Buffer): number => readUint(readerOf(update));
+const presenceCount = (update: Buffer): number => readUint(readerOf(update));
 
 /**
  * Takes an update of Loro's EphemeralStore apart, without decoding its values: a count, then for each entry the key, an optional
