@@ -52,22 +52,9 @@ const wideFiles = new Set([
   "sql/log/internal/push_in_order.sql",
   "sql/log/internal/push_many.sql",
   "sql/tables/api/table_problems.sql",
-  "sql/tables/internal/apply_rows.sql",
   "sql/tables/internal/capture_truncated.sql",
   "sql/tables/internal/captured_by_key.sql",
-  "sql/tables/internal/check_row.sql",
   "sql/tables/internal/check_sync_options.sql",
-  "sql/tables/internal/column_at_fault.sql",
-  "sql/tables/internal/decide_rows.sql",
-  "sql/tables/internal/find_rows.sql",
-  "sql/tables/internal/lock_rows.sql",
-  "sql/tables/internal/open_writing.sql",
-  "sql/tables/internal/push_rows.sql",
-  "sql/tables/internal/row_history.sql",
-  "sql/tables/internal/row_refusal.sql",
-  "sql/tables/internal/row_rejection.sql",
-  "sql/tables/internal/row_runs.sql",
-  "sql/tables/internal/space_of_rows.sql",
 ]);
 
 it("no line of code is wider than 120 columns", async () => {
