@@ -2,29 +2,53 @@
  * `perch/testing`: for the test suites of applications that use perch.
  * @module
  */
-import { migrate } from "./database/migrate.js";
+import { pino } from "pino";
+import { serve } from "./cli/serve.js";
+import { serveSettings } from "./cli/settings.js";
 import { openPglite } from "./database/pglite.js";
+import { becomeItself, databaseTemplate } from "./database/template.js";
 import type { Database } from "./database/types.js";
 
 export type { Database, Queryable, Transaction } from "./database/types.js";
-
-let template: Promise<Blob> | undefined;
-
-async function makeTemplate(): Promise<Blob> {
-  const db = await openPglite();
-  try {
-    await migrate(db);
-    return await db.dump();
-  } finally {
-    await db.close();
-  }
-}
 
 /**
  * A new, empty database with everything migrated, in memory (PGlite): the same SQL as on a server, with nothing to install.
  * The first call of a process migrates, later ones copy. Close each: a database holds some 100 MB.
  */
 export async function createTestDatabase(): Promise<Database> {
-  template ??= makeTemplate();
-  return openPglite({ loadDataDir: await template });
+  return becomeItself(await openPglite({ loadDataDir: await databaseTemplate() }));
+}
+
+/** A server in this process, as `perch start` without a key: a token is a plain user id. */
+export interface TestServer extends AsyncDisposable {
+  /** Of HTTP: `${url}/v1/push`. */
+  readonly url: string;
+  /** Of Loro clients. */
+  readonly syncUrl: string;
+  /** The database that it serves: for what the test prepares or looks at, with all rights. */
+  readonly db: Database;
+  /** Ends the server and its database. */
+  close(): Promise<void>;
+}
+
+/**
+ * Worker and gateway over a new database of `createTestDatabase`, on a free port of 127.0.0.1. Close each.
+ * In: settings as environment variables, `{ PERCH_RECHECK_MS: "100" }`; those of the process are not read. Errors: UsageError for a setting that is wrong.
+ */
+export async function startTestServer(settings: Readonly<Record<string, string>> = {}): Promise<TestServer> {
+  const read = serveSettings({ development: true }, { PERCH_PORT: "0", ...settings });
+  const db = await createTestDatabase();
+  try {
+    const { gateway, close: end } = await serve(db, read, pino({ level: "silent" }));
+    let closing: Promise<void> | undefined;
+    const close = () => {
+      closing ??= end().then(() => db.close());
+      return closing;
+    };
+    const syncUrl = `${gateway.url.replace(/^http/, "ws")}/sync`;
+    return { url: gateway.url, syncUrl, db, close, [Symbol.asyncDispose]: close };
+  } catch (error) {
+    await db.close();
+    throw error;
+  }
 }

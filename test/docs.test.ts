@@ -15,6 +15,7 @@ const guides = [
   "http/guide.test.ts",
   "tables/guide.test.ts",
   "faults/operations.test.ts",
+  "package.test.ts",
 ];
 
 it("every page with something to run is run by a test", async () => {

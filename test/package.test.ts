@@ -46,7 +46,7 @@ it("the package holds what runs and what a DBA reads, and nothing of its making"
     expect(contents).toContain(path);
   }
   const expected =
-    /^(dist\/.+\.(js|d\.ts)|migrations\/.+\.sql|sql\/.+|docs\/schema\.txt|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
+    /^(dist\/.+\.(js|d\.ts)|dist\/template\/\w+\.tar\.gz|migrations\/.+\.sql|sql\/.+|docs\/.+|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
   expect(contents.filter((path) => !expected.test(path))).toEqual([]);
 });
 
@@ -105,6 +105,18 @@ it("perch and perch/testing are imported with their types", async () => {
     code: 0,
     stdout: "imported\n",
     stderr: "",
+  });
+});
+
+it("the example of docs/testing.md runs where the package is installed", async () => {
+  const page = await readFile(join(packageRoot, "docs", "testing.md"), "utf8");
+  const [example, command, ...rest] = readBlocks(page, ["js", "sh"]);
+  expect(rest).toEqual([]);
+  const [, name = ""] = /^\/\/ (\S+)\n/.exec(example?.text ?? "") ?? [];
+  await writeFile(join(folder, name), example?.text ?? "");
+  expect(await runProgram("sh", ["-ec", command?.text ?? ""], { cwd: folder })).toMatchObject({
+    code: 0,
+    stdout: expect.stringMatching(/pass 1$/m),
   });
 });
 

@@ -37,7 +37,7 @@ export async function connect({ existing = false, ...options }: ConnectOptions):
   const folder = url.startsWith("pglite:") ? resolve(url.slice("pglite:".length) || ".perch") : undefined;
   if (folder !== undefined && !existsSync(folder)) {
     if (existing) throw noFolder(folder);
-    process.stderr.write(`making the embedded database in ${folder}, which takes some seconds, once\n`);
+    process.stderr.write(`making the embedded database in ${folder}\n`);
   }
   // A command says itself what it does to the schema, and whether another process may have the folder meanwhile.
   const db = await openDatabase({ migrate: false, share: false, ...options, url });

@@ -1,20 +1,30 @@
+import { existsSync } from "node:fs";
 import { connect as connectTo } from "node:net";
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FolderInUseError } from "./folder-lock.js";
 import { migrate } from "./migrate.js";
 import type { OpenOptions } from "./options.js";
-import { openPglite, type PgliteDatabase } from "./pglite.js";
+import { databaseFolder, openPglite, type PgliteDatabase } from "./pglite.js";
 import { socketPath, socketUrl } from "./pglite-socket.js";
+import { becomeItself, databaseTemplate } from "./template.js";
 
 /** The embedded database, in a folder or in memory, for this process alone. */
 export async function openEmbedded(
   dataDir: string | undefined,
   { onError, serves, ...options }: OpenOptions,
 ): Promise<PgliteDatabase> {
-  const db = await openPglite({ dataDir, onError, serves });
+  const isNew =
+    (options.migrate !== false || serves === true) && (dataDir === undefined || !existsSync(databaseFolder(dataDir)));
+  const db = await openPglite({
+    dataDir,
+    onError,
+    serves,
+    ...(isNew ? { loadDataDir: await databaseTemplate() } : {}),
+  });
   try {
-    if (options.migrate !== false) await migrate(db);
+    if (isNew) await becomeItself(db);
+    else if (options.migrate !== false) await migrate(db);
     return db;
   } catch (error) {
     await db.close();

@@ -27,6 +27,9 @@ export interface PgliteDatabase extends Database {
   dump(): Promise<Blob>;
 }
 
+/** Where the files of Postgres are, within the folder that is locked. */
+export const databaseFolder = (folder: string) => join(resolve(folder), "postgres");
+
 async function run<Row>(client: PGlite | PGliteTransaction, sql: string, params: readonly unknown[] = []) {
   requireStorable(params);
   try {
@@ -49,7 +52,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
     const folder = resolve(options.dataDir);
     await makePrivate(folder);
     unlock = await lockFolder(folder, options.serves);
-    dataDir = join(folder, "postgres");
+    dataDir = databaseFolder(folder);
   }
 
   let client: PGlite;

@@ -3,8 +3,8 @@ import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { migrate } from "../../src/database/migrate.js";
-import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
+import { databaseTemplate } from "../../src/database/template.js";
 import { type PostgresServer, type PostgresVersion, startPostgresServer } from "./postgres-server.js";
 
 /** The database of each server that is migrated once and copied for every test. */
@@ -17,22 +17,10 @@ export interface Templates {
   close(): Promise<void>;
 }
 
-async function makePgliteDump(folder: string): Promise<string> {
-  const db = await openPglite();
-  try {
-    await migrate(db);
-    // A third of what every test would unpack, for databases that none of them makes.
-    for (const unused of ["template1", "template0"]) {
-      await db.query(`alter database ${unused} is_template false`);
-      await db.query(`drop database ${unused}`);
-    }
-    await db.query("checkpoint");
-    const path = join(folder, "pglite.tar");
-    await writeFile(path, Buffer.from(await (await db.dump()).arrayBuffer()));
-    return path;
-  } finally {
-    await db.close();
-  }
+async function writeTemplate(folder: string): Promise<string> {
+  const path = join(folder, "pglite.tar");
+  await writeFile(path, Buffer.from(await (await databaseTemplate()).arrayBuffer()));
+  return path;
 }
 
 async function makeServer(version: PostgresVersion): Promise<PostgresServer> {
@@ -58,7 +46,7 @@ export function createTemplates(): Templates {
   const servers: PostgresServer[] = [];
 
   async function make(what: string): Promise<string> {
-    if (what === "pglite") return makePgliteDump(folder);
+    if (what === "pglite") return writeTemplate(folder);
     const server = await makeServer(Number(what) as PostgresVersion);
     servers.push(server);
     return server.url();
