@@ -17,7 +17,7 @@ describeEachEngine("A value of very many short strings", (open) => {
     await t.asUser("ada", async (tx) => {
       // Out of the ordinary, so that each step is taken: a key that is null, a time before the one that is there.
       for (const change of [
-        insert("many", { words, other: 1 }, { origin: null, actor: { words } }),
+        insert("many", { words, other: 1 }, { origin: null, actor: { id: "x" } }),
         update("many", { words: [...words, "b"], more: 1 }, { at: "2020-01-01T00:00:00Z" }),
       ])
         expect(await push(tx, [change])).toMatchObject([{ status: "applied" }]);
