@@ -43,7 +43,7 @@ describe("perch start on the embedded database", { timeout: 180_000 }, () => {
     const perch = await testPerch({ cwd, env: directly });
     await perch.start();
     await expect.poll(() => perch.output).toContain("Ctrl-C stops it.");
-    expect(perch.output).toContain(`embedded, in ${join(cwd, ".perch")} (applied`);
+    expect(perch.output).toContain(`embedded, in ${join(cwd, ".perch")} (up to date`);
     expect(perch.output).toContain(perch.url);
     expect(await pasted(perch.output, cwd)).toMatchObject({ code: 0, stdout: expect.stringContaining('"seq": 1') });
     const [, sql = ""] = /SQL +(\S.*) "select …"/.exec(perch.output) ?? [];

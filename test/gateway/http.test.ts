@@ -124,7 +124,7 @@ describeBothKinds("HTTP", (open) => {
     const preflight = await request("/v1/push", { method: "OPTIONS", headers: { origin: "http://localhost:5173" } });
     expect([preflight.status, preflight.headers.get("access-control-allow-methods")]).toEqual([
       204,
-      "GET, POST, PATCH",
+      "GET, POST, PUT, PATCH, DELETE",
     ]);
     expect((await post("pull", { app_id: "app" }, "ada", { origin: "https://evil.example" })).status).toBe(403);
   });

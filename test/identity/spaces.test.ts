@@ -75,6 +75,7 @@ describeEachEngine("spaces", (open) => {
       peer_id: "\\x01",
       first: 0,
       next: 1,
+      txid: "3",
       patch: {},
     };
     const undetected: string[] = [];

@@ -153,6 +153,7 @@ begin
     end;
   end loop;
 
+  select null::text as page, 0::bigint as count, 0::bigint as too_large, null::text as last_table, null::text as last_id into rows;
   if count < max_count and count >= fetched then
     select * into rows
       from perch.synced_page(snapshot_text.app_id, space, snapshot_text.tables, case when jsonb_array_length(token) = 8 then token ->> 5 end,

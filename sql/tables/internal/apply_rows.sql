@@ -77,7 +77,7 @@ begin
 
   perform set_config('perch.push_client_id', coalesce(apply_rows.client_id, ''), true),
           set_config('perch.push_op_ids', coalesce((
-            select jsonb_object_agg((c).record_id, (c).op_id)::text from (select unnest(changes) as c) u
+            select json_object_agg((c).record_id, (c).op_id)::text from (select unnest(changes) as c) u
               where (c).op_id is not null), ''), true);
   for decided in
     select a.action, array_agg(a.nth order by a.nth) as nths, array_agg(plan.writes[a.nth] || key_rows[a.nth]

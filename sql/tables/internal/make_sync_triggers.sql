@@ -56,7 +56,7 @@ begin
     for trigger in
       select t.tgrelid::regclass as place, t.tgname as name from pg_trigger t
        where t.tgrelid in (select p.relid from pg_partition_tree(relation) p union select relation::oid)
-         and t.tgname like 'perch\_%' and t.tgparentid = 0
+         and starts_with(t.tgname, 'perch_') and t.tgparentid = 0
     loop
       perform perch.as_owner(trigger.place, format('alter table %s enable always trigger %I', trigger.place,
         trigger.name));

@@ -56,7 +56,7 @@ as $$
         select p.nth, case p.op when 'insert' then p.at end, case p.op when 'delete' then p.at end from plain p) l
      group by l.nth
   )
-  select l.nth, coalesce((select jsonb_object_agg(s.key, s.stamp) from stamped s where s.nth = l.nth), '{}'),
+  select l.nth, coalesce((select json_object_agg(s.key, s.stamp)::jsonb from stamped s where s.nth = l.nth), '{}'),
     l.inserted_at, l.deleted_at
     from lives l
 $$;
