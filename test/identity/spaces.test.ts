@@ -76,6 +76,8 @@ describeEachEngine("spaces", (open) => {
       first: 0,
       next: 1,
       txid: "3",
+      invitation_id: "0".repeat(64),
+      uses_left: 1,
       patch: {},
     };
     const undetected: string[] = [];

@@ -49,7 +49,8 @@ as $$
     select t.*, w.written as won, w.stamps as won_stamps
       from timed t
      cross join lateral (
-       select coalesce(json_object_agg(f.key, f.value)::jsonb, '{}'), coalesce(json_object_agg(f.key, s.stamp)::jsonb, '{}')
+       select coalesce(json_object_agg(f.key, f.value)::jsonb, '{}'),
+              coalesce(json_object_agg(f.key, s.stamp)::jsonb, '{}')
          from jsonb_each(t.written) f
         cross join lateral (select coalesce(t.field_meta ->> f.key, perch.time_text(t.made_at)) || ' ' ||
           coalesce(decide_rows.client_id, '')) s (stamp)
