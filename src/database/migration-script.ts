@@ -21,7 +21,7 @@ function guarded({ name, up, breaking, outside }: MigrationFile): string {
       title(`migrations/${name}.sql`),
       "-- Outside a transaction: what comes before it is committed, and it can be done again when it was broken off.\ncommit;\n",
       `select not exists (select from perch.migrations m where m.name = ${quoted(name)}) as outside \\gset\n\\if :outside\n`,
-      "set role perch_owner;\nset search_path = pg_catalog;\nset lock_timeout = 0;\n",
+      "set role perch_owner;\nset search_path = pg_catalog;\nset lock_timeout = 0;\nset client_min_messages = warning;\n",
       statementsOf({ name, up })
         .map((statement) => `${statement};\n`)
         .join(""),

@@ -189,7 +189,7 @@ describe.each(versions)("perch doctor on a server of Postgres %i", (version) => 
 
 it("perch doctor says only that it was given a standby", async () => {
   const parent = await mkdtemp(join(tmpdir(), "perch-standby-"));
-  await chmod(parent, 0o755);
+  await chmod(parent, 0o777);
   onTestFinished(() => rm(parent, { recursive: true, force: true }));
   const server = await startPostgresServer({ parent });
   onTestFinished(() => server.close());

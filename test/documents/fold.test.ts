@@ -72,7 +72,7 @@ it("a document that is written without end by a DocumentStore is folded all the 
   for (let n = 0; n < 3; n++) await write();
   expect(await t.db.query("select from perch.document_queue")).toHaveLength(1);
   await startWorkerNode(t);
-  await eventually(async () => (await t.db.query("select from perch.documents where tail_count = 0")).length === 1);
+  await eventually(async () => (await t.db.query("select from perch.documents where snapshot_seq > 0")).length === 1);
 });
 
 const die = "perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(60);";

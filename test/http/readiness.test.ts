@@ -125,12 +125,18 @@ it("a full queue of notifications is 503, no readiness, and seen by doctor and m
     });
   });
   const fill = async () => {
-    for (const count of [8, 1])
+    // Down to a room that no notification of a push fits into.
+    for (const [count, bytes] of [
+      [8, 7_000],
+      [1, 7_000],
+      [1, 20],
+    ])
       await (async () => {
         for (;;)
-          await db.query("select pg_notify('somewhere', repeat('x', 7000) || n) from generate_series(1, $1::int) n", [
-            count,
-          ]);
+          await db.query(
+            "select pg_notify('somewhere', repeat('x', $2::int) || n) from generate_series(1, $1::int) n",
+            [count, bytes],
+          );
       })().catch((error: unknown) => expect(error).toMatchObject({ code: "54000" }));
   };
   await fill();
