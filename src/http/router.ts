@@ -244,7 +244,9 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       return { path, result: { ...refusal, headers: { allow: allowed } } };
     }
     try {
-      return { path, result: await handlers[match.name](exchange, match.parts) };
+      const result = await handlers[match.name](exchange, match.parts);
+      if (match.name === "push") readiness.wrote();
+      return { path, result };
     } catch (error) {
       const failure = problemOf(error);
       readiness.writeFailed(error);
