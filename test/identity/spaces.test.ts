@@ -67,6 +67,7 @@ describeEachEngine("spaces", (open) => {
       jsonb: {},
       "timestamp with time zone": "2026-01-01T00:00:00Z",
       uuid: "00000000-0000-4000-8000-000000000001",
+      regclass: "pg_class",
     };
     const usual = {
       kind: "ephemeral",
@@ -93,7 +94,8 @@ describeEachEngine("spaces", (open) => {
           );
           const fitting = known.filter(([name]) => own.some((column) => column.name === name));
           const sample = { ...row, ...Object.fromEntries(fitting), space_id: space };
-          if (relation === "space_members") await tx.query("insert into perch.spaces values ($1, 'zoe')", [space]);
+          if (relation === "space_members" || relation === "space_invitations")
+            await tx.query("insert into perch.spaces values ($1, 'zoe')", [space]);
           await tx.query(
             `insert into perch.${relation} (${Object.keys(sample)}) select ${Object.keys(sample)}
              from jsonb_populate_record(null::perch.${relation}, $1::jsonb)`,
