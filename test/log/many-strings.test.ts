@@ -37,4 +37,19 @@ describeEachEngine("A value of very many short strings", (open) => {
     const found = await t.asUser("ada", async (tx) => (await pull(tx, { appId: "app" })).changes[0]?.data);
     expect(found).toEqual({ words: few });
   }, 60_000);
+
+  it("costs what its bytes cost as the keys of calls, too", async () => {
+    const t = await open();
+    const keys = Array.from({ length: 60_000 }, (_, n) => `"k${n.toString(36)}":null`).join();
+    const calls = Array.from({ length: 7 }, () => `{"op":"call","name":"none",${keys}}`).join();
+    await t.asUser("ada", async (tx) => {
+      await tx.query("set local statement_timeout = '8s'");
+      const [row] = await tx.query<{ codes: string[] }>(
+        `select array(select r #>> '{error,code}' from jsonb_array_elements(
+           perch.push(app_id => 'app', changes => $1::jsonb, client_id => 'phone') -> 'results') r) as codes`,
+        [`[${calls}]`],
+      );
+      expect(row?.codes).toEqual(Array(7).fill("PE404"));
+    });
+  }, 60_000);
 });
