@@ -15,10 +15,12 @@ begin
     from (
       select s.id, m.role as member,
              case when s.id = perch.personal_space_id(me) then 'owner'
-                  when s.id <> all (perch.writable_space_ids()) then 'viewer'
+                  when w.id is null then 'viewer'
                   when m.role = 'owner' then 'owner'
                   else 'editor' end as role
         from unnest(perch.current_space_ids()) s (id)
+        -- Read once: a token may list thousands.
+        left join (select distinct u.id from unnest(perch.writable_space_ids()) u (id)) w on w.id = s.id
         left join perch.space_members m on m.space_id = s.id and m.user_id = me
        where list_spaces.after is null or s.id collate "C" > list_spaces.after
        order by s.id collate "C"
