@@ -1,7 +1,7 @@
 -- By way of text, which is parsed once: jsonb that is put together from jsonb is copied at every level.
 create or replace function perch.pull(
-  app_id text, cursor jsonb default '{}', page_size integer default 1000, tables text[] default null, exclude_client_id text default null,
-  schema_versions jsonb default null
+  app_id text, cursor jsonb default '{}', page_size integer default 1000, tables text[] default null,
+  exclude_client_id text default null, schema_versions jsonb default null
 )
 returns jsonb
 language plpgsql volatile security definer
@@ -12,7 +12,8 @@ declare
 begin
   loop
     begin
-      return perch.pull_text(pull.app_id, pull.cursor, max_count, pull.tables, pull.exclude_client_id, pull.schema_versions)::jsonb;
+      return perch.pull_text(
+        pull.app_id, pull.cursor, max_count, pull.tables, pull.exclude_client_id, pull.schema_versions)::jsonb;
     exception when program_limit_exceeded then
       -- More JSON than fits into one jsonb.
       if max_count = 1 then

@@ -45,7 +45,8 @@ as $$
       union all
       select 6, format('it has no column %s any more', n.name)
         from synced s
-       cross join lateral (select s.space_column union select unnest(s.columns) union select unnest(s.writable_columns)) n (name)
+       cross join lateral (
+         select s.space_column union select unnest(s.columns) union select unnest(s.writable_columns)) n (name)
        where s.place is not null and n.name is not null and not exists (
          select from pg_attribute a where a.attrelid = s.place and a.attname = n.name and not a.attisdropped)
       union all

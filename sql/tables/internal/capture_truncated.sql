@@ -30,7 +30,9 @@ begin
       tg_relid, tg_argv[4:],
       case tg_argv[2] when 'constant' then format('%L::text', tg_argv[3])
                       when 'expression' then format('perch.try_space(%L, %s, to_jsonb(x.*))', tg_argv[3], root::oid)
-                      else format('case when to_jsonb(x.*) ? %1$L then to_jsonb(x.*) ->> %1$L else perch.renamed_space(%2$s, to_jsonb(x.*)) end', tg_argv[3], root::oid) end,
+                      else format(
+                        'case when to_jsonb(x.*) ? %1$L then to_jsonb(x.*) ->> %1$L '
+                        'else perch.renamed_space(%2$s, to_jsonb(x.*)) end', tg_argv[3], root::oid) end,
       -- A partition is read by way of the table, on which perch_owner has the right to.
       root, case when tg_relid <> root then array(select t.relid::oid from pg_partition_tree(tg_relid) t) end)
       using nextval('perch.capture_ordinal'), tg_argv[0], tg_argv[1],

@@ -46,9 +46,11 @@ as $$
                          from %4$s x) r$sql$,
           coalesce(captured_by_key.space, case when arguments[2] = 'constant' then format('%L::text', arguments[3])
             else format(
-            'case when to_jsonb(x.*) ? %1$L then to_jsonb(x.*) ->> %1$L else perch.renamed_space(%2$s, to_jsonb(x.*)) end', arguments[3], relation) end),
+              'case when to_jsonb(x.*) ? %1$L then to_jsonb(x.*) ->> %1$L '
+              'else perch.renamed_space(%2$s, to_jsonb(x.*)) end', arguments[3], relation) end),
           relation, arguments[4:], t.source)
-        else 'select null::bigint as nth, null::jsonb as row, null::text as record_id, null::text as space_id, null::bigint as time where false'
+        else 'select null::bigint as nth, null::jsonb as row, null::text as record_id, null::text as space_id, '
+          'null::bigint as time where false'
         end order by t.nth)
         from (values (1, 'perch_old', op <> 'INSERT'), (2, 'perch_new', op <> 'DELETE')) t (nth, source,
           there)) s (sources)

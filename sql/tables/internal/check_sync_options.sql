@@ -49,7 +49,9 @@ begin
 
   select format('%s has no column %s', check_sync_options.relation, n.name) into wrong
     from (
-      select check_sync_options.space_column union all select unnest(columns) union all select unnest(writable_columns)) n (name)
+      select check_sync_options.space_column
+      union all select unnest(columns)
+      union all select unnest(writable_columns)) n (name)
    where n.name is not null and not exists (
      select from pg_attribute a where a.attrelid = class.oid and a.attname = n.name and a.attnum > 0
        and not a.attisdropped)
@@ -64,7 +66,8 @@ begin
    limit 1;
   if missing is not null then
     perform perch.fail('PE422',
-      format('%s is of type money, whose text depends on the server''s lc_monetary, or json, which may hold what jsonb cannot', missing),
+      format('%s is of type money, whose text depends on the server''s lc_monetary, '
+        'or json, which may hold what jsonb cannot', missing),
       jsonb_build_object('relation', relation, 'column', missing), 'Make it numeric, or jsonb.');
   end if;
   select k into missing from unnest(perch.key_columns(class.oid)) k where columns is not null
