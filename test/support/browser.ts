@@ -1,0 +1,61 @@
+/**
+ * A real Chromium for tests, out of npm: headless, without a sandbox of its own (which containers refuse), and without a network beyond
+ * this machine.
+ *
+ *   const browser = chromium();                       // in a describe, or at the top of a file
+ *   it("shows what was typed", async () => {
+ *     const page = await browser.page();              // a page in a context of its own, closed after the test
+ *     await page.goto(`${node.url}/console/`);
+ *     expect(page.errors).toEqual([]);
+ *   });
+ *
+ * One browser for a file, started when the first test asks, ended with the file. Each page notes what went wrong in it.
+ */
+import sparticuz from "@sparticuz/chromium";
+import { type Browser, type BrowserContextOptions, chromium as driver, type Page } from "playwright-core";
+import { afterAll, onTestFinished } from "vitest";
+
+/** A page, and what went wrong in it: errors nobody caught, what was written to console.error, what its policy refused. */
+export type WatchedPage = Page & { readonly errors: string[] };
+
+export interface Chromium {
+  /** A page in a context of its own: storage and cache are nobody else's. Closed after the test. */
+  page(options?: BrowserContextOptions): Promise<WatchedPage>;
+}
+
+/** Starts a Chromium. Out: a browser of playwright's, to be closed. Where npm's does not run, CHROMIUM_PATH names another. */
+export async function launchChromium(): Promise<Browser> {
+  const given = process.env.CHROMIUM_PATH;
+  return driver.launch({
+    executablePath: given ?? (await sparticuz.executablePath()),
+    // Not the list that comes with it: that runs all in one process, which ends with the first context, and without web security.
+    args: ["--no-sandbox", "--disable-gpu", "--font-render-hinting=none"],
+    headless: true,
+  });
+}
+
+/** Notes what goes wrong in a page. */
+export function watched(page: Page): WatchedPage {
+  const errors: string[] = [];
+  page.on("pageerror", (error) => errors.push(`uncaught: ${error.message}`));
+  page.on("console", (message) => {
+    if (message.type() === "error") errors.push(message.text());
+  });
+  return Object.assign(page, { errors });
+}
+
+/** The browser of a test file. */
+export function chromium(): Chromium {
+  let starting: Promise<Browser> | undefined;
+  afterAll(async () => {
+    await (await starting)?.close();
+  });
+  return {
+    async page(options) {
+      starting ??= launchChromium();
+      const context = await (await starting).newContext(options);
+      onTestFinished(() => context.close());
+      return watched(await context.newPage());
+    },
+  };
+}
