@@ -17,6 +17,7 @@ as $$
 declare
   class pg_class;
   expression text;
+  filter_function text;
 begin
   select c.* into class from pg_class c where c.oid = sync_table.relation;
   perform perch.check_sync_options(sync_table.relation, sync_table.app_id, sync_table.space_column, sync_table.space_id,
@@ -31,6 +32,10 @@ begin
   if sync_table.space_expression is not null then
     expression := perch.canonical_expression(sync_table.relation, sync_table.space_expression);
   end if;
+  if sync_table.row_filter is not null then
+    filter_function := perch.make_row_filter(sync_table.relation, sync_table.row_filter);
+  end if;
+  perform perch.drop_row_filter(sync_table.relation, but => filter_function);
   perform perch.make_sync_triggers(sync_table.relation, array[sync_table.app_id, coalesce(sync_table.table_name,
     class.relname)]
     || case when sync_table.space_column is not null then array['column', sync_table.space_column]
@@ -42,7 +47,7 @@ begin
     sync_table.space_column, sync_table.space_id, expression, sync_table.columns, coalesce(sync_table.writable_columns,
       '{}'),
     coalesce(sync_table.documents, '{}'), sync_table.row_filter, coalesce(sync_table.column_roles, '{}'),
-      coalesce(sync_table.always, false));
+      coalesce(sync_table.always, false), filter_function);
 end
 $$;
 

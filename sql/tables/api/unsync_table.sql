@@ -10,6 +10,7 @@ begin
   end if;
   if exists (select from pg_class c where c.oid = unsync_table.relation) then
     perform perch.drop_sync_triggers(unsync_table.relation, true);
+    perform perch.drop_row_filter(unsync_table.relation, but => null);
   end if;
   perform perch.forget_synced_table(unsync_table.relation);
 end

@@ -1,6 +1,7 @@
 create or replace function perch.note_synced_table(
   relation regclass, app_id text, table_name text, space_column name, space_id text, space_expression text,
-  columns name[], writable_columns name[], documents jsonb, row_filter text, column_roles jsonb, always boolean
+  columns name[], writable_columns name[], documents jsonb, row_filter text, column_roles jsonb, always boolean,
+  filter_function text
 )
 returns void
 language plpgsql volatile security definer
@@ -8,6 +9,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   other perch.synced_relations;
+  before perch.synced_relations;
 begin
   -- Of tables that were dropped.
   delete from perch.synced_relations r where not exists (select from pg_class c where c.oid = r.relation);
@@ -42,11 +44,11 @@ begin
     end;
   end if;
 
-  delete from perch.synced_relations r where r.relation = note_synced_table.relation;
+  delete from perch.synced_relations r where r.relation = note_synced_table.relation returning r.* into before;
   insert into perch.synced_relations
     (app_id, table_name, relation, space_column, space_column_number, space_id, space_expression, columns,
       writable_columns, documents,
-     row_filter, column_roles, always)
+     row_filter, column_roles, always, filter_function, rules_mark)
   values (note_synced_table.app_id, note_synced_table.table_name, note_synced_table.relation,
     note_synced_table.space_column,
           (select a.attnum from pg_attribute a where a.attrelid = note_synced_table.relation
@@ -54,10 +56,14 @@ begin
           note_synced_table.space_id, note_synced_table.space_expression, note_synced_table.columns,
             note_synced_table.writable_columns,
           note_synced_table.documents, note_synced_table.row_filter, note_synced_table.column_roles,
-            note_synced_table.always);
+            note_synced_table.always, note_synced_table.filter_function,
+          -- What readers have was given to them by other rules, or by none.
+          case when (coalesce(before.column_roles, '{}'), before.row_filter)
+            is not distinct from (note_synced_table.column_roles, note_synced_table.row_filter)
+            then before.rules_mark else gen_random_uuid() end);
 end
 $$;
 
 comment on function perch.note_synced_table(regclass, text, text, name, text, text, name[], name[], jsonb, text, jsonb,
-  boolean) is
+  boolean, text) is
   'Private. Writes down the options of a synced table, for perch.sync_table, which has checked them. PE422 when the name is taken.';

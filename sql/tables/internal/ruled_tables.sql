@@ -1,0 +1,13 @@
+create or replace function perch.ruled_tables(app_id text, tables text[])
+returns text[]
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select array(
+    select r.table_name from perch.synced_relations r
+     where r.app_id = ruled_tables.app_id and (ruled_tables.tables is null or r.table_name = any (ruled_tables.tables))
+       and (r.row_filter is not null or r.column_roles <> '{}'))
+$$;
+
+comment on function perch.ruled_tables(text, text[]) is
+  'Private. Which of these synced tables of an app (null: of all) have a row_filter or column_roles.';
