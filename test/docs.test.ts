@@ -9,6 +9,7 @@ const docs = join(packageRoot, "docs");
 /** The tests that run pages. */
 const guides = [
   "log/guide.test.ts",
+  "client/guide.test.ts",
   "checkpoints/guide.test.ts",
   "documents/guide.test.ts",
   "gateway/guide.test.ts",

@@ -64,12 +64,16 @@ it("perch migrates an embedded database where the package is installed", async (
   expect(await readdir(join(folder, ".perch"))).toEqual(["postgres"]);
 });
 
-it("perch and perch/testing are imported with their types", async () => {
+it("perch, perch/client and perch/testing are imported with their types", async () => {
   await mkdir(join(folder, "app"), { recursive: true });
   await writeFile(
     join(folder, "app", "main.ts"),
     `import { openDatabase, migrate, PerchError, type Database } from "perch";
+     import { createPerchClient, type PulledChange } from "perch/client";
      import { createTestDatabase } from "perch/testing";
+     const client = createPerchClient({ url: "http://127.0.0.1:4466" });
+     const titles = (all: PulledChange<{ title: string }>[]): string[] => all.map(({ data }) => data?.title ?? "");
+     if (typeof client.follow !== "function" || titles([]).length > 0) throw new Error("no client");
      const db: Database = await openDatabase("memory:");
      const { migrations }: { migrations: string[] } = await migrate(db);
      if (migrations.length > 0) throw new PerchError("PE409", "it was not up to date when it was opened");

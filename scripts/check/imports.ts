@@ -14,6 +14,9 @@ export const floors: readonly (readonly string[])[] = [
   ["lib"],
 ];
 
+/** Beside the house: what runs on devices (client.ts). */
+export const apart: readonly string[] = ["client"];
+
 /** Files beside the folders: the package's faces stand above everything, what an error of perch is below. */
 const above = ["index.ts", "testing.ts"];
 const below = ["errors.ts"];
@@ -39,6 +42,7 @@ export function importsOf(path: string, text: string): { readonly path: string; 
 /** In: the files of src/. Out: a line for each import that points up, and for each folder that stands nowhere. */
 export function upwardImports(files: Sources): string[] {
   return [...files].flatMap(([path, text]) => {
+    if (apart.includes(path.split("/")[1] ?? "")) return [];
     const from = floorOf(path);
     if (from === undefined) return [`${path}: its folder has no floor; see scripts/check/imports.ts`];
     return importsOf(path, text).flatMap(({ path: target, line }) => {

@@ -1,5 +1,6 @@
 import { packageRoot } from "../../src/database/package-root.js";
 import { allowed } from "./allowed.js";
+import { clientWall } from "./client.js";
 import { uncommentedExports, uncommentedFunctions } from "./comments.js";
 import { deadExports } from "./dead.js";
 import { importCycles, upwardImports } from "./imports.js";
@@ -16,6 +17,7 @@ const [source, tests, scripts, sql] = await Promise.all([
 const problems = [
   ...upwardImports(source),
   ...importCycles(source),
+  ...clientWall(source),
   ...statements(source, allowed),
   ...sqlStates(source),
   ...deadExports(source, new Map([...source, ...tests, ...scripts])),

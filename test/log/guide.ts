@@ -58,9 +58,9 @@ export function withoutMoments(actual: unknown, expected: unknown): unknown {
 
 /**
  * The ts blocks of a page as one module. Before each block it awaits `before` with the block's place among the examples, so that the
- * sql in between has been run; what stands before "// →" is handed to `check` with what stands behind it.
+ * sql in between has been run; what stands before "// →" is handed to `check` with what stands behind it. `end` comes last.
  */
-export function moduleOf(examples: readonly Example[], perch: string): string {
+export function moduleOf(examples: readonly Example[], perch: string, end = "await db.close();"): string {
   const blocks = examples.map(({ language, text }, nth) => {
     if (language !== "ts") return "";
     const code = text
@@ -72,6 +72,6 @@ export function moduleOf(examples: readonly Example[], perch: string): string {
   var before: (nth: number) => Promise<void>;
   var check: (actual: unknown, expected: unknown) => void;
 }
-${blocks.join("")}await db.close();
+${blocks.join("")}${end}
 `;
 }

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { describeEachEngine } from "../support/databases.js";
-import { fold, live, load, type Replica } from "./fold.js";
+import { createReplica, fold, live, load } from "./fold.js";
 import { type Change, insert, pull, pullAll, push, records, remove, snapshot, update } from "./support.js";
 
 // Few of everything, so that changes meet: times of mixed precision that are equal or next to each other, values of all types.
@@ -82,7 +82,7 @@ describeEachEngine("Merging", (open, engine) => {
           [one, all.map((s) => ({ client: s.client, changes: [s.change] }))],
           [two, batches(again, sizes)],
         ] as const) {
-          const early: Replica = new Map();
+          const early = createReplica();
           await t.asUser(user, async (tx) => {
             const half = Math.floor(sentBy.length / 2);
             for (const { client, changes } of sentBy.slice(0, half)) await push(tx, changes, client);
@@ -92,7 +92,7 @@ describeEachEngine("Merging", (open, engine) => {
             }
             const server = await records(tx);
             // A client that has everything, in pages.
-            const whole: Replica = new Map();
+            const whole = createReplica();
             fold(whole, (await pullAll(tx, { pageSize: 3 })).changes);
             expect(live(whole)).toEqual(server);
             // One that was given a snapshot, without what was deleted, half way.
@@ -130,7 +130,7 @@ describeEachEngine("Merging", (open, engine) => {
         // Deletes what is older than the field, and inserts again: the entry names the field as well, which its client did not write.
         await push(tx, [remove("x", { at: "2026-01-01T10:00:00.1Z" }), insert("x", { m: 1 }, { at: later })], "z");
         await push(tx, [update("x", { n: "of a client" }, { at })], "a");
-        const replica: Replica = new Map();
+        const replica = createReplica();
         fold(replica, (await pullAll(tx, { pageSize: 3 })).changes);
         expect(await records(tx)).toEqual({ "~ada/tasks/x": { n: "of a client", m: 1 } });
         expect(live(replica)).toEqual(await records(tx));
@@ -196,7 +196,7 @@ describeEachEngine("Merging", (open, engine) => {
       await push(tx, [made]);
       await push(tx, [insert("x", { title: "Wine", note: "new" })]);
       expect(await records(tx)).toEqual({ "~ada/tasks/x": { title: "Bread", done: false, note: "new" } });
-      const whole: Replica = new Map();
+      const whole = createReplica();
       fold(whole, (await pullAll(tx)).changes);
       expect(live(whole)).toEqual(await records(tx));
     });

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database, Transaction } from "../../src/database/types.js";
 import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
-import { fold, live, load, type Replica } from "./fold.js";
+import { createReplica, fold, live, load } from "./fold.js";
 import { type Change, type Cursor, insert, pull, pullAll, push, records, remove, snapshot, update } from "./support.js";
 
 const writers = 40;
@@ -185,7 +185,7 @@ describeEachPostgres("Under load", (open, engine) => {
       pruned += rows[0]?.pruned ?? 0;
       await pause(20);
     }
-    const replica: Replica = new Map();
+    const replica = createReplica();
     let cursor: Cursor = {};
     for (const space of [...spaces, "~reader"]) {
       let after: string | null = null;
