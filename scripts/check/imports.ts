@@ -7,7 +7,7 @@ export const floors: readonly (readonly string[])[] = [
   ["gateway"],
   ["http", "websocket", "worker"],
   ["rooms"],
-  ["documents", "log", "checkpoints", "langgraph"],
+  ["documents", "log", "shapes", "checkpoints", "langgraph"],
   ["protocol", "notifications", "identity"],
   ["engine"],
   ["database"],

@@ -29,6 +29,7 @@ begin
               'channel_history',
             'append_thread_events', 'load_thread_events', 'archive_thread_events', 'thread_log',
             'acquire_lease', 'renew_lease', 'release_lease',
+            'open_shape', 'shape_rows', 'shape_changes',
             -- called by the policies, or by views, with the rights of whoever reads
             'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb']),
           ('perch_worker', array[
@@ -51,6 +52,7 @@ begin
               'prune_changes', 'prune_space', 'entry_mark', 'log_heads', 'check_history', 'server_identity',
               'begin_epoch', 'upgrade_error', 'next_seq', 'lock_heads',
             'sequence_changes', 'promise_sequencing', 'table_problems', 'key_columns',
+            'shape_news', 'log_position', 'number_waiting', 'number_captured',
             'require_encrypted_table', 'has_encrypted_position', 'append_encrypted', 'encrypted_state',
               'encrypted_after',
             'put_presence', 'presence_after', 'presence_of', 'enter_presence', 'leave_presence',

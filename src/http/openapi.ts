@@ -9,6 +9,7 @@ import { mayRepeat } from "./shapes.js";
 type Json = Record<string, unknown>;
 
 const reasons: Record<number, string> = {
+  400: "A parameter is wrong.",
   401: "PE401 unauthenticated: the token is missing, refused or expired.",
   403: "PE403 forbidden: this user may not read or write this space.",
   404: "PE404 not_found.",
@@ -70,10 +71,16 @@ function describe(operationId: string, operation: Operation): Json {
     responses: {
       200: success,
       ...(operation.accepted !== undefined && { 202: { ...success, description: operation.accepted } }),
-      ...Object.fromEntries(problems.map((status) => [status, { $ref: `#/components/responses/Problem${status}` }])),
+      ...Object.fromEntries(problems.map((status) => [status, problemOf(operation, status)])),
       default: { description: "Any other problem.", content: problemContent },
     },
   };
+}
+
+function problemOf({ problemSchema }: Operation, status: number): Json {
+  if (problemSchema === undefined) return { $ref: `#/components/responses/Problem${status}` };
+  const content = { "application/json": { schema: schemaOf(problemSchema, "output") } };
+  return { description: reasons[status], content };
 }
 
 function parametersOf({ path, query = {}, headers = {} }: Operation): Json[] {

@@ -9,6 +9,7 @@ import {
   patchAnswer,
   patchBody,
 } from "./document-requests.js";
+import { shapeMessages, shapeProblem, shapeQuery } from "./shape/schemas.js";
 import type { QueryShape } from "./shapes.js";
 import {
   acceptBody,
@@ -41,6 +42,8 @@ export interface Operation {
   readonly accepted?: string;
   /** The statuses of problems that it may be answered with, besides those of every request. */
   readonly problems: readonly number[];
+  /** Of a protocol that is not ours: what it says of problems. */
+  readonly problemSchema?: z.ZodType;
 }
 
 const json = (schema: z.ZodType, description: string) => ({ type: "application/json", description, schema });
@@ -212,6 +215,29 @@ export const operations = {
     body: acceptBody,
     answer: json(spaceIdAnswer, "The space."),
     problems: [401, 404, 422, 429],
+  },
+  shape: {
+    method: "GET",
+    path: "/v1/shape",
+    summary: "A live subset of a synced table, by Electric's HTTP protocol, version 1.",
+    description:
+      "Begin with offset=-1, go on with the answer's electric-handle and electric-offset, and with live=true once it is up to date. 409 (must-refetch): begin anew. Problems are in that protocol's form: message, and errors by parameter.",
+    authenticated: true,
+    query: shapeQuery,
+    answer: json(shapeMessages, "Operations and control messages; see docs/shapes.md."),
+    problems: [400, 401, 409, 429],
+    problemSchema: shapeProblem,
+  },
+  shapeHealth: {
+    method: "GET",
+    path: "/v1/health",
+    summary: "Whether shapes are served, in the form of Electric's HTTP protocol.",
+    authenticated: false,
+    answer: json(
+      z.object({ status: z.enum(["active", "waiting"]) }),
+      "active; waiting, with status 202, while it is not.",
+    ),
+    problems: [],
   },
   openapi: {
     method: "GET",

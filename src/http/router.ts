@@ -20,6 +20,8 @@ import { type Problem, problem, problemBody, problemOf, RequestRefused } from ".
 import type { Readiness } from "./readiness.js";
 import { addressOfClient, admit, readBody, tokenOf } from "./requests.js";
 import type { HttpSettings } from "./settings.js";
+import { shapeHeaders } from "./shape/answers.js";
+import { createShapeRequests } from "./shape/requests.js";
 import { queryOf } from "./shapes.js";
 import { createSpaceRequests, spacesQuery } from "./spaces.js";
 import { selectionOf, streamQuery } from "./streams/page.js";
@@ -83,12 +85,14 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   const onBehalf = createOnBehalf(services.shares, settings.lockWaitMs);
   const documents = createDocumentRequests({ ...services, onBehalf });
   const spaces = createSpaceRequests(onBehalf);
+  const shapes = createShapeRequests({ ...services, onBehalf });
 
   const answers = createAnswers(settings.slowReaderMs);
   const underWay = createCounts(settings.maxRequestsPerUser);
 
-  async function identify({ request, target, account, ends }: Exchange): Promise<TokenIdentity> {
-    const identity = await verifyToken(tokenOf(request, target));
+  async function identify(exchange: Exchange, token?: string): Promise<TokenIdentity> {
+    const { request, target, account, ends } = exchange;
+    const identity = await verifyToken(token ?? tokenOf(request, target));
     const { userId } = identity;
     if (!underWay.take(userId)) {
       const message = "too many of your requests wait already";
@@ -190,6 +194,18 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       const identity = await identify(exchange);
       return json(await spaces.accept(identity, await bodyOf(exchange)));
     },
+    async shape(exchange) {
+      const { request, response, target, account } = exchange;
+      const answer = await shapes.answer(() => identify(exchange, shapes.tokenOf(request, target)), {
+        target,
+        response,
+        waits: request.method !== "HEAD",
+        etag: request.headers["if-none-match"],
+      });
+      account.add(answer.body.length);
+      return answer;
+    },
+    shapeHealth: () => shapes.health(),
     openapi: async () => {
       openApi ??= openApiDocument();
       return json(openApi);
@@ -270,7 +286,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     const { target, refused } = admit(request, settings);
     if (origin !== undefined && target !== undefined) {
       response.setHeader("access-control-allow-origin", origin);
-      response.setHeader("access-control-expose-headers", "x-request-id, retry-after");
+      response.setHeader("access-control-expose-headers", exposed);
     }
     if (origin !== undefined) response.setHeader("vary", "origin");
     let path = "other";
@@ -304,12 +320,15 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     close() {
       streams.close();
       documents.close();
+      shapes.close();
     },
   };
 }
 
 /** What an answer is taken for until it is there: a page of the log is at most this long. */
 const answerBytes = 16 * 1024 * 1024;
+
+const exposed = ["x-request-id", "retry-after", ...shapeHeaders].join(", ");
 
 const preflight = {
   "access-control-allow-methods": "GET, POST, PUT, PATCH, DELETE",

@@ -73,6 +73,12 @@ export const httpSettingTable = {
     "how often a stream is told of news at most; what comes meanwhile comes together",
   ),
   streamReads: count(4).describe("streams that read the log at once, the others wait in line; less than the pool size"),
+  shapeWaitMs: milliseconds(20_000).describe("how long a live request of a shape waits for a change"),
+  shapeStreamMs: milliseconds(60_000).describe("how long an event stream of a shape lasts; its client comes back"),
+  shapeChunkBytes: count(4 * 1024 * 1024).describe("an answer with rows or changes of a shape; one row may be longer"),
+  shapeStatementMs: milliseconds(10_000).describe(
+    "how long a filter of a shape may be evaluated for one answer before it is ended with 503",
+  ),
   streamHeartbeatMs: milliseconds(15_000).describe("how often a silent stream is kept alive"),
 };
 

@@ -3,6 +3,7 @@ import { z } from "zod";
 import { startWorker } from "../../src/worker/index.js";
 import { cleanup, declareNotes, makeSpace, type Node, startNode } from "../gateway/support.js";
 import { pglite, type TestDatabase } from "../support/databases.js";
+import { syncTable } from "../tables/support.js";
 import { openEvents } from "./support.js";
 
 /** However slow the machine is. */
@@ -159,7 +160,8 @@ describe("the OpenAPI document", () => {
         const places = (place: string) => parameters.filter((each: Any) => each.in === place);
         const inBraces = [...template.matchAll(/\{(\w+)\}/g)].map(([, name]) => name);
         expect(places("path").map(({ name }: Any) => name)).toEqual(inBraces);
-        if (places("query").length === 0) continue;
+        // Of a protocol that passes over what it does not know; its own tests try each.
+        if (places("query").length === 0 || template === "/v1/shape") continue;
         const path = template.replaceAll(/\{(\w+)\}/g, (_, name: string) => (name === "table" ? "notes" : "app"));
         const query = (left: string[]) =>
           places("query")
@@ -229,6 +231,13 @@ describe("the OpenAPI document", () => {
     await askForSpaces(ask);
     for (const path of ["/healthz", "/readyz", "/metrics", "/openapi.json"]) await ask("GET", path);
 
+    await t.db.query("create table shaped (id int primary key, team text)");
+    await syncTable(t.db, "shaped", "space_column => 'team'");
+    for (const query of ["?table=shaped&offset=-1", "?table=none&offset=-1", "?table=shaped&offset=0_0&handle=none"]) {
+      await ask("GET", "/v1/shape", { query });
+    }
+    await ask("GET", "/v1/shape", { query: `?token=${"x".repeat(300)}`, user: "" });
+    await ask("GET", "/v1/health");
     for (const query of ["?app_id=app&page_size=0", "?"]) await ask("GET", "/v1/changes", { query });
     await ask("GET", "/v1/changes", { query: "?app_id=app", user: "" });
     const { pull } = { pull: document.paths["/v1/pull"].post.responses };

@@ -21,7 +21,7 @@ as $$
   forgotten as (
     delete from perch.sync_changes c using old
      where c.space_id = prune_space.space_id and c.seq <= old.upto
-    returning c.user_id, c.op_id, c.seq, c.created_at
+    returning c.user_id, c.op_id, c.seq, c.created_at, c.position
   ),
   imageless as (
     delete from perch.row_images i using old where i.space_id = prune_space.space_id and i.seq <= old.upto
@@ -30,6 +30,7 @@ as $$
     -- A cursor may stand at the last that is forgotten.
     update perch.space_heads h
        set oldest_seq = old.upto + 1,
+           pruned_position = greatest(h.pruned_position, (select max(f.position) from forgotten f)),
            before_oldest = (
              select perch.entry_mark(c.created_at)
                from perch.sync_changes c where c.space_id = prune_space.space_id and c.seq = old.upto)

@@ -1,0 +1,32 @@
+-- Every request of a shape begins with it, so rights are those of this moment, and a definition that is another than
+-- that of the reader's handle is found out before anything is read.
+create or replace function perch.open_shape(schema_name text, table_name text)
+returns jsonb
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  me constant text := perch.require_user();
+  synced perch.synced_relations;
+  spaces text[];
+  columns jsonb;
+begin
+  synced := perch.open_relation(open_shape.schema_name, open_shape.table_name);
+  perform perch.number_waiting();
+  spaces := perch.shape_spaces(synced);
+  columns := perch.shape_columns(synced);
+  return json_build_object(
+    'app_id', synced.app_id, 'table', synced.table_name, 'spaces', spaces,
+    'columns', (select json_object_agg(c.key, c.value -> 'schema' order by (c.value -> 'number')::integer)
+      from jsonb_each(columns) c),
+    -- Rows under other options, of other columns, in other spaces, or of another history of the log are another shape.
+    'definition', md5(concat_ws(e'\n', (select l.epoch from perch.log_epoch l), synced.relation::oid, synced.synced_at,
+      columns, spaces)),
+    -- Up to here entries may have been forgotten that a reader needs.
+    -- Whoever begins without rows has those of this moment in mind.
+    'snapshot', pg_current_snapshot());
+end
+$$;
+
+comment on function perch.open_shape(text, text) is
+  'What the current user may see of a synced table, for whoever serves shapes of it; by its schema and name in the database. Returns {"app_id", "table", "spaces", "columns": {name: {"type", …}}, "definition", "snapshot"}: definition is the same for as long as rows and rights mean the same; snapshot is the moment, for whoever wants what happens from now on. Errors: PE401, PE404 when no such table is synced. Example: select perch.open_shape(schema_name => ''public'', table_name => ''orders'');';

@@ -1,0 +1,85 @@
+-- One page of what happened to a shape, in the order of the positions, which only the sequencer gives out, one at a
+-- time: whoever has seen one will find no smaller one later.
+--
+-- The filter is evaluated on the row before and on the row after: what came into sight is an insertion, what left it a
+-- deletion, whichever the statement was.
+--
+-- The entries of all tables are gone through, not of this one alone: a transaction is told by where it begins in the
+-- log. An operation is numbered by that (lsn) and by how far it is behind (op_position), so that it has the same
+-- numbers in the shapes of several tables, and whoever reads on from the middle of a transaction, after (after_lsn,
+-- after_op), counts on.
+--
+-- What the user may not read is not even seen here. So how far the log had come (upto) is told by whoever sees all
+-- of it, and a page is a stretch of positions: a reader never goes through the entries of others twice.
+create or replace function perch.shape_changes(
+  schema_name text, table_name text, after_lsn bigint, after_op bigint default 0, filter jsonb default null,
+  columns text[] default null, whole boolean default false, upto bigint default null,
+  max_count integer default 10000, max_bytes integer default 4000000,
+  out messages text[], out txids text[], out lsn bigint, out op bigint, out is_end boolean
+)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'iso_8601'
+set bytea_output = 'hex'
+set extra_float_digits = 1
+as $$
+declare
+  me constant text := perch.require_user();
+  synced constant perch.synced_relations := perch.open_relation(shape_changes.schema_name, shape_changes.table_name);
+  spaces constant text[] := perch.shape_spaces(synced);
+  texts constant record := perch.shape_texts(synced, shape_changes.filter, shape_changes.columns);
+  start constant bigint := after_lsn + after_op;
+  -- The transaction of the entry last gone through, and where it begins.
+  current_txid xid8 := case when after_op > 0 then (
+    select l.txid from perch.sync_changes l where l.position between after_lsn and after_lsn + after_op
+     order by l.position desc limit 1) end;
+  head constant bigint := coalesce(shape_changes.upto, (select max(l.position) from perch.sync_changes l
+    where l.position is not null), 0);
+  stop constant bigint := least(head, start + max_count);
+  began bigint := after_lsn;
+  passed bigint := start;
+  bytes bigint := 0;
+  is_whole boolean := true;
+  entry record;
+begin
+  perform perch.require_history(spaces, start);
+  messages := '{}';
+  txids := '{}';
+  for entry in execute perch.shape_changes_query(synced, texts.values, texts.key, texts.condition, texts.keys, whole)
+    using start, stop, synced.app_id, synced.table_name, spaces
+  loop
+    is_whole := bytes <= max_bytes;
+    exit when not is_whole;
+    if entry.txid is distinct from current_txid then
+      began := entry.position;
+      current_txid := entry.txid;
+      if cardinality(messages) > 0 then
+        messages[cardinality(messages)] := perch.marked_last(messages[cardinality(messages)]);
+      end if;
+    end if;
+    passed := entry.position;
+    if entry.operation is not null then
+      messages := messages || concat('{"key":', to_json(entry.key), ',"value":', entry.value,
+        case when entry.old_value is not null then ',"old_value":' || entry.old_value end,
+        ',"headers":{"operation":"', entry.operation, '",', texts.headers, ',"txids":[',
+        (entry.txid::text::numeric % 4294967296)::text, '],"lsn":"', began, '","op_position":',
+        entry.position - began, '}}');
+      txids := txids || entry.txid::text;
+      bytes := bytes + octet_length(messages[cardinality(messages)]);
+    end if;
+  end loop;
+  passed := case when is_whole then greatest(stop, start) else passed end;
+  is_end := passed >= head;
+  if is_end and cardinality(messages) > 0 then
+    messages[cardinality(messages)] := perch.marked_last(messages[cardinality(messages)]);
+  end if;
+  lsn := case when is_end then passed else began end;
+  op := passed - lsn;
+end
+$$;
+
+comment on function perch.shape_changes(text, text, bigint, bigint, jsonb, text[], boolean, bigint, integer,
+  integer) is
+  'What happened after a position to the rows of a synced table that the current user may see and of which the filter is true, for whoever serves shapes: a page of the log, of at most max_count positions and some max_bytes. upto: how far the log had come (null: as far as the user sees). filter, columns: as for perch.shape_rows. whole: whole rows with updates and deletions, and old values. messages: operations of the shape protocol, as JSON; txids: the transaction of each; (lsn, op): where to go on, as after_lsn and after_op; is_end: that is upto. Errors: PE401, PE404 when no such table is synced, PE410 when entries behind the position were forgotten, PE413, PE422. Example: select * from perch.shape_changes(schema_name => ''public'', table_name => ''orders'', after_lsn => 0);';

@@ -1,0 +1,117 @@
+-- One chunk of the first snapshot of a shape, in the order of the primary key. Nothing is kept between two chunks, and
+-- the next may be asked of another process: it is read from the table as it is then, and what has changed since the
+-- first is taken back by the log (perch.shape_images). So all chunks together show one moment, the snapshot of
+-- Postgres in which the first was read: a row that is as it was then is read from the table, one that is not comes from
+-- the image before its first change. It is one statement, so the table, the log and the queue are those of one
+-- snapshot here, too.
+--
+-- Rows are fetched one by one and no further than the chunk: its size bounds the memory.
+create or replace function perch.shape_rows(
+  schema_name text, table_name text, filter jsonb default null, columns text[] default null,
+  after_key text[] default null, since_position bigint default null, since_snapshot pg_snapshot default null,
+  max_bytes integer default 4000000,
+  out messages text, out last_key text[], out "position" bigint, out snapshot pg_snapshot
+)
+language plpgsql stable security definer
+set search_path = pg_catalog, pg_temp
+set timezone = 'UTC'
+set datestyle = 'ISO, MDY'
+set intervalstyle = 'iso_8601'
+set bytea_output = 'hex'
+set extra_float_digits = 1
+as $$
+declare
+  me constant text := perch.require_user();
+  synced constant perch.synced_relations := perch.open_relation(shape_rows.schema_name, shape_rows.table_name);
+  spaces constant text[] := perch.shape_spaces(synced);
+  texts constant record := perch.shape_texts(synced, shape_rows.filter, shape_rows.columns);
+  types constant text[] := array(
+    select format_type(a.atttypid, a.atttypmod) from unnest(texts.keys) with ordinality k (name, nth)
+      join pg_attribute a on a.attrelid = synced.relation and a.attname = k.name order by k.nth);
+  message constant text := format(
+    $f$concat('{"key":', to_json(%s), ',"value":', row_to_json(perch_value), %L)$f$, texts.key,
+    ',"headers":{"operation":"insert",' || texts.headers || '}}');
+  changed jsonb := '{}';
+  found record;
+  entries text[] := '{}';
+  bytes bigint := 0;
+  careful boolean;
+  more boolean := false;
+  given text[];
+begin
+  if cardinality(shape_rows.after_key) <> cardinality(texts.keys) then
+    perform perch.fail('PE422', 'the key is none of this table', jsonb_build_object('argument', 'after_key'));
+  end if;
+  "position" := coalesce(shape_rows.since_position, (select max(l.position) from perch.sync_changes l
+    where l.position is not null), 0);
+  snapshot := coalesce(shape_rows.since_snapshot, pg_current_snapshot());
+  if spaces = '{}' then
+    messages := '';
+    return;
+  end if;
+
+  if shape_rows.since_snapshot is not null then
+    perform perch.require_history(spaces, shape_rows.since_position);
+    execute format(
+      'select coalesce(json_object_agg(c.key, true)::jsonb, ''{}'')
+         from (select distinct %s as key
+                 from (%s) i cross join lateral jsonb_populate_record(null::%s, i.any_row) perch_row) c',
+      texts.key, perch.shape_images(synced), synced.relation)
+      into changed
+      using spaces, shape_rows.since_snapshot, shape_rows.since_position, synced.app_id, synced.table_name;
+  end if;
+
+  -- An expression may fail for a single row, which is in no space then: where that happens, each is asked for itself.
+  foreach careful in array '{false,true}'::boolean[] loop
+    begin
+      entries := '{}';
+      bytes := 0;
+      for found in execute format(
+        'select %s as message, array[%s] as key
+           from (select t.* from %s t where %s %s) perch_row
+          cross join lateral (select %s) perch_value
+          where %s %s
+          order by %s',
+        message,
+        (select string_agg(format('perch_row.%I::text', k.name), ', ' order by k.nth)
+           from unnest(texts.keys) with ordinality k (name, nth)),
+        synced.relation, perch.shape_space(synced, spaces, careful),
+        'and ' || perch.compared_key('t', texts.keys, types, '>', shape_rows.after_key),
+        texts.values, texts.condition, case when changed <> '{}' then format('and not $2 ? (%s)', texts.key) end,
+        texts.order_by)
+        using spaces, changed
+      loop
+        more := bytes > shape_rows.max_bytes;
+        exit when more;
+        entries := entries || found.message;
+        bytes := bytes + octet_length(found.message) + 1;
+        given := found.key;
+      end loop;
+      exit;
+    exception when data_exception or program_limit_exceeded or raise_exception then
+      if careful or synced.space_expression is null then
+        raise;
+      end if;
+    end;
+  end loop;
+  messages := array_to_string(entries, ',');
+  last_key := case when more then given end;
+
+  if changed <> '{}' then
+    execute format(
+      'select concat_ws('','', nullif($6, ''''), string_agg(%s, '',''))
+         from (%s) i
+        cross join lateral jsonb_populate_record(null::%s, i.old_row) perch_row
+        cross join lateral (select %s) perch_value
+        where i.old_row is not null and %s and %s and %s',
+      message, perch.shape_images(synced), synced.relation, texts.values, texts.condition,
+      coalesce(perch.compared_key('perch_row', texts.keys, types, '>', shape_rows.after_key), 'true'),
+      coalesce(perch.compared_key('perch_row', texts.keys, types, '<=', last_key), 'true'))
+      into messages
+      using spaces, shape_rows.since_snapshot, shape_rows.since_position, synced.app_id, synced.table_name, messages;
+  end if;
+end
+$$;
+
+comment on function perch.shape_rows(text, text, jsonb, text[], text[], bigint, pg_snapshot, integer) is
+  'A chunk of the rows of a synced table that the current user may see and of which the filter is true, for whoever serves shapes. filter: a tree, as docs/shapes.md says; columns: these alone (null: all that are synced). messages: the rows as insertions of the shape protocol, text without brackets, some max_bytes long; last_key: where the next chunk goes on (null: this was the last), to be passed as after_key, with the position and snapshot that the first chunk came with as since_position and since_snapshot: all chunks then show the moment of the first. For the first since_position is one that the log had reached before (null: what the user sees of it). Errors: PE401, PE404 when no such table is synced, PE410 when the log no longer says what has changed since, PE413, PE422. Example: select * from perch.shape_rows(schema_name => ''public'', table_name => ''orders'');';

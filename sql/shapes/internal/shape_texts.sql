@@ -1,0 +1,44 @@
+-- What the queries of a shape are put together from. Of the two aliases perch_row is a row of the table, or an image of
+-- one that was read back as its type; perch_value has its columns as text, as Postgres writes them.
+create or replace function perch.shape_texts(
+  synced perch.synced_relations, filter jsonb, columns text[],
+  out "values" text, out key text, out condition text, out order_by text, out keys text[], out relation text[],
+  out headers text
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  all_columns constant jsonb := perch.shape_columns(synced);
+  missing text;
+begin
+  keys := perch.key_columns(synced.relation);
+  select n into missing from unnest(columns) n where not all_columns ? n limit 1;
+  if missing is not null then
+    perform perch.fail('PE422', format('the table has no column %I that may be synced', missing),
+      jsonb_build_object('argument', 'columns', 'column', missing));
+  end if;
+  select k into missing from unnest(keys) k where columns is not null and k <> all (columns) limit 1;
+  if missing is not null then
+    perform perch.fail('PE422', format('columns lacks %I, which is part of the primary key', missing),
+      jsonb_build_object('argument', 'columns', 'column', missing));
+  end if;
+  relation := (select array[n.nspname, c.relname]::text[] from pg_class c join pg_namespace n on n.oid = c.relnamespace
+    where c.oid = synced.relation);
+  select string_agg(format('perch_row.%1$I::text as %1$I', c.key), ', ' order by (c.value -> 'number')::integer)
+    into "values"
+    from jsonb_each(all_columns) c where columns is null or c.key = any (columns);
+  select format('%L', format('"%s"."%s"', replace(replace(relation[1], '/', '//'), '.', '..'),
+           replace(replace(relation[2], '/', '//'), '.', '..')))
+         || string_agg(format($f$ || '/"' || replace(perch_row.%I::text, '/', '//') || '"'$f$, k.name), ''
+              order by k.nth),
+         string_agg(format('perch_row.%I', k.name), ', ' order by k.nth)
+    into key, order_by
+    from unnest(keys) with ordinality k (name, nth);
+  condition := perch.filter_text(filter, all_columns);
+  headers := '"relation":' || to_json(relation)::text;
+end
+$$;
+
+comment on function perch.shape_texts(perch.synced_relations, jsonb, text[]) is
+  'Private. The pieces of SQL that the queries of a shape are made of; PE422 for columns and filters that are none.';

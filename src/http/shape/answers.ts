@@ -1,0 +1,107 @@
+import type { OutgoingHttpHeaders } from "node:http";
+import { type Handle, handleText, type Snapshot } from "../../shapes/handle.js";
+import { offsetOf, type Position } from "../../shapes/position.js";
+import type { OpenedShape } from "../../shapes/queries.js";
+import type { Answer } from "../answers.js";
+import type { InvalidShape } from "./request.js";
+
+/** Headers of the protocol, which pages of other origins may read. */
+export const shapeHeaders = [
+  ...["electric-cursor", "electric-handle", "electric-has-data", "electric-offset", "electric-schema"],
+  ...["electric-snapshot", "electric-up-to-date", "etag", "location"],
+];
+
+/** What a token decides is nobody else's, and is asked for again each time: the next token of this browser may be another user's. */
+const caching = { "cache-control": "private, no-cache", vary: "authorization, origin" };
+const never = { ...caching, "cache-control": "no-store" };
+
+export function upToDate(lsn: bigint): string {
+  return `{"headers":{"control":"up-to-date","global_last_seen_lsn":"${lsn}"}}`;
+}
+
+export function snapshotEnd({ xmin, xmax, open }: Snapshot): string {
+  const headers = { control: "snapshot-end", xmin: `${xmin}`, xmax: `${xmax}`, xip_list: open.map(String) };
+  return JSON.stringify({ headers });
+}
+
+export interface ShapeAnswer {
+  readonly handle: Handle;
+  readonly columns: OpenedShape["columns"];
+  /** Where the reader stood, and stands now. */
+  readonly from: Position;
+  readonly next: Position;
+  readonly messages: readonly string[];
+  readonly isUpToDate: boolean;
+  /** Undefined when it was not asked to wait. */
+  readonly live: { readonly cursor: string | undefined; readonly everyMs: number } | undefined;
+}
+
+/** One answer of the log. */
+export function shapeAnswer(answer: ShapeAnswer): Answer {
+  const { messages, isUpToDate, next } = answer;
+  const controls = isUpToDate && next.in === "log" ? [upToDate(next.lsn)] : [];
+  return { status: 200, body: `[${[...messages, ...controls].join(",")}]`, headers: headersOf(answer) };
+}
+
+/** Those of an answer, or of a stream that begins. */
+export function headersOf({
+  handle,
+  columns,
+  from,
+  next,
+  messages,
+  isUpToDate,
+  live,
+}: ShapeAnswer): OutgoingHttpHeaders {
+  const text = handleText(handle);
+  return {
+    ...(live === undefined ? caching : never),
+    "electric-handle": text,
+    "electric-offset": offsetOf(next),
+    "electric-has-data": String(messages.length > 0),
+    etag: `"${text}:${offsetOf(from)}:${offsetOf(next)}"`,
+    ...(isUpToDate && { "electric-up-to-date": "" }),
+    ...(live === undefined
+      ? { "electric-schema": schemaOf(columns) }
+      : { "electric-cursor": nextCursor(live.cursor, live.everyMs) }),
+  };
+}
+
+/** A header holds Latin-1: whatever is beyond is escaped, as JSON may be. */
+export function schemaOf(columns: OpenedShape["columns"]): string {
+  return JSON.stringify(columns).replace(
+    /[\u007f-\uffff]/g,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
+}
+
+/** Changes with time, and with each answer: no cache takes the next question for one that it has answered. */
+function nextCursor(before: string | undefined, everyMs: number): string {
+  const next = Math.ceil(Date.now() / everyMs) * Math.ceil(everyMs / 1_000);
+  return String(String(next) === before ? next + 1 + Math.floor(Math.random() * 3_600) : next);
+}
+
+/** What the reader has is none of this shape any more: all is to be fetched again. In: the request, and a handle that is another. */
+export function mustRefetch(target: URL, handle: Handle): Answer {
+  const text = handleText(handle);
+  const again = new URLSearchParams(target.searchParams);
+  for (const name of ["live", "live_sse", "experimental_live_sse", "cursor", "token"]) again.delete(name);
+  again.set("handle", text);
+  again.set("offset", "-1");
+  return {
+    status: 409,
+    body: '[{"headers":{"control":"must-refetch"}}]',
+    headers: { ...never, "electric-handle": text, location: `${target.pathname}?${again}` },
+  };
+}
+
+/** A parameter is wrong. */
+export function invalidAnswer({ errors }: InvalidShape): Answer {
+  return { status: 400, body: JSON.stringify({ message: "Invalid request", errors }), headers: never };
+}
+
+/** Anything else that failed: its message, in the protocol's form. */
+export function failedAnswer(status: number, message: string): Answer {
+  const waits = status === 503 || status === 429 ? { "retry-after": "1" } : {};
+  return { status, body: JSON.stringify({ message }), headers: { ...never, ...waits } };
+}

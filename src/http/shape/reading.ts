@@ -1,0 +1,100 @@
+import type { Shares } from "../../database/shares.js";
+import type { Transaction } from "../../database/types.js";
+import { PerchError } from "../../errors.js";
+import type { Identity } from "../../identity/identity.js";
+import { definitionOf, type Handle } from "../../shapes/handle.js";
+import { type ChangesPage, logPosition, type OpenedShape, openShape, readChanges } from "../../shapes/queries.js";
+import type { OnBehalf } from "../on-behalf.js";
+import type { ShapeRequest } from "./request.js";
+
+/** What a user may see of a shape, and what names it. */
+export interface Opened extends OpenedShape {
+  /** What the shape is, with whose rows: what a handle has to say. */
+  readonly shape: string;
+}
+
+/** A page of a shape's log, and in which rights it was read. */
+interface SharedPage {
+  readonly opened: Opened;
+  readonly page: ChangesPage;
+}
+
+export interface ShapeReading {
+  /** Runs work in a transaction of the user, with the shape opened. Errors: PE401, PE404; as `work`. */
+  open<T>(identity: Identity, ask: ShapeRequest, work: (tx: Transaction, opened: Opened) => Promise<T>): Promise<T>;
+  /** How far the log has come. */
+  position(): Promise<bigint>;
+  /**
+   * What happened to a shape behind a position. Who asks the same of the same shape at once gets the same answer, of one evaluation. Out:
+   * undefined where the shape of this user is another by now. Errors: PE401, PE404, PE410, PE413, PE422.
+   */
+  changes(
+    identity: Identity,
+    ask: ShapeRequest,
+    shape: string,
+    from: { readonly lsn: bigint; readonly op: bigint; readonly upto: bigint },
+  ): Promise<SharedPage | undefined>;
+}
+
+export interface ReadingSettings {
+  readonly shapeStatementMs: number;
+  readonly shapeChunkBytes: number;
+}
+
+/** Reads shapes on behalf of users, each in its user's turn. */
+export function createShapeReading(shares: Shares, onBehalf: OnBehalf, settings: ReadingSettings): ShapeReading {
+  const underWay = new Map<string, { readonly asker: Identity; readonly result: Promise<SharedPage> }>();
+
+  function open<T>(identity: Identity, ask: ShapeRequest, work: (tx: Transaction, opened: Opened) => Promise<T>) {
+    return onBehalf.read(identity, async (tx) => {
+      // What a filter costs is bounded by time: it is ended by the server, and its user's turn with it.
+      await tx.script(`set local statement_timeout = ${Number(settings.shapeStatementMs)}`);
+      const opened = await openShape(tx, ask);
+      const { schema, table, filter, columns, whole, changesOnly } = ask;
+      const shape = definitionOf(opened.definition, schema, table, filter, columns, whole, changesOnly);
+      return work(tx, { ...opened, shape });
+    });
+  }
+
+  async function changes(
+    identity: Identity,
+    ask: ShapeRequest,
+    shape: string,
+    from: { readonly lsn: bigint; readonly op: bigint; readonly upto: bigint },
+  ): Promise<SharedPage | undefined> {
+    const key = [shape, from.lsn, from.op, from.upto].join();
+    const other = underWay.get(key);
+    const mine = other ?? {
+      asker: identity,
+      result: open(identity, ask, async (tx, opened) => ({
+        opened,
+        page: await readChanges(tx, ask, { ...from, whole: ask.whole, maxBytes: settings.shapeChunkBytes }),
+      })),
+    };
+    if (other === undefined) {
+      underWay.set(key, mine);
+      const done = () => underWay.delete(key);
+      mine.result.then(done, done);
+    }
+    try {
+      const result = await mine.result;
+      if (result.opened.shape === shape) return result;
+    } catch (error) {
+      // What the asker may not is nothing to the others.
+      if (other === undefined || !(error instanceof PerchError)) throw error;
+    }
+    return other === undefined ? undefined : changes(identity, ask, shape, from);
+  }
+
+  return { open, position: () => logPosition(shares.reads), changes };
+}
+
+/** Of a page what the reader does not have from its snapshot already. */
+export function unseen({ messages, txids }: ChangesPage, shows: (txid: bigint) => boolean): string[] {
+  return messages.filter((_, nth) => !shows(txids[nth] as bigint));
+}
+
+/** A handle for a shape that a reader begins with; it is never that of another. */
+export function newHandle(shape: string, since: bigint, snapshot: Handle["snapshot"]): Handle {
+  return { definition: shape, since, snapshot, made: Date.now() };
+}

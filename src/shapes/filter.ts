@@ -1,0 +1,183 @@
+import { parse } from "@libpg-query/parser";
+import { PerchError } from "../errors.js";
+import { castOf, constantOf } from "./constants.js";
+import type { Fields, FilterNode } from "./tree.js";
+
+/** A node of Postgres' parse tree: one member, named by its type. */
+type Parsed = Readonly<Record<string, Fields>>;
+/** What a filter may be as text. The tree that is made of it is bounded by the database again. */
+const maxLength = 100_000;
+
+const refused = (message: string, argument: string) => new PerchError("PE422", message, { argument });
+
+/**
+ * Turns what a client wrote behind `where` into the tree of a filter. Postgres' own parser reads it, so it means what it means there; here
+ * each kind of node that is known becomes one of ours, and every other is refused. Whether functions, operators, types and columns may
+ * be used is not decided here but where text is made of the tree again, in the database. In: the text, the values of its parameters by
+ * number, what the table is called, and what to call the text in errors. Out: null when there is no filter.
+ * Errors: PE413, PE422.
+ */
+export async function readFilter(
+  text: string | undefined,
+  params: Readonly<Record<string, string>>,
+  tableName: string,
+  argument = "where",
+): Promise<FilterNode | null> {
+  if (text === undefined || text.trim() === "") {
+    if (Object.keys(params).length > 0) throw refused("there are params, and no filter that names them", "params");
+    return null;
+  }
+  const [row, ...others] = await valuesOf(text, argument);
+  if (row === undefined || others.length > 0) throw refused("the filter is not one expression", argument);
+  const used = new Set<string>();
+  const node = createReader(params, tableName, argument, used)(row);
+  const unused = Object.keys(params).find((name) => !used.has(name));
+  if (unused !== undefined) throw refused(`there is no $${unused} in the filter, and a value for it`, "params");
+  return node;
+}
+
+/**
+ * The expressions that a text is, read as a row of VALUES. What would be more than that is none: "true) limit (1", a second row, a second
+ * statement. (A comment at its end has a line of its own to end with.)
+ */
+async function valuesOf(text: string, argument: string): Promise<Parsed[]> {
+  if (text.length > maxLength) {
+    const detail = { argument, limit: "filter_length", max: maxLength };
+    throw new PerchError("PE413", `the filter is over ${maxLength} characters`, detail);
+  }
+  let stmts: Fields[];
+  try {
+    ({ stmts = [] } = (await parse(`values (${text}\n)`)) as { stmts?: Fields[] });
+  } catch (error) {
+    throw refused(`the filter cannot be read: ${error instanceof Error ? error.message : String(error)}`, argument);
+  }
+  const { valuesLists, ...rest } = (stmts.length === 1 && stmts[0].stmt.SelectStmt) || {};
+  const isRow =
+    valuesLists?.length === 1 &&
+    Object.keys(rest).sort().join() === "limitOption,op" &&
+    rest.limitOption === "LIMIT_OPTION_DEFAULT" &&
+    rest.op === "SETOP_NONE";
+  if (!isRow) throw refused("the filter is not one expression", argument);
+  return valuesLists[0].List.items;
+}
+
+function createReader(
+  params: Readonly<Record<string, string>>,
+  tableName: string,
+  argument: string,
+  used: Set<string>,
+): (node: Parsed) => FilterNode {
+  const nameOf = (names: Fields[], what: string): string => {
+    const words = names.map(({ String: word }) => word?.sval as string);
+    // How Postgres spells what has a syntax of its own, as EXTRACT and AT TIME ZONE; nobody else's functions are there.
+    if (words.length === 2 && words[0] === "pg_catalog") return words[1] as string;
+    if (words.length === 1) return words[0] as string;
+    throw refused(`a filter may not name ${what} of a schema: ${words.join(".")}`, argument);
+  };
+  const all = (nodes: Parsed[] | undefined) => (nodes ?? []).map(read);
+  const list = ({ List: { items } }: Parsed): FilterNode[] => all(items);
+
+  const readers: Readonly<Record<string, (fields: Fields) => FilterNode>> = {
+    ColumnRef({ fields }) {
+      const names = (fields as Fields[]).map(({ String: word }) => word?.sval as string | undefined);
+      const name = names.at(-1);
+      if (name === undefined) throw refused("* is no column", argument);
+      if (names.length > 2 || (names.length === 2 && names[0] !== tableName)) {
+        throw refused(`a filter names columns of ${tableName} alone, and not ${names.join(".")}`, argument);
+      }
+      return ["column", name];
+    },
+    ParamRef({ number }) {
+      const value = params[String(number)];
+      if (value === undefined) throw refused(`there is no value for $${number}`, "params");
+      used.add(String(number));
+      return ["value", value];
+    },
+    A_Const: constantOf,
+    TypeCast({ arg, typeName }) {
+      return castOf(read(arg), typeName, (message) => refused(message, argument));
+    },
+    FuncCall({ funcname, args, ...rest }) {
+      const extra = Object.keys(rest).filter((key) => !["funcformat", "location"].includes(key));
+      const name = nameOf(funcname, "a function");
+      if (extra.length > 0) throw refused(`a filter may not call ${name} in this way (${extra[0]})`, argument);
+      if (name === "now" || args === undefined) throw refused(`a filter may not use ${name}()`, argument);
+      return ["call", name, all(args)];
+    },
+    BoolExpr: ({ boolop, args }) =>
+      boolop === "NOT_EXPR" ? ["not", read(args[0])] : [boolop === "AND_EXPR" ? "and" : "or", all(args)],
+    NullTest: ({ arg, nulltesttype }) => ["is", nulltesttype === "IS_NULL" ? "null" : "not null", read(arg)],
+    BooleanTest: ({ arg, booltesttype }) => ["is", booltesttype.slice(3).toLowerCase().replace("_", " "), read(arg)],
+    CoalesceExpr: ({ args }) => ["coalesce", all(args)],
+    MinMaxExpr: ({ op, args }) => [op === "IS_GREATEST" ? "greatest" : "least", all(args)],
+    A_ArrayExpr: ({ elements }) => ["array", all(elements)],
+    CaseExpr({ arg, args, defresult }) {
+      const branches = (args as Fields[]).map(({ CaseWhen: { expr, result } }) => [
+        arg === undefined ? read(expr) : ["op", "=", [read(arg), read(expr)]],
+        read(result),
+      ]);
+      return ["case", branches, defresult === undefined ? null : read(defresult)];
+    },
+    A_Indirection({ arg, indirection }) {
+      return (indirection as Fields[]).reduce<FilterNode>((of, { A_Indices: at }) => {
+        if (at === undefined || at.is_slice) throw refused("a filter may not take a slice, or a field", argument);
+        return ["at", of, read(at.uidx)];
+      }, read(arg));
+    },
+    SubLink() {
+      const message = "a filter may not have a sub-select: what other rows say may change while this row does not";
+      throw refused(message, argument);
+    },
+    A_Expr: (fields) => expressions[fields.kind]?.(fields) ?? unknown(String(fields.kind)),
+  };
+
+  const operation = (name: string, left: Parsed | undefined, right: Parsed): FilterNode => [
+    "op",
+    name,
+    left === undefined ? [read(right)] : [read(left), read(right)],
+  ];
+  const between = (symmetric: boolean, negated: boolean) => (fields: Fields) => {
+    const value = read(fields.lexpr);
+    const [low, high] = list(fields.rexpr) as [FilterNode, FilterNode];
+    const within = (from: FilterNode, to: FilterNode): FilterNode => [
+      "and",
+      [
+        ["op", ">=", [value, from]],
+        ["op", "<=", [value, to]],
+      ],
+    ];
+    const inside: FilterNode = symmetric ? ["or", [within(low, high), within(high, low)]] : within(low, high);
+    return negated ? ["not", inside] : inside;
+  };
+  const byName = ({ name, lexpr, rexpr }: Fields) => operation(nameOf(name, "an operator"), lexpr, rexpr);
+  const expressions: Readonly<Record<string, (fields: Fields) => FilterNode>> = {
+    AEXPR_OP: byName,
+    AEXPR_LIKE: byName,
+    AEXPR_ILIKE: byName,
+    AEXPR_SIMILAR: byName,
+    AEXPR_OP_ANY: ({ name, lexpr, rexpr }) => ["any", nameOf(name, "an operator"), read(lexpr), read(rexpr)],
+    AEXPR_OP_ALL: ({ name, lexpr, rexpr }) => ["all", nameOf(name, "an operator"), read(lexpr), read(rexpr)],
+    AEXPR_IN({ name, lexpr, rexpr }) {
+      const inside: FilterNode = ["in", read(lexpr), list(rexpr)];
+      return nameOf(name, "an operator") === "<>" ? ["not", inside] : inside;
+    },
+    AEXPR_DISTINCT: ({ lexpr, rexpr }) => ["distinct", read(lexpr), read(rexpr)],
+    AEXPR_NOT_DISTINCT: ({ lexpr, rexpr }) => ["not", ["distinct", read(lexpr), read(rexpr)]],
+    AEXPR_NULLIF: ({ lexpr, rexpr }) => ["nullif", read(lexpr), read(rexpr)],
+    AEXPR_BETWEEN: between(false, false),
+    AEXPR_NOT_BETWEEN: between(false, true),
+    AEXPR_BETWEEN_SYM: between(true, false),
+    AEXPR_NOT_BETWEEN_SYM: between(true, true),
+  };
+
+  function unknown(kind: string): never {
+    throw refused(`a filter may not have this: ${kind}`, argument);
+  }
+
+  function read(node: Parsed): FilterNode {
+    const [kind = "nothing"] = Object.keys(node ?? {});
+    const reader = Object.hasOwn(readers, kind) ? readers[kind] : undefined;
+    return reader === undefined ? unknown(kind) : reader(node[kind]);
+  }
+  return read;
+}

@@ -1,0 +1,102 @@
+import { z } from "zod";
+import type { Queryable } from "../database/types.js";
+import { readSnapshot, type Snapshot, snapshotText } from "./handle.js";
+import type { FilterNode } from "./tree.js";
+
+/** Which rows and columns of a table. */
+export interface ShapeQuery {
+  readonly schema: string;
+  readonly table: string;
+  readonly filter: FilterNode | null;
+  readonly columns: readonly string[] | null;
+}
+
+const openedSchema = z.object({
+  app_id: z.string(),
+  table: z.string(),
+  spaces: z.array(z.string()),
+  columns: z.record(z.string(), z.looseObject({ type: z.string(), pk_index: z.int().optional() })),
+  definition: z.string(),
+  snapshot: z.string(),
+});
+
+/** What a user may see of a table at this moment. */
+export type OpenedShape = z.output<typeof openedSchema>;
+
+/** In: a transaction on behalf of the user. Errors: PE401, PE404. */
+export async function openShape(tx: Queryable, { schema, table }: Pick<ShapeQuery, "schema" | "table">) {
+  const [row] = await tx.query<{ opened: unknown }>(
+    "select perch.open_shape(schema_name => $1, table_name => $2) as opened",
+    [schema, table],
+  );
+  return openedSchema.parse(row?.opened);
+}
+
+/** As a parameter of type jsonb; null: SQL's. */
+const json = (value: unknown) => (value === null ? null : JSON.stringify(value));
+
+export interface RowsPage {
+  /** Operations as JSON, by commas. */
+  readonly messages: string;
+  /** Where the next chunk goes on; null: there is none. */
+  readonly lastKey: readonly string[] | null;
+  /** Undefined when more transactions are open than can be told to the reader. */
+  readonly snapshot: Snapshot | undefined;
+}
+
+const rowsSql = `
+  select r.messages, r.last_key, r.snapshot::text as snapshot
+    from perch.shape_rows(schema_name => $1, table_name => $2, filter => $3::jsonb, columns => $4::text[],
+      after_key => $5::text[], since_position => $6::bigint, since_snapshot => $7::pg_snapshot, max_bytes => $8) r`;
+
+/** A chunk of the first snapshot. In: behind which key; the moment that all chunks show, undefined: now. Errors: PE401, PE404, PE410, PE413, PE422. */
+export async function readRows(
+  tx: Queryable,
+  { schema, table, filter, columns }: ShapeQuery,
+  from: { key: readonly string[] | null; since: bigint; snapshot: Snapshot | undefined; maxBytes: number },
+): Promise<RowsPage> {
+  const snapshot = from.snapshot === undefined ? null : snapshotText(from.snapshot);
+  const params = [schema, table, json(filter), columns, from.key, from.since, snapshot, from.maxBytes];
+  const [row] = await tx.query<{ messages: string; last_key: string[] | null; snapshot: string }>(rowsSql, params);
+  if (row === undefined) throw new Error("perch.shape_rows gave no row");
+  return { messages: row.messages, lastKey: row.last_key, snapshot: readSnapshot(row.snapshot) };
+}
+
+export interface ChangesPage {
+  /** Operations as JSON, and of each the transaction. */
+  readonly messages: readonly string[];
+  readonly txids: readonly bigint[];
+  readonly lsn: bigint;
+  readonly op: bigint;
+  /** Whether that is the end of the log, as far as it was asked for. */
+  readonly isEnd: boolean;
+}
+
+const changesSql = `
+  select c.messages, c.txids, c.lsn::text as lsn, c.op::text as op, c.is_end
+    from perch.shape_changes(schema_name => $1, table_name => $2, filter => $3::jsonb, columns => $4::text[],
+      after_lsn => $5::bigint, after_op => $6::bigint, upto => $7::bigint, whole => $8, max_bytes => $9) c`;
+
+/** A page of what happened behind a position, up to another that the log has reached. Errors: PE401, PE404, PE410, PE413, PE422. */
+export async function readChanges(
+  tx: Queryable,
+  { schema, table, filter, columns }: ShapeQuery,
+  from: { lsn: bigint; op: bigint; upto: bigint; whole: boolean; maxBytes: number },
+): Promise<ChangesPage> {
+  const params = [schema, table, json(filter), columns, from.lsn, from.op, from.upto, from.whole, from.maxBytes];
+  const [row] = await tx.query<{ messages: string[]; txids: string[]; lsn: string; op: string; is_end: boolean }>(
+    changesSql,
+    params,
+  );
+  if (row === undefined) throw new Error("perch.shape_changes gave no row");
+  const { messages, txids, lsn, op, is_end: isEnd } = row;
+  return { messages, txids: txids.map(BigInt), lsn: BigInt(lsn), op: BigInt(op), isEnd };
+}
+
+/** How far the log has come, of all that is committed. In: a connection of perch_worker. */
+export async function logPosition(db: Queryable): Promise<bigint> {
+  const [row] = await db.query<{ position: string }>("select perch.log_position()::text as position", [], {
+    prepare: true,
+  });
+  return BigInt(row?.position ?? 0);
+}

@@ -1,0 +1,299 @@
+import { beforeAll, expect, it } from "vitest";
+import { PerchError } from "../../src/errors.js";
+import { readFilter } from "../../src/shapes/filter.js";
+import { describeBothKinds, type TestDatabase } from "../support/databases.js";
+import { syncTable } from "../tables/support.js";
+
+describeBothKinds("filters of shapes", (open) => {
+  let t: TestDatabase;
+
+  beforeAll(async () => {
+    t = await open();
+    await t.db.query("create type mood as enum ('sad', 'ok', 'happy')");
+    await t.db.query(
+      `create table items (id int primary key, title text, n numeric, at timestamptz, day date, done boolean, mood mood,
+         tags text[], meta jsonb, "Odd ""name" text, span int4range, secret text)`,
+    );
+    await t.db.query(`insert into items values
+      (1, 'Apple pie', 1.5, '2026-01-01 10:00+00', '2026-01-01', true, 'happy', '{a,b}', '{"k": {"x": 1}, "l": [1, 2]}', 'odd', '[1,5)', 's'),
+      (2, 'banana', -2, '2026-02-01 10:00+00', '2026-02-01', false, 'sad', '{}', '{"k": null}', null, '[5,9)', 's'),
+      (3, null, null, null, null, null, null, null, null, null, null, 's'),
+      (4, 'Änderung', 100, '2026-03-01 23:30+00', '2026-03-02', true, 'ok', '{b,NULL}', '[]', 'x''y', 'empty', 's')`);
+    await syncTable(
+      t.db,
+      "items",
+      `space_id => '~ada', columns => '{id,title,n,at,day,done,mood,tags,meta,"Odd \\"\\"name",span}'`.replaceAll(
+        '\\"\\"',
+        '\\"',
+      ),
+    );
+    // What a filter must not reach.
+    await t.db.query("create table planted (what text)");
+    await t.db.query(
+      `create function plant(what text) returns boolean language plpgsql volatile as
+         $$ begin insert into public.planted values (what); return true; end $$`,
+    );
+    await t.db.query(
+      "create function public.lower(what text, at integer) returns text language sql as $$ select 'x' $$",
+    );
+    await t.db.query(
+      "create function public.same(a text, b text) returns boolean language plpgsql as $$ begin return public.plant('operator'); end $$",
+    );
+    await t.db.query("create operator public.=== (leftarg = text, rightarg = text, function = public.same)");
+    await t.db
+      .query("create operator public.= (leftarg = text, rightarg = integer, function = public.text_is)")
+      .catch(() => undefined);
+    await t.db.query("create table secrets (secret text)");
+    await t.db.query("insert into secrets values ('treasure')");
+  });
+
+  /** The ids of the rows that a filter shows. */
+  async function idsOf(where: string, params: Record<string, string> = {}): Promise<number[]> {
+    const filter = await readFilter(where, params, "items");
+    return idsOfTree(filter);
+  }
+
+  async function idsOfTree(filter: unknown): Promise<number[]> {
+    return t.asUser("ada", async (tx) => {
+      const [row] = await tx.query<{ messages: string }>(
+        "select r.messages from perch.shape_rows(schema_name => 'public', table_name => 'items', filter => $1::jsonb) r",
+        [JSON.stringify(filter)],
+      );
+      return JSON.parse(`[${row?.messages}]`).map(({ value }: { value: { id: string } }) => Number(value.id));
+    });
+  }
+
+  const refusal = (attempt: Promise<unknown>) =>
+    attempt.then(
+      (value) => value,
+      (error: unknown) => (error instanceof PerchError ? error.code : error),
+    );
+
+  it.each([
+    "id = 1",
+    "id in (1, 4) and not done is null",
+    "title is null",
+    "title like '%an%' or title ilike 'ä%'",
+    "title not like 'A%'",
+    "title similar to '(A|b)%'",
+    "title ~ '^[a-z]'",
+    "n > 1.0 and n <= 100",
+    "n between -5 and 5",
+    "n not between symmetric 5 and -5",
+    "-n = 2 or @ n > 50",
+    "n + 1 * 2 > 3",
+    "id % 2 = 0 and id / 2 >= 1",
+    "id & 1 = 1 or id # 1 = 0",
+    "done",
+    "done is true",
+    "done is not true",
+    "done is not unknown",
+    "mood = 'happy'",
+    "mood::text in ('sad', 'ok')",
+    "mood >= 'ok'::mood",
+    "tags @> '{a}'",
+    "'b' = any (tags)",
+    "tags && array['a', 'z']",
+    "cardinality(tags) > 1",
+    "tags[1] = 'a'",
+    "tags = array['a', 'b']",
+    "meta -> 'k' ->> 'x' = '1'",
+    'meta @> \'{"k": {"x": 1}}\'',
+    "meta ? 'k'",
+    "meta #>> '{l,1}' = '2'",
+    "(meta -> 'l' -> 0)::int4 = 1",
+    "meta['k']['x'] = '1'",
+    "jsonb_typeof(meta) = 'array'",
+    "at > '2026-01-15'",
+    "at >= '2026-01-15'::timestamptz and day < date '2026-03-01'",
+    "at at time zone 'Europe/Berlin' > '2026-03-02'",
+    "extract(month from day) = 2",
+    "date_trunc('month', at) = '2026-03-01Z'",
+    "at - interval '1 month' > '2026-01-20'",
+    "lower(title) = 'apple pie'",
+    "length(title) > 6",
+    "position('an' in title) = 2",
+    "substring(title from 1 for 1) = 'b'",
+    "trim(both 'A' from title) like 'pple%'",
+    "coalesce(title, 'none') = 'none'",
+    "nullif(title, 'banana') is null",
+    "greatest(id, 3) = 3",
+    "case when id > 2 then title is null else done end",
+    "case mood when 'sad' then true else false end",
+    "title is distinct from 'banana'",
+    "title is not distinct from null",
+    "span @> 6",
+    "span && int4range '[4,6)'",
+    "\"Odd \"\"name\" = 'x''y'",
+    "items.id = 2",
+    "title || '!' = 'banana!'",
+    "not (id = 1)",
+    "true",
+    "false or null",
+    "id::text = '3'",
+    "id = 1 -- and a comment",
+    "title = 'ba' || /* another */ 'nana'",
+    "left(title, 2) = 'ba' and right(title, 1) = 'a'",
+    "9223372036854775807 > id and 1e3 > id",
+  ])("mean what they mean in Postgres: %s", async (where) => {
+    const rows = await t.db.query<{ id: number }>(`select id from items where ${where}\n order by id`);
+    expect(await idsOf(where)).toEqual(rows.map(({ id }) => id));
+  });
+
+  it("take values from parameters, of whatever type is wanted of them", async () => {
+    expect(await idsOf("id = $1 or title = $2", { "1": "4", "2": "banana" })).toEqual([2, 4]);
+    expect(await idsOf("id = any ($1)", { "1": "{1,3}" })).toEqual([1, 3]);
+    expect(await idsOf("title = $1", { "1": "' or true --" })).toEqual([]);
+    expect(await idsOf('"Odd ""name" = $1', { "1": "x'y" })).toEqual([4]);
+    expect(await refusal(idsOf("id = $1"))).toBe("PE422");
+    expect(await refusal(idsOf("id = 1", { "1": "2" }))).toBe("PE422");
+  });
+
+  it.each([
+    "plant('call')",
+    "public.plant('call')",
+    "title === 'x'",
+    "title operator(public.===) 'x'",
+    "id = (select 1)",
+    "exists (select from secrets)",
+    "title in (select secret from secrets)",
+    "title = any (select secret from secrets)",
+    "secret = 's'",
+    "tableoid is not null",
+    "ctid is not null",
+    "xmin = 1",
+    "items is not null",
+    "items.* is not null",
+    "secrets.secret = 'x'",
+    "pg_sleep(10) is null",
+    "pg_catalog.pg_sleep(10) is null",
+    "current_setting('app.current_user_id') = 'ada'",
+    "set_config('app.current_user_id', 'ben', false) is null",
+    "current_user = 'x'",
+    "current_timestamp > at",
+    "now() > at",
+    "random() < 0.5",
+    "txid_current() > 0",
+    "pg_read_file('/etc/passwd') = ''",
+    "lo_import('/etc/passwd') > 0",
+    "query_to_xml('select 1', true, true, '') is null",
+    "'secrets'::regclass = 1",
+    "1::regproc is null",
+    "title::xml is null",
+    "'1'::public.planted is null",
+    "row(1, 2) = row(1, 2)",
+    "(id, title) = (1, 'x')",
+    "count(*) > 1",
+    "sum(id) over () > 1",
+    "generate_series(1, 10) = 1",
+    "repeat('x', 1000000000) = ''",
+    "lpad('x', 1000000000) = ''",
+    "string_agg(title, ',') = ''",
+    "nextval('perch.change_position') > 0",
+    "pg_advisory_lock(1) is null",
+    "dblink('x', 'y') is null",
+    "title collate \"C\" = 'x'",
+    "title::varchar(1) = 'A'",
+    "perch.push('a', '[]', 'c') is null",
+    "lower(title, 1) = 'x'",
+    "lower(variadic array[title]) = 'x'",
+    "length(distinct title) = 1",
+    "true group by 1",
+    "true order by 1",
+    "true limit 1",
+    "true for update",
+    "true union select 1",
+    "true; select 1",
+    "true; insert into planted values ('statement')",
+    "true) or (true",
+    "true window w as ()",
+    "",
+    "$1",
+    ")",
+    "'unclosed",
+    "grouping(id) = 1",
+    "xmlelement(name x) is null",
+    "json_value('{}', '$') is null",
+    "cast(title as text collate \"C\") = 'x'",
+    "id = default",
+    "merge_action() = 'x'",
+    "title is json",
+    "title is normalized",
+    "tags[1:2] = '{}'",
+  ])("reach nothing else: %s", async (where) => {
+    const outcome = await refusal(idsOf(where));
+    if (where === "") expect(outcome).toEqual([1, 2, 3, 4]);
+    else if (typeof outcome !== "string") expect(outcome).toBeInstanceOf(Error);
+    else expect(outcome).toBe("PE422");
+    expect(await t.db.query("select what from planted")).toEqual([]);
+  });
+
+  it.each(
+    [
+      ["call", "pg_sleep", [["value", "1"]]],
+      ["call", 'lower"(1); --', [["value", "1"]]],
+      ["call", "lower", []],
+      [
+        "op",
+        "=) or (1 =",
+        [
+          ["value", "1"],
+          ["value", "1"],
+        ],
+      ],
+      [
+        "op",
+        "===",
+        [
+          ["column", "title"],
+          ["value", "1"],
+        ],
+      ],
+      ["cast", ["value", "secrets"], "regclass", false],
+      ["cast", ["value", "1"], "int4) or (true", false],
+      ["column", "secret"],
+      ["column", 'id" or true or "id'],
+      ["is", "null) or (true", ["column", "id"]],
+      ["and", [["sql", "true"]]],
+      ["sql", "true"],
+      ["and"],
+      ["and", []],
+      [],
+      {},
+      "true",
+      1,
+      ["any", "pg_sleep", ["value", "1"], ["value", "1"]],
+      ["array", "x"],
+      ["case", [], null],
+    ].map((tree) => ({ tree })),
+  )("refuse a tree that no parser made: $tree", async ({ tree }) => {
+    const outcome = await refusal(idsOfTree(tree));
+    if (typeof outcome !== "string") expect(outcome).toBeInstanceOf(Error);
+    else expect(outcome).toBe("PE422");
+    expect(await t.db.query("select what from planted")).toEqual([]);
+  });
+
+  it("quote whatever is in a value", async () => {
+    for (const text of ["'", "''", "\\", "\\'; --", '"', "$$", "$1", "\u2028", "x' or true or '"]) {
+      expect(
+        await idsOfTree([
+          "op",
+          "=",
+          [
+            ["column", "title"],
+            ["value", text],
+          ],
+        ]),
+      ).toEqual([]);
+    }
+  });
+
+  it("are bounded in depth, length and what is dear", async () => {
+    const nested = (depth: number): unknown => (depth === 0 ? ["column", "done"] : ["not", nested(depth - 1)]);
+    expect(await idsOfTree(nested(40))).toEqual([1, 4]);
+    expect(await refusal(idsOfTree(nested(100)))).toBe("PE422");
+    expect(await refusal(idsOf(`id in (${Array(20_000).fill("1").join()})`))).toBe("PE422");
+    expect(await refusal(idsOf(Array(30_000).fill("done").join(" or ")))).toBe("PE413");
+    expect(await refusal(idsOf(Array(30).fill("n * n > 1").join(" or ")))).toBe("PE422");
+  });
+});
