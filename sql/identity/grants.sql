@@ -55,7 +55,7 @@ begin
             'shape_news', 'log_position', 'number_waiting', 'number_captured',
             'require_encrypted_table', 'has_encrypted_position', 'append_encrypted', 'encrypted_state',
               'encrypted_after',
-            'put_presence', 'presence_after', 'presence_of', 'enter_presence', 'leave_presence',
+            'put_presence', 'presence_after', 'presence_changes', 'presence_of', 'enter_presence', 'leave_presence',
             'owns_space', 'is_unowned_space_of_mine', 'assemble_state', 'assemble_json', 'as_jsonb'])
         ) as g (role, functions)
        cross join unnest(g.functions) as f (name)

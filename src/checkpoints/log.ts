@@ -7,6 +7,8 @@ import { decoded, encoded } from "./json.js";
 export interface ThreadEvent<Event> {
   /** From 1 on, in commit order, without gaps. */
   readonly number: number;
+  /** What identifies it: a database that went back gives its number out again, to another event. */
+  readonly mark: number;
   readonly event: Event;
   readonly createdAt: Date;
 }
@@ -32,10 +34,16 @@ export interface ThreadLog<Event> {
    */
   append(threadId: string, events: readonly Event[], options?: { fencingToken?: number | undefined }): Promise<number>;
   /**
-   * The events after a number, in order; without a number from the first that is not archived.
-   * Errors: PE410 when events after that number are archived, or the log does not reach it.
+   * The events after one, in order; without it from the first that is not archived. `after`: the last event that was loaded (its number
+   * and mark), or a bare number, of which nothing tells whether the log has another event there by now.
+   * Errors: PE410 when events after it are archived, the log does not reach it, or has another event there: the database went back,
+   * or the thread was deleted and made again.
    */
-  load(threadId: string, after?: number, options?: LoadEventsOptions): Promise<ThreadEvent<Event>[]>;
+  load(
+    threadId: string,
+    after?: number | Pick<ThreadEvent<Event>, "number" | "mark">,
+    options?: LoadEventsOptions,
+  ): Promise<ThreadEvent<Event>[]>;
   /**
    * Takes the events up to a number out of the log. Out: them, to be kept elsewhere. Numbers go on where they were.
    * Errors: PE409 when somebody has a lease on the thread, or the token is not that of the last one; PE422 when the log does not reach
@@ -54,6 +62,7 @@ export interface ThreadLog<Event> {
 
 interface EventRow {
   number: number;
+  mark: number;
   event: unknown;
   created_at: Date;
 }
@@ -68,6 +77,7 @@ function logWith<Event>(schema: ZodType<Event>, calls: TenantCalls): ThreadLog<E
   const write = (event: Event) => JSON.stringify(encoded(schema, event, "event"));
   const read = (row: EventRow): ThreadEvent<Event> => ({
     number: row.number,
+    mark: row.mark,
     event: decoded(schema, row.event, `event ${row.number} cannot be read`, { number: row.number }),
     createdAt: row.created_at,
   });
@@ -79,7 +89,8 @@ function logWith<Event>(schema: ZodType<Event>, calls: TenantCalls): ThreadLog<E
         fencing_token: fencingToken,
       }),
     async load(threadId, after, { limit } = {}) {
-      const args = { thread_id: threadId, after, max_count: limit };
+      const at = typeof after === "number" ? { number: after, mark: undefined } : after;
+      const args = { thread_id: threadId, after: at?.number, max_count: limit, after_mark: at?.mark };
       return (await calls.rows<EventRow>("load_thread_events", args)).map(read);
     },
     async archive(threadId, upTo, { fencingToken } = {}) {

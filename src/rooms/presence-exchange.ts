@@ -9,7 +9,9 @@ import {
   enterPresence,
   leavePresence,
   type PresenceAddress,
+  type PresenceCursor,
   type PresenceItem,
+  presenceCursor,
   putPresence,
   readPresence,
   readPresenceChanges,
@@ -70,7 +72,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
   let timer: NodeJS.Timeout | undefined;
   let others = false;
   /** Up to where the news are known; undefined until the first answer of the database. */
-  let seen: number | undefined;
+  let cursor: PresenceCursor | undefined;
   let polling: Promise<void> | undefined;
   let pollAgain: "no" | "news" | "greet" = "no";
   let failing = false;
@@ -79,18 +81,19 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
   let closed = false;
 
   async function poll(greet: boolean): Promise<void> {
-    if (greet || seen === undefined) {
+    if (greet || cursor === undefined) {
       const entered = await enterPresence(db, nodeId);
-      // A database that went back to an earlier state counts anew.
-      seen = Math.min(seen ?? entered.head, entered.head);
+      // A database that was set back in place counts anew.
+      if (cursor !== undefined && entered.head < cursor.seen) cursor = { ...cursor, seen: entered.head };
       const before = others;
       others = entered.others;
       if (others && !before) on.othersCame();
     }
+    cursor ??= await presenceCursor(db, nodeId);
     for (let more = true; more; ) {
-      const news = await readPresenceChanges(db, nodeId, seen);
+      const news = await readPresenceChanges(db, nodeId, cursor);
       for (const [room, entries] of news.rooms) on.arrived(room, entries);
-      ({ seen, more } = news);
+      ({ cursor, more } = news);
     }
   }
 
@@ -127,7 +130,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
         notified(one) {
           if (one.channel !== "perch_presence") return;
           if (one.node) wake(true);
-          else if (one.seq !== undefined && (seen === undefined || one.seq > seen)) wake(false);
+          else if (one.seq !== undefined && (cursor === undefined || one.seq > cursor.seen)) wake(false);
         },
         ready: () => wake(true),
       });
@@ -159,7 +162,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       const change = await putPresence(db, nodeId, items, maxUserBytes);
       storeFailing = false;
       // Nobody else's call lies between, so there is nothing to read.
-      if (seen !== undefined && change === seen + 1) seen = change;
+      if (cursor !== undefined && change === cursor.seen + 1) cursor = { ...cursor, seen: change };
       for (const { settle } of items) for (const { resolve } of settle) resolve();
     } catch (error) {
       for (const { settle } of items) for (const { reject } of settle) reject(error);
@@ -177,10 +180,10 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
     async load(room) {
       if (alone && room.kind === "ephemeral") return [];
       // What is put after this is read must be news.
-      if (!alone && seen === undefined) {
+      if (!alone && cursor === undefined) {
         wake(true);
         await polling;
-        if (seen === undefined) throw new Error("the presence of other nodes cannot be read yet");
+        if (cursor === undefined) throw new Error("the presence of other nodes cannot be read yet");
       }
       return readPresence(db, room);
     },

@@ -36,6 +36,7 @@ interface EntryRow {
 
 interface ChangeRow extends EntryRow {
   head: number;
+  server: string;
   change_id: number;
   space_id: string;
   app_id: string;
@@ -46,6 +47,7 @@ interface ChangeRow extends EntryRow {
 
 interface NoChangeRow {
   head: number;
+  server: string;
   change_id: null;
 }
 
@@ -71,27 +73,40 @@ export async function readPresence(db: Queryable, { key, kind }: PresenceAddress
   return rows.map(entryOf);
 }
 
+/** Up to where the news are known, and which server told them: see `perch.presence_changes`. */
+export interface PresenceCursor {
+  readonly seen: number;
+  readonly server: string;
+}
+
 export interface PresenceChanges {
   /** What came for each room. */
   readonly rooms: Iterable<readonly [PresenceAddress, readonly StoredEntry[]]>;
-  /** Up to where the news are known now. */
-  readonly seen: number;
+  readonly cursor: PresenceCursor;
   /** Whether there may be more. */
   readonly more: boolean;
 }
 
-// One statement, hence one snapshot of the database: when there are no news, there are none up to the head.
-const changesSql = `
-  select h.change_id as head, n.*
-    from perch.presence_head h
-    left join lateral perch.presence_after(node_id => $1, after_change => $2) n on true`;
+const changesSql = "select * from perch.presence_changes(node_id => $1, after_change => $2, server => $3)";
 
-/** What other nodes have put since a change_id. */
-export async function readPresenceChanges(db: Queryable, nodeId: string, after: number): Promise<PresenceChanges> {
-  const rows = await db.query<ChangeRow | NoChangeRow>(changesSql, [nodeId, after]);
+/** The cursor behind which there is nothing yet. */
+export async function presenceCursor(db: Queryable, nodeId: string): Promise<PresenceCursor> {
+  const [row] = await db.query<NoChangeRow>(changesSql, [nodeId, Number.MAX_SAFE_INTEGER, null]);
+  if (row === undefined) throw new Error("perch.presence_changes returned no row");
+  return { seen: row.head, server: row.server };
+}
+
+/** What other nodes have put since. */
+export async function readPresenceChanges(
+  db: Queryable,
+  nodeId: string,
+  after: PresenceCursor,
+): Promise<PresenceChanges> {
+  const rows = await db.query<ChangeRow | NoChangeRow>(changesSql, [nodeId, after.seen, after.server]);
   const news = rows.filter((row) => row.change_id !== null);
   const last = news.at(-1);
-  return { rooms: grouped(news), seen: last?.change_id ?? rows[0]?.head ?? after, more: last !== undefined };
+  const seen = last?.change_id ?? rows[0]?.head ?? after.seen;
+  return { rooms: grouped(news), cursor: { seen, server: rows[0]?.server ?? after.server }, more: last !== undefined };
 }
 
 const putSql = `

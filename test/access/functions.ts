@@ -496,6 +496,11 @@ const presence: Record<string, FunctionEntry> = {
     "1",
     "0 0 1 1 1 0",
   ),
+  presence_changes: worker(
+    `(select count(n.change_id) from perch.presence_changes('00000000-0000-4000-8000-00000000000f', 0, '') n)`,
+    "1",
+    "0 0 0 0 0 0",
+  ),
   presence_of: worker(`(select count(*) from perch.presence_of(${key}, kind => 'persisted'))`, "1", "0 0 1 1 1 0"),
   put_presence: worker(
     `perch.put_presence(${node}, '{team}', '{notes}', '{pages}', '{fresh}', '{ephemeral}', '{a}', '{a}', '{1}', '{1000}') > 0`,

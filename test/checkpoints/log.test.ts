@@ -48,6 +48,68 @@ describeEachEngine("the log of a thread", (open) => {
     }
   });
 
+  /** Remembers a thread's log as it is. Out: puts it back, as a database does that went back to an earlier state. */
+  async function rememberLog(tenantId: string): Promise<() => Promise<void>> {
+    const tables = ["thread_logs", "thread_events"];
+    const kept = await Promise.all(
+      tables.map(async (table) => {
+        const [row] = await t.db.query<{ rows: string }>(
+          `select coalesce(json_agg(x), '[]')::text as rows from perch.${table} x where x.tenant_id = $1`,
+          [tenantId],
+        );
+        return [table, row?.rows] as const;
+      }),
+    );
+    return () =>
+      t.db.transaction(async (tx) => {
+        for (const [table, rows] of kept) {
+          await tx.query(`delete from perch.${table} where tenant_id = $1`, [tenantId]);
+          await tx.query(
+            `insert into perch.${table} select * from json_populate_recordset(null::perch.${table}, $1::json)`,
+            [rows],
+          );
+        }
+      });
+  }
+
+  it("tells a reader whose events are gone, and their numbers given to others, that it went back", async () => {
+    const tenantId = freshTenant();
+    const log = threadLog<number>({ db: t.db, tenantId, schema: z.number() });
+    await log.append("run", [1, 2]);
+    const [, second] = await log.load("run");
+    const goBack = await rememberLog(tenantId);
+    await log.append("run", [3, 4, 5]);
+    const events = await log.load("run", second);
+    expect(numbers(events)).toEqual([3, 4, 5]);
+    await goBack();
+    for (const event of events) await expect(log.load("run", event)).rejects.toMatchObject({ code: "PE410" });
+    await log.append("run", [30, 40, 50, 60]);
+    for (const event of events) {
+      await expect(log.load("run", event)).rejects.toMatchObject({ code: "PE410", detail: { reason: "epoch" } });
+    }
+    expect(numbers(await log.load("run", second))).toEqual([3, 4, 5, 6]);
+    // What is archived has its mark kept.
+    await log.archive("run", 4);
+    const [, fourth] = events;
+    await expect(log.load("run", fourth)).rejects.toMatchObject({ code: "PE410", detail: { reason: "epoch" } });
+    const [fifth] = await log.load("run");
+    await log.archive("run", 5);
+    await log.archive("run", 4);
+    expect(numbers(await log.load("run", fifth))).toEqual([6]);
+    expect(numbers(await log.load("run", 5))).toEqual([6]);
+  });
+
+  it("tells a reader of a thread that was deleted, and made again, the same", async () => {
+    const tenantId = freshTenant();
+    const log = threadLog<number>({ db: t.db, tenantId, schema: z.number() });
+    await log.append("run", [1, 2]);
+    const [first, second] = await log.load("run");
+    await withContext(t.db, { tenantId }, (tx) => tx.query("select perch.delete_thread('run')"));
+    await log.append("run", [10, 20, 30]);
+    for (const event of [first, second])
+      await expect(log.load("run", event)).rejects.toMatchObject({ code: "PE410", detail: { reason: "epoch" } });
+  });
+
   it("goes on counting when everything is archived, also after the thread was quiet", async () => {
     const log = fresh();
     await log.append("run", [1, 2, 3]);

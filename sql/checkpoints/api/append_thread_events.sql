@@ -28,8 +28,8 @@ begin
   values (tenant, append_thread_events.thread_id, added)
   on conflict on constraint thread_logs_pkey do update set last_number = l.last_number + excluded.last_number
   returning l.last_number into last;
-  insert into perch.thread_events (tenant_id, thread_id, number, event)
-  select tenant, append_thread_events.thread_id, last - added + e.nth, e.event
+  insert into perch.thread_events (tenant_id, thread_id, number, event, mark)
+  select tenant, append_thread_events.thread_id, last - added + e.nth, e.event, perch.new_revision()
     from unnest(append_thread_events.events) with ordinality e (event, nth);
   return last;
 end

@@ -27,8 +27,12 @@ begin
         'got', archive_thread_events.up_to));
   end if;
   update perch.thread_logs l
-     set archived_until = greatest(l.archived_until, archive_thread_events.up_to)
-   where l.tenant_id = tenant and l.thread_id = archive_thread_events.thread_id;
+     set archived_until = archive_thread_events.up_to,
+         archived_mark = (select e.mark from perch.thread_events e
+                           where e.tenant_id = tenant and e.thread_id = archive_thread_events.thread_id
+                             and e.number = archive_thread_events.up_to)
+   where l.tenant_id = tenant and l.thread_id = archive_thread_events.thread_id
+     and l.archived_until < archive_thread_events.up_to;
   return query
     with taken as (
       delete from perch.thread_events e
