@@ -19,6 +19,7 @@ interface ProjectedRow {
   logged_seq: number | null;
   tail_count: number;
   tail_bytes: number;
+  waited_ms: number;
 }
 
 // Whoever holds a lock that this needs in a long transaction of their own makes this document wait, not the worker.
@@ -33,7 +34,7 @@ const foldSql = `
 /**
  * Writes the document's present JSON to its record, and folds its tail when that has grown long. `taken` is called when what is
  * written is determined: edits from then on are not in it.
- * Out: when both are committed, how long the database took for the record, ms. A failed fold is logged only, since the projection stands and the next one folds.
+ * Out: when both are committed, how long the database took for the record, ms, without what it waited for others. A failed fold is logged only, since the projection stands and the next one folds.
  */
 export async function projectDocument(
   { db, mutex, log, settings, lockTimeoutMs }: ProjectOptions,
@@ -59,14 +60,15 @@ export async function projectDocument(
   });
   // Deleted meanwhile, or the database went back: if it is still to be projected, it is on the queue.
   if (!row) return took;
+  const cost = took - row.waited_ms;
   document.projected(size, { updates: row.tail_count, bytes: row.tail_bytes });
-  if (!shouldFold({ count: row.tail_count, bytes: row.tail_bytes }, document.snapshotBytes, settings)) return took;
+  if (!shouldFold({ count: row.tail_count, bytes: row.tail_bytes }, document.snapshotBytes, settings)) return cost;
   try {
     await foldDocument(db, document);
   } catch (error) {
     log.warn({ err: error, document: document.id }, "folding the tail failed; the next projection tries again");
   }
-  return took;
+  return cost;
 }
 
 /** Stores a snapshot that covers the present position. Out: false when somebody else has stored a newer one. */

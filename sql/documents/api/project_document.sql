@@ -9,7 +9,7 @@ create or replace function perch.project_document(
   space_id text, app_id text, table_name text, record_id text, seq bigint, data jsonb, size bigint,
   revision bigint default null, lock_timeout_ms integer default null
 )
-returns table (logged_seq bigint, tail_count bigint, tail_bytes bigint)
+returns table (logged_seq bigint, tail_count bigint, tail_bytes bigint, waited_ms float8)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -21,11 +21,14 @@ declare
   author record;
   counter_taken boolean := false;   -- by somebody else, when it was tried
   patience constant interval := '25 milliseconds';
+  began timestamptz;
 begin
   if lock_timeout_ms is not null then
     perform set_config('lock_timeout', lock_timeout_ms::text, true);
   end if;
+  waited_ms := 0;
   for attempt in 1 .. 2 loop
+    began := clock_timestamp();
     begin
       if attempt = 1 then
         document := perch.lock_document_row(key);
@@ -33,6 +36,7 @@ begin
         perform perch.lock_heads(array[project_document.space_id]);
         document := perch.try_document_row(key, patience);
       end if;
+      waited_ms := waited_ms + extract(epoch from clock_timestamp() - began) * 1000;
       -- Deleted meanwhile, or the caller has an earlier incarnation, or what a database that went back has lost.
       if document.space_id is null or project_document.seq <= document.incarnation_seq
          or perch.has_position(document, project_document.seq, project_document.revision) is not true then
@@ -87,4 +91,4 @@ end
 $$;
 
 comment on function perch.project_document(text, text, text, text, bigint, jsonb, bigint, bigint, integer) is
-  'For perch_worker: writes the JSON that a document has at position seq (size: its bytes as text) into its record, and names the fields that changed in the log. Returns the log''s seq (null: nothing changed) and how much tail there is behind the snapshot; no row when the document is gone, or has something else at seq than revision says (null: only the number is compared). lock_timeout_ms: how long to wait for what somebody else has locked; it stays set until the end of the transaction.';
+  'For perch_worker: writes the JSON that a document has at position seq (size: its bytes as text) into its record, and names the fields that changed in the log. Returns the log''s seq (null: nothing changed) how much tail there is behind the snapshot, and for how long others had locked what it needs; no row when the document is gone, or has something else at seq than revision says (null: only the number is compared). lock_timeout_ms: how long to wait for what somebody else has locked; it stays set until the end of the transaction.';

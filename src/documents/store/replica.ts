@@ -1,5 +1,6 @@
 import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
+import { remember } from "../../lib/bounded-map.js";
 import { createMutex } from "../../lib/keyed-mutex.js";
 import type { DocumentKey } from "../key.js";
 import { holding, isBroken, setTailAside } from "../live/broken-tail.js";
@@ -63,9 +64,16 @@ export interface DocumentReplica {
   runAhead(): Ahead;
   /** After the turn: the transaction stored that update. `cached`: the JSON it leads to. */
   stored(ahead: Ahead, update: StoredUpdate, opened: OpenedDocument, cached: CachedProjection | undefined): void;
+  /** Inside a turn: whether the user wrote under all of these Loro peers first, as far as the replica remembers. */
+  isOwner(userId: string, peers: Iterable<string>): boolean;
+  /** Inside a turn: the user writes under these, which nobody had or which are theirs. */
+  wrote(userId: string, peers: readonly string[]): void;
   /** Forgets the replica; the next use loads it. */
   forget(): void;
 }
+
+/** Peers remembered; the longest known are forgotten first. */
+const maxOwned = 2_000;
 
 export function createReplica(id: string, key: DocumentKey, engine: DocumentEngine): DocumentReplica {
   let view: View | undefined;
@@ -73,6 +81,8 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
   let sure: Position = { seq: 0, revision: 0 };
   let unsure: Unsure[] = [];
   let ahead: Ahead | undefined;
+  /** Whose a peer is. Whoever wrote into this replica is in the database, or the replica is forgotten before its next use. */
+  const owners = new Map<string, string>();
   const inTurn = createMutex();
 
   async function load(tx: Transaction, opened: OpenedDocument): Promise<View> {
@@ -165,6 +175,7 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
     view = undefined;
     unsure = [];
     ahead = undefined;
+    owners.clear();
   }
 
   return {
@@ -190,6 +201,10 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
       ahead = undefined;
       unsure.push({ ...update, transaction: opened.transaction });
       view = { schema: made.view.schema, at: { seq: update.seq, revision: update.revision }, cached };
+    },
+    isOwner: (userId, peers) => [...peers].every((peer) => owners.get(peer) === userId),
+    wrote(userId, peers) {
+      for (const peer of peers) remember(owners, peer, userId, maxOwned);
     },
     forget,
   };

@@ -89,9 +89,15 @@ export class DocumentStore {
       // Of a snapshot its operations are stored: it claims a state besides, which others would have to believe.
       const [plain = update] = isPacked([update]) ? await unpacked(this.#engine, userId, [update]) : [update];
       const peers = await peersIn(this.#engine, [plain]);
-      const owned = await asWorker(tx, () => ownersOf(tx, key, userId, peers));
-      return async (id) => {
+      return async (id, replica) => {
+        const owned = replica.isOwner(userId, peers)
+          ? { foreign: [], own: [...peers] }
+          : await asWorker(tx, () => ownersOf(tx, key, userId, peers));
         const { changed, ends, updates } = await this.#engine.call(id, "import", [id, [plain], owned]);
+        replica.wrote(
+          userId,
+          Object.keys(ends).filter((peer) => owned.own.includes(peer)),
+        );
         return { update: changed ? (updates?.[0] ?? plain) : null, ends };
       };
     });
@@ -213,14 +219,14 @@ export class DocumentStore {
     tx: Transaction,
     address: WritableAddress,
     { clientId }: DocumentWriteOptions,
-    prepare: (opened: OpenedDocument) => Promise<(id: string) => Promise<Editing>>,
+    prepare: (opened: OpenedDocument) => Promise<(id: string, replica: DocumentReplica) => Promise<Editing>>,
   ): Promise<Written> {
     const opened = await this.#open(tx, address, true);
     const op = opened.exists ? "update" : "insert";
     await this.#tell("before", tx, opened, op, () => (opened.exists ? this.#look(tx, opened) : null));
     const change = await prepare(opened);
     const made = await this.#use(tx, opened, async (id, view, replica) => {
-      const { update, ends, data: changed } = await change(id);
+      const { update, ends, data: changed } = await change(id, replica);
       // Only what a patch names can have changed by it; the rest is as it was when the record was written.
       const projection =
         changed && view.cached && opened.projected

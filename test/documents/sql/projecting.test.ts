@@ -1,5 +1,6 @@
 import { beforeAll, expect, it } from "vitest";
-import { describeEachEngine, type TestDatabase } from "../../support/databases.js";
+import { describeEachEngine, postgres, type TestDatabase } from "../../support/databases.js";
+import { pause, underWay, until } from "../../support/until.js";
 import { append, blob, declarePages, key, state } from "./support.js";
 
 describeEachEngine("A document's record, snapshot and end", (open) => {
@@ -124,4 +125,31 @@ describeEachEngine("A document's record, snapshot and end", (open) => {
       t.asUser("eve", (tx) => tx.query("select perch.delete_document('notes', 'pages', 'z', 'team')")),
     ).rejects.toMatchObject({ code: "PE403" });
   });
+});
+
+it("A projection says how long it waited for others: that is no cost of its record", async () => {
+  const t = await postgres()();
+  await declarePages(t);
+  await t.asWorker((tx) => append(tx, [{ id: "a", after: 0, updates: [{ content: "x", user: "ada" }] }]));
+  const project = () =>
+    t.asWorker((tx) =>
+      tx.query<{ waited_ms: number }>("select * from perch.project_document($1, $2, $3, $4, 1, '{}', 2)", key("a")),
+    );
+  const { waiting } = await t.db.transaction(async (tx) => {
+    await tx.query("select from perch.documents for update");
+    const waiting = underWay(project());
+    await until(async () => {
+      const [found] = await t.db.query(
+        "select from pg_stat_activity where wait_event_type = 'Lock' and query like '%project_document%'",
+      );
+      return found !== undefined;
+    });
+    // It waits for as long as this takes.
+    await pause(300);
+    return { waiting };
+  });
+  const [waited] = await waiting;
+  expect(waited?.waited_ms).toBeGreaterThan(250);
+  const [free] = await project();
+  expect(free?.waited_ms).toBeLessThan(250);
 });

@@ -107,6 +107,53 @@ describeEachEngine("A DocumentStore", (open) => {
     });
   });
 
+  it("asks once whose a client's peer is, and again when that may have changed", async () => {
+    let asked = 0;
+    const as = <T>(userId: string, work: (tx: Transaction) => Promise<T>) =>
+      withContext(t.db, { userId, spaceIds: ["desk"], writableSpaceIds: ["desk"] }, (tx) =>
+        work({
+          ...tx,
+          query(sql, ...rest) {
+            if (sql.includes("peer_authors")) asked++;
+            return tx.query(sql, ...rest);
+          },
+        } as Transaction),
+      );
+    const doc = new LoroDoc();
+    const typed = (letters: string) => {
+      const from = doc.oplogVersion();
+      doc.getText("body").push(letters);
+      doc.commit();
+      return doc.export({ mode: "update", from });
+    };
+    const desk = { ...page("owned"), spaceId: "desk" };
+    const write = (userId: string, update: Uint8Array) => as(userId, (tx) => store.applyUpdate(tx, desk, update));
+
+    for (const letters of ["a", "b", "c"]) await write("ada", typed(letters));
+    expect(asked).toBe(1);
+    const next = typed("d");
+    await expect(write("bob", next)).rejects.toMatchObject({ code: "PE422" });
+    expect(asked).toBe(2);
+    await write("ada", next);
+
+    // Whoever wrote in a transaction that was rolled back owns nothing by it.
+    const fresh = new LoroDoc();
+    fresh.getText("body").push("first");
+    fresh.commit();
+    const update = fresh.export({ mode: "update" });
+    const rolledBack = as("ada", async (tx) => {
+      await store.applyUpdate(tx, desk, update);
+      throw new Error("changed my mind");
+    });
+    await expect(rolledBack).rejects.toThrow("changed my mind");
+    await write("bob", update);
+    const from = fresh.oplogVersion();
+    fresh.getText("body").push(", and on");
+    fresh.commit();
+    await expect(write("ada", fresh.export({ mode: "update", from }))).rejects.toMatchObject({ code: "PE422" });
+    await write("bob", fresh.export({ mode: "update", from }));
+  });
+
   it("applies a patch at the position it was based on", async () => {
     const { seq } = await asAda((tx) => store.applyPatch(tx, page("f"), { body: "alpha omega" }));
     await asAda((tx) => store.applyPatch(tx, page("f"), { body: "alpha beta omega" }));
