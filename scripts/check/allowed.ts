@@ -12,7 +12,6 @@ export const allowed: Allowed = new Map([
   ["src/identity/context.ts", 1],
   ["src/log/backup/export.ts", 5],
   ["src/log/backup/import.ts", 1],
-  ["src/rooms/presence-queries.ts", 1],
   ["src/worker/history.ts", 1],
   ["src/worker/inbox.ts", 2],
 ]);
