@@ -1,0 +1,32 @@
+-- A place as perch.snapshot_text gives it out: [2, epoch, space, seq, mark, table, id], with a 1 behind it where it is
+-- a row of a synced table, before which all records come.
+create or replace function perch.read_snapshot_place(after text, space_id text)
+returns table (epoch text, seq bigint, mark text, table_name text, record_id text, is_row boolean)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  token jsonb;
+begin
+  if after is null then
+    return query select null::text, null::bigint, null::text, '', '', false;
+    return;
+  end if;
+  begin
+    token := convert_from(decode(after, 'base64'), 'UTF8')::jsonb;
+    seq := (token ->> 3)::bigint;
+  exception when data_exception then
+    token := null;
+  end;
+  if token -> 0 is distinct from '2' or token ->> 2 is distinct from read_snapshot_place.space_id or seq is null
+     or jsonb_array_length(token) not in (7, 8)
+  then
+    perform perch.fail('PE422', 'after is not what a page of this space gave as next',
+      jsonb_build_object('argument', 'after'));
+  end if;
+  return query select token ->> 1, seq, token ->> 4, token ->> 5, token ->> 6, jsonb_array_length(token) = 8;
+end
+$$;
+
+comment on function perch.read_snapshot_place(text, text) is
+  'Private. Where a snapshot of a space goes on: the position at which it is taken (epoch, seq, mark; null with the first page) and the last record, or row of a synced table, of the page before. Errors: PE422 when after is of something else.';

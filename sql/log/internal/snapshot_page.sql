@@ -1,0 +1,110 @@
+-- How long a page is: as in perch.pull_page. What a record takes where it is stored is known before it is made into
+-- text, so no more are than are likely to fit.
+create or replace function perch.snapshot_page(
+  app_id text, space_id text, tables text[], versions jsonb, after_table text, after_id text, max_count integer,
+  max_bytes bigint
+)
+returns table (
+  page text, count bigint, room integer, last_table text, last_id text, too_large bigint, upgrade_failed bigint)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  most integer := max_count;
+  result record;
+begin
+  loop
+    begin
+      with found as materialized (
+        select r.*, coalesce(r.size, 0) as bytes, coalesce(r.size > max_bytes, false) as is_huge
+          from perch.stored_records r
+         where r.space_id = snapshot_page.space_id and r.app_id = snapshot_page.app_id and not r.deleted
+           and (r.table_name, r.record_id) > (after_table, after_id)
+           and (snapshot_page.tables is null or r.table_name = any (snapshot_page.tables))
+         order by r.table_name, r.record_id
+         limit most
+      ),
+      numbered as (
+        select f.*, row_number() over w as n, sum(case when not f.is_huge then f.bytes end) over w as upto
+          from found f
+        window w as (order by f.table_name, f.record_id)
+      ),
+      likely as (
+        select n.* from numbered n where coalesce(n.upto, 0) <= max_bytes or n.n = 1
+      ),
+      shown as (
+        select k.n, k.table_name, k.record_id, y.reason,
+               case when y.reason is null then t.entry
+                    else perch.withheld(t.entry, y.reason, greatest(k.bytes, octet_length(t.entry)), max_bytes)
+               end as entry
+          from likely k
+         cross join lateral (select (versions ->> k.table_name)::integer) wanted (version)
+         -- Each of these is a step of its own (offset 0): taken into its uses, it would be worked out for each of them.
+         cross join lateral (
+           select case when not k.is_huge then coalesce(k.data || k.long_data, k.data) end offset 0) w (data)
+         cross join lateral (
+           select coalesce(
+                    jsonb_object_agg(n, coalesce(k.field_meta ->> n, perch.stamp(k.written_at, k.written_by))), '{}')
+             from jsonb_object_keys(w.data) n
+            where k.written_at is not null
+           offset 0) m (stamps)
+         cross join lateral (
+           select case when not k.is_huge and k.schema_version < wanted.version then
+             perch.try_upgrade(
+               jsonb_build_object('op', 'insert', 'table', k.table_name, 'id', k.record_id, 'data', w.data,
+                 'field_meta', m.stamps),
+               snapshot_page.app_id, k.table_name, k.schema_version, wanted.version) end
+           offset 0) v (lifted)
+         cross join lateral (select coalesce(v.lifted ? 'failed', false)) f (failed)
+         cross join lateral (
+           select case when v.lifted is null or f.failed or k.is_huge then m.stamps else (
+             select coalesce(
+                      jsonb_object_agg(n, coalesce(v.lifted -> 'field_meta' ->> n,
+                        perch.stamp(k.written_at, k.written_by))), '{}')
+               from jsonb_object_keys(v.lifted -> 'data') n) end
+           offset 0) s (stamps)
+         cross join lateral (
+           select row_to_json(e)::text
+             from (
+               select k.table_name as "table", k.record_id as id,
+                      case when not (f.failed or k.is_huge) then coalesce(v.lifted -> 'data', w.data) end as data,
+                      case when f.failed or k.is_huge then '{}' else s.stamps end as field_meta,
+                      k.seq, perch.time_text(k.inserted_at) as inserted_at, perch.time_text(k.deleted_at) as deleted_at,
+                      case when v.lifted is not null and not f.failed then wanted.version
+                           else k.schema_version end as schema_version) e
+           offset 0) t (entry)
+         cross join lateral (
+           select case when f.failed then 'upgrade_failed'
+                       when k.is_huge or octet_length(t.entry) > max_bytes then 'too_large' end) y (reason)
+      ),
+      entries as materialized (
+        select s.*, sum(octet_length(s.entry) + 2) over (order by s.n) as text_upto from shown s
+      ),
+      kept as (
+        select e.* from entries e where e.text_upto <= max_bytes or e.n = 1
+      )
+      select concat('[', string_agg(k.entry, ', ' order by k.n), ']') as page, count(*) as count,
+             (select count(*) from found) as fetched,
+             (array_agg(k.table_name order by k.n desc))[1] as last_table,
+             (array_agg(k.record_id order by k.n desc))[1] as last_id,
+             count(*) filter (where k.reason = 'too_large') as too_large,
+             count(*) filter (where k.reason = 'upgrade_failed') as upgrade_failed
+        into result
+        from kept k;
+      return query select result.page, result.count,
+        case when result.count < result.fetched then 0 else most - result.count::integer end,
+        result.last_table, result.last_id, result.too_large, result.upgrade_failed;
+      return;
+    exception when program_limit_exceeded then
+      -- More text than fits into one value. (Of one record that cannot be: it is known beforehand to be huge.)
+      if most = 1 then
+        raise;
+      end if;
+      most := greatest(1, most / 4);
+    end;
+  end loop;
+end
+$$;
+
+comment on function perch.snapshot_page(text, text, text[], jsonb, text, text, integer, bigint) is
+  'Private. The live records of a space behind one of them, as a JSON list in text: at most max_count, and max_bytes but for the first; room: how many more would have fitted, 0 where others follow; too_large, upgrade_failed: how many are withheld, and why.';
