@@ -8,8 +8,8 @@
 -- order of locks").
 create or replace function perch.write_document(
   app_id text, table_name text, record_id text, space_id text, after_seq bigint, update bytea, ends jsonb,
-    client_id text,
-  data jsonb, size bigint, is_whole boolean, after_revision bigint default null, revision bigint default null
+  client_id text, data jsonb, size bigint, is_whole boolean, after_revision bigint default null,
+  revision bigint default null
 )
 returns bigint
 language plpgsql volatile
@@ -40,8 +40,7 @@ begin
 
   entry := row(1, write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
     after_seq, after_revision, coalesce(write_document.revision, perch.new_revision()), 1,
-      octet_length(write_document.update), author,
-    write_document.size)::perch.tail_append;
+    octet_length(write_document.update), author, write_document.size)::perch.tail_append;
   document := perch.lock_document_row(entry);
   if document.space_id is null and is_whole then
     perform perch.make_documents(array[entry]);
@@ -63,8 +62,7 @@ begin
 
   if difference.changed is not null then
     perform perch.show_record(write_document.space_id, write_document.app_id, write_document.table_name,
-      write_document.record_id,
-      difference, author, write_document.client_id, document.created_by);
+      write_document.record_id, difference, author, write_document.client_id, document.created_by);
   end if;
   if is_whole and document.tail_count < 1000 and document.tail_bytes < 262144 then
     -- There is one if the record was behind, which it then is no more. Behind a longer tail it may be there so that a
@@ -82,6 +80,7 @@ begin
   return placed;
 end
 $$;
+grant execute on function perch.write_document to perch_app;
 
 comment on function perch.write_document(text, text, text, text, bigint, bytea, jsonb, text, jsonb, bigint, boolean, bigint, bigint) is
   'For DocumentStore, whose login is a member of perch_worker as well: appends a decoded update of the current user to a document that is at after_seq, and writes what it leads to into the record and the log: data, all fields (is_whole) or those the update changed; size: the bytes of the whole as JSON text. ends: as in perch.document_updates. after_revision: what identifies after_seq (null: only the number is compared); revision: what is to identify the new position (default: drawn here). Returns the update''s position; null, with nothing done, when the document is not at after_seq, or not all fields were given and the record is behind. Errors: PE403, PE413, 42501 when the login is no member of perch_worker.';

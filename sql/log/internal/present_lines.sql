@@ -1,0 +1,47 @@
+-- What is there already is not pushed at all: an entry that this log has under the same number; and, where the log no
+-- longer tells (the line is a record, or its number was pruned here), what the record already shows, or would show if
+-- it had not been overwritten or deleted later.
+create or replace function perch.present_lines(lines jsonb, from_user text, is_home boolean)
+returns setof integer
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  with given as materialized (
+    select g.line, (g.line ->> 'nth')::integer as nth, g.line ->> 'kind' as kind, g.line ->> 'target' as space,
+           g.line ->> 'app_id' as app, g.line ->> 'table' as tab, g.line ->> 'id' as id,
+           is_home and g.line ->> 'target' = g.line ->> 'space_id' as is_at_home,
+           case when g.line ->> 'kind' = 'record' then g.line ->> 'inserted_at'
+                when g.line ->> 'op' = 'insert' then g.line ->> 'at' end::timestamptz as inserted_at,
+           case when g.line ->> 'kind' = 'record' then g.line ->> 'deleted_at'
+                when g.line ->> 'op' = 'delete' then g.line ->> 'at' end::timestamptz as deleted_at
+      from jsonb_array_elements(lines) g (line)
+  ),
+  logged as (
+    select g.nth
+      from given g join perch.sync_changes c on c.space_id = g.space and c.seq = (g.line ->> 'seq')::bigint
+     where g.kind = 'change' and g.is_at_home and c.user_id = from_user
+       and c.app_id = g.app and c.table_name = g.tab and c.record_id = g.id and c.at = (g.line ->> 'at')::timestamptz
+  ),
+  shown as (
+    select g.nth
+      from given g
+      join perch.stored_records r
+        on r.space_id = g.space and r.app_id = g.app and r.table_name = g.tab and r.record_id = g.id
+      left join perch.space_heads h on h.space_id = g.space
+     where (g.kind = 'record' or g.is_at_home and (g.line ->> 'seq')::bigint < h.oldest_seq)
+       and coalesce(r.inserted_at >= g.inserted_at, g.inserted_at is null)
+       and coalesce(r.deleted_at >= g.deleted_at, g.deleted_at is null)
+       and not exists (
+         select from perch.restored_fields(g.line) f
+          cross join lateral (
+            select perch.stamp(f.moment, f.client_id) collate "C",
+                   coalesce(r.field_meta ->> f.name, perch.stamp(r.written_at, r.written_by))) s (sent, stored)
+          where (r.deleted_at >= f.moment
+                 or r.data ? f.name and (s.stored > s.sent or s.stored = s.sent and r.data -> f.name = f.value))
+                is not true)
+  )
+  select l.nth from logged l union select s.nth from shown s
+$$;
+
+comment on function perch.present_lines(jsonb, text, boolean) is
+  'Private. Which lines of an export (by their nth) the current user has in the log, or in the records, already. is_home: the export is of this log.';
