@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { beforeAll, describe, expect, it } from "vitest";
-import { fitsScalar } from "../../src/documents/loro/scalars.js";
+import { datetime as datetimeKind } from "../../src/documents/loro/kinds/datetime.js";
 import { describeEachEngine, type TestDatabase } from "../support/databases.js";
 import { codes, insert, pull, push, records, remove, update } from "./support.js";
 
@@ -108,7 +108,7 @@ describeEachEngine("A time", (open) => {
         if (!noTimes.includes(time)) return;
         const event = { op: "insert", table: "events", id: "e", data: { due: time } };
         expect(codes(await push(tx, [insert("good"), event])), time).toEqual(["applied", "PE422"]);
-        expect(fitsScalar("datetime", time), time).toBe(false);
+        expect(datetimeKind.fits(time), time).toBe(false);
       });
     }
   });
@@ -134,7 +134,7 @@ describeEachEngine("A time", (open) => {
           [texts],
         );
         for (const { text, datetime, time } of rows) {
-          expect(fitsScalar("datetime", text), text).toBe(datetime);
+          expect(datetimeKind.fits(text), text).toBe(datetime);
           if (time) expect(datetime, text).toBe(true);
         }
         // The cast takes them all.
@@ -176,7 +176,7 @@ describeEachEngine("A time", (open) => {
         ]) {
           const event = { op: "update", table: "events", id: "e", data: { due } };
           expect(codes(await push(tx, [event])), due).toEqual(["applied"]);
-          expect(fitsScalar("datetime", due), due).toBe(true);
+          expect(datetimeKind.fits(due), due).toBe(true);
         }
       });
       const patched = asNew((tx) =>

@@ -1,15 +1,16 @@
-import { LoroDoc, type LoroTree, type PeerID } from "loro-crdt";
+import { LoroDoc, type PeerID } from "loro-crdt";
 import { PerchError } from "../../errors.js";
 import type { Ends } from "./api.js";
 import type { CachedDocument } from "./cache.js";
 import { changedFields } from "./changed-fields.js";
+import { isScalar } from "./fields.js";
 import { withHandle } from "./handles.js";
-import { type Json, sameJson } from "./json.js";
+import type { Json } from "./json.js";
+import { containerKinds } from "./kinds/index.js";
 import { mergeAll } from "./merge.js";
 import { applyPatch } from "./patch.js";
 import { isEmpty, project } from "./projection.js";
 import type { ReconcileOptions } from "./reconcile.js";
-import { readTree, type TreeNode } from "./tree.js";
 import { versionOfEnds } from "./version.js";
 
 /**
@@ -55,41 +56,12 @@ export function revertTo(held: CachedDocument, ends: Ends, options: ReconcileOpt
     const wanted = project(past, fields);
     doc.revertTo(past.oplogFrontiers());
     for (const [name, kind] of Object.entries(fields)) {
-      if (kind !== "tree" || wanted[name] === null || isEmpty(wanted[name] ?? null)) continue;
-      withHandle(past.getTree(name), (then) => withHandle(doc.getTree(name), (now) => renameNodes(now, then)));
+      if (isScalar(kind) || isEmpty(wanted[name] ?? null)) continue;
+      containerKinds[kind].restore?.(doc, past, name);
     }
     const got = project(doc, fields);
     applyPatch(doc, changedFields(fields, got, wanted), options);
   });
-}
-
-/**
- * Nodes that were deleted since come back as new ones: they take on the ids they went by. Which is which is told by parent and data, so
- * that one that comes back in another place among its siblings is not taken for them.
- */
-function renameNodes(now: LoroTree, then: LoroTree): void {
-  const [came, were] = [readTree(now), readTree(then)];
-  const present = new Set(came.map(({ treeId }) => treeId));
-  const known = new Map(were.map((node) => [node.treeId, node.id]));
-  const missing = new Map<string | null, TreeNode[]>();
-  for (const node of were) {
-    if (present.has(node.treeId)) continue;
-    const siblings = missing.get(node.parent);
-    if (siblings) siblings.push(node);
-    else missing.set(node.parent, [node]);
-  }
-  /** What a parent is called from now on. */
-  const names = new Map<string | null, string>();
-  for (const { treeId, id, parent, data } of came) {
-    const siblings = known.has(treeId)
-      ? []
-      : (missing.get(parent === null ? null : (names.get(parent) ?? parent)) ?? []);
-    const same = siblings.findIndex((sibling) => sameJson(sibling.data, data));
-    const [wanted] = siblings.splice(Math.max(0, same), 1);
-    if (!wanted || wanted.id === id) continue;
-    now.getNodeByID(treeId)?.data.set("id", wanted.id);
-    names.set(id, wanted.id);
-  }
 }
 
 function checkKnown(doc: LoroDoc, ends: Ends): void {

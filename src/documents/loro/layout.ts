@@ -1,20 +1,12 @@
-import type { ContainerID, ContainerType } from "loro-crdt";
-import { type ContainerKind, type FieldKinds, isScalar, scalarRoot } from "./fields.js";
-
-const containerTypes = {
-  text: "Text",
-  list: "List",
-  movable_list: "MovableList",
-  tree: "Tree",
-  counter: "Counter",
-  map: "Map",
-} as const satisfies Record<ContainerKind, ContainerType>;
+import type { ContainerID } from "loro-crdt";
+import { type FieldKinds, isScalar, scalarRoot } from "./fields.js";
+import { containerKinds } from "./kinds/index.js";
 
 export const scalarRootId: ContainerID = `cid:root-${scalarRoot}:Map`;
 
 /** The fixed id of a container field's root: the same in every replica, so that two offline creations merge. */
-export function rootId(name: string, kind: ContainerKind): ContainerID {
-  return `cid:root-${name}:${containerTypes[kind]}`;
+export function rootId(name: string, kind: keyof typeof containerKinds): ContainerID {
+  return `cid:root-${name}:${containerKinds[kind].type}`;
 }
 
 export interface RootName {
@@ -40,6 +32,6 @@ export function declaredRoots(fields: FieldKinds): Set<string> {
 
 /** How a container type is called in error messages, in the words of a declaration where there is one. */
 export function kindOfType(type: string): string {
-  for (const [kind, name] of Object.entries(containerTypes)) if (name === type) return kind;
+  for (const [name, kind] of Object.entries(containerKinds)) if (kind.type === type) return name;
   return type;
 }

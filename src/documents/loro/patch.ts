@@ -1,13 +1,11 @@
 import type { LoroDoc } from "loro-crdt";
-import { type ContainerKind, isScalar, scalarRoot } from "./fields.js";
+import { isScalar, scalarRoot } from "./fields.js";
 import { withHandle } from "./handles.js";
 import { type Json, sameJson } from "./json.js";
+import { containerKinds, scalarKinds } from "./kinds/index.js";
 import { rootId } from "./layout.js";
-import { isEmpty, readScalar, touchedRoots } from "./projection.js";
-import { type ReconcileOptions, reconcileList, reconcileMap, reconcileMovableList } from "./reconcile.js";
-import { reconcileText } from "./text.js";
-import { reconcileTree } from "./tree.js";
-import { treeInput } from "./tree-input.js";
+import { isEmpty, touchedRoots } from "./projection.js";
+import type { ReconcileOptions } from "./reconcile.js";
 import type { FieldPatch } from "./values.js";
 
 /**
@@ -21,7 +19,7 @@ export function applyPatch(doc: LoroDoc, patch: readonly FieldPatch[], options: 
     if (isScalar(kind)) {
       withHandle(doc.getMap(scalarRoot), (scalars) => {
         const current: unknown = scalars.get(name);
-        if (sameJson(readScalar(kind, current), value)) return;
+        if (sameJson(scalarKinds[kind].read(current), value)) return;
         if (value === null) scalars.delete(name);
         else scalars.set(name, value);
       });
@@ -33,17 +31,16 @@ export function applyPatch(doc: LoroDoc, patch: readonly FieldPatch[], options: 
   }
 }
 
-function clearContainer(doc: LoroDoc, name: string, kind: ContainerKind, options: ReconcileOptions): void {
+type ContainerName = keyof typeof containerKinds;
+
+function clearContainer(doc: LoroDoc, name: string, kind: ContainerName, options: ReconcileOptions): void {
   const touched = touchedRoots(doc).has(rootId(name, kind));
+  const { clear, write, empty } = containerKinds[kind];
   withHandle(doc.getMap(scalarRoot), (scalars) => {
     const mark: unknown = scalars.get(name);
     if (touched) {
-      if (kind === "counter") {
-        withHandle(doc.getCounter(name), (counter) => {
-          const value = counter.getShallowValue();
-          if (value !== 0) counter.decrement(value);
-        });
-      } else reconcileContainer(doc, name, kind, emptyValues[kind], options);
+      if (clear) clear(doc, name);
+      else write(doc, name, empty, options);
       if (mark !== null) scalars.set(name, null);
     } else if (mark !== undefined && mark !== null) {
       scalars.delete(name);
@@ -51,53 +48,13 @@ function clearContainer(doc: LoroDoc, name: string, kind: ContainerKind, options
   });
 }
 
-function writeContainer(doc: LoroDoc, name: string, kind: ContainerKind, value: Json, options: ReconcileOptions): void {
-  if (kind === "counter") {
-    const touched = value !== 0 || touchedRoots(doc).has(rootId(name, kind));
-    if (value !== 0) withHandle(doc.getCounter(name), (counter) => counter.increment(value as number));
-    markPresent(doc, name, touched);
-    return;
-  }
+function writeContainer(doc: LoroDoc, name: string, kind: ContainerName, value: Json, options: ReconcileOptions): void {
   const touched = !isEmpty(value) || touchedRoots(doc).has(rootId(name, kind));
-  if (touched) reconcileContainer(doc, name, kind, value, options);
-  markPresent(doc, name, touched);
-}
-
-/** From now on an empty container is the empty value. */
-function markPresent(doc: LoroDoc, name: string, touched: boolean): void {
+  if (touched) containerKinds[kind].write(doc, name, value, options);
+  // From now on an empty container is the empty value.
   withHandle(doc.getMap(scalarRoot), (scalars) => {
     const mark: unknown = scalars.get(name);
     if (touched && mark === null) scalars.delete(name);
     if (!touched && (mark === undefined || mark === null)) scalars.set(name, true);
   });
-}
-
-const emptyValues = { text: "", list: [], movable_list: [], tree: [], map: {} } as const satisfies Partial<
-  Record<ContainerKind, unknown>
->;
-
-function reconcileContainer(
-  doc: LoroDoc,
-  name: string,
-  kind: Exclude<ContainerKind, "counter">,
-  value: Json | (typeof emptyValues)[keyof typeof emptyValues],
-  options: ReconcileOptions,
-): void {
-  switch (kind) {
-    case "text":
-      withHandle(doc.getText(name), (text) => reconcileText(text, value as string, options.textDiffMs));
-      break;
-    case "list":
-      withHandle(doc.getList(name), (list) => reconcileList(list, value as Json[], options));
-      break;
-    case "movable_list":
-      withHandle(doc.getMovableList(name), (list) => reconcileMovableList(list, value as Json[], options));
-      break;
-    case "map":
-      withHandle(doc.getMap(name), (map) => reconcileMap(map, value as { [key: string]: Json }, options));
-      break;
-    case "tree":
-      withHandle(doc.getTree(name), (tree) => reconcileTree(tree, treeInput(value as Json[]), options));
-      break;
-  }
 }

@@ -1,9 +1,9 @@
 import type { LoroDoc } from "loro-crdt";
-import { type ContainerKind, type FieldKinds, isScalar, type ScalarKind, scalarRoot } from "./fields.js";
+import { type FieldKinds, isScalar, scalarRoot } from "./fields.js";
 import { withHandle } from "./handles.js";
-import { exactInteger, type Json, storable, toJson } from "./json.js";
+import type { Json } from "./json.js";
+import { containerKinds, scalarKinds } from "./kinds/index.js";
 import { rootId } from "./layout.js";
-import { treeToJson } from "./tree.js";
 
 /**
  * The plain JSON of a document: every declared field, in the order of declaration, null when never set.
@@ -18,10 +18,11 @@ export function project(doc: LoroDoc, fields: FieldKinds): Record<string, Json> 
     Object.fromEntries(
       Object.entries(fields).map(([name, kind]) => {
         const scalar: unknown = scalars.get(name);
-        if (isScalar(kind)) return [name, readScalar(kind, scalar)];
+        if (isScalar(kind)) return [name, scalarKinds[kind].read(scalar)];
+        const { read, empty } = containerKinds[kind];
         // A mark is not null: the field was given the empty value when nothing had touched it yet.
-        if (!touched.has(rootId(name, kind))) return [name, scalar === true ? emptyValue(kind) : null];
-        const value = containerToJson(doc, name, kind);
+        if (!touched.has(rootId(name, kind))) return [name, scalar === true ? empty : null];
+        const value = read(doc, name);
         return [name, isEmpty(value) && scalar === null ? null : value];
       }),
     ),
@@ -36,41 +37,7 @@ export function touchedRoots(doc: LoroDoc): Set<string> {
   return new Set(Object.values(doc.getShallowValue()));
 }
 
-function containerToJson(doc: LoroDoc, name: string, kind: ContainerKind): Json {
-  switch (kind) {
-    case "text":
-      return withHandle(doc.getText(name), (text) => storable(text.toString()));
-    case "counter":
-      return withHandle(doc.getCounter(name), (counter) => finite(counter.getShallowValue()));
-    case "tree":
-      return withHandle(doc.getTree(name), treeToJson);
-    case "list":
-      return withHandle(doc.getList(name), (list) => toJson(list.toJSON()));
-    case "movable_list":
-      return withHandle(doc.getMovableList(name), (list) => toJson(list.toJSON()));
-    case "map":
-      return withHandle(doc.getMap(name), (map) => toJson(map.toJSON()));
-  }
-}
-
-function emptyValue(kind: ContainerKind): Json {
-  if (kind === "text") return "";
-  if (kind === "counter") return 0;
-  return kind === "map" ? {} : [];
-}
-
 export function isEmpty(value: Json): boolean {
   if (value === "" || value === 0) return true;
   return typeof value === "object" && value !== null && Object.keys(value).length === 0;
-}
-
-/** A value of the scalar map as JSON. Numbers stay numbers; integers are exact, and small again if a string held them needlessly. */
-export function readScalar(kind: ScalarKind, value: unknown): Json {
-  if (kind === "number" && typeof value === "number") return finite(value);
-  if (kind === "integer" && typeof value === "string" && /^-?\d+$/.test(value)) return exactInteger(BigInt(value));
-  return toJson(value);
-}
-
-function finite(value: number): number | null {
-  return Number.isFinite(value) ? value : null;
 }

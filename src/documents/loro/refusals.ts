@@ -1,4 +1,5 @@
 import { PerchError } from "../../errors.js";
+import { exactDigits } from "./json.js";
 
 /** An update that cannot be taken in, whatever the table's fields. */
 export function refused(reason: string, more: object = {}): PerchError {
@@ -38,4 +39,31 @@ export function tooLarge(
     got,
     ...where,
   });
+}
+
+export interface Mismatch {
+  table: string;
+  /** The field, with the path inside it: `tags[3].name`. */
+  field: string;
+  expected: string;
+  got: string;
+}
+
+/** The error of everything that does not fit the declaration. */
+export function mismatch(schema: { readonly table: string }, field: string, expected: string, got: string): PerchError {
+  const detail: Mismatch = { table: schema.table, field, expected, got };
+  return new PerchError("PE422", `${schema.table}.${field}: expected ${expected}, got ${got}`, detail);
+}
+
+/** How a value is called in error messages: its kind, and its content when that is short. */
+export function describeValue(value: unknown): string {
+  const digits = exactDigits(value);
+  if (digits !== undefined) return `the number ${digits}`;
+  if (value === null) return "null";
+  if (value === undefined) return "nothing";
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  if (typeof value === "object") return "an object";
+  if (typeof value === "string")
+    return value.length <= 40 ? `the string ${JSON.stringify(value)}` : `a string of ${value.length}`;
+  return `the ${typeof value} ${String(value)}`;
 }

@@ -1,7 +1,6 @@
 import { PerchError } from "../../errors.js";
-import { type DocumentSchema, mismatch } from "./fields.js";
 import type { Json } from "./json.js";
-import { describeValue } from "./scalars.js";
+import { describeValue, mismatch } from "./refusals.js";
 
 /** A node of a wanted tree. */
 export interface TreeInput {
@@ -14,7 +13,12 @@ export interface TreeInput {
  * Checks a wanted tree: `[{id, parent, …}]`, parents anywhere in the list, siblings in its order.
  * Errors: PE422 naming the node for an id that is missing or given twice, an unknown parent, a cycle; PE413 for the depth.
  */
-export function checkTreeInput(schema: DocumentSchema, field: string, nodes: Json[], maxDepth: number): Json[] {
+export function checkTreeInput(
+  schema: { readonly table: string },
+  field: string,
+  nodes: Json[],
+  maxDepth: number,
+): Json[] {
   const parents = new Map<string, string | null>();
   const at = (index: number, key: string) => `${field}[${index}]${key}`;
   for (const [index, node] of nodes.entries()) {

@@ -1,11 +1,10 @@
 import { PerchError } from "../../errors.js";
 import { weigh } from "./checks/weigh.js";
-import { type DocumentSchema, type FieldKind, isScalar, mismatch } from "./fields.js";
-import { exactDigits, exactInteger, type Json } from "./json.js";
+import { type DocumentSchema, type FieldKind, isScalar } from "./fields.js";
+import { exactDigits, exactInteger, isPlainObject, type Json } from "./json.js";
+import { containerKinds, scalarKinds } from "./kinds/index.js";
 import type { DocumentLimits } from "./limits.js";
-import { tooLarge } from "./refusals.js";
-import { describeValue, fitsScalar, scalarExpectations } from "./scalars.js";
-import { checkTreeInput } from "./tree-input.js";
+import { describeValue, mismatch, tooLarge } from "./refusals.js";
 
 export type PatchLimits = Pick<DocumentLimits, "depth" | "valueNodes">;
 
@@ -40,46 +39,23 @@ export function checkPatch(schema: DocumentSchema, patch: unknown, limits: Patch
 
 function checkValue(schema: DocumentSchema, field: string, kind: FieldKind, value: unknown, limits: PatchLimits): Json {
   if (value === null) return null;
-  const wrong = (expected: string) => mismatch(schema, field, expected, describeValue(value));
-  const json = (input: unknown) => {
-    // Of a container each item is a value.
-    const values = isScalar(kind) ? [input] : Object.values(input as object);
-    for (const one of values) {
-      const { nodes } = weigh(one, limits.valueNodes, limits.depth + 1);
-      if (nodes > limits.valueNodes)
-        throw tooLarge("value_nodes", limits.valueNodes, nodes, { table: schema.table, field });
-    }
-    return checkJson({ schema, maxDepth: limits.depth }, field, input, 0);
-  };
-  if (isScalar(kind)) {
-    const digits = exactDigits(value);
-    if (digits !== undefined && kind === "integer") return exactInteger(digits);
-    if (digits !== undefined && kind === "number" && Number.isFinite(Number(digits))) return Number(digits);
-    if (digits !== undefined && kind !== "json") throw wrong(scalarExpectations[kind]);
-    if (!fitsScalar(kind, value)) throw wrong(scalarExpectations[kind]);
-    if (kind === "integer") return exactInteger(typeof value === "string" ? BigInt(value) : (value as number));
-    return kind === "json" || kind === "string" ? json(value) : (value as Json);
-  }
-  switch (kind) {
-    case "text":
-      if (typeof value !== "string" || exactDigits(value) !== undefined) throw wrong("a string");
-      return value;
-    case "counter": {
-      const delta = exactDigits(value) === undefined ? value : Number(exactDigits(value));
-      if (typeof delta !== "number" || !Number.isFinite(delta)) throw wrong("a finite number to add");
-      return delta;
-    }
-    case "list":
-    case "movable_list":
-      if (!Array.isArray(value)) throw wrong("a list");
-      return json(value);
-    case "map":
-      if (!isPlainObject(value)) throw wrong("an object");
-      return json(value);
-    case "tree":
-      if (!Array.isArray(value)) throw wrong("a list of nodes {id, parent, …}");
-      return checkTreeInput(schema, field, json(value) as Json[], limits.depth);
-  }
+  const { expected, accept } = isScalar(kind) ? scalarKinds[kind] : containerKinds[kind];
+  const accepted = accept(value, {
+    schema,
+    field,
+    maxDepth: limits.depth,
+    json(input) {
+      // Of a container each item is a value.
+      for (const one of isScalar(kind) ? [input] : Object.values(input as object)) {
+        const { nodes } = weigh(one, limits.valueNodes, limits.depth + 1);
+        if (nodes > limits.valueNodes)
+          throw tooLarge("value_nodes", limits.valueNodes, nodes, { table: schema.table, field });
+      }
+      return checkJson({ schema, maxDepth: limits.depth }, field, input, 0);
+    },
+  });
+  if (accepted === undefined) throw mismatch(schema, field, expected, describeValue(value));
+  return accepted;
 }
 
 interface Bounds {
@@ -117,10 +93,4 @@ function checkJson(bounds: Bounds, path: string, value: unknown, depth: number):
       .filter(([, item]) => item !== undefined)
       .map(([key, item]) => [key, checkJson(bounds, `${path}.${key}`, item, depth + 1)]),
   );
-}
-
-function isPlainObject(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === null || prototype === Object.prototype;
 }

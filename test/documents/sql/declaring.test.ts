@@ -1,6 +1,7 @@
+import { readdir } from "node:fs/promises";
 import { describe, expect, it } from "vitest";
 import type { Queryable, Transaction } from "../../../src/database/types.js";
-import { containerKinds, scalarKinds } from "../../../src/documents/loro/fields.js";
+import { containerKinds, scalarKinds } from "../../../src/documents/loro/kinds/index.js";
 import { codes, insert, push, records, remove, update } from "../../log/support.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../../support/databases.js";
 import { until } from "../../support/until.js";
@@ -9,14 +10,17 @@ const declare = (t: { db: Queryable }, table = "tasks") =>
   t.db.query(`select perch.declare_table('todo', $1, '{"title": "string", "n": "integer"}')`, [table]);
 
 describeEachEngine("The kinds of fields", (open) => {
-  it("are the same in the database and in TypeScript", async () => {
+  it("are the same in the database and in TypeScript, where each has a file", async () => {
     const t = await open();
     const rows = await t.db.query("select k.kind, k.is_container from perch.field_kinds k order by k.place");
     const known = [
-      ...scalarKinds.map((kind) => ({ kind, is_container: false })),
-      ...containerKinds.map((kind) => ({ kind, is_container: true })),
+      ...Object.keys(scalarKinds).map((kind) => ({ kind, is_container: false })),
+      ...Object.keys(containerKinds).map((kind) => ({ kind, is_container: true })),
     ];
     expect(rows).toEqual(known);
+    const files = await readdir(new URL("../../../src/documents/loro/kinds", import.meta.url));
+    const others = ["index.ts", "kind.ts"];
+    expect(files.filter((name) => !others.includes(name)).sort()).toEqual(known.map(({ kind }) => `${kind}.ts`).sort());
   });
 });
 

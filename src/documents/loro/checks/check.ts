@@ -1,16 +1,16 @@
 import type { ContainerID, LoroTree, LoroTreeNode, PeerID, TreeID } from "loro-crdt";
 import type { PerchError } from "../../../errors.js";
 import type { CachedDocument } from "../cache.js";
-import { type DocumentSchema, isScalar, mismatch, scalarRoot } from "../fields.js";
+import { type DocumentSchema, isScalar, scalarRoot } from "../fields.js";
 import type { Spans } from "../format/spans.js";
 import { toJson } from "../json.js";
+import { scalarKinds } from "../kinds/index.js";
 import { kindOfType, parseRootId, scalarRootId } from "../layout.js";
 import type { DocumentLimits } from "../limits.js";
 import { bringUp, takeIn, versionOf } from "../merge.js";
 import { isMergeable, parseMergeable } from "../mergeable.js";
 import { project } from "../projection.js";
-import { tooLarge } from "../refusals.js";
-import { describeValue, fitsScalar, scalarExpectations } from "../scalars.js";
+import { describeValue, mismatch, tooLarge } from "../refusals.js";
 import { checkStructure, containerPrefix } from "./operations.js";
 import { type LoroChange, type LoroOperation, readOperations, unreadable } from "./oplog.js";
 import { checkPositions } from "./positions.js";
@@ -179,11 +179,12 @@ function checkScalar(schema: DocumentSchema, key: string, value: unknown): void 
     if (value === true) return;
     throw mismatch(schema, key, `the ${kind} container of that name`, `a value in the map ${scalarRoot}`);
   }
+  const { expected, fits } = scalarKinds[kind];
   if (typeof value === "string" && value.startsWith(containerPrefix)) {
     const type = value.slice(value.lastIndexOf(":") + 1);
-    throw mismatch(schema, key, scalarExpectations[kind], `a ${kindOfType(type)} container`);
+    throw mismatch(schema, key, expected, `a ${kindOfType(type)} container`);
   }
-  if (!fitsScalar(kind, value)) throw mismatch(schema, key, scalarExpectations[kind], describeValue(value));
+  if (!fits(value)) throw mismatch(schema, key, expected, describeValue(value));
 }
 
 /** That a container is a declared one or lies in one, and not too deep. */

@@ -1,0 +1,15 @@
+import { withHandle } from "../handles.js";
+import { exactDigits, storable } from "../json.js";
+import { reconcileText } from "../text.js";
+import type { ContainerKind } from "./kind.js";
+
+export const text: ContainerKind = {
+  type: "Text",
+  empty: "",
+  expected: "a string",
+  accept: (value) => (typeof value === "string" && exactDigits(value) === undefined ? value : undefined),
+  read: (doc, name) => withHandle(doc.getText(name), (handle) => storable(handle.toString())),
+  write(doc, name, value, { textDiffMs }) {
+    withHandle(doc.getText(name), (handle) => reconcileText(handle, value as string, textDiffMs));
+  },
+};
