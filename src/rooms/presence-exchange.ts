@@ -4,6 +4,7 @@ import { isFinal } from "../database/errors.js";
 import type { Database } from "../database/types.js";
 import { documentId } from "../documents/key.js";
 import { takeBatch } from "../lib/batches.js";
+import { createMachine, type Step } from "../lib/state-machine.js";
 import type { NotificationHub } from "../notifications/hub.js";
 import {
   enterPresence,
@@ -20,7 +21,7 @@ import {
 
 /** What presence rooms have to do with the database, and so with other nodes. */
 export interface PresenceExchange {
-  /** What is stored of a room; call it after news of the room are taken, so that none is missed. Throws when it cannot be read. */
+  /** What is stored of a room; call it after the room takes what arrives, so that nothing is missed. Throws when it cannot be read. */
   load(room: PresenceAddress): Promise<StoredEntry[]>;
   /** Stores entries that a reader of this node has set. Out: resolves when committed. Rejects when that failed. */
   store(room: PresenceAddress, entries: readonly StoredEntry[]): Promise<void>;
@@ -57,6 +58,33 @@ const bounds = { items: 2_000, bytes: 2 ** 20 };
 const heartbeatMs = 5_000;
 const retryMs = 1_000;
 
+/** `greeting`: besides reading what changed, says that this node is there, and asks for the others. */
+export type Poll = "changes" | "greeting";
+
+/** Polls are made one at a time. Of those that are asked for meanwhile, one follows. */
+export type Polling = "idle" | "polling" | "polling, then changes" | "polling, then greeting" | "closed";
+
+type Polled = Step<Polling, Poll>;
+
+const goOn = (state: Polling): Polled => ({ state, actions: [] });
+const begin = (poll: Poll): Polled => ({ state: "polling", actions: [poll] });
+const greetNext = goOn("polling, then greeting");
+const closed: Polled = goOn("closed");
+
+/** What an event makes of a state, and which poll begins. */
+export const polls: Readonly<Record<Polling, Readonly<Record<Poll | "polled" | "close", Polled>>>> = {
+  idle: { changes: begin("changes"), greeting: begin("greeting"), polled: goOn("idle"), close: closed },
+  polling: { changes: goOn("polling, then changes"), greeting: greetNext, polled: goOn("idle"), close: closed },
+  "polling, then changes": {
+    changes: goOn("polling, then changes"),
+    greeting: greetNext,
+    polled: begin("changes"),
+    close: closed,
+  },
+  "polling, then greeting": { changes: greetNext, greeting: greetNext, polled: begin("greeting"), close: closed },
+  closed: { changes: closed, greeting: closed, polled: closed, close: closed },
+};
+
 /**
  * Exchanges presence with other nodes through a table, and keeps there what is persisted. What waits for the next call is bounded by
  * what the rooms may hold: of each key only the latest entry waits. A notification has no content, and is only a hint: everything is read
@@ -71,57 +99,49 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
   let storedAt = Number.NEGATIVE_INFINITY;
   let timer: NodeJS.Timeout | undefined;
   let others = false;
-  /** Up to where the news are known; undefined until the first answer of the database. */
+  /** Up to where changes are known; undefined until the first answer of the database. */
   let cursor: PresenceCursor | undefined;
   let polling: Promise<void> | undefined;
-  let pollAgain: "no" | "news" | "greet" = "no";
   let failing = false;
   let storeFailing = false;
   let heartbeat: NodeJS.Timeout | undefined;
-  let closed = false;
+  let closing = false;
 
-  async function poll(greet: boolean): Promise<void> {
-    if (greet || cursor === undefined) {
-      const entered = await enterPresence(db, nodeId);
-      // A database that was set back in place counts anew.
-      if (cursor !== undefined && entered.head < cursor.seen) cursor = { ...cursor, seen: entered.head };
-      const before = others;
-      others = entered.others;
-      if (others && !before) on.othersCame();
-    }
-    cursor ??= await presenceCursor(db, nodeId);
-    for (let more = true; more; ) {
-      const news = await readPresenceChanges(db, nodeId, cursor);
-      for (const [room, entries] of news.rooms) on.arrived(room, entries);
-      ({ cursor, more } = news);
+  const looks = createMachine<Polling, Poll | "polled" | "close", Poll>(
+    "idle",
+    (state, event) => polls[state][event],
+    (action) => {
+      polling = poll(action).then(() => looks.tell("polled"));
+      return undefined;
+    },
+  );
+
+  async function poll(action: Poll): Promise<void> {
+    try {
+      if (action === "greeting" || cursor === undefined) await greet();
+      cursor ??= await presenceCursor(db, nodeId);
+      for (let more = true; more; ) {
+        const changes = await readPresenceChanges(db, nodeId, cursor);
+        for (const [room, entries] of changes.rooms) on.arrived(room, entries);
+        ({ cursor, more } = changes);
+      }
+      if (failing) log.info("the presence of other nodes can be read again");
+      failing = false;
+    } catch (error) {
+      // One line when it begins and one when it ends, however long the database is away.
+      if (!failing && looks.state !== "closed")
+        log.warn({ err: error }, "the presence of other nodes could not be read");
+      failing = true;
     }
   }
 
-  /** Looks once at a time, and once more when there was a reason to meanwhile. */
-  function wake(greet: boolean): void {
-    if (closed) return;
-    if (polling !== undefined) {
-      if (pollAgain !== "greet") pollAgain = greet ? "greet" : "news";
-      return;
-    }
-    polling = poll(greet)
-      .then(
-        () => {
-          if (failing) log.info("the presence of other nodes can be read again");
-          failing = false;
-        },
-        (error: unknown) => {
-          // One line when it begins and one when it ends, however long the database is away.
-          if (!failing && !closed) log.warn({ err: error }, "the presence of other nodes could not be read");
-          failing = true;
-        },
-      )
-      .finally(() => {
-        polling = undefined;
-        const again = pollAgain;
-        pollAgain = "no";
-        if (again !== "no") wake(again === "greet");
-      });
+  async function greet(): Promise<void> {
+    const entered = await enterPresence(db, nodeId);
+    // A database that was set back in place counts anew.
+    if (cursor !== undefined && entered.head < cursor.seen) cursor = { ...cursor, seen: entered.head };
+    const before = others;
+    others = entered.others;
+    if (others && !before) on.othersCame();
   }
 
   const stopListening = alone
@@ -129,14 +149,14 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
     : notifications.add({
         notified(one) {
           if (one.channel !== "perch_presence") return;
-          if (one.node) wake(true);
-          else if (one.seq !== undefined && (cursor === undefined || one.seq > cursor.seen)) wake(false);
+          if (one.node) looks.tell("greeting");
+          else if (one.seq !== undefined && (cursor === undefined || one.seq > cursor.seen)) looks.tell("changes");
         },
-        ready: () => wake(true),
+        ready: () => looks.tell("greeting"),
       });
   if (!alone) {
-    wake(true);
-    heartbeat = setInterval(() => wake(true), heartbeatMs);
+    looks.tell("greeting");
+    heartbeat = setInterval(() => looks.tell("greeting"), heartbeatMs);
     heartbeat.unref();
   }
 
@@ -146,7 +166,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       timer = undefined;
       storing = put().finally(() => {
         storing = undefined;
-        if (waiting.size > 0) schedule(closed ? 0 : nextDelay());
+        if (waiting.size > 0) schedule(closing ? 0 : nextDelay());
       });
     }, delay);
   }
@@ -166,7 +186,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       for (const { settle } of items) for (const { resolve } of settle) resolve();
     } catch (error) {
       for (const { settle } of items) for (const { reject } of settle) reject(error);
-      if (closed) return;
+      if (closing) return;
       if (!storeFailing || isFinal(error)) log.warn({ err: error }, "presence could not be stored");
       if (isFinal(error)) return;
       storeFailing = true;
@@ -179,9 +199,9 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
   return {
     async load(room) {
       if (alone && room.kind === "ephemeral") return [];
-      // What is put after this is read must be news.
+      // What is put after this is read must be told of.
       if (!alone && cursor === undefined) {
-        wake(true);
+        looks.tell("greeting");
         await polling;
         if (cursor === undefined) throw new Error("the presence of other nodes cannot be read yet");
       }
@@ -203,8 +223,9 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
     },
     hasOthers: () => others,
     async close() {
-      if (closed) return;
-      closed = true;
+      if (closing) return;
+      closing = true;
+      looks.tell("close");
       clearInterval(heartbeat);
       stopListening();
       await polling;

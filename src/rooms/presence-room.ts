@@ -1,10 +1,11 @@
 import { documentId } from "../documents/key.js";
 import { type AckStatus, ackStatus } from "../protocol/protocol.js";
+import { createBroadcast, type Origin } from "./broadcast.js";
 import { entriesIn, type PresenceEntry, presenceUpdate } from "./presence-entries.js";
 import type { PresenceExchange } from "./presence-exchange.js";
 import { createPresenceKeys, type Giver } from "./presence-keys.js";
 import type { PresenceAddress, PresenceKind, StoredEntry } from "./presence-queries.js";
-import { createRegistry, framesOf, type OpenRoom, type RoomReader } from "./room.js";
+import { createRegistry, type OpenRoom, type RoomReader } from "./room.js";
 import type { RoomSettings } from "./settings.js";
 
 export interface Presence {
@@ -20,7 +21,6 @@ export interface Presence {
 
 /** The version of an empty document: presence has none of its own. */
 const version = new Uint8Array(1);
-const retryMs = 250;
 
 /**
  * Presence rooms. The latest entry of each key is kept while the room has readers and the entry is fresh, for those who come
@@ -76,52 +76,28 @@ function createRoom(address: PresenceAddress, settings: RoomSettings, exchange: 
   const isPersisted = address.kind === "persisted";
   const keepMs = isPersisted ? settings.persistedPresenceMs : settings.presenceTimeoutMs;
   const keys = createPresenceKeys(settings, keepMs, isHere);
-  /** Keys that changed since the last flush, and who changed them, when it was one reader only. */
-  const changed = new Set<string>();
-  let origin: RoomReader | "several" | undefined;
-  /** Readers that missed a flush, and are given everything when they can take it. */
-  const behind = new Set<RoomReader>();
+  const broadcast = createBroadcast(settings.presenceIntervalMs, readers, updatesOf);
   /** What other nodes and earlier readers have put is read, or being read. */
   let loaded: Promise<void> | undefined;
-  let flushedAt = Number.NEGATIVE_INFINITY;
-  let timer: NodeJS.Timeout | undefined;
 
-  function schedule(delay: number): void {
-    if (readers.size > 0) timer ??= setTimeout(flush, delay);
+  /** Of these keys, or of all that is fresh. */
+  function updatesOf(some?: ReadonlySet<string>): Uint8Array[] {
+    if (some === undefined) keys.prune();
+    const entries = keys.entries(some);
+    return entries.length === 0 ? [] : [presenceUpdate(entries)];
   }
 
-  function change(news: readonly { readonly key: string }[], by: RoomReader | "several"): void {
-    for (const { key } of news) changed.add(key);
-    origin = origin === undefined || origin === by ? by : "several";
-    schedule(Math.max(0, flushedAt + settings.presenceIntervalMs - performance.now()));
-  }
-
-  function flush(): void {
-    timer = undefined;
-    flushedAt = performance.now();
-    const news = keys.entries(changed);
-    const by = origin;
-    changed.clear();
-    origin = undefined;
-    if (news.length > 0) {
-      const framesFor = framesOf(() => [presenceUpdate(news)]);
-      for (const reader of readers.keys()) {
-        if (reader !== by && !behind.has(reader) && !reader.offer(framesFor(reader))) behind.add(reader);
-      }
-    }
-    if (behind.size === 0) return;
-    keys.prune();
-    const everythingFor = framesOf(() => [presenceUpdate(keys.entries())]);
-    for (const reader of [...behind]) if (reader.offer(everythingFor(reader))) behind.delete(reader);
-    if (behind.size > 0) schedule(retryMs);
-  }
+  const changed = (entries: readonly { readonly key: string }[], by: Origin) =>
+    broadcast.changed(
+      entries.map(({ key }) => key),
+      by,
+    );
 
   function leave(reader: RoomReader): void {
     readers.delete(reader);
-    behind.delete(reader);
+    broadcast.left(reader);
     if (readers.size > 0) return;
-    clearTimeout(timer);
-    timer = undefined;
+    broadcast.end();
     close();
     keys.clear();
   }
@@ -140,29 +116,25 @@ function createRoom(address: PresenceAddress, settings: RoomSettings, exchange: 
         throw error;
       }
     },
-    backfill(): Uint8Array[] {
-      keys.prune();
-      const entries = keys.entries();
-      return entries.length === 0 ? [] : [presenceUpdate(entries)];
-    },
+    backfill: () => updatesOf(),
     take(given: readonly PresenceEntry[], from: Giver): AckStatus | Promise<AckStatus> {
-      const { status, changed: news } = keys.take(given, from);
-      if (news.length === 0) return status;
-      change(news, from.reader);
+      const { status, changed: newer } = keys.take(given, from);
+      if (newer.length === 0) return status;
+      changed(newer, from.reader);
       if (!isPersisted) {
         // It is not promised to anybody, and the exchange reports what fails.
-        if (exchange.hasOthers()) exchange.store(address, news).catch(() => undefined);
+        if (exchange.hasOthers()) exchange.store(address, newer).catch(() => undefined);
         return status;
       }
-      return exchange.store(address, news).then<AckStatus, AckStatus>(
+      return exchange.store(address, newer).then<AckStatus, AckStatus>(
         () => status,
         () => ackStatus.unknown,
       );
     },
     leave,
     arrived(entries: readonly StoredEntry[]): void {
-      const news = keys.takeStored(entries);
-      if (news.length > 0) change(news, "several");
+      const newer = keys.takeStored(entries);
+      if (newer.length > 0) changed(newer, "several");
     },
     share(): void {
       const own = isPersisted ? [] : keys.own();

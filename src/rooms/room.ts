@@ -13,6 +13,7 @@ import { type AckStatus, type JoinErrorCode, joinErrorCode, type Permission } fr
  *                             meanwhile; so a room may deliver from the moment that it knows of a reader
  *   access.ts                 who may join, and who may stay
  *   createRegistry, framesOf  which rooms are open; frames made once for many readers
+ *   broadcast.ts              telling readers together of what only the latest counts of; who is too slow gets it later
  *   log-room.ts               all of a room that is a log: batches, catching up, other nodes, deletion
  */
 
