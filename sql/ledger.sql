@@ -51,6 +51,12 @@ begin
     alter table perch.applied_sql enable row level security;
     alter table perch.applied_sql force row level security;
   end if;
+  if not exists (select from pg_attribute a
+    where a.attrelid = 'perch.applied_sql'::regclass and a.attname = 'callers') then
+    alter table perch.applied_sql add column callers text[] not null default '{}';
+    comment on column perch.applied_sql.callers is
+      'The roles to which the file grants to execute the function that it makes.';
+  end if;
 
   -- By themselves: without them perch_owner would see nothing of what has been applied, and apply it again.
   foreach ledger in array array['migrations', 'applied_sql', 'applied_release'] loop

@@ -28,7 +28,8 @@ const titles: Record<string, string> = {
 
 /** `docs/sql.md`: the reference of everything public in the schema, made from the comments in a migrated database. */
 export async function sqlReference(db: Queryable): Promise<string> {
-  const functions = (await readFunctions(db)).filter(({ comment }) => !isPrivate(comment));
+  const all = await readFunctions(db);
+  const functions = all.filter(({ comment }) => !isPrivate(comment));
   const relations = (await readRelations(db)).filter(({ comment }) => !isPrivate(comment));
   const concepts = await conceptsOfFunctions();
   const parts = [
@@ -55,6 +56,15 @@ export async function sqlReference(db: Queryable): Promise<string> {
   parts.push("## For perch_worker", "");
   parts.push("What `perch worker` calls. But for `prune_changes` it may change from one version to the next.", "");
   for (const { name, comment } of forWorkers) parts.push(`- \`${name}\`: ${prose(strip(comment))}`);
+  parts.push("", "## Who may call what", "");
+  parts.push(
+    "Granted in the file of each function; what stands under no role is for members of `perch_owner` alone.",
+    "",
+  );
+  for (const role of ["app", "worker"] as const) {
+    const names = all.filter((entry) => entry[role]).map(({ name }) => `\`${name}\``);
+    parts.push(`- \`perch_${role}\`: ${names.join(", ")}.`);
+  }
   parts.push("", "## The tables behind it", "");
   parts.push("They may change from one version to the next.", "");
   for (const { name, comment } of relations.filter(({ app }) => !app)) {

@@ -3,8 +3,8 @@ import type { MigrationSources } from "./migration-sources.js";
 import type { Transaction } from "./types.js";
 
 /**
- * Functions and views whose file has changed. A function that changes its arguments or its result, or that goes, is dropped by a
- * migration: files only create or replace.
+ * Functions and views whose file has changed, then what compares itself with the catalog: grants.sql reads in the ledger who may execute
+ * what. A function that changes its arguments or its result, or that goes, is dropped by a migration: files only create or replace.
  */
 export async function applySql(
   tx: Transaction,
@@ -12,19 +12,27 @@ export async function applySql(
   { files, version }: MigrationSources,
   changed: ReadonlySet<string>,
 ): Promise<void> {
-  for (const { path, text, reconciles } of files) if (reconciles || changed.has(path)) await apply(path, text);
-  await tx.query(
-    `with gone as (delete from perch.applied_sql a where a.path <> all ($1::text[]))
-     insert into perch.applied_sql as a (path, hash) select * from unnest($1::text[], $2::text[])
-     on conflict (path) do update set hash = excluded.hash, applied_at = clock_timestamp() where a.hash <> excluded.hash`,
-    [files.map(({ path }) => path), files.map(({ hash }) => hash)],
-  );
+  for (const { path, text, reconciles } of files) if (!reconciles && changed.has(path)) await apply(path, text);
+  await tx.query(noteFiles("select * from json_to_recordset($1::json) w (path text, hash text, callers text[])"), [
+    JSON.stringify(files.map(({ path, hash, callers }) => ({ path, hash, callers }))),
+  ]);
+  for (const { path, text, reconciles } of files) if (reconciles) await apply(path, text);
   await tx.query(
     `insert into perch.applied_release as r (version) values ($1)
      on conflict (only_row) do update set version = excluded.version, applied_at = clock_timestamp()`,
     [version],
   );
 }
+
+/** In: a query for path, hash and callers of all files. Out: the statement that writes them to the ledger, as far as they differ. */
+export const noteFiles = (wanted: string) => `with wanted as (
+${wanted}
+), gone as (
+  delete from perch.applied_sql a where a.path <> all (array(select w.path from wanted w))
+)
+insert into perch.applied_sql as a (path, hash, callers) select w.path, w.hash, w.callers from wanted w
+on conflict (path) do update set hash = excluded.hash, callers = excluded.callers, applied_at = clock_timestamp()
+ where (a.hash, a.callers) <> (excluded.hash, excluded.callers)`;
 
 /** What of the schema belongs to somebody else than perch_owner, to whom sql/bootstrap.sql gives it back. */
 export async function foreignProperty(tx: Transaction): Promise<string[]> {

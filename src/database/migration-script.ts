@@ -1,3 +1,4 @@
+import { noteFiles } from "./definitions.js";
 import { migrationLock, migrationSettings } from "./migrate.js";
 import { statementsOf } from "./migrate-outside.js";
 import { type MigrationFile, readMigrationSources, type SqlFile } from "./migration-sources.js";
@@ -86,7 +87,7 @@ $newer$;
  */
 export async function migrationScript(options: { root?: string } = {}): Promise<string> {
   const { version, bootstrap, ledger, migrations, files } = await readMigrationSources(options.root);
-  const rows = files.map(({ path, hash }) => `  (${quoted(path)}, ${quoted(hash)})`).join(",\n");
+  const row = ({ path, hash, callers }: SqlFile) => `  (${quoted(path)}, ${quoted(hash)}, '{${callers}}'::text[])`;
   return [
     "-- The schema of perch: psql -v ON_ERROR_STOP=1 -f this-file -d database\n",
     "-- One transaction: either all of it is applied or nothing. Harmless when applied again.\n",
@@ -102,12 +103,10 @@ export async function migrationScript(options: { root?: string } = {}): Promise<
       version,
     ),
     ...migrations.map(guarded),
-    ...files.map(changed),
+    ...files.filter(({ reconciles }) => !reconciles).map(changed),
     title("what has been applied"),
-    `with wanted (path, hash) as (values\n${rows}),\n`,
-    "gone as (delete from perch.applied_sql a where a.path <> all (array(select w.path from wanted w)))\n",
-    "insert into perch.applied_sql as a (path, hash) select w.path, w.hash from wanted w\n",
-    "on conflict (path) do update set hash = excluded.hash, applied_at = clock_timestamp() where a.hash <> excluded.hash;\n",
+    `${noteFiles(`select * from (values\n${files.map(row).join(",\n")}) as w (path, hash, callers)`)};\n`,
+    ...files.filter(({ reconciles }) => reconciles).map(changed),
     `insert into perch.applied_release as r (version) values (${quoted(version)})\n`,
     "on conflict (only_row) do update set version = excluded.version, applied_at = clock_timestamp() where r.version <> excluded.version;\n",
     "commit;\n",

@@ -22,6 +22,8 @@ export interface SqlFile {
   hash: string;
   /** The functions and views it makes, without the schema: where one is missing the file is applied, whatever its hash. */
   makes: string[];
+  /** The roles to which it grants to execute the function that it makes. */
+  callers: string[];
   /** It compares itself with the catalog (policies, triggers, grants), so it runs whenever anything has changed. */
   reconciles: boolean;
 }
@@ -61,6 +63,7 @@ async function readMigrations(folder: string): Promise<MigrationFile[]> {
 }
 
 const makesPattern = /^create or replace (?:function|view) perch\.(\w+)/gm;
+const grantPattern = /^grant execute on function perch\.(\w+) to (perch_\w+(?:, perch_\w+)*);$/gm;
 
 /**
  * `sql/<concept>/api` and `sql/<concept>/internal` make an object a file, each after those that it needs. What stands in a concept's folder
@@ -80,7 +83,8 @@ async function readSql(root: string): Promise<SqlFile[]> {
         const text = await readFile(join(root, path), "utf8");
         const hash = createHash("sha256").update(text).digest("hex");
         const makes = Array.from(text.matchAll(makesPattern), ([, object = ""]) => object);
-        return { path, text, hash, makes, reconciles: name === undefined };
+        const callers = Array.from(text.matchAll(grantPattern)).flatMap(([, , roles = ""]) => roles.split(", "));
+        return { path, text, hash, makes, callers, reconciles: name === undefined };
       }),
   );
   return [...byNeed(files.filter(({ reconciles }) => !reconciles)), ...files.filter(({ reconciles }) => reconciles)];

@@ -28,7 +28,7 @@ import { isServerPeer } from "./server-peers.js";
  * Nothing is written down for this besides what every update has, and what a process remembers is bounded by the writers of open documents.
  */
 
-const lately = "1 minute";
+const latelyMs = 60_000;
 /** What is larger is looked at in an engine's thread. */
 const maxReadHere = 64 * 1024;
 
@@ -59,12 +59,11 @@ export interface Owned {
 interface OwnerRow {
   peer: string;
   user_id: string;
-  is_idle: boolean;
+  idle_ms: number;
 }
 
-const ownersSql = `
-  select p.peer, p.user_id, p.idle > interval '${lately}' as is_idle
-    from perch.peer_authors(space_id => $1, app_id => $2, table_name => $3, record_id => $4, peers => $5) p`;
+const ownersSql =
+  "select * from perch.peer_authors(space_id => $1, app_id => $2, table_name => $3, record_id => $4, peers => $5)";
 
 /** In: a connection, or transaction, with the rights of the worker. */
 export async function ownersOf(
@@ -79,7 +78,7 @@ export async function ownersOf(
   const others = rows.filter((row) => isServerPeer(row.peer) || row.user_id !== userId);
   const known = new Set(others.map(({ peer }) => peer));
   return {
-    foreign: others.flatMap(({ peer, is_idle }) => (is_idle ? [] : [peer])),
+    foreign: others.flatMap(({ peer, idle_ms }) => (idle_ms > latelyMs ? [] : [peer])),
     own: asked.filter((peer) => !known.has(peer) && !isServerPeer(peer)),
   };
 }

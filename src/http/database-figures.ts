@@ -8,7 +8,7 @@ interface Figures {
   set_aside: number;
   unprojected: number;
   overdue_seconds: number | null;
-  ring_queue: number;
+  notification_queue: number;
   commit_seconds: number | null;
   captured_seconds: number | null;
 }
@@ -19,25 +19,6 @@ export const countedAtMost = 10_000;
 const keepMs = 4_000;
 /** A database that is slow to answer must not keep the other figures from being shown. */
 const patienceMs = 1_000;
-
-/*
- * Each figure is read off the end of an index that holds only what the figure counts, whatever the tables hold. What no index can
- * tell without costing every keystroke a write (the tails of all documents, say) is counted where it happens, by each process.
- */
-export const figuresSql = `
-  select (select count(*) from (select from perch.document_inbox i where i.status = 'pending'
-                                 order by i.created_at limit $1) p) as pending,
-         extract(epoch from clock_timestamp() - (
-           select min(i.created_at) from perch.document_inbox i where i.status = 'pending'))::float8 as pending_seconds,
-         (select count(*) from (select from perch.document_inbox i where i.status = 'rejected'
-                                 order by i.created_at limit $1) r) as set_aside,
-         (select count(*) from (select from perch.document_queue q order by q.due_at limit $1) d) as unprojected,
-         extract(epoch from clock_timestamp() - (select min(q.due_at) from perch.document_queue q))::float8 as overdue_seconds,
-         pg_notification_queue_usage() as ring_queue,
-         (select extract(epoch from clock_timestamp() - c.captured_at)::float8 from perch.captured_changes c
-           order by c.ordinal, c.nth limit 1) as captured_seconds,
-         (select extract(epoch from clock_timestamp() - min(a.query_start))::float8
-            from pg_stat_get_activity(null) a where a.wait_event = 'SyncRep') as commit_seconds`;
 
 export interface DatabaseFigures {
   /** Brings the figures up to date, when they are older than a few seconds; waits for the database a second at most. */
@@ -87,7 +68,7 @@ export function addDatabaseFigures(metrics: Metrics, db: Queryable, log: Logger)
   gauge(
     "perch_notify_queue_ratio",
     "How full the server's queue of notifications is: a listener that does not read fills it.",
-    ({ ring_queue }) => ring_queue,
+    ({ notification_queue }) => notification_queue,
   );
   gauge(
     "perch_commit_wait_seconds",
@@ -97,7 +78,7 @@ export function addDatabaseFigures(metrics: Metrics, db: Queryable, log: Logger)
 
   async function read(): Promise<void> {
     try {
-      const [row] = await db.query<Figures>(figuresSql, [countedAtMost]);
+      const [row] = await db.query<Figures>("select * from perch.database_figures(max_count => $1)", [countedAtMost]);
       figures = row;
       readAt = Date.now();
     } catch (error) {

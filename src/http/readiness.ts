@@ -31,21 +31,13 @@ const commitSeconds = 5;
 
 interface State {
   only_reads: boolean;
-  ring_queue: number;
+  notification_queue: number;
   commit_seconds: number | null;
 }
 
-/** Fails also when nothing was migrated. A login is shown what its own sessions wait for, those of other nodes among them. */
-const stateSql = `
-  select pg_is_in_recovery() or current_setting('transaction_read_only')::boolean as only_reads,
-         pg_notification_queue_usage() as ring_queue,
-         (select extract(epoch from clock_timestamp() - min(a.query_start))::float8
-            from pg_stat_get_activity(null) a where a.wait_event = 'SyncRep') as commit_seconds
-    from (select count(*) from (select from perch.document_tables limit 1) t) c`;
-
-function troubleOf({ only_reads, ring_queue, commit_seconds }: State): string | undefined {
+function troubleOf({ only_reads, notification_queue, commit_seconds }: State): string | undefined {
   if (only_reads) return "the database takes no writes: it only reads";
-  if (ring_queue >= fullQueue) {
+  if (notification_queue >= fullQueue) {
     return "the database takes no writes: its queue of notifications is full, since a session that listens does not read";
   }
   if ((commit_seconds ?? 0) < commitSeconds) return undefined;
@@ -67,7 +59,7 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
       timer = setTimeout(() => reject(new Error("no answer in time")), timeoutMs);
     });
     try {
-      const [state] = await Promise.race([db.query<State>(stateSql), late]);
+      const [state] = await Promise.race([db.query<State>("select * from perch.server_state()"), late]);
       return state && troubleOf(state);
     } catch (error) {
       log.warn({ err: error }, "not ready: the database does not answer");

@@ -73,7 +73,7 @@ export async function readPresence(db: Queryable, { key, kind }: PresenceAddress
   return rows.map(entryOf);
 }
 
-/** Up to where the news are known, and which server told them: see `perch.presence_changes`. */
+/** Up to where changes are known, and which server told of them: see `perch.presence_changes`. */
 export interface PresenceCursor {
   readonly seen: number;
   readonly server: string;
@@ -103,10 +103,14 @@ export async function readPresenceChanges(
   after: PresenceCursor,
 ): Promise<PresenceChanges> {
   const rows = await db.query<ChangeRow | NoChangeRow>(changesSql, [nodeId, after.seen, after.server]);
-  const news = rows.filter((row) => row.change_id !== null);
-  const last = news.at(-1);
+  const changes = rows.filter((row) => row.change_id !== null);
+  const last = changes.at(-1);
   const seen = last?.change_id ?? rows[0]?.head ?? after.seen;
-  return { rooms: grouped(news), cursor: { seen, server: rows[0]?.server ?? after.server }, more: last !== undefined };
+  return {
+    rooms: grouped(changes),
+    cursor: { seen, server: rows[0]?.server ?? after.server },
+    more: last !== undefined,
+  };
 }
 
 const putSql = `
@@ -149,9 +153,9 @@ function entryOf({ entry_key, entry, set_at, keep_ms, user_id, held_ms }: EntryR
   return { key, bytes: entry, setAt: set_at, keepMs: keep_ms, userId: user_id, heldMs: held_ms };
 }
 
-function grouped(news: readonly ChangeRow[]): PresenceChanges["rooms"] {
+function grouped(changes: readonly ChangeRow[]): PresenceChanges["rooms"] {
   const rooms = new Map<string, [PresenceAddress, StoredEntry[]]>();
-  for (const row of news) {
+  for (const row of changes) {
     const key = { spaceId: row.space_id, appId: row.app_id, tableName: row.table_name, recordId: row.record_id };
     const id = row.kind + documentId(key);
     const room = rooms.get(id) ?? [{ key, kind: row.kind }, []];

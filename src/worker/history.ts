@@ -14,10 +14,6 @@ export interface LogHistory {
 /** Of so many spaces, those whose logs moved last, is it known where they stood. */
 const maxSpaces = 64;
 
-const headsSql = `
-select e.epoch, h.space_id, h.seq, h.mark
-  from perch.log_epoch e left join perch.log_heads(space_ids => $1::text[]) h on true`;
-
 /**
  * A high-water mark: which entries this process has read from the log. It is kept while connections come and go, so a database that
  * comes back without them (a failover to a standby that lacked them, a copy of the data folder) is found out before anything is made
@@ -37,14 +33,14 @@ export function createHistory({ db, log }: { readonly db: Database; readonly log
       if (moved.size === 0) return;
       const spaces = [...moved];
       moved.clear();
-      const rows = await db.query<{ epoch: string; space_id: string | null; seq: number; mark: string | null }>(
-        headsSql,
+      const rows = await db.query<{ epoch: string; space_id: string; seq: number; mark: string | null }>(
+        "select * from perch.log_heads(space_ids => $1::text[])",
         [spaces],
       );
       for (const row of rows) {
         if (row.epoch !== epoch) seen.clear();
         epoch = row.epoch;
-        if (row.space_id === null || row.mark === null) continue;
+        if (row.mark === null) continue;
         remember(seen, row.space_id, [row.seq, row.mark], maxSpaces);
       }
     },

@@ -192,8 +192,7 @@ interface Outcome extends MergedPush, Merged {
 
 // Whoever holds the document's row in a long transaction of their own makes this document wait, not the worker.
 const claimSql = `
-  select i.seq, i.kind, i.payload, i.patch::text as patch, i.base_seq, i.user_id,
-         (extract(epoch from clock_timestamp() - i.created_at) * 1000)::float8 as age_ms
+  select i.seq, i.kind, i.payload, i.patch::text as patch, i.base_seq, i.user_id, perch.age_ms(i.created_at) as age_ms
     from perch.claim_inbox(space_id => $1, app_id => $2, table_name => $3, record_id => $4, max_count => $5,
                            lock_timeout_ms => $6) i`;
 

@@ -47,6 +47,7 @@ begin
   end loop;
 end
 $$;
+grant execute on function perch.acquire_lease to perch_app;
 
 comment on function perch.acquire_lease(text, text, interval) is
   'Makes holder the only one who works on a thread of the current tenant, for a time that perch.renew_lease prolongs. Returns the lease with its fencing token; no row while somebody else has one that has not expired. The same holder again gets a new token, and its earlier one ends. Until it is released or expires, nothing changes the thread but calls that pass the token (events can be appended to its log). It waits for those that are changing it. The thread need not have a checkpoint. Errors: PE401, PE422. Example: select token, expires_at from perch.acquire_lease(thread_id => ''run-1'', holder => ''worker-7'', duration => ''1 minute'');';

@@ -34,6 +34,7 @@ begin
   return last;
 end
 $$;
+grant execute on function perch.append_thread_events to perch_app;
 
 comment on function perch.append_thread_events(text, jsonb[], bigint) is
   'Appends events to the log of a thread of the current tenant, in the caller''s transaction; returns the number of the last. Numbers start from 1 and have no gaps. The thread need not have a checkpoint. fencing_token: it fails unless the lease that perch.acquire_lease gave it with is the last; without one events are appended whoever has a lease. Errors: PE401, PE409 for a lost lease, PE413, PE422. Example: select perch.append_thread_events(thread_id => ''run-1'', events => array[''{"said": "hello"}''::jsonb]);';

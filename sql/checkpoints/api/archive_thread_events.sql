@@ -43,6 +43,7 @@ begin
     select t.* from taken t order by t.number;
 end
 $$;
+grant execute on function perch.archive_thread_events to perch_app;
 
 comment on function perch.archive_thread_events(text, bigint, bigint) is
   'Takes the events up to a number out of the log of a thread of the current tenant, and returns them, so that they can be kept elsewhere in the same transaction. The number is remembered: the log goes on counting where it was, also when it is empty now. Again, or with a lower number: no rows. fencing_token as in perch.put_checkpoint. Errors: PE401, PE409 for a lease, PE422 when there is no such number yet.';

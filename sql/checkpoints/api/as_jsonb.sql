@@ -16,6 +16,7 @@ exception
     return to_jsonb(as_jsonb.json_text);
 end
 $$;
+grant execute on function perch.as_jsonb to perch_app, perch_worker;
 
 comment on function perch.as_jsonb(text, text, bytea) is
   'A channel''s value for reading in SQL: JSON that jsonb cannot hold as its text, bytes as their type and base64. Called by the view perch.checkpoints with the rights of whoever reads.';

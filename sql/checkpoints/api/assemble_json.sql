@@ -26,6 +26,7 @@ begin
       || right(assemble_json.json_text, 1);
 end
 $$;
+grant execute on function perch.assemble_json to perch_app, perch_worker;
 
 comment on function perch.assemble_json(text, bigint, text, uuid[]) is
   'Of a row of perch.checkpoint_values or perch.checkpoint_writes: its JSON text, whole. Called by the view perch.checkpoints with the rights of whoever reads.';

@@ -29,6 +29,7 @@ begin
      where v.json_text is not null or v.bytes is not null);
 end
 $$;
+grant execute on function perch.assemble_state to perch_app, perch_worker;
 
 comment on function perch.assemble_state(text, bigint, integer[]) is
   'The state that the values of these numbers make up. Called by the view perch.checkpoints with the rights of whoever reads.';

@@ -59,6 +59,7 @@ begin
   end loop;
 end
 $$;
+grant execute on function perch.channel_history to perch_app;
 
 comment on function perch.channel_history(text, text, uuid, text[]) is
   'For LangGraph savers: what makes up the incremental channels of a checkpoint (null: the head): going up from its parent, the writes to each channel, the last first, until one that has a value, the seed. Errors: PE401.';

@@ -33,6 +33,7 @@ begin
      limit checkpoint_history.max_count;
 end
 $$;
+grant execute on function perch.checkpoint_history to perch_app;
 
 comment on function perch.checkpoint_history(text, integer, uuid) is
   'The checkpoints of a thread of the current tenant, on all its branches, the one committed last first; those before another to go on from a page. No row when there is no such thread. Errors: PE401, PE404 when before is none of this thread, PE422 when max_count is not between 1 and 10000. Example: select id, parent_id, step from perch.checkpoint_history(thread_id => ''run-1'', max_count => 20);';

@@ -42,6 +42,7 @@ begin
   return deleted;
 end
 $$;
+grant execute on function perch.delete_thread to perch_app;
 
 comment on function perch.delete_thread(text, bigint) is
   'Deletes a thread of the current tenant: its checkpoints, its log and its lease. Returns how many checkpoints there were; 0 when there is no such thread. fencing_token as in perch.put_checkpoint: while somebody has a lease, only with its token. Errors: PE401, PE409 for a lease.';

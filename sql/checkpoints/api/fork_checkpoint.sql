@@ -31,6 +31,7 @@ begin
     fencing_token => fork_checkpoint.fencing_token);
 end
 $$;
+grant execute on function perch.fork_checkpoint to perch_app;
 
 comment on function perch.fork_checkpoint(text, uuid, text, jsonb, bigint) is
   'Makes a copy of a checkpoint the head, as its child, so that the thread goes on from there on a branch of its own; or the root of another, empty thread. Returns the id of the copy, whose metadata (those of the original unless given) say what it was forked_from. fencing_token: of the thread that gets the copy, as in perch.put_checkpoint. Errors: PE401, PE404 when there is no such checkpoint, PE409 when into_thread is not empty or for a lease, PE422 for a LangGraph thread.';

@@ -15,6 +15,7 @@ begin
   return query select * from perch.find_checkpoint(tenant, latest_checkpoint.thread_id, head);
 end
 $$;
+grant execute on function perch.latest_checkpoint to perch_app;
 
 comment on function perch.latest_checkpoint(text) is
   'The head of a thread of the current tenant: the checkpoint that was committed last, on whatever branch. No row when there is no such thread. Errors: PE401. Example: select state from perch.latest_checkpoint(thread_id => ''run-1'');';

@@ -70,6 +70,7 @@ begin
   end loop;
 end
 $$;
+grant execute on function perch.list_channels to perch_app;
 
 comment on function perch.list_channels(text, text, uuid, jsonb, uuid, uuid, text, text, integer) is
   'For LangGraph savers: checkpoints of the current tenant, the latest first, each as the rows of perch.load_channels; of one thread and namespace, or of all. filter: what metadata contains. before: those before that checkpoint. after_…: the last one of the page before. Errors: PE401, PE422 when max_count is not between 1 and 10000.';

@@ -19,6 +19,7 @@ begin
     select * from perch.channel_rows(tenant, load_channels.thread_id, load_channels.namespace, load_channels.id);
 end
 $$;
+grant execute on function perch.load_channels to perch_app;
 
 comment on function perch.load_channels(text, text, text, uuid) is
   'For LangGraph savers: a checkpoint of a thread of a tenant (null: the current one) by its id, or the head, as rows: the checkpoint (json_text: all but channel_values, and of channel_versions the part that the values do not have), then its values, then the writes of tasks on top of it, then, for an old format, what was sent to it. No row when there is none. Errors: PE401; PE422 when the thread was not written by a LangGraph saver.';

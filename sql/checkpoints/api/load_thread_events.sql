@@ -42,6 +42,7 @@ begin
      limit load_thread_events.max_count;
 end
 $$;
+grant execute on function perch.load_thread_events to perch_app;
 
 comment on function perch.load_thread_events(text, bigint, integer, bigint) is
   'The events of a thread of the current tenant after a number, in order, at most max_count; without after, from the first that is not archived. after_mark: the mark that came with the event after: then it is also told when a database that went back, or a thread that was deleted and made again, has another event at that number. Errors: PE401, PE410 when events after that number are archived, the log does not reach it, or has another event there (DETAIL: archived_until, last_number), PE422 when max_count is not between 1 and 10000. Example: select number, mark, event from perch.load_thread_events(thread_id => ''run-1'', after => 41);';

@@ -42,6 +42,7 @@ begin
   return pruned;
 end
 $$;
+grant execute on function perch.prune_checkpoints to perch_app;
 
 comment on function perch.prune_checkpoints(integer, interval, text, bigint) is
   'Forgets older checkpoints of one thread of the current tenant, or of all; returns how many. Kept are the last keep_last of each thread, those younger than keep_for, the head, and whatever one that is kept needs in order to be read or resumed: values, the checkpoints on which incremental channels build, and those of subgraphs. The parent_id of a kept checkpoint may name one that is gone. Threads on which somebody has a lease are left out; one that is named needs the fencing_token of its lease then. Errors: PE401, PE409 for a lease, PE422 when neither is given. Example: select perch.prune_checkpoints(keep_last => 20, keep_for => ''7 days'');';

@@ -151,6 +151,7 @@ begin
       step = excluded.step;
 end
 $$;
+grant execute on function perch.put_channels to perch_app;
 
 comment on function perch.put_channels(text, text, text, uuid, uuid, bigint, jsonb, jsonb, text[], text[], integer[], integer[], bytea, boolean, text[], bigint) is
   'For LangGraph savers: appends a checkpoint that is made of versioned channels to a thread of a tenant (null: the current one), or to a subgraph''s namespace in it; it becomes the head there. checkpoint: LangGraph''s, without channel_values. channels: those that are new; their values lie in payload, from starts on (1 is the first byte), so long as sizes say (null: no value), as JSON (type null) or of a type of the saver''s. The other channels are those of the parent at the same version. only_known: the channels are given for comparison; those that the thread has no value of are left out. delta_channels: channels whose value may lie in the writes above. The same id again replaces the checkpoint and leaves the head. Errors: PE401, PE409 for a lost lease, PE413, PE422.';

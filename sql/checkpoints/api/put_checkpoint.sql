@@ -122,6 +122,7 @@ begin
   return made;
 end
 $$;
+grant execute on function perch.put_checkpoint to perch_app;
 
 comment on function perch.put_checkpoint(text, jsonb, bigint, uuid, text, integer, jsonb, uuid, uuid, bigint) is
   'Appends a checkpoint to a thread of the current tenant, in the caller''s transaction; it becomes the thread''s head. Returns its id: a new UUIDv7, greater than every other made in the thread, or the one passed as id, with which the same call can be repeated. No parent_id: a root. expected_head: the put fails unless that is the head (a UUID of zeros: unless the thread is empty). fencing_token: it fails unless the lease that perch.acquire_lease gave it with is the last; without one it fails while anybody has a lease on the thread. Errors: PE401, PE404 when the parent is none of this thread, PE409 for another head, a lost lease, or an id used for something else, PE413, PE422. Example: select perch.put_checkpoint(thread_id => ''run-1'', state => ''{"messages": []}'', step => 1);';

@@ -90,6 +90,7 @@ begin
     where put_writes.replace;
 end
 $$;
+grant execute on function perch.put_writes to perch_app;
 
 comment on function perch.put_writes(text, text, text, uuid, text, integer[], text[], text[], integer[], integer[], bytea, boolean, bigint) is
   'For LangGraph savers: keeps what a task wrote on top of a checkpoint of a tenant (null: the current one), so that the task does not run again when the step is resumed. The checkpoint may be put later. Values lie in payload as for perch.put_channels. A write that is there already stays as it is, or is replaced. Errors: PE401, PE409 for a lost lease, PE413, PE422.';

@@ -14,6 +14,7 @@ begin
   return found;
 end
 $$;
+grant execute on function perch.release_lease to perch_app;
 
 comment on function perch.release_lease(text, bigint) is
   'Ends a lease before its time; its token is refused from then on. Returns whether it was still there. Errors: PE401.';

@@ -28,6 +28,7 @@ begin
   return until;
 end
 $$;
+grant execute on function perch.renew_lease to perch_app;
 
 comment on function perch.renew_lease(text, bigint, interval) is
   'Prolongs a lease from now; returns when it will expire. One that has expired can be renewed while nobody else has taken it. Errors: PE401, PE409 when somebody has, or it was released, PE422.';

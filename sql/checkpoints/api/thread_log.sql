@@ -13,6 +13,7 @@ begin
       left join perch.thread_logs l on l.tenant_id = tenant and l.thread_id = thread_log.thread_id;
 end
 $$;
+grant execute on function perch.thread_log to perch_app;
 
 comment on function perch.thread_log(text) is
   'How far the log of a thread of the current tenant has been written and archived; zeros when nothing was ever appended. Errors: PE401.';

@@ -30,6 +30,7 @@ begin
     fencing_token => update_checkpoint_state.fencing_token);
 end
 $$;
+grant execute on function perch.update_checkpoint_state to perch_app;
 
 comment on function perch.update_checkpoint_state(text, uuid, jsonb, integer, jsonb, uuid, bigint) is
   'Appends a child of a checkpoint with another state, the next step and the same next node; it becomes the head. Returns its id. schema_version: that of the parent unless given. Errors: PE401, PE404 when the parent is none of this thread, PE409, PE413, PE422. Example: select perch.update_checkpoint_state(thread_id => ''run-1'', parent_id => c.id, state => c.state || ''{"approved": true}'') from perch.latest_checkpoint(thread_id => ''run-1'') c;';

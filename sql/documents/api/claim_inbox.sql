@@ -31,6 +31,7 @@ begin
      limit max_count;
 end
 $$;
+grant execute on function perch.claim_inbox to perch_worker;
 
 comment on function perch.claim_inbox(text, text, text, text, integer, integer) is
   'For perch_worker: what is pending of a document, in order, until the end of the transaction for this worker alone; nothing when another worker has it. lock_timeout_ms: as in perch.project_document.';

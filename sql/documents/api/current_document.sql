@@ -25,6 +25,7 @@ begin
   end if;
 end
 $$;
+grant execute on function perch.current_document to perch_app;
 
 comment on function perch.current_document(text, text, text, text) is
   'The JSON of a document as text, with the position it shows (seq, and revision, which identifies it) and its space. data is null while the record is behind the document: a worker is about to write it. Errors: PE401, PE403, PE404 when the table is not declared or there is no such document. Example: select * from perch.current_document(app_id => ''notes'', table_name => ''pages'', record_id => ''p1'');';

@@ -80,6 +80,7 @@ begin
     space, delete_document.app_id, delete_document.table_name, delete_document.record_id, ended));
 end
 $$;
+grant execute on function perch.delete_document to perch_app;
 
 comment on function perch.delete_document(text, text, text, text) is
   'Deletes a document: its record, its snapshot and its updates, in the caller''s transaction; the deletion is logged. A document that does not exist: nothing happens. A document made again under the id starts empty. An end-to-end encrypted one is deleted by an owner of the space, or by whoever alone wrote it. Errors: PE401, PE403, PE404 when the table is not declared, PE422.';

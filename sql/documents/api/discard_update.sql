@@ -12,6 +12,7 @@ as $$
   )
   select exists (select from discarded)
 $$;
+grant execute on function perch.discard_update to perch_worker;
 
 comment on function perch.discard_update(text, text, text, text, bigint) is
   'For perch_worker and superusers: forgets an update that was set aside. False when there is none at this seq.';

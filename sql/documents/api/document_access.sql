@@ -18,6 +18,7 @@ begin
               when perch.may_read(space_id, user_id, token_reads) then 'read' end;
 end
 $$;
+grant execute on function perch.document_access to perch_worker;
 
 comment on function perch.document_access(text, text, text[], text[]) is
   'For perch_worker: what a user may do in a space, by the rules of perch.set_context: write, read, or null for nothing.';

@@ -23,6 +23,7 @@ begin
     found.head_revision;
 end
 $$;
+grant execute on function perch.document_state to perch_app;
 
 comment on function perch.document_state(text, text, text, text, bigint, bigint) is
   'What a reader of a document who is at after_seq (0: the beginning) lacks: import the snapshot, when there is one, and then the updates, in order, into a LoroDoc; then be at head_seq and head_revision. Give both back as after_seq and after_revision: then a database that went back to an earlier state is told (PE410: begin with an empty LoroDoc and after_seq 0, and push what the old one has besides), also when it has given the position to something else since; without after_revision only the numbers are compared, and a reader who is ahead is given everything. The snapshot is null when the updates alone suffice. A document that does not exist has no updates. Errors: PE401, PE403, PE404 when the table is not declared, PE410 when after_revision is given and the document has nothing of the kind at after_seq, PE422. Example: select * from perch.document_state(app_id => ''notes'', table_name => ''pages'', record_id => ''p1'');';

@@ -38,6 +38,7 @@ begin
      limit document_versions.max_count;
 end
 $$;
+grant execute on function perch.document_versions to perch_app;
 
 comment on function perch.document_versions(text, text, text, text, bigint, integer) is
   'Who changed a document when, the latest first: one row for a stretch of updates (from first_seq to seq) of one author without a pause of more than a minute. before: only what is earlier than this seq, for the next page; max_count: 1 to 1000. Errors: PE401, PE403, PE404 when the table is not declared, PE422.';

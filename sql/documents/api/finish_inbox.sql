@@ -43,6 +43,7 @@ begin
   return placed;
 end
 $$;
+grant execute on function perch.finish_inbox to perch_worker;
 
 comment on function perch.finish_inbox(text, text, text, text, bigint, bytea, jsonb, jsonb) is
   'For perch_worker: ends one claimed item. With an update: it goes to the tail, at the position returned (ends as in perch.document_updates). With an error: it is set aside. With neither: there was nothing new in it.';

@@ -75,6 +75,7 @@ begin
   return true;
 end
 $$;
+grant execute on function perch.fold_document to perch_worker;
 
 comment on function perch.fold_document(text, text, text, text, bytea, bigint, bytea, bigint, integer) is
   'For perch_worker: stores a snapshot that covers the tail up to position seq, and forgets the tail up to the previous snapshot. version: its version vector, as Loro encodes it; with it, readers can be given the snapshot without decoding it. revision: what identifies seq (null: only the number is compared). lock_timeout_ms: as in perch.project_document. False when there is a newer snapshot already, or the document has something else at seq.';

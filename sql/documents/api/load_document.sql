@@ -23,6 +23,7 @@ begin
                                load_document.record_id, load_document.after_seq) r;
 end
 $$;
+grant execute on function perch.load_document to perch_worker;
 
 comment on function perch.load_document(text, text, text, text, bigint) is
   'For perch_worker: perch.document_state without a user, with the declared fields, the position of every update, and what the document''s earlier incarnations had in them (ended, as document_tombstones.version), which is refused in this one. Errors: PE404.';

@@ -14,6 +14,7 @@ begin
     purpose => 'write', wait => true);
 end
 $$;
+grant execute on function perch.lock_document to perch_app;
 
 comment on function perch.lock_document(text, text, text, text) is
   'Locks a document until the end of the transaction; also one that does not exist yet. Whoever else asks for it waits; updates of Loro clients, which merge anyway, do not. Errors: PE401, PE403, PE422.';

@@ -45,6 +45,7 @@ begin
        and x.table_name = open_document.table_name and x.record_id = open_document.record_id;
 end
 $$;
+grant execute on function perch.open_document to perch_worker;
 
 comment on function perch.open_document(text, text, text, text, bigint, bigint) is
   'For perch_worker: perch.load_document with the updates end to end (tail, each of so many bytes: lengths), and what is known of their version: the snapshot''s (version, null when nobody noted it), and ends of each update, as in perch.document_updates. incarnation_seq: where this life of the document began. after_revision: as perch.reading_position; leads_on: whether after_seq is a position of this document. Errors: PE404.';

@@ -91,6 +91,7 @@ begin
        and d.table_name = open_in_transaction.table_name and d.record_id = open_in_transaction.record_id;
 end
 $$;
+grant execute on function perch.open_in_transaction to perch_app;
 
 comment on function perch.open_in_transaction(text, text, text, text, boolean, text[], bigint[], bigint[]) is
   'For DocumentStore: what it has to know of a document before it reads, or (to_write) writes it, in which case the document is locked as by perch.lock_document, and its row as every writer does. known_seqs and known_revisions: the positions at which the caller has the document, and what identifies them (null: only the numbers are compared), one for each of known_spaces. Returns who asks, whether the transaction has written, the declared fields, whether the document is there and its record shows its latest position, and either what came after the known position (after_seq) or the whole (after_seq null), as perch.load_document. Errors: PE401, PE403, PE404 when the table is not declared, PE413, PE422.';

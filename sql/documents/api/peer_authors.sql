@@ -2,7 +2,7 @@
 -- and who sent it. Asked once for a peer and writer by each process, and then remembered: so it costs what a document's
 -- tail and history are long.
 create or replace function perch.peer_authors(space_id text, app_id text, table_name text, record_id text, peers text[])
-returns table (peer text, user_id text, idle interval)
+returns table (peer text, user_id text, idle_ms float8)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -21,10 +21,11 @@ as $$
       from unnest(peer_authors.peers) p (peer) join written w on w.ends ? p.peer
      group by p.peer
   )
-  select f.peer, f.user_id, clock_timestamp() - max(w.at)
+  select f.peer, f.user_id, perch.age_ms(max(w.at))
     from firsts f join written w on w.ends ? f.peer and w.user_id = f.user_id
    group by f.peer, f.user_id
 $$;
+grant execute on function perch.peer_authors to perch_worker;
 
 comment on function perch.peer_authors(text, text, text, text, text[]) is
-  'For perch_worker: of each of these Loro peers that a document has, the user who wrote under it first, and for how long that user has not (idle). A peer that the document does not have is left out.';
+  'For perch_worker: of each of these Loro peers that a document has, the user who wrote under it first, and for how long that user has not (idle_ms). A peer that the document does not have is left out.';

@@ -10,6 +10,7 @@ as $$
    order by min(i.created_at)
    limit max_count
 $$;
+grant execute on function perch.pending_documents to perch_worker;
 
 comment on function perch.pending_documents(integer) is
   'For perch_worker: the documents with updates or patches that are not merged yet, the longest waiting first.';

@@ -89,6 +89,7 @@ begin
   return next;
 end
 $$;
+grant execute on function perch.project_document to perch_worker;
 
 comment on function perch.project_document(text, text, text, text, bigint, jsonb, bigint, bigint, integer) is
   'For perch_worker: writes the JSON that a document has at position seq (size: its bytes as text) into its record, and names the fields that changed in the log. Returns the log''s seq (null: nothing changed) how much tail there is behind the snapshot, and for how long others had locked what it needs; no row when the document is gone, or has something else at seq than revision says (null: only the number is compared). lock_timeout_ms: how long to wait for what somebody else has locked; it stays set until the end of the transaction.';

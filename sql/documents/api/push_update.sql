@@ -29,6 +29,7 @@ begin
     push_update.update, null, null, push_update.client_id, push_update.op_id)).seq;
 end
 $$;
+grant execute on function perch.push_update to perch_app;
 
 comment on function perch.push_update(text, text, text, bytea, text, text, text) is
   'Appends a Loro update (or snapshot) to a document, in the caller''s transaction; returns the document''s seq. It is pending until a worker has decoded and merged it; one that cannot be merged is set aside with its error and seen by nobody. The same op_id again returns the first seq. Errors: PE401, PE403, PE404 when the table is not declared, PE409 when the op_id was used for something else, PE413, PE422. Example: select perch.push_update(app_id => ''notes'', table_name => ''pages'', record_id => ''p1'', update => $1);';

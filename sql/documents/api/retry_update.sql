@@ -16,6 +16,7 @@ as $$
   )
   select exists (select from notified)
 $$;
+grant execute on function perch.retry_update to perch_worker;
 
 comment on function perch.retry_update(text, text, text, text, bigint) is
   'For perch_worker and superusers: gives an update that was set aside (see perch doctor, or perch.document_inbox where status is rejected) to the workers once more. False when there is none at this seq.';

@@ -59,6 +59,7 @@ begin
   return moved;
 end
 $$;
+grant execute on function perch.set_tail_aside to perch_worker;
 
 comment on function perch.set_tail_aside(text, text, text, text, bigint, bigint, bigint) is
   'For perch_worker: takes the updates behind after_seq, the last position up to which a document holds together, out of its tail and into its inbox, to be merged again one by one. first_seq, first_revision: the first of them, as the caller read it. Returns how many; 0 when it is not there any more.';

@@ -29,6 +29,7 @@ begin
            submit_patch.base_revision) i;
 end
 $$;
+grant execute on function perch.submit_patch to perch_app;
 
 comment on function perch.submit_patch(text, text, text, jsonb, text, bigint, text, text, bigint) is
   'perch.patch_document, which also returns what identifies the position that it returns (revision): to be given as base_revision of the next patch, with the position as base_seq. Null where the op_id is one from before there was such a thing. Errors: as perch.patch_document. Example: select seq, revision from perch.submit_patch(app_id => ''notes'', table_name => ''pages'', record_id => ''p1'', patch => ''{"title": "Plans"}'');';

@@ -18,6 +18,7 @@ begin
                  versions_page.before, versions_page.max_count) v) p);
 end
 $$;
+grant execute on function perch.versions_page to perch_app;
 
 comment on function perch.versions_page(text, text, text, text, bigint, integer) is
   'A page of perch.document_versions as JSON text: {"versions": [{"seq", "first_seq", "user_id", "client_id", "actor", "first_at", "last_at", "updates", "bytes"}], "next": what to pass as before for the next page, or null}. Errors: as perch.document_versions. Example: select perch.versions_page(app_id => ''notes'', table_name => ''pages'', record_id => ''p1'', space_id => null, before => null, max_count => 100);';

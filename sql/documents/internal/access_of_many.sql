@@ -10,6 +10,7 @@ begin
      order by m.nth;
 end
 $$;
+grant execute on function perch.access_of_many to perch_worker;
 
 comment on function perch.access_of_many(text[], text[]) is
   'Private. What each of these users may do in the space beside it, by perch.space_members alone: a row for each, in their order.';

@@ -73,6 +73,7 @@ begin
   return previous;
 end
 $$;
+grant execute on function perch.append_to_tail to perch_worker;
 
 comment on function perch.append_to_tail(perch.tail_append[], perch.tail_update[], boolean) is
   'Private. Appends decoded updates to the tails of documents that exist, puts them on the queue to be projected (unless the caller does that), and notifies on perch_documents. Returns, by entry, the last position of each document before, from which its updates count on; null for one that is not, or not for certain, at after_seq.';

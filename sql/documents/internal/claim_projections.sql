@@ -36,6 +36,7 @@ begin
     returning q.space_id, q.app_id, q.table_name, q.record_id;
 end
 $$;
+grant execute on function perch.claim_projections to perch_worker;
 
 comment on function perch.claim_projections(integer, float8, float8, bigint, float8, float8, float8, bigint) is
   'Private. Claims documents whose record is overdue, for claim_seconds: overdue_seconds after they were put on the queue, where their record has at most small_bytes; large_overdue_seconds where it has more, and where it has more than huge_bytes so much longer as large_seconds in proportion, by at most longer_seconds.';

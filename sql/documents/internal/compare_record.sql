@@ -70,6 +70,7 @@ begin
   return now;
 end
 $$;
+grant execute on function perch.compare_record to perch_worker;
 
 comment on function perch.compare_record(text, text, text, text, jsonb, boolean) is
   'Private. Locks the record of a document, and says how it is to change to show data: all its fields (is_whole), or some. changed is null when it shows them already; then only is_new tells something: whether there is no record, or a deleted one.';

@@ -11,6 +11,7 @@ begin
      order by t.updated_at;
 end
 $$;
+grant execute on function perch.declared_since to perch_worker;
 
 comment on function perch.declared_since(timestamptz) is
   'Private. The document tables that were declared, or declared again, after a time, the latest last.';

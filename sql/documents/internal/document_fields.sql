@@ -17,6 +17,7 @@ begin
   return declared;
 end
 $$;
+grant execute on function perch.document_fields to perch_worker;
 
 comment on function perch.document_fields(text, text) is
   'Private. The declared kinds of a document table''s fields; PE404 when it is none.';

@@ -21,6 +21,7 @@ as $$
        group by e.key
     ) p
 $$;
+grant execute on function perch.document_version to perch_worker;
 
 comment on function perch.document_version(text, text, text, text, bigint) is
   'Private. The version of a document at a position (default: now): for each Loro peer the counter behind its last operation.';

@@ -12,6 +12,7 @@ as $$
           clock_timestamp())
   on conflict do nothing
 $$;
+grant execute on function perch.enqueue_document to perch_worker;
 
 comment on function perch.enqueue_document(text, text, text, text) is
   'Private. Puts a document on the queue of those to project, unless it is there. The caller holds the row of the document.';

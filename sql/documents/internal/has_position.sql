@@ -31,6 +31,7 @@ begin
        and u.seq = has_position.seq and u.revision = has_position.revision);
 end
 $$;
+grant execute on function perch.has_position to perch_worker;
 
 comment on function perch.has_position(perch.documents, bigint, bigint) is
   'Private. Whether a document leads on from a position: its tail has everything behind it, and what was at the position is there. revision: what identifies that (see perch.document_updates); null: only the numbers are compared. False when the document never came there, ended since, or has something else there: the database went back. Null when the tail does not reach back so far.';

@@ -29,6 +29,7 @@ as $$
    group by n.stretch
    order by 1
 $$;
+grant execute on function perch.history_ranges to perch_worker;
 
 comment on function perch.history_ranges(perch.document_updates[]) is
   'Private. Updates of one document, drawn together to history_ranges of one author (user, client and actor) without a pause of more than a minute.';

@@ -11,6 +11,7 @@ begin
        and i.table_name = inbox_item.table_name and i.record_id = inbox_item.record_id and i.seq = inbox_item.seq;
 end
 $$;
+grant execute on function perch.inbox_item to perch_worker;
 
 comment on function perch.inbox_item(text, text, text, text, bigint) is
   'Private. What became of what was pushed to a document at a position: pending, or rejected with its error; no row: it is merged.';

@@ -11,6 +11,7 @@ begin
        and u.seq > is_overtaken.seq and u.pushed_seq is null);
 end
 $$;
+grant execute on function perch.is_overtaken to perch_worker;
 
 comment on function perch.is_overtaken(text, text, text, text, bigint) is
   'Private. Whether somebody appended to a document, other than by a push, behind a position.';

@@ -10,6 +10,7 @@ begin
        and q.table_name = is_queued.table_name and q.record_id = is_queued.record_id);
 end
 $$;
+grant execute on function perch.is_queued to perch_worker;
 
 comment on function perch.is_queued(text, text, text, text) is
   'Private. Whether a document is on the queue of those to project.';

@@ -14,6 +14,7 @@ begin
   return document;
 end
 $$;
+grant execute on function perch.lock_document_row to perch_worker;
 
 comment on function perch.lock_document_row(perch.tail_append) is
   'Private. The row of a document, locked until the end of the transaction as by whoever appends to it; all null when there is none.';

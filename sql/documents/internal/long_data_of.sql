@@ -11,6 +11,7 @@ begin
        and r.table_name = long_data_of.table_name and r.record_id = long_data_of.record_id);
 end
 $$;
+grant execute on function perch.long_data_of to perch_worker;
 
 comment on function perch.long_data_of(text, text, text, text) is
   'Private. The long fields of the record of a document.';

@@ -26,6 +26,7 @@ begin
   on conflict on constraint documents_pkey do nothing;
 end
 $$;
+grant execute on function perch.make_documents to perch_worker;
 
 comment on function perch.make_documents(perch.tail_append[]) is
   'Private. Makes those of the documents that are not there and were never anywhere beyond after_seq; perch.append_to_tail then goes on from it.';

@@ -8,6 +8,7 @@ as $$
             from (select * from jsonb_each_text(a) union all select * from jsonb_each_text(b)) e
            group by e.key) m
 $$;
+grant execute on function perch.merge_ends to perch_worker;
 
 comment on function perch.merge_ends(jsonb, jsonb) is
   'Private. The union of two versions, each {"<peer>": counter behind its last operation}: for each peer the greater counter.';

@@ -39,6 +39,7 @@ begin
      order by e.ordinal;
 end
 $$;
+grant execute on function perch.missed_updates to perch_worker;
 
 comment on function perch.missed_updates(text[], text[], text[], text[], bigint[], bigint[]) is
   'Private. What was appended to each of many documents after the position that somebody has, one array element and one row a document, in their order. leads_on: whether it leads on from there, as far as can be told (perch.has_position); else there are no updates here.';

@@ -13,6 +13,7 @@ begin
        and u.seq > after_seq and u.pushed_seq is null and u.ends ?| peers);
 end
 $$;
+grant execute on function perch.others_wrote to perch_worker;
 
 comment on function perch.others_wrote(text, text, text, text, bigint, text[]) is
   'Private. Whether somebody appended to a document behind a position, other than by a push, and wrote under one of these Loro peers.';

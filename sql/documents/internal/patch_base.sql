@@ -30,6 +30,7 @@ begin
        and d.table_name = patch_base.table_name and d.record_id = patch_base.record_id;
 end
 $$;
+grant execute on function perch.patch_base to perch_worker;
 
 comment on function perch.patch_base(text, text, text, text, bigint, text, bigint) is
   'Private. What a patch was based on, whose author knew a document up to base_seq: the version there (as document_updates.ends), whether that is a position of the tail (was_read) and leads on to what there is (leads_on, as perch.has_position), and what was pushed up to there (by user_id; null: by anybody). No row when there is no such document.';

@@ -27,6 +27,7 @@ as $$
          and u.seq > p.tail_after
     ) t
 $$;
+grant execute on function perch.read_document to perch_worker;
 
 comment on function perch.read_document(text, text, text, text, bigint, bigint) is
   'Private. What a reader with after_seq lacks of a document: a null snapshot when the tail alone suffices. Always one row; head_seq 0 when there never was such a document.';

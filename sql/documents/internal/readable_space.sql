@@ -13,6 +13,7 @@ begin
   return next;
 end
 $$;
+grant execute on function perch.readable_space to perch_worker;
 
 comment on function perch.readable_space(text, text, text[], text[]) is
   'Private. The space meant (null: the personal one of the user), and what the user may do there, as perch.document_access.';

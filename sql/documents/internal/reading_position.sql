@@ -42,6 +42,7 @@ as $$
      select d.snapshot_seq > d.incarnation_seq and (after_seq <= d.incarnation_seq or p.leads_on is not true) as needed
    ) s
 $$;
+grant execute on function perch.reading_position to perch_worker;
 
 comment on function perch.reading_position(text, text, text, text, bigint, bigint) is
   'Private. What a reader with after_seq (and after_revision, which identifies it; null: only the numbers are compared) has to be given of a document, to be at head_seq and head_revision: the snapshot (with_snapshot), and the updates behind tail_after (null when there is no document). Always one row; head_seq 0 when there never was such a document. incarnation_seq: where this incarnation of it began. leads_on: as perch.has_position: whether the reader''s position is one of this document.';

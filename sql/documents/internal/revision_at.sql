@@ -10,6 +10,7 @@ begin
        and u.table_name = revision_at.table_name and u.record_id = revision_at.record_id and u.seq = revision_at.seq);
 end
 $$;
+grant execute on function perch.revision_at to perch_worker;
 
 comment on function perch.revision_at(text, text, text, text, bigint) is
   'Private. What identifies a position of a document (see perch.document_updates); null where that is folded away.';

@@ -44,6 +44,7 @@ begin
   return logged;
 end
 $$;
+grant execute on function perch.show_record to perch_worker;
 
 comment on function perch.show_record(text, text, text, text, perch.record_difference, text, text, text) is
   'Private. Writes what a document has changed into its record, and names the fields in the log, as the author''s; created_by: whose the record is when it is new. difference: of perch.compare_record, in this transaction, with fields in changed. Returns the log''s seq.';

@@ -70,6 +70,7 @@ begin
   end loop;
 end
 $$;
+grant execute on function perch.take_document_lock to perch_worker;
 
 comment on function perch.take_document_lock(text, text, text, text, text, boolean) is
   'Private. Takes the lock on a document for a purpose (write, merge), until the end of the transaction; also on one that does not exist. wait: whether to wait for whoever has it, as long as lock_timeout allows. False: somebody else has it.';

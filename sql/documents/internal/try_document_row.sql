@@ -26,6 +26,7 @@ begin
   return document;
 end
 $$;
+grant execute on function perch.try_document_row to perch_worker;
 
 comment on function perch.try_document_row(perch.tail_append, interval) is
   'Private. As perch.lock_document_row, but tries the row for so long without ever waiting for it. Error: 55P03 when somebody has it for longer.';

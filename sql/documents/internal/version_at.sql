@@ -26,6 +26,7 @@ begin
        and d.table_name = version_at.table_name and d.record_id = version_at.record_id;
 end
 $$;
+grant execute on function perch.version_at to perch_worker;
 
 comment on function perch.version_at(text, text, text, text, bigint) is
   'Private. The version of a document at a position, as document_updates.ends; earlier_seq and, where the position is in the middle of a range that was folded, later_seq: the nearest positions whose version is known. No row when there is no such document.';

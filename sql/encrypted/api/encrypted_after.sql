@@ -22,6 +22,7 @@ as $$
          and x.seq > encrypted_after.after_seq
     ) r on true
 $$;
+grant execute on function perch.encrypted_after to perch_worker;
 
 comment on function perch.encrypted_after(text, text, text, text, bigint, bigint) is
   'For perch_worker: the records of an encrypted document behind a position; leads_on: whether they go on from there, which is not so when the database went back and has something else at the position, and null when the record at the position was replaced by others since. after_revision: what identifies the position; null: only the numbers are compared. Always one row.';

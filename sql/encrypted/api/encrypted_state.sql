@@ -43,6 +43,7 @@ begin
       ) r on true;
 end
 $$;
+grant execute on function perch.encrypted_state to perch_worker;
 
 comment on function perch.encrypted_state(text, text, text, text, bytea[], bigint[]) is
   'For perch_worker: the encrypted records that a reader with this version (for each peer the counter behind its last operation) lacks, in the order in which they came, and the version and the position (head_seq, head_revision) they bring it to. Always one row. Errors: PE404 when the table is not declared.';

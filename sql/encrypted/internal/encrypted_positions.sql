@@ -15,6 +15,7 @@ begin
      order by k.nth;
 end
 $$;
+grant execute on function perch.encrypted_positions to perch_worker;
 
 comment on function perch.encrypted_positions(text[], text[], text[], text[]) is
   'Private. The positions of many encrypted documents, one array element and one row a document, in their order; 0 for one that is not there.';

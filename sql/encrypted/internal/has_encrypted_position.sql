@@ -25,6 +25,7 @@ begin
   return revision = there;
 end
 $$;
+grant execute on function perch.has_encrypted_position to perch_worker;
 
 comment on function perch.has_encrypted_position(perch.encrypted_documents, bigint, bigint) is
   'Private. Whether an encrypted document leads on from a position: what was at the position, which revision identifies (null: only the numbers are compared), is there. False when the document never came there, ended since, or has something else there: the database went back. Null when the record at the position was replaced by others since.';

@@ -13,6 +13,7 @@ begin
   end if;
 end
 $$;
+grant execute on function perch.require_encrypted_table to perch_worker;
 
 comment on function perch.require_encrypted_table(text, text) is
   'Private. PE404 unless the table is declared as one of encrypted documents.';

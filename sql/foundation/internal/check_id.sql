@@ -17,6 +17,7 @@ begin
   return id;
 end
 $$;
+grant execute on function perch.check_id to perch_worker;
 
 comment on function perch.check_id(text, text, integer) is
   'Private. Returns the id when it is a usable one: not empty, at most max_bytes bytes (PE413), no control characters (PE422).';

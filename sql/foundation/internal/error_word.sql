@@ -14,6 +14,7 @@ as $$
     else 'error'
   end
 $$;
+grant execute on function perch.error_word to perch_worker;
 
 comment on function perch.error_word(text) is
   'Private. The word with which the message of an error of perch starts, by its SQLSTATE.';

@@ -12,6 +12,7 @@ begin
     detail = coalesce(fail.detail::text, '{}'), hint = fail.hint;
 end
 $$;
+grant execute on function perch.fail to perch_worker;
 
 comment on function perch.fail(text, text, jsonb, text) is
   'Private. Raises an error of perch: SQLSTATE code, message that starts with the code''s word, DETAIL as JSON, HINT.';

@@ -10,6 +10,7 @@ begin
   perform perch.bake_limits();
 end
 $limits$;
+grant execute on function perch.limit_values to perch_worker;
 
 comment on function perch.limit_values() is
   'Private. The limits that perch.set_limit has set, by name. Its text is made by perch.bake_limits.';

@@ -7,6 +7,7 @@ language sql stable parallel safe
 return least(
   coalesce((perch.limit_values() ->> setting.name)::bigint, fallback),
   nullif(current_setting('perch.' || setting.name, true), '')::bigint);
+grant execute on function perch.setting to perch_worker;
 
 comment on function perch.setting(text, bigint) is
   'Private. A limit of perch: what perch.set_limit has made it, or its fallback; or the setting perch.<name> of the session, where that is less.';

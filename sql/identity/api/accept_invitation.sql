@@ -46,6 +46,7 @@ begin
   return space;
 end
 $$;
+grant execute on function perch.accept_invitation to perch_app;
 
 comment on function perch.accept_invitation(text) is
   'Makes the current user a member of the space that an invitation (the text that perch.invite_to_space returned) is for, with the role it gives. Returns the space''s id. Whoever is a member already keeps their role. Errors: PE401, PE404 when it is unknown, used up, revoked or expired, PE422 when it is none. Example: select perch.accept_invitation(invitation => ''…'');';

@@ -36,6 +36,7 @@ begin
   insert into perch.space_members (space_id, user_id, role) values (create_space.space_id, me, 'owner');
 end
 $$;
+grant execute on function perch.create_space to perch_app;
 
 comment on function perch.create_space(text) is
   'Makes a shared space; the caller becomes its owner, and may use it in the same transaction. Again by an owner: nothing happens. Errors: PE401, PE409 when the id is taken, PE422 for an unusable id or one that starts with ~. Example: select perch.create_space(space_id => ''team'');';

@@ -10,6 +10,7 @@ return case
            '~' || current_setting('app.current_user_id', true)),
          '~' || current_setting('app.current_user_id', true))
 end;
+grant execute on function perch.current_space_ids to perch_app, perch_worker;
 
 comment on function perch.current_space_ids() is
   'The spaces the current user may read: those of the setting app.current_user_space_ids (an array literal), and the personal space. Empty when no user is named. A malformed setting raises 22P02, so it shows nothing.';

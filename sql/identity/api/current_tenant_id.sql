@@ -8,6 +8,7 @@ begin
   return nullif(current_setting('app.current_tenant_id', true), '');
 end
 $$;
+grant execute on function perch.current_tenant_id to perch_app, perch_worker;
 
 comment on function perch.current_tenant_id() is
   'The tenant named for this transaction (setting app.current_tenant_id), or null.';

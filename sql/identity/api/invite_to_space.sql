@@ -33,6 +33,7 @@ begin
   return secret || '.' || invite_to_space.space_id;
 end
 $$;
+grant execute on function perch.invite_to_space to perch_app;
 
 comment on function perch.invite_to_space(text, text, interval, integer) is
   'Makes an invitation to a space, for owners: a text to be put into a link. Whoever is signed in and passes it to perch.accept_invitation becomes a member with this role (viewer, editor or owner), as often as max_uses says (1 to 1000000), until valid_for (a minute to a year) is over. Only a digest of it is kept, so it is shown this once. Errors: PE401, PE403, PE413 when 1000 invitations to the space are open, PE422. Example: select perch.invite_to_space(space_id => ''team'', role => ''editor'');';

@@ -30,6 +30,7 @@ begin
     'next', case when jsonb_array_length(listed) = list_spaces.page_size then listed -> -1 ->> 'space_id' end);
 end
 $$;
+grant execute on function perch.list_spaces to perch_app;
 
 comment on function perch.list_spaces(text, integer) is
   'The spaces that the current user may read, by id: {"spaces": [{"space_id", "role", "personal", "from"}], "next"}. role: viewer, editor or owner, as it counts now; from: members (perch.space_members) or token (the lists of the context; the personal space too). Pass next as after until it is null. Errors: PE401, PE422. Example: select perch.list_spaces();';

@@ -28,6 +28,7 @@ begin
     'next', case when jsonb_array_length(members) = read_space.page_size then members -> -1 ->> 'user_id' end);
 end
 $$;
+grant execute on function perch.read_space to perch_app;
 
 comment on function perch.read_space(text, text, integer) is
   'Who is in a space (null: the personal one): {"space_id", "members": [{"user_id", "role"}], "invitations": [{"invitation_id", "role", "uses_left", "created_by", "expires_at"}], "next"}. For whoever may read the space; invitations are shown to its owners only. Pass next as after until it is null. A personal space, and one that is managed by tokens, has no members here. Errors: PE401, PE403, PE422. Example: select perch.read_space(space_id => ''team'');';

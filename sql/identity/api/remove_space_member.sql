@@ -28,6 +28,7 @@ begin
   end if;
 end
 $$;
+grant execute on function perch.remove_space_member to perch_app;
 
 comment on function perch.remove_space_member(text, text) is
   'Removes a user from a space; a user who is not in it: nothing happens. For owners, and for users who leave. Errors: PE401, PE403, PE409 when it is the last owner, PE422. Example: select perch.remove_space_member(space_id => ''team'', user_id => ''bob'');';

@@ -14,6 +14,7 @@ begin
   return gone;
 end
 $$;
+grant execute on function perch.revoke_invitation to perch_app;
 
 comment on function perch.revoke_invitation(text, text) is
   'Takes an invitation to a space back, by the id that perch.read_space lists; all of them without one. Returns how many. Members that it made stay. For owners of the space. Errors: PE401, PE403, PE422. Example: select perch.revoke_invitation(space_id => ''team'');';

@@ -55,6 +55,7 @@ begin
     set_config('app.current_user_writable_space_ids', writable::text, true)];
 end
 $$;
+grant execute on function perch.set_context to perch_app, perch_worker;
 
 comment on function perch.set_context(text, text[], text[]) is
   'Names the user for the rest of the transaction. With lists, they are the memberships (spaces that may be read; those that may be written, by default only the personal space); without, memberships are read from perch.space_members (a viewer reads; an editor or owner also writes). The personal space is always included. Errors: PE401 when the user is empty, PE422 or PE413 when the id is unusable. Example: select perch.set_context(user_id => ''alice'');';

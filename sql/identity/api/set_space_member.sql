@@ -18,6 +18,7 @@ begin
   end if;
 end
 $$;
+grant execute on function perch.set_space_member to perch_app;
 
 comment on function perch.set_space_member(text, text, text) is
   'Adds a user to a space or changes the role: viewer (reads), editor (reads and writes), owner (also manages members). For owners of the space. Errors: PE401, PE403, PE409 when the last owner would go, PE422. Example: select perch.set_space_member(space_id => ''team'', user_id => ''bob'', role => ''editor'');';

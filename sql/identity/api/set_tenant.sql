@@ -12,6 +12,7 @@ begin
   perform set_config('app.current_tenant_id', set_tenant.tenant_id, true);
 end
 $$;
+grant execute on function perch.set_tenant to perch_app;
 
 comment on function perch.set_tenant(text) is
   'Names the tenant of checkpoints for the rest of the transaction. Empty: PE401.';

@@ -12,6 +12,7 @@ as $$
      and not exists (
            select from perch.space_members m where m.space_id = is_unowned_space_of_mine.space_id)
 $$;
+grant execute on function perch.is_unowned_space_of_mine to perch_app, perch_worker;
 
 comment on function perch.is_unowned_space_of_mine(text) is
   'Private. Whether the current user has just created this space: nobody is in it yet.';

@@ -10,6 +10,7 @@ as $$
        and m.role = 'owner'
   )
 $$;
+grant execute on function perch.owns_space to perch_app, perch_worker;
 
 comment on function perch.owns_space(text) is
   'Private. Whether the current user is an owner of the space, by perch.space_members.';

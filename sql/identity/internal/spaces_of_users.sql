@@ -11,6 +11,7 @@ begin
      group by m.user_id;
 end
 $$;
+grant execute on function perch.spaces_of_users to perch_worker;
 
 comment on function perch.spaces_of_users(text[]) is
   'Private. The spaces that each of these users is a member of, by perch.space_members; no row for who is in none.';

@@ -40,6 +40,7 @@ begin
   return reason;
 end
 $$;
+grant execute on function perch.check_history to perch_worker;
 
 comment on function perch.check_history(text, jsonb) is
   'For perch_worker: begins a new epoch when the database is another than the one the epoch began on, or went back. seen: where the caller last read the logs of some spaces, {"team": [42, "6616bd2139f9b"]} (perch.log_heads), in seen_epoch. Returns why: server (another server, timeline or database), entries (those that were seen are gone); null when nothing has happened. Example: select perch.check_history();';

@@ -16,6 +16,7 @@ as $$
            else f.value end)
            from json_each(e.item) f) m (item)) i (items) on true
 $$;
+grant execute on function perch.contents_as_text to perch_app;
 
 comment on function perch.contents_as_text(text, text) is
   'What perch.pull_text (list: changes) or perch.snapshot_records, as text (list: records), returned, with data and actor of each as a string that holds their JSON: so that a program can read the users'' own JSON with a parser of its choice, and all else with its ordinary one. Example: select perch.contents_as_text(answer => perch.pull_text(app_id => ''todo''), list => ''changes'');';

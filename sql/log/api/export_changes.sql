@@ -43,6 +43,7 @@ begin
      order by c.created_at, c.space_id, c.seq;
 end
 $$;
+grant execute on function perch.export_changes to perch_app;
 
 comment on function perch.export_changes() is
   'Every change the current user authored, in whatever app and space, oldest first; also those in spaces the user has left, as they were written (of documents, whose changes are kept as updates, the values are the present ones, and only where the user may read). Errors: PE401. Example: select perch.export_changes();';

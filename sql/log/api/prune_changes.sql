@@ -51,6 +51,7 @@ begin
   return pruned;
 end
 $$;
+grant execute on function perch.prune_changes to perch_worker;
 
 comment on function perch.prune_changes(interval, bigint) is
   'For perch_worker: forgets log entries that are older than keep_for and not among the last keep_last of their space; never records. Forgets one batch (prune_batch, 2000 entries unless set) and returns how many those were: call it, each time in a transaction of its own, until it returns 0. Cursors that point into what is forgotten fail with PE410, and their clients resync. What makes a push idempotent is kept for keep_receipts_hours (720 unless set), whatever becomes of the log: an op_id that is repeated later than that is applied again. Errors: PE422. Example: select perch.prune_changes(keep_for => ''30 days'', keep_last => 1000);';

@@ -14,6 +14,7 @@ begin
     pull_text.schema_versions);
 end
 $$;
+grant execute on function perch.pull_text to perch_app;
 
 comment on function perch.pull_text(text, jsonb, integer, text[], text, jsonb) is
   'What perch.pull returns, as JSON text in one line, for programs that parse it themselves or pass it on: it is made in half the time. Arguments and errors: as perch.pull. Example: select perch.pull_text(app_id => ''todo'', cursor => ''{}'', page_size => 500);';

@@ -142,6 +142,7 @@ begin
   end;
 end
 $$;
+grant execute on function perch.push to perch_app;
 
 comment on function perch.push(text, jsonb, text, boolean) is
   'Writes changes of an app to the log and to the records, as the current user, in the caller''s transaction: changes is an array of {op, table, id, data, field_meta, at, op_id, space_id, schema_version, base_seq, base_revision, actor, origin}, of which only op (insert, update, delete), table and id are required; client_id names the device. Returns {"results": [{op_id, status, space_id, seq, error}]}, one for each change, in order, of documents with a revision that identifies seq: applied; replayed, when the op_id was applied before; rejected, with the code and message of the error (PE403, PE404, PE409, PE410, PE413, PE422), which harms no other change. A change may also call a function of the app: {"op": "call", "name", "args", "op_id"} (see perch.register_mutator), whose result is {op_id, status, txid, result}. atomic: all changes apply or none: those at fault have their errors, the others PE409 with {"reason": "aborted"}, and all may be sent again. Errors that refuse the whole push: PE401 without a user, PE413 for too many changes, PE422 when changes is not an array or app_id or client_id is unusable. Example: select perch.push(app_id => ''todo'', changes => ''[{"op": "insert", "table": "tasks", "id": "t1", "data": {"title": "Buy milk"}}]'', client_id => ''phone'');';

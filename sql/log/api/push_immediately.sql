@@ -34,6 +34,7 @@ begin
   return jsonb_build_object('results', to_jsonb(results));
 end
 $$;
+grant execute on function perch.push_immediately to perch_app;
 
 comment on function perch.push_immediately(text, jsonb, text) is
   'perch.push, with constraints that are deferred to the commit checked here: a change that breaks one is rejected by name, and the others apply. All constraints of the transaction speak at once from then on. For the gateway, where a push failed at its commit; in transactions of your own the commit says it. Errors: as perch.push. Example: select perch.push_immediately(app_id => ''todo'', changes => ''[]'', client_id => ''phone'');';

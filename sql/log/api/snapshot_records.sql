@@ -25,6 +25,7 @@ begin
   end loop;
 end
 $$;
+grant execute on function perch.snapshot_records to perch_app;
 
 comment on function perch.snapshot_records(text, text, text, integer, jsonb, text[], jsonb) is
   'The live records of a space (null: the personal one), a page at a time, and a cursor from which pulling misses nothing: pass next as after until it is null, and everything else unchanged. Returns {"records": [{"table", "id", "data", "field_meta", "seq", "inserted_at", "deleted_at", "schema_version"}], "cursor", "next"}. field_meta has the stamp of each field, the time and, after a space, the client that wrote it (2026-01-01T10:00:00.000000Z client); stamps compare byte by byte, the greater wins, so a client goes on merging with them what it pulls. cursor: that of a client that reads several spaces; the one returned has its positions, but for this space, that of the snapshot. What is withheld: as in perch.pull. tables and schema_versions: as for perch.pull, which must get the same tables. Errors: PE401, PE403, PE410 when the log was restored between two pages, PE413, PE422. Example: select perch.snapshot_records(app_id => ''todo'', space_id => ''team'');';

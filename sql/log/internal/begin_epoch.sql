@@ -12,6 +12,7 @@ as $$
     returning 1)
   select exists (select from begun)
 $$;
+grant execute on function perch.begin_epoch to perch_worker;
 
 comment on function perch.begin_epoch(text, text, text, boolean) is
   'Private. A part of perch.check_history, with the right to write the epoch.';

@@ -6,6 +6,7 @@ create or replace function perch.entry_mark(created_at timestamptz)
 returns text
 language sql immutable parallel safe
 return to_hex((extract(epoch from created_at) * 1000000)::bigint);
+grant execute on function perch.entry_mark to perch_worker;
 
 comment on function perch.entry_mark(timestamptz) is
   'Private. What a cursor remembers of the entry that it stands at, besides its number.';

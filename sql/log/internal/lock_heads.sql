@@ -10,6 +10,7 @@ as $$
   select distinct s collate "C", 0 from unnest(space_ids) s order by 1
   on conflict on constraint space_heads_pkey do update set oldest_seq = h.oldest_seq
 $$;
+grant execute on function perch.lock_heads to perch_worker;
 
 comment on function perch.lock_heads(text[]) is
   'Private. Takes the counters of several spaces, in the order of every writer, without moving them.';

@@ -12,6 +12,7 @@ as $$
   on conflict on constraint space_heads_pkey do update set seq = h.seq + 1, mark = excluded.mark
   returning h.seq
 $$;
+grant execute on function perch.next_seq to perch_worker;
 
 comment on function perch.next_seq(text, timestamptz) is
   'Private. Takes the next number of a space''s log, for the entry that is created at created_at.';

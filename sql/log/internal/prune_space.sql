@@ -47,6 +47,7 @@ as $$
   )
   select count(*) from forgotten
 $$;
+grant execute on function perch.prune_space to perch_worker;
 
 comment on function perch.prune_space(text, timestamptz, bigint, bigint) is
   'Private. Forgets the oldest entries of a space, at most max_count; the caller holds its counter.';

@@ -18,6 +18,7 @@ begin
   return case when bytes > 4000 then least(bytes, 2147483647) end;
 end
 $$;
+grant execute on function perch.record_size to perch_worker;
 
 comment on function perch.record_size(jsonb, jsonb, jsonb, integer) is
   'Private. What perch.stored_records.size says of a record: the bytes of its text, null up to 4,000. field_meta: its stamps, null for a document, which has none; client_bytes: those of the client whose stamp the other fields have.';

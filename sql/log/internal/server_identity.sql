@@ -28,6 +28,7 @@ begin
     where d.datname = current_database()));
 end
 $$;
+grant execute on function perch.server_identity to perch_worker;
 
 comment on function perch.server_identity() is
   'Private. System identifier, timeline and database, as text; null on a standby.';

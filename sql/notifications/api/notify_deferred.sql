@@ -23,6 +23,7 @@ begin
   return notified;
 end
 $$;
+grant execute on function perch.notify_deferred to perch_worker;
 
 comment on function perch.notify_deferred(interval) is
   'For perch_worker: notifies on perch_changes for the writers that left it to the workers, once a space; returns for how many spaces. poll_for: promises to poll again within that time, so that writers go on leaving it (at most a minute; 0: no promise). Call it every 20 to 50 ms while it finds something, and by a slow poll always. Example: select perch.notify_deferred(poll_for => ''2 seconds'');';

@@ -29,6 +29,7 @@ begin
       from perch.presence_head h;
 end
 $$;
+grant execute on function perch.enter_presence to perch_worker;
 
 comment on function perch.enter_presence(uuid) is
   'For perch_worker: says that this node serves presence rooms; to be repeated well within 30 s. Out: whether others do, and the last change_id.';

@@ -19,6 +19,7 @@ as $$
      and p.expires_at > clock_timestamp()
    order by p.change_id
 $$;
+grant execute on function perch.presence_after to perch_worker;
 
 comment on function perch.presence_after(uuid, bigint) is
   'For perch_worker: what other nodes put into presence rooms after a change_id, in the order of their calls, a hundred calls at most; keep_ms is how long it still counts, held_ms how long its key is its user''s alone.';

@@ -3,7 +3,7 @@
 -- back while it runs: who reads from another one than before (a standby that was promoted; one that was started on
 -- another state of its files, or with another database) begins anew.
 --
--- One statement, hence one snapshot of the database: when there are no news, there are none up to the head.
+-- One statement, hence one snapshot of the database: when there is nothing new, there is nothing up to the head.
 create or replace function perch.presence_changes(node_id uuid, after_change bigint, server text)
 returns table (head bigint, server text, change_id bigint, space_id text, app_id text, table_name text, record_id text,
                kind text, entry_key bytea, entry bytea, set_at bigint, keep_ms bigint, user_id text, held_ms bigint)
@@ -17,6 +17,7 @@ as $$
     left join lateral perch.presence_after(presence_changes.node_id,
       case when s.here <> presence_changes.server then 0 else presence_changes.after_change end) n on true
 $$;
+grant execute on function perch.presence_changes to perch_worker;
 
 comment on function perch.presence_changes(uuid, bigint, text) is
-  'For perch_worker: as perch.presence_after, with the last change_id that was given out (head), and what tells the server from others (server), to be given with the next call: read from another one, everything is news; null: from whichever. One row of nulls where there are none.';
+  'For perch_worker: as perch.presence_after, with the last change_id that was given out (head), and what tells the server from others (server), to be given with the next call: read from another one, everything is new; null: from whichever. One row of nulls where there are none.';

@@ -10,6 +10,7 @@ as $$
      and p.record_id = presence_of.record_id and p.kind = presence_of.kind
      and p.expires_at > clock_timestamp()
 $$;
+grant execute on function perch.presence_of to perch_worker;
 
 comment on function perch.presence_of(text, text, text, text, text) is
   'For perch_worker: the entries of a presence room that still count, and for how many milliseconds; whose key each is, and for how long theirs alone.';

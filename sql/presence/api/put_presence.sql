@@ -70,6 +70,7 @@ begin
   return taken;
 end
 $$;
+grant execute on function perch.put_presence to perch_worker;
 
 comment on function perch.put_presence(uuid, text[], text[], text[], text[], text[], bytea[], bytea[], bigint[], bigint[], text[], bigint) is
   'For perch_worker: stores entries of presence rooms (kind ephemeral or persisted), each for keep_ms, unless there is a newer one of the same key, or another user set it within 30 s (user_ids; null: nobody''s key), and tells the other nodes by a notification on perch_presence, which has a number in it and no content. One array element an entry. max_user_bytes: what is persisted for each of these users at most, at 300 bytes an entry and its own; the oldest goes.';

@@ -27,6 +27,7 @@ begin
     'snapshot', pg_current_snapshot());
 end
 $$;
+grant execute on function perch.open_shape to perch_app;
 
 comment on function perch.open_shape(text, text) is
   'What the current user may see of a synced table, for whoever serves shapes of it; by its schema and name in the database. Returns {"app_id", "table", "spaces", "columns": {name: {"type", …}}, "definition", "snapshot"}: definition is the same for as long as rows and rights mean the same; snapshot is the moment, for whoever wants what happens from now on. Errors: PE401, PE404 when no such table is synced. Example: select perch.open_shape(schema_name => ''public'', table_name => ''orders'');';

@@ -79,6 +79,7 @@ begin
   op := passed - lsn;
 end
 $$;
+grant execute on function perch.shape_changes to perch_app;
 
 comment on function perch.shape_changes(text, text, bigint, bigint, jsonb, text[], boolean, bigint, integer,
   integer) is

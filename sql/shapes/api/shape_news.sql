@@ -13,6 +13,7 @@ begin
      group by l.app_id, l.table_name, l.space_id;
 end
 $$;
+grant execute on function perch.shape_news to perch_worker;
 
 comment on function perch.shape_news(bigint) is
   'For perch_worker: which synced tables have changed in which spaces since a position, and up to which. Example: select * from perch.shape_news(after_position => 0);';

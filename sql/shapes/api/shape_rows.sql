@@ -112,6 +112,7 @@ begin
   end if;
 end
 $$;
+grant execute on function perch.shape_rows to perch_app;
 
 comment on function perch.shape_rows(text, text, jsonb, text[], text[], bigint, pg_snapshot, integer) is
   'A chunk of the rows of a synced table that the current user may see and of which the filter is true, for whoever serves shapes. filter: a tree, as docs/shapes.md says; columns: these alone (null: all that are synced). messages: the rows as insertions of the shape protocol, text without brackets, some max_bytes long; last_key: where the next chunk goes on (null: this was the last), to be passed as after_key, with the position and snapshot that the first chunk came with as since_position and since_snapshot: all chunks then show the moment of the first. For the first since_position is one that the log had reached before (null: what the user sees of it). Errors: PE401, PE404 when no such table is synced, PE410 when the log no longer says what has changed since, PE413, PE422. Example: select * from perch.shape_rows(schema_name => ''public'', table_name => ''orders'');';

@@ -16,6 +16,7 @@ begin
             and promise_sequencing.watch_for > '0');
 end
 $$;
+grant execute on function perch.promise_sequencing to perch_worker;
 
 comment on function perch.promise_sequencing(interval, interval) is
   'For perch_worker: promises to call perch.sequence_changes within serve_for, so that readers leave it to the worker; and, with watch_for, to go on calling it by itself for so long, so that writers need not notify. Example: select perch.promise_sequencing(serve_for => ''5 seconds'', watch_for => ''2 seconds'');';

@@ -66,6 +66,7 @@ as $$
            '*')
                        and p.polroles && array[0::oid, 'perch_owner'::regrole::oid]))) p (nth, problem)
 $$;
+grant execute on function perch.table_problems to perch_worker;
 
 comment on function perch.table_problems(regclass) is
   'For perch_worker and the DBA: what is wrong with a synced table: triggers that are missing or disabled, partitions without, columns that are gone, rows that perch_owner may not read. Most is mended by calling perch.sync_table again. Example: select perch.table_problems(relation => ''public.orders'');';

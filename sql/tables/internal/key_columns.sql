@@ -9,5 +9,6 @@ as $$
     join pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.number
    where i.indrelid = key_columns.relation and i.indisprimary and k.nth <= i.indnkeyatts
 $$;
+grant execute on function perch.key_columns to perch_worker;
 
 comment on function perch.key_columns(oid) is 'Private. The columns of a table''s primary key, in its order; null where there is none.';

@@ -97,6 +97,7 @@ begin
   return moved + kept;
 end
 $$;
+grant execute on function perch.number_captured to perch_worker;
 
 comment on function perch.number_captured(integer, boolean) is
   'Private. Gives a batch of captured changes, of at most max_count where transactions are not larger, their numbers; returns how many it moved on. 0: there is nothing to do, or somebody else is at it.';

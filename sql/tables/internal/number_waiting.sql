@@ -19,6 +19,7 @@ begin
   end loop;
 end
 $$;
+grant execute on function perch.number_waiting to perch_worker;
 
 comment on function perch.number_waiting() is
   'Private. Gives what was captured its numbers, while no worker does.';

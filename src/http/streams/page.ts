@@ -71,17 +71,12 @@ function requireJson(text: string): void {
   }
 }
 
-// One statement, which is a transaction by itself: a commit may wake many readers, and each of them pulls. The context lasts as long
-// as the statement does, and pull_text runs as its owner, whom the policies bind whoever calls. A stream's page ends sooner than
-// pull's, since one page of each reader may wait in this process.
+// The context lasts as long as the statement does, and pull_text runs as its owner, whom the policies bind whoever calls. A stream's
+// page ends sooner than pull's, since one page of each reader may wait in this process.
 const pageSql = `
-with context as materialized (
-  select perch.set_context(user_id => $1, space_ids => $2::text[], writable_space_ids => $3::text[])::text
-         || set_config('perch.page_bytes', $4, true) as entered
-)
-select perch.pull_text(app_id => case when c.entered is not null then $5 end, cursor => $6::jsonb, page_size => $7,
-                       tables => $8::text[], exclude_client_id => $9, schema_versions => $10::jsonb) as page
-  from context c`;
+  select perch.stream_page(user_id => $1, space_ids => $2::text[], writable_space_ids => $3::text[], page_bytes => $4, app_id => $5,
+                           cursor => $6::jsonb, page_size => $7, tables => $8::text[], exclude_client_id => $9,
+                           schema_versions => $10::jsonb) as page`;
 
 /** Pulls on the user's behalf. Errors: as perch.pull. */
 export async function readPage(
@@ -95,7 +90,7 @@ export async function readPage(
     userId,
     spaceIds ?? null,
     writableSpaceIds ?? null,
-    String(maxBytes),
+    maxBytes,
     appId,
     cursor,
     pageSize,
@@ -103,7 +98,7 @@ export async function readPage(
     excludeClientId,
     schemaVersions,
   ]);
-  if (row === undefined) throw new Error("perch.pull_text gave no page");
+  if (row === undefined) throw new Error("perch.stream_page gave no page");
   return pageOf(row.page);
 }
 

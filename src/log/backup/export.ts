@@ -30,50 +30,10 @@ const maxLineBytes = 64 * 1024 * 1024;
 /** What a batch of rows may come to: the next one is made smaller, or greater. */
 const batchBytes = { most: 8_000_000, least: 1_000_000 };
 
-// The documents that this user made, holds at home, or is named in the log for, as far as they may be read.
-const documents = `
-select d.space_id, d.app_id, d.table_name, d.record_id
-  from perch.documents d
- where d.space_id = any ((select perch.current_space_ids())::text[])
-   and (d.created_by = (select perch.current_user_id())
-        or d.space_id = (select perch.personal_space_id(perch.current_user_id()))
-        or (d.space_id, d.app_id, d.table_name, d.record_id) in (
-             select c.space_id, c.app_id, c.table_name, c.record_id
-               from perch.sync_changes c join perch.document_tables t using (app_id, table_name)
-              where c.user_id = (select perch.current_user_id())))
- order by d.space_id, d.app_id, d.table_name, d.record_id`;
-
-const notADocument = (row: string) => `
-not exists (select from perch.document_tables t where t.app_id = ${row}.app_id and t.table_name = ${row}.table_name)`;
-
-// Where the log no longer begins at 1, it does not tell all: the records do.
-const records = `
-with mine as (
-  select r.* from perch.stored_records r where r.user_id = (select perch.current_user_id()) and ${notADocument("r")}
-), shortened as (
-  select s.space_id from (select distinct m.space_id from mine m) s
-   where (select min(c.seq) from perch.sync_changes c where c.space_id = s.space_id) is distinct from 1
-)
-select case when coalesce(m.size, 0) <= ${maxLineBytes} then jsonb_build_object('kind', 'record', 'app_id', m.app_id, 'space_id', m.space_id, 'table', m.table_name, 'id', m.record_id,
-         'data', m.data, 'field_meta', m.field_meta, 'written_at', m.written_at, 'written_by', m.written_by,
-         'inserted_at', m.inserted_at, 'deleted_at', m.deleted_at, 'schema_version', m.schema_version)::text end as line,
-       m.app_id, m.space_id, m.table_name as table, m.record_id as id, m.schema_version
-  from mine m join shortened using (space_id)
- order by m.space_id, m.app_id, m.table_name, m.record_id`;
-
-const changes = `
-select case when not e.change ? 'withheld' then (jsonb_build_object('kind', 'change') || e.change)::text end as line,
-       e.change ->> 'app_id' as app_id, e.change ->> 'space_id' as space_id, e.change ->> 'table' as table, e.change ->> 'id' as id,
-       (e.change ->> 'schema_version')::int as schema_version
-  from perch.export_changes() as e (change)
-  left join perch.document_tables t on t.app_id = e.change ->> 'app_id' and t.table_name = e.change ->> 'table'
- where t.app_id is null`;
-
-const documentTables = `
-select jsonb_build_object('kind', 'document_table', 'app_id', t.app_id, 'table', t.table_name, 'fields', t.fields)::text as line
-  from perch.document_tables t
- where exists (select from (${documents}) d where d.app_id = t.app_id and d.table_name = t.table_name)
- order by t.app_id, t.table_name`;
+const documents = "select * from perch.exported_documents()";
+const documentTables = "select * from perch.exported_tables()";
+const records = `select * from perch.exported_records(max_bytes => ${maxLineBytes})`;
+const changes = "select * from perch.exported_changes()";
 
 /**
  * Writes out all that a user authored, as one consistent state: changes, the records behind them where the log was shortened, and
@@ -111,7 +71,7 @@ export async function exportUser(db: Database, options: ExportOptions): Promise<
     };
 
     const [log] = await tx.query<{ epoch: string; pending: number }>(
-      "select epoch, perch.pending_updates() as pending from perch.log_epoch",
+      "select perch.current_epoch() as epoch, perch.pending_updates() as pending",
     );
     if (log !== undefined && log.pending > 0) options.onPending?.(log.pending);
     const header = { kind: "perch-export", format: formatVersion, perch: version, user_id: options.userId };

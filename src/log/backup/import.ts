@@ -201,18 +201,15 @@ const sum = ({ document_tables, records, changes, updates }: Readonly<LineCounts
 
 /** Documents can only be restored where their tables are declared with the same kinds; that is the DBA's to do. */
 async function requireDocumentTables(tx: Queryable, { documentTables }: Verified): Promise<void> {
-  const missing = await tx.query<{ app: string; tab: string; fields: string }>(
-    `select w.line ->> 'app_id' as app, w.line ->> 'table' as tab, (w.line -> 'fields')::text as fields
-       from jsonb_array_elements($1::jsonb) as w (line)
-       left join perch.document_tables t on t.app_id = w.line ->> 'app_id' and t.table_name = w.line ->> 'table'
-      where (t.fields @> (w.line -> 'fields')) is not true`,
+  const missing = await tx.query<{ app_id: string; table_name: string; fields: string }>(
+    "select * from perch.undeclared_tables(declarations => $1::jsonb)",
     [`[${documentTables.join(",")}]`],
   );
   if (missing.length === 0) return;
   const quoted = (value: string) => `'${value.replaceAll("'", "''")}'`;
   const statements = missing.map(
-    ({ app, tab, fields }) =>
-      `select perch.declare_table(app_id => ${quoted(app)}, table_name => ${quoted(tab)}, fields => ${quoted(fields)});`,
+    ({ app_id, table_name, fields }) =>
+      `select perch.declare_table(app_id => ${quoted(app_id)}, table_name => ${quoted(table_name)}, fields => ${quoted(fields)});`,
   );
   throw new Error(
     `document tables are not declared here as they were there; let the DBA run:\n${statements.join("\n")}`,

@@ -12,6 +12,7 @@ exception when data_exception or program_limit_exceeded then
   return sqlstate;
 end
 $$;
+grant execute on function perch.json_error to perch_app;
 
 comment on function perch.json_error(text) is
-  'Whether Postgres can read this JSON: null, or the SQLSTATE with which it refuses (22P05: the character NUL; 22P02: half of a surrogate pair, or no JSON; 22003: a number that is too large; 54001: nested too deeply). For programs that say what of a text is at fault. Example: select perch.json_error(''"\u0000"'');';
+  'Private. Whether Postgres can read this JSON: null, or the SQLSTATE with which it refuses.';
