@@ -96,7 +96,7 @@ export function openPostgres(options: PostgresOptions): Database {
       Client: clientWithLimit(options.maxMessageBytes ?? defaultMaxMessageBytes),
       onConnect: (client) => pin(client as pg.Client, sessionLimits),
     });
-    // A pool that is being closed loses its connections; that is no news.
+    // A pool that is being closed loses its connections; that is nothing to report.
     made.on("error", (error) => {
       if (closing === undefined) onError(error);
     });

@@ -52,7 +52,7 @@ interface BaseRow {
 
 /**
  * The version a patch was based on, from the position its author gave, or from when it was pushed.
- * Errors: PE410 when the position is older than the retained tail, or of an earlier life of the document.
+ * Errors: PE410 when the position is older than the retained tail, or of an earlier incarnation of the document.
  */
 export async function patchBase(tx: Transaction, request: BaseRequest): Promise<PatchBase> {
   const { key, seq, baseSeq, baseRevision, userId, merged } = request;

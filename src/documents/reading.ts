@@ -15,7 +15,7 @@ export interface ReadDocument {
 /**
  * A document as plain JSON, now or as it was at an earlier position, out of this node's live documents.
  * In: a connection with the rights of perch_worker. Errors: PE401, PE403, PE404 when the table is not declared or the document never
- * came to that position, PE410 when the position is of an earlier life or was folded away (with those that are known around it).
+ * came to that position, PE410 when the position is of an earlier incarnation or was folded away (with those that are known around it).
  */
 export async function readLiveDocument(
   { db, live }: { db: Queryable; live: LiveDocuments },

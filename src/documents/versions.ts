@@ -77,7 +77,7 @@ interface PositionRow {
 
 /**
  * What a document was at a position. In: a connection with the rights of perch_worker.
- * Errors: PE404 when the document does not exist or never came to that position; PE410 when the position is of an earlier life, or in
+ * Errors: PE404 when the document does not exist or never came to that position; PE410 when the position is of an earlier incarnation, or in
  * the middle of a stretch that was folded, with the nearest positions that are known, `earlier_seq` and `later_seq`.
  */
 export async function versionAt(db: Queryable, key: DocumentKey, seq: number): Promise<Ends> {

@@ -70,7 +70,7 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
   }
 
   /** Asks, unless somebody does. */
-  function look(): Promise<string | undefined> {
+  function askOnce(): Promise<string | undefined> {
     asking ??= ask().finally(() => {
       asking = undefined;
     });
@@ -80,7 +80,7 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
   return {
     trouble() {
       if (now() - failedAt < distrustMs) return Promise.resolve(`the database takes no writes: ${reason}`);
-      return look();
+      return askOnce();
     },
     wrote() {
       failedAt = Number.NEGATIVE_INFINITY;
@@ -88,9 +88,9 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
     writeFailed(error) {
       const state = sqlStateOf(error);
       if (state === undefined || !takesNoWrites.has(meaningOf(error))) return;
-      // Postgres finds that a full queue has been read only when somebody asks how full it is: who is refused does not look, so that all
+      // Postgres finds that a full queue has been read only when somebody asks how full it is: who is refused does not ask, so that all
       // would go on being refused.
-      if (isFullNotificationQueue(error)) void look();
+      if (isFullNotificationQueue(error)) void askOnce();
       failedAt = now();
       reason = troubleWith(error) ?? `error ${state}`;
     },

@@ -70,7 +70,7 @@ export const httpSettingTable = {
   maxStreams: count(20_000).describe("open event streams of GET /v1/changes"),
   maxStreamPageBytes: count(256 * 1024).describe("an event of such a stream; one change may be longer"),
   streamIntervalMs: milliseconds(50).describe(
-    "how often a stream is told of news at most; what comes meanwhile comes together",
+    "how often a stream is told of changes at most; what comes meanwhile comes together",
   ),
   streamReads: count(4).describe("streams that read the log at once, the others wait in line; less than the pool size"),
   shapeWaitMs: milliseconds(20_000).describe("how long a live request of a shape waits for a change"),

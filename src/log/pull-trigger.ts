@@ -1,11 +1,11 @@
-/** What is not about news in a space that is known is looked into no more often than this. */
+/** What says nothing new of a space that is known leads to a pull no more often than this. */
 const aroundMs = 1_000;
 
 /** The pull trigger of one follower: which notifications mean that it should pull, and when. */
 export interface PullTrigger {
   /** A notification on perch_changes came. */
   notified(spaceId: string, seq: number): void;
-  /** For whoever has read the notification: so far has the log of a space come. Out: whether that is news, and wakes. */
+  /** For whoever has read the notification: so far has the log of a space come. Out: whether that is new, and wakes. */
   heard(spaceId: string, seq: number): boolean;
   /** Something may have been missed: pull at once. */
   wake(): void;
@@ -20,7 +20,7 @@ export interface PullTrigger {
 export type Positions = ReadonlyMap<string, { readonly seq: number; readonly mark: string | null }>;
 
 /**
- * A notification with a number beyond our position in a space that we read is news, and wakes at once. Any other notification may mean that we
+ * A notification with a number beyond our position in a space that we read is something new, and wakes at once. Any other notification may mean that we
  * were let into a space or put out of one (changes of membership notify without a new number), or nothing to us at all: on a
  * server with many spaces most notifications are such. They wake too, but all together at most once a second.
  *
@@ -30,13 +30,13 @@ export type Positions = ReadonlyMap<string, { readonly seq: number; readonly mar
  */
 export function createPullTrigger(): PullTrigger {
   let positions: Positions = new Map();
-  let news = true;
+  let isDue = true;
   let lastPull = 0;
   let wakeUp = () => {};
   let timer: NodeJS.Timeout | undefined;
 
   const wake = () => {
-    news = true;
+    isDue = true;
     wakeUp();
   };
 
@@ -66,7 +66,7 @@ export function createPullTrigger(): PullTrigger {
     },
     async wait(pollMs, signal) {
       let poll: NodeJS.Timeout | undefined;
-      if (!news && !signal.aborted) {
+      if (!isDue && !signal.aborted) {
         await new Promise<void>((resolve) => {
           wakeUp = resolve;
           signal.addEventListener("abort", wakeUp, { once: true });
@@ -76,7 +76,7 @@ export function createPullTrigger(): PullTrigger {
         signal.removeEventListener("abort", wakeUp);
         wakeUp = () => {};
       }
-      news = false;
+      isDue = false;
       lastPull = Date.now();
     },
     close: () => clearTimeout(timer),

@@ -47,7 +47,7 @@ export interface LogKind<Entry, Version> {
 
 export interface LogState<Version> {
   readonly position: LogPosition;
-  /** Tells one life of a document from the next: where it began. */
+  /** Tells one incarnation of a document from the next: where it began. */
   readonly incarnation: number;
   readonly version: Version;
   readonly payloads: readonly Uint8Array[];

@@ -31,7 +31,7 @@ export interface LogRoom<Entry, Version> {
   submit(entries: readonly Entry[], author: Identity, reader: RoomReader): AckStatus | Promise<AckStatus>;
   leave(reader: RoomReader): void;
   heard(seq: number): void;
-  /** A look at the database says where the log is. */
+  /** A poll of the database says where the log is. */
   polled(position: LogPosition): void;
 }
 

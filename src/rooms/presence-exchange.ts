@@ -107,11 +107,11 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
   let heartbeat: NodeJS.Timeout | undefined;
   let closing = false;
 
-  const looks = createMachine<Polling, Poll | "polled" | "close", Poll>(
+  const order = createMachine<Polling, Poll | "polled" | "close", Poll>(
     "idle",
     (state, event) => polls[state][event],
     (action) => {
-      polling = poll(action).then(() => looks.tell("polled"));
+      polling = poll(action).then(() => order.tell("polled"));
       return undefined;
     },
   );
@@ -129,7 +129,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       failing = false;
     } catch (error) {
       // One line when it begins and one when it ends, however long the database is away.
-      if (!failing && looks.state !== "closed")
+      if (!failing && order.state !== "closed")
         log.warn({ err: error }, "the presence of other nodes could not be read");
       failing = true;
     }
@@ -149,14 +149,14 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
     : notifications.add({
         notified(one) {
           if (one.channel !== "perch_presence") return;
-          if (one.node) looks.tell("greeting");
-          else if (one.seq !== undefined && (cursor === undefined || one.seq > cursor.seen)) looks.tell("changes");
+          if (one.node) order.tell("greeting");
+          else if (one.seq !== undefined && (cursor === undefined || one.seq > cursor.seen)) order.tell("changes");
         },
-        ready: () => looks.tell("greeting"),
+        ready: () => order.tell("greeting"),
       });
   if (!alone) {
-    looks.tell("greeting");
-    heartbeat = setInterval(() => looks.tell("greeting"), heartbeatMs);
+    order.tell("greeting");
+    heartbeat = setInterval(() => order.tell("greeting"), heartbeatMs);
     heartbeat.unref();
   }
 
@@ -201,7 +201,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       if (alone && room.kind === "ephemeral") return [];
       // What is put after this is read must be told of.
       if (!alone && cursor === undefined) {
-        looks.tell("greeting");
+        order.tell("greeting");
         await polling;
         if (cursor === undefined) throw new Error("the presence of other nodes cannot be read yet");
       }
@@ -225,7 +225,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
     async close() {
       if (closing) return;
       closing = true;
-      looks.tell("close");
+      order.tell("close");
       clearInterval(heartbeat);
       stopListening();
       await polling;

@@ -14,7 +14,7 @@ export function createDeclarations(db: Queryable, live: LiveDocuments): { poll()
 
   return {
     async poll() {
-      // A table has few rows; those of a transaction that began before our last look and committed after it are seen by the overlap.
+      // A table has few rows; those of a transaction that began before our last poll and committed after it are seen by the overlap.
       const rows = await db.query<DeclarationRow & { updated_at: string }>(
         "select * from perch.declared_since(since => $1::timestamptz - interval '1 hour')",
         [latest],

@@ -1,4 +1,5 @@
 import type { Database } from "../database/types.js";
+import { createBurst } from "../lib/burst.js";
 import type { WorkerLog } from "./log.js";
 
 export interface DeferredNotifications {
@@ -6,7 +7,7 @@ export interface DeferredNotifications {
   notified(): void;
   /** Sends the notifications that writers left to the workers. Part of every poll. Errors: the database's. */
   poll(): Promise<void>;
-  /** Watches no more; what writers still leave is found by another worker, or by the next one's first look. */
+  /** Polls no more; what writers still leave is found by another worker, or by the next one's first poll. */
   close(): Promise<void>;
 }
 
@@ -36,10 +37,10 @@ const promiseMs = 2_000;
  * nobody waits for anybody: there it never begins.
  */
 export function createDeferredNotifications({ db, log }: DeferredNotificationsOptions): DeferredNotifications {
-  let recent: number[] = [];
+  const isBurst = createBurst(busyNotifications, busyWithinMs);
   let lastFound = 0;
   let promisedUntil = 0;
-  let watching: Promise<void> | undefined;
+  let polling: Promise<void> | undefined;
   let closed = false;
 
   async function notifyFor(watchFor: string): Promise<void> {
@@ -68,20 +69,17 @@ export function createDeferredNotifications({ db, log }: DeferredNotificationsOp
 
   return {
     notified() {
-      if (db.kind !== "postgres" || watching || closed) return;
-      const now = Date.now();
-      recent = [...recent.filter((at) => now - at < busyWithinMs), now];
-      if (recent.length < busyNotifications) return;
-      recent = [];
-      lastFound = now;
-      watching = pollWhileBusy().finally(() => {
-        watching = undefined;
+      if (db.kind !== "postgres" || polling || closed) return;
+      if (!isBurst()) return;
+      lastFound = Date.now();
+      polling = pollWhileBusy().finally(() => {
+        polling = undefined;
       });
     },
     poll: () => notifyFor("0"),
     async close() {
       closed = true;
-      await watching;
+      await polling;
     },
   };
 }

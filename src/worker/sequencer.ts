@@ -1,4 +1,5 @@
 import type { Database } from "../database/types.js";
+import { createBurst } from "../lib/burst.js";
 import type { WorkerLog } from "./log.js";
 
 export interface Sequencer {
@@ -16,35 +17,35 @@ export interface SequencerOptions {
 }
 
 const sequenceSql = "select perch.sequence_changes() as moved";
-const watchSql = "select perch.promise_sequencing(serve_for => $1::interval, watch_for => $2::interval)";
+const promiseSql = "select perch.promise_sequencing(serve_for => $1::interval, watch_for => $2::interval)";
 
 /** How long readers leave it to the workers after a poll; several polls may be late. */
 const servePromise = "4 seconds";
-/** Between two looks while tables are busy: how late a change may come then. */
-const betweenLooksMs = 8;
-/** So many notifications of writers within this time, and the worker begins to look by itself. */
+/** Between two polls while tables are busy: how late a change may come then. */
+const betweenPollsMs = 8;
+/** So many notifications of writers within this time, and the worker begins to poll by itself. */
 const busyNotifications = 5;
 const busyWithinMs = 500;
 /** Nothing found for so long, and it stops. */
 const quietMs = 1_000;
 /** How long the promise holds that spares writers notifying. */
-const watchPromise = "2 seconds";
-const watchPromiseMs = 2_000;
+const pollPromise = "2 seconds";
+const pollPromiseMs = 2_000;
 
 /**
  * Gives the changes of synced tables their numbers (see perch.number_captured): when a writer notifies, and with every poll. When writers
- * notify often it promises to look by itself, and they leave it to that, since a commit that notifies makes others wait. PGlite has one
+ * notify often it promises to poll by itself, and they leave it to that, since a commit that notifies makes others wait. PGlite has one
  * session, where nobody waits for anybody: there it promises nothing of the kind. Any number of workers may do so: one has its turn at a time.
  */
 export function createSequencer({ db, log }: SequencerOptions): Sequencer {
-  let recent: number[] = [];
+  const isBurst = createBurst(busyNotifications, busyWithinMs);
   let lastFound = 0;
   let promisedUntil = 0;
   let working: Promise<void> | undefined;
-  /** A notification came since the last look began. */
+  /** A notification came since the last poll began. */
   let again = false;
-  /** Writers notify often: it looks by itself, and promises to. */
-  let watching = false;
+  /** Writers notify often: it polls by itself, and promises to. */
+  let polling = false;
   let closed = false;
 
   /** One batch, in a transaction of its own. Out: whether there may be more. */
@@ -57,16 +58,16 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
 
   async function work(): Promise<void> {
     while (!closed) {
-      const isBusy = watching && Date.now() - lastFound < quietMs;
+      const isBusy = polling && Date.now() - lastFound < quietMs;
       // Between batches, too: under a steady load there is always a next one.
-      if (isBusy && promisedUntil - Date.now() < watchPromiseMs / 2) {
-        await db.query(watchSql, [servePromise, watchPromise], { prepare: true });
-        promisedUntil = Date.now() + watchPromiseMs;
+      if (isBusy && promisedUntil - Date.now() < pollPromiseMs / 2) {
+        await db.query(promiseSql, [servePromise, pollPromise], { prepare: true });
+        promisedUntil = Date.now() + pollPromiseMs;
       }
       again = false;
       if ((await sequence()) || again) continue;
       if (!isBusy && Date.now() > promisedUntil) return;
-      await new Promise((done) => setTimeout(done, betweenLooksMs));
+      await new Promise((done) => setTimeout(done, betweenPollsMs));
     }
   }
 
@@ -78,7 +79,7 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
       })
       .finally(() => {
         promisedUntil = 0;
-        watching = false;
+        polling = false;
         working = undefined;
       });
   }
@@ -86,18 +87,15 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
   return {
     notified() {
       if (closed) return;
-      const now = Date.now();
-      recent = [...recent.filter((at) => now - at < busyWithinMs), now];
-      if (recent.length >= busyNotifications && db.kind === "postgres") {
-        recent = [];
-        lastFound = now;
-        watching = true;
+      if (db.kind === "postgres" && isBurst()) {
+        lastFound = Date.now();
+        polling = true;
       }
       begin();
     },
     async poll() {
       if (closed) return;
-      await db.query(watchSql, [servePromise, "0"], { prepare: true });
+      await db.query(promiseSql, [servePromise, "0"], { prepare: true });
       // The poll waits for no more than a batch: under a steady load there is always a next one.
       if (await sequence()) begin();
     },

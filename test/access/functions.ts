@@ -71,7 +71,6 @@ const context: Record<string, FunctionEntry> = {
   limits_changed: piece(),
   check_numbers: piece(),
   may_have_long_number: piece(),
-  json_error: piece("perch_app"),
   json_errors: app(
     "(select state from perch.json_errors(array['\"\\u0000\"']))",
     "22P05 22P05 22P05 22P05 22P05 22P05",

@@ -3,8 +3,8 @@
 -- by each process.
 create or replace function perch.database_figures(
   max_count integer,
-  out pending bigint, out pending_seconds float8, out set_aside bigint, out unprojected bigint, out overdue_seconds float8,
-  out captured_seconds float8, out notification_queue float8, out commit_seconds float8
+  out pending bigint, out pending_seconds float8, out set_aside bigint, out unprojected bigint,
+  out overdue_seconds float8, out captured_seconds float8, out notification_queue float8, out commit_seconds float8
 )
 language sql stable
 set search_path = pg_catalog, pg_temp

@@ -1,9 +1,22 @@
 create or replace function perch.json_errors(texts text[])
 returns table (state text)
-language sql immutable
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
-  select perch.json_error(t.value) from unnest(texts) with ordinality t (value, nth) order by t.nth
+declare
+  one text;
+  read jsonb;
+begin
+  foreach one in array texts loop
+    state := null;
+    begin
+      read := one::jsonb;
+    exception when data_exception or program_limit_exceeded then
+      state := sqlstate;
+    end;
+    return next;
+  end loop;
+end
 $$;
 grant execute on function perch.json_errors to perch_app;
 

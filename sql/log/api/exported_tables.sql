@@ -3,7 +3,8 @@ returns table (line text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select jsonb_build_object('kind', 'document_table', 'app_id', t.app_id, 'table', t.table_name, 'fields', t.fields)::text
+  select jsonb_build_object(
+           'kind', 'document_table', 'app_id', t.app_id, 'table', t.table_name, 'fields', t.fields)::text
     from perch.document_tables t
    where (t.app_id, t.table_name) in (select d.app_id, d.table_name from perch.exported_documents() d)
    order by t.app_id, t.table_name

@@ -3,7 +3,8 @@ returns table (epoch text, space_id text, seq bigint, mark text)
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select (select e.epoch::text from perch.log_epoch e), h.space_id, h.seq, coalesce(h.mark, case when h.seq < h.oldest_seq then h.before_oldest else e.mark end)
+  select (select e.epoch::text from perch.log_epoch e), h.space_id, h.seq,
+         coalesce(h.mark, case when h.seq < h.oldest_seq then h.before_oldest else e.mark end)
     from perch.space_heads h
     -- The limit keeps that a look at one entry a space, by its key.
     left join lateral (

@@ -1,5 +1,5 @@
 -- Why pulling from the cursor misses nothing. The position is read with the first page and carried on in next, so
--- every page is read at that position or later. A change after the position is pulled, and folding it again into a
+-- every page is read at that position or later. A change after the position is pulled, and merging it again into a
 -- record that shows it already changes nothing (perch.merge_changes takes maxima). A change up to the position was
 -- committed before any page was read, so the page on which its record lies shows it; a record that is deleted or made
 -- meanwhile is in the log behind the position. That the log is still the one of the first page is seen by the entry at

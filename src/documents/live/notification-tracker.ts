@@ -15,7 +15,7 @@ export interface NotificationTracker {
   committed(seq: number): void;
   /** Since when (of performance.now) such a notification has been on its way; undefined when none is. */
   awaitedSince(): number | undefined;
-  /** In: the notification; up to where everything is known; whether a read is under way, which may explain it; whether news is wanted. */
+  /** In: the notification; up to where everything is known; whether a read is under way, which may explain it; whether anything new is wanted. */
   notified(seq: number, position: number, reading: boolean, wanted: boolean): void;
   /** Whether a notification asks for a read. */
   pending(): boolean;

@@ -45,7 +45,7 @@ export interface EngineImportOptions {
  */
 export interface DocumentThreadApi {
   /**
-   * Builds the document from what is stored, replacing a replica held before. `ended`: what the document's earlier lives had in them,
+   * Builds the document from what is stored, replacing a replica held before. `ended`: what the document's earlier incarnations had in them,
    * before it was deleted. `shownBytes`: the size of its plain JSON, as far as it is known. Out: its version.
    * Errors: PE422 when the stored bytes do not make a whole document.
    */

@@ -21,7 +21,7 @@ export interface CachedDocument {
   roots: ReadonlySet<string>;
   /** What its state does not show. */
   history: ReturnType<typeof createHistory>;
-  /** The peers of its earlier lives: nothing of them may come in any more. */
+  /** The peers of its earlier incarnations: nothing of them may come in any more. */
   ended: ReadonlySet<string>;
   /** What owners of peers wrote under names that others had taken; see `keepApart`. */
   forks: Map<PeerID, Fork>;

@@ -68,16 +68,17 @@ export function reconcileList(list: LoroList, wanted: readonly Json[], options: 
   );
   // From the end, so that the positions before stay as they are.
   for (const { at, before, after } of gapsBetween(matches, items.length, wanted.length).reverse()) {
-    const news = after.map((index) => wanted[index] ?? null);
+    const values = after.map((index) => wanted[index] ?? null);
     // Pair off from the front those that can be changed in place.
     let paired = 0;
     for (const index of before) {
       const item = items[index];
-      if (paired === news.length || !isContainer(item) || !reconcileNested(item, news[paired] ?? null, options)) break;
+      if (paired === values.length || !isContainer(item) || !reconcileNested(item, values[paired] ?? null, options))
+        break;
       paired++;
     }
     if (before.length > paired) list.delete(at + paired, before.length - paired);
-    for (const [index, value] of news.slice(paired).entries()) list.insert(at + paired + index, value);
+    for (const [index, value] of values.slice(paired).entries()) list.insert(at + paired + index, value);
   }
 }
 

@@ -236,7 +236,7 @@ function checkShown(held: CachedDocument): void {
 }
 
 /**
- * Nothing of an earlier life comes back: neither operations that were deleted with it, nor later ones of its writers, nor of
+ * Nothing of an earlier incarnation comes back: neither operations that were deleted with it, nor later ones of its writers, nor of
  * others on top of them. All of these name one of its peers, and no honest operation of this incarnation does.
  */
 function checkIncarnation(ended: ReadonlySet<string>, updates: readonly Uint8Array[]): void {

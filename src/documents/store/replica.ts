@@ -115,7 +115,7 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
   }
 
   /** What the transaction sees behind `sure`; undefined when it does not lead on from there. */
-  async function lookBehind(
+  async function readBehind(
     tx: Transaction,
     opened: OpenedDocument,
   ): Promise<Pick<Missed, "head" | "updates"> | undefined> {
@@ -124,16 +124,16 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
     // Others may have had a turn since.
     if (found && [found.after, ...found.updates].some((one) => isSame(sure, one)))
       return { head: found.head, updates: found.updates.filter(({ seq }) => seq > sure.seq) };
-    const [news] = await asWorker(tx, () => readMissed(tx, [{ key, after: sure }]));
-    return news?.leadsOn ? news : undefined;
+    const [missed] = await asWorker(tx, () => readMissed(tx, [{ key, after: sure }]));
+    return missed?.leadsOn ? missed : undefined;
   }
 
   async function sync(tx: Transaction, opened: OpenedDocument): Promise<View> {
     if (!view || declared !== opened.declared) return load(tx, opened);
-    const news = await lookBehind(tx, opened);
-    const known = news !== undefined && unsure.every((own, index) => isSame(own, news.updates[index]));
-    if (!known || news.head.seq < view.at.seq) return load(tx, opened);
-    const added = news.updates.slice(unsure.length);
+    const missed = await readBehind(tx, opened);
+    const known = missed !== undefined && unsure.every((own, index) => isSame(own, missed.updates[index]));
+    if (!known || missed.head.seq < view.at.seq) return load(tx, opened);
+    const added = missed.updates.slice(unsure.length);
     if (added.length > 0 && !(await takesIn(added))) return load(tx, opened);
     if (opened.wrote) {
       const own = unsure.findIndex((update) => update.transaction === opened.transaction);
@@ -141,10 +141,10 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
       sure = unsure[settled - 1] ?? sure;
       unsure = [...unsure.slice(settled), ...added.map((update) => ({ ...update, transaction: opened.transaction }))];
     } else {
-      sure = news.head;
+      sure = missed.head;
       unsure = [];
     }
-    view = { schema: view.schema, at: news.head, cached: added.length > 0 ? undefined : view.cached };
+    view = { schema: view.schema, at: missed.head, cached: added.length > 0 ? undefined : view.cached };
     return view;
   }
 

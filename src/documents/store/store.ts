@@ -137,7 +137,7 @@ export class DocumentStore {
 
   /**
    * The plain JSON of the document as it was at a position: every field declared now, null where it was not set. Errors besides:
-   * PE404 for a position the document never came to; PE410 for one of an earlier life, or that was folded away: its detail names
+   * PE404 for a position the document never came to; PE410 for one of an earlier incarnation, or that was folded away: its detail names
    * those that are known around it.
    */
   async at(tx: Transaction, address: DocumentAddress, seq: number): Promise<Record<string, unknown>> {

@@ -10,7 +10,7 @@ export interface DocumentWriteOptions {
 }
 
 export interface PatchOptions extends DocumentWriteOptions {
-  /** The position the patch was based on; default: what the transaction sees. Of another life or a forgotten position: PE410. */
+  /** The position the patch was based on; default: what the transaction sees. Of another incarnation or a forgotten position: PE410. */
   readonly baseSeq?: number | undefined;
   /** What came with `baseSeq` as `revision`: then PE410 also tells that the database went back and has something else there. */
   readonly baseRevision?: number | undefined;

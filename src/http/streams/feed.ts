@@ -39,8 +39,8 @@ export interface FeedOptions {
 const chunkSize = 5_000;
 
 /**
- * Wakes those of many readers whom the news concern. A notification wakes the readers of its space and nobody else. Notifications may be lost, and
- * memberships change without a number; so every `pollMs` two statements look for all readers together: how far the log has come in
+ * Wakes those of many readers whom a change concerns. A notification wakes the readers of its space and nobody else. Notifications may be lost, and
+ * memberships change without a number; so every `pollMs` two statements ask for all readers together: how far the log has come in
  * the spaces that anybody reads, and by which entry, and which spaces each user is in. No reader polls by itself.
  *
  * Why nothing is missed: a reader is entered under its spaces when a page has brought it to the end of the log. What is committed in

@@ -16,7 +16,7 @@ export type StreamEnd = "gone" | "expired" | "resync" | "refused" | "slow" | "dr
 
 export interface StreamServices {
   readonly feed: Feed;
-  /** Between two looks for news there is at least this much time: what a busy log costs is bounded by its readers, not its writers. */
+  /** Between two pulls there is at least this much time: what a busy log costs is bounded by its readers, not its writers. */
   readonly intervalMs: number;
   readonly heartbeatMs: number;
   readonly slowReaderMs: number;
@@ -45,7 +45,7 @@ const retryMs = 1_000;
 const refusedRetryMs = 15_000;
 /** Clients of a node that stops come back spread over this time. */
 const drainSpreadMs = 1_000;
-/** Nobody waits for news by the clock: the feed looks for all. A timer takes no longer time than this. */
+/** Nobody polls by the clock: the feed does so for all. A timer takes no longer time than this. */
 const never = 2 ** 31 - 1;
 
 const headers = {
@@ -127,8 +127,8 @@ export async function openStream(
     sentCursor = cursor;
   };
 
-  async function news(readAt: number): Promise<void> {
-    // First the pause: what is notified in it is then one piece of news.
+  async function changed(readAt: number): Promise<void> {
+    // First the pause: what is notified in it then leads to one pull.
     const early = readAt + services.intervalMs - Date.now();
     if (early > 0) await sleep(early, undefined, { signal }).catch(() => undefined);
     await trigger.wait(never, signal);
@@ -177,7 +177,7 @@ export async function openStream(
       }
       if (page === undefined || end !== undefined) return;
       await take(page, first, since);
-      if (!page.hasMore) await news(readAt);
+      if (!page.hasMore) await changed(readAt);
       page = undefined;
     }
   }
@@ -193,7 +193,7 @@ export async function openStream(
   feed.add(reader);
   const ended = new Promise<StreamEnd>((resolve) => signal.addEventListener("abort", () => resolve(end ?? "gone")));
   response.on("close", () => finish("gone"));
-  // A pull trigger begins with news, and the first page is read without being told of any.
+  // A pull trigger begins as if something were new, and the first page is read without being told of anything.
   await trigger.wait(never, signal);
   const since = feed.notifications();
   let firstPage: Page | undefined;

@@ -46,7 +46,7 @@ const changeLineSchema = z.object({
 });
 export type ChangeLine = z.infer<typeof changeLineSchema>;
 
-/** The folded state of a record whose changes are no longer all in the log. */
+/** The merged state of a record whose changes are no longer all in the log. */
 const recordLineSchema = z.object({
   kind: z.literal("record"),
   ...place,
