@@ -11,7 +11,8 @@
 -- What may be written comes in two forms that mean the same. "writable" finds rows. "new_in_writable" only looks at a
 -- row that is there already, needs no index, and is made of fewer functions: starting them is most of what a small
 -- INSERT costs. It is perch.writable_space_ids() written out: of whoever is named, the list of the setting, which is
--- read first so that a malformed one lets nothing pass, and the personal space.
+-- read first so that a malformed one lets nothing pass, and the personal space. (perch.personal_space_id, which the
+-- planner would replace by its text, costs an INSERT that is planned anew 6 of 18 microseconds.)
 --
 -- Only what differs from the catalog is made anew: that takes a lock on its table which waits for every transaction
 -- that reads it, and for which everybody waits. What an expression is in the catalog is not what is written here, so
