@@ -1,6 +1,6 @@
 -- One expression, which the planner takes into the policies: they are evaluated by every statement. (Its operators are
--- resolved here, once, whatever the caller's search_path.) perch.personal_space_id is written out: the planner would put
--- its text here anyway, but that costs a select that is planned anew 9 of 71 microseconds.
+-- resolved here, once, whatever the caller's search_path.) perch.personal_space_id is written out: the planner would
+-- put its text here anyway, but that costs a select that is planned anew 9 of 71 microseconds.
 create or replace function perch.writable_space_ids()
 returns text[]
 language sql stable parallel safe
