@@ -111,8 +111,8 @@ $f$, relation, quote_ident(class.relname), canonical));
     perform perch.fail('PE422', format('row_filter cannot be used: %s', message),
       jsonb_build_object('argument', 'row_filter', 'sqlstate', code, 'owner', owner),
       concat('It is a condition over the columns of the row and perch.current_user_id(), with the schema of each ',
-        'table and function that is not Postgres'' own, and is evaluated with the rights of the table''s owner, ', owner,
-        '. Within a sub-select a column of the row is ', quote_ident(class.relname), '.column.'));
+        'table and function that is not Postgres'' own, and is evaluated with the rights of the table''s owner, ',
+        owner, '. Within a sub-select a column of the row is ', quote_ident(class.relname), '.column.'));
   end;
   if hidden is not null then
     perform perch.fail('PE422',
