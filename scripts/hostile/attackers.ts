@@ -1,6 +1,6 @@
-import { setMaxListeners } from "node:events";
+import { once, setMaxListeners } from "node:events";
 import { seeded } from "../faults/random.js";
-import { attacks } from "./attacks.js";
+import { attacksNamed } from "./attacks.js";
 import { type Tally, targetOf } from "./target.js";
 
 /** What the process of the attackers is told, as its one argument. */
@@ -11,6 +11,8 @@ export interface Orders {
   readonly seed: number;
   /** One for each attack. */
   readonly users: readonly string[];
+  /** Only attacks whose name it matches. */
+  readonly only?: string | undefined;
 }
 
 export interface AttackersReport extends Tally {
@@ -30,8 +32,9 @@ async function main(orders: Orders): Promise<void> {
   const failures: string[] = [];
   const random = seeded(orders.seed);
   const { signal } = stop;
+  const stopped = once(signal, "abort");
   await Promise.all(
-    attacks.map(async (attack, nth) => {
+    attacksNamed(orders.only).map(async (attack, nth) => {
       const user = orders.users[nth] ?? "mallory";
       const own = random.fork();
       while (!signal.aborted) {
@@ -52,6 +55,7 @@ async function main(orders: Orders): Promise<void> {
       }
     }),
   );
+  await stopped;
   const report: AttackersReport = { ...tally, leaks: [...new Set(tally.leaks)], times, failures };
   process.send?.(report, () => process.exit(0));
 }

@@ -405,4 +405,7 @@ const database: Attack[] = [
   },
 ];
 
-export const attacks: readonly Attack[] = [...http, ...unread, ...rooms, ...database];
+const attacks: readonly Attack[] = [...http, ...unread, ...rooms, ...database];
+
+/** Those whose name matches an expression; all, when there is none. */
+export const attacksNamed = (only = ""): readonly Attack[] => attacks.filter(({ name }) => new RegExp(only).test(name));

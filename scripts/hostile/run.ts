@@ -1,5 +1,6 @@
-import { fork } from "node:child_process";
+import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
+import { setPriority } from "node:os";
 import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { LoroDoc } from "loro-crdt";
@@ -13,13 +14,15 @@ import { judge } from "../faults/verdict.js";
 import { installWatchedSockets } from "../faults/wire.js";
 import { askProbe, type LoopProbe, probeArgs } from "../support/loop-probe.js";
 import type { AttackersReport, Orders } from "./attackers.js";
-import { attacks } from "./attacks.js";
-import { startBystander } from "./bystander.js";
+import { attacksNamed } from "./attacks.js";
+import type { Lap, Question } from "./bystander-main.js";
 import { secret } from "./target.js";
 
 export interface HostileOptions {
   readonly seed: number;
   readonly seconds: number;
+  /** Only attacks whose name it matches. */
+  readonly only?: string | undefined;
 }
 
 export interface HostileResult {
@@ -30,8 +33,10 @@ export interface HostileResult {
   /** p99 in ms by kind of work, in quiet and under attack. */
   readonly quiet: Readonly<Record<string, number>>;
   readonly attacked: Readonly<Record<string, number>>;
+  /** How late the bystander's own process was meanwhile, at p99. */
+  readonly bystanderDelay: number;
   readonly loop: Pick<LoopProbe, "p99" | "max">;
-  readonly memory: { readonly before: number; readonly after: number };
+  readonly memory: { readonly before: LoopProbe; readonly after: LoopProbe };
   readonly edits: number;
   /** Each a promise that was broken. */
   readonly wrong: readonly string[];
@@ -41,17 +46,24 @@ export interface HostileResult {
 const editors = 3;
 const editEveryMs = 100;
 const settlesWithinMs = 60_000;
+const editorsNice = 10;
+/** As docs/operations.md has it: the allocator of the C library, left to itself, keeps what a process once needed at the same time. */
+const malloc = { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "131072", MALLOC_TRIM_THRESHOLD_: "131072" };
+/** What was opened is kept half a minute for whoever comes back, and a thread that it has left too large is replaced half a minute later. */
+const longestRestMs = 75_000;
 
-export async function runHostile({ seed, seconds }: HostileOptions): Promise<HostileResult> {
+export async function runHostile({ seed, seconds, only }: HostileOptions): Promise<HostileResult> {
   installWatchedSockets();
   const random = seeded(seed);
   const users = Array.from({ length: editors }, (_, n) => `user${n}`);
+  const attacks = attacksNamed(only);
   const attackers = attacks.map((_, n) => `mallory${n}`);
   const cluster = await startCluster({
     nodes: 1,
     documents: 2,
     users: [...users, "sql", "bystander", ...attackers],
     nodeArgs: probeArgs,
+    env: malloc,
     // All that attackers ask of the database would pass through this process, where the bystander's clock is.
     straight: true,
   });
@@ -65,7 +77,8 @@ export async function runHostile({ seed, seconds }: HostileOptions): Promise<Hos
     );
     await Promise.all(open.map(({ ready }) => ready));
     const sql = startSqlWriter(cluster.db, cluster.places, "sql", random.fork());
-    const bystander = await startBystander(httpUrl, wsUrl);
+    const bystander = fork(pathOf("./bystander-main.js"), [JSON.stringify({ httpUrl, wsUrl })]);
+    await answerOf(bystander);
     let running = true;
     const typing = open.map(async (editor) => {
       while (running) {
@@ -75,13 +88,14 @@ export async function runHostile({ seed, seconds }: HostileOptions): Promise<Hos
     });
 
     // The machine of those who attack is another: what they do there is to cost the node nothing here. So their process has the least
-    // priority, and beside the quiet one is that has it too and is never idle.
+    // priority, and beside the quiet one is that has it too and is never idle. So are the machines of those who edit, in this process.
+    setPriority(editorsNice);
     const spinner = forkNice("./spinner.js");
     const quietMs = Math.max(5, seconds / 6) * 1_000;
     await pause(quietMs / 2);
-    bystander.lap();
+    await ask<Lap>(bystander, "lap");
     await pause(quietMs);
-    const quiet = bystander.lap();
+    const quiet = await ask<Lap>(bystander, "lap");
     const before = await askProbe(node.process);
 
     const orders: Orders = {
@@ -90,6 +104,7 @@ export async function runHostile({ seed, seconds }: HostileOptions): Promise<Hos
       databaseUrls: { app: urlOf(cluster, "outsider"), nobody: urlOf(cluster, "stranger") },
       seed,
       users: attackers,
+      only,
     };
     spinner.kill();
     const child = forkNice("./attackers.js", JSON.stringify(orders));
@@ -100,7 +115,7 @@ export async function runHostile({ seed, seconds }: HostileOptions): Promise<Hos
       heldBytes = Math.max(heldBytes, await held(httpUrl));
       await pause(250);
     }
-    const attacked = bystander.lap();
+    const attacked = await ask<Lap>(bystander, "lap");
     const loop = await askProbe(node.process);
     if (child.exitCode === null) child.send("stop");
     const [report] = await Promise.race([reported, once(child, "exit").then(() => [undefined])]);
@@ -108,8 +123,8 @@ export async function runHostile({ seed, seconds }: HostileOptions): Promise<Hos
     running = false;
     await Promise.all(typing);
     await sql.stop();
-    const alone = await bystander.stop();
-    await pause(Math.max(3, seconds / 6) * 1_000);
+    const alone = await ask<string[]>(bystander, "stop");
+    await pause(Math.min(longestRestMs, Math.max(3_000, seconds * 500)));
     const after = await askProbe(node.process);
     const { losses, differences } = await judge({ cluster, open, closed: [], sql }, settlesWithinMs);
     for (const editor of open) editor.close();
@@ -123,10 +138,11 @@ export async function runHostile({ seed, seconds }: HostileOptions): Promise<Hos
       times: report?.times ?? {},
       sentBytes: report?.sentBytes ?? 0,
       heldBytes,
-      quiet,
-      attacked,
+      quiet: quiet.p99,
+      attacked: attacked.p99,
+      bystanderDelay: attacked.ownDelay,
       loop,
-      memory: { before: before.rss, after: after.rss },
+      memory: { before, after },
       edits: open.reduce((sum, { sheets }) => sum + sheets.reduce((each, { edits }) => each + edits.length, 0), 0),
       wrong,
       log: node.process.output,
@@ -136,9 +152,26 @@ export async function runHostile({ seed, seconds }: HostileOptions): Promise<Hos
   }
 }
 
+const pathOf = (script: string) => fileURLToPath(new URL(script, import.meta.url));
+
+/** What a process says next. Errors: it ended instead. */
+async function answerOf<T>(child: ChildProcess): Promise<T> {
+  const ended = once(child, "exit").then(() => {
+    throw new Error("the bystander's process ended");
+  });
+  const [answer] = (await Promise.race([once(child, "message"), ended])) as [T];
+  return answer;
+}
+
+function ask<T>(child: ChildProcess, question: Question): Promise<T> {
+  const answer = answerOf<T>(child);
+  child.send(question);
+  return answer;
+}
+
 /** A process that gets what processor time nobody else wants. */
 const forkNice = (script: string, ...args: string[]) =>
-  fork(fileURLToPath(new URL(script, import.meta.url)), args, {
+  fork(pathOf(script), args, {
     execPath: "nice",
     execArgv: ["-n", "19", process.execPath],
   });

@@ -7,8 +7,10 @@ export interface LoopProbe {
   readonly max: number;
   /** The most processor time that it took from one turn of a timer to the next, ms: whatever else the machine is doing. */
   readonly busiest: number;
-  /** Resident memory after a garbage collection, bytes. */
+  /** Resident memory after a garbage collection, bytes; of that, objects of this thread, and what they hold outside the heap. */
   readonly rss: number;
+  readonly heapUsed: number;
+  readonly external: number;
 }
 
 /** Measured within the process, so that whoever asks does not disturb it. */
@@ -36,20 +38,32 @@ if (isMainThread) {
   }, 5).unref();
   process.on("SIGUSR2", () => {
     const late = { p99: delay.percentile(99) / 1e6, max: delay.max / 1e6, busiest };
+    // What a first collection finds dead is swept beside, and given back by the second.
     globalThis.gc();
-    process.stderr.write("probe " + JSON.stringify({ ...late, rss: process.memoryUsage.rss() }) + "\\n");
+    setTimeout(() => {
+      globalThis.gc();
+      const { rss, heapUsed, external } = process.memoryUsage();
+      process.stderr.write("probe " + JSON.stringify({ ...late, rss, heapUsed, external }) + "\\n");
+    }, 100);
     setTimeout(() => {
       delay.reset();
       before = spent();
       busiest = 0;
-    }, 20);
+    }, 150);
   });
 }`;
 
 /** Arguments of node with which a process can be asked. */
 export const probeArgs = ["--expose-gc", "--import", `data:text/javascript,${encodeURIComponent(probe)}`];
 
-const unknown: LoopProbe = { p99: Number.NaN, max: Number.NaN, busiest: Number.NaN, rss: Number.NaN };
+const unknown: LoopProbe = {
+  p99: Number.NaN,
+  max: Number.NaN,
+  busiest: Number.NaN,
+  rss: Number.NaN,
+  heapUsed: Number.NaN,
+  external: Number.NaN,
+};
 
 /** Asks a process that was started with `probeArgs`. */
 export async function askProbe(perch: PerchProcess): Promise<LoopProbe> {
@@ -61,6 +75,6 @@ export async function askProbe(perch: PerchProcess): Promise<LoopProbe> {
     if (perch.ended || Date.now() > deadline) return unknown;
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-  await new Promise((resolve) => setTimeout(resolve, 40));
+  await new Promise((resolve) => setTimeout(resolve, 100));
   return JSON.parse(answers().at(-1)?.slice("probe ".length) ?? "") as LoopProbe;
 }

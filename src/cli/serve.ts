@@ -29,6 +29,7 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
   engine.warm();
   const shares = shareConnections(db, {
     perUser: settings.gateway.connectionsPerUser,
+    heavy: settings.gateway.heavyConnections,
     waiters: settings.gateway.waitingConnections,
   });
   const live = createLiveDocuments({

@@ -5,11 +5,13 @@ import type { Database } from "./types.js";
 export interface ShareOptions {
   /** Connections that what one user asks for may use at once. */
   readonly perUser: number;
+  /** Connections that those may use at once, all together, whose works take much longer than others'; see `createLanes`. */
+  readonly heavy: number;
   /** Connections that may wait for what others hold locked. */
   readonly waiters: number;
 }
 
-export const defaultShares: ShareOptions = { perUser: 2, waiters: 2 };
+export const defaultShares: ShareOptions = { perUser: 2, heavy: 1, waiters: 2 };
 
 /** The connections of a process, shared among those who use them, so that nobody has to wait for all of another's work. */
 export interface Shares {
@@ -38,8 +40,7 @@ export function shareConnections(db: Database, options: ShareOptions = defaultSh
     appends: { kept: kept("appends") },
     reads: { kept: kept("reads") },
     worker: { kept: kept("worker") },
-    // Of what is not kept, two of ten are for those who take little.
-    users: { kept: kept("users"), perOwner: options.perUser, light: Math.floor(places / 5) },
+    users: { kept: kept("users"), perOwner: options.perUser, heavy: options.heavy },
   });
   const through = (lane: Lane, owner: string): Database => ({
     ...db,

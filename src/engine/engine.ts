@@ -23,6 +23,8 @@ export interface EngineOptions {
   maxMemoryBytes?: number;
   /** The same for one that has had nothing to do for `idleMs`. Default 128 MiB, and 5,000. */
   maxIdleMemoryBytes?: number;
+  /** What it may hold there besides twice what it needs. Default 32 MiB. */
+  maxSpareBytes?: number;
   idleMs?: number;
   /** The JavaScript heap of one thread; beyond it the thread dies. Default 512. */
   maxHeapMb?: number;
@@ -110,7 +112,10 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
         maxQueue: options.maxQueue ?? 10_000,
         maxMemoryBytes: options.maxMemoryBytes ?? 2 ** 30,
         maxIdleMemoryBytes: options.maxIdleMemoryBytes ?? 2 ** 27,
+        maxSpareBytes: options.maxSpareBytes ?? 2 ** 25,
         idleMs: options.idleMs ?? 5_000,
+        // The quarantine is there for when something has gone wrong, and for heavy calls.
+        endsEmpty: thread === threads,
         onLost: (reason, culprit) => lost(thread, reason, culprit),
       }),
     );

@@ -32,12 +32,18 @@ export type CallAnswer = { call: number; ms: number } & (
 );
 
 /**
- * `memory`: bytes the thread holds outside the JavaScript heap (WASM memory never shrinks). `ready` is sent once, first. Answers come
- * in the order of the calls.
+ * What a thread holds outside the JavaScript heap, in bytes (WASM memory never shrinks), and about how much of it is needed for what it
+ * keeps; undefined where that is not known.
  */
+export interface ThreadMemory {
+  held: number;
+  needed?: number | undefined;
+}
+
+/** `ready` is sent once, first. Answers come in the order of the calls. */
 export type Reply =
-  | { kind: "ready"; memory: number }
-  | { kind: "answers"; answers: readonly CallAnswer[]; memory: number };
+  | { kind: "ready"; memory: ThreadMemory }
+  | { kind: "answers"; answers: readonly CallAnswer[]; memory: ThreadMemory };
 
 /** How long a thread may keep back answers, in order to send them together, before it begins the next call. */
 export const keepBackMs = 1;

@@ -1,7 +1,7 @@
 import type { Worker } from "node:worker_threads";
 import { EngineBusy, EngineLost } from "./errors.js";
 import { attributeFault, isOfACall, type LossReason, messageOf, revive } from "./fault-attribution.js";
-import type { CallAnswer, CallMessage, Reply, Request } from "./protocol.js";
+import type { CallAnswer, CallMessage, Reply, Request, ThreadMemory } from "./protocol.js";
 
 export interface EngineCall {
   shardKey: string;
@@ -20,8 +20,12 @@ export interface ThreadSlotOptions {
   maxQueue: number;
   maxMemoryBytes: number;
   maxIdleMemoryBytes: number;
+  /** What it may hold besides twice what it needs, for longer than `idleMs`. */
+  maxSpareBytes: number;
   /** For how long it has to have nothing to do to be idle. */
   idleMs: number;
+  /** Whether it ends when it is idle and keeps nothing. */
+  endsEmpty: boolean;
   /** The thread is gone; `culprit`, when known, is the call that did it. */
   onLost(reason: LossReason, culprit: EngineCall | undefined): void;
 }
@@ -42,6 +46,9 @@ interface Sent extends EngineCall {
   id: number;
 }
 
+/** A thread is replaced no more often than this for holding more than it needs: what it needs has to be loaded again. */
+const trimEveryMs = 30_000;
+
 /** Calls sent ahead of the one that runs: hides the round trip, and keeps little in a thread that may be lost. */
 const sentAhead = 16;
 
@@ -51,7 +58,10 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
   /** Its end was announced: it answers nothing that was not sent before. */
   let dying = false;
   let closed = false;
-  let memory = 0;
+  let memory: ThreadMemory = { held: 0 };
+  /** Since when it holds much more than it needs; when it was last replaced for that. */
+  let wastefulSince: number | undefined;
+  let trimmedAt = Number.NEGATIVE_INFINITY;
   let scheduled = false;
   let nextId = 1;
   /** Which of the calls the thread runs, as it says itself. */
@@ -220,15 +230,35 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
     return true;
   }
 
-  /** Nothing to do: let the process end if it wants to, and give back memory that WASM itself never returns. */
+  const isWasteful = () => memory.needed !== undefined && memory.held > 2 * memory.needed + options.maxSpareBytes;
+
+  /**
+   * Nothing to do: let the process end if it wants to, and give back memory that WASM itself never returns. One large document may have taken
+   * it, and be gone for long; so what is kept is compared with what is needed, also in a thread that always has something to do.
+   */
   function settle(): void {
     worker?.unref();
     clearTimeout(idleTimer);
-    if (memory > options.maxMemoryBytes) lose("outgrown");
-    else if (memory > options.maxIdleMemoryBytes) {
-      idleTimer = setTimeout(() => lose("outgrown"), options.idleMs);
-      idleTimer.unref();
+    const now = performance.now();
+    wastefulSince = isWasteful() ? (wastefulSince ?? now) : undefined;
+    const wastes = wastefulSince !== undefined && now - wastefulSince > options.idleMs;
+    if (memory.held > options.maxMemoryBytes || (wastes && now - trimmedAt > trimEveryMs)) {
+      trimmedAt = now;
+      lose("outgrown");
+      return;
     }
+    const isEmpty = options.endsEmpty && memory.needed === 0;
+    if (!isEmpty && !isWasteful() && memory.held <= options.maxIdleMemoryBytes) return;
+    const untilTrim = isEmpty ? 0 : trimmedAt + trimEveryMs - now;
+    idleTimer = setTimeout(
+      () => {
+        trimmedAt = performance.now();
+        if (isEmpty) void stop();
+        else lose("outgrown");
+      },
+      Math.max(options.idleMs, untilTrim),
+    );
+    idleTimer.unref();
   }
 
   function lose(reason: LossReason, cause?: unknown): void {
@@ -257,7 +287,8 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
     const old = worker;
     worker = undefined;
     ready = false;
-    memory = 0;
+    memory = { held: 0 };
+    wastefulSince = undefined;
     clearTimeout(timer);
     clearTimeout(startTimer);
     clearTimeout(idleTimer);
@@ -272,7 +303,7 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
     push,
     warm,
     waiting: () => sent.length + queue.length,
-    memory: () => memory,
+    memory: () => memory.held,
     async recycle() {
       if (sent.length + queue.length > 0) return false;
       await stop();

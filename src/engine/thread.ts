@@ -7,6 +7,7 @@ import {
   keepBackMs,
   type Reply,
   type Request,
+  type ThreadMemory,
 } from "./protocol.js";
 
 const transferLists = new WeakMap<object, ArrayBuffer[]>();
@@ -23,8 +24,8 @@ export function transferring<Result extends object>(result: Result, views: reado
 }
 
 export interface ServeOptions {
-  /** Bytes held outside the JavaScript heap, asked after calls; must be cheap. */
-  memory?(): number;
+  /** What is held outside the JavaScript heap, asked after calls; must be cheap. */
+  memory?(): ThreadMemory;
   /** Whether an error means that the thread cannot be trusted any more. WASM traps and stack overflows always do. */
   isTrap?(error: unknown): boolean;
 }
@@ -36,7 +37,7 @@ export interface ServeOptions {
 export function serve<Api extends Handlers<Api>>(handlers: Api, options: ServeOptions = {}): void {
   const port = parentPort;
   if (port === null) throw new Error("a thread module runs in a worker thread only");
-  const memory = options.memory ?? (() => 0);
+  const memory = options.memory ?? (() => ({ held: 0 }));
   const methods = new Map(Object.entries(handlers) as [string, (...args: unknown[]) => unknown][]);
   const outgoing = createOutgoing(port, memory);
   let progress: Int32Array = new Int32Array(1);
@@ -88,7 +89,7 @@ function nextMessage(port: MessagePort): Request | undefined {
 }
 
 /** Answers on their way out, kept back until they are posted together. */
-function createOutgoing(port: MessagePort, memory: () => number) {
+function createOutgoing(port: MessagePort, memory: () => ThreadMemory) {
   let answers: CallAnswer[] = [];
   let since = 0;
 

@@ -74,6 +74,7 @@ export async function startGateway({
   notReady,
   shares = shareConnections(db, {
     perUser: settings.connectionsPerUser,
+    heavy: settings.heavyConnections,
     waiters: settings.waitingConnections,
   }),
   ...options

@@ -75,6 +75,9 @@ interface Exchange {
 /** What a question may be: most of it is a cursor, with the names of some thousands of spaces. Reading more would hold everybody up in vain. */
 const questionBytes = 1024 * 1024;
 
+/** What says how a space is to be may be: it is ids and a few words. */
+const wishBytes = 64 * 1024;
+
 /** Answers the gateway's HTTP requests. */
 export function createHttpHandler(services: HttpServices): HttpHandler {
   const { db, settings, log, verifyToken, telemetry } = services;
@@ -167,7 +170,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
     async createSpace(exchange) {
       const identity = await identify(exchange);
-      return json(await spaces.create(identity, await bodyOf(exchange)));
+      return json(await spaces.create(identity, await bodyOf(exchange, Math.min(settings.maxBodyBytes, wishBytes))));
     },
     async readSpace(exchange, { space = "" }) {
       const identity = await identify(exchange);
@@ -175,14 +178,23 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
     async setMember(exchange, { space = "", user = "" }) {
       const identity = await identify(exchange);
-      return json(await spaces.setMember(identity, space, user, await bodyOf(exchange)));
+      return json(
+        await spaces.setMember(
+          identity,
+          space,
+          user,
+          await bodyOf(exchange, Math.min(settings.maxBodyBytes, wishBytes)),
+        ),
+      );
     },
     async removeMember(exchange, { space = "", user = "" }) {
       return json(await spaces.removeMember(await identify(exchange), space, user));
     },
     async invite(exchange, { space = "" }) {
       const identity = await identify(exchange);
-      return json(await spaces.invite(identity, space, await bodyOf(exchange)));
+      return json(
+        await spaces.invite(identity, space, await bodyOf(exchange, Math.min(settings.maxBodyBytes, wishBytes))),
+      );
     },
     async revokeInvitations(exchange, { space = "" }) {
       return json(await spaces.revoke(await identify(exchange), space, null));
@@ -192,7 +204,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
     async acceptInvitation(exchange) {
       const identity = await identify(exchange);
-      return json(await spaces.accept(identity, await bodyOf(exchange)));
+      return json(await spaces.accept(identity, await bodyOf(exchange, Math.min(settings.maxBodyBytes, wishBytes))));
     },
     async shape(exchange) {
       const { request, response, target, account } = exchange;

@@ -60,6 +60,9 @@ export const httpSettingTable = {
     "requests of one user under way, those that wait included; more are answered with 429",
   ),
   connectionsPerUser: count(2).describe("connections that what one user asks over HTTP uses at once"),
+  heavyConnections: count(1).describe(
+    "of all connections, those that users have at once, all together, whose requests take much longer than others'",
+  ),
   waitingConnections: count(2).describe(
     "connections that wait for what others hold locked; what else needs it waits in memory",
   ),

@@ -13,8 +13,8 @@ export interface LaneOptions {
   readonly kept?: number;
   /** Works of one owner at once; as many as there are places when not given. */
   readonly perOwner?: number;
-  /** Places that owners who have taken much time lately leave to those who have not. None when not given. */
-  readonly light?: number;
+  /** Places that heavy owners may have at once, all together, while others work as well; see `createLanes`. No limit when not given. */
+  readonly heavy?: number;
 }
 
 export interface Lane {
@@ -28,31 +28,55 @@ export interface Lane {
 
 interface Owner {
   running: number;
-  readonly line: Set<() => void>;
+  readonly line: Set<(heavy: boolean) => void>;
 }
 
-/** How soon it is forgotten what time an owner took: half of it after so long. */
+/** How soon it is forgotten what time an owner took: half of it after so long. So one place, all the time, adds up to 14,400 ms. */
 const halfLifeMs = 10_000;
-/** From so much on an owner is no light one: a third of a place, all the time. */
-const heavyMs = 5_000;
+/** Less than this in all is not judged. */
+const littleMs = 500;
+/** Works that take longer are long, */
+const longMs = 50;
+/** where they also take so many times as long as most do: on a slow disk all take long, and none of them is at fault. */
+const longTimes = 5;
+/** From so much on an owner is heavy however short the works are: a place and a half, all the time. */
+const muchMs = 21_600;
+/** Who has worked in this time still works. */
+const recentMs = 1_000;
 
-/** How much time each owner took lately. Those who took it longest ago come first. */
-type Spent = Map<string, { readonly ms: number; readonly at: number }>;
+/** Of the time that an owner took lately: how much, and its sum weighted by how long the work was that it was taken for; as of `at`. */
+interface Spent {
+  readonly ms: number;
+  readonly weighted: number;
+  readonly at: number;
+}
 
 interface LaneState extends LaneOptions {
   running: number;
+  /** Of these, works of owners that were heavy when they began. */
+  heavyRunning: number;
   waiting: number;
   /** Those with works, the next to be served first. */
   readonly owners: Map<string, Owner>;
-  readonly spent: Spent;
+  /** Those who took some longest ago come first. */
+  readonly spent: Map<string, Spent>;
+  /** How long a work takes: half of them longer. */
+  usualMs: number;
+  /** When an owner who is not heavy last began or ended a work. */
+  lightAt: number;
+  again: NodeJS.Timeout | undefined;
 }
 
 /**
  * Fair queueing for a number of places (connections, say) that several kinds of work share. Of each kind some places are kept free, so that
  * none waits for all of another to end; and within a kind the owners take turns, whatever number of works each of them brings, so that
- * who has one waits for one of each of the others at most. Turns are not equal, though: who has taken little time lately goes before those
- * who have taken much, and finds places that they leave free. So a short work does not wait for long ones. (Nobody waits for ever by that:
- * who waits takes no time, and is light again soon.)
+ * who has one waits for one of each of the others at most.
+ *
+ * Turns are not equal, though. What makes the short works of some slow is not that they wait for a place, but that they share the
+ * processors behind the places with long works of others. So heavy owners, whose time goes into works much longer than most, have few places
+ * together, and those who took least go first; all others go before them. Heavy is a word of comparison: where everything takes
+ * long nobody is, and while nobody else works they may have all places. (Nobody waits for ever: who waits takes no time, and is as all others
+ * are soon.)
  *
  * In: how many places; the kinds of work; a clock in ms.
  */
@@ -66,22 +90,25 @@ export function createLanes<Name extends string>(
 
   const lacking = ({ kept = 0, running: own }: LaneState) => Math.max(0, kept - own);
 
-  /** What is kept for a lane it may always take; of the rest only what is kept for no other, and so many must be left. */
-  function hasPlace(lane: LaneState, left: number): boolean {
-    if (lacking(lane) > 0 && left === 0) return running < places;
+  /** What is kept for a lane it may always take; of the rest only what is kept for no other. */
+  function hasPlace(lane: LaneState): boolean {
+    if (lacking(lane) > 0) return running < places;
     const kept = states.reduce((sum, other) => sum + (other === lane ? 0 : lacking(other)), 0);
-    return running + kept + left < places;
+    return running + kept < places;
   }
 
-  function spentBy({ spent }: LaneState, name: string): number {
-    const { ms, at } = spent.get(name) ?? { ms: 0, at: 0 };
-    return ms * 0.5 ** ((now() - at) / halfLifeMs);
+  function spentBy({ spent }: LaneState, name: string): Omit<Spent, "at"> {
+    const { ms, weighted, at } = spent.get(name) ?? { ms: 0, weighted: 0, at: 0 };
+    const left = 0.5 ** ((now() - at) / halfLifeMs);
+    return { ms: ms * left, weighted: weighted * left };
   }
 
   function charge(lane: LaneState, name: string, ms: number): void {
-    const total = spentBy(lane, name) + ms;
+    const before = spentBy(lane, name);
     lane.spent.delete(name);
-    lane.spent.set(name, { ms: total, at: now() });
+    lane.spent.set(name, { ms: before.ms + ms, weighted: before.weighted + ms * ms, at: now() });
+    // A step towards each: where it stays, as many are above as below.
+    lane.usualMs *= ms > lane.usualMs ? 1.05 : 1 / 1.05;
     // After so many half-lives nothing is left of what anybody took.
     for (const [oldest, { at }] of lane.spent) {
       if (now() - at < 10 * halfLifeMs) break;
@@ -89,7 +116,11 @@ export function createLanes<Name extends string>(
     }
   }
 
-  const isHeavy = (lane: LaneState, name: string) => lane.light !== undefined && spentBy(lane, name) > heavyMs;
+  function isHeavy(lane: LaneState, name: string): boolean {
+    if (lane.heavy === undefined) return false;
+    const { ms, weighted } = spentBy(lane, name);
+    return ms > muchMs || (ms > littleMs && weighted / ms > Math.max(longMs, longTimes * lane.usualMs));
+  }
 
   function ownerOf(lane: LaneState, name: string): Owner {
     const owner = lane.owners.get(name) ?? { running: 0, line: new Set() };
@@ -97,28 +128,45 @@ export function createLanes<Name extends string>(
     return owner;
   }
 
-  const mayRun = (lane: LaneState, owner: Owner, heavy: boolean) =>
-    owner.running < (lane.perOwner ?? places) && hasPlace(lane, heavy && lane.running > 0 ? (lane.light ?? 0) : 0);
+  /** Whether there is a place for one more heavy work. The first may have one always. */
+  const hasHeavyPlace = (lane: LaneState) => lane.heavyRunning < (lane.heavy ?? places) || isLeftToThem(lane);
 
-  function occupy(lane: LaneState, owner: Owner): void {
+  /** Whether none but heavy owners have worked for a while. */
+  const isLeftToThem = (lane: LaneState) => lane.running === lane.heavyRunning && now() - lane.lightAt > recentMs;
+
+  const mayRun = (lane: LaneState, owner: Owner, heavy: boolean) =>
+    owner.running < (lane.perOwner ?? places) && hasPlace(lane) && (!heavy || hasHeavyPlace(lane));
+
+  function occupy(lane: LaneState, owner: Owner, heavy: boolean): void {
     running += 1;
     lane.running += 1;
     owner.running += 1;
+    if (heavy) lane.heavyRunning += 1;
+    else lane.lightAt = now();
+  }
+
+  /** Whose work is next: of the light ones whose turn it is, then the heavy one who took least. */
+  function nextOf(lane: LaneState): { name: string; owner: Owner; heavy: boolean } | undefined {
+    let next: { name: string; owner: Owner; heavy: boolean } | undefined;
+    let least = Number.POSITIVE_INFINITY;
+    for (const [name, owner] of lane.owners) {
+      if (owner.line.size === 0) continue;
+      const heavy = isHeavy(lane, name);
+      if (!mayRun(lane, owner, heavy)) continue;
+      if (!heavy) return { name, owner, heavy };
+      const { ms } = spentBy(lane, name);
+      if (ms >= least) continue;
+      least = ms;
+      next = { name, owner, heavy };
+    }
+    return next;
   }
 
   /** Begins the next work of a lane, if there is one that may. */
   function beginNext(lane: LaneState): boolean {
-    let next: [string, Owner] | undefined;
-    for (const [name, owner] of lane.owners) {
-      if (owner.line.size === 0) continue;
-      const heavy = isHeavy(lane, name);
-      if ((heavy && next !== undefined) || !mayRun(lane, owner, heavy)) continue;
-      next = [name, owner];
-      // Of the heavy ones, which are few, the first; but any other goes before.
-      if (!heavy) break;
-    }
+    const next = nextOf(lane);
     if (next === undefined) return false;
-    const [name, owner] = next;
+    const { name, owner, heavy } = next;
     const [begin] = owner.line;
     if (begin === undefined) return false;
     // It goes behind the others.
@@ -126,34 +174,53 @@ export function createLanes<Name extends string>(
     lane.owners.set(name, owner);
     owner.line.delete(begin);
     lane.waiting -= 1;
-    occupy(lane, owner);
-    begin();
+    occupy(lane, owner, heavy);
+    begin(heavy);
     return true;
   }
 
-  function leave(lane: LaneState, name: string, owner: Owner): void {
+  function leave(lane: LaneState, name: string, owner: Owner, heavy: boolean): void {
     running -= 1;
     lane.running -= 1;
     owner.running -= 1;
+    if (heavy) lane.heavyRunning -= 1;
+    else lane.lightAt = now();
     forget(lane, name, owner);
-    // The lane that just had a place comes last.
+    beginAll(lane);
+  }
+
+  /** The lane that just had a place comes last. */
+  function beginAll(lane: LaneState): void {
     states.push(...states.splice(states.indexOf(lane), 1));
     while (states.some(beginNext));
+    lookAgain(lane);
+  }
+
+  /** Heavy works that only wait for the others to be quiet begin when they are, though nothing else happens then. */
+  function lookAgain(lane: LaneState): void {
+    if (lane.waiting === 0 || lane.again !== undefined || lane.heavyRunning === 0) return;
+    lane.again = setTimeout(() => {
+      lane.again = undefined;
+      beginAll(lane);
+    }, recentMs);
+    lane.again.unref();
   }
 
   function forget(lane: LaneState, name: string, owner: Owner): void {
     if (owner.running === 0 && owner.line.size === 0) lane.owners.delete(name);
   }
 
-  function wait(lane: LaneState, name: string, owner: Owner, until: number | undefined): Promise<void> {
+  /** Out: whether it begins as a heavy one. */
+  function wait(lane: LaneState, name: string, owner: Owner, until: number | undefined): Promise<boolean> {
     return new Promise((resolve, reject) => {
       let timer: NodeJS.Timeout | undefined;
-      const begin = () => {
+      const begin = (heavy: boolean) => {
         clearTimeout(timer);
-        resolve();
+        resolve(heavy);
       };
       owner.line.add(begin);
       lane.waiting += 1;
+      lookAgain(lane);
       if (until === undefined) return;
       timer = setTimeout(
         () => {
@@ -168,19 +235,30 @@ export function createLanes<Name extends string>(
   }
 
   function makeLane(options: LaneOptions): Lane {
-    const lane: LaneState = { ...options, running: 0, waiting: 0, owners: new Map(), spent: new Map() };
+    const lane: LaneState = {
+      ...options,
+      running: 0,
+      heavyRunning: 0,
+      waiting: 0,
+      owners: new Map(),
+      spent: new Map(),
+      usualMs: longMs / longTimes,
+      lightAt: Number.NEGATIVE_INFINITY,
+      again: undefined,
+    };
     states.push(lane);
     return {
       async run(name, work, until) {
         const owner = ownerOf(lane, name);
-        if (owner.line.size === 0 && mayRun(lane, owner, isHeavy(lane, name))) occupy(lane, owner);
-        else await wait(lane, name, owner, until);
+        let heavy = isHeavy(lane, name);
+        if (owner.line.size === 0 && mayRun(lane, owner, heavy)) occupy(lane, owner, heavy);
+        else heavy = await wait(lane, name, owner, until);
         const began = now();
         try {
           return await work();
         } finally {
-          if (options.light !== undefined) charge(lane, name, now() - began);
-          leave(lane, name, owner);
+          if (options.heavy !== undefined) charge(lane, name, now() - began);
+          leave(lane, name, owner, heavy);
         }
       },
       get waiting() {

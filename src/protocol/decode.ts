@@ -51,6 +51,17 @@ export function decodeFrame(data: Buffer): Frame | undefined {
   return reader.bad ? undefined : frame;
 }
 
+/**
+ * A personal space has two names, `~user` and none at all. In: `room` of a frame; the user it is of. Out: the room under the other name;
+ * undefined when it has but one.
+ */
+export function otherNameOf(room: string, userId: string): string | undefined {
+  const name = Buffer.from(`~${userId}`).toString("latin1").replaceAll("%", "%25").replaceAll("/", "%2f");
+  const [type, id] = [room.slice(0, roomTypeBytes), room.slice(roomTypeBytes)];
+  if (id.startsWith("/")) return type + name + id;
+  return id.startsWith(`${name}/`) ? type + id.slice(name.length) : undefined;
+}
+
 /** In: a room id as a string of bytes. Out: the same with nothing escaped but what would be read otherwise without. */
 function unescaped(roomId: string): string {
   if (!roomId.includes("%")) return roomId;
@@ -113,7 +124,9 @@ export function roomIdOf(head: Buffer): string | undefined {
   }
 }
 
-/** The four magic bytes of a frame head. */
+/** The magic bytes of a frame head. */
+const roomTypeBytes = 4;
+
 export function roomTypeOf(head: Buffer): string {
-  return head.toString("latin1", 0, 4);
+  return head.toString("latin1", 0, roomTypeBytes);
 }

@@ -4,7 +4,7 @@ import type { TokenIdentity } from "../identity/tokens.js";
 import { type Account, openAccount } from "../lib/ledger.js";
 import { createMachine } from "../lib/state-machine.js";
 import { createTokenBucket } from "../lib/token-bucket.js";
-import { decodeFrame, type Frame, roomTypeOf } from "../protocol/decode.js";
+import { decodeFrame, type Frame, otherNameOf, roomTypeOf } from "../protocol/decode.js";
 import { ackStatus, closeCode, joinErrorCode, maxFrameBytes } from "../protocol/protocol.js";
 import { JoinRefused } from "../rooms/room.js";
 import { type Action, type Event, firstState, isPaused, type State, step } from "./connection-states.js";
@@ -37,6 +37,8 @@ export interface NewSocket {
 }
 
 type JoinFrame = Extract<Frame, { kind: "join" }>;
+
+const otherSpelling = "joined under another spelling of its id";
 
 /** Roughly what a socket costs, besides what is counted apart. */
 const socketBytes = 16 * 1024;
@@ -171,9 +173,10 @@ export function createConnection(
       refusals().join(frame, "too_much_held", "too much is held for you: leave rooms, or read what you were sent");
     } else {
       // Under another spelling of the room's id: who knows it by that is told.
-      if (earlier !== undefined && earlier.roomKey !== frame.roomKey)
-        earlier.evict("joined under another spelling of its id");
+      if (earlier !== undefined && earlier.roomKey !== frame.roomKey) earlier.evict(otherSpelling);
       else earlier?.close();
+      // Those who joined later stand behind.
+      members.delete(frame.room);
       members.set(frame.room, createMembership(connection, frame, open));
     }
   }
@@ -235,6 +238,14 @@ export function createConnection(
       return takeBatch();
     },
     dispatch,
+    letIn(member, userId) {
+      const other = members.get(otherNameOf(member.room, userId) ?? "");
+      if (other === undefined) return;
+      for (const first of members.values()) {
+        if (first === other) other.evict(otherSpelling);
+        if (first === other || first === member) return;
+      }
+    },
     forget(member) {
       if (members.get(member.room) === member) members.delete(member.room);
     },

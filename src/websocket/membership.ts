@@ -152,6 +152,7 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
   async function openFor(identity: TokenIdentity, version: Uint8Array) {
     if (isClosed()) return undefined;
     const admission = await admit(roomIdOf(head), identity, connection.accessTo);
+    connection.letIn(member, identity.userId);
     return { admission, channel: await open({ ...admission, version, reader: member }) };
   }
 

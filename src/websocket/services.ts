@@ -46,6 +46,8 @@ export interface Connection extends Pick<ConnectionServices, "settings" | "acces
   takeBatch(): boolean;
   /** Handles a message of the client. Never throws. */
   dispatch(data: Buffer): void;
+  /** The member is let in as this user: whoever joined the same room before, by its other name, is out. */
+  letIn(member: RoomReader & { readonly room: string }, userId: string): void;
   forget(member: RoomReader & { readonly room: string }): void;
   fault(error: unknown, message: string): void;
   /** Whether any of its rooms is joined. */

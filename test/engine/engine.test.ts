@@ -21,7 +21,7 @@ interface TestApi {
   throwLater(): string;
   rejectLater(): string;
   fillHeap(): never;
-  pretend(bytes: number): void;
+  pretend(held: number, needed?: number): void;
 }
 
 const engines: Engine<TestApi>[] = [];
@@ -231,6 +231,20 @@ describe("a thread", () => {
     expect(await engine.call("a", "remembered", [])).toEqual([]);
   });
 
+  test("that holds much more than it needs is replaced, also while it always has something to do", async () => {
+    const engine = open({ maxSpareBytes: 1_000, idleMs: 100 });
+    const lost = vi.fn();
+    engine.onReplaced(lost);
+    await engine.call("a", "remember", ["x"]);
+    await engine.call("a", "pretend", [5_000, 2_100]);
+    for (let n = 0; n < 3; n++) await engine.call("a", "busy", [80]);
+    expect(await engine.call("a", "remembered", [])).toEqual(["x"]);
+    await engine.call("a", "pretend", [5_000, 1_900]);
+    for (let n = 0; n < 3; n++) await engine.call("a", "busy", [80]);
+    expect(lost.mock.calls).toEqual([[{ thread: 0, reason: "outgrown", shardKey: undefined }]]);
+    expect(await engine.call("a", "remembered", [])).toEqual([]);
+  });
+
   test("that cannot start fails its calls with the reason, and so it does the next time", async () => {
     const engine = open({ thread: new URL("./nothing-here.mjs", import.meta.url) });
     for (let time = 0; time < 2; time++) {
@@ -242,6 +256,16 @@ describe("a thread", () => {
 });
 
 describe("the quarantine", () => {
+  test("has no thread while nothing is kept in it", async () => {
+    const engine = open({ idleMs: 50 });
+    await engine.call("a", "pretend", [1_000, 0], { apart: true });
+    expect(engine.stats().memoryBytes).toBe(1_000);
+    await vi.waitFor(() => expect(engine.stats().memoryBytes).toBe(0));
+    await engine.call("a", "pretend", [1_000, 1], { apart: true });
+    for (let n = 0; n < 2; n++) await engine.call("a", "busy", [80], { apart: true });
+    expect(engine.stats().memoryBytes).toBe(1_000);
+  });
+
   test("keeps a key that trapped away from the threads of the others, until it has behaved for a while", async () => {
     const engine = open({ threads: 2, quarantineMs: 300 });
     const [bad = "", ...good] = keysOf(engine, 0, 3);

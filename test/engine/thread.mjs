@@ -4,7 +4,7 @@ import { serve, transferring } from "../../dist/engine/thread.js";
 import { PerchError } from "../../dist/errors.js";
 
 const done = [];
-let pretended = 0;
+let pretended = { held: 0 };
 
 serve(
   {
@@ -64,8 +64,8 @@ serve(
       const kept = [];
       for (;;) kept.push(new Array(100_000).fill(Math.random()));
     },
-    pretend(bytes) {
-      pretended = bytes;
+    pretend(held, needed) {
+      pretended = { held, needed };
     },
   },
   { memory: () => pretended },

@@ -2,6 +2,7 @@ import { type IncomingMessage, request } from "node:http";
 import { expect, it, onTestFinished } from "vitest";
 import { askProbe, probeArgs } from "../../scripts/support/loop-probe.js";
 import { perchProcess } from "../../scripts/support/perch-process.js";
+import { operations } from "../../src/http/operations.js";
 import { postgres } from "../support/databases.js";
 
 const open = postgres();
@@ -76,7 +77,13 @@ it("no request keeps the process from everybody else for long, whatever is in it
     }
   }
   const parameters = Array.from({ length: 15_000 }, (_, n) => `${n.toString(36)}=`).join("&");
-  await check("parameters", () => send("GET", `/v1/changes?${parameters}`, Buffer.alloc(0)));
+  const body = Buffer.from(values.names?.(longest) ?? "");
+  for (const { method, path } of Object.values(operations)) {
+    const place = path.replaceAll(/\{\w+\}/g, "x");
+    if (method !== "GET") await check(`${method} ${path} of names`, () => send(method, place, body));
+    else if (path !== "/metrics" && path !== "/openapi.json")
+      await check(`GET ${path} of parameters`, () => send(method, `${place}?${parameters}`, Buffer.alloc(0)));
+  }
   await check("a cursor", () => send("GET", `/v1/changes?app_id=a&cursor=${"[".repeat(60_000)}`, Buffer.alloc(0)));
   await check("a last event id", () =>
     send("GET", "/v1/changes?app_id=a", Buffer.alloc(0), { "last-event-id": "A".repeat(60_000) }),

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
-import { createLanes, TurnMissed } from "../../src/lib/lanes.js";
+import { createLanes, type LaneOptions, TurnMissed } from "../../src/lib/lanes.js";
+import { until } from "../support/until.js";
 
 /** Works that end when they are told to. */
 function works() {
@@ -54,39 +55,97 @@ it("one owner is at work no more often than it may be", async () => {
   expect(begun).toEqual(["a1", "a2", "b1", "a3"]);
 });
 
-it("who took much lately leaves places to those who did not, goes behind them, and is as they are a while later", async () => {
+/** Lanes on a clock of the test's, and works that take as long as they are told to. */
+function clocked(places: number, options: LaneOptions) {
   let clock = 0;
-  const { lane } = createLanes(3, { lane: { light: 1 } }, () => clock);
+  const { lane } = createLanes(places, { lane: options }, () => clock);
   const { begun, work, end } = works();
-  void lane.run("h", work("h1"));
-  clock = 60_000;
+  return {
+    lane,
+    begun,
+    begin: (name: string) => void lane.run(name[0] ?? "", work(name)),
+    end,
+    pass(ms: number) {
+      clock += ms;
+    },
+    async take(name: string, ms: number) {
+      void lane.run(name[0] ?? "", work(name));
+      clock += ms;
+      await end(name);
+    },
+  };
+}
+
+it("who works much longer than others has few places, all such together, and goes behind the others", async () => {
+  const { begun, begin, end, take } = clocked(3, { heavy: 1 });
+  await take("h0", 1_000);
+  await take("i0", 900);
+  for (let n = 0; n < 50; n++) await take(`l${n}`, 10);
+  for (const name of ["h1", "h2", "i1", "l51", "l52", "l53"]) begin(name);
+  expect(begun.slice(52)).toEqual(["h1", "l51", "l52"]);
+  await end("l51");
+  expect(begun.at(-1)).toBe("l53");
+  await end("l52");
+  // A place is free, and h2 and i1 wait for theirs.
+  expect(begun.at(-1)).toBe("l53");
   await end("h1");
-  for (const name of ["h2", "h3", "h4"]) void lane.run("h", work(name));
-  expect(begun).toEqual(["h1", "h2", "h3"]);
-  // The place that is left.
-  for (const name of ["l1", "l2"]) void lane.run("l", work(name));
-  expect(begun.at(-1)).toBe("l1");
-  await end("h2");
-  expect(begun.at(-1)).toBe("l2");
-  await end("l1");
-  await end("l2");
-  expect(begun.at(-1)).toBe("h4");
-  for (const name of ["h3", "h4"]) await end(name);
-  // So long that of a minute less than five seconds are left.
-  clock += 40_000;
-  for (const name of ["h5", "h6", "h7"]) void lane.run("h", work(name));
-  expect(begun.slice(-3)).toEqual(["h5", "h6", "h7"]);
+  // Who took least goes first.
+  expect(begun.at(-1)).toBe("i1");
 });
 
-it("one who took much is served also where all places are kept or left", async () => {
-  let clock = 0;
-  const { lane } = createLanes(2, { lane: { light: 2 }, other: { kept: 1 } }, () => clock);
-  const { begun, work, end } = works();
-  void lane.run("h", work("h1"));
-  clock = 60_000;
+it("nobody is heavy where everything takes long", async () => {
+  const { begun, begin, take, pass } = clocked(3, { heavy: 1 });
+  for (let n = 0; n < 200; n++) await take(`${"abcd"[n % 4]}${n}`, 120);
+  pass(1);
+  for (const name of ["a-1", "b-1", "c-1"]) begin(name);
+  expect(begun.slice(-3)).toEqual(["a-1", "b-1", "c-1"]);
+});
+
+it("who fills a place and a half with short works is heavy, too", async () => {
+  const { begun, begin, pass, end } = clocked(4, { heavy: 1, perOwner: 2 });
+  for (let n = 0; n < 2_500; n++) {
+    begin(`a${n}`);
+    begin(`a-${n}`);
+    pass(10);
+    await end(`a${n}`);
+    await end(`a-${n}`);
+  }
+  begin("b1");
+  begin("a+1");
+  begin("a+2");
+  expect(begun.slice(-2)).toEqual(["b1", "a+1"]);
+});
+
+it("while nobody else works, who works long has all places; and a while later is as all others are", async () => {
+  const { begun, begin, take, pass, end } = clocked(3, { heavy: 1 });
+  await take("h0", 60_000);
+  await take("l0", 10);
+  begin("h1");
+  begin("h2");
+  expect(begun.at(-1)).toBe("h1");
+  pass(1_001);
   await end("h1");
+  begin("h3");
+  expect(begun.slice(-2)).toEqual(["h2", "h3"]);
+  await end("h2");
+  await end("h3");
+  // So long that of a minute less than half a second is left.
+  pass(80_000);
+  await take("l1", 10);
+  for (const name of ["l2", "h4", "h5"]) begin(name);
+  expect(begun.slice(-3)).toEqual(["l2", "h4", "h5"]);
+});
+
+it("heavy works that wait for others to be quiet begin by themselves", async () => {
+  const { lane } = createLanes(3, { lane: { heavy: 1 } });
+  const { begun, work, end } = works();
+  void lane.run("h", work("h0"));
+  await new Promise((done) => setTimeout(done, 600));
+  await end("h0");
+  void lane.run("h", work("h1"));
   void lane.run("h", work("h2"));
-  expect(begun).toEqual(["h1", "h2"]);
+  expect(begun).toEqual(["h0", "h1"]);
+  await until(() => begun.includes("h2"), "the second");
 });
 
 it("what has not begun in time is never begun", async () => {
@@ -105,14 +164,21 @@ it("never more are at work than there are places, and none is left over, whateve
     lane: fc.constantFrom("x", "y", "z"),
     owner: fc.constantFrom("a", "b", "c"),
     ends: fc.nat(3),
+    ms: fc.nat(1_000),
   });
   await fc.assert(
     fc.asyncProperty(fc.array(step, { maxLength: 60 }), fc.integer({ min: 1, max: 5 }), async (steps, places) => {
-      const lanes = createLanes(places, { x: { kept: places > 2 ? 1 : 0 }, y: { perOwner: 2 }, z: { perOwner: 1 } });
+      let clock = 0;
+      const lanes = createLanes(
+        places,
+        { x: { kept: places > 2 ? 1 : 0 }, y: { perOwner: 2, heavy: 1 }, z: { perOwner: 1, heavy: 1 } },
+        () => clock,
+      );
       const { begun, work, end } = works();
       let ended = 0;
       const all: Promise<unknown>[] = [];
-      for (const [n, { lane, owner, ends }] of steps.entries()) {
+      for (const [n, { lane, owner, ends, ms }] of steps.entries()) {
+        clock += ms;
         all.push(lanes[lane as "x"].run(owner, work(String(n))));
         for (let k = 0; k < ends && ended < begun.length; k++) await end(begun[ended++] ?? "");
         expect(begun.length - ended).toBeLessThanOrEqual(places);

@@ -236,6 +236,31 @@ describe("one socket", () => {
     expect(row?.ids).toEqual(["a/b n%"]);
   });
 
+  it("has one room of a document in the personal space, whether that is named or not", async () => {
+    const client = await rawClient(await startNode(database));
+    const [unnamed, named] = ["/app/notes/names", "~ada/app/notes/names"];
+    const doc = new LoroDoc();
+    await joined(client, unnamed);
+    await joined(client, named);
+    expect(await client.next(MessageType.RoomError)).toMatchObject({ code: 2, roomId: unnamed });
+    expect(await client.update(unnamed, [typed(doc, "x")])).toBe(3);
+    await joined(client, unnamed);
+    expect(await client.next(MessageType.RoomError)).toMatchObject({ code: 2, roomId: named });
+    expect(await client.update(unnamed, [doc.export({ mode: "update" })])).toBe(0);
+    // Joined at once, only the last is left.
+    for (const room of [named, unnamed]) {
+      client.send({
+        type: MessageType.JoinRequest,
+        crdt: loro,
+        roomId: room,
+        auth: new TextEncoder().encode("ada"),
+        version: new Uint8Array([0]),
+      });
+    }
+    expect(await client.next(MessageType.RoomError)).toMatchObject({ code: 2, roomId: named });
+    expect(await client.update(unnamed, [typed(doc, "y")])).toBe(0);
+  });
+
   it("a fragmented batch is put together and acknowledged once; a stalled one gets 07", async () => {
     const node = await startNode(database, { env: { PERCH_FRAGMENT_TIMEOUT_MS: "200" } });
     const [client, reader] = [await rawClient(node), await rawClient(node)];

@@ -43,6 +43,8 @@ export interface GroupCommit {
 
 /** Documents with a transaction of their own at a time. */
 const ownLanes = 3;
+/** What a document brings at a time goes by itself from so much on: storing it takes longer than a letter's writer ought to notice. */
+const largeBytes = 64 * 1024;
 /** One transaction, over all documents. */
 const maxUpdates = 2_000;
 const maxBytes = 8 * 2 ** 20;
@@ -51,7 +53,7 @@ const maxBytes = 8 * 2 ** 20;
  * Group commit: while one transaction is under way, everything else collects and then goes as one statement over all documents. The
  * statement locks its documents in the order of their keys, so that the transactions of several nodes cannot deadlock.
  *
- * Nobody pays for his neighbour: when the shared transaction fails as a whole (one document's row is locked by somebody's long
+ * Nobody pays for his neighbour. What is large goes in transactions of its own, beside the shared one, one at a time. And when the shared transaction fails as a whole (one document's row is locked by somebody's long
  * transaction, say, or the database chokes on one update, or on a notification: its queue of notifications can be full), each of its documents
  * goes on in a transaction of its own, which notifies nobody, beside the shared one, until that succeeds. A failure of such a transaction
  * is the document's own.
@@ -65,7 +67,10 @@ export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {
   const own = new Set<Appendable>();
   /** Documents that go by themselves, and since when. */
   const apart = new Map<Appendable, number>();
+  /** Taken, and waiting for its turn to go by itself. */
+  const large: [Appendable, CommitBatch][] = [];
   let sharedBusy = false;
+  let largeBusy = false;
   let ownBusy = 0;
   let scheduled = false;
 
@@ -123,10 +128,15 @@ export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {
       shared.delete(document);
       const batch = document.takeBatch();
       if (!batch) continue;
+      if (batch.bytes >= largeBytes) {
+        large.push([document, batch]);
+        continue;
+      }
       sent.push([document, batch]);
       updates += batch.entry.updates.length;
       bytes += batch.bytes;
     }
+    void sendLarge();
     if (sent.length === 0) return;
     sharedBusy = true;
     let results: EntryResult[] | undefined;
@@ -149,6 +159,17 @@ export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {
         document.giveBack(batch);
       } else document.failed(batch, failure);
     }
+  }
+
+  async function sendLarge(): Promise<void> {
+    if (largeBusy) return;
+    largeBusy = true;
+    for (let next = large.shift(); next; next = large.shift()) {
+      const [document, batch] = next;
+      apart.set(document, Date.now());
+      await sendOwn(document, batch);
+    }
+    largeBusy = false;
   }
 
   async function sendOwn(document: Appendable, batch: CommitBatch): Promise<void> {

@@ -443,5 +443,5 @@ serve<DocumentThreadApi>(
     drop: (id) => cache.drop(id),
     stats: () => cache.stats(),
   },
-  { memory: () => memory.buffer.byteLength, isTrap },
+  { memory: () => ({ held: memory.buffer.byteLength, needed: cache.stats().estimatedBytes }), isTrap },
 );

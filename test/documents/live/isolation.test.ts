@@ -186,6 +186,34 @@ describe("the transaction that many documents share", () => {
     await Promise.all([locked, ...others].map((client) => client.type("c")));
   });
 
+  it("does not wait for what is large, which goes by itself", async () => {
+    const t = await open();
+    await declare(t);
+    // For so long that whoever waits for the same transaction is seen to.
+    const node = await startNode(t, { limits: { patienceMs: 600_000, ownPatienceMs: 600_000 } });
+    const [large, other] = [await connect(node, keyOf(freshId())), await connect(node, keyOf(freshId()))];
+    await Promise.all([large.type("a"), other.type("a")]);
+    let unlock = () => {};
+    let holding: Promise<void> = Promise.resolve();
+    await new Promise<void>((held) => {
+      holding = t.db.transaction(async (tx) => {
+        await tx.query("select from perch.documents where record_id = $1 for update", [large.document.key.recordId]);
+        held();
+        await new Promise<void>((done) => {
+          unlock = done;
+        });
+      });
+    });
+    const letters = "x".repeat(100_000);
+    const stored = large.type(letters);
+    for (let n = 0; n < 3; n++) await other.type("b");
+    expect(await storedText(node.db, large.document.key)).toBe("a");
+    unlock();
+    await Promise.all([holding, stored]);
+    expect(await storedText(node.db, large.document.key)).toBe(`a${letters}`);
+    expect(await storedText(node.db, other.document.key)).toBe("abbb");
+  });
+
   it("does not let an update in that stands on a refused one", async () => {
     const t = await open();
     await declare(t);
