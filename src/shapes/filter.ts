@@ -5,8 +5,11 @@ import type { Fields, FilterNode } from "./tree.js";
 
 /** A node of Postgres' parse tree: one member, named by its type. */
 type Parsed = Readonly<Record<string, Fields>>;
-/** What a filter may be as text. The tree that is made of it is bounded by the database again. */
-const maxLength = 100_000;
+/**
+ * What a filter may be as text: the parser runs in this thread, for up to 8 ms a thousand characters. Long lists are parameters. The tree that
+ * is made of it is bounded by the database again.
+ */
+const maxLength = 5_000;
 
 const refused = (message: string, argument: string) => new PerchError("PE422", message, { argument });
 

@@ -35,7 +35,8 @@ const places: Record<string, readonly [string, string, (value: string) => string
 };
 
 it("no request keeps the process from everybody else for long, whatever is in it", async () => {
-  const { url = "" } = await open();
+  const { url = "", db } = await open();
+  await db.query("create table things (id int primary key, a int)");
   const perch = await perchProcess({ nodeArgs: probeArgs, env: { DATABASE_URL: url } });
   onTestFinished(() => perch.kill());
   await perch.start();
@@ -94,6 +95,16 @@ it("no request keeps the process from everybody else for long, whatever is in it
   await check("a question that is too long", () =>
     send("POST", "/v1/pull", Buffer.from(places.pull?.[2](values.zeros?.(longest) ?? "") ?? "")),
   );
+  const filters = {
+    long: `a = 1${" and a = 1".repeat(7_000)}`,
+    "as long as it may be": `a = 1${" and a=1".repeat(620)}`,
+    "of a list as long as it may be": `a in (${"1,".repeat(2_400)}1)`,
+    nested: `${"(".repeat(2_400)}a = 1${")".repeat(2_400)}`,
+  };
+  for (const [kind, where] of Object.entries(filters)) {
+    const query = new URLSearchParams({ table: "things", offset: "-1", where });
+    await check(`a filter ${kind}`, () => send("GET", `/v1/shape?${query}`, Buffer.alloc(0)));
+  }
   await check("slashes", () => send("GET", `/${"/".repeat(60_000)}`, Buffer.alloc(0)));
   expect(slow).toEqual([]);
 }, 300_000);
