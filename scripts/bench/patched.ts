@@ -4,41 +4,58 @@ import { fileURLToPath } from "node:url";
 import { LoroDoc } from "loro-crdt";
 import { migrate } from "../../src/database/migrate.js";
 import { openDatabase } from "../../src/database/open.js";
+import type { Database } from "../../src/database/types.js";
 import { createLiveDocuments } from "../../src/documents/live.js";
 import { createDocumentEngine } from "../../src/documents/loro/engine.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
 import { withContext } from "../../src/identity/context.js";
 import { startWorker } from "../../src/worker/index.js";
+import { foldDocument } from "../../src/worker/project.js";
 import { startPostgresServer } from "../../test/support/postgres-server.js";
 import { keyOf, prepare, writer } from "./documents/content.js";
 
 /*
  * What becomes of a document that is written by nothing but patches: by one process, and by eight that take turns as the database lets
- * them. Compared with one Loro peer whose edits are stored one by one by the same means, so that both are folded by the same rule.
- * A join is what a client with nothing does with what it is sent: the three take turns, and medians are compared.
- * `node build/scripts/bench/patched.js [patches, default 2000]`.
+ * them. Compared with one Loro peer that makes the same edits. When all is written each is folded, so that all are sent in the same form.
+ * A join is what a client with nothing does with what it is sent: they take turns, and medians are compared.
+ * A process says how fast it went in each tenth of its patches: they cost what they cost, however many there were before.
+ * `node build/scripts/bench/patched.js [patches, default 2000] [processes, default 1 8]`.
  */
 
 const title = (n: number) => `Title ${n}`;
 const rounds = 41;
 
 /** A process of its own, so that nothing is shared but the database. */
-async function writeAll(mode: string, url: string, recordId: string, count: number): Promise<void> {
+async function patchAll(url: string, recordId: string, count: number): Promise<void> {
   const db = await openDatabase({ url, prepare: true });
   const documents = new DocumentStore();
-  const doc = new LoroDoc();
+  const tenth = Math.ceil(count / 10);
+  const paces: number[] = [];
+  let began = performance.now();
   for (let n = 0; n < count; n++) {
-    const from = doc.oplogVersion();
-    doc.getMap("fields").set("title", title(n));
-    doc.commit();
-    await withContext(db, { userId: writer }, (tx) =>
-      mode === "patch"
-        ? documents.applyPatch(tx, keyOf(recordId), { title: title(n) })
-        : documents.applyUpdate(tx, keyOf(recordId), doc.export({ mode: "update", from })),
-    );
+    await withContext(db, { userId: writer }, (tx) => documents.applyPatch(tx, keyOf(recordId), { title: title(n) }));
+    if ((n + 1) % tenth !== 0) continue;
+    paces.push(Math.round(tenth / ((performance.now() - began) / 1_000)));
+    began = performance.now();
   }
+  process.stdout.write(`${recordId}: ${paces.join(", ")} a second\n`);
   await documents.close();
   await db.close();
+}
+
+/** The same edits by one Loro peer, handed on by the thousand. */
+async function writeAlone(db: Database, recordId: string, count: number): Promise<void> {
+  const documents = new DocumentStore();
+  const doc = new LoroDoc();
+  for (let n = 0, from = doc.oplogVersion(); n < count; n++) {
+    doc.getMap("fields").set("title", title(n));
+    doc.commit();
+    if ((n + 1) % 1_000 !== 0 && n + 1 < count) continue;
+    const update = doc.export({ mode: "update", from });
+    await withContext(db, { userId: writer }, (tx) => documents.applyUpdate(tx, keyOf(recordId), update));
+    from = doc.oplogVersion();
+  }
+  await documents.close();
 }
 
 /** How long a client takes that has nothing. Errors: it has another title then than the last one. */
@@ -67,7 +84,7 @@ interface Written {
   readonly last: string;
 }
 
-async function main(count: number): Promise<void> {
+async function main(count: number, processes: readonly number[]): Promise<void> {
   const postgres = await startPostgresServer({ version: 18 });
   const db = await openDatabase({ url: postgres.url(), prepare: true });
   await migrate(db);
@@ -78,46 +95,42 @@ async function main(count: number): Promise<void> {
     process.stderr.write(`${message} ${String((details as { err?: unknown }).err ?? "")}\n`);
   const worker = await startWorker({ db, live, log: { info: () => undefined, warn } });
 
-  async function write(name: string, mode: string, processes: number): Promise<Written> {
+  async function write(name: string, processes: number): Promise<Written> {
     const began = performance.now();
     const children: ChildProcess[] = Array.from({ length: processes }, () =>
-      fork(fileURLToPath(import.meta.url), [mode, postgres.url(), name, `${Math.ceil(count / processes)}`]),
+      fork(fileURLToPath(import.meta.url), ["patch", postgres.url(), name, `${Math.ceil(count / processes)}`]),
     );
+    if (processes === 0) await writeAlone(db, name, count);
     const codes = await Promise.all(children.map(async (child) => (await once(child, "exit"))[0] as number));
     if (codes.some((code) => code !== 0)) throw new Error(`a process ended with ${codes.join(", ")}`);
     const perSecond = (count / (performance.now() - began)) * 1_000;
-    // Until the worker has projected and folded what it wants to.
+    const tailSql = "select tail_count from perch.documents where record_id = $1";
+    const [tail] = await db.query<{ tail_count: number }>(tailSql, [name]);
+    // Until the worker has projected and folded what it wants to; then the rest is folded, too.
     while ((await db.query("select from perch.document_queue where record_id = $1", [name])).length > 0)
       await new Promise((done) => setTimeout(done, 100));
-    const document = await live.open(keyOf(name));
-    const joined = await document.join(new Uint8Array(), () => undefined);
+    const written = await live.open(keyOf(name));
+    await written.refresh();
+    await foldDocument(db, written);
+    const { snapshot, version } = await written.snapshot();
+    const joined = await written.join(new Uint8Array(), () => undefined);
     joined.leave();
-    const { snapshot, version } = await document.snapshot();
-    document.release();
-    const [tail] = await db.query<{ tail_count: number }>(
-      "select tail_count from perch.documents where record_id = $1",
-      [name],
-    );
-    const peers = LoroDoc.fromSnapshot(snapshot).oplogVersion().length();
-    process.stdout.write(`${name}: ${count} at ${perSecond.toFixed(0)}/s; ${peers} peers\n`);
+    written.release();
     return {
       name,
       perSecond,
-      peers,
+      peers: LoroDoc.fromSnapshot(snapshot).oplogVersion().length(),
       snapshotBytes: snapshot.byteLength,
       versionBytes: version.byteLength,
       tail: tail?.tail_count ?? 0,
       updates: joined.updates,
-      last: title(Math.ceil(count / processes) - 1),
+      last: title(Math.ceil(count / Math.max(1, processes)) - 1),
     };
   }
 
   try {
-    const documents = [
-      await write("one Loro peer", "update", 1),
-      await write("patches by one process", "patch", 1),
-      await write("patches by eight processes", "patch", 8),
-    ];
+    const documents = [await write("one Loro peer", 0)];
+    for (const number of processes) documents.push(await write(`patches by ${number}`, number));
     const times = documents.map(() => [] as number[]);
     for (let round = 0; round < rounds; round++)
       for (const [n, { updates, last }] of documents.entries()) times[n]?.push(importing(updates, last));
@@ -128,7 +141,7 @@ async function main(count: number): Promise<void> {
       process.stdout.write(
         `${document.name}: ${document.perSecond.toFixed(0)}/s, ${document.peers} peers, ` +
           `snapshot ${document.snapshotBytes} bytes (${(document.snapshotBytes / (alone?.snapshotBytes ?? 1)).toFixed(2)}), ` +
-          `version ${document.versionBytes} bytes, tail ${document.tail}, sent in ${document.updates.length} parts, ` +
+          `version ${document.versionBytes} bytes, tail ${document.tail} before it was folded, sent in ${document.updates.length} parts, ` +
           `joined in ${ms.toFixed(2)} ms (${(ms / aloneMs).toFixed(2)})\n`,
       );
     }
@@ -141,6 +154,6 @@ async function main(count: number): Promise<void> {
   }
 }
 
-const [mode, url = "", recordId = "", count = "0"] = process.argv.slice(2);
-if (mode === "patch" || mode === "update") await writeAll(mode, url, recordId, Number(count));
-else await main(Number(mode ?? 2_000));
+const [mode = "2000", ...rest] = process.argv.slice(2);
+if (mode === "patch") await patchAll(rest[0] ?? "", rest[1] ?? "", Number(rest[2]));
+else await main(Number(mode), rest.length > 0 ? rest.map(Number) : [1, 8]);

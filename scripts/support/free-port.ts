@@ -1,11 +1,28 @@
 import { createServer } from "node:net";
 
-/** A TCP port of this machine that nobody uses now. */
-export async function freePort(): Promise<number> {
+/** Below those that the system gives to whoever asks for any port, and to connections that go out. */
+const range = { from: 10_000, to: 32_000 };
+
+async function isFree(port: number): Promise<boolean> {
   const probe = createServer();
-  await new Promise<void>((done) => probe.listen(0, "127.0.0.1", done));
-  const address = probe.address();
+  try {
+    await new Promise<void>((done, fail) => probe.once("error", fail).listen(port, "127.0.0.1", done));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EADDRINUSE") return false;
+    throw error;
+  }
   await new Promise((done) => probe.close(done));
-  if (address === null || typeof address === "string") throw new Error("no free port");
-  return address.port;
+  return true;
+}
+
+/**
+ * A TCP port of this machine that nobody uses now, for a process that is yet to be started, or to be started again. Nobody else may get it
+ * meanwhile, or what was meant for that process would reach another one, which knows the same keys and answers for a database of its own:
+ * so it is drawn at random from those that the system hands out to nobody.
+ */
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const port = range.from + Math.floor(Math.random() * (range.to - range.from));
+    if (await isFree(port)) return port;
+  }
 }

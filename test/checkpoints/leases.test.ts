@@ -4,9 +4,12 @@ import { CheckpointStore, threadLeases, threadLog } from "../../src/checkpoints/
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
 import { describeEachEngine, postgres, type TestDatabase } from "../support/databases.js";
+import { lockWaiters } from "../support/locks.js";
+import { pause, until } from "../support/until.js";
 import { freshTenant } from "./support.js";
 
-const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
+const expired = (lease: { expiresAt: Date } | undefined) =>
+  until(() => lease && Date.now() > lease.expiresAt.getTime());
 const schema = z.object({ by: z.string() });
 
 describeEachEngine("leases", (open) => {
@@ -50,11 +53,10 @@ describeEachEngine("leases", (open) => {
     await log.append("run", ["dead"], { fencingToken });
     expect(await leases.acquire("run", { holder: "alive" })).toBeUndefined();
     await leases.renew(dead as never, 300);
-    await pause(350);
-    const alive = await leases.acquire("run", { holder: "alive" });
-    expect(alive?.token).toBeGreaterThan(fencingToken);
+    const alive = await until(() => leases.acquire("run", { holder: "alive" }));
+    expect(alive.token).toBeGreaterThan(fencingToken);
 
-    const head = await store.put("run", { state: { by: "alive" }, step: 2, fencingToken: alive?.token });
+    const head = await store.put("run", { state: { by: "alive" }, step: 2, fencingToken: alive.token });
     await expect(store.put("run", { state: { by: "dead" }, step: 2, fencingToken })).rejects.toMatchObject(lost);
     await expect(store.updateState("run", head, { by: "dead" }, { fencingToken })).rejects.toMatchObject(lost);
     await expect(log.append("run", ["dead"], { fencingToken })).rejects.toMatchObject(lost);
@@ -66,7 +68,7 @@ describeEachEngine("leases", (open) => {
   it("are prolonged from now, also one that expired while nobody wanted it", async () => {
     const { leases, store } = parts();
     const lease = await leases.acquire("run", { holder: "me", durationMs: 200 });
-    await pause(250);
+    await expired(lease);
     await store.put("run", { state: { by: "me" }, step: 1, fencingToken: lease?.token });
     const renewed = await leases.renew(lease as never, 60_000);
     expect(renewed.token).toBe(lease?.token);
@@ -176,6 +178,7 @@ describeEachEngine("leases", (open) => {
   it("are renewed as long as the work takes, and released after it", async () => {
     const { leases } = parts();
     const result = await leases.hold("run", { holder: "me", durationMs: 1_000 }, async (lease, signal) => {
+      // For longer than a lease lasts, twice.
       await pause(2_200);
       expect(signal.aborted).toBe(false);
       expect(await leases.acquire("run", { holder: "other" })).toBeUndefined();
@@ -249,13 +252,12 @@ describe("leases on Postgres 18", () => {
     await began;
     // While it runs: whoever asks is answered, and the holder renews.
     expect(await leases.acquire("run", { holder: "other" })).toBeUndefined();
-    await leases.renew(lease as never, 100);
-    await pause(150);
+    await expired(await leases.renew(lease as never, 100));
     const taking = leases.acquire("run", { holder: "other" }).then((taken) => {
       order.push("taken");
       return taken;
     });
-    await pause(200);
+    await lockWaiters(t.db);
     expect(order).toEqual([]);
     commit();
     await putting;

@@ -4,6 +4,7 @@ import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
 import { describeBothKinds, describeEachPostgres } from "../support/databases.js";
 import { startPostgresServer } from "../support/postgres-server.js";
+import { until } from "../support/until.js";
 
 const closers: (() => unknown)[] = [];
 afterEach(async () => {
@@ -73,10 +74,6 @@ it("sees commits that wait for a standby, and a queue of notifications that fill
   await db.query("select pg_reload_conf()");
   while ((await db.query("select from pg_settings where setting = 'nosuch'")).length === 0);
   void db.query("insert into written values (1)").catch(() => undefined);
-  let findings = await commits(db);
-  while (findings[0]?.level === "ok") {
-    await new Promise((done) => setTimeout(done, 200));
-    findings = await commits(db);
-  }
-  expect(findings[0]).toMatchObject({ level: "error", remedy: expect.stringContaining("synchronous_standby_names") });
+  const finding = await until(async () => (await commits(db)).find(({ level }) => level !== "ok"));
+  expect(finding).toMatchObject({ level: "error", remedy: expect.stringContaining("synchronous_standby_names") });
 });

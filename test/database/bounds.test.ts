@@ -10,7 +10,7 @@ import { createReadiness } from "../../src/http/readiness.js";
 import { describeEachPostgres, postgres } from "../support/databases.js";
 import { startPostgresServer } from "../support/postgres-server.js";
 import { startTransactionPooler } from "../support/transaction-pooler.js";
-import { until } from "../support/until.js";
+import { pause, until } from "../support/until.js";
 
 const log = pino({ level: "silent" });
 const closers: (() => unknown)[] = [];
@@ -131,9 +131,10 @@ it("commits that do not end keep as many connections as there may be, are seen, 
   const write = () => db.query("insert into public.written values (1)").catch((error: unknown) => error);
   const writes = Array.from({ length: 12 }, write);
   expect(await Promise.race(writes)).toBeInstanceOf(Error);
+  // For twice the time after which a statement is given up, in which there was one more each time.
   for (let look = 0; look < 20; look++) {
     expect(await backends()).toBeLessThanOrEqual(3);
-    await new Promise((done) => setTimeout(done, 100));
+    await pause(100);
   }
   expect(db.stats().oldestMs).toBeGreaterThan(1_000);
   const readiness = createReadiness(db.aside, log);
@@ -160,10 +161,13 @@ const here = postgres();
 
 it("a transaction that asks nothing is ended by the server after a while", async () => {
   const { url } = await here();
-  const db = opened(url, { idleTransactionMs: 300 });
+  const db = opened(url, { idleTransactionMs: 300, applicationName: "idles" });
+  const server = opened(url);
   const work = db.transaction(async (tx) => {
     await tx.query("create table never (n int)");
-    await new Promise((done) => setTimeout(done, 1_500));
+    await until(
+      async () => (await server.query("select from pg_stat_activity where application_name = 'idles'")).length === 0,
+    );
     await tx.query("select 1");
   });
   await expect(work).rejects.toThrow();

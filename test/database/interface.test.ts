@@ -216,8 +216,10 @@ describeEachEngine("a database", (open) => {
     expect(heard).toEqual(["ready", "perch_one: not json", "Mixed Case: ", "perch_one: last"]);
 
     await subscription.close();
+    const fence: string[] = [];
+    await db.listen(["perch_one"], { ready: () => undefined, notify: (_, payload) => fence.push(payload) });
     await db.query("notify perch_one, 'after closing'");
-    await new Promise((done) => setTimeout(done, 50));
+    await until(() => fence.length === 1);
     expect(heard).toHaveLength(4);
   });
 

@@ -6,6 +6,7 @@ import { expect, it } from "vitest";
 import { declareNotes, until } from "../gateway/support.js";
 import { postgres } from "../support/databases.js";
 import { type Serving, serving, typist } from "../support/serving.js";
+import { pause } from "../support/until.js";
 
 const open = postgres();
 const attackers = 150;
@@ -57,7 +58,7 @@ it("a user with many pulls in flight has few connections, and others wait for fe
       if (status === 200) served += 1;
       else if (status === 429) {
         refused += 1;
-        await new Promise((done) => setTimeout(done, 500));
+        await pause(500);
       } else throw new Error(`answered ${status}`);
     }
   });
@@ -67,7 +68,7 @@ it("a user with many pulls in flight has few connections, and others wait for fe
         "select count(*) as count from pg_stat_activity where state = 'active' and query like 'select perch.pull_text%'",
       );
       atWork = Math.max(atWork, row?.count ?? 0);
-      await new Promise((done) => setTimeout(done, 5));
+      await pause(5);
     }
   };
   const looking = look();

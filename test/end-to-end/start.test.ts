@@ -14,6 +14,7 @@ import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import { emptyDatabase, postgres } from "../support/databases.js";
 import { runPerch, runProgram } from "../support/processes.js";
+import { until } from "../support/until.js";
 
 /** A perch that does not outlive its test, however that ends. */
 async function testPerch(options: PerchProcessOptions): Promise<PerchProcess> {
@@ -90,7 +91,7 @@ describe("perch start on the embedded database", { timeout: 180_000 }, () => {
     const ann = await openAuthor({ url: perch.url, roomId: "/demo/notes/n1", token: "ann", field: "body" });
     ann.leaveWithServer();
     const typing = setInterval(() => ann.type([[0, 0, "x"]]), 1);
-    await new Promise((done) => setTimeout(done, 500));
+    await until(() => ann.acknowledged > 20);
     const { code, ms } = await perch.stop();
     clearInterval(typing);
     ann.leave();

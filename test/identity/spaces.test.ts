@@ -1,6 +1,8 @@
 import { beforeAll, expect, it } from "vitest";
 import type { Transaction } from "../../src/database/types.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { createGate, type Gate, lockWaiters } from "../support/locks.js";
+import { underWay } from "../support/until.js";
 import { failureOf } from "./failure.js";
 
 const create = (tx: Transaction, space: string) => tx.query("select perch.create_space(space_id => $1)", [space]);
@@ -320,21 +322,19 @@ describeEachPostgres("spaces under concurrency", (open) => {
     expect(Object.values(await members(t, "contested"))).toEqual(["owner"]);
   });
 
-  /** Runs `first` up to its commit, starts `second`, lets the first commit. Out: how both ended. */
-  const overlapping = async (first: () => Promise<unknown>, commit: () => void, second: () => Promise<unknown>) => {
-    const one = first();
-    await new Promise((done) => setTimeout(done, 100));
-    const two = second();
-    await new Promise((done) => setTimeout(done, 200));
+  /** Runs `first` up to its commit, starts `second`, which waits for it, lets the first commit. Out: how both ended. */
+  const overlapping = async (
+    { db }: TestDatabase,
+    { open: commit, reached }: Gate,
+    first: () => Promise<unknown>,
+    second: () => Promise<unknown>,
+  ) => {
+    const one = underWay(first());
+    await Promise.race([reached, one]);
+    const two = underWay(second());
+    await lockWaiters(db);
     commit();
     return Promise.allSettled([one, two]);
-  };
-  const gate = () => {
-    let open = () => {};
-    const opened = new Promise<void>((done) => {
-      open = done;
-    });
-    return { opened, open };
   };
 
   for (const isolation of ["read committed", "repeatable read"]) {
@@ -342,19 +342,20 @@ describeEachPostgres("spaces under concurrency", (open) => {
       const t = await open();
       await team(t, "pair");
       await t.asUser("olga", (tx) => set(tx, "pair", "eddy", "owner"));
-      const hold = gate();
-      const as = async (me: string, other: string, wait: Promise<void>) =>
+      const hold = createGate();
+      const as = async (me: string, other: string, commit?: Gate) =>
         t.db.transaction(async (tx) => {
           await tx.query(`set transaction isolation level ${isolation}`);
           await tx.query("set local role perch_app");
           await tx.query("select perch.set_context(user_id => $1)", [me]);
           await remove(tx, "pair", other);
-          await wait;
+          await commit?.pass();
         });
       const ended = await overlapping(
-        () => as("olga", "eddy", hold.opened),
-        hold.open,
-        () => as("eddy", "olga", Promise.resolve()),
+        t,
+        hold,
+        () => as("olga", "eddy", hold),
+        () => as("eddy", "olga"),
       );
       expect(ended.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
       expect(await members(t, "pair")).toEqual({ olga: "owner", vera: "viewer" });
@@ -364,19 +365,20 @@ describeEachPostgres("spaces under concurrency", (open) => {
       const t = await open();
       await team(t, "exodus");
       await t.asUser("olga", (tx) => set(tx, "exodus", "eddy", "owner"));
-      const hold = gate();
-      const leave = async (me: string, wait: Promise<void>) =>
+      const hold = createGate();
+      const leave = async (me: string, commit?: Gate) =>
         t.db.transaction(async (tx) => {
           await tx.query(`set transaction isolation level ${isolation}`);
           await tx.query("set local role perch_app");
           await tx.query("select perch.set_context(user_id => $1)", [me]);
           await remove(tx, "exodus", me);
-          await wait;
+          await commit?.pass();
         });
       const ended = await overlapping(
-        () => leave("olga", hold.opened),
-        hold.open,
-        () => leave("eddy", Promise.resolve()),
+        t,
+        hold,
+        () => leave("olga", hold),
+        () => leave("eddy"),
       );
       expect(ended.map(({ status }) => status)).toEqual(["fulfilled", "rejected"]);
       expect(Object.values(await members(t, "exodus"))).toContain("owner");
@@ -386,15 +388,16 @@ describeEachPostgres("spaces under concurrency", (open) => {
   it("keep an owner when a member leaves while it is made the owner in place of another", async () => {
     const t = await open();
     await team(t, "handover");
-    const hold = gate();
+    const hold = createGate();
     const ended = await overlapping(
+      t,
+      hold,
       () =>
         t.asUser("olga", async (tx) => {
           await set(tx, "handover", "eddy", "owner");
           await remove(tx, "handover", "olga");
-          await hold.opened;
+          await hold.pass();
         }),
-      hold.open,
       () => t.asUser("eddy", (tx) => remove(tx, "handover", "eddy")),
     );
     expect(ended[0]?.status).toBe("fulfilled");

@@ -10,6 +10,7 @@ import {
   push,
 } from "../../src/log/index.js";
 import { describeBothKinds, describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { pause, until } from "../support/until.js";
 
 const insert = (id: string, space_id: string | null = null): Change => ({ op: "insert", table: "tasks", id, space_id });
 const pushAs = (db: Database, userId: string, ...changes: Change[]) =>
@@ -27,6 +28,27 @@ async function nextIds(following: Following): Promise<string[]> {
   const event = await next(following);
   if (event.type !== "changes") throw new Error(`not changes but ${event.type}`);
   return event.changes.map(({ id }) => id);
+}
+/** A database that counts its transactions, and tells when so many were and none is under way: a follower then waits. */
+function watched(db: Database): { db: Database; pulls(): number; waits(after?: number): Promise<unknown> } {
+  let pulls = 0;
+  let running = 0;
+  return {
+    db: {
+      ...db,
+      async transaction(work) {
+        pulls += 1;
+        running += 1;
+        try {
+          return await db.transaction(work);
+        } finally {
+          running -= 1;
+        }
+      },
+    },
+    pulls: () => pulls,
+    waits: (after = 1) => until(() => pulls >= after && running === 0),
+  };
 }
 /** Forgets the log of a space up to a number, as retention does. */
 const forget = (t: TestDatabase, space: string, upTo: number) =>
@@ -48,7 +70,6 @@ describeBothKinds("follow", (open) => {
     expect(await next(following)).toMatchObject({ type: "changes", changes: [{ id: "c" }], hasMore: false });
     for (const id of ["d", "e"]) {
       const arriving = nextIds(following);
-      await new Promise((done) => setTimeout(done, 30));
       await pushAs(db, "ada", insert(id));
       expect(await arriving).toEqual([id]);
     }
@@ -143,16 +164,18 @@ describeBothKinds("follow", (open) => {
   it("is stopped by its signal, by return() and by leaving the loop, also while it waits", async () => {
     const { db } = await open();
     const stop = new AbortController();
-    const waiting = followAs(db, "ada", { signal: stop.signal });
+    const first = watched(db);
+    const waiting = followAs(first.db, "ada", { signal: stop.signal });
     const pending = waiting.next();
-    await new Promise((done) => setTimeout(done, 50));
+    await first.waits();
     stop.abort();
     expect(await pending).toEqual({ value: undefined, done: true });
     expect(await waiting.next()).toEqual({ value: undefined, done: true });
 
-    const returned = followAs(db, "ada");
+    const second = watched(db);
+    const returned = followAs(second.db, "ada");
     const alsoPending = returned.next();
-    await new Promise((done) => setTimeout(done, 50));
+    await second.waits();
     await returned.return?.();
     expect(await alsoPending).toEqual({ value: undefined, done: true });
 
@@ -178,10 +201,10 @@ describeBothKinds("follow", (open) => {
 
   it("pulls by its poll where nothing notifies", async () => {
     const { db } = await open();
-    const deaf: Database = { ...db, listen: async () => ({ close: async () => {} }) };
-    const following = followAs(deaf, "ada", { pollMs: 50 });
+    const deaf = watched({ ...db, listen: async () => ({ close: async () => {} }) });
+    const following = followAs(deaf.db, "ada", { pollMs: 50 });
     const arriving = nextIds(following);
-    await new Promise((done) => setTimeout(done, 100));
+    await deaf.waits(2);
     await pushAs(db, "ada", insert("a"));
     expect(await arriving).toEqual(["a"]);
     await following.return?.();
@@ -189,22 +212,15 @@ describeBothKinds("follow", (open) => {
 
   it("does not pull for every notification of spaces it does not read", async () => {
     const { db } = await open();
-    let pulls = 0;
-    const counting: Database = {
-      ...db,
-      transaction: (work) => {
-        pulls += 1;
-        return db.transaction(work);
-      },
-    };
-    const following = followAs(counting, "ada");
+    const counted = watched(db);
+    const following = followAs(counted.db, "ada");
     const arriving = nextIds(following);
-    await new Promise((done) => setTimeout(done, 100));
+    await counted.waits();
     for (let n = 0; n < 20; n += 1) await pushAs(db, "otto", insert(`o${n}`));
-    await new Promise((done) => setTimeout(done, 100));
-    expect(pulls).toBeLessThanOrEqual(4);
+    // Of one connection's notifications this is the last: when it is answered, the others are.
     await pushAs(db, "ada", insert("a"));
     expect(await arriving).toEqual(["a"]);
+    expect(counted.pulls()).toBeLessThanOrEqual(5);
     await following.return?.();
   });
 });
@@ -222,7 +238,8 @@ describeEachPostgres("follow through faults", (open) => {
         if (n % 20 === 10) {
           await t.db.query("select pg_terminate_backend(pid) from pg_stat_activity where usename like 'perch_app_%'");
         }
-        await new Promise((done) => setTimeout(done, 5));
+        // So that connections are cut at work.
+        await pause(5);
       }
     })();
     const seen: string[] = [];

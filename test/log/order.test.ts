@@ -2,12 +2,13 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database, Transaction } from "../../src/database/types.js";
 import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { createGate, lockWaiters } from "../support/locks.js";
+import { pause, underWay } from "../support/until.js";
 import { createReplica, fold, live, load } from "./fold.js";
 import { type Change, type Cursor, insert, pull, pullAll, push, records, remove, snapshot, update } from "./support.js";
 
 const writers = 40;
 const spaces = ["s1", "s2", "s3", "s4", "s5"];
-const pause = (ms: number) => new Promise((done) => setTimeout(done, ms));
 const below = (count: number) => Math.floor(Math.random() * count);
 const some = <T>(from: readonly T[]): T => from[below(from.length)] as T;
 
@@ -122,25 +123,17 @@ describeEachPostgres("Under load", (open, engine) => {
   });
 
   it("a push waits for nobody who writes other spaces, and for a push in the same space only until its commit", async () => {
-    let release = () => {};
-    const held = new Promise<void>((done) => {
-      release = done;
-    });
-    let locked = () => {};
-    const isLocked = new Promise<void>((done) => {
-      locked = done;
-    });
+    const commit = createGate();
     const long = as("slow", async (tx) => {
       await push(tx, [insert("x", {}, { space_id: "s1" })]);
-      locked();
-      await held;
+      await commit.pass();
     });
-    await isLocked;
+    await commit.reached;
     const other = await as("fast", (tx) => push(tx, [insert("x", {}, { space_id: "s2" })]));
     expect(other[0]?.status).toBe("applied");
-    const same = as("fast", (tx) => push(tx, [insert("x", {}, { space_id: "s1" })]));
-    expect(await Promise.race([same.then(() => "done"), pause(150).then(() => "waits")])).toBe("waits");
-    release();
+    const same = underWay(as("fast", (tx) => push(tx, [insert("x", {}, { space_id: "s1" })])));
+    await lockWaiters(pool);
+    commit.open();
     await long;
     expect((await same)[0]?.status).toBe("applied");
   });
@@ -161,15 +154,18 @@ describeEachPostgres("Under load", (open, engine) => {
 
   it("an op_id whose first push is rolled back while others wait for it is applied by one of them", async () => {
     const once = [insert("again", {}, { op_id: "again" })];
+    const end = createGate();
     const first = as("racer", async (tx) => {
       await push(tx, once);
-      await pause(200);
+      await end.pass();
       throw new Error("undone");
     }).catch((error: Error) => error.message);
-    await pause(50);
-    const others = await Promise.all(Array.from({ length: 5 }, () => as("racer", (tx) => push(tx, once))));
+    await end.reached;
+    const others = underWay(Promise.all(Array.from({ length: 5 }, () => as("racer", (tx) => push(tx, once)))));
+    await lockWaiters(pool, 5);
+    end.open();
     expect(await first).toBe("undone");
-    expect(others.flat().filter(({ status }) => status === "applied")).toHaveLength(1);
+    expect((await others).flat().filter(({ status }) => status === "applied")).toHaveLength(1);
   });
 
   it("a client that takes a snapshot in pages while others write misses nothing and ends equal, though the log was pruned under their hands", async () => {

@@ -13,6 +13,7 @@ import {
   until,
 } from "../gateway/support.js";
 import { pglite, postgres, type TestDatabase } from "../support/databases.js";
+import { lockWaiters } from "../support/locks.js";
 
 let rooms = 0;
 const newRoom = () => `/app/notes/r${++rooms}`;
@@ -376,15 +377,18 @@ describe("commits", () => {
   it("nothing is acknowledged or sent on before it is committed", async () => {
     const node = await startNode(database);
     const [writer, reader] = [await rawClient(node), await rawClient(node)];
-    const roomId = await joined(writer);
-    await joined(reader, roomId);
+    const [roomId, elsewhere] = [await joined(writer), await joined(writer)];
+    for (const id of [roomId, elsewhere]) await joined(reader, id);
     const doc = new LoroDoc();
     expect(await writer.update(roomId, [typed(doc, "a")])).toBe(0);
     await reader.next(MessageType.DocUpdate);
     let answer: Promise<number> | undefined;
     await locked(roomId.split("/")[3] ?? "", async () => {
       answer = writer.update(roomId, [typed(doc, "b")]);
-      await new Promise((resolve) => setTimeout(resolve, 400));
+      await lockWaiters(database.db);
+      // What was sent later, to another room, is acknowledged and has been sent on.
+      expect(await writer.update(elsewhere, [typed(new LoroDoc(), "c")])).toBe(0);
+      expect(await reader.next(MessageType.DocUpdate)).toMatchObject({ roomId: elsewhere });
       expect([writer.inbox, reader.inbox]).toEqual([[], []]);
     });
     expect(await answer).toBe(0);

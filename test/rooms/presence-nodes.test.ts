@@ -99,7 +99,8 @@ describeBothKinds("persisted presence", (open) => {
     const ada = await rawClient(node);
     await ada.join(roomId, { token: "ada", crdt: "%EPS" });
     expect(await ada.update(roomId, [updateOf({ ada: "x" })], "%EPS")).toBe(0);
-    await new Promise((resolve) => setTimeout(resolve, 60));
+    const expired = "select from perch.presence where record_id = 'p3' and expires_at < clock_timestamp()";
+    await until(async () => (await database.db.query(expired)).length === 1);
     const bob = await rawClient(node);
     await bob.join(roomId, { token: "bob", crdt: "%EPS" });
     // A member's own frame is answered after whatever was sent to it before.

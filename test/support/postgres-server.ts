@@ -8,10 +8,10 @@
 import { type ChildProcess, execFileSync, spawn } from "node:child_process";
 import { chownSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
 import { createRequire } from "node:module";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import pg from "pg";
+import { freePort } from "../../scripts/support/free-port.js";
 
 export type PostgresVersion = 15 | 16 | 17 | 18;
 
@@ -67,15 +67,6 @@ function readableByAll(path: string): boolean {
     if ((statSync(folder).mode & 0o005) !== 0o005) return false;
   }
   return true;
-}
-
-async function freePort(): Promise<number> {
-  const probe = createServer();
-  await new Promise<void>((done) => probe.listen(0, "127.0.0.1", done));
-  const address = probe.address();
-  await new Promise((done) => probe.close(done));
-  if (address === null || typeof address === "string") throw new Error("no free port");
-  return address.port;
 }
 
 // Waits for a line or the end of its input, which comes when this process ends, however it ends; then stops the server.

@@ -16,6 +16,7 @@ import {
   until,
   withinTwoSeconds,
 } from "../gateway/support.js";
+import { metric } from "../http/support.js";
 import { pglite, type TestDatabase } from "../support/databases.js";
 
 const secret = "a secret of at least thirty-two bytes";
@@ -248,7 +249,7 @@ describe("the door", () => {
     const node = await startNode(database, { env: { PERCH_PING_MS: "200", PERCH_RECHECK_MS: "100" } });
     const [dead, alive] = [await rawClient(node), await rawClient(node)];
     dead.socket.pause();
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    await until(async () => (await metric(node, "perch_sockets")) === 1);
     dead.socket.resume();
     expect(await dead.closed).toMatchObject({ code: 1006 });
     expect(alive.socket.readyState).toBe(WebSocket.OPEN);

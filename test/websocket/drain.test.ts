@@ -14,6 +14,8 @@ import {
   until,
 } from "../gateway/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
+import { createGate, lockWaiters } from "../support/locks.js";
+import { pause } from "../support/until.js";
 
 const open = postgres();
 let database: TestDatabase;
@@ -21,8 +23,6 @@ beforeAll(async () => {
   database = await open();
   await declareNotes(database);
 });
-
-const pause = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Holds the row of a document until the returned function is called. */
 async function lockRow(recordId: string): Promise<() => Promise<void>> {
@@ -65,11 +65,15 @@ describe("shutting down", () => {
         batchId: id,
       });
     update(batchId);
-    await pause(200);
+    await lockWaiters(database.db);
     const closing = node.gateway.close();
     update(newBatchId());
     await expect(rawClient(node)).rejects.toThrow();
-    await pause(200);
+    // A socket's frames are taken in order: this one is behind the update.
+    await new Promise((answered) => {
+      client.socket.once("pong", answered);
+      client.socket.ping();
+    });
     expect([client.inbox, client.socket.readyState]).toEqual([[], WebSocket.OPEN]);
     await unlock();
     expect(await client.next(MessageType.Ack)).toMatchObject({ refId: batchId, status: 0 });
@@ -94,7 +98,7 @@ describe("shutting down", () => {
       batchId: newBatchId(),
     });
     deaf.socket.pause();
-    await pause(100);
+    await lockWaiters(database.db);
     const since = Date.now();
     await node.gateway.close();
     expect(Date.now() - since).toBeLessThan(2_000);
@@ -120,6 +124,7 @@ describe("shutting down", () => {
           await pause(10);
         }
       })();
+      // In the middle of it.
       await pause(200);
       await node.stop();
       node = await startNode(database, { env: { PERCH_PORT: port } });
@@ -130,12 +135,11 @@ describe("shutting down", () => {
   });
 
   it("finishes requests and says no to new ones", async () => {
-    let begun = false;
+    const pull = createGate();
     const db = {
       ...database.db,
       async transaction(work: Parameters<typeof database.db.transaction>[0]) {
-        begun = true;
-        await pause(300);
+        await pull.pass();
         return database.db.transaction(work);
       },
     } as typeof database.db;
@@ -145,8 +149,16 @@ describe("shutting down", () => {
       headers: { authorization: "Bearer ada" },
       body: '{"app_id":"app"}',
     });
-    await until(() => begun);
-    await node.gateway.close();
+    await pull.reached;
+    const closing = node.gateway.close();
+    await until(() =>
+      fetch(`${node.gateway.url}/healthz`).then(
+        () => false,
+        () => true,
+      ),
+    );
+    pull.open();
+    await closing;
     const reply = await pulled;
     expect([reply.status, reply.headers.get("connection")]).toEqual([200, "close"]);
     await expect(fetch(`${node.gateway.url}/healthz`)).rejects.toThrow();

@@ -18,6 +18,7 @@ import {
   until,
 } from "../gateway/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
+import { pause } from "../support/until.js";
 
 const open = postgres();
 let database: TestDatabase;
@@ -68,7 +69,7 @@ const slowly =
   (live: LiveDocuments): LiveDocuments => ({
     ...live,
     async open(key) {
-      await new Promise((resolve) => setTimeout(resolve, ms));
+      await pause(ms);
       return live.open(key);
     },
   });
@@ -77,7 +78,7 @@ const slowly =
 const lateReads = (ms: number): Database => ({
   ...database.db,
   async query<Row>(sql: string, params?: readonly unknown[]) {
-    if (sql.includes("perch.open_document")) await new Promise((resolve) => setTimeout(resolve, ms));
+    if (sql.includes("perch.open_document")) await pause(ms);
     return database.db.query<Row>(sql, params);
   },
 });
@@ -111,7 +112,7 @@ describe("an official client", () => {
       // For longer than it is away and the join takes.
       for (let n = 0; n < 40; n++) {
         typed(writer.doc, String(n % 10));
-        await new Promise((resolve) => setTimeout(resolve, 20));
+        await pause(20);
       }
       await until(() => reader.body() === writer.body());
     }
@@ -139,9 +140,11 @@ describe("an official client", () => {
     typed(reader.doc, "honest");
     await until(() => writer.body() === "honest");
     const before = writer.statuses.length;
-    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    // How often in so long a time is what it is about.
+    await pause(2_500);
     typed(writer.doc, " lost");
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    typed(reader.doc, " more");
+    await until(() => writer.doc.toJSON().body.includes("more"));
     expect(writer.statuses.length - before).toBeLessThan(12);
     expect(new Set(writer.refused)).toEqual(new Set([4]));
     expect(reader.doc.getMap("undeclared").toJSON()).toEqual({});
@@ -185,6 +188,7 @@ describe("an official client", () => {
     typed(writer.doc, "old life");
     await raw.next(MessageType.DocUpdate);
     const recordId = roomId.split("/")[3];
+    const before = writer.statuses.length;
     await database.asUser("ada", (tx) =>
       tx.query(
         "select perch.delete_document(app_id => 'app', table_name => 'notes', record_id => $1, space_id => 'team')",
@@ -193,7 +197,7 @@ describe("an official client", () => {
     );
     typed(writer.doc, " goes on");
     expect(await raw.next(MessageType.RoomError)).toMatchObject({ code: 2 });
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await until(() => writer.statuses.length > before);
     typed(writer.doc, " and on");
     const fresh = await member(node, roomId, "bob");
     await fresh.room.waitForReachingServerVersion();
@@ -220,11 +224,12 @@ describe("an official client", () => {
 
   it("reconnects after the database was away, through sockets closed with a code it retries on", async () => {
     let away = false;
+    let refusals = 0;
     const unreachable = Object.assign(new Error("connect ECONNREFUSED"), { code: "ECONNREFUSED" });
     const db = {
       ...database.db,
       query: <Row>(sql: string, params?: readonly unknown[]) =>
-        away ? Promise.reject(unreachable) : database.db.query<Row>(sql, params),
+        away && ++refusals ? Promise.reject(unreachable) : database.db.query<Row>(sql, params),
     };
     const node: Node = await startNode(database, { db, env: { PERCH_JOIN_PATIENCE_MS: "300" } });
     const roomId = newRoom();
@@ -237,7 +242,8 @@ describe("an official client", () => {
     raw.send({ type: MessageType.JoinRequest, crdt: "%LOR", roomId, auth: text("ada"), version: new Uint8Array([0]) });
     expect(await raw.closed).toMatchObject({ code: 1013 });
     typed(writer.doc, "3");
-    await new Promise((resolve) => setTimeout(resolve, 1_000));
+    const before = refusals;
+    await until(() => refusals > before + 2);
     away = false;
     typed(writer.doc, "4");
     await until(() => reader.body() === "1234");

@@ -2,6 +2,7 @@ import { LoroDoc } from "loro-crdt";
 import { MessageType } from "loro-protocol";
 import { beforeAll, describe, expect, it } from "vitest";
 import { declareNotes, type RawClient, randomText, rawClient, startNode, until } from "../gateway/support.js";
+import { metric } from "../http/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
 
 const open = postgres();
@@ -73,7 +74,7 @@ describe("a reader that is slow", () => {
     for (const client of [writer, slow]) await client.join(roomId, { token: "ada" });
     slow.socket.pause();
     await flood(writer, roomId, new LoroDoc(), 10_000_000);
-    await new Promise((resolve) => setTimeout(resolve, 800));
+    await until(async () => (await metric(node, "perch_sockets")) === 1);
     slow.socket.resume();
     expect(await slow.closed).toMatchObject({ code: 1006 });
   });

@@ -15,6 +15,7 @@ describeBothKinds("what a worker says of itself", (open) => {
       const corrupt = replica().type("corrupt");
       await pushUpdate(tx, key, corrupt.fill(0xff, 22));
     });
+    // So long it waits: that is what is told.
     await pause(200);
     const node = await startWorkerNode(t, { settings: { pollMs: 60_000 } });
     const held = node.db.hold(/finish_inbox/, "before");

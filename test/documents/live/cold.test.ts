@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { LoroDoc, VersionVector } from "loro-crdt";
 import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import type { DocumentKey } from "../../../src/documents/key.js";
 import { createPreloader, type Preloadable } from "../../../src/documents/live/preload.js";
 import type { Joined } from "../../../src/documents/live/types.js";
 import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
@@ -19,6 +20,7 @@ import {
   freshId,
   keyOf,
   type Node,
+  pause,
   startNode,
 } from "./support.js";
 
@@ -326,7 +328,7 @@ describe("a document that is open and has no copy", () => {
     for (let count = 0; count < 20; count++) {
       void reader.document.refresh();
       crowd.push(await connect(two, key));
-      await new Promise((done) => setTimeout(done, 2));
+      await pause(2);
     }
     await typing;
     await crowd[7]?.type("?");
@@ -448,9 +450,10 @@ describe("a document that is open and has no copy", () => {
     const stall = stalling();
     const two = await startNode(t, { engine: stall.engine });
     const calls = watched(two);
-    const clients = await Promise.all(keys.map((key) => connect(two, key)));
+    const clients = await Promise.all(keys.slice(1).map((key) => connect(two, key)));
+    // Who comes after them is answered after their loads were begun, those that were.
+    clients.unshift(await connect(two, keys[0] as DocumentKey));
     for (const client of clients) expect(client.text()).toBe("x");
-    await new Promise((done) => setTimeout(done, 50));
     expect(calls()).toEqual(["load"]);
     const edited = clients.at(-1)?.type("y");
     await eventually(() => calls().length === 2);

@@ -241,6 +241,7 @@ describe("the transaction that many documents share", () => {
       client.document.append([base], { userId: "bob" }, undefined),
       client.document.append([top], ada, undefined),
     ]);
+    // Time to get ready, which nothing tells. Those who are not share no transaction, and are answered the same.
     await pause(100);
     node.db.go();
     await typing;

@@ -2,6 +2,7 @@ import { afterEach, expect, it, vi } from "vitest";
 import type { Database, Queryable } from "../../../src/database/types.js";
 import { createNotifyBatcher } from "../../../src/documents/live/notify-batcher.js";
 import { describeBothKinds, postgres } from "../../support/databases.js";
+import { lockWaiters } from "../../support/locks.js";
 import {
   cleanUp,
   cleanup,
@@ -41,6 +42,7 @@ describeBothKinds("the notifications of appends", (open) => {
     const { recordId } = client.document.key;
     node.db.counted();
     await client.type("a");
+    // A pause is what it is about: longer than the 25 ms in which appends follow each other.
     await pause(100);
     await client.type("b");
     expect(node.db.counted().notify_appends).toBeUndefined();
@@ -108,6 +110,7 @@ describeBothKinds("the notifications of appends", (open) => {
     );
     for (const letter of "bcdef") {
       await client.type(letter);
+      // So that each notifies for itself.
       await pause(30);
     }
     expect(await storedText(node.db, client.document.key)).toBe("abcdef");
@@ -195,7 +198,7 @@ it("notifications wait for nobody's lock", async () => {
   await t.db.transaction(async (tx) => {
     await tx.query("select from perch.documents where record_id = $1 for update", [locked.document.key.recordId]);
     waiting = locked.type("b");
-    await pause(200);
+    await lockWaiters(t.db);
     for (const until = performance.now() + 2_000; performance.now() < until; ) {
       const { seq } = await free.type("x");
       if (seq > notified) at.set(seq, performance.now());
