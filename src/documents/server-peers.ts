@@ -21,7 +21,8 @@ import type { Ends, ServerPeer } from "./loro/api.js";
  * Whoever knows that a transaction failed, or does not know how it ended, gives no peer back. Whoever is never told (DocumentStore)
  * gives it back at once: should the transaction be rolled back, no replica will have the peer's operations up to `end` any more.
  * What others write in between, another load of the replica, or another engine thread do no harm, since all of that is compared at each
- * use. A process that starts draws new peers, so their number grows with restarts, and not with patches.
+ * use. A process that starts draws new peers, so their number grows with restarts, and not with patches; of patches of earlier versions,
+ * which need a peer of their own each, so many are made like that as a document has room for (loro/rebase.ts).
  */
 export interface ServerPeers {
   /** Takes the peers of a document out: nobody else has them meanwhile. */

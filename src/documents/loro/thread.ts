@@ -23,6 +23,7 @@ import type { DocumentLimits } from "./limits.js";
 import { mergeAll, operationsOf, takeInOneByOne } from "./merge.js";
 import { applyPatch } from "./patch.js";
 import { project } from "./projection.js";
+import { changesAtHead, isCrowded } from "./rebase.js";
 import { lateForIncarnation, missingBase, peerTaken, refused, tooLarge } from "./refusals.js";
 import { checkPatch } from "./values.js";
 import { atVersion, decodeVersion, earlierVersion, encodedVersion } from "./version.js";
@@ -123,8 +124,8 @@ function importApart(id: string, held: CachedDocument, update: Uint8Array, peer:
   const { patch, ...fork } = decoding(() =>
     withHandle(doc.oplogVersion(), (version) => keepApart(held, version, update, peer)),
   );
-  const { update: made, ends } = write(id, { ends: Object.fromEntries(fork.base) }, [], () =>
-    applyPatch(doc, patch, limits),
+  const { update: made, ends } = write(id, { ends: Object.fromEntries(fork.base) }, [], (at) =>
+    applyPatch(at, patch, limits),
   );
   const base = new Map([...fork.base, ...(Object.entries(ends) as [PeerID, number][])]);
   held.forks.set(peer, { ...fork, base });
@@ -301,9 +302,9 @@ function patch(
 ) {
   const { doc, schema } = cache.get(id);
   const checked = checkPatch(schema, typeof value === "string" ? parsePatch(value) : value, limits);
-  const written = write(id, base, peers, (held) => {
-    applyPatch(doc, checked, limits);
-    makeAtLeast(doc);
+  const written = write(id, base, peers, (at, held) => {
+    applyPatch(at, checked, limits);
+    makeAtLeast(at);
     for (const { value } of checked) held.added += weigh(value).bytes;
   });
   const fields = Object.fromEntries(checked.map(({ name, kind }) => [name, kind]));
@@ -320,28 +321,42 @@ function makeAtLeast(doc: LoroDoc): void {
 }
 
 function revert(id: string, ends: Ends, { peers = [] }: WriteOptions = {}) {
-  return write(id, "head", peers, (held) => revertTo(held, ends, limits));
+  return write(id, "head", peers, (_, held) => revertTo(held, ends, limits));
 }
 
 /** New operations at a version of the document, under one of `peers` that may write there, else under a new one: as an update. */
-function write(id: string, base: PatchBase, peers: readonly ServerPeer[], edit: (held: CachedDocument) => void) {
+function write(
+  id: string,
+  base: PatchBase,
+  peers: readonly ServerPeer[],
+  edit: (doc: LoroDoc, held: CachedDocument) => void,
+) {
   const held = cache.get(id);
   const { doc } = held;
   checkSize(held, 0);
   return orDrop(id, () => {
     const head = doc.oplogVersion();
-    const version = earlierVersion(head, base);
+    let version = earlierVersion(head, base);
+    let editing = (at: LoroDoc) => edit(at, held);
     // See server-peers.ts. The version is part of what the document has: where it has all of a peer's, it has all there is.
     const isWhole = ({ peer, end }: ServerPeer, known: VersionVector) => known.get(peer as PeerID) === end;
-    const known = peers.find((one) => isWhole(one, head) && (version === undefined || isWhole(one, version)));
+    const usable = () => peers.find((one) => isWhole(one, head) && (version === undefined || isWhole(one, version)));
+    let known = usable();
     let fresh = randomPeer();
     while (head.get(fresh) !== undefined) fresh = randomPeer();
+    if (version !== undefined && known === undefined && isCrowded(head)) {
+      const changes = changesAtHead(held, version, fresh, editing);
+      version.free();
+      version = undefined;
+      editing = (at) => applyPatch(at, changes, limits);
+      known = usable();
+    }
     head.free();
     const peer = (known?.peer as PeerID | undefined) ?? fresh;
     const start = known?.end ?? 0;
     atVersion(doc, version, () => {
       doc.setPeerId(peer);
-      edit(held);
+      editing(doc);
       doc.commit();
     });
     version?.free();

@@ -1,5 +1,7 @@
+import type { PeerID } from "loro-crdt";
 import { afterAll, describe, expect, test } from "vitest";
 import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
+import { afterWriting, serverPeer } from "../../../src/documents/server-peers.js";
 import { createFresh, full, replicaOf } from "./support/client.js";
 
 const engine = createDocumentEngine({ threads: 1 });
@@ -7,8 +9,24 @@ afterAll(() => engine.close());
 const fresh = createFresh(engine);
 
 describe("a patch based on an older version", () => {
-  test("keeps everyone else's edits since, in every kind", async () => {
-    const { patch, read, replica, id } = await fresh();
+  /** As after so many patches of old versions that no peer is added for one more. */
+  const crowd = async ({ replica }: Awaited<ReturnType<typeof fresh>>) => {
+    for (let n = 0n; n < 200n; n++) {
+      replica.doc.setPeerId(serverPeer(n) as PeerID);
+      replica.doc.getMap("fields").set("title", `${n}`);
+      replica.doc.commit();
+    }
+    replica.doc.setPeerId("1");
+    await replica.push();
+  };
+
+  test.each([
+    ["where it is written beside them", false],
+    ["where it is written on top of them", true],
+  ])("keeps everyone else's edits since, in every kind, %s", async (_, isCrowded) => {
+    const document = await fresh();
+    const { patch, read, replica, id } = document;
+    if (isCrowded) await crowd(document);
     await patch(full);
     const { snapshot, version } = await engine.call(id, "snapshot", [id]);
     await replica.pull();
@@ -30,7 +48,8 @@ describe("a patch based on an older version", () => {
       outline: [...full.outline, { id: "mine", parent: "leaf" }],
       likes: 3,
     };
-    const { update } = await engine.call(id, "patch", [id, wanted, { version }]);
+    const { update, ends } = await engine.call(id, "patch", [id, wanted, { version }]);
+    expect(Object.keys(ends)).toHaveLength(1);
     const merged = await read();
     expect(merged).toMatchObject({
       title: "Journey",
@@ -71,6 +90,22 @@ describe("a patch based on an older version", () => {
     expect(await read()).toMatchObject({ title: "from nothing", body: "one two three four" });
     await replica.pull();
     expect(replica.doc.getText("body").toString()).toBe("one two three four");
+  });
+
+  test("takes no peer of its own once there are many of perch's, however often an old version is named", async () => {
+    const { id, replica, read } = await fresh();
+    const { ends } = await engine.call(id, "patch", [id, { body: "start." }, "head"]);
+    let peers = afterWriting([], ends);
+    for (let n = 0; n < 300; n++) {
+      const base = { ends: { ...ends } };
+      const made = await engine.call(id, "patch", [id, { body: `start.${n % 10}`, likes: 1 }, base, { peers }]);
+      peers = afterWriting(peers, made.ends);
+    }
+    await replica.pull();
+    expect(replica.doc.oplogVersion().length()).toBeLessThanOrEqual(201);
+    const { likes, body } = await read();
+    expect(likes).toBe(300);
+    expect(body).toHaveLength("start.".length + 300);
   });
 
   test("that the document never had is refused", async () => {
