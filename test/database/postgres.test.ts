@@ -8,9 +8,15 @@ import { pause, until } from "../support/until.js";
 
 /** Out: when they are gone. */
 async function endBackends(db: Database, applicationName: string): Promise<void> {
-  const those = "from pg_stat_activity where application_name = $1 and datname = current_database()";
-  await db.query(`select pg_terminate_backend(pid) ${those}`, [applicationName]);
-  await until(async () => (await db.query(`select pid ${those}`, [applicationName])).length === 0);
+  const ended = await db.query<{ pid: number }>(
+    `select pid, pg_terminate_backend(pid) from pg_stat_activity
+      where application_name = $1 and datname = current_database()`,
+    [applicationName],
+  );
+  const pids = ended.map(({ pid }) => pid);
+  await until(
+    async () => (await db.query("select from pg_stat_activity where pid = any ($1::int[])", [pids])).length === 0,
+  );
 }
 
 const closers: (() => Promise<unknown>)[] = [];

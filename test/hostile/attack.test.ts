@@ -176,10 +176,10 @@ it("honest users go on, not many times slower, while others send whatever bytes 
   for (const each of attackers) await each.stop();
   console.log(`edits a second under attack, of those without: ${ratios.map((ratio) => ratio.toFixed(2)).join(" ")}`);
   expect(median(ratios)).toBeGreaterThan(fair);
-  // However fast the machine is: while an edit waits, nobody who attacks is served twice.
+  // However fast the machine is: while a letter is on its way, next to nothing of the attack is done. It waits for none of the threads.
   const overtaken = honest.flatMap(({ overtakenBy }) => overtakenBy);
   console.log(`bad updates answered while an edit waits: ${median(overtaken)}, of ${attackers.length} attackers`);
-  expect(median(overtaken)).toBeLessThanOrEqual(attackers.length);
+  expect(median(overtaken)).toBeLessThanOrEqual(attackers.length / 4);
 
   // Every one was answered, and only what happens to be valid was taken.
   const statuses = attackers.flatMap((each) => [...each.statuses]);

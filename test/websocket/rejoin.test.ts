@@ -17,6 +17,7 @@ import {
   typed,
   until,
 } from "../gateway/support.js";
+import { metric } from "../http/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
 import { pause } from "../support/until.js";
 
@@ -188,7 +189,6 @@ describe("an official client", () => {
     typed(writer.doc, "old life");
     await raw.next(MessageType.DocUpdate);
     const recordId = roomId.split("/")[3];
-    const before = writer.statuses.length;
     await database.asUser("ada", (tx) =>
       tx.query(
         "select perch.delete_document(app_id => 'app', table_name => 'notes', record_id => $1, space_id => 'team')",
@@ -197,7 +197,8 @@ describe("an official client", () => {
     );
     typed(writer.doc, " goes on");
     expect(await raw.next(MessageType.RoomError)).toMatchObject({ code: 2 });
-    await until(() => writer.statuses.length > before);
+    // Nobody is in the room any more.
+    await until(async () => !(await metric(node, 'perch_rooms{type="lor"}')));
     typed(writer.doc, " and on");
     const fresh = await member(node, roomId, "bob");
     await fresh.room.waitForReachingServerVersion();
