@@ -1,7 +1,10 @@
 import { defineConfig } from "vitest/config";
 
 export default defineConfig({
+  // Each of TanStack's packages brings a copy of its core, and collections of one know nothing of transactions of another: an app has one, too.
+  resolve: { dedupe: ["@tanstack/db"] },
   test: {
+    server: { deps: { inline: [/@tanstack\//] } },
     include: ["test/**/*.test.ts"],
     globalSetup: ["test/support/global-setup.ts"],
     // Ten times what the longest takes on a quiet machine: how fast it is decides nothing.

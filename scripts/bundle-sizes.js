@@ -4,7 +4,7 @@ import { gzipSync } from "node:zlib";
 import { build } from "vite";
 
 /** By face: what the app has anyway. */
-const faces = { client: [] };
+const faces = { client: [], loro: [], tanstack: ["@tanstack/db", "@tanstack/offline-transactions"] };
 
 for (const [face, peers] of Object.entries(faces)) {
   const built = await build({

@@ -2,7 +2,14 @@ import { posix } from "node:path";
 import type { Sources } from "./sources.js";
 
 /** What of the package others import. */
-const faces = ["src/index.ts", "src/testing.ts", "src/langgraph/index.ts", "src/client/index.ts"];
+const faces = [
+  "src/index.ts",
+  "src/testing.ts",
+  "src/langgraph/index.ts",
+  "src/client/index.ts",
+  "src/client/loro/index.ts",
+  "src/client/tanstack/index.ts",
+];
 
 /** In: the files of src/. Out: a line for each function, and each method of a class, that the package exports without a comment. */
 export function uncommentedExports(files: Sources): string[] {

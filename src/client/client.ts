@@ -37,6 +37,8 @@ export interface PushOptions<Content = Fields> extends Asking {
   clientId?: string | undefined;
   /** All changes apply, or none. */
   atomic?: boolean | undefined;
+  /** Instead of the client's. */
+  patienceMs?: number | undefined;
 }
 
 export interface PullOptions extends Asking {
@@ -105,7 +107,7 @@ export function createPerchClient(options: PerchClientOptions): PerchClient {
   return {
     url,
     clientId: options.clientId,
-    push({ appId, changes, clientId = options.clientId, atomic, signal }) {
+    push({ appId, changes, clientId = options.clientId, atomic, patienceMs, signal }) {
       // As it is now: the caller may go on with what it passed.
       const body = {
         app_id: appId,
@@ -113,7 +115,8 @@ export function createPerchClient(options: PerchClientOptions): PerchClient {
         ...(atomic !== undefined && { atomic }),
         changes: changes.map(named),
       };
-      const sent = line.then(() => ask("/v1/push", body, signal));
+      const request = { method: "POST", path: "/v1/push", body, signal, patienceMs } as const;
+      const sent = line.then(() => transport.ask(request));
       line = sent.catch(() => undefined);
       return sent as Promise<{ results: PushResult[] }>;
     },

@@ -115,7 +115,7 @@ async function* stream<Content>(
   const idle = deadline(idleMs, signal);
   let retryMs = 1_000;
   try {
-    const headers = { "last-event-id": eventIdOf(at.cursor) };
+    const headers = { "last-event-id": await eventIdOf(at.cursor) };
     const response = await transport.open({
       method: "GET",
       path: `/v1/changes?${query}`,

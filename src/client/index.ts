@@ -11,5 +11,6 @@ export type { Following, FollowOptions } from "./follow.js";
 export { newId } from "./ids.js";
 export { compareJsonb } from "./jsonb-order.js";
 export type { Spaces } from "./spaces.js";
+export { type DeviceStorage, memoryStorage } from "./storage.js";
 export type { TokenSource } from "./transport.js";
 export type * from "./types.js";

@@ -21,6 +21,8 @@ export interface Request {
   readonly body?: unknown;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
+  /** Instead of that of all requests. */
+  readonly patienceMs?: number | undefined;
 }
 
 export interface Transport {
@@ -39,7 +41,7 @@ const longestPauseMs = 10_000;
 
 /** Requests with a token, and errors of one kind. */
 export function createTransport(options: TransportOptions): Transport {
-  const { json, timeoutMs, patienceMs } = options;
+  const { json, timeoutMs } = options;
   const tokens = createTokens(options.token);
 
   async function attempt(
@@ -88,7 +90,7 @@ export function createTransport(options: TransportOptions): Transport {
     json,
     open,
     async ask(request) {
-      const { signal } = request;
+      const { signal, patienceMs = options.patienceMs } = request;
       const end = Date.now() + patienceMs;
       for (let tries = 0; ; tries++) {
         signal?.throwIfAborted();

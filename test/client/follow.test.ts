@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { cursorOf, eventIdOf } from "../../src/client/cursor.js";
 import type { PerchError } from "../../src/client/errors.js";
 import {
   createReplica,
@@ -9,6 +10,7 @@ import {
   type PerchClient,
 } from "../../src/client/index.js";
 import { cleanup, until } from "../gateway/support.js";
+import { pause } from "../support/until.js";
 import { as, badNetwork, secret, testServer, tokenOf } from "./support.js";
 
 const insert = (id: string, more: object = {}) => ({
@@ -113,7 +115,8 @@ it("waits for a reader that takes its time, and comes to what happened meanwhile
   const following = client.follow({ appId: "todo" });
   cleanup(() => following.return?.());
   expect((await following.next()).value).toMatchObject({ changes: [{ id: "a" }] });
-  await new Promise((done) => setTimeout(done, 300));
+  // Longer than server and client have patience for.
+  await pause(300);
   await pushOne(client, "b");
   expect((await following.next()).value).toMatchObject({ changes: [{ id: "b" }] });
 });
@@ -141,6 +144,25 @@ it("keeps its cursor from growing old while others write, also one of many space
   await client.push({ appId: "todo", changes: [{ ...insert("x"), table: "other" }] });
   const moved = await until(() => reader.events.find((event, nth) => nth > 0 && event.type === "changes"));
   expect(moved).toMatchObject({ changes: [], cursor: { spaces: { "~ada": [1, expect.anything()] } } });
+});
+
+it("goes on from a cursor of more spaces than a header holds as they are", async () => {
+  const server = await testServer();
+  const client = as("ada", server);
+  const names = Array.from({ length: 300 }, (_, n) => `a-space-that-has-a-name-${n}`);
+  await server.db.transaction(async (tx) => {
+    await tx.query("select perch.set_context(user_id => 'ada')");
+    await tx.query("select count(perch.create_space(space_id => s)) from unnest($1::text[]) s", [names]);
+  });
+  await pushOne(client, "a", { space_id: names[0] });
+  const { cursor } = await client.pull({ appId: "todo" });
+  expect(JSON.stringify(cursor).length).toBeGreaterThan(8_000);
+  expect((await eventIdOf(cursor)).length).toBeLessThan(8_000);
+  expect(await cursorOf(await eventIdOf(cursor))).toEqual(cursor);
+  await pushOne(client, "b", { space_id: names[299] });
+  const reader = reading(client, { cursor });
+  await until(() => reader.seen.length > 0);
+  expect(reader.seen).toEqual(["b"]);
 });
 
 it("gets a new token when the one it has expires under it", async () => {
@@ -186,10 +208,8 @@ it("ends at once by its signal, also while it waits", async () => {
   await until(() => reader.events.length === 1);
   stop.abort();
   await reader.ended;
-  const network = await badNetwork(server);
-  const offline = reading(as("ada", { url: "http://127.0.0.1:1" }), {});
+  const offline = reading(as("ada", { url: "http://127.0.0.1:1" }));
   await until(() => offline.errors.length > 0);
   await offline.stop();
   await offline.ended;
-  await network.close().catch(() => undefined);
 });

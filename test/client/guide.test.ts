@@ -42,14 +42,22 @@ it("docs/clients.md shows what happens, in TypeScript and in SQL", async () => {
   const file = join(folder, "clients.ts");
   const text = moduleOf(examples, "../../src/index.js", "")
     .replaceAll("http://127.0.0.1:4466", gateway.url)
-    .replaceAll('from "perch/client"', 'from "../../src/client/index.js"');
+    .replaceAll('from "perch/client"', 'from "../../src/client/index.js"')
+    .replaceAll(/from "perch\/(tanstack|loro)"/g, 'from "../../src/client/$1/index.js"');
   await mkdir(folder, { recursive: true });
   await writeFile(file, text);
   await import(file);
   await runSqlUpTo(examples.length);
-  expect({ checks, results }).toEqual({ checks: 7, results: 1 });
+  expect({ checks, results }).toEqual({ checks: 11, results: 1 });
 
-  const config = { extends: join(packageRoot, "tsconfig.json"), include: [file] };
+  const config = {
+    extends: join(packageRoot, "tsconfig.json"),
+    // One copy of TanStack's types, as an app has.
+    compilerOptions: {
+      paths: { "@tanstack/db": [join(packageRoot, "node_modules", "@tanstack", "db", "dist", "esm", "index.d.ts")] },
+    },
+    include: [file],
+  };
   await writeFile(join(folder, "tsconfig.json"), JSON.stringify(config));
   const tsc = await runProgram(join(packageRoot, "node_modules", ".bin", "tsc"), ["-p", folder]);
   expect(tsc.stdout).toBe("");

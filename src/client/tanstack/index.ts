@@ -1,0 +1,10 @@
+/**
+ * `perch/tanstack`: collections of TanStack DB on perch. Stands on `perch/client`; peers: `@tanstack/db`, and for the outbox
+ * `@tanstack/offline-transactions`.
+ * @module
+ */
+export * from "./collection.js";
+export * from "./outbox.js";
+export type { RowMutation, RowSpec } from "./rows.js";
+export type { AppSync } from "./sync.js";
+export * from "./writes.js";

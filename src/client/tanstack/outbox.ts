@@ -1,0 +1,353 @@
+import type { PendingMutation, Transaction } from "@tanstack/db";
+import type { OfflineExecutor, OfflineTransaction } from "@tanstack/offline-transactions";
+import {
+  type Call,
+  type Change,
+  type DeviceStorage,
+  memoryStorage,
+  type PerchClient,
+  PerchError,
+  type PushResult,
+} from "../index.js";
+import { type AnyCollection, echoOf, keepShown } from "./echoes.js";
+import { onlineDetector, page } from "./page.js";
+import { type HeldQueue, holdOne, type Locks, ownLocks, partOf, prefixOf, storedQueues, tryHold } from "./queues.js";
+import { changeOf, type RowSpec, rejectionOf } from "./rows.js";
+
+export interface OutboxCollection {
+  collection: AnyCollection;
+  /** As it was passed to perchWrites; of a collection of records `recordSpec({ appId, table, spaceId })`. */
+  // biome-ignore lint/suspicious/noExplicitAny: of rows of all kinds
+  spec: RowSpec<any>;
+}
+
+/** What the server refused: taken out of the queue, and kept until the app has shown it. */
+export interface SetAside {
+  id: string;
+  changes: (Change | Call)[];
+  /** Why, as the server said it. */
+  error: { code: string; message: string; detail: unknown };
+  at: string;
+}
+
+export interface OutboxOptions {
+  /** Who is signed in: nothing is ever sent for somebody else. */
+  user: string;
+  /** By names that stay the same from one version of the app to the next: under these, changes wait. */
+  collections: Record<string, OutboxCollection>;
+  /** Told of what the server refused, once it is kept. */
+  onSetAside?: (entry: SetAside) => void;
+  /** Told why something waits. */
+  onWaiting?: (error: unknown) => void;
+  /** IndexedDB, a database for each user, when not given; memory where there is none. */
+  storage?: DeviceStorage;
+  /** navigator.locks, when not given. */
+  locks?: Locks;
+}
+
+export interface MutateOptions {
+  /** A function of the app's to be called instead of writing the rows: what the work does is what is shown until its echo. */
+  call?: Pick<Call, "name" | "args"> & { appId: string };
+}
+
+export interface Written {
+  /** Settles when the server has taken it and its echo has come, or when it was refused. */
+  transaction: Transaction;
+  /** Resolves when it is kept on the device: from then on nothing loses it. */
+  stored: Promise<void>;
+}
+
+export interface Outbox {
+  /** Writes to collections, in one transaction: shown at once, kept, and pushed as a whole when there is a network. */
+  mutate(work: () => void, options?: MutateOptions): Written;
+  /** How many transactions of this tab wait. */
+  pending(): number;
+  /** Tries at once, as when the network is back. */
+  tryNow(): void;
+  setAside(): Promise<SetAside[]>;
+  /** The app has shown it, and it is forgotten. */
+  discard(id: string): Promise<void>;
+  /** Stops. What waits is sent when an outbox of this user is opened again. */
+  close(): Promise<void>;
+  /** Stops, in all tabs, and takes everything of the user off the device: what waits, what was refused, and the rows of the collections. */
+  signOut(): Promise<void>;
+}
+
+/** The name of the one function that pushes. */
+const push = "push";
+const asidePrefix = "aside/";
+/** How often it is looked for queues of tabs that are gone. */
+const lookMs = 10_000;
+/** For so long the other tabs are waited for. */
+const signOutMs = 5_000;
+
+interface Metadata {
+  /** When the user did it. */
+  at: string;
+  /** The place in its queue: clocks go back, and a millisecond holds many. */
+  order: number;
+  call?: MutateOptions["call"];
+}
+
+/** It waits. Nothing in these words may look to the library like an error that ends it. */
+const waits = (cause: unknown) => new Error("not pushed yet; it is tried again", { cause });
+
+/**
+ * A durable outbox on `@tanstack/offline-transactions`. What it adds to it, and why:
+ *
+ * - Each tab has a queue of its own and holds a Web Lock on it for as long as it lives. Whoever gets the lock of a queue (its tab is gone) runs
+ *   it to its end: every queue has one sender at any time, none is forgotten, and what a tab without the lead writes is as durable.
+ * - A tab that is opened takes a queue that was left as its own, so what is written after a reload comes behind what was before. Others that
+ *   were left go first. So no change of a record overtakes an earlier one.
+ * - Ids of changes are made of the transaction's idempotency key: however often it is replayed, after whatever crash, it is applied once.
+ * - All mutations of a transaction apply or none. What the server refuses is kept aside before it leaves the queue.
+ * - What is shown optimistically stays until the echo has been seen, and the next transaction does not wait for that.
+ */
+export async function perchOutbox(client: PerchClient, options: OutboxOptions): Promise<Outbox> {
+  const offline = await import("@tanstack/offline-transactions");
+  const { user, collections } = options;
+  const name = `perch-outbox/${user}`;
+  const isDurable = page.indexedDB !== undefined;
+  const storage = options.storage ?? (isDurable ? new offline.IndexedDBAdapter(name) : memoryStorage());
+  const locks = options.locks ?? page.navigator?.locks ?? ownLocks();
+  const stop = new AbortController();
+  const storedListeners = new Map<string, () => void>();
+  /** What was found in storage, as against what was written since this page was opened, and its place among all. */
+  const found = new Map<string, Date>();
+  const echoes = new Map<string, Promise<unknown>>();
+  const specs = new Map(Object.values(collections).map(({ collection, spec }) => [collection.id as string, spec]));
+  const queues = new Map<string, { executor: OfflineExecutor; held: HeldQueue; end: () => void }>();
+  const detector = onlineDetector(stop.signal);
+  let order = 0;
+
+  /** A queue, from its lock to its end. `before`: queues that go first. */
+  async function run(held: HeldQueue, before: () => readonly OfflineExecutor[]): Promise<OfflineExecutor> {
+    const part = partOf(storage, prefixOf(held.id), (key) => storedListeners.get(key)?.());
+    const executor = offline.startOfflineExecutor({
+      collections: Object.fromEntries(
+        Object.entries(collections).map(([key, { collection }]) => [key, collection]),
+      ) as never,
+      mutationFns: {
+        [push]: async ({ transaction, idempotencyKey }) => {
+          if (before().some((each) => each.getPendingCount() > 0)) throw waits("what another tab left goes first");
+          try {
+            await send(transaction as unknown as OfflineTransaction, idempotencyKey, offline.NonRetriableError);
+          } catch (error) {
+            if (error instanceof offline.NonRetriableError) throw error;
+            options.onWaiting?.(error);
+            throw waits(error);
+          }
+          // Those that waited for this need not wait for their next turn.
+          if (held.id !== own.id) setTimeout(detector.notify);
+        },
+      },
+      storage: part.storage,
+      leaderElection: alone,
+      onlineDetector: detector.forOne(),
+      beforeRetry: inOrder,
+    });
+    // The library rejects before it listens, which browsers report as an error nobody caught.
+    const completion = executor.waitForTransactionCompletion.bind(executor);
+    executor.waitForTransactionCompletion = (id) => {
+      const completed = completion(id);
+      completed.catch(() => undefined);
+      return completed;
+    };
+    queues.set(held.id, { executor, held, end: part.end });
+    await executor.waitForInit();
+    return executor;
+  }
+
+  /** The library sorts by a time of a millisecond: the order in which they were written, in times that are past. */
+  function inOrder(stored: OfflineTransaction[]): OfflineTransaction[] {
+    const orderOf = ({ metadata }: OfflineTransaction) => (metadata as Metadata | undefined)?.order ?? 0;
+    const sorted = [...stored].sort((a, b) => orderOf(a) - orderOf(b));
+    order = Math.max(order, ...sorted.map((each) => orderOf(each) + 1));
+    return sorted.map((each, nth) => {
+      const createdAt = new Date(nth);
+      found.set(each.id, createdAt);
+      return { ...each, createdAt };
+    });
+  }
+
+  async function send(
+    { id, metadata, ...transaction }: OfflineTransaction,
+    key: string,
+    Final: new (message: string) => Error,
+  ): Promise<void> {
+    // The library may have been made with another copy of TanStack's types.
+    const mutations = transaction.mutations as unknown as PendingMutation[];
+    const { at, call } = metadata as unknown as Metadata;
+    const made = changesOf(mutations, key, at, call);
+    let results: PushResult[];
+    try {
+      // Nothing is tried again in there: it is the executor's to wait, since it knows when the network is back.
+      ({ results } = await client.push({ ...made, atomic: true, patienceMs: 0, signal: stop.signal }));
+    } catch (error) {
+      if (stop.signal.aborted || !isFinal(error)) throw error;
+      await putAside(id, made.changes, error);
+      throw new Final(error.message);
+    }
+    const rejection = rejectionOf(results);
+    if (rejection !== undefined) {
+      await putAside(id, made.changes, rejection);
+      throw new Final(rejection.message);
+    }
+    const seen = echoOf(mutations, results);
+    const since = found.get(id);
+    found.delete(id);
+    if (since === undefined) echoes.set(id, seen);
+    else keepShown(mutations, since, seen);
+  }
+
+  function changesOf(mutations: readonly PendingMutation[], key: string, at: string, call: MutateOptions["call"]) {
+    if (call !== undefined) {
+      const { appId, name, args } = call;
+      return { appId, changes: [{ op: "call" as const, name, args: args ?? null, op_id: key }] };
+    }
+    const specOf = (mutation: PendingMutation) => specs.get(mutation.collection.id);
+    const appIds = new Set(mutations.map((mutation) => specOf(mutation)?.appId));
+    const [appId = ""] = appIds;
+    if (appIds.size > 1 || appIds.has(undefined)) {
+      throw new Error("a transaction of an outbox writes to collections that it was given, and to those of one app");
+    }
+    const changes = mutations.map((mutation, nth) =>
+      changeOf(specOf(mutation) as RowSpec, mutation, `${key}-${nth}`, at),
+    );
+    return { appId, changes };
+  }
+
+  async function putAside(
+    id: string,
+    changes: (Change | Call)[],
+    { code, message, detail }: PerchError,
+  ): Promise<void> {
+    const entry: SetAside = { id, changes, error: { code, message, detail }, at: new Date().toISOString() };
+    await storage.set(asidePrefix + id, JSON.stringify(entry));
+    options.onSetAside?.(entry);
+  }
+
+  /** Looks for queues whose tabs are gone. */
+  async function adopt(): Promise<void> {
+    for (const id of await storedQueues(storage)) {
+      if (stop.signal.aborted || queues.has(id)) continue;
+      const held = await tryHold(locks, name, id);
+      if (held === undefined) continue;
+      if (stop.signal.aborted) held.release();
+      else await run(held, () => []);
+    }
+  }
+
+  const own = await holdOne(storage, locks, name);
+  const others = () => [...queues].filter(([id]) => id !== own.id).map(([, { executor }]) => executor);
+  await adoptQuietly();
+  const executor = await run(own, others);
+  const timer = setInterval(() => void adoptQuietly(), lookMs);
+  const channel = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel(name);
+  // A test's process is not to be kept alive by a channel that waits.
+  (channel as { unref?: () => void } | undefined)?.unref?.();
+  const unlisten = Object.values(collections).map(({ collection }) => collection.utils.sync?.onOpen?.(detector.notify));
+  if (channel !== undefined) channel.onmessage = () => void leave();
+
+  /** A storage that fails now is asked again by the next look. */
+  async function adoptQuietly(): Promise<void> {
+    await adopt().catch((error: unknown) => options.onWaiting?.(error));
+  }
+
+  async function close(): Promise<void> {
+    if (stop.signal.aborted) return;
+    clearInterval(timer);
+    stop.abort();
+    channel?.close();
+    for (const each of unlisten) each?.();
+    for (const { executor: each, held, end } of queues.values()) {
+      end();
+      each.dispose();
+      held.release();
+    }
+  }
+
+  async function leave(): Promise<void> {
+    await close();
+    for (const { collection } of Object.values(collections)) await collection.cleanup();
+  }
+
+  return {
+    mutate(work, { call } = {}) {
+      if (stop.signal.aborted) throw new Error("this outbox is closed");
+      const metadata: Metadata = { at: new Date().toISOString(), order: order++, ...(call && { call }) };
+      const written = executor.createOfflineTransaction({
+        mutationFnName: push,
+        autoCommit: false,
+        metadata: metadata as unknown as Record<string, unknown>,
+      }) as { mutate(work: () => void): unknown; commit(): Promise<unknown> };
+      const transaction = written.mutate(work) as Transaction;
+      const { id, mutations, mutationFn } = transaction;
+      try {
+        changesOf(mutations, id, metadata.at, call);
+      } catch (error) {
+        transaction.rollback();
+        throw error;
+      }
+      // The library is done when the push is: what is shown stays until the echo is there, and nobody waits for it but this.
+      transaction.mutationFn = async (params) => {
+        await mutationFn(params);
+        await echoes.get(id);
+      };
+      const stored = new Promise<void>((resolve, reject) => {
+        if (mutations.length === 0) resolve();
+        storedListeners.set(`tx:${id}`, resolve);
+        written
+          .commit()
+          .catch(reject)
+          .finally(() => {
+            storedListeners.delete(`tx:${id}`);
+            echoes.delete(id);
+          });
+      });
+      // Whoever does not ask hears of it by the transaction.
+      stored.catch(() => undefined);
+      return { transaction, stored };
+    },
+    pending: () => [...queues.values()].reduce((sum, { executor: each }) => sum + each.getPendingCount(), 0),
+    tryNow() {
+      void adoptQuietly();
+      detector.notify();
+    },
+    async setAside() {
+      const keys = (await storage.keys()).filter((key) => key.startsWith(asidePrefix));
+      const found = await Promise.all(keys.map((key) => storage.get(key)));
+      return found
+        .flatMap((text) => (text === null ? [] : [JSON.parse(text) as SetAside]))
+        .sort((a, b) => (a.at < b.at ? -1 : 1));
+    },
+    discard: (id) => storage.delete(asidePrefix + id),
+    close,
+    async signOut() {
+      channel?.postMessage("sign-out");
+      await leave();
+      // Other tabs give their queues back when they have stopped: what they write now would come after the end.
+      const patience = AbortSignal.timeout(signOutMs);
+      for (const id of await storedQueues(storage)) {
+        await locks.request(`${name}/${id}`, { signal: patience }, async () => undefined).catch(() => undefined);
+      }
+      await storage.clear();
+      const left = await storage.keys();
+      if (left.length > 0) throw new Error(`${left.length} entries of ${name} could not be taken off this device`);
+      if (options.storage === undefined && isDurable) page.indexedDB?.deleteDatabase(name);
+    },
+  };
+}
+
+/** Whether the same push would be refused again. A token that is refused is the user's to renew, and what waits goes on waiting. */
+function isFinal(error: unknown): error is PerchError {
+  return error instanceof PerchError && !error.isPassing && error.code !== "PE401";
+}
+
+/** Each queue is its holder's alone: that is what its lock says. */
+const alone = {
+  requestLeadership: async () => true,
+  releaseLeadership: () => undefined,
+  isLeader: () => true,
+  onLeadershipChange: () => () => undefined,
+};

@@ -1,0 +1,100 @@
+import { type DeviceStorage, newId } from "../index.js";
+
+/** As much of navigator.locks as is needed: a lock goes to one holder among all tabs, and is free again when its tab is gone. */
+export interface Locks {
+  /** Gets the lock, waiting for it, or with `ifAvailable` only when it is free, and holds it until `hold` resolves. Out: when it is given back. */
+  request(
+    name: string,
+    options: { ifAvailable?: boolean; signal?: AbortSignal },
+    hold: (lock: unknown) => Promise<void>,
+  ): Promise<unknown>;
+}
+
+/** Where there is one tab only, as in Node: every lock that this process does not hold is free. */
+export function ownLocks(): Locks {
+  const held = new Map<string, Promise<void>>();
+  return {
+    async request(name, { ifAvailable, signal }, hold) {
+      for (let holder = held.get(name); holder !== undefined; holder = held.get(name)) {
+        if (ifAvailable) return hold(null);
+        await holder;
+        signal?.throwIfAborted();
+      }
+      const work = hold({ name }).finally(() => held.delete(name));
+      held.set(
+        name,
+        work.catch(() => undefined),
+      );
+      return work;
+    },
+  };
+}
+
+/** One tab's queue of what is to be pushed, which nobody else touches as long as it is held. */
+export interface HeldQueue {
+  readonly id: string;
+  /** Lets others have it. */
+  release(): void;
+}
+
+const keyPattern = /^q\/([0-9a-f]+)\//;
+
+/** The part of a storage that is a queue's. */
+export const prefixOf = (queueId: string): string => `q/${queueId}/`;
+
+/** The queues of which something is stored. */
+export async function storedQueues(storage: DeviceStorage): Promise<string[]> {
+  const ids = (await storage.keys()).flatMap((key) => keyPattern.exec(key)?.[1] ?? []);
+  return [...new Set(ids)].sort();
+}
+
+/** Tries to hold a queue. Out: undefined when another tab holds it. */
+export function tryHold(locks: Locks, name: string, id: string): Promise<HeldQueue | undefined> {
+  return new Promise((resolve, reject) => {
+    locks
+      .request(`${name}/${id}`, { ifAvailable: true }, (lock) => {
+        if (lock === null) {
+          resolve(undefined);
+          return Promise.resolve();
+        }
+        return new Promise<void>((release) => resolve({ id, release }));
+      })
+      .catch(reject);
+  });
+}
+
+/** The queue that a tab writes to: one that was left, so that what the tab writes comes behind what waits in it, or a new one. */
+export async function holdOne(storage: DeviceStorage, locks: Locks, name: string): Promise<HeldQueue> {
+  for (const id of [...(await storedQueues(storage)), newId()]) {
+    const held = await tryHold(locks, name, id);
+    if (held !== undefined) return held;
+  }
+  throw new Error("a lock that nobody else can know of is taken");
+}
+
+/** A part of a storage as one by itself. After `end` nothing is written any more. */
+export function partOf(storage: DeviceStorage, prefix: string, onSet: (key: string) => void) {
+  let ended = false;
+  const part: DeviceStorage = {
+    get: (key) => storage.get(prefix + key),
+    async set(key, value) {
+      if (ended) throw new Error("this outbox is closed");
+      await storage.set(prefix + key, value);
+      onSet(key);
+    },
+    async delete(key) {
+      if (!ended) await storage.delete(prefix + key);
+    },
+    keys: async () =>
+      (await storage.keys()).filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length)),
+    async clear() {
+      for (const key of await part.keys()) await part.delete(key);
+    },
+  };
+  return {
+    storage: part,
+    end() {
+      ended = true;
+    },
+  };
+}

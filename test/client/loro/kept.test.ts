@@ -1,0 +1,137 @@
+import { LoroAdaptor } from "loro-adaptors/loro";
+import { LoroDoc } from "loro-crdt";
+import { expect, it } from "vitest";
+import { type DeviceStorage, memoryStorage } from "../../../src/client/index.js";
+import { keepDocument } from "../../../src/client/loro/index.js";
+import { cleanup, officialClient, until } from "../../gateway/support.js";
+import { testServer } from "../support.js";
+
+const type = (doc: LoroDoc, letters: string) => {
+  doc.getText("body").insert(0, letters);
+  doc.commit();
+};
+const bodyOf = (doc: LoroDoc) => doc.getText("body").toString();
+
+it("keeps every edit, in a few pieces, and gives all of them to the next page", async () => {
+  const values = new Map<string, string>();
+  const storage = memoryStorage(values);
+  const doc = new LoroDoc();
+  const kept = await keepDocument(doc, { key: "a", storage });
+  for (let n = 0; n < 200; n++) {
+    type(doc, `${n} `);
+    if (n % 2 === 0) await kept.saved();
+  }
+  await kept.close();
+  expect(values.size).toBeLessThan(51);
+  const again = new LoroDoc();
+  await keepDocument(again, { key: "a", storage });
+  expect(bodyOf(again)).toBe(bodyOf(doc));
+  const other = new LoroDoc();
+  await keepDocument(other, { key: "b", storage });
+  expect(bodyOf(other)).toBe("");
+  // What was in a document before it is kept, too.
+  const begun = new LoroDoc();
+  type(begun, "begun");
+  await keepDocument(begun, { key: "c", storage });
+  await keepDocument(other, { key: "c", storage });
+  expect(bodyOf(other)).toBe("begun");
+});
+
+it("has what was kept whenever it ends, and loses nothing of a tab beside it", async () => {
+  for (let steps = 0, isOver = false; !isOver; steps++) {
+    const values = new Map<string, string>();
+    let left = steps;
+    const inner = memoryStorage(values);
+    const step = async <T>(work: () => Promise<T>): Promise<T> =>
+      left-- > 0 ? work() : new Promise<never>(() => undefined);
+    const storage: DeviceStorage = {
+      ...inner,
+      set: (key, value) => step(() => inner.set(key, value)),
+      delete: (key) => step(() => inner.delete(key)),
+    };
+    const [doc, beside] = [new LoroDoc(), new LoroDoc()];
+    await keepDocument(beside, { key: "a", storage: inner });
+    type(beside, "beside");
+    const kept = await keepDocument(doc, { key: "a", storage });
+    let saved = "";
+    const work = (async () => {
+      for (let n = 0; n < 60; n++) {
+        type(doc, `${n} `);
+        await kept.saved();
+        saved = bodyOf(doc);
+      }
+    })();
+    await Promise.race([work, until(() => left < 0)]);
+    isOver = left >= 0;
+    const next = new LoroDoc();
+    await keepDocument(next, { key: "a", storage: inner });
+    for (const word of saved.split(" ")) expect(bodyOf(next)).toContain(word);
+    expect(bodyOf(next)).toContain("beside");
+  }
+});
+
+it("is there without a network, and joins when there is one, with what was written meanwhile on both sides", async () => {
+  const server = await testServer();
+  await server.db.query(
+    `select perch.declare_table(app_id => 'app', table_name => 'notes', fields => '{"body": "text"}')`,
+  );
+  const storage = memoryStorage();
+  const offline = new LoroDoc();
+  const kept = await keepDocument(offline, { key: "n1", storage });
+  type(offline, "on the train");
+  await kept.close();
+
+  const node = { url: server.syncUrl.replace("/sync", "") };
+  const elsewhere = new LoroDoc();
+  await officialClient(node, { token: "ada" }).join({
+    roomId: "/app/notes/n1",
+    crdtAdaptor: new LoroAdaptor(elsewhere),
+  });
+  type(elsewhere, "at home, ");
+
+  const doc = new LoroDoc();
+  const socket = officialClient(node, { token: "ada" });
+  let tries = 0;
+  const errors: unknown[] = [];
+  const open = await keepDocument(doc, {
+    key: "n1",
+    storage,
+    onError: (error) => errors.push(error),
+    join: async () => {
+      tries += 1;
+      if (tries === 1) throw new Error("the token had expired");
+      return socket.join({ roomId: "/app/notes/n1", crdtAdaptor: new LoroAdaptor(doc) });
+    },
+  });
+  cleanup(() => open.close());
+  expect(bodyOf(doc)).toBe("on the train");
+  await open.joined;
+  await until(() => bodyOf(elsewhere).length === bodyOf(doc).length && bodyOf(doc).length > 20);
+  expect(bodyOf(doc)).toBe(bodyOf(elsewhere));
+  expect(errors).toHaveLength(1);
+  await open.saved();
+  const third = new LoroDoc();
+  await keepDocument(third, { key: "n1", storage });
+  expect(bodyOf(third)).toBe(bodyOf(doc));
+});
+
+it("says what could not be kept, and tries again", async () => {
+  const values = new Map<string, string>();
+  const inner = memoryStorage(values);
+  let full = true;
+  const errors: unknown[] = [];
+  const storage: DeviceStorage = {
+    ...inner,
+    set: async (key, value) => {
+      if (full) throw new Error("quota exceeded");
+      await inner.set(key, value);
+    },
+  };
+  const doc = new LoroDoc();
+  const kept = await keepDocument(doc, { key: "a", storage, onError: (error) => errors.push(error) });
+  cleanup(() => kept.close());
+  type(doc, "x");
+  await until(() => errors.length > 1);
+  full = false;
+  await until(() => values.size === 1);
+});
