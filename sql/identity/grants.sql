@@ -28,7 +28,7 @@ begin
           ('perch_worker', '{INSERT,UPDATE,DELETE}', array[
             'documents', 'document_locks', 'document_tombstones', 'document_snapshots', 'document_updates',
               'document_history', 'document_inbox', 'document_queue',
-            'stored_records', 'sync_changes', 'row_images', 'space_heads', 'push_receipts', 'deferred_notifications',
+            'row_documents', 'column_writes', 'stored_records', 'sync_changes', 'row_images', 'space_heads', 'push_receipts', 'deferred_notifications',
               'notifier',
             'presence', 'presence_head', 'presence_nodes',
             'encrypted_documents', 'encrypted_records', 'encrypted_reaches'])

@@ -83,6 +83,8 @@ begin
       ('sequencer',            'false',                                null),
       ('row_images',           'false',                                null),
       ('row_stamps',           'false',                                null),
+      ('row_documents',        'false',                                null),
+      ('column_writes',        'false',                                null),
       ('notifier',                'true',                                 null),
       ('presence_head',        'false',                                null),
       ('presence',             'false',                                null),
@@ -152,6 +154,9 @@ begin
     ('sequencer', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
     ('row_images', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
     ('row_stamps', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
+    ('row_documents', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
+    ('column_writes', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
+    ('document_tables', 'may_delete', 'delete', 'perch_owner', 'true', null),
     ('sync_changes', 'sequencer', 'insert', 'perch_owner', null, 'position is not null'),
 
     -- Whether a space id is in use (perch.space_in_use) is asked of the tables, too, that show nobody anything.

@@ -79,7 +79,8 @@ function endsOf(pushes: readonly MergedPush[]): Ends[] {
   return pushes.map(({ ends }) => ends ?? {});
 }
 
-function union(versions: readonly Ends[]): Ends {
+/** For each peer the greater counter. */
+export function union(versions: readonly Ends[]): Ends {
   const ends: Record<string, number> = {};
   for (const version of versions) {
     for (const [peer, end] of Object.entries(version)) ends[peer] = Math.max(end, ends[peer] ?? 0);

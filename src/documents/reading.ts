@@ -25,6 +25,7 @@ export async function readLiveDocument(
 ): Promise<ReadDocument> {
   const key = await readableKey(db, reader, address);
   const version = seq === undefined ? undefined : await versionAt(db, key, seq);
+  await live.adopt(key);
   const document = await live.open(key);
   try {
     // Other nodes may have written what the version has in it.

@@ -33,6 +33,7 @@ export function documentRooms(services: DocumentRoomServices): OpenRoom {
   const framesFor = createFrameCache();
 
   return async ({ key, identity, access, version, reader }: Entry): Promise<Channel> => {
+    await live.adopt(key);
     const document = await live.open(key);
     let joined: Joined;
     try {

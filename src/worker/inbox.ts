@@ -2,7 +2,8 @@ import type { Contention } from "../database/contention.js";
 import type { Database, Transaction } from "../database/types.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
 import type { ExclusiveDocument, LiveDocuments, Merged, MergeSession } from "../documents/live.js";
-import { type MergedPush, patchBase } from "../documents/patch-base.js";
+import type { Ends } from "../documents/loro/api.js";
+import { type MergedPush, patchBase, union } from "../documents/patch-base.js";
 import { ownersOf } from "../documents/peer-owners.js";
 import { isServerPeer } from "../documents/server-peers.js";
 import { EngineLost } from "../engine/engine.js";
@@ -118,7 +119,7 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
           rest(key, Math.min(longestRestMs, done.wastedMs * restFactor));
           return;
         }
-        if (done.merged < maxItems) break;
+        if (done.merged < maxItems && !done.again) break;
       }
       pending.delete(id);
     } finally {
@@ -174,9 +175,13 @@ export function keyOf(row: KeyRow): DocumentKey {
   return { spaceId: row.space_id, appId: row.app_id, tableName: row.table_name, recordId: row.record_id };
 }
 
+/** What was pushed, or (with an ordinal) written by a plain statement to columns that are a document. */
 interface Item {
   seq: number;
-  kind: "update" | "patch";
+  /** Null for what was pushed. */
+  ordinal: number | null;
+  /** Of a write to columns: the version that they showed. */
+  base: Ends | null;
   payload: Uint8Array | null;
   /** As text: parsed here, integers beyond 2^53 would change. */
   patch: string | null;
@@ -187,14 +192,23 @@ interface Item {
 }
 
 interface Outcome extends MergedPush, Merged {
+  readonly ordinal: number | null;
+  /** Of a write to columns: all that they show of the document with it. */
+  readonly version: Ends | null;
   readonly error: PerchError | null;
 }
 
 // Whoever holds the document's row in a long transaction of their own makes this document wait, not the worker.
 const claimSql = `
-  select i.seq, i.kind, i.payload, i.patch::text as patch, i.base_seq, i.user_id, perch.age_ms(i.created_at) as age_ms
-    from perch.claim_inbox(space_id => $1, app_id => $2, table_name => $3, record_id => $4, max_count => $5,
-                           lock_timeout_ms => $6) i`;
+  select * from perch.claim_pending(space_id => $1, app_id => $2, table_name => $3, record_id => $4, max_count => $5,
+                                    lock_timeout_ms => $6)`;
+
+const finishWriteSql = `
+  select perch.finish_column_write(space_id => $1, app_id => $2, table_name => $3, record_id => $4, ordinal => $5,
+                                   update => $6, ends => $7::jsonb, version => $8::jsonb, error => $9::jsonb)`;
+
+const endSql = `
+  select perch.end_row_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, ordinal => $5)`;
 
 // In the order of the items: each takes the next position.
 const finishSql = `
@@ -211,6 +225,8 @@ interface Merging {
   readonly setAside: number;
   /** How long those took that had to be set aside. */
   readonly wastedMs: number;
+  /** There may be more, of the document that comes after. */
+  readonly again?: boolean;
 }
 
 /**
@@ -233,18 +249,28 @@ async function mergeSome(
   await held.load();
   try {
     const done = await db.transaction(async (tx) => {
-      const items = await tx.query<Item>(claimSql, [...address, maxItems, lockTimeoutMs]);
+      const items = itemsOf(await tx.query<Item>(claimSql, [...address, maxItems, lockTimeoutMs]));
       if (items.length === 0) return { merged: 0, setAside: 0, wastedMs: 0 };
+      if (isEnd(items[0])) {
+        await tx.query(endSql, [...address, items[0].ordinal]);
+        return { merged: 1, setAside: 0, wastedMs: 0, again: true };
+      }
       claimed(items[0]?.age_ms ?? 0);
       begun = true;
       const { outcomes, wastedMs } = await held.merge(tx, (session) => mergeItems(tx, session, key, items));
       // Only now, at the end: from here to the commit the row of the document is locked, and other nodes wait.
+      const text = (ends: Ends | null) => ends && JSON.stringify(ends);
+      for (const { ordinal, update, ends, version, error } of outcomes.filter(({ ordinal }) => ordinal !== null)) {
+        const result = [update, text(ends), text(version), error && describe(error)];
+        await tx.query(finishWriteSql, [...address, ordinal, ...result]);
+      }
+      const pushed = outcomes.filter(({ ordinal }) => ordinal === null);
       await tx.query(finishSql, [
         ...address,
-        outcomes.map(({ seq }) => seq),
-        outcomes.map(({ update }) => update),
-        outcomes.map(({ error }) => error && describe(error)),
-        outcomes.map(({ ends }) => ends && JSON.stringify(ends)),
+        pushed.map(({ seq }) => seq),
+        pushed.map(({ update }) => update),
+        pushed.map(({ error }) => error && describe(error)),
+        pushed.map(({ ends }) => text(ends)),
       ]);
       const peers = outcomes.flatMap(({ ends }) => Object.keys(ends ?? {}).filter(isServerPeer));
       // From here to the commit nobody else appends: what somebody wrote under a peer of ours, since the copy was brought up to
@@ -263,6 +289,19 @@ async function mergeSome(
   }
 }
 
+/** A row that was deleted: its document ends. */
+function isEnd(item: Item | undefined): item is Item & { readonly ordinal: number } {
+  return item !== undefined && item.ordinal !== null && item.patch === null;
+}
+
+/** Writes to columns come first: a document of a row begins with one. What is behind the end of a document is none of it. */
+function itemsOf(claimed: readonly Item[]): readonly Item[] {
+  const writes = claimed.filter(({ ordinal }) => ordinal !== null);
+  const end = writes.findIndex(isEnd);
+  if (end === -1) return [...writes, ...claimed.filter(({ ordinal }) => ordinal === null)];
+  return writes.slice(0, Math.max(1, end));
+}
+
 async function mergeItems(
   tx: Transaction,
   session: MergeSession,
@@ -273,13 +312,17 @@ async function mergeItems(
   let wastedMs = 0;
   for (const item of items) {
     if (wastedMs > maxWastedMs) break;
-    const { seq, user_id: userId } = item;
+    const { seq, ordinal, user_id: userId } = item;
+    const base = ordinal === null ? null : union([item.base ?? {}, outcomes.at(-1)?.version ?? {}]);
     const began = performance.now();
     try {
-      const { update, ends } = await mergeItem(tx, session, key, item, outcomes);
-      outcomes.push({ seq, userId, update, ends, error: null });
+      const { update, ends } = base
+        ? await session.applyPatch(item.patch ?? "{}", { ends: base })
+        : await mergeItem(tx, session, key, item, outcomes);
+      outcomes.push({ seq, ordinal, userId, update, ends, version: base && union([base, ends ?? {}]), error: null });
     } catch (error) {
-      outcomes.push({ seq, userId, update: null, ends: null, error: reasonToSetAside(error) });
+      const reason = reasonToSetAside(error);
+      outcomes.push({ seq, ordinal, userId, update: null, ends: null, version: base, error: reason });
       wastedMs += performance.now() - began;
     }
   }

@@ -24,6 +24,13 @@ begin
       jsonb_build_object('table', declare_table.table_name), 'Declare a table of another name.');
   end if;
 
+  if exists (select from perch.synced_relations r
+              where r.app_id = declare_table.app_id and r.table_name = declare_table.table_name
+                and not r.documents @> declare_table.fields) then
+    perform perch.fail('PE422', format('%s is a synced table', declare_table.table_name),
+      jsonb_build_object('table', declare_table.table_name),
+      'Its columns become documents by the argument documents of perch.sync_table.');
+  end if;
   for field in select f.key as name, f.value as kind from jsonb_each(declare_table.fields) f loop
     perform perch.check_id(field.name, 'field', 128);
     -- Field names are names of Loro's containers, which takes no slash, and keeps this prefix for itself.

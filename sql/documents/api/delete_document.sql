@@ -9,8 +9,6 @@ as $$
 declare
   space constant text := perch.require_space(delete_document.space_id, to_write => true);
   author constant text := perch.current_user_id();
-  version jsonb;
-  ended bigint;
   moment timestamptz;
   logged bigint;
 begin
@@ -23,40 +21,16 @@ begin
   end if;
   perform perch.document_fields(delete_document.app_id, delete_document.table_name);
 
-  -- From here nobody appends: what version names is all there was.
-  perform from perch.documents d
-    where d.space_id = space and d.app_id = delete_document.app_id
-      and d.table_name = delete_document.table_name and d.record_id = delete_document.record_id
-      for update;
-  version := perch.document_version(space, delete_document.app_id, delete_document.table_name,
-    delete_document.record_id);
-  delete from perch.documents d
-   where d.space_id = space and d.app_id = delete_document.app_id
-     and d.table_name = delete_document.table_name and d.record_id = delete_document.record_id
-  returning d.head_seq + 1 into ended;
-  if ended is null then
+  if (perch.document_relation(delete_document.app_id, delete_document.table_name)).relation is not null then
+    perform perch.fail('PE422', format('%s is a synced table: its documents end with their rows',
+      delete_document.table_name), jsonb_build_object('table', delete_document.table_name),
+      'Delete the row, by SQL or by perch.push.');
+  end if;
+
+  if perch.end_document(space, delete_document.app_id, delete_document.table_name, delete_document.record_id, author)
+     is null then
     return;
   end if;
-  insert into perch.document_tombstones as t (space_id, app_id, table_name, record_id, seq, version, deleted_by)
-  values (space, delete_document.app_id, delete_document.table_name, delete_document.record_id, ended, version, author)
-  on conflict on constraint document_tombstones_pkey do update
-    set seq = excluded.seq, version = perch.merge_ends(t.version, excluded.version), deleted_by = excluded.deleted_by,
-      deleted_at = clock_timestamp();
-  delete from perch.document_snapshots x
-   where x.space_id = space and x.app_id = delete_document.app_id
-     and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
-  delete from perch.document_updates x
-   where x.space_id = space and x.app_id = delete_document.app_id
-     and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
-  delete from perch.document_history x
-   where x.space_id = space and x.app_id = delete_document.app_id
-     and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
-  delete from perch.document_inbox x
-   where x.space_id = space and x.app_id = delete_document.app_id
-     and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
-  delete from perch.document_queue x
-   where x.space_id = space and x.app_id = delete_document.app_id
-     and x.table_name = delete_document.table_name and x.record_id = delete_document.record_id;
 
   -- The record goes with it, and those who sync hear of it. A document that was never projected has no record.
   perform from perch.stored_records r
@@ -76,8 +50,6 @@ begin
     values (space, logged, delete_document.app_id, delete_document.table_name, delete_document.record_id, 'delete',
       moment, author, 'document', moment);
   end if;
-  perform pg_notify('perch_documents', perch.document_notification(
-    space, delete_document.app_id, delete_document.table_name, delete_document.record_id, ended));
 end
 $$;
 grant execute on function perch.delete_document to perch_app;

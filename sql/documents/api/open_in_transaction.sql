@@ -15,7 +15,7 @@ returns table (
   user_id text, in_space text, transaction text, wrote boolean, declared text, is_there boolean, projected boolean,
   after_seq bigint, snapshot bytea, snapshot_seq bigint, seqs bigint[], updates bytea[], head_seq bigint,
     incarnation_seq bigint, ended jsonb,
-  snapshot_revision bigint, revisions bigint[], head_revision bigint
+  snapshot_revision bigint, revisions bigint[], head_revision bigint, waiting boolean
 )
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
@@ -31,12 +31,31 @@ declare
   began constant text := pg_backend_pid() || ' ' || extract(epoch from transaction_timestamp());
   has_written constant boolean := pg_current_xact_id_if_assigned() is not null;
   usable text;
+  is_waiting boolean := false;   -- whether something that was written to its columns is not merged
   held boolean;
   locked perch.documents;
 begin
   -- Assigned rather than performed, which would start an executor for each.
   usable := perch.check_id(open_in_transaction.record_id, 'record_id');
   if open_in_transaction.to_write then
+    case perch.adopt_row(space, open_in_transaction.app_id, open_in_transaction.table_name,
+      open_in_transaction.record_id)
+      when 'missing' then
+        perform perch.fail('PE404', 'there is no such row in this space', jsonb_build_object('table',
+          open_in_transaction.table_name, 'id', open_in_transaction.record_id),
+          'Insert the row first, by SQL or by perch.push.');
+      when 'ready', 'waiting' then
+        -- Before the document: the columns are written in the same transaction.
+        perform perch.lock_row(perch.document_relation(open_in_transaction.app_id, open_in_transaction.table_name),
+          open_in_transaction.record_id);
+        is_waiting := exists (
+          select from perch.column_writes w
+           where w.space_id = space and w.app_id = open_in_transaction.app_id
+             and w.table_name = open_in_transaction.table_name and w.record_id = open_in_transaction.record_id
+             and w.placed is null);
+      else
+        null;
+    end case;
     -- This lock also covers the first write, when there is no document: of two transactions that make one the second
     -- waits here. Then the row, as every writer takes it: the tail does not grow until this transaction ends.
     held := perch.take_document_lock(
@@ -52,7 +71,7 @@ begin
         locked.projected_seq = known,
                           known, null::bytea, 0::bigint, '{}'::bigint[], '{}'::bytea[], known, locked.incarnation_seq,
                             '{}'::jsonb,
-                          0::bigint, '{}'::bigint[], locked.revision;
+                          0::bigint, '{}'::bigint[], locked.revision, is_waiting;
       return;
     end if;
   end if;
@@ -62,7 +81,7 @@ begin
       select perch.current_user_id(), space, began, has_written, declared_fields, true, d.projected_seq = d.merged_seq,
              known, null::bytea, 0::bigint, coalesce(u.seqs, '{}'), coalesce(u.updates, '{}'), d.merged_seq,
                d.incarnation_seq, '{}'::jsonb,
-             0::bigint, coalesce(u.revisions, '{}'), d.revision
+             0::bigint, coalesce(u.revisions, '{}'), d.revision, is_waiting
         from perch.documents d
         left join lateral (
           select array_agg(x.seq order by x.seq) as seqs, array_agg(x.payload order by x.seq) as updates,
@@ -83,7 +102,7 @@ begin
       coalesce(d.projected_seq = d.merged_seq, false),
            null::bigint, l.snapshot, l.snapshot_seq, l.seqs, l.updates, l.head_seq,
              coalesce(d.incarnation_seq, l.head_seq), l.ended,
-           l.snapshot_revision, l.revisions, l.head_revision
+           l.snapshot_revision, l.revisions, l.head_revision, is_waiting
       from perch.load_document(space, open_in_transaction.app_id, open_in_transaction.table_name,
         open_in_transaction.record_id) l
       left join perch.documents d
@@ -94,4 +113,4 @@ $$;
 grant execute on function perch.open_in_transaction to perch_app;
 
 comment on function perch.open_in_transaction(text, text, text, text, boolean, text[], bigint[], bigint[]) is
-  'For DocumentStore: what it has to know of a document before it reads, or (to_write) writes it, in which case the document is locked as by perch.lock_document, and its row as every writer does. known_seqs and known_revisions: the positions at which the caller has the document, and what identifies them (null: only the numbers are compared), one for each of known_spaces. Returns who asks, whether the transaction has written, the declared fields, whether the document is there and its record shows its latest position, and either what came after the known position (after_seq) or the whole (after_seq null), as perch.load_document. Errors: PE401, PE403, PE404 when the table is not declared, PE413, PE422.';
+  'For DocumentStore: what it has to know of a document before it reads, or (to_write) writes it, in which case the document is locked as by perch.lock_document, and its row as every writer does. known_seqs and known_revisions: the positions at which the caller has the document, and what identifies them (null: only the numbers are compared), one for each of known_spaces. Returns who asks, whether the transaction has written, the declared fields, whether the document is there and its record shows its latest position, and either what came after the known position (after_seq) or the whole (after_seq null), as perch.load_document; waiting: whether something that was written to its columns (of a synced table) is not merged yet. Errors: PE401, PE403, PE404 when the table is not declared, PE413, PE422.';

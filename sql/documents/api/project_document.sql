@@ -5,9 +5,11 @@
 -- tried. When it is taken, the document is given back (a block that fails gives back the locks that it took), and the
 -- counter is waited for with nothing in hand; then it is the document that is only tried, for as long as an append may
 -- take to commit.
+--
+-- A document in columns of a synced table is shown by those (perch.project_columns), which take no counter.
 create or replace function perch.project_document(
   space_id text, app_id text, table_name text, record_id text, seq bigint, data jsonb, size bigint,
-  revision bigint default null, lock_timeout_ms integer default null
+  revision bigint default null, lock_timeout_ms integer default null, raises boolean default false
 )
 returns table (logged_seq bigint, tail_count bigint, tail_bytes bigint, waited_ms float8)
 language plpgsql volatile
@@ -17,6 +19,7 @@ declare
   key constant perch.tail_append := row(1, space_id, app_id, table_name, record_id, null, null, null, null, null, null,
     null)::perch.tail_append;
   document perch.documents;
+  relation constant perch.synced_relations := perch.document_relation(app_id, table_name);
   difference perch.record_difference;
   author record;
   counter_taken boolean := false;   -- by somebody else, when it was tried
@@ -27,7 +30,14 @@ begin
     perform set_config('lock_timeout', lock_timeout_ms::text, true);
   end if;
   waited_ms := 0;
+  if relation.relation is not null then
+    document := perch.project_columns(relation, space_id, record_id, seq, data, revision, raises);
+    if document.space_id is null then
+      return;
+    end if;
+  end if;
   for attempt in 1 .. 2 loop
+    exit when relation.relation is not null;
     began := clock_timestamp();
     begin
       if attempt = 1 then
@@ -91,5 +101,5 @@ end
 $$;
 grant execute on function perch.project_document to perch_worker;
 
-comment on function perch.project_document(text, text, text, text, bigint, jsonb, bigint, bigint, integer) is
-  'For perch_worker: writes the JSON that a document has at position seq (size: its bytes as text) into its record, and names the fields that changed in the log. Returns the log''s seq (null: nothing changed) how much tail there is behind the snapshot, and for how long others had locked what it needs; no row when the document is gone, or has something else at seq than revision says (null: only the number is compared). lock_timeout_ms: how long to wait for what somebody else has locked; it stays set until the end of the transaction.';
+comment on function perch.project_document(text, text, text, text, bigint, jsonb, bigint, bigint, integer, boolean) is
+  'For perch_worker: writes the JSON that a document has at position seq (size: its bytes as text) into its record, and names the fields that changed in the log. Returns the log''s seq (null: nothing changed) how much tail there is behind the snapshot, and for how long others had locked what it needs; no row when the document is gone, or has something else at seq than revision says (null: only the number is compared). raises: whether what the table of a document in columns refuses is an error; else the document gets back what the columns have. lock_timeout_ms: how long to wait for what somebody else has locked; it stays set until the end of the transaction.';

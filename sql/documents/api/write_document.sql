@@ -25,6 +25,7 @@ declare
   document perch.documents;
   entry perch.tail_append;
   placed bigint;
+  relation perch.synced_relations;
   ignored text;
 begin
   ignored := set_config('role', 'perch_worker', true);
@@ -32,6 +33,7 @@ begin
     perform perch.fail('PE403', 'this user may not write this space',
       jsonb_build_object('space_id', write_document.space_id));
   end if;
+  relation := perch.document_relation(app_id, table_name);
   max_bytes := perch.setting('max_update_bytes', 16777216);
   if octet_length(write_document.update) > max_bytes then
     perform perch.fail('PE413', 'the update is over the limit',
@@ -40,11 +42,23 @@ begin
 
   entry := row(1, write_document.space_id, write_document.app_id, write_document.table_name, write_document.record_id,
     after_seq, after_revision, coalesce(write_document.revision, perch.new_revision()), 1,
-    octet_length(write_document.update), author, write_document.size)::perch.tail_append;
+    octet_length(write_document.update), author,
+    case when relation.relation is null then write_document.size end)::perch.tail_append;
   document := perch.lock_document_row(entry);
   if document.space_id is null and is_whole then
     perform perch.make_documents(array[entry]);
     document := perch.lock_document_row(entry);
+  end if;
+  if relation.relation is not null then
+    if document.merged_seq = after_seq and document.revision = coalesce(after_revision, document.revision)
+       and (is_whole or document.projected_seq = document.merged_seq) then
+      placed := (perch.append_to_tail(array[entry], array[row(1, 1, null, null, write_document.update,
+        write_document.ends, author, write_document.client_id, null)::perch.tail_update]))[1] + 1;
+      perform perch.project_document(write_document.space_id, write_document.app_id, write_document.table_name,
+        write_document.record_id, placed, write_document.data, write_document.size, entry.revision, raises => true);
+    end if;
+    ignored := set_config('role', role_before, true);
+    return placed;
   end if;
   difference := perch.compare_record(write_document.space_id, write_document.app_id, write_document.table_name,
     write_document.record_id, write_document.data, write_document.is_whole);

@@ -3,7 +3,7 @@
 -- two calls cannot deadlock. Who waited finds the document made, and goes on behind what the other wrote.
 --
 -- Its positions go on behind those that it had before its last deletion (perch.document_tombstones).
-create or replace function perch.make_documents(documents perch.tail_append[])
+create or replace function perch.make_documents(documents perch.tail_append[], of_rows boolean default false)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -18,6 +18,7 @@ begin
       on t.space_id = e.space_id and t.app_id = e.app_id and t.table_name = e.table_name and t.record_id = e.record_id
    cross join lateral (select coalesce(t.seq, 0)) x (ended)
    where e.after_seq = x.ended and coalesce(e.after_revision, 0) = 0
+     and (of_rows or (perch.document_relation(e.app_id, e.table_name)).relation is null)
      and not exists (
        select from perch.documents d
         where d.space_id = e.space_id and d.app_id = e.app_id and d.table_name = e.table_name
@@ -28,5 +29,5 @@ end
 $$;
 grant execute on function perch.make_documents to perch_worker;
 
-comment on function perch.make_documents(perch.tail_append[]) is
-  'Private. Makes those of the documents that are not there and were never anywhere beyond after_seq; perch.append_to_tail then goes on from it.';
+comment on function perch.make_documents(perch.tail_append[], boolean) is
+  'Private. Makes those of the documents that are not there and were never anywhere beyond after_seq; perch.append_to_tail then goes on from it. Documents in columns of synced tables only when it is asked for (of_rows): they begin with their row (perch.adopt_row).';

@@ -184,7 +184,10 @@ begin
 
   fields := null;
   select t.fields into fields from perch.document_tables t
-   where t.app_id = read_change.app_id and t.table_name = read.table_name;
+   where t.app_id = read_change.app_id and t.table_name = read.table_name
+     -- Of a synced table it is the row that is written, and its columns pass it on.
+     and not exists (select from perch.synced_relations r
+       where r.app_id = read_change.app_id and r.table_name = read.table_name);
   read.is_document := fields is not null;
   if exists (select from perch.encrypted_tables t
     where t.app_id = read_change.app_id and t.table_name = read.table_name) then

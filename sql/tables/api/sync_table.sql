@@ -26,7 +26,7 @@ begin
     sync_table.row_filter, sync_table.column_roles);
 
   perform perch.open_table(sync_table.relation);
-  if sync_table.writable_columns <> '{}' then
+  if sync_table.writable_columns <> '{}' or sync_table.documents <> '{}' then
     perform perch.open_writing(sync_table.relation);
   end if;
   if sync_table.space_expression is not null then
@@ -41,7 +41,8 @@ begin
     || case when sync_table.space_column is not null then array['column', sync_table.space_column]
             when sync_table.space_id is not null then array['constant', sync_table.space_id] else array['expression',
               expression] end
-    || perch.key_columns(sync_table.relation), coalesce(sync_table.always, false));
+    || perch.key_columns(sync_table.relation), coalesce(sync_table.always, false),
+    with_documents => coalesce(sync_table.documents <> '{}', false));
   perform perch.note_synced_table(sync_table.relation, sync_table.app_id, coalesce(sync_table.table_name,
     class.relname),
     sync_table.space_column, sync_table.space_id, expression, sync_table.columns, coalesce(sync_table.writable_columns,
@@ -53,4 +54,4 @@ $$;
 
 comment on function perch.sync_table(regclass, text, name, text, text, text, name[], name[], jsonb, text, jsonb,
   boolean) is
-  'For the DBA, in a migration: makes a typed table part of the log of an app, whoever writes it, from the next transaction on; by the owner of the table who is a member of perch_owner, or a superuser. Exactly one of the three says in which space a row is (null: in none): space_column, a column; space_id, one space for all; space_expression, an immutable SQL expression over the row. table_name: its name in the log, by default that of the table, without its schema. columns: what is synced, by default every column; writable_columns: what clients may write by perch.push, by default none; perch_owner, as whom that is written, is granted insert, update and delete, and the table''s row level security binds it. always: also what replication''s appliers write (session_replication_role = replica). Rows that are there are part of snapshots; the log begins with the next change. Called again it changes the options. Errors: PE413, PE422, which say what is not possible and why. Example: select perch.sync_table(relation => ''public.orders'', app_id => ''shop'', space_column => ''team_id'');';
+  'For the DBA, in a migration: makes a typed table part of the log of an app, whoever writes it, from the next transaction on; by the owner of the table who is a member of perch_owner, or a superuser. Exactly one of the three says in which space a row is (null: in none): space_column, a column; space_id, one space for all; space_expression, an immutable SQL expression over the row. table_name: its name in the log, by default that of the table, without its schema. columns: what is synced, by default every column; writable_columns: what clients may write by perch.push, by default none; perch_owner, as whom that is written, is granted insert, update and delete, and the table''s row level security binds it. documents: columns that are Loro documents, with the kind of each ({"body": "text"}; kinds as in perch.declare_table): people edit them in rooms, plain SQL writes them as ever, and both are merged. always: also what replication''s appliers write (session_replication_role = replica). Rows that are there are part of snapshots; the log begins with the next change. Called again it changes the options. Errors: PE413, PE422, which say what is not possible and why. Example: select perch.sync_table(relation => ''public.orders'', app_id => ''shop'', space_column => ''team_id'');';

@@ -23,7 +23,8 @@ as $$
       select 2, format('its trigger %s is missing', w.name)
         from synced s
        cross join unnest(case when s.relkind = 'p' then '{perch_capture,perch_truncate,perch_truncated}'::text[]
-                              else '{perch_insert,perch_update,perch_delete,perch_truncate}' end) w (name)
+                              else '{perch_insert,perch_update,perch_delete,perch_truncate}' end
+         || case when s.documents <> '{}' then '{perch_written,perch_truncate_written}'::text[] else '{}' end) w (name)
        where s.place is not null and not exists (select from triggers t where t.tgrelid = s.place and t.tgname = w.name)
       union all
       select 3, format('the trigger %s of %s is disabled', t.tgname, t.tgrelid::regclass)

@@ -105,11 +105,13 @@ begin
   -- Refused until what reads the log honours them: what would be shown to everybody is rather not synced.
   wrong := case when jsonb_typeof(documents) is distinct from 'object' and documents is not null
     then 'documents is not an object'
-                when documents <> '{}' then 'documents in columns are not supported yet'
                 when row_filter is not null then 'row_filter is not supported yet'
                 when column_roles <> '{}' then 'column_roles is not supported yet' end;
   if wrong is not null then
     perform perch.fail('PE422', wrong, jsonb_build_object('argument', split_part(wrong, ' ', 1)));
+  end if;
+  if documents <> '{}' then
+    perform perch.check_column_documents(relation, space_column, columns, documents);
   end if;
 end
 $$;

@@ -6,7 +6,17 @@ set search_path = pg_catalog, pg_temp
 as $$
   with forgotten as (
     delete from perch.synced_relations r where r.relation = forget_synced_table.relation returning r.app_id,
-      r.table_name
+      r.table_name, r.documents
+  ),
+  declarations as (
+    delete from perch.document_tables d using forgotten f
+     where d.app_id = f.app_id and d.table_name = f.table_name and f.documents <> '{}'
+  ),
+  shown as (
+    delete from perch.row_documents d using forgotten f where d.app_id = f.app_id and d.table_name = f.table_name
+  ),
+  writes as (
+    delete from perch.column_writes w using forgotten f where w.app_id = f.app_id and w.table_name = f.table_name
   ),
   stamps as (
     delete from perch.row_stamps s using forgotten f where s.app_id = f.app_id and s.table_name = f.table_name

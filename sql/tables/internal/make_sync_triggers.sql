@@ -1,7 +1,8 @@
 -- A partitioned table has triggers for each row, which Postgres itself copies to every partition, also to one that is
 -- attached later: statements that name a partition fire no trigger of the table. TRUNCATE has triggers of statements
 -- only, so each partition gets its own.
-create or replace function perch.make_sync_triggers(relation regclass, arguments text[], always boolean)
+create or replace function perch.make_sync_triggers(relation regclass, arguments text[], always boolean,
+  with_documents boolean default false)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -33,14 +34,20 @@ begin
       ('perch_delete', 'after delete', 'referencing old table as perch_old', 'statement', 'capture_deleted', false),
       ('perch_capture', 'after insert or update or delete', '', 'row', 'capture_row', true),
       ('perch_truncated', 'after truncate', '', 'statement', 'capture_truncated', true),
-      ('perch_truncate', 'before truncate', '', 'statement', 'capture_truncated', null)
+      ('perch_truncate', 'before truncate', '', 'statement', 'capture_truncated', null),
+      -- By their names they fire behind the others.
+      ('perch_written', 'after update or delete', '', 'statement', 'note_column_writes', false),
+      ('perch_written', 'after update or delete', '', 'row', 'note_column_writes', true),
+      ('perch_truncate_written', 'before truncate', '', 'statement', 'note_column_writes', null)
     ) m (name, event, referenced, level, function, of_partitioned)
-     where m.of_partitioned is null or m.of_partitioned = partitioned
+     where (m.of_partitioned is null or m.of_partitioned = partitioned)
+       and (with_documents or m.function <> 'note_column_writes')
   loop
     for place in
       select relation::oid
       union all
-      select t.relid from pg_partition_tree(relation) t where t.isleaf and t.level > 0 and made.name = 'perch_truncate'
+      select t.relid from pg_partition_tree(relation) t where t.isleaf and t.level > 0 and starts_with(made.name, 'perch_truncate')
+        and made.event like 'before%'
     loop
       execute format('create trigger %s %s on %s %s for each %s execute function perch.%s(%s)',
         made.name, made.event, place, made.referenced, made.level,
@@ -65,5 +72,5 @@ begin
 end
 $$;
 
-comment on function perch.make_sync_triggers(regclass, text[], boolean) is
-  'Private. Makes the triggers that capture what is written to a table; arguments: app, table, how the space is told and by what, the columns of the key.';
+comment on function perch.make_sync_triggers(regclass, text[], boolean, boolean) is
+  'Private. Makes the triggers that capture what is written to a table; arguments: app, table, how the space is told and by what, the columns of the key; with_documents: also those that pass on what is written to columns that are documents.';

@@ -23,7 +23,7 @@ begin
       jsonb_build_object('argument', 'table_name', 'relation', other.relation), 'Pass another table_name.');
   end if;
   if exists (select from perch.document_tables d where d.app_id = note_synced_table.app_id
-    and d.table_name = note_synced_table.table_name)
+    and d.table_name = note_synced_table.table_name and (perch.document_relation(d.app_id, d.table_name)).relation is null)
      or exists (select from perch.encrypted_tables d where d.app_id = note_synced_table.app_id
        and d.table_name = note_synced_table.table_name) then
     perform perch.fail('PE422', format('%s is the name of a table of documents in this app',
@@ -44,6 +44,18 @@ begin
     end;
   end if;
 
+  if exists (
+    select from perch.document_tables d
+     where d.app_id = note_synced_table.app_id and d.table_name = note_synced_table.table_name
+       and not note_synced_table.documents @> d.fields)
+  then
+    perform perch.fail('PE422', 'columns that are documents stay documents, of their kind', jsonb_build_object(
+      'argument', 'documents', 'expected', (
+        select d.fields from perch.document_tables d
+         where d.app_id = note_synced_table.app_id and d.table_name = note_synced_table.table_name)),
+      'Name them as before, or call perch.unsync_table first: their text stays in the columns, their history goes.');
+  end if;
+
   delete from perch.synced_relations r where r.relation = note_synced_table.relation returning r.* into before;
   insert into perch.synced_relations
     (app_id, table_name, relation, space_column, space_column_number, space_id, space_expression, columns,
@@ -61,6 +73,9 @@ begin
           case when (coalesce(before.column_roles, '{}'), before.row_filter)
             is not distinct from (note_synced_table.column_roles, note_synced_table.row_filter)
             then before.rules_mark else gen_random_uuid() end);
+  if note_synced_table.documents <> '{}' then
+    perform perch.declare_table(note_synced_table.app_id, note_synced_table.table_name, note_synced_table.documents);
+  end if;
 end
 $$;
 

@@ -25,6 +25,7 @@ begin
   return spaces;
 end
 $$;
+grant execute on function perch.space_of_rows to perch_worker;
 
 comment on function perch.space_of_rows(perch.synced_relations, jsonb[]) is
   'Private. The space of each row of a synced table; null for no row.';

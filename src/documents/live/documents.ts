@@ -8,6 +8,7 @@ import { createDocument, type Document, type DocumentFigures } from "./document.
 import { createExportCache } from "./export-cache.js";
 import { createGroupCommit, type GroupCommitOptions } from "./group-commit.js";
 import { createPreloader } from "./preload.js";
+import { createRowAdopter } from "./row-adopter.js";
 import type { CommitNotice, LiveDocument, LiveDocuments, LiveStats } from "./types.js";
 
 export interface LiveLimits extends GroupCommitOptions {
@@ -174,6 +175,7 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
 
   return {
     open,
+    adopt: createRowAdopter(db),
     peek: (key) => documents.get(documentId(key)),
     notified(key, seq) {
       const document = documents.get(documentId(key));

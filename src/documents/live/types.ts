@@ -173,6 +173,11 @@ export interface CommitNotice {
 export interface LiveDocuments {
   /** Opens a document, also one that was never written. Errors: PE404 when its table is not declared. */
   open(key: DocumentKey): Promise<LiveDocument>;
+  /**
+   * Call it before a document is opened for a reader: where it is in columns of a synced table, it begins with what they have, which a worker
+   * merges; resolves when it has. Errors: PE404 when there is no such row; another when no worker does it in time.
+   */
+  adopt(key: DocumentKey): Promise<void>;
   /** The document, when it is open here; without a reference of its own. */
   peek(key: DocumentKey): LiveDocument | undefined;
   /**

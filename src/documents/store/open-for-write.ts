@@ -28,6 +28,8 @@ export interface OpenedDocument {
   readonly exists: boolean;
   /** Whether the record shows the document's latest position. */
   readonly projected: boolean;
+  /** Whether something that plain statements wrote to its columns (of a synced table) is not merged yet. */
+  readonly waiting: boolean;
   /** What came after a position the caller has, or the whole document. Undefined once the transaction has written since. */
   found(): Found | undefined;
 }
@@ -55,6 +57,7 @@ interface OpenedRow {
   snapshot_revision: number;
   revisions: number[];
   head_revision: number;
+  waiting: boolean;
 }
 
 const openForWriteSql = `
@@ -98,6 +101,7 @@ export async function openForWrite(tx: Transaction, request: OpenRequest): Promi
     declared: row.declared,
     exists: row.is_there,
     projected: row.projected,
+    waiting: row.waiting,
     found: () => (writes.get(tx) === before ? found : undefined),
   };
 }

@@ -9,6 +9,7 @@ import { ownersOf, peersIn } from "../peer-owners.js";
 import { afterWriting, createServerPeers } from "../server-peers.js";
 import { type DocumentVersion, documentVersions, type VersionsOptions, versionAt } from "../versions.js";
 import { type CachedProjection, handOut, type Projection, projectChanged, projectWhole } from "./cached-projection.js";
+import { mergeColumnWrites } from "./column-writes.js";
 import { hasWritten, type OpenedDocument, openForWrite } from "./open-for-write.js";
 import { type Ahead, createReplica, type DocumentReplica, type View } from "./replica.js";
 import type {
@@ -203,6 +204,21 @@ export class DocumentStore {
     return openForWrite(tx, { appId, tableName, recordId, spaceId, toWrite, known });
   }
 
+  /** To write, with what was written to its columns merged. */
+  async #openMerged(tx: Transaction, address: WritableAddress): Promise<OpenedDocument> {
+    const opened = await this.#open(tx, address, true);
+    if (!opened.waiting) return opened;
+    const merged = await mergeColumnWrites(tx, opened, (patch, ends) =>
+      this.#use(tx, opened, (id) =>
+        this.#written(id, (peers) => this.#engine.call(id, "patch", [id, patch, { ends }, { peers }])),
+      ),
+    );
+    if (!merged) return opened;
+    // The replica has what this transaction wrote behind the store's back: it is read again.
+    await this.#drop(this.#idOf(opened.key));
+    return this.#open(tx, { ...address, recordId: opened.key.recordId }, true);
+  }
+
   /** Nothing tells how the transaction ends: the next use finds out what became of this one's operations. */
   async #written<T extends { ends: Ends }>(
     id: string,
@@ -221,7 +237,7 @@ export class DocumentStore {
     { clientId }: DocumentWriteOptions,
     prepare: (opened: OpenedDocument) => Promise<(id: string, replica: DocumentReplica) => Promise<Editing>>,
   ): Promise<Written> {
-    const opened = await this.#open(tx, address, true);
+    const opened = await this.#openMerged(tx, address);
     const op = opened.exists ? "update" : "insert";
     await this.#tell("before", tx, opened, op, () => (opened.exists ? this.#look(tx, opened) : null));
     const change = await prepare(opened);

@@ -1,0 +1,39 @@
+-- Lock order: nothing but the lock for merging, as perch.claim_inbox.
+--
+-- What a statement wrote is based on what the columns showed: the version that was projected, and what other statements had written
+-- since. Those stay here until the columns show what came of them, so they are at hand.
+create or replace function perch.claim_column_writes(
+  space_id text, app_id text, table_name text, record_id text, max_count integer default 100
+)
+returns table (ordinal bigint, patch text, base jsonb, user_id text, age_ms float8)
+language plpgsql volatile
+set search_path = pg_catalog, pg_temp
+as $$
+begin
+  if not perch.take_document_lock(claim_column_writes.space_id, claim_column_writes.app_id,
+    claim_column_writes.table_name, claim_column_writes.record_id, purpose => 'merge', wait => false)
+  then
+    return;
+  end if;
+  return query
+    select w.ordinal, w.patch::text,
+           perch.merge_ends(coalesce(w.base, d.shown_version, '{}'), coalesce((
+             select e.ends from perch.column_writes e
+              where e.space_id = w.space_id and e.app_id = w.app_id and e.table_name = w.table_name
+                and e.record_id = w.record_id and e.ordinal < w.ordinal and e.ends is not null
+              order by e.ordinal desc limit 1), '{}')),
+           w.user_id, (extract(epoch from clock_timestamp() - w.written_at) * 1000)::float8
+      from perch.column_writes w
+      left join perch.row_documents d
+        on d.space_id = w.space_id and d.app_id = w.app_id and d.table_name = w.table_name and d.record_id = w.record_id
+     where w.space_id = claim_column_writes.space_id and w.app_id = claim_column_writes.app_id
+       and w.table_name = claim_column_writes.table_name and w.record_id = claim_column_writes.record_id
+       and w.placed is null
+     order by w.ordinal
+     limit max_count;
+end
+$$;
+grant execute on function perch.claim_column_writes to perch_worker;
+
+comment on function perch.claim_column_writes(text, text, text, text, integer) is
+  'For perch_worker: what plain statements wrote to the columns of a row that are a document and is not merged yet, in order, until the end of the transaction for this worker alone; nothing when another worker has it. patch: the new values as JSON; null: the row was deleted, and perch.end_row_document ends the document. base: the version (as document_updates.ends) that the first is based on; each later one also on those before it.';

@@ -1,0 +1,12 @@
+create or replace function perch.document_relation(app_id text, table_name text)
+returns perch.synced_relations
+language sql stable
+set search_path = pg_catalog, pg_temp
+as $$
+  select r from perch.synced_relations r
+   where r.app_id = document_relation.app_id and r.table_name = document_relation.table_name and r.documents <> '{}'
+$$;
+grant execute on function perch.document_relation to perch_worker;
+
+comment on function perch.document_relation(text, text) is
+  'Private. The synced table of this name, where it has documents in columns; else null.';

@@ -1,0 +1,50 @@
+-- Fires behind the trigger that captured the statement (Postgres goes by their names), whose rows it reads again by
+-- the number that was taken for them. They say already what became what, and in which space.
+--
+-- The rows are locked by the statement. Whatever the columns show is written under that lock, too (perch.project_columns), so what is read
+-- of it here is what the writer's statement found, in a transaction that is read committed. In one that is not, the
+-- statement may have read an older state than is read here, or row_documents an older one than there is: if the columns
+-- had changed since, the statement would have failed (40001). So the version is still right, or there is none yet; then
+-- the beginning is (perch.claim_column_writes), and where the row turns out to be no document, the write goes.
+create or replace function perch.note_column_writes()
+returns trigger
+language plpgsql volatile security definer
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  relation constant perch.synced_relations := perch.document_relation(tg_argv[0], tg_argv[1]);
+  projecting constant text := current_setting('perch.projecting', true);
+  sees_latest constant boolean := current_setting('transaction_isolation') in ('read committed', 'read uncommitted');
+  changed record;
+  patch jsonb;
+begin
+  for changed in
+    select c.space_id, c.record_id, c.op, c.old_row, c.new_row, d.shown_version
+      from perch.captured_changes c
+      left join perch.row_documents d
+        on d.space_id = c.space_id and d.app_id = c.app_id and d.table_name = c.table_name and d.record_id = c.record_id
+     where c.ordinal = currval('perch.capture_ordinal') and c.txid = pg_current_xact_id()
+       and c.app_id = tg_argv[0] and c.table_name = tg_argv[1] and c.op in ('update', 'delete')
+       and (d.record_id is not null or not sees_latest)
+     order by c.nth
+  loop
+    if changed.op = 'delete' then
+      delete from perch.row_documents d
+       where d.space_id = changed.space_id and d.app_id = tg_argv[0] and d.table_name = tg_argv[1]
+         and d.record_id = changed.record_id;
+      perform perch.add_column_write(changed.space_id, tg_argv[0], tg_argv[1], changed.record_id, null, null);
+    elsif projecting is distinct from changed.record_id then
+      patch := perch.changed_columns(changed.old_row, changed.new_row,
+        array(select f::name from jsonb_object_keys(relation.documents) f));
+      if patch <> '{}' then
+        perform perch.add_column_write(changed.space_id, tg_argv[0], tg_argv[1], changed.record_id, patch,
+          changed.shown_version);
+      end if;
+    end if;
+  end loop;
+  return null;
+end
+$$;
+
+comment on function perch.note_column_writes() is
+  'Private. Trigger of synced tables with documents in columns, behind each statement (of partitioned tables: each row) that updates or deletes, and TRUNCATE: what was written to the columns is left for the workers to merge.';

@@ -1,0 +1,184 @@
+import { afterEach, beforeAll, expect, it } from "vitest";
+import { DocumentStore } from "../../src/documents/index.js";
+import type { DocumentKey } from "../../src/documents/key.js";
+import { withContext } from "../../src/identity/context.js";
+import { type Client, cleanUp, cleanup, connect, eventually } from "../documents/live/support.js";
+import { describeBothKinds, type TestDatabase } from "../support/databases.js";
+import { patchDocument, startWorkerNode, type WorkerNode } from "../worker/support.js";
+import { logOf, sequence, syncTable } from "./support.js";
+
+afterEach(cleanUp);
+
+const ann = { userId: "ann", clientId: "ann-1", spaceIds: ["team"], writableSpaceIds: ["team"] };
+
+describeBothKinds("documents in columns", (open) => {
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+    await t.db.query(
+      "create table notes (id int primary key, team text, title varchar(20), body text not null, check (body <> 'forbidden'))",
+    );
+    await syncTable(
+      t.db,
+      "notes",
+      `space_column => 'team', documents => '{"title": "string", "body": "text"}', writable_columns => '{title,body}'`,
+    );
+  });
+
+  let ids = 0;
+  /** A row with this body. Out: the key of its document. */
+  async function note(body: string): Promise<DocumentKey> {
+    const id = ++ids;
+    await t.db.query("insert into notes values ($1, 'team', 'a title', $2)", [id, body]);
+    return { spaceId: "team", appId: "shop", tableName: "notes", recordId: String(id) };
+  }
+  const set = (key: DocumentKey, expression: string) =>
+    t.db.query(`update notes set body = ${expression} where id = $1`, [Number(key.recordId)]);
+  async function body(key: DocumentKey): Promise<string | undefined> {
+    const [found] = await t.db.query<{ body: string }>("select body from notes where id = $1", [Number(key.recordId)]);
+    return found?.body;
+  }
+  const shows = (key: DocumentKey, wanted: string) =>
+    eventually(async () => (await body(key)) === wanted, `the column to be ${wanted}`);
+  const says = (client: Client, wanted: string) =>
+    eventually(() => client.text() === wanted, `the editor to have ${wanted}`);
+  async function editor(node: WorkerNode, key: DocumentKey): Promise<Client> {
+    await node.live.adopt(key);
+    return connect(node, key, ann);
+  }
+  const inTeam = <T>(work: Parameters<typeof withContext<T>>[2]) =>
+    withContext(t.db, { userId: "ann", spaceIds: ["team"], writableSpaceIds: ["team"] }, work);
+
+  it("begin with what the row has, when somebody opens one", async () => {
+    const key = await note("what was there");
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, key);
+    expect(editing.text()).toBe("what was there");
+    expect(editing.doc.getMap("fields").get("title")).toBe("a title");
+  });
+
+  it("write their columns as their editor, and the log has it", async () => {
+    const key = await note("one");
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, key);
+    await editing.type(" two");
+    await shows(key, "one two");
+    await sequence(t.db);
+    expect((await logOf(t.db, "team")).at(-1)).toBe(`update notes/${key.recordId} {"body": "one two"}`);
+    const [entry] = await t.db.query(
+      "select user_id from perch.sync_changes where space_id = 'team' order by seq desc limit 1",
+    );
+    expect(entry).toEqual({ user_id: "ann" });
+  });
+
+  it("take what plain SQL writes, one statement after the other, merged with what is typed meanwhile", async () => {
+    const key = await note("milk");
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, key);
+    await editing.type(", tea");
+    await set(key, "body || '!'");
+    await set(key, "'buy ' || body");
+    await eventually(() => editing.text().includes("buy ") && editing.text().includes("!"));
+    expect(editing.text()).toMatch(/^buy milk(, tea!|!, tea)$/);
+    await shows(key, editing.text());
+  });
+
+  it("take nothing of a statement that is rolled back", async () => {
+    const key = await note("kept");
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, key);
+    const lost = t.db.transaction(async (tx) => {
+      await tx.query("update notes set body = 'lost' where id = $1", [Number(key.recordId)]);
+      throw new Error("rolled back");
+    });
+    await expect(lost).rejects.toThrow("rolled back");
+    await set(key, "body || ' on'");
+    await says(editing, "kept on");
+  });
+
+  it("end with their row, and begin anew with the next under its key", async () => {
+    const key = await note("old");
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, key);
+    await editing.type("er");
+    await t.db.query("delete from notes where id = $1", [Number(key.recordId)]);
+    await eventually(() => editing.ended());
+    await expect(node.live.adopt(key)).rejects.toThrow("no such row");
+    await t.db.query("insert into notes values ($1, 'team', null, 'new')", [Number(key.recordId)]);
+    const again = await editor(node, key);
+    expect(again.text()).toBe("new");
+    await again.type("est");
+    await shows(key, "newest");
+  });
+
+  it("end where the row leaves its space, and where the table is emptied", async () => {
+    const node = await startWorkerNode(t);
+    const moved = await note("mine");
+    const emptied = await note("gone");
+    const [first, second] = [await editor(node, moved), await editor(node, emptied)];
+    await t.db.query("update notes set team = 'other' where id = $1", [Number(moved.recordId)]);
+    await eventually(() => first.ended());
+    await t.db.query("truncate notes");
+    await eventually(() => second.ended());
+  });
+
+  it("get back what the table keeps, when it refuses what was typed, and go on", async () => {
+    const key = await note("forbidde");
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, key);
+    await editing.type("n");
+    await says(editing, "forbidde");
+    const [refused] = await t.db.query<{ refused: { code: string; columns: string[] } }>(
+      "select refused from perch.row_documents where record_id = $1",
+      [key.recordId],
+    );
+    expect(refused?.refused).toMatchObject({ code: "23514", columns: ["body"] });
+    await editing.type("r tree");
+    await shows(key, "forbidder tree");
+  });
+
+  it("take what a trigger of the table makes of them", async () => {
+    await t.db.transaction((tx) =>
+      tx.script(`
+        create function tidied() returns trigger language plpgsql as $$ begin new.body := trim(new.body); return new; end $$;
+        create trigger tidy before update on notes for each row when (new.id = 1000) execute function tidied();
+        insert into notes values (1000, 'team', null, 'a');`),
+    );
+    const key = { spaceId: "team", appId: "shop", tableName: "notes", recordId: "1000" };
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, key);
+    await editing.type("b   ");
+    await says(editing, "ab");
+    await shows(key, "ab");
+  });
+
+  it("take pushes, patches and a store's writes", async () => {
+    const key = await note("x");
+    const node = await startWorkerNode(t);
+    const store = new DocumentStore();
+    cleanup(() => store.close());
+    await withContext(t.db, { userId: "ann", spaceIds: ["team"], writableSpaceIds: ["team"] }, async (tx) => {
+      const { data } = await store.applyPatch(tx, key, { body: "x by a store" });
+      expect(data).toMatchObject({ body: "x by a store", title: "a title" });
+      const [now] = await tx.query(
+        "select perch.current_document(app_id => 'shop', table_name => 'notes', record_id => $1, space_id => 'team') as doc",
+        [key.recordId],
+      );
+      expect(JSON.stringify(now)).toContain("x by a store");
+    });
+    expect(await body(key)).toBe("x by a store");
+    const editing = await editor(node, key);
+    await inTeam((tx) => patchDocument(tx, key, { title: "patched" }));
+    await eventually(() => editing.doc.getMap("fields").get("title") === "patched");
+    await inTeam((tx) =>
+      tx.query("select perch.push(app_id => 'shop', client_id => 'c', changes => $1)", [
+        JSON.stringify([
+          { op: "update", table: "notes", id: key.recordId, space_id: "team", data: { body: "pushed" } },
+        ]),
+      ]),
+    );
+    await says(editing, "pushed");
+    await editing.type("!");
+    await shows(key, "pushed!");
+  });
+});
