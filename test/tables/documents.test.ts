@@ -122,6 +122,25 @@ describeBothKinds("documents in columns", (open) => {
     await eventually(() => second.ended());
   });
 
+  it("are only of rows that are there, and of those that somebody wants as documents", async () => {
+    const node = await startWorkerNode(t);
+    const missing = { spaceId: "team", appId: "shop", tableName: "notes", recordId: "999999" };
+    await expect(node.live.adopt(missing)).rejects.toThrow("no such row");
+    await expect(node.live.adopt({ ...missing, recordId: "no number" })).rejects.toThrow("no such row");
+    const nowhere = await connect(node, missing, ann);
+    await expect(nowhere.type("x")).rejects.toThrow();
+    const plain = await note("plain");
+    await t.db.transaction(async (tx) => {
+      await tx.query("set transaction isolation level repeatable read");
+      await tx.query("update notes set body = 'still plain' where id = $1", [Number(plain.recordId)]);
+    });
+    await eventually(async () => {
+      const [row] = await t.db.query<{ count: number }>("select count(*)::int as count from perch.column_writes");
+      return row?.count === 0;
+    }, "nothing to be left of it");
+    expect((await editor(node, plain)).text()).toBe("still plain");
+  });
+
   it("get back what the table keeps, when it refuses what was typed, and go on", async () => {
     const key = await note("forbidde");
     const node = await startWorkerNode(t);

@@ -19,7 +19,13 @@ begin
    where w.space_id = entry.space_id and w.app_id = entry.app_id and w.table_name = entry.table_name
      and w.record_id = entry.record_id and w.ordinal = finish_column_write.ordinal and w.placed is null
      for update;
-  if document.space_id is null or written.space_id is null then
+  if document.space_id is null then
+    -- The row was never a document, or is none any more: its columns have what was written.
+    delete from perch.column_writes w
+     where w.space_id = entry.space_id and w.app_id = entry.app_id and w.table_name = entry.table_name
+       and w.record_id = entry.record_id and w.ordinal = finish_column_write.ordinal;
+    return null;
+  elsif written.space_id is null then
     return null;
   end if;
   position := document.merged_seq;

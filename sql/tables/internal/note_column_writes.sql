@@ -1,11 +1,11 @@
 -- Fires behind the trigger that captured the statement (Postgres goes by their names), whose rows it reads again by
 -- the number that was taken for them. They say already what became what, and in which space.
 --
--- The rows are locked by the statement. Whatever the columns show is written under that lock, too (perch.project_columns), so what is read
--- of it here is what the writer's statement found, in a transaction that is read committed. In one that is not, the
--- statement may have read an older state than is read here, or row_documents an older one than there is: if the columns
--- had changed since, the statement would have failed (40001). So the version is still right, or there is none yet; then
--- the beginning is (perch.claim_column_writes), and where the row turns out to be no document, the write goes.
+-- What the statement is based on is what the columns show. That is not noted here: it stays as it is until this write is merged
+-- (perch.project_columns, which writes the columns and what they show, needs the lock of the row, which this statement has, and waits
+-- while a write is there), so the worker reads it then (perch.claim_column_writes). In a transaction that is not read
+-- committed, row_documents may look older here than it is, so all that is written is noted; where the row turns out to
+-- be no document, it goes. Its columns are not older: if they had been changed, the statement would have failed (40001).
 create or replace function perch.note_column_writes()
 returns trigger
 language plpgsql volatile security definer
@@ -19,7 +19,7 @@ declare
   patch jsonb;
 begin
   for changed in
-    select c.space_id, c.record_id, c.op, c.old_row, c.new_row, d.shown_version
+    select c.space_id, c.record_id, c.op, c.old_row, c.new_row
       from perch.captured_changes c
       left join perch.row_documents d
         on d.space_id = c.space_id and d.app_id = c.app_id and d.table_name = c.table_name and d.record_id = c.record_id
@@ -37,8 +37,7 @@ begin
       patch := perch.changed_columns(changed.old_row, changed.new_row,
         array(select f::name from jsonb_object_keys(relation.documents) f));
       if patch <> '{}' then
-        perform perch.add_column_write(changed.space_id, tg_argv[0], tg_argv[1], changed.record_id, patch,
-          changed.shown_version);
+        perform perch.add_column_write(changed.space_id, tg_argv[0], tg_argv[1], changed.record_id, patch, null);
       end if;
     end if;
   end loop;
