@@ -149,6 +149,8 @@ export const tables: Record<string, TableEntry> = {
   captured_changes: { ...inner, ...bookkeeping, fresh: { ordinal: 99 } },
   row_images: { ...inner, ...bookkeeping, worker: "all", fresh: { seq: 99 } },
   row_stamps: { ...inner, ...bookkeeping, fresh: inTeam },
+  row_documents: { ...inner, ...bookkeeping, worker: "all", fresh: inTeam },
+  column_writes: { ...inner, ...bookkeeping, worker: "all", fresh: { ordinal: 99 } },
   sequencer: {
     ...inner,
     ...bookkeeping,

@@ -80,6 +80,12 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
   await t.db.query(
     "insert into perch.row_stamps (space_id, app_id, table_name, record_id, latest_at) values ('team', 'shop', 'orders', '1', now())",
   );
+  await t.db.query(
+    "insert into perch.row_documents (space_id, app_id, table_name, record_id, shown_seq, shown_version) values ('team', 'shop', 'orders', '1', 0, '{}')",
+  );
+  await t.db.query(
+    "insert into perch.column_writes (space_id, app_id, table_name, record_id, ordinal, user_id) values ('team', 'shop', 'orders', '1', 1, '')",
+  );
   for (const [user, space] of [
     ["olga", "team"],
     ["rudi", "team"],

@@ -30,7 +30,13 @@ interface Place {
 }
 type Call = (tx: Transaction, place: Place) => Promise<unknown>;
 
-const page = (space: string | null, id = pick(documents)) => ["notes", "pages", id, space];
+/** Documents in a column of a synced table, cards, among them. */
+const page = (space: string | null, id = pick(documents), table = pick(["pages", "pages", "cards"])) => [
+  "notes",
+  table,
+  id,
+  space,
+];
 const named = "app_id => $1, table_name => $2, record_id => $3, space_id => $4";
 const onPage =
   (sql: string): Call =>
@@ -49,7 +55,7 @@ function change(space: string | null, id = pick(documents)): object {
   const op = pick(["insert", "update", "update", "delete"]);
   return {
     op,
-    table: pick(["pages", "pages", "tasks"]),
+    table: pick(["pages", "pages", "tasks", "cards"]),
     id,
     ...(op !== "delete" && { data: { title: pick(["x", "y"]) } }),
     ...(space !== null && { space_id: space }),
@@ -208,8 +214,18 @@ const elsewhere: Record<string, string> = {
   check_history: "beside the workers",
   new_revision: "append_updates",
   append_to_tail: "append_updates, finish_inbox and write_document",
-  make_documents: "append_updates and write_document",
+  make_documents: "append_updates, write_document and adopt_row",
   lock_document_row: "finish_inbox, project_document and write_document",
+  adopt_row: "whatever opens a document in columns",
+  is_row_document: "adopt_row",
+  lock_row: "adopt_row and project_columns",
+  add_column_write: "the triggers of synced tables, and project_columns",
+  project_columns: "project_document",
+  write_columns: "project_columns",
+  claim_column_writes: "the workers",
+  finish_column_write: "the workers",
+  end_row_document: "the workers",
+  end_document: "delete_document, adopt_row and end_row_document",
   try_document_row: "project_document and fold_document",
   compare_record: "project_document and write_document",
   show_record: "project_document and write_document",
@@ -253,12 +269,17 @@ const elsewhere: Record<string, string> = {
 const store = new DocumentStore();
 const address = (space: string | null) => ({
   appId: "notes",
-  tableName: "pages",
+  tableName: pick(["pages", "cards"]),
   recordId: pick(documents),
   ...(space !== null && { spaceId: space }),
 });
 
 const besides: ((tx: Transaction) => Promise<unknown>)[] = [
+  (tx) => tx.query("update public.cards set title = title || 'x' where id = $1", [pick(documents)]),
+  (tx) => tx.query("update public.cards set title = title || 'y' where id = $1", [pick(documents)]),
+  (tx) => tx.query("delete from public.cards where id = $1", [pick(documents)]),
+  (tx) =>
+    tx.query("insert into public.cards values ($1, $2, 'z') on conflict do nothing", [pick(documents), pick(spaces)]),
   (tx) => tx.query("select perch.check_history()"),
   (tx) =>
     tx.query(
@@ -296,6 +317,13 @@ describe("all functions at once", () => {
     t = await open();
     await declare(t);
     await t.db.query("select perch.declare_encrypted_table(app_id => 'notes', table_name => 'diaries')");
+    await t.db.query("create table public.cards (id text primary key, space text, title text)");
+    await t.db.query(
+      "insert into public.cards values ('a', 'team', ''), ('b', 'team', ''), ('c', 'crew', ''), ('d', 'crew', '')",
+    );
+    await t.db.query(
+      `select perch.sync_table('public.cards', app_id => 'notes', space_column => 'space', writable_columns => '{title}', documents => '{"title": "string"}')`,
+    );
     await t.asUser("ada", async (tx) => {
       for (const space of spaces) {
         await tx.query("select perch.create_space(space_id => $1)", [space]);
@@ -373,10 +401,13 @@ describe("all functions at once", () => {
         const keys = [...new Set(some(documents))].sort();
         await withContext(db, { userId: user }, async (tx) => {
           for (const space of spaces)
-            for (const id of keys) await tx.query(`select perch.lock_document(${named})`, page(space, id));
+            for (const id of keys) await tx.query(`select perch.lock_document(${named})`, page(space, id, "pages"));
           for (const space of spaces)
             for (const id of keys)
-              await tx.query(`select perch.patch_document(${named}, patch => '{"title": "o"}')`, page(space, id));
+              await tx.query(
+                `select perch.patch_document(${named}, patch => '{"title": "o"}')`,
+                page(space, id, "pages"),
+              );
           await push(tx, [
             { op: "update", table: "tasks", id: "t", space_id: "team", data: { title: "o" } },
             { op: "update", table: "tasks", id: "t", space_id: "crew", data: { title: "o" } },
@@ -395,6 +426,7 @@ describe("all functions at once", () => {
           .transaction(async (tx) => {
             await tx.query("set local role perch_worker");
             if (String(work).includes("set_context")) await tx.query("set local role perch_app");
+            if (String(work).includes("public.cards")) await tx.query("reset role");
             await work(tx);
           })
           .then(

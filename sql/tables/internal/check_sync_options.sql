@@ -105,6 +105,9 @@ begin
   -- Refused until what reads the log honours them: what would be shown to everybody is rather not synced.
   wrong := case when jsonb_typeof(documents) is distinct from 'object' and documents is not null
     then 'documents is not an object'
+                -- A room shows all of a document to everybody who may join it.
+                when documents <> '{}' and row_filter is not null then 'documents and row_filter do not go together yet'
+                when documents <> '{}' and column_roles <> '{}' then 'documents and column_roles do not go together yet'
                 when row_filter is not null then 'row_filter is not supported yet'
                 when column_roles <> '{}' then 'column_roles is not supported yet' end;
   if wrong is not null then
