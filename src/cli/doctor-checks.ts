@@ -5,7 +5,7 @@ import { canServe, migrationStatus } from "../database/migration-status.js";
 import type { Database } from "../database/types.js";
 import { serverChecks, standingInTheWay } from "./doctor-server.js";
 import { commits, notificationQueue, settings } from "./doctor-sessions.js";
-import { sequencing, syncedTables } from "./doctor-tables.js";
+import { refusedColumns, sequencing, syncedTables } from "./doctor-tables.js";
 import { type Check, type Finding, ok, warning, wrong } from "./finding.js";
 
 /** Looks at everything, in this order. A server that nothing else can be asked of, and a database never migrated, is examined no further. */
@@ -33,6 +33,7 @@ export async function examine(db: Database, { longSeconds = 60 } = {}): Promise<
     setAside,
     projections,
     syncedTables,
+    refusedColumns,
     sequencing,
     history,
     upgrades,

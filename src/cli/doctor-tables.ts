@@ -29,6 +29,27 @@ export const syncedTables: Check = async (db) => {
   return broken.length > 0 ? broken : [ok("synced tables", `${tables.length}, and every change of them is captured`)];
 };
 
+interface Refused {
+  document: string;
+  code: string;
+  message: string;
+}
+
+/** Documents in columns: what people typed and the table did not take. */
+export const refusedColumns: Check = async (db) => {
+  const refused = await db.query<Refused>(
+    `select concat_ws('/', space_id, app_id, table_name, record_id) as document, refused ->> 'code' as code, refused ->> 'message' as message
+       from perch.row_documents where refused is not null order by 1 limit 6`,
+  );
+  return refused.map(({ document, code, message }) =>
+    warning(
+      "documents in columns",
+      `${document}: the table refused what was typed last (${code} ${message})`,
+      "editors have been given back what the column has; see whether the constraint is what you want of a text that people type",
+    ),
+  );
+};
+
 /** The sequencer, and the spaces that wait for a counter. */
 export const sequencing: Check = async (db) => {
   const [waiting] = await db.query<{ oldest: number | null; line: string[] | null }>(

@@ -1,4 +1,5 @@
 import { afterEach, beforeAll, expect, it } from "vitest";
+import { refusedColumns } from "../../src/cli/doctor-tables.js";
 import { DocumentStore } from "../../src/documents/index.js";
 import type { DocumentKey } from "../../src/documents/key.js";
 import { withContext } from "../../src/identity/context.js";
@@ -152,8 +153,11 @@ describeBothKinds("documents in columns", (open) => {
       [key.recordId],
     );
     expect(refused?.refused).toMatchObject({ code: "23514", columns: ["body"] });
+    const [finding] = await refusedColumns(t.db);
+    expect(finding?.detail).toContain(`team/shop/notes/${key.recordId}`);
     await editing.type("r tree");
     await shows(key, "forbidder tree");
+    expect(await refusedColumns(t.db)).toEqual([]);
   });
 
   it("take what a trigger of the table makes of them", async () => {
