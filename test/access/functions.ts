@@ -403,6 +403,7 @@ const tables: Record<string, FunctionEntry> = {
   sequence_changes: worker("perch.sequence_changes()", "1", "1"),
   promise_sequencing: worker("perch.promise_sequencing(serve_for => '1 second')", "ok", "ok"),
   adopt_row: worker("coalesce(perch.adopt_row('team', 'notes', 'pages', 'olga-in-team'), 'none')", "none", "none"),
+  claim_pending: worker("(select count(*) from perch.claim_pending('team', 'shop', 'orders', '1'))", "1", "1"),
   claim_column_writes: worker(
     "(select count(*) from perch.claim_column_writes('team', 'shop', 'orders', '1'))",
     "1",

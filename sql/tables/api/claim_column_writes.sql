@@ -22,7 +22,7 @@ begin
               where e.space_id = w.space_id and e.app_id = w.app_id and e.table_name = w.table_name
                 and e.record_id = w.record_id and e.ordinal < w.ordinal and e.ends is not null
               order by e.ordinal desc limit 1), '{}')),
-           w.user_id, (extract(epoch from clock_timestamp() - w.written_at) * 1000)::float8
+           w.user_id, perch.age_ms(w.written_at)
       from perch.column_writes w
       left join perch.row_documents d
         on d.space_id = w.space_id and d.app_id = w.app_id and d.table_name = w.table_name and d.record_id = w.record_id
