@@ -318,7 +318,7 @@ const documents: Record<string, FunctionEntry> = {
   reading_position: worker(`(select head_seq from perch.reading_position(${key}, 0))`, "4", "0 0 4 4 4 0"),
   document_version: piece("perch_worker"),
   peer_authors: piece("perch_worker"),
-  pending_documents: worker("(select count(*) from perch.pending_documents())", "4", "0 1 2 2 3 0"),
+  pending_documents: worker("(select count(*) from perch.pending_documents())", "5", "1 2 3 3 4 1"),
   claim_inbox: worker(`(select count(*) from perch.claim_inbox(${key}))`, "1", "0 0 1 1 1 0"),
   finish_inbox: worker(`perch.finish_inbox(${key}, 1, '\\x01', null)`, "5", "null null null 5 5 null"),
   discard_update: piece("perch_worker"),

@@ -307,7 +307,7 @@ export const tables: Record<string, TableEntry> = {
     select: "1",
     insert: "1",
     update: "1",
-    delete: "0",
+    delete: "1",
     fresh: { table_name: "fresh" },
   },
   migrations: { ...declared, app: "", select: "all", insert: "1", update: "all", delete: "all", fresh: { id: 999 } },

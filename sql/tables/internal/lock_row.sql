@@ -15,7 +15,8 @@ begin
       array[perch.row_key(relation.relation, record_id)], to_lock => true, is_new => false);
   exception when data_exception then
     -- No key of this table.
-    found := null;
+    perform perch.unpin_settings(settings);
+    return null;
   end;
   perform perch.unpin_settings(settings);
   return case when found.locked[1] then found.rows_there[1] end;
