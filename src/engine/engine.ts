@@ -6,10 +6,9 @@ import { createThreadSlot, type EngineCall, type ThreadSlot } from "./thread-slo
 import { detachViews } from "./views.js";
 
 export { EngineBusy, EngineLost } from "./errors.js";
-export { threadModule } from "./location.js";
 
 export interface EngineOptions {
-  /** The thread module, compiled; see `threadModule`. */
+  /** The thread module, compiled; see `compiledModule`. */
   thread: URL;
   /** Default: one less than the processors, at most 4. */
   threads?: number;

@@ -1,4 +1,5 @@
-import { createEngine, type Engine, type EngineOptions, threadModule } from "../../engine/engine.js";
+import { compiledModule } from "../../database/package-root.js";
+import { createEngine, type Engine, type EngineOptions } from "../../engine/engine.js";
 import type { DocumentThreadApi } from "./api.js";
 import { type DocumentLimits, defaultLimits } from "./limits.js";
 
@@ -15,7 +16,7 @@ export function createDocumentEngine({ limits, ...options }: DocumentEngineOptio
     // Replaced when idle, well before the bound at which it would trap.
     maxMemoryBytes: bounds.wasmBytes / 2,
     ...options,
-    thread: threadModule(import.meta.url, "./thread.js"),
+    thread: compiledModule("documents/loro/thread.js"),
     data: bounds satisfies DocumentLimits,
   });
 }
