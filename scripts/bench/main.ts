@@ -1,6 +1,9 @@
+import { writeFile } from "node:fs/promises";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
+import { table } from "../support/figures.js";
 import type { Benchmark } from "./benchmark.js";
+import { type Part, pageOf } from "./page.js";
 
 const benchmarks: Record<string, () => Promise<{ benchmark: Benchmark }>> = {
   changes: () => import("./changes/index.js"),
@@ -16,7 +19,7 @@ async function usage(): Promise<string> {
     Object.entries(benchmarks).map(async ([name, load]) => `  ${name.padEnd(14)}${(await load()).benchmark.summary}`),
   );
   return [
-    "Usage: npm run bench [-- [NAME…] [--rounds N] [--seconds N] [--only-patches]]",
+    "Usage: npm run bench [-- [NAME…] [--rounds N] [--seconds N] [--only-patches] [--html FILE]]",
     "",
     "Measures perch against others in the same run on the same machine; without names, everything.",
     "",
@@ -25,6 +28,7 @@ async function usage(): Promise<string> {
     "  --rounds N    paired rounds, the median of which counts; default 5",
     "  --seconds N   length of each; default 4",
     "  --only-patches   of documents: the rows of applyPatch",
+    "  --html FILE   write a page with charts of what was measured, too",
     "",
   ].join("\n");
 }
@@ -35,6 +39,7 @@ async function main(): Promise<number> {
       rounds: { type: "string", default: "5" },
       seconds: { type: "string", default: "4" },
       "only-patches": { type: "boolean", default: false },
+      html: { type: "string" },
       help: { type: "boolean", short: "h" },
     },
     allowPositionals: true,
@@ -45,19 +50,28 @@ async function main(): Promise<number> {
     return unknown.length > 0 ? 2 : 0;
   }
   const print = (line: string) => process.stdout.write(`${line}\n`);
-  print(`Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}\n`);
+  const machine = `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}`;
+  print(`${machine}\n`);
+  const parts: Part[] = [];
   for (const [name, load] of Object.entries(benchmarks)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
     const { benchmark } = await load();
     print(`${name}: ${benchmark.summary}\n`);
+    parts.push({ is: "heading", title: name, text: benchmark.summary });
     await benchmark.run({
       rounds: Number(values.rounds),
       seconds: Number(values.seconds),
       onlyPatches: values["only-patches"],
       print,
+      show(rows) {
+        print(table(rows));
+        parts.push({ is: "table", rows });
+      },
+      distribution: (title, unit, values) => parts.push({ is: "distribution", title, unit, values }),
     });
     print("");
   }
+  if (values.html !== undefined) await writeFile(values.html, pageOf(machine, parts));
   return 0;
 }
 

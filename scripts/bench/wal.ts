@@ -5,7 +5,7 @@ import { startPostgresServer } from "../../test/support/postgres-server.js";
 import { seededRandom } from "../../test/support/traces.js";
 import { openAuthor } from "../demo/author.js";
 import { installWatchedSockets } from "../demo/line.js";
-import { figure, table } from "../support/figures.js";
+import { figure } from "../support/figures.js";
 import { perchProcess } from "../support/perch-process.js";
 import type { Benchmark, BenchmarkOptions } from "./benchmark.js";
 import { prepare, roomOf, store, writer } from "./documents/content.js";
@@ -30,7 +30,7 @@ const randomTypist: Typist = (doc) => {
  * Bytes written to the log of the database for a keystroke in a document of 50,000 letters, each typed at a random place.
  * No checkpoint falls into the run: the page images that follow one are not in these figures, for anybody.
  */
-async function run({ seconds, rounds, print }: BenchmarkOptions): Promise<void> {
+async function run({ seconds, rounds, show }: BenchmarkOptions): Promise<void> {
   installWatchedSockets();
   const postgres = await startPostgresServer({
     version: 18,
@@ -61,14 +61,12 @@ async function run({ seconds, rounds, print }: BenchmarkOptions): Promise<void> 
     const alone = await appends(db, "logged", copy(), seq, 500, randomTypist);
     const upsert = await snapshotUpserts(db, copy(), 20, randomTypist);
     const row = (name: string, bytes: number) => [name, figure(bytes, "B"), figure(upsert / bytes)];
-    print(
-      table([
-        [`WAL per keystroke, ${figure(letters)} letters`, "bytes", "less than a snapshot by"],
-        row("the keystroke itself", alone),
-        row(`with projection and log, ${strokesPerSecond} a second for ${length} s`, whole),
-        row(`upsert of the whole snapshot (${figure(snapshot.byteLength / 1000, "kB")})`, upsert),
-      ]),
-    );
+    show([
+      [`WAL per keystroke, ${figure(letters)} letters`, "bytes", "less than a snapshot by"],
+      row("the keystroke itself", alone),
+      row(`with projection and log, ${strokesPerSecond} a second for ${length} s`, whole),
+      row(`upsert of the whole snapshot (${figure(snapshot.byteLength / 1000, "kB")})`, upsert),
+    ]);
   } finally {
     await documents.close();
     await db.close();

@@ -16,6 +16,8 @@ follows by LISTEN, a stranger tries to get in, and the server is killed twice. T
   --database URL    a Postgres database to play in, "postgres" for an own Postgres 18,
                     or "embedded"; default: the last two, one after the other
   --edits N         only the first N edits
+  --keep            leave perch running when all is done, to look at what was made in the console; of the first
+                    database alone, until Ctrl-C, and its data stays (but for an own Postgres)
   --ahead N         how many edits an author may be ahead of the other's screen; default 1,
                     a typist who waits for each letter to arrive
 
@@ -80,6 +82,7 @@ async function main(): Promise<number> {
       database: { type: "string" },
       edits: { type: "string" },
       ahead: { type: "string", default: "1" },
+      keep: { type: "boolean", default: false },
       help: { type: "boolean", short: "h" },
     },
   });
@@ -93,7 +96,9 @@ async function main(): Promise<number> {
 
   const rows: string[][] = [];
   let wrong = 0;
-  for (const open of stages(values.database)) {
+  const chosen = stages(values.database);
+  let kept: Stage | undefined;
+  for (const open of values.keep ? chosen.slice(0, 1) : chosen) {
     const stage = await open();
     try {
       process.stdout.write(`${stage.name}\n`);
@@ -106,18 +111,34 @@ async function main(): Promise<number> {
       }
       process.stdout.write("\n");
       rows.push(row(stage.name, result.measures));
+      if (values.keep) kept = stage;
     } catch (error) {
       process.stdout.write(`\n${stage.perch.output}\n`);
       throw error;
     } finally {
-      await stage.close();
+      if (kept !== stage) await stage.close();
     }
   }
   process.stdout.write(`${table([heading, ...rows])}\n\n`);
   process.stdout.write(
     "p50, p99: from the keystroke to the other client, after the commit. Bytes are for each edit: on the wires of both authors,\nkept for the document with its whole history, and written to the database's log with records, change log and folding.\n",
   );
+  if (kept !== undefined) await show(kept);
+  else
+    process.stdout.write(
+      "\nWith --keep it goes on, and its console shows what was made: spaces, the document and its history, the log.\n",
+    );
   return wrong === 0 ? 0 : 1;
+}
+
+/** Leaves it to be looked at, until Ctrl-C; then says how it is started again. */
+async function show(stage: Stage): Promise<void> {
+  const { perch } = stage;
+  await perch.start();
+  process.stdout.write(`\nLook around: ${perch.httpUrl}/console/\nCtrl-C ends it.\n`);
+  await new Promise<void>((asked) => process.once("SIGINT", () => asked()));
+  const again = await stage.close(true);
+  process.stdout.write(again === undefined ? "\n" : `\nThe data stays: ${again}\n`);
 }
 
 process.exit(await main());

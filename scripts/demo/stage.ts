@@ -15,7 +15,8 @@ export interface Stage {
   connect(): Database;
   /** Looks into the database while no perch is running. */
   whileDown<T>(look: (db: Database) => Promise<T>): Promise<T>;
-  close(): Promise<void>;
+  /** Ends it, and its database with it; or, to keep it, ends the process alone. Out: how it is started again. */
+  close(keep?: boolean): Promise<string | undefined>;
 }
 
 /** A connection that a killed server breaks is nothing to report: the next query makes a new one. */
@@ -42,19 +43,17 @@ export async function embeddedStage(): Promise<Stage> {
         await db.close();
       }
     },
-    async close() {
-      await perch.kill();
+    async close(keep = false) {
+      await (keep ? perch.stop() : perch.kill());
+      if (keep) return `perch dev --database-url pglite:${folder}`;
       await rm(cwd, { recursive: true, force: true });
+      return undefined;
     },
   };
 }
 
-/** A database on a Postgres server that runs already. */
-export async function postgresStage(
-  url: string,
-  name: string,
-  end: () => Promise<void> = async () => undefined,
-): Promise<Stage> {
+/** A database on a Postgres server that runs already; `end`: one that goes with the stage, and then cannot be kept. */
+export async function postgresStage(url: string, name: string, end?: () => Promise<void>): Promise<Stage> {
   const perch = await perchProcess({ env: { DATABASE_URL: url } });
   const connect = () => openPostgres({ url, onError: ignore });
   return {
@@ -69,9 +68,10 @@ export async function postgresStage(
         await db.close();
       }
     },
-    async close() {
-      await perch.kill();
-      await end();
+    async close(keep = false) {
+      await (keep ? perch.stop() : perch.kill());
+      await end?.();
+      return keep && end === undefined ? `perch dev --database-url ${url}` : undefined;
     },
   };
 }

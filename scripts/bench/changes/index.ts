@@ -1,7 +1,7 @@
 import { migrate } from "../../../src/database/migrate.js";
 import { openDatabase } from "../../../src/database/open.js";
 import { type PostgresServer, startPostgresServer } from "../../../test/support/postgres-server.js";
-import { figure, table } from "../../support/figures.js";
+import { figure } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
 import { type Race, race } from "../race.js";
 import { plans } from "./plans.js";
@@ -149,7 +149,7 @@ async function run(options: BenchmarkOptions): Promise<void> {
     );
     for (const one of watchers) await one.close();
     options.print("");
-    options.print(table(rows));
+    options.show(rows);
     options.print("\nPlans with 2,000,000 changes and 10,000 spaces:\n");
     for (const plan of await plans(large)) options.print(`${plan}\n`);
   } finally {

@@ -1,7 +1,7 @@
 import { migrate } from "../../../src/database/migrate.js";
 import { openDatabase } from "../../../src/database/open.js";
 import { startPostgresServer } from "../../../test/support/postgres-server.js";
-import { figure, table } from "../../support/figures.js";
+import { figure } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
 import { type Race, race } from "../race.js";
 import { storedBytes } from "./bytes.js";
@@ -71,7 +71,7 @@ async function run(options: BenchmarkOptions): Promise<void> {
       add([`1,000 steps: ${name}`, figure(ours / 1e6, "MB"), figure(theirs / 1e6, "MB"), figure(theirs / ours), "1.0"]);
     }
     options.print("");
-    options.print(table(rows));
+    options.show(rows);
   } finally {
     await postgres.close();
   }

@@ -4,7 +4,7 @@ import { DocumentStore } from "../../../src/documents/store/store.js";
 import { startPostgresServer } from "../../../test/support/postgres-server.js";
 import { openAuthor } from "../../demo/author.js";
 import { installWatchedSockets } from "../../demo/line.js";
-import { figure, median, quantile, table } from "../../support/figures.js";
+import { figure, median, quantile } from "../../support/figures.js";
 import { perchProcess } from "../../support/perch-process.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
 import { appends, snapshotUpserts, typed } from "../log-bytes.js";
@@ -153,7 +153,7 @@ async function run(options: BenchmarkOptions): Promise<void> {
     await many.close();
     await few.close();
     print("");
-    print(table(rows));
+    options.show(rows);
   } finally {
     await documents.close();
     await db.close();

@@ -1,7 +1,7 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as pause } from "node:timers/promises";
 import { WebSocket } from "ws";
-import { figure, table } from "../../support/figures.js";
+import { figure } from "../../support/figures.js";
 import { perchProcess } from "../../support/perch-process.js";
 import { userToken } from "../../support/user-token.js";
 import type { BenchmarkOptions } from "../benchmark.js";
@@ -76,7 +76,7 @@ async function connect(url: string): Promise<WebSocket> {
 }
 
 /** Memory that sockets take which nobody uses at the moment: open only, and each joined to a room. */
-export async function measureIdle(servers: Servers, { print }: BenchmarkOptions): Promise<string[]> {
+export async function measureIdle(servers: Servers, { print, show }: BenchmarkOptions): Promise<string[]> {
   const connected = await measure(servers, connect);
   const joined = await measure(servers, (url) => openRawRoom(url, "/bench/notes/idle"));
   const row = (name: string, { more }: { more: number }) => [
@@ -84,14 +84,12 @@ export async function measureIdle(servers: Servers, { print }: BenchmarkOptions)
     figure(more, "MB"),
     figure((more * 1024) / sockets, "kB"),
   ];
-  print(
-    table([
-      [`${figure(sockets)} idle sockets`, "memory", "a socket"],
-      ["the empty process", figure(connected.empty, "MB"), ""],
-      row("open, more", connected),
-      row("each joined to a room, more", joined),
-    ]),
-  );
+  show([
+    [`${figure(sockets)} idle sockets`, "memory", "a socket"],
+    ["the empty process", figure(connected.empty, "MB"), ""],
+    row("open, more", connected),
+    row("each joined to a room, more", joined),
+  ]);
   print("");
   const holds = connected.more <= budgetMb ? "  holds" : " MISSED";
   return [`${holds}  ${figure(sockets)} idle sockets: ${figure(connected.more, "MB")}, at most ${budgetMb} MB wanted`];

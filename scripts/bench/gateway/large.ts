@@ -2,7 +2,7 @@ import { randomBytes } from "node:crypto";
 import { LoroDoc } from "loro-crdt";
 import { WebSocket } from "ws";
 import { seededRandom } from "../../../test/support/traces.js";
-import { figure, median, table } from "../../support/figures.js";
+import { figure, median } from "../../support/figures.js";
 import type { BenchmarkOptions } from "../benchmark.js";
 import { openRawRoom, type RawRoom } from "./raw-room.js";
 import { inRounds, pairedRatio, verdict } from "./rounds.js";
@@ -57,7 +57,10 @@ const contenders = ["perch", "reference"] as const;
 const places = ["anywhere", "at the end"] as const;
 
 /** How long a keystroke in a document of 3 MB takes to be acknowledged. */
-export async function measureLargeKeystroke(servers: Servers, { rounds, print }: BenchmarkOptions): Promise<string[]> {
+export async function measureLargeKeystroke(
+  servers: Servers,
+  { rounds, print, show }: BenchmarkOptions,
+): Promise<string[]> {
   const ratios: number[] = [];
   const rows: string[][] = [["a keystroke in 3 MB acknowledged", "perch", "reference", "perch is faster by"]];
   for (const [index, where] of places.entries()) {
@@ -88,13 +91,13 @@ export async function measureLargeKeystroke(servers: Servers, { rounds, print }:
       figure(ratio),
     ]);
   }
-  print(table(rows));
+  show(rows);
   print("");
   return [verdict("3 MB, one keystroke, faster than reference by", ratios[0] ?? Number.NaN, 20)];
 }
 
 /** From nothing to the last byte of a document of 1 MB, against the same bytes from a bare socket. */
-export async function measureLateJoin(servers: Servers, { rounds, print }: BenchmarkOptions): Promise<string[]> {
+export async function measureLateJoin(servers: Servers, { rounds, print, show }: BenchmarkOptions): Promise<string[]> {
   const roomId = "/bench/notes/late";
   (await fill(servers.perch, roomId, largeDocument(1_000_000, "anywhere"))).close();
   let bytes = 0;
@@ -109,12 +112,10 @@ export async function measureLateJoin(servers: Servers, { rounds, print }: Bench
     }
     return median(times);
   });
-  print(
-    table([
-      [`${figure(bytes / 1e6, "MB")}, from connecting to the last byte`, "perch", "bare socket"],
-      ["late join", figure(median(runs.perch), "ms"), figure(median(runs.bare), "ms")],
-    ]),
-  );
+  show([
+    [`${figure(bytes / 1e6, "MB")}, from connecting to the last byte`, "perch", "bare socket"],
+    ["late join", figure(median(runs.perch), "ms"), figure(median(runs.bare), "ms")],
+  ]);
   print("");
   return [verdict("1 MB, late join against its bytes over a bare socket", pairedRatio(runs.bare, runs.perch), 0.5)];
 }

@@ -1,6 +1,6 @@
 import { LoroDoc } from "loro-crdt";
 import { WebSocket } from "ws";
-import { figure, median, table } from "../../support/figures.js";
+import { figure, median } from "../../support/figures.js";
 import type { BenchmarkOptions } from "../benchmark.js";
 import { openRawRoom } from "./raw-room.js";
 import { inRounds, pairedRatio, verdict } from "./rounds.js";
@@ -111,17 +111,15 @@ async function bareAudience(url: string): Promise<Audience> {
 }
 
 /** One writer and many readers: what reaches readers in a second, against a bare broadcast. */
-export async function measureReaders(servers: Servers, { rounds, seconds, print }: BenchmarkOptions) {
+export async function measureReaders(servers: Servers, { rounds, seconds, print, show }: BenchmarkOptions) {
   const contenders = ["perch", "bare"] as const;
   const audiences = { perch: await perchAudience(servers.perch), bare: await bareAudience(servers.broadcast) };
   const runs = await inRounds(rounds, contenders, (name) => audiences[name].deliveriesFor(seconds));
   for (const name of contenders) audiences[name].close();
-  print(
-    table([
-      [`1 writer, ${readers} readers`, "perch", "bare ws broadcast"],
-      ["deliveries/s", figure(median(runs.perch)), figure(median(runs.bare))],
-    ]),
-  );
+  show([
+    [`1 writer, ${readers} readers`, "perch", "bare ws broadcast"],
+    ["deliveries/s", figure(median(runs.perch)), figure(median(runs.bare))],
+  ]);
   print("");
   return [
     verdict(`${readers} readers, deliveries/s against a bare broadcast`, pairedRatio(runs.perch, runs.bare), 0.7),

@@ -1,4 +1,4 @@
-import { figure, median, quantile, table } from "../../support/figures.js";
+import { figure, median, quantile } from "../../support/figures.js";
 import type { BenchmarkOptions } from "../benchmark.js";
 import { type Clients, startClients } from "./clients.js";
 import type { TypingRun } from "./clients-process.js";
@@ -45,28 +45,30 @@ export async function measureTyping(servers: Servers, options: BenchmarkOptions)
 async function typeIn(
   documents: number,
   clients: Record<Contender, Clients>,
-  { rounds, seconds, print }: BenchmarkOptions,
+  { rounds, seconds, print, show, distribution }: BenchmarkOptions,
   warmUp: number,
 ): Promise<string[]> {
+  const waits: Partial<Record<Contender, readonly number[]>> = {};
   const runs = await inRounds(rounds, contenders, async (name: Contender, round) => {
     // Documents are new in every round.
     const rooms = Array.from({ length: documents }, (_, index) => `/bench/notes/${documents}-${round}-${index}`);
-    return summed(await clients[name].type({ rooms, seconds: round === 0 ? warmUp : seconds }));
+    const run = await clients[name].type({ rooms, seconds: round === 0 ? warmUp : seconds });
+    waits[name] = run.waits;
+    return summed(run);
   });
   const row = (title: string, key: keyof Run, unit: string) => [
     title,
     ...contenders.map((name) => figure(median(runs[name].map((run) => run[key])), unit)),
   ];
   const heading = documents === 1 ? "1 document" : `${documents} documents`;
-  print(
-    table([
-      [heading, "perch", "reference", "hocuspocus", "relay", "relay, in the clients' process"],
-      row("edits/s", "editsPerSecond", ""),
-      row("p50, keystroke to reader", "p50", "ms"),
-      row("p99, keystroke to reader", "p99", "ms"),
-    ]),
-  );
+  show([
+    [heading, "perch", "reference", "hocuspocus", "relay", "relay, in the clients' process"],
+    row("edits/s", "editsPerSecond", ""),
+    row("p50, keystroke to reader", "p50", "ms"),
+    row("p99, keystroke to reader", "p99", "ms"),
+  ]);
   print("");
+  distribution(`${heading}, keystroke to reader, the last round`, "ms", waits);
   const of = (name: Contender, key: keyof Run) => runs[name].map((run) => run[key]);
   const faster = (than: Contender, key: "p50" | "p99") => pairedRatio(of(than, key), of("perch", key));
   const hocuspocus = pairedRatio(of("perch", "editsPerSecond"), of("hocuspocus", "editsPerSecond"));

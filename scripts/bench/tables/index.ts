@@ -2,7 +2,7 @@ import pg from "pg";
 import { migrate } from "../../../src/database/migrate.js";
 import { openDatabase } from "../../../src/database/open.js";
 import { type PostgresServer, startPostgresServer } from "../../../test/support/postgres-server.js";
-import { figure, quantile, table } from "../../support/figures.js";
+import { figure, quantile } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
 import { type Race, race, type Work } from "../race.js";
 import { delays } from "./delays.js";
@@ -125,7 +125,8 @@ async function run(options: BenchmarkOptions): Promise<void> {
     options.print(
       `counters held: p50 ${figure(quantile(sequenced.held, 0.5), "ms")}, p99 ${figure(quantile(sequenced.held, 0.99), "ms")}, longest ${figure(Math.max(...sequenced.held), "ms")} (under 20); memory of the backend grew by ${figure(sequenced.grownBytes / 1024 / 1024, "MB")}`,
     );
-    options.print(`\n${table(rows)}`);
+    options.print("");
+    options.show(rows);
   } finally {
     await postgres.close();
   }
