@@ -31,7 +31,7 @@ export async function admit(
 }
 
 /** A reader whose access is checked again. */
-export interface Member extends Pick<RoomReader, "evict" | "rejoin"> {
+export interface Member extends Pick<RoomReader, "rejoin"> {
   /** Undefined until it has joined. */
   admission(): Admitted | undefined;
 }
@@ -40,8 +40,8 @@ export interface Member extends Pick<RoomReader, "evict" | "rejoin"> {
 const chunkSize = 1_000;
 
 /**
- * Checks again what the members of open rooms may do, and acts on what has changed: who may no longer read is evicted; whose role
- * changed is told to join again, and learns it from the answer. Members whose token lists their spaces keep them as long as it
+ * Checks again what the members of open rooms may do, and acts on what has changed: who may no longer read, or whose role has changed, is told
+ * to join again, and learns it from the answer. Members whose token lists their spaces keep them as long as it
  * is valid, and personal spaces never change hands.
  */
 export async function recheckAccess(db: Queryable, members: Iterable<Member>): Promise<void> {
@@ -65,7 +65,8 @@ export async function recheckAccess(db: Queryable, members: Iterable<Member>): P
     for (const [index, group] of chunk.entries()) {
       const access = now[index] ?? null;
       for (const member of group.members) {
-        if (access === null) member.evict("you are no longer in this space");
+        // Whose join is refused then.
+        if (access === null) member.rejoin("you are no longer in this space");
         else if (access !== (member.admission()?.access ?? access)) {
           member.rejoin("your role has changed: join again");
         }

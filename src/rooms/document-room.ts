@@ -46,7 +46,7 @@ export function documentRooms(services: DocumentRoomServices): OpenRoom {
           if (origin !== undefined) onDelivered(performance.now() - origin.at);
         },
         ended: (why) => {
-          if (why === "deleted") reader.evict("the document was deleted");
+          if (why === "deleted") reader.end("the document was deleted");
           else reader.rejoin("the database went back to an earlier state of the document: join again");
         },
       });
@@ -61,7 +61,7 @@ export function documentRooms(services: DocumentRoomServices): OpenRoom {
       if (forked) {
         // What it sent meanwhile is still taken; its copy can never be what everybody else has.
         setTimeout(
-          () => reader.evict("another writer used your peer id: your edits are kept; load the document anew"),
+          () => reader.end("another writer used your peer id: your edits are kept; load the document anew"),
           forkedMs,
         );
       }

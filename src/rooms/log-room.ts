@@ -104,7 +104,7 @@ export function createLogRoom<Entry, Version>(
       }
       room.tell({ is: "ended" });
       for (const reader of [...readers]) {
-        if (isLater) reader.evict("the document was deleted");
+        if (isLater) reader.end("the document was deleted");
         // Or so much was replaced since that nobody can tell. Whoever joins is given what they lack, and sends what is lacking here.
         else reader.rejoin("the database went back to an earlier state of the document: join again");
       }

@@ -28,8 +28,11 @@ export interface RoomReader {
   deliver(frames: readonly Buffer[], seq: number): void;
   /** Sends what may be skipped. Out: whether it was sent. */
   offer(frames: readonly Buffer[]): boolean;
-  /** The room is over for this reader; it must not come back by itself. */
-  evict(reason: string): void;
+  /**
+   * The room is over for this reader, who must not come back by itself: it is asked to join again, and that is refused, with the reason. The
+   * official client tells an app of a join that was refused, and not of a room that has ended (RoomError 02).
+   */
+  end(reason: string): void;
   /** The room begins anew for this reader: it joins again by itself, with what it has. */
   rejoin(reason: string): void;
   /** So many bytes more (negative: fewer) are held for whoever is behind it. */

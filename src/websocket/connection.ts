@@ -38,8 +38,6 @@ export interface NewSocket {
 
 type JoinFrame = Extract<Frame, { kind: "join" }>;
 
-const otherSpelling = "joined under another spelling of its id";
-
 /** Roughly what a socket costs, besides what is counted apart. */
 const socketBytes = 16 * 1024;
 
@@ -58,6 +56,8 @@ export function createConnection(
   /** What was counted of the outbox's queue when it was last looked at. */
   let queuedBytes = 0;
   const members = new Map<string, Membership>();
+  /** Rooms that have ended, and why: their next join is refused. */
+  const ended = new Map<string, string>();
   let madeRefusals: Refusals | undefined;
   let users: Set<string> | undefined;
   let rejoinBackoff: RejoinBackoff | undefined;
@@ -165,7 +165,10 @@ export function createConnection(
 
   function join(frame: JoinFrame, earlier: Membership | undefined): void {
     const open = services.channelOf(roomTypeOf(frame.head));
-    if (open === undefined) {
+    const over = ended.get(frame.room);
+    ended.delete(frame.room);
+    if (over !== undefined && earlier === undefined) refusals().over(frame, over);
+    else if (open === undefined) {
       refusals().join(frame, "unsupported", "rooms of this type are not served");
     } else if (earlier === undefined && members.size >= settings.maxRoomsPerSocket) {
       refusals().join(frame, "too_many_rooms", "too many rooms on one socket");
@@ -173,7 +176,7 @@ export function createConnection(
       refusals().join(frame, "too_much_held", "too much is held for you: leave rooms, or read what you were sent");
     } else {
       // Under another spelling of the room's id: who knows it by that is told.
-      if (earlier !== undefined && earlier.roomKey !== frame.roomKey) earlier.evict(otherSpelling);
+      if (earlier !== undefined && earlier.roomKey !== frame.roomKey) earlier.replace();
       else earlier?.close();
       // Those who joined later stand behind.
       members.delete(frame.room);
@@ -242,9 +245,14 @@ export function createConnection(
       const other = members.get(otherNameOf(member.room, userId) ?? "");
       if (other === undefined) return;
       for (const first of members.values()) {
-        if (first === other) other.evict(otherSpelling);
+        if (first === other) other.replace();
         if (first === other || first === member) return;
       }
+    },
+    refuseOnce(room, reason) {
+      ended.set(room, reason);
+      const [oldest] = ended.keys();
+      if (ended.size > settings.maxRoomsPerSocket && oldest !== undefined) ended.delete(oldest);
     },
     forget(member) {
       if (members.get(member.room) === member) members.delete(member.room);

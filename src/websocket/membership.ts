@@ -19,6 +19,8 @@ export interface Membership extends RoomReader, Member {
   isJoining(): boolean;
   /** Handles a frame of this room; `data` is what the frame was decoded from. */
   receive(frame: Frame, data: Buffer): void;
+  /** Ends the membership, since the room was joined under another spelling of its id. */
+  replace(): void;
   /** Ends the membership without a word; batches in flight are still acknowledged. */
   close(): void;
 }
@@ -170,7 +172,11 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
     receive,
     deliver: handOver.deliver,
     offer: handOver.offer,
-    evict: (reason) => dismiss(roomErrorCode.evicted, reason),
+    end(reason) {
+      if (!isClosed()) connection.refuseOnce(room, reason);
+      dismiss(roomErrorCode.rejoinSuggested, reason);
+    },
+    replace: () => dismiss(roomErrorCode.evicted, "joined under another spelling of its id"),
     rejoin: (reason) => dismiss(roomErrorCode.rejoinSuggested, reason),
     hold: (bytes) => connection.account.add(bytes),
     close: () => machine.tell({ is: "closed" }),

@@ -7,6 +7,8 @@ import type { ConnectionServices } from "./services.js";
 /** What is answered to frames that no room of a socket takes. */
 export interface Refusals {
   join(frame: { readonly head: Buffer }, appCode: string, message: string): void;
+  /** Of a room that has ended. */
+  over(frame: { readonly head: Buffer }, reason: string): void;
   /** Answers each batch once. */
   frame(frame: Frame, status: AckStatus): void;
 }
@@ -39,6 +41,10 @@ export function createRefusals(outbox: Outbox, on: Pick<ConnectionServices, "ack
 
   return {
     join,
+    over({ head }, reason) {
+      on.joined("refused");
+      outbox.send(joinErrorFrame(head, joinErrorCode.authFailed, reason));
+    },
     frame(frame, status) {
       if (frame.kind === "join") join(frame, "too_large", "the frame is too large");
       else if (frame.kind === "update") batch(frame, status);

@@ -48,6 +48,8 @@ export interface Connection extends Pick<ConnectionServices, "settings" | "acces
   dispatch(data: Buffer): void;
   /** The member is let in as this user: whoever joined the same room before, by its other name, is out. */
   letIn(member: RoomReader & { readonly room: string }, userId: string): void;
+  /** The next join of this room is refused, for this reason. */
+  refuseOnce(room: string, reason: string): void;
   forget(member: RoomReader & { readonly room: string }): void;
   fault(error: unknown, message: string): void;
   /** Whether any of its rooms is joined. */

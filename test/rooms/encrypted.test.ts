@@ -360,11 +360,12 @@ describeBothKinds("an encrypted room", (open) => {
     await bob.join(own, { token: "bob", crdt: "%ELO" });
     expect(await send(bob, own, await span("1", 0, 5))).toBe(0);
     await deleteAs("bob", own);
-    expect(await bob.next(MessageType.RoomError)).toMatchObject({ code: 2, roomId: own });
+    expect(await bob.next(MessageType.RoomError)).toMatchObject({ code: 1, roomId: own });
+    expect(await bob.join(own, { token: "bob", crdt: "%ELO" })).toMatchObject({ code: JoinErrorCode.AuthFailed });
     expect(await send(bob, roomId, await span("2", 0, 1))).toBe(0);
     await expect(deleteAs("bob")).rejects.toMatchObject({ code: "PE403" });
     await deleteAs("ada");
-    for (const client of [ada, bob]) expect(await client.next(MessageType.RoomError)).toMatchObject({ code: 2 });
+    for (const client of [ada, bob]) expect(await client.next(MessageType.RoomError)).toMatchObject({ code: 1 });
     expect((await newcomer(node, roomId)).records).toEqual([]);
     for (const [record, status] of [
       [await span("1", 4, 9), 4],
@@ -436,7 +437,7 @@ describe("an encrypted room on two nodes", () => {
       ),
     );
     for (const client of [ada, bob]) {
-      expect(await client.next(MessageType.RoomError)).toMatchObject({ code: 2 });
+      expect(await client.next(MessageType.RoomError)).toMatchObject({ code: 1 });
     }
   });
 

@@ -114,7 +114,7 @@ function startNode(wall: ReturnType<typeof createWall>) {
       roomKey: head.toString("latin1"),
       deliver: handOver.deliver,
       offer: handOver.offer,
-      evict: (reason) => said.push(`evicted: ${reason}`),
+      end: (reason) => said.push(`ended: ${reason}`),
       rejoin: (reason) => said.push(`rejoin: ${reason}`),
       hold: none,
     };
@@ -187,7 +187,7 @@ describe("a room of a fourth kind", () => {
     wall.boards.set(documentId(key), { incarnation: 2, lines: [], revisions: [] });
     node.notify(2);
     await vi.waitUntil(() => ada.said.length === 1);
-    expect(ada.said).toEqual(["evicted: the document was deleted"]);
+    expect(ada.said).toEqual(["ended: the document was deleted"]);
     ada.leave();
     const bob = await node.join("bob");
     expect(await bob.write("two")).toBe(0);

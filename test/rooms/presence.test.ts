@@ -175,7 +175,7 @@ describe("a presence room", () => {
         if (it.open) it.offers += 1;
         return it.open;
       },
-      evict: () => undefined,
+      end: () => undefined,
       rejoin: () => undefined,
       hold: (bytes: number) => {
         it.held += bytes;

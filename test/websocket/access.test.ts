@@ -153,8 +153,8 @@ describe("membership", () => {
     await setMember("carol", null);
     const ended = [await carol.next(MessageType.RoomError), await carol.next(MessageType.RoomError)];
     expect(ended.map(({ code, crdt }) => [code, crdt]).sort()).toEqual([
-      [2, "%EPH"],
-      [2, "%LOR"],
+      [1, "%EPH"],
+      [1, "%LOR"],
     ]);
     expect(await ada.update(room, [typed(new LoroDoc(), "private")])).toBe(0);
     expect(await carol.update(room, [typed(new LoroDoc(), "intrusion")])).toBe(3);

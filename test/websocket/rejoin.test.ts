@@ -1,6 +1,6 @@
 import { LoroAdaptor } from "loro-adaptors/loro";
 import { LoroDoc } from "loro-crdt";
-import { MessageType } from "loro-protocol";
+import { JoinErrorCode, MessageType } from "loro-protocol";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Database } from "../../src/database/types.js";
 import type { LiveDocuments } from "../../src/documents/live.js";
@@ -181,7 +181,7 @@ describe("an official client", () => {
     }
   });
 
-  it("is evicted when its document is deleted, and does not bring the old content back", async () => {
+  it("is told when its document is deleted, and does not bring the old content back", async () => {
     const node = await startNode(database);
     const roomId = newRoom();
     const [writer, raw] = [await member(node, roomId, "ada"), await rawClient(node)];
@@ -196,13 +196,32 @@ describe("an official client", () => {
       ),
     );
     typed(writer.doc, " goes on");
-    expect(await raw.next(MessageType.RoomError)).toMatchObject({ code: 2 });
+    expect(await raw.next(MessageType.RoomError)).toMatchObject({ code: 1 });
+    await until(() => writer.statuses.at(-1) === "error", "the app sees that the room has ended");
     // Nobody is in the room any more.
     await until(async () => !(await metric(node, 'perch_rooms{type="lor"}')));
     typed(writer.doc, " and on");
+    // Once: who comes again comes to the new document of this name.
+    expect(await raw.join(roomId, { token: "bob" })).toMatchObject({ code: JoinErrorCode.AuthFailed });
+    expect(await raw.join(roomId, { token: "bob" })).toMatchObject({ permission: "write" });
     const fresh = await member(node, roomId, "bob");
     await fresh.room.waitForReachingServerVersion();
     expect(fresh.body()).toBe("");
+  });
+
+  it("is told when it is no member any more", async () => {
+    const node = await startNode(database, { env: { PERCH_RECHECK_MS: "100" } });
+    const setRole = (role: string) =>
+      database.asUser("ada", (tx) =>
+        tx.query("select perch.set_space_member(space_id => 'team', user_id => 'gone', role => $1)", [role]),
+      );
+    await setRole("editor");
+    const leaver = await member(node, newRoom(), "gone");
+    await database.asUser("ada", (tx) =>
+      tx.query("select perch.remove_space_member(space_id => 'team', user_id => 'gone')"),
+    );
+    await until(() => leaver.statuses.at(-1) === "error", "the app sees that the room has ended");
+    expect(leaver.statuses).not.toContain("disconnected");
   });
 
   it("becomes an editor without a reload, and what it typed as a viewer arrives then", async () => {
