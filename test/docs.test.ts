@@ -15,6 +15,7 @@ const guides = [
   "gateway/guide.test.ts",
   "http/guide.test.ts",
   "tables/guide.test.ts",
+  "moving/guide.test.ts",
   "faults/operations.test.ts",
   "package.test.ts",
 ];
