@@ -37,6 +37,7 @@ it("the package holds what runs and what a DBA reads, and nothing of its making"
     "dist/index.js",
     "dist/index.d.ts",
     "dist/cli/main.js",
+    "dist/console/index.html",
     "migrations/0001_spaces.sql",
     "sql/log/api/push.sql",
     "sql/identity/policies.sql",
@@ -46,7 +47,7 @@ it("the package holds what runs and what a DBA reads, and nothing of its making"
     expect(contents).toContain(path);
   }
   const expected =
-    /^(dist\/.+\.(js|d\.ts)|dist\/template\/\w+\.tar\.gz|migrations\/.+\.sql|sql\/.+|docs\/.+|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
+    /^(dist\/.+\.(js|d\.ts)|dist\/template\/\w+\.tar\.gz|dist\/console\/[\w./-]+\.(html|js|css|svg)|migrations\/.+\.sql|sql\/.+|docs\/.+|deploy\/.+|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
   expect(contents.filter((path) => !expected.test(path))).toEqual([]);
 });
 
@@ -105,11 +106,42 @@ it("perch, perch/client and perch/testing are imported with their types", async 
   );
   const compiled = await inFolder(join(packageRoot, "node_modules", ".bin", "tsc"), ["-p", "."]);
   expect(compiled).toMatchObject({ code: 0, stdout: "" });
+  for (const [module, moduleResolution] of [
+    ["node16", "node16"],
+    ["esnext", "bundler"],
+  ]) {
+    const other = ["-p", ".", "--noEmit", "--module", `${module}`, "--moduleResolution", `${moduleResolution}`];
+    expect(await inFolder(join(packageRoot, "node_modules", ".bin", "tsc"), other)).toMatchObject({
+      code: 0,
+      stdout: "",
+    });
+  }
   expect(await inFolder(process.execPath, ["out/main.js"])).toMatchObject({
     code: 0,
     stdout: "imported\n",
     stderr: "",
   });
+});
+
+it("perch is required from CommonJS, too", async () => {
+  await writeFile(
+    join(folder, "app.cjs"),
+    'console.log(typeof require("perch").push, typeof require("perch/client").createPerchClient);',
+  );
+  expect(await inFolder(process.execPath, ["app.cjs"])).toMatchObject({ code: 0, stdout: "function function\n" });
+});
+
+it("says what to do where a bundle has taken the code away from its files", async () => {
+  const elsewhere = await mkdtemp(join(tmpdir(), "perch-bundle-"));
+  onTestFinished(() => rm(elsewhere, { recursive: true, force: true }));
+  const code = await readFile(join(folder, "node_modules", "perch", "dist", "database", "package-root.js"), "utf8");
+  await writeFile(join(elsewhere, "bundle.mjs"), `${code}\nconsole.log(packageRoot);`);
+  const run = (cwd: string) => runProgram(process.execPath, [join(elsewhere, "bundle.mjs")], { cwd });
+  const lost = await run(elsewhere);
+  expect(lost.code).toBe(1);
+  expect(lost.stderr).toContain("keep perch out of it (esbuild --packages=external,");
+  // Where it is installed all the same, its files are found.
+  expect(await run(folder)).toMatchObject({ code: 0, stdout: `${join(folder, "node_modules", "perch")}\n` });
 });
 
 it("the example of docs/testing.md runs where the package is installed", async () => {

@@ -8,7 +8,7 @@ const home = "src/client/";
 const packages: ReadonlyMap<string, readonly string[]> = new Map([
   ["src/client/tanstack/", ["@tanstack/db", "@tanstack/offline-transactions"]],
   ["src/client/loro/", ["loro-crdt"]],
-  ["src/client/console/", ["preact", "preact/hooks", "uplot", "loro-crdt"]],
+  ["src/client/console/", ["preact", "preact/hooks", "uplot", "uplot/dist/uPlot.min.css"]],
 ]);
 
 const folderOf = (path: string) => [...packages.keys()].find((folder) => path.startsWith(folder));

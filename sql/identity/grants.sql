@@ -31,7 +31,9 @@ begin
             'row_documents', 'column_writes', 'stored_records', 'sync_changes', 'row_images', 'space_heads', 'push_receipts', 'deferred_notifications',
               'notifier',
             'presence', 'presence_head', 'presence_nodes',
-            'encrypted_documents', 'encrypted_records', 'encrypted_reaches'])
+            'encrypted_documents', 'encrypted_records', 'encrypted_reaches']),
+          -- Added to, and never changed.
+          ('perch_worker', '{INSERT}', array['console_actions'])
         ) as r (role, privileges, names)
        cross join unnest(r.names) as n (name)
        cross join unnest(r.privileges) as x (privilege)

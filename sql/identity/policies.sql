@@ -89,6 +89,7 @@ begin
       ('presence_head',        'false',                                null),
       ('presence',             'false',                                null),
       ('presence_nodes',       'false',                                null),
+      ('console_actions',      'false',                                null),
       ('thread_leases',        tenants,                                tenants),
       ('threads',              tenants,                                tenants),
       ('stored_checkpoints',   tenants,                                tenants),

@@ -1,5 +1,6 @@
 import { type Logger, pino } from "pino";
 import { loggedError } from "../gateway/index.js";
+import { pinoPretty } from "./pretty.js";
 
 interface Line {
   level: number;
@@ -7,12 +8,19 @@ interface Line {
   err?: { message?: string };
 }
 
+// A driver's errors carry the parameters of the query, which are content.
+const serializers = { err: loggedError };
+
 /** The log of a serving process, to standard error: JSON lines, or, on a terminal, lines for people. */
 export function createLog(level: string): Logger {
-  // A driver's errors carry the parameters of the query, which are content.
-  const options = { level, base: null, serializers: { err: loggedError } };
+  const options = { level, base: null, serializers };
   if (!process.stderr.isTTY) return pino(options, pino.destination({ dest: 2, sync: true }));
   return pino(options, { write: (json: string) => process.stderr.write(readable(json)) });
+}
+
+/** The log of `perch dev`, to standard error: lines for people, with a time, wherever they go; colours on a terminal only. */
+export function createReadableLog(level: string): Logger {
+  return pino({ level, base: null, serializers }, pinoPretty(process.stderr.isTTY === true));
 }
 
 function readable(json: string): string {

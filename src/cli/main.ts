@@ -5,14 +5,19 @@ import { inspect } from "node:util";
 import { packageRoot } from "../database/package-root.js";
 import { toPerchError } from "../errors.js";
 import { nearest, SettingsError } from "../lib/settings.js";
-import { type Command, UsageError } from "./command.js";
+import { UsageError } from "./command.js";
+import type { CommandTable } from "./completion.js";
 import { requireKnownEnvironment } from "./settings.js";
 
 /** Every command: one line for `perch --help`, and the module that has the rest, loaded only when it is called. */
-const commands: Record<string, { summary: string; load: () => Promise<{ command: Command }> }> = {
+const commands: CommandTable = {
   start: {
     summary: "bring the database up to date and serve it: the embedded one, or DATABASE_URL",
     load: () => import("./start.js"),
+  },
+  dev: {
+    summary: "the same with a log for people, and a line for each request",
+    load: () => import("./dev.js"),
   },
   worker: {
     summary: "serve a database that is migrated already; any number of processes may",
@@ -41,6 +46,10 @@ const commands: Record<string, { summary: string; load: () => Promise<{ command:
   import: {
     summary: "restore such a file, also into another user or space",
     load: () => import("./import.js"),
+  },
+  completion: {
+    summary: "print a script that lets a shell complete commands and options",
+    load: async () => ({ command: (await import("./completion.js")).completionOf(commands) }),
   },
 };
 

@@ -8,6 +8,7 @@ import { createDocumentEngine } from "../documents/loro/engine.js";
 import { addEngineFigures, addWorkerFigures, type Gateway, startGateway } from "../gateway/index.js";
 import { createNotificationHub } from "../notifications/hub.js";
 import { startWorker } from "../worker/index.js";
+import { examine } from "./doctor-checks.js";
 import type { ServeSettings } from "./settings.js";
 
 export interface Serving {
@@ -58,6 +59,7 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
       settings: settings.gateway,
       log,
       notifications,
+      doctor: () => examine(db),
       notReady: () => (notifications.listening() ? undefined : "the connection that listens is being made again"),
     });
     addEngineFigures(gateway.metrics, engine);

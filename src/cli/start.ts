@@ -9,7 +9,7 @@ import type { Database } from "../database/types.js";
 import type { GatewaySettings } from "../gateway/index.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { type Connected, connect, newerDatabase, requireRoles } from "./connect.js";
-import { createLog } from "./log.js";
+import { createLog, createReadableLog } from "./log.js";
 import { requireAddress, serve, untilStopped } from "./serve.js";
 import { idleTransactionMs, type ServeSettings, serveOptions, serveSettings, settingsHelp } from "./settings.js";
 
@@ -31,12 +31,14 @@ SIGTERM or Ctrl-C stops it within 5 seconds; nothing that was acknowledged is lo
 
 const print = (line: string) => process.stdout.write(`${line}\n`);
 
-async function run(args: string[]): Promise<number> {
+/** `perch start`; as perch dev with a log for people, of every request, unless PERCH_LOG_LEVEL says otherwise. */
+export async function runStart(args: string[], { forPeople = false } = {}): Promise<number> {
   const { values, positionals } = parseCommandLine(args, { ...databaseOption, ...serveOptions });
   if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
-  const settings = serveSettings({ ...values, development: true });
+  const env = forPeople ? { PERCH_LOG_LEVEL: "info", ...process.env } : process.env;
+  const settings = serveSettings({ ...values, development: true }, env);
   await requireAddress(settings);
-  const log = createLog(settings.logLevel);
+  const log = forPeople ? createReadableLog(settings.logLevel) : createLog(settings.logLevel);
   const connected = await connect({
     serves: true,
     ...(values["database-url"] === undefined ? {} : { url: values["database-url"] }),
@@ -114,6 +116,7 @@ function welcome(
     ...(socket === undefined ? [] : [`  SQL       ${sqlCommand(perch, socket.folder)} "select …"`]),
     `  Loro      ${url.replace(/^http/, "ws")}/sync`,
     `  HTTP      ${url}`,
+    ...(gateway.console === "on" ? [`  console   ${url}/console/${consoleToken(gateway, perch)}`] : []),
     ...(development
       ? ["  users     development mode: a token is a plain user id, so only this machine may connect"]
       : []),
@@ -125,6 +128,13 @@ function welcome(
 
 const sqlCommand = (perch: string, folder: string) =>
   `${perch} sql${folder === resolve(".perch") ? "" : ` --database-url ${quoted(`pglite:${folder}`)}`}`;
+
+/** How one gets in there, where not everybody does. */
+function consoleToken({ development, jwtSecret }: GatewaySettings, perch: string): string {
+  if (development) return "";
+  if (jwtSecret === undefined) return "  with a token that has the claim perch_role";
+  return `  with a token of: ${perch} token --user you --console admin`;
+}
 
 /** How a token comes to be in the line that follows. It is not printed here: what a server prints is kept in logs. */
 function toTry({ development, jwtSecret }: GatewaySettings, perch: string): string[] {
@@ -142,4 +152,4 @@ function invocation(): string {
 
 const quoted = (path: string) => (/^[\w./:-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`);
 
-export const command: Command = { help, run };
+export const command: Command = { help, run: (args) => runStart(args) };

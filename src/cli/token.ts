@@ -12,6 +12,7 @@ Options:
   --minutes N          how long it is valid, up to 1440; default 60
   --read SPACE         a space the token lets its user read, and again for another; with neither of these two the
   --write SPACE        memberships are those in the database
+  --console ROLE       admin or viewer: what the token is in the console (the claim perch_role); default: nothing
 
 PERCH_JWT_ISSUER and PERCH_JWT_AUDIENCE are put into it where they are set. In development mode (perch start without
 a key) there is nothing to sign: a token is just the user id.
@@ -23,9 +24,11 @@ async function run(args: string[]): Promise<number> {
     minutes: { type: "string" },
     read: { type: "string", multiple: true },
     write: { type: "string", multiple: true },
+    console: { type: "string" },
   });
   if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
-  const { user, read, write } = values;
+  const { user, read, write, console: role } = values;
+  if (role !== undefined && role !== "admin" && role !== "viewer") throw new UsageError("--console is admin or viewer");
   if (!user) throw new UsageError("--user is missing");
   const minutes = Number(values.minutes ?? 60);
   if (!(Number.isInteger(minutes) && minutes >= 1 && minutes <= 1_440)) {
@@ -39,8 +42,12 @@ async function run(args: string[]): Promise<number> {
         : "PERCH_JWT_SECRET is not set here: tokens are made by whoever has the private keys of PERCH_JWKS_URL",
     );
   }
-  const spaces = { ...(read ? { space_ids: read } : {}), ...(write ? { writable_space_ids: write } : {}) };
-  const token = new SignJWT(spaces)
+  const claims = {
+    ...(role ? { perch_role: role } : {}),
+    ...(read ? { space_ids: read } : {}),
+    ...(write ? { writable_space_ids: write } : {}),
+  };
+  const token = new SignJWT(claims)
     .setProtectedHeader({ alg: "HS256" })
     .setSubject(user)
     .setIssuedAt()

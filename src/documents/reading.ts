@@ -23,7 +23,15 @@ export async function readLiveDocument(
   address: DocumentAddress,
   seq?: number,
 ): Promise<ReadDocument> {
-  const key = await readableKey(db, reader, address);
+  return readDocumentAt({ db, live }, await readableKey(db, reader, address), seq);
+}
+
+/** The same for who may read every document. Errors: PE404, PE410. */
+export async function readDocumentAt(
+  { db, live }: { db: Queryable; live: LiveDocuments },
+  key: DocumentKey,
+  seq?: number,
+): Promise<ReadDocument> {
   const version = seq === undefined ? undefined : await versionAt(db, key, seq);
   await live.adopt(key);
   const document = await live.open(key);

@@ -6,6 +6,7 @@ import { WebSocketServer } from "ws";
 import { loggedError } from "../database/logged-error.js";
 import { type Shares, shareConnections } from "../database/shares.js";
 import type { Database } from "../database/types.js";
+import { type DocumentKey, documentId } from "../documents/key.js";
 import type { LiveDocuments } from "../documents/live.js";
 import { createReadiness } from "../http/readiness.js";
 import { addressOfClient, admit, tokenOf } from "../http/requests.js";
@@ -44,6 +45,8 @@ export interface GatewayOptions {
   readonly notReady?: () => string | undefined;
   /** What the process hears of the database, where others use it too; not given: the gateway listens itself. */
   readonly notifications?: NotificationHub;
+  /** What perch doctor says, for the console. */
+  readonly doctor?: () => Promise<readonly object[]>;
 }
 
 export interface Gateway {
@@ -176,6 +179,8 @@ export async function startGateway({
     addresses,
     users,
     ledger,
+    doctor: options.doctor,
+    usersIn: (document) => usersIn(connections, document),
     port: () => port,
     isDraining: () => draining,
     notReady: () => notReady?.(),
@@ -294,6 +299,17 @@ export async function startGateway({
       return closing;
     },
   };
+}
+
+/** Who has joined a document here, each once. */
+function usersIn(connections: Iterable<OpenConnection>, document: DocumentKey): readonly string[] {
+  const users = new Set<string>();
+  for (const member of membersOf(connections)) {
+    const admission = member.admission();
+    if (admission !== undefined && documentId(admission.key) === documentId(document))
+      users.add(admission.identity.userId);
+  }
+  return [...users].slice(0, 100);
 }
 
 function* membersOf(connections: Iterable<OpenConnection>) {

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { changeOrCallSchema, pullAnswerSchema, pushAnswerSchema, snapshotAnswerSchema } from "../log/schemas.js";
 import { calls } from "./calls.js";
+import { consoleActionBody, consoleQuery, views } from "./console/views.js";
 import {
   documentAnswer,
   documentQuery,
@@ -238,6 +239,35 @@ export const operations = {
       "active; waiting, with status 202, while it is not.",
     ),
     problems: [],
+  },
+  consoleSession: {
+    method: "GET",
+    path: "/v1/console",
+    summary: "How one signs in to the console.",
+    description: "none: development mode, a token is a plain user id. token: by a token with the claim perch_role.",
+    authenticated: false,
+    answer: json(z.object({ sign_in: z.enum(["none", "token"]) }), "How."),
+    problems: [404],
+  },
+  consoleView: {
+    method: "GET",
+    path: "/v1/console/{name}",
+    summary: "What the console shows: for tokens with the claim perch_role, viewer or admin.",
+    description: `For the page at /console/, and of no promised shape. Views: figures, doctor, content, ${Object.keys(views).join(", ")}.`,
+    authenticated: true,
+    query: consoleQuery,
+    answer: json(z.record(z.string(), z.unknown()), "The view."),
+    problems: [401, 403, 404, 410, 422, 429],
+  },
+  consoleAction: {
+    method: "POST",
+    path: "/v1/console/{name}",
+    summary: "What is done in the console: for tokens with the claim perch_role: admin.",
+    description: `With an update that was set aside: retry, discard. With a position of a document: revert. Who did it is kept in perch.console_actions.`,
+    authenticated: true,
+    body: consoleActionBody,
+    answer: json(z.object({ done: z.boolean() }), "Whether there was something to do."),
+    problems: [401, 403, 404, 413, 422, 429],
   },
   openapi: {
     method: "GET",

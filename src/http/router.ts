@@ -11,6 +11,9 @@ import { type Account, type Ledger, openAccount } from "../lib/ledger.js";
 import type { NotificationHub } from "../notifications/hub.js";
 import { type Answer, createAnswers } from "./answers.js";
 import { call } from "./calls.js";
+import { createConsolePage } from "./console/page.js";
+import { type ConsoleServices, createConsoleRequests } from "./console/requests.js";
+import { consoleQuery } from "./console/views.js";
 import { addDatabaseFigures } from "./database-figures.js";
 import { createDocumentRequests, documentParts, documentQuery, historyQuery } from "./document-requests.js";
 import { createOnBehalf } from "./on-behalf.js";
@@ -44,6 +47,10 @@ export interface HttpServices {
   readonly addresses: Counts;
   readonly users: Counts;
   readonly ledger: Ledger;
+  /** What perch doctor says, for the console. */
+  readonly doctor?: ConsoleServices["doctor"];
+  /** Who has a document open on this node, for the console. */
+  readonly usersIn: ConsoleServices["usersIn"];
   /** The port that everybody reaches. */
   port(): number;
   /** Whether the gateway is shutting down. */
@@ -70,6 +77,8 @@ interface Exchange {
   readonly account: Account;
   /** What is done when the request has been worked on. */
   readonly ends: (() => void)[];
+  /** Whose token it was, when it was one. */
+  userId?: string;
 }
 
 /** What a question may be: most of it is a cursor, with the names of some thousands of spaces. Reading more would hold everybody up in vain. */
@@ -97,6 +106,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     const { request, target, account, ends } = exchange;
     const identity = await verifyToken(token ?? tokenOf(request, target));
     const { userId } = identity;
+    exchange.userId = userId;
     if (!underWay.take(userId)) {
       const message = "too many of your requests wait already";
       throw new RequestRefused(
@@ -141,6 +151,14 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
 
   const figures = addDatabaseFigures(telemetry.metrics, db.aside, log);
   let openApi: string | undefined;
+  const page = createConsolePage();
+  const consoleRequests = createConsoleRequests({
+    ...services,
+    async figures() {
+      await figures.refresh();
+      return telemetry.metrics.text();
+    },
+  });
 
   /** Undefined when the response has been begun, and goes on by itself. */
   const handlers: Record<OperationName, (exchange: Exchange, parts: Match["parts"]) => Promise<Answer | undefined>> = {
@@ -218,6 +236,16 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       return answer;
     },
     shapeHealth: () => shapes.health(),
+    consoleSession: async () => json(JSON.stringify({ sign_in: settings.development ? "none" : "token" })),
+    async consoleView(exchange, { name = "" }) {
+      const identity = await identify(exchange);
+      const question = queryOf(exchange.target, consoleQuery);
+      return json(await reserving(exchange, () => consoleRequests.view(identity, name, question)));
+    },
+    async consoleAction(exchange, { name = "" }) {
+      const identity = await identify(exchange);
+      return json(await consoleRequests.act(identity, name, await bodyOf(exchange)));
+    },
     openapi: async () => {
       openApi ??= openApiDocument();
       return json(openApi);
@@ -226,7 +254,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     readyz,
     async metrics({ request }) {
       if (settings.metricsPort !== undefined && request.socket.localPort === services.port()) {
-        return failed(problem(404, "not_found", "the figures are on a port of their own"));
+        return failed(problem(404, "not_found", "the figures are on a port of their own (PERCH_METRICS_PORT)"));
       }
       await figures.refresh();
       const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
@@ -250,25 +278,65 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     if (request.method === "HEAD") return { status: 200, body: "", headers: { "content-type": "text/event-stream" } };
     const address = addressOfClient(request, settings);
     const opened = await streams.open({ response, identity, address, selection, cursor, requestId, account });
-    return opened === "open" ? undefined : failed(problem(429, "too_many_requests", "too many connections are open"));
+    return opened === "open"
+      ? undefined
+      : failed(
+          problem(
+            429,
+            "too_many_requests",
+            "too many sockets and streams are open: of yours, of your address or of this node; close some, or come again",
+          ),
+        );
+  }
+
+  async function consoleFile({ request, target: { pathname } }: Exchange): Promise<Answer> {
+    if (request.method !== "GET" && request.method !== "HEAD") {
+      return { ...failed(problem(405, "method_not_allowed", "use GET")), headers: { allow: "GET" } };
+    }
+    // By a relative path, so that it holds behind a proxy that puts something in front.
+    if (pathname === "/console") return { status: 308, body: "", headers: { location: "console/" } };
+    const file = await page.file(pathname.slice("/console/".length));
+    if (file !== undefined) {
+      const isKnown = request.headers["if-none-match"] === file.headers?.etag;
+      return isKnown ? { ...file, status: 304, body: "" } : file;
+    }
+    const why =
+      pathname === "/console/" ? "the console was not built: npm run build makes it" : "there is nothing at this path";
+    return failed(problem(404, "not_found", why));
   }
 
   async function answer(exchange: Exchange): Promise<{ path: string; result: Answer | undefined }> {
     const { pathname } = exchange.target;
     if (pathname === "/sync") {
-      const refusal = failed(problem(426, "upgrade_required", "this is a WebSocket"));
+      const refusal = failed(
+        problem(
+          426,
+          "upgrade_required",
+          "this is a WebSocket, for Loro clients; over plain HTTP documents are under /v1/documents",
+        ),
+      );
       return { path: pathname, result: { ...refusal, headers: { upgrade: "websocket" } } };
     }
     const onlyMetrics = exchange.request.socket.localPort !== services.port();
-    const matches = operationsAt(pathname).filter(({ name }) => !onlyMetrics || name === "metrics");
+    const isHere = (name: OperationName) =>
+      onlyMetrics ? name === "metrics" : settings.console === "on" || !name.startsWith("console");
+    const matches = operationsAt(pathname).filter(({ name }) => isHere(name));
+    if (/^\/console(\/|$)/.test(pathname) && settings.console === "on" && !onlyMetrics) {
+      return { path: "/console/", result: await consoleFile(exchange) };
+    }
     const path = matches[0]?.operation.path;
     if (path === undefined)
-      return { path: "other", result: failed(problem(404, "not_found", "there is nothing here")) };
+      return {
+        path: "other",
+        result: failed(
+          problem(404, "not_found", "there is nothing at this path; GET /openapi.json says what there is"),
+        ),
+      };
     const method = exchange.request.method === "HEAD" ? "GET" : exchange.request.method;
     const match = matches.find(({ operation }) => operation.method === method);
     if (match === undefined) {
       const allowed = matches.map(({ operation }) => operation.method).join(", ");
-      const refusal = failed(problem(405, "method_not_allowed", `use ${allowed}`));
+      const refusal = failed(problem(405, "method_not_allowed", `this path takes ${allowed}`));
       return { path, result: { ...refusal, headers: { allow: allowed } } };
     }
     try {
@@ -304,9 +372,14 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     let path = "other";
     let result: Answer | undefined;
     const account = openAccount(services.ledger);
+    let userId: string | undefined;
     if (refused !== undefined) result = failed(refused);
     else if (request.method === "OPTIONS") result = { status: 204, body: "", headers: preflight };
-    else ({ path, result } = await answer({ request, response, target, requestId, account, ends: [] }));
+    else {
+      const asked: Exchange = { request, response, target, requestId, account, ends: [] };
+      ({ path, result } = await answer(asked));
+      userId = asked.userId;
+    }
     // What was read is held until the work on it has ended, and the answer until it has gone: whichever is later.
     if (response.destroyed) account.close();
     else response.once("close", account.close);
@@ -318,7 +391,9 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     }
     const ms = performance.now() - started;
     telemetry.answered(path, status, ms / 1000);
-    log.debug({ requestId, method: request.method, path, status, ms: Math.round(ms) }, "request");
+    const line = { requestId, method: request.method, path, status, ms: Math.round(ms), ...(userId && { userId }) };
+    if (quiet.has(path)) log.debug(line, "request");
+    else log.info(line, "request");
   }
 
   return {
@@ -336,6 +411,9 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
   };
 }
+
+/** What is asked every few seconds, by machines. */
+const quiet: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics", "/console/", "/v1/console/{name}"]);
 
 /** What an answer is taken for until it is there: a page of the log is at most this long. */
 const answerBytes = 16 * 1024 * 1024;

@@ -51,6 +51,7 @@ export const httpSettingTable = {
   allowedOrigins: origins
     .optional()
     .describe("web origins that may connect, by commas, or *; unset: any with tokens, loopback in development mode"),
+  console: z.enum(["on", "off"]).default("on").describe("whether there is a console at /console/: on or off"),
   trustProxy: flag.describe("take addresses from X-Forwarded-For: only behind a proxy that sets it"),
   keepAliveMs: milliseconds(65_000).describe(
     "how long an idle HTTP connection is kept: longer than a proxy in front keeps its own",

@@ -5,8 +5,14 @@ import { PerchError } from "../errors.js";
 import type { Identity } from "./identity.js";
 import type { IdentitySettings } from "./settings.js";
 
+/** Of the claim `perch_role`. */
+const consoleRoles = ["viewer", "admin"] as const;
+export type ConsoleRole = (typeof consoleRoles)[number];
+
 /** Who a token speaks for. */
 export interface TokenIdentity extends Identity {
+  /** What the token is in the console: nothing, one that reads, or one that may do everything there. */
+  readonly consoleRole?: ConsoleRole | undefined;
   /** When the token stops being valid, by this machine's clock; Infinity: never. */
   readonly expiresAt: number;
 }
@@ -23,6 +29,8 @@ const claims = z.object({
   sub: z.string().refine((text) => isId(text, maxUserIdBytes), "it cannot be a user's id"),
   space_ids: z.array(id).optional(),
   writable_space_ids: z.array(id).optional(),
+  // What else another system may mean by it is nothing here.
+  perch_role: z.enum(consoleRoles).optional().catch(undefined),
 });
 
 /** Asymmetric only: a public key must never be usable as the secret of an HMAC. */
@@ -41,7 +49,8 @@ export const maxTokenLength = 16 * 1024;
 export function createTokenVerifier(settings: IdentitySettings): VerifyToken {
   const verify = settings.development ? verifyDevelopmentToken : createJwtVerifier(settings);
   return async (token) => {
-    if (token === "") throw refused("there is none");
+    if (token === "")
+      throw refused("there is none; send Authorization: Bearer TOKEN, or ?token=, or the auth of a join");
     if (token.length > maxTokenLength) throw refused("it is too long");
     return verify(token);
   };
@@ -79,6 +88,7 @@ function createJwtVerifier(settings: IdentitySettings): VerifyToken {
       userId: data.sub,
       spaceIds: data.space_ids,
       writableSpaceIds: data.writable_space_ids,
+      consoleRole: data.perch_role,
       expiresAt: payload.exp === undefined ? Number.POSITIVE_INFINITY : (payload.exp + jwtClockSkewSeconds) * 1000,
     };
   };
@@ -86,7 +96,7 @@ function createJwtVerifier(settings: IdentitySettings): VerifyToken {
 
 const verifyDevelopmentToken: VerifyToken = async (token) => {
   if (!isId(token, maxUserIdBytes)) throw refused("it is no user id");
-  return { userId: token, expiresAt: Number.POSITIVE_INFINITY };
+  return { userId: token, consoleRole: "admin", expiresAt: Number.POSITIVE_INFINITY };
 };
 
 /** Keys that were fetched once serve on while the key server is away; a failed refresh shows only to tokens of new keys. */

@@ -17,6 +17,7 @@ const unledIndexes: Record<string, string> = {
   notifier_pkey: "one row, which no user touches",
   encrypted_tables_pkey: "as document_tables_pkey",
   presence_head_pkey: "as notifier_pkey",
+  console_actions_pkey: "what was done in the console, which no user touches",
   presence_nodes_pkey: "perch's own processes, which no user touches",
   migrations_pkey: "the ledger of migrations, which no user touches",
   applied_release_pkey: "one row, which no user touches",

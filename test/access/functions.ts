@@ -255,7 +255,7 @@ const changes: Record<string, FunctionEntry> = {
   stamp: piece(),
   tables_digest: piece(),
   time_changes: piece(),
-  time_text: piece(),
+  time_text: piece("perch_worker"),
 };
 
 const documents: Record<string, FunctionEntry> = {
@@ -562,8 +562,38 @@ const presence: Record<string, FunctionEntry> = {
   ),
 };
 
+/** Who has not entered the console is nobody there, whatever their rights and whoever the context names. */
+const stranger = (call: string) => worker(call, "401", "401");
+const record = "'team', 'todo', 'tasks', 'olga-in-team'";
+const consoles: Record<string, FunctionEntry> = {
+  enter_console: worker("perch.enter_console(user_id => 'ann', role => 'viewer')", "ok", "ok"),
+  "enter_console: as something else": worker("perch.enter_console('ann', 'owner')", "403", "403"),
+  require_console: piece("perch_worker"),
+  console_page: piece("perch_worker"),
+  console_preview: piece("perch_worker"),
+  note_console_action: piece("perch_worker"),
+  table_kind: piece("perch_worker"),
+  console_overview: stranger("perch.console_overview()"),
+  console_spaces: stranger("perch.console_spaces()"),
+  console_space: stranger("perch.console_space('team')"),
+  console_records: stranger("perch.console_records('team', 'todo', 'tasks')"),
+  console_record: stranger(`perch.console_record(${record})`),
+  console_log: stranger("perch.console_log(space_id => 'team')"),
+  console_access: stranger("perch.console_access('vera', 'team')"),
+  console_document: stranger(`perch.console_document(${key})`),
+  console_set_aside: stranger("perch.console_set_aside()"),
+  console_retry: stranger(`perch.console_retry(${key}, 1)`),
+  console_discard: stranger(`perch.console_discard(${key}, 1)`),
+  console_revert: stranger(`perch.console_revert(${key}, '{}', 1, 2)`),
+  console_synced: stranger("perch.console_synced()"),
+  console_threads: stranger("perch.console_threads()"),
+  console_thread: stranger("perch.console_thread('acme', 'run-1')"),
+  console_checkpoint: stranger("perch.console_checkpoint('acme', 'run-1', '00000000-0000-4000-8000-000000000001')"),
+};
+
 export const functions: Record<string, FunctionEntry> = {
   ...context,
+  ...consoles,
   ...encrypted,
   ...presence,
   ...spaces,

@@ -89,6 +89,7 @@ describeEachEngine("access to tables", (open) => {
       case "perch_app":
         return verb === "select" && entry.app === "select" ? spread(entry.selectAsApp ?? entry.select) : none;
       case "perch_worker":
+        if (entry.worker === "insert") return verb === "select" || verb === "insert" ? all : none;
         return entry.worker === "all" || (entry.worker === "select" && verb === "select") ? all : none;
       case "stranger":
         return none;

@@ -14,7 +14,7 @@ import { checkpointTables } from "./checkpoints.js";
 export interface TableEntry {
   /** Direct privileges; perch_owner has all. */
   readonly app: "" | "select";
-  readonly worker: "" | "select" | "all";
+  readonly worker: "" | "select" | "insert" | "all";
   /** Every row that can be seen. */
   readonly select: string;
   /** The same for perch_app, where functions see more. */
@@ -212,6 +212,17 @@ export const tables: Record<string, TableEntry> = {
     update: "0",
     delete: "0",
     fresh: { node_id: "00000000-0000-4000-8000-00000000000f" },
+    where: "true",
+  },
+  // Added to by the console, and never changed.
+  console_actions: {
+    app: "",
+    worker: "insert",
+    select: "0",
+    insert: "x",
+    update: "0",
+    delete: "0",
+    fresh: { number: 99 },
     where: "true",
   },
   schema_versions: {

@@ -76,6 +76,7 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
     `insert into perch.captured_changes (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, new_row, captured_at)
      values (1, 1, pg_current_xact_id(), 'team', 'shop', 'orders', '1', 'insert', '{}', now())`,
   );
+  await t.db.query("insert into perch.console_actions (user_id, action, subject) values ('olga', 'retry', '{}')");
   await t.db.query("insert into perch.row_images (space_id, seq) values ('team', 1)");
   await t.db.query(
     "insert into perch.row_stamps (space_id, app_id, table_name, record_id, latest_at) values ('team', 'shop', 'orders', '1', now())",

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { workerSecret } from "../../scripts/support/user-token.js";
 import { emptyDatabase } from "../support/databases.js";
-import { runPerch } from "../support/processes.js";
+import { runPerch, runProgram } from "../support/processes.js";
 
 describe("perch", () => {
   it("lists its commands on --help, and on nothing, which is wrong use", async () => {
@@ -29,6 +29,29 @@ describe("perch", () => {
       expect(help).toMatchObject({ code: 0, stderr: "" });
       expect(help.stdout).toMatch(new RegExp(`^Usage: perch ${name}`));
     }
+  });
+
+  it("completes commands and options in a shell", async () => {
+    const { stdout: script } = await runPerch(["completion", "bash"]);
+    const complete = async (...words: string[]) => {
+      const line = words.map((word) => `'${word}'`).join(" ");
+      const bash = `${script}COMP_WORDS=(${line}); COMP_CWORD=${words.length - 1}; _perch; echo "\${COMPREPLY[@]}"`;
+      return (await runProgram("bash", ["-c", bash])).stdout.trim().split(" ");
+    };
+    expect(await complete("perch", "st")).toEqual(["start"]);
+    expect(await complete("perch", "migrate", "")).toEqual(
+      expect.arrayContaining(["up", "down", "status", "sql", "--help"]),
+    );
+    expect(await complete("perch", "start", "--p")).toEqual(["--port"]);
+    expect(await complete("perch", "completion", "f")).toEqual(["fish"]);
+    const all = [...(await runPerch(["--help"])).stdout.matchAll(/^ {2}([a-z]+) {2}/gm)].map(([, name]) => name);
+    expect(await complete("perch", "")).toEqual(expect.arrayContaining(all));
+    for (const shell of ["zsh", "fish"]) {
+      const other = await runPerch(["completion", shell]);
+      expect(other).toMatchObject({ code: 0, stderr: "" });
+      for (const name of all) expect(other.stdout).toContain(` ${name}`.replace(" ", shell === "zsh" ? "'" : "-a "));
+    }
+    expect(await runPerch(["completion", "csh"])).toMatchObject({ code: 2, stdout: "" });
   });
 
   it.each([

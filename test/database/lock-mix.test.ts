@@ -260,6 +260,10 @@ const elsewhere: Record<string, string> = {
   prune_space: "prune_changes",
   retry_update: "beside the workers",
   discard_update: "beside the workers",
+  console_retry: "beside the workers",
+  console_discard: "beside the workers",
+  console_revert: "patch_document, in the console's transaction",
+  note_console_action: "console_retry and console_discard",
   append_encrypted: "beside the workers",
   advance_reach: "append_encrypted",
   put_presence: "beside the workers",
@@ -290,6 +294,10 @@ const besides: ((tx: Transaction) => Promise<unknown>)[] = [
   (tx) => tx.query("select perch.prune_changes(keep_for => '0', keep_last => 5)"),
   (tx) => tx.query("select perch.retry_update($1, 'notes', 'pages', $2, 1)", [pick(spaces), pick(documents)]),
   (tx) => tx.query("select perch.discard_update($1, 'notes', 'pages', $2, 1)", [pick(spaces), pick(documents)]),
+  ...["retry", "discard"].map((action) => async (tx: Transaction) => {
+    await tx.query("select perch.enter_console(user_id => 'ann', role => 'admin')");
+    await tx.query(`select perch.console_${action}($1, 'notes', 'pages', $2, 1)`, [pick(spaces), pick(documents)]);
+  }),
   (tx) =>
     tx.query(
       `select perch.append_encrypted($1, 'notes', 'diaries', $2, incarnation_seq => 0, user_ids => '{ada}', writable => '{true}', peer_ids => '{1}',

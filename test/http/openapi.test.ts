@@ -1,5 +1,6 @@
 import { beforeAll, describe, expect, it } from "vitest";
 import { z } from "zod";
+import { consoleQuery } from "../../src/http/console/views.js";
 import { startWorker } from "../../src/worker/index.js";
 import { cleanup, declareNotes, makeSpace, type Node, startNode } from "../gateway/support.js";
 import { pglite, type TestDatabase } from "../support/databases.js";
@@ -51,6 +52,20 @@ async function askForSpaces(ask: Ask): Promise<void> {
     await ask("DELETE", template, { parts: { ...parts, space: "\u0001" } });
     for (const user of ["otto", ""]) await ask("DELETE", template, { parts, user });
   }
+}
+
+async function askInConsole(ask: Ask): Promise<void> {
+  const one = "/v1/console/{name}";
+  await ask("GET", "/v1/console");
+  await ask("GET", one, { parts: { name: "spaces" } });
+  await ask("GET", one, { parts: { name: "nothing" } });
+  await ask("GET", one, { parts: { name: "log" } });
+  await ask("GET", one, { parts: { name: "spaces" }, user: "" });
+  const body = { space_id: "team", app_id: "app", table_name: "notes", record_id: "n", seq: 77 };
+  for (const user of ["ada", ""]) await ask("POST", one, { parts: { name: "retry" }, body, user });
+  await ask("POST", one, { parts: { name: "nothing" }, body });
+  await ask("POST", one, { parts: { name: "retry" }, body: {}, query: "?" });
+  await ask("POST", one, { parts: { name: "retry" }, body: { ...body, record_id: "x".repeat(3_000) } });
 }
 
 describe("the OpenAPI document", () => {
@@ -153,6 +168,19 @@ describe("the OpenAPI document", () => {
       before: "5",
       max_count: "10",
       after: "a",
+      space_id: "team",
+      table_name: "notes",
+      record_id: "n",
+      user_id: "ada",
+      client_id: "phone",
+      tenant_id: "acme",
+      thread_id: "t",
+      namespace: "a",
+      checkpoint_id: "00000000-0000-4000-8000-000000000001",
+      search: "a",
+      after_namespace: "a",
+      after_seq: "1",
+      before_seq: "9",
     };
     let tried = 0;
     for (const [template, item] of Object.entries<Any>(document.paths)) {
@@ -188,7 +216,7 @@ describe("the OpenAPI document", () => {
         }
       }
     }
-    expect(tried).toBe(13);
+    expect(tried).toBe(13 + Object.keys(consoleQuery).length);
   });
 
   it("describes every answer of the server", async () => {
@@ -229,6 +257,7 @@ describe("the OpenAPI document", () => {
     await ask("POST", "/v1/snapshot", { body: { app_id: "app", space_id: "elsewhere" } });
     await ask("POST", "/v1/snapshot", { body: { app_id: "app" }, user: "" });
     await askForSpaces(ask);
+    await askInConsole(ask);
     for (const path of ["/healthz", "/readyz", "/metrics", "/openapi.json"]) await ask("GET", path);
 
     await t.db.query("create table shaped (id int primary key, team text)");
@@ -258,6 +287,8 @@ describe("the OpenAPI document", () => {
     expect(missing.sort()).toEqual([
       "GET /v1/changes 200",
       "GET /v1/changes 413",
+      "GET /v1/console 404",
+      "GET /v1/console/{name} 410",
       `GET ${note} 410`,
       `PATCH ${note} 202`,
       `PATCH ${note} 410`,

@@ -21,7 +21,7 @@ describe("tokens in development mode", () => {
   const verify = createTokenVerifier(gatewaySettings({}, { development: true }));
 
   it("are the plain user id", async () => {
-    expect(await verify("ada")).toEqual({ userId: "ada", expiresAt: Number.POSITIVE_INFINITY });
+    expect(await verify("ada")).toEqual({ userId: "ada", consoleRole: "admin", expiresAt: Number.POSITIVE_INFINITY });
   });
 
   it.each(["", "a\0b", "\ud800"])("%j is refused", async (token) => {
@@ -41,6 +41,13 @@ describe("HS256 tokens", () => {
       writableSpaceIds: ["a"],
       expiresAt: (exp + 1) * 1000,
     });
+  });
+
+  it("say what they are in the console, and nothing there by any other word", async () => {
+    const roleBy = async (perch_role: unknown) =>
+      (await verifier()(await sign({ sub: "ada", perch_role }))).consoleRole;
+    expect([await roleBy("viewer"), await roleBy("admin")]).toEqual(["viewer", "admin"]);
+    for (const other of ["owner", "", true, ["admin"], null, undefined]) expect(await roleBy(other)).toBeUndefined();
   });
 
   it.each([

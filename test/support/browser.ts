@@ -11,9 +11,9 @@
  *
  * One browser for a file, started when the first test asks, ended with the file. Each page notes what went wrong in it.
  */
-import sparticuz from "@sparticuz/chromium";
-import { type Browser, type BrowserContextOptions, chromium as driver, type Page } from "playwright-core";
+import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, onTestFinished } from "vitest";
+import { launchChromium } from "./chromium.js";
 
 /** A page, and what went wrong in it: errors nobody caught, what was written to console.error, what its policy refused. */
 export type WatchedPage = Page & { readonly errors: string[] };
@@ -21,17 +21,6 @@ export type WatchedPage = Page & { readonly errors: string[] };
 export interface Chromium {
   /** A page in a context of its own: storage and cache are nobody else's. Closed after the test. */
   page(options?: BrowserContextOptions): Promise<WatchedPage>;
-}
-
-/** Starts a Chromium. Out: a browser of playwright's, to be closed. Where npm's does not run, CHROMIUM_PATH names another. */
-export async function launchChromium(): Promise<Browser> {
-  const given = process.env.CHROMIUM_PATH;
-  return driver.launch({
-    executablePath: given ?? (await sparticuz.executablePath()),
-    // Not the list that comes with it: that runs all in one process, which ends with the first context, and without web security.
-    args: ["--no-sandbox", "--disable-gpu", "--font-render-hinting=none"],
-    headless: true,
-  });
 }
 
 /** Notes what goes wrong in a page. */

@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdtempSync, readdirSync, rmSync, statfsSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, rmSync, statfsSync, statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import { freemem } from "node:os";
@@ -21,6 +21,16 @@ function build(): void {
   const root = fileURLToPath(new URL("../..", import.meta.url));
   const tsc = spawnSync("node_modules/.bin/tsc", ["-p", "tsconfig.build.json"], { cwd: root, encoding: "utf8" });
   if (tsc.status !== 0) console.error(`The build reports errors:\n${tsc.stdout}${tsc.stderr}`);
+  if (!isOlder(join(root, "src/client/console"), join(root, "dist/console/index.html"))) {
+    const vite = spawnSync("npm", ["run", "-s", "build:console"], { cwd: root, encoding: "utf8" });
+    if (vite.status !== 0) console.error(`The build of the console reports errors:\n${vite.stdout}${vite.stderr}`);
+  }
+}
+
+/** Whether all in a folder was there before a file. */
+function isOlder(folder: string, file: string): boolean {
+  const made = statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+  return readdirSync(folder, { recursive: true }).every((name) => statSync(join(folder, String(name))).mtimeMs < made);
 }
 
 const memory = "/dev/shm";

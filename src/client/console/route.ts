@@ -1,0 +1,13 @@
+import { useEffect, useState } from "preact/hooks";
+import { parseRoute, type Route } from "./address.js";
+
+/** Where one is now. */
+export function useRoute(): Route {
+  const [route, setRoute] = useState(() => parseRoute(location.hash));
+  useEffect(() => {
+    const changed = () => setRoute(parseRoute(location.hash));
+    addEventListener("hashchange", changed);
+    return () => removeEventListener("hashchange", changed);
+  }, []);
+  return route;
+}
