@@ -31,6 +31,8 @@ declare
   new_of_mine constant text := 'user_id = nullif(current_setting(''app.current_user_id'', true), '''')';
   personal     constant text := 'space_id = perch.personal_space_id((select perch.current_user_id()))';
   new_personal constant text := 'space_id = ''~'' || nullif(current_setting(''app.current_user_id'', true), '''')';
+  -- Of synced tables with rules the functions show what is for the user; the log itself has all of it.
+  for_all constant text := 'concat(app_id, '' '', table_name) <> all ((select perch.logs_with_rules())::text[])';
   -- perch.current_tenant_id() written out: putting a checkpoint passes here some ten times.
   accepted constant text := 'invitation_id = (select nullif(current_setting(''perch.invitation_id'', true), ''''))';
   tenants  constant text := 'tenant_id = (select nullif(current_setting(''app.current_tenant_id'', true), ''''))';
@@ -76,7 +78,7 @@ begin
       ('log_epoch',            'true',                                 null),
       ('space_heads',          'false',                                null),
       ('stored_records',       readable,                               writable),
-      ('sync_changes',         readable,                               writable || ' and ' || mine),
+      ('sync_changes',         readable || ' and ' || for_all,         writable || ' and ' || mine),
       ('deferred_notifications',           'false',                                null),
       ('synced_relations',     'true',                                 null),
       ('captured_changes',     'false',                                null),
@@ -85,6 +87,7 @@ begin
       ('row_stamps',           'false',                                null),
       ('row_documents',        'false',                                null),
       ('column_writes',        'false',                                null),
+      ('closed_logs',          'false',                                null),
       ('notifier',                'true',                                 null),
       ('presence_head',        'false',                                null),
       ('presence',             'false',                                null),
@@ -133,6 +136,9 @@ begin
     ('schema_upgrades', 'may_insert', 'insert', 'perch_owner', null, 'true'),
     ('schema_upgrades', 'may_update', 'update', 'perch_owner', 'true', 'true'),
 
+    -- Functions apply the rules of synced tables themselves (perch.changes_in_sight).
+    ('sync_changes', 'functions', 'select', 'perch_owner', readable, null),
+
     -- What somebody wrote stays theirs to take along (perch.export_changes), and is known when it is sent again
     -- (perch.push), also where they may read no more: but through functions only, and only the entries of the log as
     -- they wrote them. A record, which others go on writing, is read by its space alone.
@@ -158,6 +164,7 @@ begin
     ('row_documents', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
     ('column_writes', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
     ('document_tables', 'may_delete', 'delete', 'perch_owner', 'true', null),
+    ('closed_logs', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
     ('sync_changes', 'sequencer', 'insert', 'perch_owner', null, 'position is not null'),
 
     -- Whether a space id is in use (perch.space_in_use) is asked of the tables, too, that show nobody anything.
@@ -183,7 +190,7 @@ begin
   create table perch.policy_probe
     (space_id text collate "C", user_id text collate "C", created_by text collate "C", tenant_id text collate "C",
       role text,
-     position bigint, invitation_id text collate "C");
+     position bigint, invitation_id text collate "C", app_id text collate "C", table_name text collate "C");
   for expression in
     select distinct e.text
       from jsonb_to_recordset(wanted) w (using_expression text, check_expression text)

@@ -44,7 +44,8 @@ export interface Following<Content = Fields> extends AsyncIterableIterator<Follo
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-const positionSchema = z.tuple([z.number(), z.string().nullable()]);
+/** What stands behind the two is the database's own affair. */
+const positionSchema = z.tuple([z.number(), z.string().nullable()], z.unknown());
 
 /** Where a cursor stands, by space; of one that says nothing, nowhere. */
 export function positionsOf({ spaces }: Cursor): Positions {

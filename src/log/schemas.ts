@@ -144,6 +144,8 @@ export type SnapshotAnswer<Content = Fields> = Omit<z.infer<typeof snapshotAnswe
 export const lostSpaceSchema = z.object({
   space_id: z.string(),
   reason: z.enum(["expired", "ahead", "epoch"]),
+  /** Of a synced table with rules: what is no longer as it was when the cursor was made, its rules or the reader's role in this space. */
+  cause: z.enum(["rules", "role"]).optional(),
   oldest_seq: z.number(),
   latest_seq: z.number(),
 });

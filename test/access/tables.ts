@@ -151,6 +151,7 @@ export const tables: Record<string, TableEntry> = {
   row_stamps: { ...inner, ...bookkeeping, fresh: inTeam },
   row_documents: { ...inner, ...bookkeeping, worker: "all", fresh: inTeam },
   column_writes: { ...inner, ...bookkeeping, worker: "all", fresh: { ordinal: 99 } },
+  closed_logs: { ...inner, ...bookkeeping, fresh: { table_name: "fresh" } },
   sequencer: {
     ...inner,
     ...bookkeeping,

@@ -8,7 +8,9 @@ import { describeBothKinds } from "../support/databases.js";
 describeBothKinds("docs/tables.md", (open) => {
   it("does what it says", async () => {
     const t = await open();
-    const blocks = readBlocks(await readFile(join(packageRoot, "docs", "tables.md"), "utf8"), ["sql"]);
+    const all = readBlocks(await readFile(join(packageRoot, "docs", "tables.md"), "utf8"), ["sql", "json"]);
+    const blocks = all.filter(({ language }) => language === "sql");
+    const expected = all.filter(({ language }) => language === "json").map(({ text }) => JSON.parse(text) as unknown);
     const run = (text: string) => t.db.transaction((tx) => tx.script(text));
     const following = blocks.findIndex(({ text }) => text.startsWith("begin;"));
     for (const { text } of blocks.slice(0, following)) await run(text);
@@ -26,7 +28,21 @@ describeBothKinds("docs/tables.md", (open) => {
       ["insert", "orders", expect.objectContaining({ customer: "Ben", total: 7 })],
       ["update", "orders", { paid_at: "2026-01-01T10:00:00+00:00" }],
     ]);
-    for (const { text } of blocks.slice(following + 1)) await run(text);
+    const ruled = blocks.findLastIndex(({ text }) => text.startsWith("begin;"));
+    for (const { text } of blocks.slice(following + 1, ruled)) await run(text);
+    const asNina = (await t.db.transaction(async (tx) => {
+      const found: unknown[] = [];
+      for (const sql of (blocks[ruled]?.text ?? "").split(/;\n/).filter((each) => /^select/.test(each.trim()))) {
+        found.push(...(await tx.query(sql)));
+      }
+      return found;
+    })) as [unknown, { records: { data: object }[] }, { results: object[] }];
+    expect(asNina[1].records.map(({ data }) => data)).toEqual([
+      { id: expect.any(String), team_id: "north", seller: "nina", title: "Lamps" },
+    ]);
+    expect([asNina[2].results]).toMatchObject(expected);
+    for (const { text } of blocks.slice(ruled + 1)) await run(text);
+    await t.db.query("select perch.unsync_table('public.deals')");
     expect(await t.db.query("select count(*) as count from perch.synced_tables")).toEqual([{ count: 0 }]);
     expect(await t.db.query("select count(*) as count from orders")).toEqual([{ count: 2 }]);
   });

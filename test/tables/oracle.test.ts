@@ -1,7 +1,10 @@
-import { expect, it } from "vitest";
+import { afterEach, expect, it } from "vitest";
 import type { Database, Transaction } from "../../src/database/types.js";
+import { cleanUp } from "../documents/live/support.js";
 import { type Entry, pull } from "../log/support.js";
-import { describeEachPostgres } from "../support/databases.js";
+import { describeEachPostgres, postgres } from "../support/databases.js";
+import { until as eventually, pause as pauseFor } from "../support/until.js";
+import { startWorkerNode, type WorkerNode } from "../worker/support.js";
 import { syncTable } from "./support.js";
 
 const spaces = ["red", "blue"] as const;
@@ -19,6 +22,7 @@ interface Item {
   amount: number;
   seen_id: number | null;
   seen: number | null;
+  label?: string | null;
 }
 
 const pick = <T>(list: readonly T[]): T => list[Math.floor(Math.random() * list.length)] as T;
@@ -81,7 +85,47 @@ const deeds: ((tx: Transaction) => Promise<unknown>)[] = [
   },
 ];
 
-async function write(db: Database, until: number): Promise<number> {
+/** What comes besides, into the same spaces: rows that are pushed, rows that are copied, and documents. */
+const otherDeeds: typeof deeds = [
+  async (tx) => {
+    await tx.query("select perch.set_context('ann', '{red,blue}', '{red,blue}')");
+    // Which space a row is in is only known when it is written: where it is not in this one, that change is refused.
+    const changes = [pick(fixed), pick(moving)].map((id) => ({
+      op: "update",
+      table: "items",
+      id: String(id),
+      space_id: pick(spaces),
+      data: { label: String(Math.random()) },
+    }));
+    const [row] = await tx.query<{ answer: { results: { status: string; error?: { code: string } }[] } }>(
+      "select perch.push('shop', $1::jsonb, 'phone') as answer",
+      [JSON.stringify(changes)],
+    );
+    for (const { error } of row?.answer.results ?? []) expect(error?.code ?? "PE404").toBe("PE404");
+    await pause(tx);
+  },
+  (tx) => {
+    const id = 1_000 + Math.floor(Math.random() * 1e9);
+    return tx.query(
+      `copy items (id, team, n, amount) from program 'printf "${id}\\tred\\t0\\t0\\n${-id}\\tblue\\t0\\t0\\n"'`,
+    );
+  },
+  async (tx) => {
+    await tx.query("select perch.set_context('ann', '{red,blue}', '{red,blue}')");
+    await tx.query("select perch.patch_document('shop', 'pages', $1, $2::jsonb, space_id => $3)", [
+      String(pick([1, 2, 3])),
+      JSON.stringify({ body: "word ".repeat(1 + Math.random() * 10) }),
+      pick(spaces),
+    ]);
+    await pause(tx);
+  },
+];
+
+async function write(
+  db: Database,
+  until: number,
+  deeds: readonly ((tx: Transaction) => Promise<unknown>)[],
+): Promise<number> {
   const undone = new Error("rolled back");
   let committed = 0;
   while (Date.now() < until) {
@@ -108,8 +152,14 @@ class Watcher {
   cursor = {};
   pages = 0;
 
+  readonly records = new Map<string, Record<string, unknown>>();
+
   apply(entry: Entry): void {
-    if (entry.table !== "items") return;
+    if (entry.table !== "items") {
+      const key = `${entry.space_id}/${entry.table}/${entry.id}`;
+      this.records.set(key, { ...this.records.get(key), ...entry.data });
+      return;
+    }
     const space = entry.space_id as "red" | "blue";
     const items = this.held[space];
     const id = Number(entry.id);
@@ -170,7 +220,9 @@ describeEachPostgres("the order of captured changes", (open) => {
     const pools = await Promise.all(Array.from({ length: Math.ceil(writers / 8) }, () => t.connect()));
     const until = Date.now() + durationMs;
     let writing = true;
-    const busy = Array.from({ length: writers }, (_, nth) => write(pools[nth % pools.length] as Database, until));
+    const busy = Array.from({ length: writers }, (_, nth) =>
+      write(pools[nth % pools.length] as Database, until, deeds),
+    );
     const sequencing = [t.db, t.db].map(async (db) => {
       for (let moved = 1; writing || moved > 0; ) {
         const [row] = await db.query<{ moved: number }>("select perch.sequence_changes(max_count => 50) as moved");
@@ -247,4 +299,73 @@ describeEachPostgres("the order of captured changes", (open) => {
       { space_id: "red", ids: ["2", "4", "6", "1", "8"] },
     ]);
   });
+});
+
+const withWorkers = postgres(18);
+afterEach(cleanUp);
+
+it("the order of captured changes is that of the commits for 40 writers, pushes and documents, while workers come and go", {
+  timeout: 120_000,
+}, async () => {
+  const t = await withWorkers();
+  await t.db.transaction((tx) =>
+    tx.script(`
+      create table items (id int primary key, team text, n int, amount int, seen_id int, seen int, label text);
+      create function count_push() returns trigger language plpgsql as $$ begin new.n := old.n + 1; return new; end $$;
+      create trigger count_push before update of label on items for each row execute function count_push();
+      select perch.declare_table('shop', 'pages', '{"body": "text"}');`),
+  );
+  await syncTable(t.db, "items", "space_column => 'team', writable_columns => '{label}'");
+  await t.db.query(
+    `insert into items select id, case when id % 2 = 0 then 'red' else 'blue' end, 0, 100 from unnest($1::int[]) id`,
+    [[...fixed, ...moving, ...passing]],
+  );
+  const pools = await Promise.all(Array.from({ length: 5 }, () => t.connect()));
+  const until = Date.now() + 8_000;
+  let writing = true;
+  const busy = Array.from({ length: 40 }, (_, nth) =>
+    write(pools[nth % pools.length] as Database, until, [...deeds, ...otherDeeds]),
+  );
+  const watchers = [1, 7, 1000].map((pageSize) => ({ watcher: new Watcher(), pageSize }));
+  const watching = watchers.map(async ({ watcher, pageSize }) => {
+    while (writing) await watcher.step(t.db, pageSize);
+  });
+  // Two, one that is new, none (whoever pulls sequences), two again.
+  let workers: WorkerNode[] = [];
+  const changing = (async () => {
+    for (const count of [2, 1, 0, 2]) {
+      const before = workers;
+      workers = await Promise.all(Array.from({ length: count }, () => startWorkerNode(t)));
+      await Promise.all(before.map(({ worker }) => worker.close()));
+      await pauseFor(2_000);
+    }
+  })();
+  const committed = (await Promise.all(busy)).reduce((sum, count) => sum + count, 0);
+  writing = false;
+  await Promise.all([...watching, changing]);
+  expect(committed).toBeGreaterThan(40);
+  // The workers that are there finish what is left.
+  await eventually(async () => {
+    const [left] = await t.db.query<{ captured: number; inbox: number; queue: number }>(
+      `select (select count(*) from perch.captured_changes) as captured,
+              (select count(*) from perch.document_inbox where status = 'pending') as inbox,
+              (select count(*) from perch.document_queue) as queue`,
+    );
+    return left?.captured === 0 && left.inbox === 0 && left.queue === 0;
+  });
+  const items = await t.db.query<Item>("select * from items order by id");
+  const records = await t.db.query<{ key: string; data: Record<string, unknown> }>(
+    "select space_id || '/' || table_name || '/' || record_id as key, data from perch.records order by 1",
+  );
+  expect(records.filter(({ key }) => key.includes("/pages/")).length).toBeGreaterThan(0);
+  for (const { watcher, pageSize } of watchers) {
+    while (await watcher.step(t.db, pageSize));
+    for (const space of spaces) {
+      const there = items.filter(({ team }) => team === space);
+      expect([...watcher.held[space].values()].sort((a, b) => a.id - b.id)).toEqual(there);
+    }
+    expect(Object.fromEntries(watcher.records)).toEqual(
+      Object.fromEntries(records.map(({ key, data }) => [key, data])),
+    );
+  }
 });

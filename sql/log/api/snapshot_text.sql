@@ -27,6 +27,10 @@ declare
   max_bytes constant bigint := perch.setting('max_page_bytes', 16777216);
   given jsonb := perch.read_cursor(snapshot_text.cursor, snapshot_text.app_id, snapshot_text.tables);
   epoch constant text := (select e.epoch from perch.log_epoch e);
+  rules constant text := perch.rules_mark(snapshot_text.app_id, snapshot_text.tables);
+  role constant text := case when rules is not null then (perch.roles_in(array[space]))[1] end;
+  -- What all pages of a snapshot have in common.
+  terms constant text := concat_ws(' ', epoch, rules, role);
   versions jsonb;
   place record;      -- behind which this page begins
   taken record;      -- the position at which the snapshot is taken
@@ -37,7 +41,7 @@ begin
   perform perch.check_id(snapshot_text.app_id, 'app_id', 64);
   versions := perch.check_versions(snapshot_text.app_id, snapshot_text.schema_versions);
   select * into place from perch.read_snapshot_place(snapshot_text.after, space);
-  select * into taken from perch.snapshot_position(space, epoch, place.epoch, place.seq, place.mark);
+  select * into taken from perch.snapshot_position(space, terms, place.terms, place.seq, place.mark);
 
   if place.is_row then
     select '[]' as page, 0 as count, max_count as room, 0 as too_large, 0 as upgrade_failed into records;
@@ -54,22 +58,24 @@ begin
       taken.seq);
   end if;
   if records.room = 0 then
-    next_place := jsonb_build_array(2, epoch, space, taken.seq, taken.mark, records.last_table, records.last_id);
+    next_place := jsonb_build_array(2, terms, space, taken.seq, taken.mark, records.last_table, records.last_id);
   elsif rows.last_table is not null then
-    next_place := jsonb_build_array(2, epoch, space, taken.seq, taken.mark, rows.last_table, rows.last_id, 1);
+    next_place := jsonb_build_array(2, terms, space, taken.seq, taken.mark, rows.last_table, rows.last_id, 1);
   end if;
-  -- Of another epoch nothing can be kept.
-  if given ->> 'epoch' <> epoch then
+  -- Of another epoch, or read by other rules, nothing can be kept.
+  if given ->> 'epoch' <> epoch or given ->> 'rules' is distinct from rules then
     given := null;
   end if;
 
   return concat(
     '{"records":', left(records.page, -1), case when records.count > 0 and rows.count > 0 then ', ' end, rows.page, ']',
     ',"cursor":', jsonb_strip_nulls(jsonb_build_object(
-         'v', 2, 'app', snapshot_text.app_id, 'tables', perch.tables_digest(snapshot_text.tables), 'epoch', epoch))
+         'v', 2, 'app', snapshot_text.app_id, 'tables', perch.tables_digest(snapshot_text.tables), 'epoch', epoch,
+         'rules', rules))
       || jsonb_build_object(
            'spaces', coalesce(given -> 'spaces', '{}')
-             || jsonb_build_object(space, jsonb_build_array(taken.seq, taken.mark)),
+             || jsonb_build_object(space, jsonb_build_array(taken.seq, taken.mark)
+                  || case when rules is not null then jsonb_build_array(role) else '[]' end),
            'behind', coalesce((given -> 'behind') - space, '[]') || to_jsonb(space)),
     ',"next":', coalesce(
       to_json(translate(encode(convert_to(next_place::text, 'UTF8'), 'base64'), E'\n', '')), 'null'),

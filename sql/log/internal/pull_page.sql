@@ -28,6 +28,10 @@ declare
   readable constant text[] := array(select distinct s collate "C" from unnest(perch.current_space_ids()) s order by 1);
   position constant jsonb := perch.read_cursor(pull_page.cursor, pull_page.app_id, pull_page.tables);
   epoch constant text := (select e.epoch from perch.log_epoch e);
+  -- Of these tables not everything is for this reader; what was read was read by these rules, in these roles.
+  ruled constant text[] := perch.ruled_tables(pull_page.app_id, pull_page.tables);
+  rules constant text := perch.rules_mark(pull_page.app_id, pull_page.tables);
+  roles constant text[] := case when rules is not null then perch.roles_in(readable) end;
   max_count integer := perch.check_page_size(pull_page.page_size);
   -- How far beyond its size a page goes for the sake of a transaction.
   max_run integer := 10000;
@@ -63,8 +67,9 @@ begin
   select array_agg(p.start order by p.nth), array_agg(p.mark order by p.nth), array_agg(p.head order by p.nth),
          array_agg(p.head_mark order by p.nth), sum(greatest(p.head - p.start, 0)),
          array_agg(least(p.head, p.start + greatest(0, greatest(max_count * 2, 5000) - p.before)) order by p.nth),
-         jsonb_agg(jsonb_build_object('space_id', p.space_id, 'reason', p.reason, 'oldest_seq', p.oldest, 'latest_seq', p.head) order by p.nth)
-           filter (where p.reason is not null)
+         jsonb_agg(jsonb_build_object('space_id', p.space_id, 'reason', coalesce(p.reason, 'epoch'), 'oldest_seq', p.oldest,
+             'latest_seq', p.head) || case when p.reason is null then jsonb_build_object('cause', p.cause) else '{}' end order by p.nth)
+           filter (where p.reason is not null or p.cause is not null)
     into starts, marks, heads, head_marks, lag, ends, lost
     from (
       select r.nth, r.space_id, c.start, c.mark, c.head, h.mark as head_mark, c.oldest,
@@ -75,7 +80,10 @@ begin
                   when c.start = 0 then null
                   when c.start = c.head and h.mark is not null then case when h.mark <> coalesce(c.mark, '') then 'epoch' end
                   when c.start < c.oldest then case when h.before_oldest <> coalesce(c.mark, '') then 'epoch' end
-                  when e.mark is distinct from c.mark then 'epoch' end as reason
+                  when e.mark is distinct from c.mark then 'epoch' end as reason,
+             case when known.space_id is null then null
+                  when position ->> 'rules' is distinct from rules then 'rules'
+                  when known.place ->> 2 is distinct from roles[r.nth] then 'role' end as cause
         from unnest(readable) with ordinality r (space_id, nth)
         left join jsonb_each(position -> 'spaces') known (space_id, place) on known.space_id = r.space_id
         left join perch.space_heads h on h.space_id = r.space_id
@@ -108,7 +116,7 @@ begin
       if ends = starts then
         page := '[]';
         given := 0;
-      elsif versions is null and least(lag, max_count) * 8000 <= page_bytes then
+      elsif versions is null and ruled = '{}' and least(lag, max_count) * 8000 <= page_bytes then
         select s.page, s.count, s.last into page, given, last
           from perch.short_page(readable, starts, ends, heads, pull_page.app_id, pull_page.tables, pull_page.exclude_client_id, behind, max_count) s;
       end if;
@@ -151,11 +159,29 @@ begin
                order by l.seq limit max_run) l
            where c.seq < c.stop
         ),
+        listed as materialized (select b.* from begun b union all select r.* from rest r),
+        seen as materialized (
+          select s.*
+            from (select array_agg(l.space_id order by l.nth, l.seq), array_agg(l.seq order by l.nth, l.seq)
+                    from listed l where l.table_name = any (ruled)) r (space_ids, seqs)
+           cross join lateral perch.changes_in_sight(pull_page.app_id, r.space_ids, r.seqs) s
+           where r.seqs is not null
+        ),
+        -- What is out of sight goes on as an entry without text: a page that has nothing else moves on, too.
+        told as (
+          select l.nth, l.space_id, l.seq, case when x.is_ruled then s.op else l.op end as op, l.table_name, l.record_id,
+                 case when x.is_ruled then s.data else l.data end as data, l.field_meta, l.at, l.deleted_at, l.user_id, l.client_id,
+                 l.op_id, l.txid, l.schema_version, l.actor, l.origin, l.created_at, l.changed_fields,
+                 case when x.is_ruled then s.size else l.size end as size, x.is_ruled and s.seq is null as is_out_of_sight
+            from listed l
+           cross join lateral (select l.table_name = any (ruled)) x (is_ruled)
+            left join seen s on x.is_ruled and s.space_id = l.space_id and s.seq = l.seq
+        ),
         found as materialized (
           select f.*, d.document, d.long_document, d.long_fields, coalesce(f.size, d.size, 0) as bytes,
                  -- Of a document only what changed is given, which is measured below unless the whole is far beyond.
                  coalesce(f.size > max_bytes, d.size > max_bytes * 4, false) as is_huge
-            from (select b.* from begun b union all select r.* from rest r) f
+            from told f
             -- The long values are not even looked at where none of them changed.
             left join lateral (
               select r.data as document, l.moved as long_document, r.long_fields,
@@ -163,7 +189,7 @@ begin
                 from perch.stored_records r
                cross join lateral (select case when r.long_fields && f.changed_fields then r.long_data end) l (moved)
                where f.changed_fields is not null
-                 and r.space_id = f.space_id and r.app_id = f.app_id and r.table_name = f.table_name and r.record_id = f.record_id
+                 and r.space_id = f.space_id and r.app_id = pull_page.app_id and r.table_name = f.table_name and r.record_id = f.record_id
                limit 1
             ) d on true
         ),
@@ -175,7 +201,7 @@ begin
           window w as (order by f.nth, f.seq)
         ),
         entries as materialized (
-          select w.nth, w.seq, w.n, w.is_of_first, w.is_end, w.reason, w.entry, sum(octet_length(w.entry) + 2) over (order by w.nth, w.seq) as upto
+          select w.nth, w.seq, w.n, w.is_of_first, w.is_end, w.reason, w.entry, coalesce(sum(octet_length(w.entry) + 2) over (order by w.nth, w.seq), 0) as upto
             from (
               select k.nth, k.seq, k.n, k.is_of_first, k.is_end, y.reason,
                      case when y.reason is null then t.entry else
@@ -187,12 +213,12 @@ begin
                                and k.schema_version < (versions ->> k.table_name)::integer then
                     perch.try_upgrade(jsonb_build_object('op', k.op, 'table', k.table_name, 'id', k.record_id, 'data', k.data,
                         'field_meta', coalesce(k.field_meta, '{}'), 'at', perch.time_text(k.at)),
-                      k.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer) end
+                      pull_page.app_id, k.table_name, k.schema_version, (versions ->> k.table_name)::integer) end
                   offset 0
                 ) v (lifted)
                 cross join lateral (select coalesce(v.lifted ? 'failed', false), coalesce(v.lifted ? 'failed', false) or k.is_huge) x (failed, bare)
                 cross join lateral (
-                  select row_to_json(e)::text
+                  select case when not k.is_out_of_sight then row_to_json(e)::text end
                     from (
                       select k.space_id, k.seq, k.op, k.table_name as "table", k.record_id as id,
                              case when x.bare then null
@@ -250,11 +276,12 @@ begin
       end if;
       return concat(
         '{"changes":', page,
-        ',"cursor":', jsonb_strip_nulls(jsonb_build_object('v', 2, 'app', pull_page.app_id, 'tables', perch.tables_digest(pull_page.tables), 'epoch', epoch))
+        ',"cursor":', jsonb_strip_nulls(jsonb_build_object('v', 2, 'app', pull_page.app_id, 'tables', perch.tables_digest(pull_page.tables), 'epoch', epoch, 'rules', rules))
              || (select jsonb_build_object(
-                          'spaces', jsonb_object_agg(r.space_id, jsonb_build_array(r.stop, r.mark)),
+                          'spaces', jsonb_object_agg(r.space_id, jsonb_build_array(r.stop, r.mark)
+                            || case when rules is not null then jsonb_build_array(r.role) else '[]' end),
                           'behind', coalesce(jsonb_agg(r.space_id) filter (where r.stop < r.head and r.space_id = any (behind)), '[]'))
-                   from unnest(readable, marks, ends, heads) r (space_id, mark, stop, head)),
+                   from unnest(readable, marks, ends, heads, roles) r (space_id, mark, stop, head, role)),
         ',"has_more":', to_json(ends <> heads),
         ',"revoked_space_ids":', to_json(array(select k from jsonb_object_keys(position -> 'spaces') k where k <> all (readable))),
         case when unfinished is not null then concat(',"unfinished":', unfinished) end,

@@ -3,6 +3,10 @@
 -- 0); so a space costs its name and some twenty bytes. "behind" are the spaces in which it has not come to the end of
 -- the log yet.
 --
+-- Of an app with tables that have rules: "rules", their perch.rules_mark, and with each position the role in which it
+-- was read: {"team": [42, "6616bd2139f9b", "editor"]}. By others, and in another role, something else would have been
+-- given.
+--
 -- One of version 1 has no marks: it is taken as one of another epoch, with which the log does not go on anywhere.
 create or replace function perch.read_cursor(cursor jsonb, app_id text, tables text[])
 returns jsonb

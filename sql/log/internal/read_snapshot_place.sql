@@ -1,7 +1,7 @@
--- A place as perch.snapshot_text gives it out: [2, epoch, space, seq, mark, table, id], with a 1 behind it where it is
+-- A place as perch.snapshot_text gives it out: [2, terms, space, seq, mark, table, id], with a 1 behind it where it is
 -- a row of a synced table, before which all records come.
 create or replace function perch.read_snapshot_place(after text, space_id text)
-returns table (epoch text, seq bigint, mark text, table_name text, record_id text, is_row boolean)
+returns table (terms text, seq bigint, mark text, table_name text, record_id text, is_row boolean)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -29,4 +29,4 @@ end
 $$;
 
 comment on function perch.read_snapshot_place(text, text) is
-  'Private. Where a snapshot of a space goes on: the position at which it is taken (epoch, seq, mark; null with the first page) and the last record, or row of a synced table, of the page before. Errors: PE422 when after is of something else.';
+  'Private. Where a snapshot of a space goes on: the position at which it is taken (terms, seq, mark; null with the first page) and the last record, or row of a synced table, of the page before. Errors: PE422 when after is of something else.';

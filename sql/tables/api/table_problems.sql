@@ -1,4 +1,4 @@
--- All of it is asked of the catalog, which everybody may read.
+-- All of it is asked of the catalog, which everybody may read; but for what a row_filter fails for.
 create or replace function perch.table_problems(relation regclass)
 returns text[]
 language sql stable
@@ -47,7 +47,8 @@ as $$
       select 6, format('it has no column %s any more', n.name)
         from synced s
        cross join lateral (
-         select s.space_column union select unnest(s.columns) union select unnest(s.writable_columns)) n (name)
+         select s.space_column union select unnest(s.columns) union select unnest(s.writable_columns)
+           union select jsonb_object_keys(s.column_roles)::name) n (name)
        where s.place is not null and n.name is not null and not exists (
          select from pg_attribute a where a.attrelid = s.place and a.attname = n.name and not a.attisdropped)
       union all
@@ -65,9 +66,12 @@ as $$
          not exists (select from pg_policy p where p.polrelid = s.place and p.polname = 'perch_reads')
          or exists (select from pg_policy p where p.polrelid = s.place and not p.polpermissive and p.polcmd in ('r',
            '*')
-                       and p.polroles && array[0::oid, 'perch_owner'::regrole::oid]))) p (nth, problem)
+                       and p.polroles && array[0::oid, 'perch_owner'::regrole::oid]))
+      union all
+      select 10, f.problem from synced s cross join lateral unnest(perch.filter_problems(s.relation)) f (problem)
+       where s.row_filter is not null) p (nth, problem)
 $$;
 grant execute on function perch.table_problems to perch_worker;
 
 comment on function perch.table_problems(regclass) is
-  'For perch_worker and the DBA: what is wrong with a synced table: triggers that are missing or disabled, partitions without, columns that are gone, rows that perch_owner may not read. Most is mended by calling perch.sync_table again. Example: select perch.table_problems(relation => ''public.orders'');';
+  'For perch_worker and the DBA: what is wrong with a synced table: triggers that are missing or disabled, partitions without, columns that are gone, rows that perch_owner may not read, or for which the row_filter fails. Most is mended by calling perch.sync_table again. Example: select perch.table_problems(relation => ''public.orders'');';

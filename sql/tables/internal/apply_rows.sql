@@ -25,6 +25,7 @@ declare
   target text;
   after_rows jsonb[];
   done bigint[];
+  gone_rows jsonb[];
   after_spaces text[];
   answers jsonb[];
   settings jsonb;
@@ -41,6 +42,12 @@ begin
   select * into present from perch.find_rows(relation, keys, key_rows, to_lock => op <> 'delete',
     is_new => op = 'insert');
   spaces := perch.space_of_rows(relation, present.rows_there);
+  if relation.row_filter is not null then
+    spaces := array(
+      select case when s.sees then s.space end
+        from unnest(spaces, perch.rows_in_sight(relation.app_id, relation.table_name, present.rows_there))
+             with ordinality s (space, sees, nth) order by s.nth);
+  end if;
 
   -- What is there under the key may be written another way: then its record is another one.
   answers := array(
@@ -139,16 +146,32 @@ begin
         'with made as (
            delete from %1$s x using (select jsonb_populate_record(null::%1$s, g.row) as r, g.nth from unnest($1,
              $2) g (row, nth) offset 0) g
-            where %2$s returning g.nth)
-         select null::jsonb[], array_agg(m.nth) from made m',
+            where %2$s returning to_jsonb(x.*) as row, g.nth)
+         select null::jsonb[], array_agg(m.row), array_agg(m.nth) from made m',
         relation.relation, (select string_agg(format('x.%1$I = (g.r).%1$I', c), ' and ') from unnest(keys) c))
-        into after_rows, done using decided.rows, decided.nths;
+        into after_rows, gone_rows, done using decided.rows, decided.nths;
+      -- It was not locked when it was looked at: somebody else may have moved it, or taken it out of sight.
+      if exists (
+        select from unnest(perch.space_of_rows(relation, coalesce(gone_rows, '{}')),
+          perch.rows_in_sight(relation.app_id, relation.table_name, coalesce(gone_rows, '{}'))) g (space, sees)
+         where g.space is distinct from changes[1].space_id or not g.sees)
+      then
+        perform perch.fail('PE404', 'there is no such row in this space',
+          jsonb_build_object('table', changes[1].table_name));
+      end if;
     end if;
     -- Where a trigger or a column moved it, the user must be allowed to write, too.
     after_spaces := perch.space_of_rows(relation, coalesce(after_rows, '{}'));
     if exists (select from unnest(after_spaces) s where s is null or s <> all (perch.writable_space_ids())) then
       perform perch.fail('PE403', format('the row of %s would be in a space that this user may not write',
         changes[1].table_name),
+        jsonb_build_object('table', changes[1].table_name));
+    end if;
+    -- As with row level security, what may not be seen may not be made: who writes can see what it became.
+    if relation.row_filter is not null and false = any (
+      perch.rows_in_sight(relation.app_id, relation.table_name, coalesce(after_rows, '{}')))
+    then
+      perform perch.fail('PE403', format('the row of %s would be out of this user''s sight', changes[1].table_name),
         jsonb_build_object('table', changes[1].table_name));
     end if;
     for n in 1 .. cardinality(decided.nths) loop

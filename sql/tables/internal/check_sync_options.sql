@@ -9,8 +9,8 @@ as $$
 declare
   class pg_class;
   wrong text;
-  hint text;
   missing text;
+  rule record;
 begin
   if relation is null then
     perform perch.fail('PE422', 'relation is missing', jsonb_build_object('argument', 'relation'));
@@ -102,14 +102,38 @@ begin
       jsonb_build_object('column', missing), 'Make it a stored one.');
   end if;
 
-  -- Refused until what reads the log honours them: what would be shown to everybody is rather not synced.
+  if jsonb_typeof(coalesce(column_roles, '{}')) <> 'object' then
+    perform perch.fail('PE422', 'column_roles is not an object', jsonb_build_object('argument', 'column_roles'),
+      '{"salary": ["owner"]}: the roles whose members see and may write the column.');
+  end if;
+  for rule in select r.key as column_name, r.value as roles from jsonb_each(coalesce(column_roles, '{}')) r loop
+    wrong := case
+      when not exists (
+        select from pg_attribute a where a.attrelid = class.oid and a.attname = rule.column_name and a.attnum > 0
+          and not a.attisdropped) then format('column_roles names %s, which is no column', left(rule.column_name, 100))
+      when rule.column_name <> all (columns::text[]) then
+        format('column_roles names %s, which is not synced', rule.column_name)
+      when rule.column_name = any (perch.key_columns(class.oid)) then
+        format('%s is part of the primary key, by which everybody knows the row', rule.column_name)
+      when rule.column_name = check_sync_options.space_column then
+        format('%s is the space of the row, which whoever reads it knows', rule.column_name)
+      when jsonb_typeof(rule.roles) <> 'array' then format('the roles of %s are not an array', rule.column_name)
+      when rule.roles = '[]' then format('nobody may see %s: then do not sync it (columns)', rule.column_name)
+      when not rule.roles <@ '["viewer", "editor", "owner"]' then
+        format('the roles of %s are not among viewer, editor, owner', rule.column_name) end;
+    if wrong is not null then
+      perform perch.fail('PE422', wrong, jsonb_build_object('argument', 'column_roles', 'column',
+        left(rule.column_name, 100)));
+    end if;
+  end loop;
+
+  -- Refused until rooms honour rules, too: what would be shown to everybody is rather not synced.
   wrong := case when jsonb_typeof(documents) is distinct from 'object' and documents is not null
     then 'documents is not an object'
                 -- A room shows all of a document to everybody who may join it.
                 when documents <> '{}' and row_filter is not null then 'documents and row_filter do not go together yet'
-                when documents <> '{}' and column_roles <> '{}' then 'documents and column_roles do not go together yet'
-                when row_filter is not null then 'row_filter is not supported yet'
-                when column_roles <> '{}' then 'column_roles is not supported yet' end;
+                when documents <> '{}' and column_roles <> '{}'
+                  then 'documents and column_roles do not go together yet' end;
   if wrong is not null then
     perform perch.fail('PE422', wrong, jsonb_build_object('argument', split_part(wrong, ' ', 1)));
   end if;

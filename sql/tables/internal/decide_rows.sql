@@ -6,6 +6,9 @@
 --   row to keep it in;
 -- * a deletion that is earlier than the latest insertion deletes nothing;
 -- * an update inserts nothing: of a row that is not there it is refused, unless it was deleted.
+-- A row that is in another space, or out of the user's sight, is told of as one that is not there: an update is
+-- refused, a deletion deletes nothing. An insertion cannot help telling, since the key is in use.
+--
 -- A change without a time is later than all that the row has seen; but for an insertion of a row that is there, which
 -- is most likely a repetition: it is older than everything.
 create or replace function perch.decide_rows(
@@ -59,7 +62,8 @@ as $$
             stamps)
   )
   select w.nth,
-         case when w.is_there and w.is_here is not true then case w.op when 'insert' then 'taken' else 'missing' end
+         case when w.is_there and w.is_here is not true then case w.op when 'insert' then 'taken'
+                when 'update' then 'missing' else 'ignore' end
               when w.op = 'delete' then case when w.is_there and (w.inserted_at > w.made_at) is not true then 'delete'
                 else 'bury' end
               when w.is_there then case when w.won = '{}' then 'nothing' else 'update' end
@@ -72,4 +76,4 @@ as $$
 $$;
 
 comment on function perch.decide_rows(perch.change[], jsonb[], jsonb[], text[], text, text, timestamptz) is
-  'Private. What becomes of changes of rows of one synced table, each of another row: insert, update, delete, nothing, bury (nothing but that the deletion is noted), taken (the key is in use in another space), missing. The rows that are there are locked.';
+  'Private. What becomes of changes of rows of one synced table, each of another row: insert, update, delete, nothing, bury (nothing but that the deletion is noted), taken (the key is in use by a row that the user may not write), ignore (a deletion of such a row), missing. spaces_there: null also for a row out of sight. The rows that are there are locked.';

@@ -1,9 +1,12 @@
+-- Of one that had rules nobody could tell any more who may see what is in the log: it is closed.
+--
 -- What was captured and has no number yet goes, too: nobody could tell any more which of its columns may be shown.
 create or replace function perch.forget_synced_table(relation regclass)
 returns void
 language sql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
+  select perch.close_log(r) from perch.synced_relations r where r.relation = forget_synced_table.relation;
   with forgotten as (
     delete from perch.synced_relations r where r.relation = forget_synced_table.relation returning r.app_id,
       r.table_name, r.documents

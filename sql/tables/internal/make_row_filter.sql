@@ -7,21 +7,24 @@
 -- it means the same under any search_path. A column of the row is named alone, or, within a sub-select, by the name of
 -- the table.
 --
+-- Whether it looks beyond the row, so that what it says may change while the row does not, Postgres says, too: what it
+-- takes for an index does not.
+--
 -- What a function of somebody else's does it does with the rights of whoever calls it: one that is neither the owner's
 -- nor a superuser's is refused.
 --
 -- The function evaluates it on many rows in one statement. Only where that fails it goes through them one by one, each
 -- in a subtransaction, and gives null for those that fail. What is no fault of a row is raised: a conflict with others,
 -- a time-out, a server without room.
-create or replace function perch.make_row_filter(relation regclass, row_filter text)
-returns text
+create or replace function perch.make_row_filter(
+  relation regclass, row_filter text, out made text, out reads_more boolean
+)
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   class pg_class;
   owner name;
-  made text;
   canonical text;
   hidden name;
   foreign_function text;
@@ -60,6 +63,16 @@ begin
      where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_proc'::regclass
        and not p.prosecdef and p.proowner not in (class.relowner, 'perch_owner'::regrole) and not o.rolsuper limit 1;
     drop view pg_temp.perch_probe;
+    begin
+      -- As an index of the row for any one user it would have to say the same for ever.
+      execute format('create temporary table %I (like %s)', class.relname, relation);
+      execute format('create index on pg_temp.%I (((%s)::boolean))', class.relname,
+        replace(canonical, 'perch.current_user_id()', '''''::text'));
+      execute format('drop table pg_temp.%I', class.relname);
+      reads_more := false;
+    exception when others then
+      reads_more := true;
+    end;
     execute format(
       'create or replace function %1$s(perch_rows jsonb[], out perch_sees boolean[], out perch_code text)
        language plpgsql stable security definer set search_path = pg_catalog, pg_temp
@@ -125,9 +138,8 @@ $f$, relation, quote_ident(class.relname), canonical));
       jsonb_build_object('argument', 'row_filter', 'function', foreign_function),
       format('Let it belong to %s, or make it SECURITY DEFINER, with a search_path of its own.', owner));
   end if;
-  return made;
 end
 $$;
 
 comment on function perch.make_row_filter(regclass, text) is
-  'Private. Makes the function that evaluates a row_filter on rows of a table, for perch.rows_in_sight, and returns its name. PE422 where it is no condition over the row, or its owner may not do what it asks for.';
+  'Private. Makes the function that evaluates a row_filter on rows of a table, for perch.rows_in_sight, and returns its name, and whether the filter looks beyond the row. PE422 where it is no condition over the row, or its owner may not do what it asks for.';

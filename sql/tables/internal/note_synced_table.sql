@@ -1,7 +1,7 @@
 create or replace function perch.note_synced_table(
   relation regclass, app_id text, table_name text, space_column name, space_id text, space_expression text,
   columns name[], writable_columns name[], documents jsonb, row_filter text, column_roles jsonb, always boolean,
-  filter_function text
+  filter_function text, reads_more boolean
 )
 returns void
 language plpgsql volatile security definer
@@ -12,7 +12,8 @@ declare
   before perch.synced_relations;
 begin
   -- Of tables that were dropped.
-  delete from perch.synced_relations r where not exists (select from pg_class c where c.oid = r.relation);
+  perform perch.forget_synced_table(r.relation) from perch.synced_relations r
+    where not exists (select from pg_class c where c.oid = r.relation);
 
   select r.* into other from perch.synced_relations r
    where r.app_id = note_synced_table.app_id and r.table_name = note_synced_table.table_name
@@ -57,10 +58,13 @@ begin
   end if;
 
   delete from perch.synced_relations r where r.relation = note_synced_table.relation returning r.* into before;
+  if (before.app_id, before.table_name) is distinct from (note_synced_table.app_id, note_synced_table.table_name) then
+    perform perch.close_log(before);
+  end if;
   insert into perch.synced_relations
     (app_id, table_name, relation, space_column, space_column_number, space_id, space_expression, columns,
       writable_columns, documents,
-     row_filter, column_roles, always, filter_function, rules_mark)
+     row_filter, column_roles, always, filter_function, reads_more, rules_mark)
   values (note_synced_table.app_id, note_synced_table.table_name, note_synced_table.relation,
     note_synced_table.space_column,
           (select a.attnum from pg_attribute a where a.attrelid = note_synced_table.relation
@@ -68,7 +72,7 @@ begin
           note_synced_table.space_id, note_synced_table.space_expression, note_synced_table.columns,
             note_synced_table.writable_columns,
           note_synced_table.documents, note_synced_table.row_filter, note_synced_table.column_roles,
-            note_synced_table.always, note_synced_table.filter_function,
+            note_synced_table.always, note_synced_table.filter_function, note_synced_table.reads_more,
           -- What readers have was given to them by other rules, or by none.
           case when (coalesce(before.column_roles, '{}'), before.row_filter)
             is not distinct from (note_synced_table.column_roles, note_synced_table.row_filter)
@@ -80,5 +84,5 @@ end
 $$;
 
 comment on function perch.note_synced_table(regclass, text, text, name, text, text, name[], name[], jsonb, text, jsonb,
-  boolean, text) is
+  boolean, text, boolean) is
   'Private. Writes down the options of a synced table, for perch.sync_table, which has checked them. PE422 when the name is taken.';

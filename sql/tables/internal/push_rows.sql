@@ -10,6 +10,8 @@ as $$
 declare
   relation perch.synced_relations;
   keys text[];
+  writable name[];
+  space text;
   tables oid[] := '{}';
   good perch.change[] := '{}';
   writes jsonb[] := '{}';
@@ -27,6 +29,15 @@ begin
         and r.table_name = changes[n].table_name;
       keys := perch.key_columns(relation.relation);
       tables := tables || relation.relation::oid;
+      writable := relation.writable_columns;
+      space := null;
+    end if;
+    -- A column that is hidden from the user is one that clients may not write.
+    if relation.column_roles <> '{}' and space is distinct from changes[n].space_id then
+      space := changes[n].space_id;
+      relation.writable_columns := array(
+        select w from unnest(writable) w
+          where w <> all (perch.hidden_columns(relation.app_id, relation.table_name, space)));
     end if;
     -- Most name nothing but columns that they may write.
     if cardinality(keys) = 1 and (relation.space_id <> changes[n].space_id) is not true

@@ -6,8 +6,11 @@ as $$
   select array(
     select r.table_name from perch.synced_relations r
      where r.app_id = ruled_tables.app_id and (ruled_tables.tables is null or r.table_name = any (ruled_tables.tables))
-       and (r.row_filter is not null or r.column_roles <> '{}'))
+       and (r.row_filter is not null or r.column_roles <> '{}')
+    union
+    select c.table_name from perch.closed_logs c
+     where c.app_id = ruled_tables.app_id and (ruled_tables.tables is null or c.table_name = any (ruled_tables.tables)))
 $$;
 
 comment on function perch.ruled_tables(text, text[]) is
-  'Private. Which of these synced tables of an app (null: of all) have a row_filter or column_roles.';
+  'Private. Of which of these tables of an app (null: of all) not everything in the log is for every reader of its space: those with a row_filter or column_roles, and those that had any and are not synced any more.';

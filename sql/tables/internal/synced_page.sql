@@ -2,6 +2,8 @@
 -- the row that was given last: so a page costs what is on it where there is an index on the column of the space and the
 -- key.
 --
+-- What is out of sight is passed over, many rows at a time; a page that has nothing else is empty, and not the last.
+--
 -- A table whose triggers are gone is none of the log any more, whatever perch.synced_relations says: the oid may be
 -- that of another table.
 create or replace function perch.synced_page(
@@ -18,12 +20,18 @@ set bytea_output = 'hex'
 set extra_float_digits = 1
 as $$
 declare
+  started constant timestamptz := clock_timestamp();
+  role constant text := (perch.roles_in(array[synced_page.space_id]))[1];
   synced perch.synced_relations;
   careful boolean;
   found record;
+  hidden text[];
   entry text;
   entries text[];
+  images jsonb[];
+  sees boolean[];
   bytes bigint := 0;
+  asked integer;
   ahead bigint;
   cut boolean;
 begin
@@ -39,51 +47,68 @@ begin
                     where t.tgrelid = r.relation and p.pronamespace = 'perch'::regnamespace)
      order by r.table_name
   loop
-    -- An expression may fail for a single row, which is in no space then: where that happens, each row is asked for
-    -- itself.
-    foreach careful in array '{false,true}'::boolean[] loop
-      entries := '{}';
-      ahead := bytes;
-      cut := false;
-      begin
-        for found in execute perch.synced_rows(synced, synced_page.space_id, case when synced.table_name = after_table
-          then after_id end, careful)
-          using synced_page.space_id, max_count - count + 1
-        loop
-          entries := entries || found.record_id || found.data::text;
-          ahead := ahead + octet_length(found.data::text);
-          cut := ahead > max_page;
-          exit when cut;
-        end loop;
-        exit;
-      exception when data_exception or program_limit_exceeded or raise_exception then
-        if careful or synced.space_expression is null then
-          raise;
-        end if;
-      end;
-    end loop;
+    hidden := perch.columns_hidden_from(synced.column_roles, role);
+    after_id := case when synced.table_name = after_table then after_id end;
+    loop
+      asked := max_count - count + 1;
+      -- An expression may fail for a single row, which is in no space then: where that happens, each row is asked for
+      -- itself.
+      foreach careful in array '{false,true}'::boolean[] loop
+        entries := '{}';
+        images := '{}';
+        ahead := bytes;
+        cut := false;
+        begin
+          for found in execute perch.synced_rows(synced, synced_page.space_id, after_id, careful)
+            using synced_page.space_id, asked
+          loop
+            entries := entries || found.record_id || (found.data - hidden)::text;
+            ahead := ahead + octet_length(found.data::text);
+            if synced.row_filter is not null then
+              images := array_append(images, found.image);
+              ahead := ahead + pg_column_size(found.image);
+            end if;
+            cut := ahead > max_page;
+            exit when cut;
+          end loop;
+          exit;
+        exception when data_exception or program_limit_exceeded or raise_exception then
+          if careful or synced.space_expression is null then
+            raise;
+          end if;
+        end;
+      end loop;
+      sees := case when synced.row_filter is not null then
+        perch.rows_in_sight(synced.app_id, synced.table_name, images) end;
 
-    for nth in 1 .. cardinality(entries) / 2 loop
-      entry := json_build_object('table', synced.table_name, 'id', entries[2 * nth - 1], 'data',
-        entries[2 * nth]::json, 'field_meta', '{}'::json,
-        'seq', synced_page.seq, 'inserted_at', null, 'deleted_at', null, 'schema_version', 1)::text;
-      if octet_length(entry) > max_bytes then
-        entry := perch.withheld(entry, 'too_large', octet_length(entry), max_bytes);
-        too_large := too_large + 1;
-      end if;
-      bytes := bytes + octet_length(entry) + 2;
-      -- There are more: the next page begins behind the last that is given.
-      if count = max_count or count > 0 and bytes > max_page then
+      for nth in 1 .. cardinality(entries) / 2 loop
+        if sees is null or sees[nth] then
+          entry := json_build_object('table', synced.table_name, 'id', entries[2 * nth - 1], 'data',
+            entries[2 * nth]::json, 'field_meta', '{}'::json,
+            'seq', synced_page.seq, 'inserted_at', null, 'deleted_at', null, 'schema_version', 1)::text;
+          if octet_length(entry) > max_bytes then
+            entry := perch.withheld(entry, 'too_large', octet_length(entry), max_bytes);
+            too_large := too_large + 1;
+          end if;
+          bytes := bytes + octet_length(entry) + 2;
+          -- There are more: the next page begins behind the last that was looked at.
+          if count = max_count or count > 0 and bytes > max_page then
+            return;
+          end if;
+          page := concat(page, case when count > 0 then ', ' end, entry);
+          count := count + 1;
+        end if;
+        last_table := synced.table_name;
+        last_id := entries[2 * nth - 1];
+      end loop;
+      -- There may be more, though not all of these are in sight: some are looked through here, but nobody waits for
+      -- long.
+      if cut or cardinality(entries) / 2 = asked and clock_timestamp() > started + interval '200 ms' then
         return;
       end if;
-      page := concat(page, case when count > 0 then ', ' end, entry);
-      count := count + 1;
-      last_table := synced.table_name;
-      last_id := entries[2 * nth - 1];
+      exit when cardinality(entries) / 2 < asked;
+      after_id := last_id;
     end loop;
-    if cut then
-      return;
-    end if;
   end loop;
   last_table := null;
   last_id := null;

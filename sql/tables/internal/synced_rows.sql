@@ -22,7 +22,7 @@ begin
      order by a.attname = synced.space_column desc limit 1;
   end if;
   return format(
-    'select perch.row_id(%s, x.row, %L) as record_id, %s as data from (select to_jsonb(t.*) as row from %s t where %s %s order by %s limit $2) x',
+    'select perch.row_id(%s, x.row, %L) as record_id, %s as data, x.row as image from (select to_jsonb(t.*) as row from %s t where %s %s order by %s limit $2) x',
     synced.relation::oid, keys,
     case when synced.columns is not null then format('perch.listed_columns(x.row, %L)', synced.columns)
          when hidden <> '{}' then format('x.row - %L::text[]', hidden) else 'x.row' end,
@@ -44,4 +44,4 @@ end
 $$;
 
 comment on function perch.synced_rows(perch.synced_relations, text, text, boolean) is
-  'Private. The query for the rows of a synced table in a space, behind the one with this id (null: from the first): record_id and data. careful: rows for which the expression of the space fails are in none.';
+  'Private. The query for the rows of a synced table in a space, behind the one with this id (null: from the first): record_id, data, and all of the row (image). careful: rows for which the expression of the space fails are in none.';
