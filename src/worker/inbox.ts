@@ -205,7 +205,7 @@ const claimSql = `
 
 const finishWriteSql = `
   select perch.finish_column_write(space_id => $1, app_id => $2, table_name => $3, record_id => $4, ordinal => $5,
-                                   update => $6, ends => $7::jsonb, version => $8::jsonb, error => $9::jsonb)`;
+                                   update => $6, ends => $7::jsonb, version => $8::jsonb, error => $9::jsonb) as placed`;
 
 const endSql = `
   select perch.end_row_document(space_id => $1, app_id => $2, table_name => $3, record_id => $4, ordinal => $5)`;
@@ -262,7 +262,8 @@ async function mergeSome(
       const text = (ends: Ends | null) => ends && JSON.stringify(ends);
       for (const { ordinal, update, ends, version, error } of outcomes.filter(({ ordinal }) => ordinal !== null)) {
         const result = [update, text(ends), text(version), error && describe(error)];
-        await tx.query(finishWriteSql, [...address, ordinal, ...result]);
+        const [row] = await tx.query<{ placed: number | null }>(finishWriteSql, [...address, ordinal, ...result]);
+        if (row?.placed == null) throw new Error("the row was deleted meanwhile; merging what is left");
       }
       const pushed = outcomes.filter(({ ordinal }) => ordinal === null);
       await tx.query(finishSql, [

@@ -64,8 +64,10 @@ describeBothKinds("documents in columns", (open) => {
     const editing = await editor(node, key);
     await editing.type(" two");
     await shows(key, "one two");
-    await sequence(t.db);
-    expect((await logOf(t.db, "team")).at(-1)).toBe(`update notes/${key.recordId} {"body": "one two"}`);
+    await eventually(async () => {
+      await sequence(t.db);
+      return (await logOf(t.db, "team")).at(-1) === `update notes/${key.recordId} {"body": "one two"}`;
+    }, "the log to have it");
     const [entry] = await t.db.query(
       "select user_id from perch.sync_changes where space_id = 'team' order by seq desc limit 1",
     );
@@ -129,7 +131,7 @@ describeBothKinds("documents in columns", (open) => {
     await expect(node.live.adopt(missing)).rejects.toThrow("no such row");
     await expect(node.live.adopt({ ...missing, recordId: "no number" })).rejects.toThrow("no such row");
     const nowhere = await connect(node, missing, ann);
-    await expect(nowhere.type("x")).rejects.toThrow();
+    await expect(nowhere.type("x")).rejects.toMatchObject({ code: "PE404" });
     const plain = await note("plain");
     await t.db.transaction(async (tx) => {
       await tx.query("set transaction isolation level repeatable read");

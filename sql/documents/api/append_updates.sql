@@ -100,8 +100,17 @@ begin
   for nth in 1 .. cardinality(payloads) loop
     ordinal := nth;
     seq := previous[update_entries[nth]] + nths[nth];
-    error := case when seq is not null then null when errors[nth] is null then 'PE410'
-                  else nullif(errors[nth], 'again') end;
+    entry := update_entries[nth];
+    error := case
+      when seq is not null then null
+      when errors[nth] is not null then nullif(errors[nth], 'again')
+      -- In columns of a row that is not there: no copy of it, however new, can be appended to.
+      when (perch.document_relation(app_ids[entry], table_names[entry])).relation is not null
+           and not exists (
+             select from perch.documents d
+              where d.space_id = spaces[entry] and d.app_id = app_ids[entry]
+                and d.table_name = table_names[entry] and d.record_id = record_ids[entry]) then 'PE404'
+      else 'PE410' end;
     return next;
   end loop;
 end
@@ -109,4 +118,4 @@ $$;
 grant execute on function perch.append_updates to perch_worker;
 
 comment on function perch.append_updates(text[], text[], text[], text[], bigint[], integer[], bytea[], text[], boolean[], text[], jsonb[], integer, boolean, bigint[], bigint[]) is
-  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs and after_revisions: the position that the caller has; without the latter only the numbers are compared; revisions: what is to identify the position that it then has, default: drawn here), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. lock_timeout_ms: how long to wait for a document that somebody else has locked. notify: whether to notify on perch_documents; without, the caller does so soon after, by perch.notify_appends. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, or PE410 when the document is not, or not for certain, what the caller has: it was deleted, the database went back to an earlier state, or the tail does not reach back so far; neither for one that comes behind a refused one in its document and may build on it: it is to be given again, without that).';
+  'For perch_worker: appends decoded updates to the tails of documents. The first five arrays have an element for each document (after_seqs and after_revisions: the position that the caller has; without the latter only the numbers are compared; revisions: what is to identify the position that it then has, default: drawn here), the others one for each update: update_entries says to which document it belongs, 1-based; writable whether a token lets its author write there (null: perch.space_members decides), ends as in perch.document_updates. lock_timeout_ms: how long to wait for a document that somebody else has locked. notify: whether to notify on perch_documents; without, the caller does so soon after, by perch.notify_appends. Returns for each update of others that the caller lacks a row missed (ordinal: the document''s), then for each update a row appended (ordinal, and seq or the error PE401, PE403, PE413, PE404 when it is in columns of a row that is not there, or PE410 when the document is not, or not for certain, what the caller has: it was deleted, the database went back to an earlier state, or the tail does not reach back so far; neither for one that comes behind a refused one in its document and may build on it: it is to be given again, without that).';

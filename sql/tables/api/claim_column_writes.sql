@@ -15,6 +15,13 @@ begin
   then
     return;
   end if;
+  -- Noted by a transaction that could not tell (perch.note_column_writes): the row is no document, and when it becomes
+  -- one it begins with what the columns have.
+  delete from perch.column_writes w
+   where w.space_id = claim_column_writes.space_id and w.app_id = claim_column_writes.app_id
+     and w.table_name = claim_column_writes.table_name and w.record_id = claim_column_writes.record_id
+     and w.patch is not null and w.placed is null
+     and not perch.is_row_document(w.space_id, w.app_id, w.table_name, w.record_id);
   return query
     select w.ordinal, w.patch::text,
            perch.merge_ends(coalesce(w.base, d.shown_version, '{}'), coalesce((

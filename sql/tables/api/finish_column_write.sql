@@ -19,13 +19,7 @@ begin
    where w.space_id = entry.space_id and w.app_id = entry.app_id and w.table_name = entry.table_name
      and w.record_id = entry.record_id and w.ordinal = finish_column_write.ordinal and w.placed is null
      for update;
-  if document.space_id is null then
-    -- The row was never a document, or is none any more: its columns have what was written.
-    delete from perch.column_writes w
-     where w.space_id = entry.space_id and w.app_id = entry.app_id and w.table_name = entry.table_name
-       and w.record_id = entry.record_id and w.ordinal = finish_column_write.ordinal;
-    return null;
-  elsif written.space_id is null then
+  if document.space_id is null or written.space_id is null then
     return null;
   end if;
   position := document.merged_seq;
@@ -48,4 +42,4 @@ $$;
 grant execute on function perch.finish_column_write to perch_worker;
 
 comment on function perch.finish_column_write(text, text, text, text, bigint, bytea, jsonb, jsonb, jsonb) is
-  'For perch_worker: ends one claimed write to columns. With an update (ends as in perch.document_updates) it goes to the tail, at the position returned; without, there was nothing new in it, or it failed (error). version: all that the columns show of the document with it. Null: the write is gone with its row.';
+  'For perch_worker: ends one claimed write to columns. With an update (ends as in perch.document_updates) it goes to the tail, at the position returned; without, there was nothing new in it, or it failed (error). version: all that the columns show of the document with it. Null, with nothing done: the write is gone with its row, and what was made of it is of no use.';

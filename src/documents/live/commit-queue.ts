@@ -190,6 +190,7 @@ interface Refused {
 const reasons: Record<string, string> = {
   PE401: "the update has no author",
   PE403: "this user may not write this space",
+  PE404: "the row that the document is in is not there",
   PE413: "the update is over the limit of the database (max_update_bytes)",
 };
 
