@@ -38,7 +38,8 @@ export function shareConnections(db: Database, options: ShareOptions = defaultSh
   const kept = (name: keyof typeof keptOfTen) => Math.floor((keptOfTen[name] * places) / 10);
   const lanes = createLanes(places, {
     appends: { kept: kept("appends") },
-    reads: { kept: kept("reads") },
+    // Joins of rooms are cheap to ask for and wait for each other anyway: however many come, others find places.
+    reads: { kept: kept("reads"), most: Math.max(1, Math.floor((3 * places) / 10)) },
     worker: { kept: kept("worker") },
     users: { kept: kept("users"), perOwner: options.perUser, heavy: options.heavy },
   });

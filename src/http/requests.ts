@@ -131,21 +131,34 @@ export async function readBody(
     throw new PerchError("PE422", "the body is compressed; send it as it is, without content-encoding", { encoding });
   }
   if (Number(request.headers["content-length"] ?? 0) > limit) throw tooLarge();
-  const chunks: Buffer[] = [];
+  let gathered: Buffer = Buffer.alloc(0);
   let size = 0;
   for await (const chunk of request as AsyncIterable<Buffer>) {
-    size += chunk.length;
-    if (size > limit) throw tooLarge();
+    if (size + chunk.length > limit) throw tooLarge();
     arrived(chunk.length);
-    chunks.push(chunk);
+    gathered = append(gathered, size, chunk);
+    size += chunk.length;
   }
-  const bytes = Buffer.concat(chunks);
+  const bytes = gathered.subarray(0, size);
   try {
     return utf8.decode(bytes);
   } catch {
     const what = bytes[0] === 0x1f && bytes[1] === 0x8b ? "compressed (gzip)" : "not UTF-8";
     throw new PerchError("PE422", `the body is ${what}; send JSON as UTF-8, as it is`, { expected: "UTF-8" });
   }
+}
+
+/**
+ * Puts a piece behind the first `size` bytes of a buffer, or of a larger one, twice as long. What came from the socket is let go of at once: kept
+ * until all is there, a long body would be hundreds of pieces among everything else, and the allocator could give none of their room back.
+ */
+function append(gathered: Buffer, size: number, piece: Buffer): Buffer {
+  if (size === 0) return piece;
+  const needed = size + piece.length;
+  const target = needed <= gathered.length ? gathered : Buffer.allocUnsafeSlow(2 * needed);
+  if (target !== gathered) gathered.copy(target, 0, 0, size);
+  piece.copy(target, size);
+  return target;
 }
 
 /** Replacing what does not decode would store another text than was sent. */

@@ -11,6 +11,8 @@ export class TurnMissed extends Error {
 export interface LaneOptions {
   /** Places that the other lanes leave free for this one. None when not given. */
   readonly kept?: number;
+  /** Places that it may have at most, however many are free. No limit when not given. */
+  readonly most?: number;
   /** Works of one owner at once; as many as there are places when not given. */
   readonly perOwner?: number;
   /** Places that heavy owners may have at once, all together, while others work as well; see `createLanes`. No limit when not given. */
@@ -38,7 +40,7 @@ const littleMs = 500;
 /** Works that take longer are long, */
 const longMs = 50;
 /** where they also take so many times as long as most do: on a slow disk all take long, and none of them is at fault. */
-const longTimes = 5;
+const longTimes = 8;
 /** From so much on an owner is heavy however short the works are: a place and a half, all the time. */
 const muchMs = 21_600;
 /** Who has worked in this time still works. */
@@ -92,6 +94,7 @@ export function createLanes<Name extends string>(
 
   /** What is kept for a lane it may always take; of the rest only what is kept for no other. */
   function hasPlace(lane: LaneState): boolean {
+    if (lane.running >= (lane.most ?? places)) return false;
     if (lacking(lane) > 0) return running < places;
     const kept = states.reduce((sum, other) => sum + (other === lane ? 0 : lacking(other)), 0);
     return running + kept < places;

@@ -45,6 +45,18 @@ it("places are kept for a lane while others have more to do", async () => {
   expect(begun.at(-1)).toBe("m3");
 });
 
+it("a lane that may have so many places leaves the others free", async () => {
+  const { lane, other } = createLanes(3, { lane: { kept: 1, most: 2 }, other: {} });
+  const { begun, work, end } = works();
+  for (const name of ["a1", "b1", "c1"]) void lane.run(name[0] ?? "", work(name));
+  void other.run("o", work("o1"));
+  expect(begun).toEqual(["a1", "b1", "o1"]);
+  await end("o1");
+  expect(begun).toHaveLength(3);
+  await end("a1");
+  expect(begun.at(-1)).toBe("c1");
+});
+
 it("one owner is at work no more often than it may be", async () => {
   const { lane } = createLanes(4, { lane: { perOwner: 2 } });
   const { begun, work, end } = works();
