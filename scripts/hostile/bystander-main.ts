@@ -5,6 +5,8 @@ import { startBystander } from "./bystander.js";
 export interface BystanderOrders {
   readonly httpUrl: string;
   readonly wsUrl: string;
+  /** So many others who do the same, beside whoever else is there; none: the bystander who is measured. */
+  readonly others?: number;
 }
 
 /** What it is asked, each to be answered once. */
@@ -21,8 +23,12 @@ export interface Lap {
  * The bystander is a process of its own: its clock is to tell how long the node takes, and not what other clients of the same process are
  * about at that moment.
  */
-async function main({ httpUrl, wsUrl }: BystanderOrders): Promise<void> {
+async function main({ httpUrl, wsUrl, others }: BystanderOrders): Promise<void> {
   process.on("disconnect", () => process.exit(1));
+  if (others !== undefined) {
+    await Promise.all(Array.from({ length: others }, (_, n) => startBystander(httpUrl, wsUrl, `honest${n}`)));
+    return;
+  }
   const delay = monitorEventLoopDelay({ resolution: 5 });
   delay.enable();
   const bystander = await startBystander(httpUrl, wsUrl);

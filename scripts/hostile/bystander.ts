@@ -13,9 +13,8 @@ export interface Bystander {
 
 const everyMs = 50;
 const app = "faults";
-const user = "bystander";
 
-export async function startBystander(httpUrl: string, wsUrl: string): Promise<Bystander> {
+export async function startBystander(httpUrl: string, wsUrl: string, user = "bystander"): Promise<Bystander> {
   const headers = { authorization: `Bearer ${userToken(user)}` };
   const room = `/${app}/boards/own`;
   const client = await roomClient(wsUrl, room, userToken(user));

@@ -15,6 +15,7 @@ an edit or read what is not theirs, and nobody else may notice much.
   --seconds N   how long they attack; default 120
   --seed N      default: another each time, and printed
   --only EXPR   only attacks whose name the regular expression matches
+  --honest N    nobody attacks: N more do what the bystander does, to compare with
   --lenient     do not judge times and memory: for machines on which much else is going on
 
 Exit code 1 when a promise was broken.
@@ -52,6 +53,7 @@ async function main(): Promise<number> {
       seconds: { type: "string", default: "120" },
       seed: { type: "string" },
       only: { type: "string" },
+      honest: { type: "string" },
       lenient: { type: "boolean", default: false },
       help: { type: "boolean", short: "h", default: false },
     },
@@ -62,8 +64,9 @@ async function main(): Promise<number> {
   }
   const seed = values.seed === undefined ? Math.floor(Math.random() * 1_000_000) + 1 : count(values.seed, "seed");
   const seconds = count(values.seconds, "seconds");
+  const honest = values.honest === undefined ? undefined : count(values.honest, "honest");
   print(`seed ${seed}, ${seconds} s`);
-  const result = await runHostile({ seed, seconds, only: values.only });
+  const result = await runHostile({ seed, seconds, only: values.only, honest });
   for (const [name, times] of Object.entries(result.times)) row(name, figure(times, "times"));
   row("sent by attackers", figure(result.sentBytes / 1e6, "MB"));
   row("held for one of them, at most", figure(result.heldBytes / 1e6, "MB"));
@@ -73,6 +76,7 @@ async function main(): Promise<number> {
       `${figure(before)} → ${figure(result.attacked[name] ?? Number.NaN, "ms")}`,
     );
   }
+  row("processors taken by the node and its database", figure(result.processors));
   row("the bystander's own delay, p99", figure(result.bystanderDelay, "ms"));
   row("event loop's delay, p99, max", `${figure(result.loop.p99)}, ${figure(result.loop.max, "ms")}`);
   const { before, after } = result.memory;

@@ -13,6 +13,7 @@ import { startSqlWriter } from "../faults/sql-writer.js";
 import { judge } from "../faults/verdict.js";
 import { installWatchedSockets } from "../faults/wire.js";
 import { askProbe, type LoopProbe, probeArgs } from "../support/loop-probe.js";
+import { processorSeconds } from "../support/processor-time.js";
 import type { AttackersReport, Orders } from "./attackers.js";
 import { attacksNamed } from "./attacks.js";
 import type { Lap, Question } from "./bystander-main.js";
@@ -23,6 +24,8 @@ export interface HostileOptions {
   readonly seconds: number;
   /** Only attacks whose name it matches. */
   readonly only?: string | undefined;
+  /** Nobody attacks: so many more do what the bystander does. */
+  readonly honest?: number | undefined;
 }
 
 export interface HostileResult {
@@ -35,6 +38,8 @@ export interface HostileResult {
   readonly attacked: Readonly<Record<string, number>>;
   /** How late the bystander's own process was meanwhile, at p99. */
   readonly bystanderDelay: number;
+  /** How many processors the node and its database took meanwhile. */
+  readonly processors: number;
   readonly loop: Pick<LoopProbe, "p99" | "max">;
   readonly memory: { readonly before: LoopProbe; readonly after: LoopProbe };
   readonly edits: number;
@@ -47,16 +52,18 @@ const editors = 3;
 const editEveryMs = 100;
 const settlesWithinMs = 60_000;
 const editorsNice = 10;
+/** What no attack is called. */
+const nobody = "^$";
 /** As docs/operations.md has it: the allocator of the C library, left to itself, keeps what a process once needed at the same time. */
 const malloc = { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "131072", MALLOC_TRIM_THRESHOLD_: "131072" };
 /** What was opened is kept half a minute for whoever comes back, and a thread that it has left too large is replaced half a minute later. */
 const longestRestMs = 75_000;
 
-export async function runHostile({ seed, seconds, only }: HostileOptions): Promise<HostileResult> {
+export async function runHostile({ seed, seconds, only, honest }: HostileOptions): Promise<HostileResult> {
   installWatchedSockets();
   const random = seeded(seed);
   const users = Array.from({ length: editors }, (_, n) => `user${n}`);
-  const attacks = attacksNamed(only);
+  const attacks = honest === undefined ? attacksNamed(only) : [];
   const attackers = attacks.map((_, n) => `mallory${n}`);
   const cluster = await startCluster({
     nodes: 1,
@@ -104,18 +111,27 @@ export async function runHostile({ seed, seconds, only }: HostileOptions): Promi
       databaseUrls: { app: urlOf(cluster, "outsider"), nobody: urlOf(cluster, "stranger") },
       seed,
       users: attackers,
-      only,
+      only: honest === undefined ? only : nobody,
     };
     spinner.kill();
+    const others =
+      honest === undefined
+        ? undefined
+        : forkNice("./bystander-main.js", JSON.stringify({ httpUrl, wsUrl, others: honest }));
     const child = forkNice("./attackers.js", JSON.stringify(orders));
     const reported = once(child, "message") as Promise<[AttackersReport]>;
     let heldBytes = 0;
-    const until = Date.now() + seconds * 1_000;
+    const busy = () => processorSeconds(node.process.pid) + processorSeconds(cluster.postgres.pid());
+    const busyBefore = busy();
+    const began = Date.now();
+    const until = began + seconds * 1_000;
     while (Date.now() < until && !node.process.ended && child.exitCode === null) {
       heldBytes = Math.max(heldBytes, await held(httpUrl));
       await pause(250);
     }
     const attacked = await ask<Lap>(bystander, "lap");
+    const processors = (busy() - busyBefore) / ((Date.now() - began) / 1_000);
+    others?.kill();
     const loop = await askProbe(node.process);
     if (child.exitCode === null) child.send("stop");
     const [report] = await Promise.race([reported, once(child, "exit").then(() => [undefined])]);
@@ -141,6 +157,7 @@ export async function runHostile({ seed, seconds, only }: HostileOptions): Promi
       quiet: quiet.p99,
       attacked: attacked.p99,
       bystanderDelay: attacked.ownDelay,
+      processors,
       loop,
       memory: { before, after },
       edits: open.reduce((sum, { sheets }) => sum + sheets.reduce((each, { edits }) => each + edits.length, 0), 0),
