@@ -71,8 +71,8 @@ function distributionOf({ title, unit, values }: Extract<Part, { is: "distributi
 
 const style = `body{max-width:860px;margin:40px auto;padding:0 16px;font:14px/20px system-ui,sans-serif;color:#14201f;background:#f6f7f7}
 h1{font-size:24px;line-height:32px;margin:0}h2{margin:40px 0 4px;font-size:20px}p{margin:0 0 16px;color:#5b6b6a}
-table{width:100%;border-collapse:collapse;margin:16px 0;background:#fff}th,td{padding:8px 12px;border-top:1px solid #dde3e3;text-align:left;vertical-align:bottom}
-thead th{font-weight:500;color:#5b6b6a;font-size:12px}.bar{display:block;height:6px;margin-bottom:4px;border-radius:3px;min-width:1px}
+table{width:100%;table-layout:fixed;border-collapse:collapse;margin:16px 0;background:#fff}th,td{padding:8px 12px;border-top:1px solid #dde3e3;text-align:left;vertical-align:bottom}
+thead th:first-child{width:32%}thead th{font-weight:500;color:#5b6b6a;font-size:12px}.bar{display:block;height:6px;margin-bottom:4px;border-radius:3px;min-width:1px}
 figure{margin:16px 0;padding:16px;background:#fff}figcaption{font-weight:600;margin-bottom:8px}svg{width:100%}.grid line{stroke:#dde3e3}.grid text{font-size:11px;fill:#5b6b6a}
 figure ul{display:flex;flex-wrap:wrap;gap:4px 16px;list-style:none;margin:8px 0 0;padding:0}figure span{display:inline-block;width:10px;height:10px;margin-right:6px;border-radius:2px}`;
 
