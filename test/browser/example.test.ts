@@ -87,7 +87,7 @@ const letters = (text: string) =>
     .sort()
     .join("");
 
-it("two people write at once, offline for a while, over a closed tab and two deaths of the server: both end with the same, and nothing is lost", async () => {
+it("two people write at once, offline for a while, over closed tabs and two deaths of the server: both end with the same, and nothing is lost", async () => {
   const { t, perch, url } = await startExample();
   const [ada, bob] = [await browser.page(), await browser.page()];
 
@@ -109,12 +109,18 @@ it("two people write at once, offline for a while, over a closed tab and two dea
   await perch.start();
   await until(async () => (await note(ada)) === (await note(bob)) && (await titles(ada)).length === 3);
 
-  // Both offline. Ada closes her tab meanwhile, and the server dies again.
+  // Both offline. Ada closes her tab meanwhile, and Bob one of two, and the server dies again.
+  const bobsOther = watched(await bob.context().newPage());
+  await bobsOther.goto(bob.url());
+  await until(async () => (await titles(bobsOther)).length === 3);
   const before = await keptPieces(ada, "ada");
   await Promise.all([ada.context().setOffline(true), bob.context().setOffline(true)]);
   await Promise.all([type(ada, "On the train. "), type(bob, "In the field. ")]);
   await addTodo(ada, "weed");
   await addTodo(bob, "harvest");
+  await addTodo(bobsOther, "rake");
+  await until(async () => (await bobsOther.locator("#state").textContent()) === "1 to be sent");
+  await bobsOther.close();
   await until(async () => (await keptPieces(ada, "ada")) > before);
   await until(async () => (await ada.locator("#state").textContent()) === "1 to be sent");
   const adasContext = ada.context();
@@ -131,18 +137,19 @@ it("two people write at once, offline for a while, over a closed tab and two dea
     const [hers, his] = [await note(again), await note(bob)];
     return hers === his && letters(hers) === letters(words.join(""));
   });
-  await until(async () => (await titles(again)).length === 5 && (await titles(bob)).length === 5);
+  await until(async () => (await titles(again)).length === 6 && (await titles(bob)).length === 6);
   await until(async () => (await isSaved(again)) && (await isSaved(bob)));
 
   // What is done is archived by a function of the app's, and leaves both devices.
   await again.locator("#archive").click();
-  await until(async () => (await titles(bob)).length === 4);
+  await until(async () => (await titles(bob)).length === 5);
   expect(await titles(again)).toEqual(await titles(bob));
   const rows = await t.db.query("select title, written_by, archived from todos order by title");
   expect(rows).toEqual([
     { title: "dig", written_by: "ada", archived: true },
     { title: "harvest", written_by: "bob", archived: false },
     { title: "plant", written_by: "ada", archived: false },
+    { title: "rake", written_by: "bob", archived: false },
     { title: "water", written_by: "bob", archived: false },
     { title: "weed", written_by: "ada", archived: false },
   ]);

@@ -1,5 +1,6 @@
+import { createCollection } from "@tanstack/db";
 import { expect, it } from "vitest";
-import { recordRowKey } from "../../../src/client/tanstack/index.js";
+import { perchCollectionOptions, recordRowKey } from "../../../src/client/tanstack/index.js";
 import { cleanup, until } from "../../gateway/support.js";
 import { pause } from "../../support/until.js";
 import { as, badNetwork, testServer } from "../support.js";
@@ -85,6 +86,31 @@ it("shows what is written in every frame from the write to its echo and on, whic
   }
 });
 
+it("shows a typed row until its transaction has come, which has no number yet when the push is answered", async () => {
+  const server = await testServer();
+  await server.db.query("create table items (id text primary key, space text not null, title text not null)");
+  await server.db.query(
+    "select perch.sync_table(relation => 'items', app_id => 'todo', space_column => 'space', writable_columns => '{title}')",
+  );
+  const streams = await badNetwork(server);
+  const client = as("ada", server, { fetch: streamsThrough(streams.url) });
+  const items = createCollection(
+    perchCollectionOptions<Task>(client, { appId: "todo", table: "items", spaceId: "~ada" }),
+  );
+  cleanup(() => items.cleanup());
+  await items.preload();
+  streams.hold("answers");
+  const transaction = items.insert(row("a", "typed"));
+  const frames = everyFrame(() => items.get("a")?.title);
+  await until(async () => (await server.db.query("select 1 from items")).length === 1);
+  await pause(100);
+  expect(transaction.state).toBe("persisting");
+  streams.release();
+  await transaction.isPersisted.promise;
+  expect(frames().seen).toEqual(["typed"]);
+  expect(items.get("a")).toMatchObject({ space: "~ada", title: "typed" });
+});
+
 it("rolls back what the server refuses, with its reason", async () => {
   const server = await testServer();
   const client = as("ada", server);
@@ -102,8 +128,6 @@ it("shows the records of all spaces, two with one id too, and lets go of a space
   await olga.spaces.create("club");
   await olga.spaces.setMember("club", "ada", "editor");
   await olga.push({ appId: "todo", changes: [insert("t", { space_id: "club" })] });
-  const { createCollection } = await import("@tanstack/db");
-  const { perchCollectionOptions } = await import("../../../src/client/tanstack/index.js");
   const all = createCollection(perchCollectionOptions<Task>(client, { appId: "todo", table: "tasks" }));
   cleanup(() => all.cleanup());
   await all.preload();
