@@ -123,6 +123,7 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
   /** A queue, from its lock to its end. `before`: queues that go first. */
   async function run(held: HeldQueue, before: () => readonly OfflineExecutor[]): Promise<OfflineExecutor> {
     const part = partOf(storage, prefixOf(held.id), (key) => storedListeners.get(key)?.());
+    let read = 0;
     const executor = offline.startOfflineExecutor({
       collections: Object.fromEntries(
         Object.entries(collections).map(([key, { collection }]) => [key, collection]),
@@ -144,7 +145,10 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       storage: part.storage,
       leaderElection: alone,
       onlineDetector: detector.forOne(),
-      beforeRetry: inOrder,
+      beforeRetry: (stored) => {
+        read = stored.length;
+        return inOrder(stored);
+      },
     });
     // The library rejects before it listens, which browsers report as an error nobody caught.
     const completion = executor.waitForTransactionCompletion.bind(executor);
@@ -154,7 +158,11 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       return completed;
     };
     queues.set(held.id, { executor, held, end: part.end });
+    const kept = (await part.storage.keys()).length;
     await executor.waitForInit();
+    // They stay, and the library says so to the console only.
+    if (kept > read)
+      options.onWaiting?.(new Error(`${kept - read} transactions of collections that are not there any more wait`));
     return executor;
   }
 

@@ -189,6 +189,21 @@ it("refuses to write to a collection that it was not given", async () => {
   expect(tasks.has("a")).toBe(false);
 });
 
+it("says that what was written to a collection of another name waits, and sends it when that is back", async () => {
+  const server = await testServer();
+  const machine = device();
+  const first = await tab(as("ada", { url: "http://127.0.0.1:1" }), machine);
+  await add(first.tasks, first.outbox, "a").stored;
+  await first.outbox.close();
+  const told: unknown[] = [];
+  const second = await tab(as("ada", server), machine, { collections: {}, onWaiting: (error) => told.push(error) });
+  expect(told).toMatchObject([{ message: expect.stringContaining("1 transactions") }]);
+  await second.outbox.close();
+  const third = await tab(as("ada", server), machine);
+  await until(() => machine.values.size === 0);
+  expect([await logOf(server), third.outbox.pending()]).toEqual([["a"], 0]);
+});
+
 it("keeps what every tab writes, has one sender for each queue, and sends what a tab that is gone left", async () => {
   const server = await testServer();
   const network = await badNetwork(server);
