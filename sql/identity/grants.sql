@@ -28,8 +28,8 @@ begin
           ('perch_worker', '{INSERT,UPDATE,DELETE}', array[
             'documents', 'document_locks', 'document_tombstones', 'document_snapshots', 'document_updates',
               'document_history', 'document_inbox', 'document_queue',
-            'row_documents', 'column_writes', 'stored_records', 'sync_changes', 'row_images', 'space_heads', 'push_receipts', 'deferred_notifications',
-              'notifier',
+            'row_documents', 'column_writes', 'stored_records', 'sync_changes', 'captured_changes', 'row_images',
+              'space_heads', 'push_receipts', 'deferred_notifications', 'notifier',
             'presence', 'presence_head', 'presence_nodes',
             'encrypted_documents', 'encrypted_records', 'encrypted_reaches']),
           -- Added to, and never changed.

@@ -11,8 +11,7 @@ declare
       'FOR EACH STATEMENT EXECUTE FUNCTION perch.notify_members()',
     'CREATE TRIGGER notify AFTER INSERT ON perch.document_inbox REFERENCING NEW TABLE AS added '
       'FOR EACH STATEMENT EXECUTE FUNCTION perch.notify_documents()',
-    -- The second without WHEN: the expression is read from its text form by every statement. So whoever takes a counter
-    -- without moving it leaves seq alone (perch.lock_heads).
+    -- The second without WHEN: the expression is read from its text form by every statement.
     'CREATE CONSTRAINT TRIGGER notify_first AFTER INSERT ON perch.space_heads DEFERRABLE INITIALLY DEFERRED '
       'FOR EACH ROW WHEN ((new.seq > 0)) EXECUTE FUNCTION perch.notify_changes()',
     'CREATE CONSTRAINT TRIGGER notify_next AFTER UPDATE OF seq ON perch.space_heads DEFERRABLE INITIALLY DEFERRED '

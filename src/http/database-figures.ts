@@ -62,7 +62,7 @@ export function addDatabaseFigures(metrics: Metrics, db: Queryable, log: Logger)
   );
   gauge(
     "perch_sequencing_lag_seconds",
-    "For how long the oldest change of a synced table that has no number in the log yet has been waiting.",
+    "For how long the oldest change that has no number in the log yet has been waiting.",
     ({ captured_seconds }) => captured_seconds ?? 0,
   );
   gauge(

@@ -44,8 +44,7 @@ export async function projectDocument(
   const { data, seq, revision } = await document.project(taken);
   const json = JSON.stringify(data);
   const size = Buffer.byteLength(json);
-  // Every projection takes the counter of its space until its commit. Side by side they would wait for each other there, while they hold
-  // the rows of their documents, and the next appends would wait behind them.
+  // Every projection that finds the counter of its space free holds it until its commit. Side by side the others would have no number at once.
   let took = 0;
   const [row] = await mutex.run(document.key.spaceId, async () => {
     const unlock = document.locked();

@@ -146,7 +146,7 @@ export const tables: Record<string, TableEntry> = {
     readOnly: true,
   },
   // What is captured and sequenced is nobody's to see before it is in the log.
-  captured_changes: { ...inner, ...bookkeeping, fresh: { ordinal: 99 } },
+  captured_changes: { ...inner, ...bookkeeping, worker: "all", where: "true", fresh: { ordinal: 99 } },
   row_images: { ...inner, ...bookkeeping, worker: "all", fresh: { seq: 99 } },
   row_stamps: { ...inner, ...bookkeeping, fresh: inTeam },
   row_documents: { ...inner, ...bookkeeping, worker: "all", fresh: inTeam },

@@ -72,10 +72,6 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
   await t.db.query(
     "insert into perch.synced_relations (app_id, table_name, relation, space_id) values ('shop', 'orders', 'public.orders', 'team')",
   );
-  await t.db.query(
-    `insert into perch.captured_changes (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, new_row, captured_at)
-     values (1, 1, pg_current_xact_id(), 'team', 'shop', 'orders', '1', 'insert', '{}', now())`,
-  );
   await t.db.query("insert into perch.console_actions (user_id, action, subject) values ('olga', 'retry', '{}')");
   await t.db.query("insert into perch.row_images (space_id, seq) values ('team', 1)");
   await t.db.query("insert into perch.closed_logs (app_id, table_name, position) values ('shop', 'gone', 1)");
@@ -111,6 +107,11 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
   });
   await t.db.transaction(makeThreads);
   await t.asUser("olga", (tx) => tx.query("select perch.remove_space_member(space_id => 'team', user_id => 'rudi')"));
+  // Where none of what is tried here is pushed: that would wait for its number behind it.
+  await t.db.query(
+    `insert into perch.captured_changes (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, new_row, captured_at)
+     values (1, 1, pg_current_xact_id(), 'elsewhere', 'shop', 'orders', '1', 'insert', '{}', now())`,
+  );
 }
 
 /** The arguments of perch.append_encrypted for one span of one operation. */

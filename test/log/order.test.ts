@@ -35,18 +35,16 @@ describeEachPostgres("Under load", (open, engine) => {
     return () => written - before;
   };
 
-  /** Pushes until told to stop; returns what was committed, as "space:seq". */
+  let made = 0;
+  /** Pushes until told to stop; returns the op_ids of what was committed. */
   async function write(user: string, until: () => boolean): Promise<string[]> {
     const committed: string[] = [];
     for (let round = 0; !until(); round++) {
       const changes = Array.from({ length: 1 + below(4) }, (): Change => {
         const space_id = some([...spaces, `~${user}`]);
         const id = `r${below(30)}`;
-        return some([
-          insert(id, { n: round }, { space_id }),
-          update(id, { m: round }, { space_id }),
-          remove(id, { space_id }),
-        ]);
+        const more = { space_id, op_id: `op${made++}` };
+        return some([insert(id, { n: round }, more), update(id, { m: round }, more), remove(id, more)]);
       });
       const undo = Math.random() < 0.1;
       try {
@@ -58,9 +56,9 @@ describeEachPostgres("Under load", (open, engine) => {
           if (undo) throw new Error("undone");
           return pushed;
         });
-        for (const { status, space_id, seq } of results) {
+        for (const { status, op_id } of results) {
           expect(status).toBe("applied");
-          committed.push(`${space_id}:${seq}`);
+          committed.push(op_id ?? "");
           written++;
         }
       } catch (error) {
@@ -83,10 +81,11 @@ describeEachPostgres("Under load", (open, engine) => {
       let cursor: Cursor = {};
       for (let last = false; ; ) {
         const page = await as(`reader${reader}`, (tx) => pull(tx, { cursor, pageSize: 1 + below(20) }));
-        found.push(...page.changes.map(({ space_id, seq }) => `${space_id}:${seq}`));
+        found.push(...page.changes.map(({ space_id, seq, op_id }) => `${space_id}:${seq}:${op_id}`));
         cursor = page.cursor;
-        if (last && !page.has_more) return cursor;
-        last = stopped;
+        if (last && !page.has_more) return;
+        // The readers give what was captured its numbers.
+        last = stopped && (await t.db.query("select from perch.captured_changes limit 1")).length === 0;
       }
     });
     const enough = writtenSince();
@@ -101,28 +100,27 @@ describeEachPostgres("Under load", (open, engine) => {
     await bystander;
     await Promise.all(reading);
 
-    const bySpace = (keys: readonly string[]) => {
-      const numbers = new Map<string, number[]>();
-      for (const key of keys) {
-        const at = key.lastIndexOf(":");
-        const space = key.slice(0, at);
-        numbers.set(space, [...(numbers.get(space) ?? []), Number(key.slice(at + 1))]);
-      }
-      return numbers;
-    };
-    const sorted = bySpace(committed);
-    for (const numbers of sorted.values()) {
-      numbers.sort((a, b) => a - b);
-      expect(numbers).toEqual(numbers.map((_, index) => index + 1));
+    const log = await t.db.query<{ space_id: string; seq: number; op_id: string }>(
+      "select space_id, seq, op_id from perch.sync_changes order by space_id, seq",
+    );
+    expect(log.map(({ op_id }) => op_id).sort()).toEqual(committed.sort());
+    const spacesThere = new Set(log.map(({ space_id }) => space_id));
+    for (const space of spacesThere) {
+      const entries = log.filter(({ space_id }) => space_id === space);
+      expect(entries.map(({ seq }) => seq)).toEqual(entries.map((_, index) => index + 1));
     }
     for (const found of seen) {
-      const read = bySpace(found);
-      for (const space of spaces) expect(read.get(space)).toEqual(sorted.get(space));
-      expect(read.size).toBe(spaces.length);
+      for (const space of spaces) {
+        const entries = log.filter(({ space_id }) => space_id === space);
+        expect(found.filter((key) => key.startsWith(`${space}:`))).toEqual(
+          entries.map(({ space_id, seq, op_id }) => `${space_id}:${seq}:${op_id}`),
+        );
+      }
+      expect(found.every((key) => spaces.includes(key.split(":")[0] ?? ""))).toBe(true);
     }
   });
 
-  it("a push waits for nobody who writes other spaces, and for a push in the same space only until its commit", async () => {
+  it("a push waits for nobody, whatever space others write, but for who writes the same record", async () => {
     const commit = createGate();
     const long = as("slow", async (tx) => {
       await push(tx, [insert("x", {}, { space_id: "s1" })]);
@@ -131,11 +129,13 @@ describeEachPostgres("Under load", (open, engine) => {
     await commit.reached;
     const other = await as("fast", (tx) => push(tx, [insert("x", {}, { space_id: "s2" })]));
     expect(other[0]?.status).toBe("applied");
-    const same = underWay(as("fast", (tx) => push(tx, [insert("x", {}, { space_id: "s1" })])));
+    const same = await as("fast", (tx) => push(tx, [insert("y", {}, { space_id: "s1" })]));
+    expect(same).toMatchObject([{ status: "applied", seq: null }]);
+    const record = underWay(as("fast", (tx) => push(tx, [insert("x", {}, { space_id: "s1" })])));
     await lockWaiters(pool);
     commit.open();
     await long;
-    expect((await same)[0]?.status).toBe("applied");
+    expect((await record)[0]?.status).toBe("applied");
   });
 
   it("an op_id that comes from 20 connections at once is applied once, and all get the same result", async () => {

@@ -156,9 +156,10 @@ export async function snapshot(
 }
 
 /** The live records that the user sees, by "space/table/id". */
-export async function records(tx: Queryable): Promise<Record<string, unknown>> {
+export async function records(tx: Queryable, appId = "todo"): Promise<Record<string, unknown>> {
   const rows = await tx.query<{ key: string; data: unknown }>(
-    "select space_id || '/' || table_name || '/' || record_id as key, data from perch.records where app_id = 'todo'",
+    "select space_id || '/' || table_name || '/' || record_id as key, data from perch.records where app_id = $1",
+    [appId],
   );
   return Object.fromEntries(rows.map((row) => [row.key, row.data]));
 }

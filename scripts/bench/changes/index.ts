@@ -4,6 +4,7 @@ import { type PostgresServer, startPostgresServer } from "../../../test/support/
 import { figure } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
 import { type Race, race } from "../race.js";
+import { busy } from "./busy.js";
 import { plans } from "./plans.js";
 import { fill, pullAll, selectAll } from "./readers.js";
 import { startWatcher } from "./watcher.js";
@@ -102,6 +103,11 @@ async function run(options: BenchmarkOptions): Promise<void> {
       }),
     );
     await watcher.close();
+
+    const shared = await database(postgres, "shared");
+    const spaces = await busy(options, `${shared}?options=-c%20commit_delay%3D2000%20-c%20commit_siblings%3D0`);
+    add("push of 1 to one space, 32 connections, 2 ms commits / to 32 spaces", spaces.sql, 0.6);
+    add("push of 1 to one space, 32 HTTP clients, 2 ms commits / to 32 spaces", spaces.http, 0.6);
 
     const log = await database(postgres, "log", fill(100_000, 1));
     await withConnections(log, 1, async ({ clients }) => {

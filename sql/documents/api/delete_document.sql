@@ -1,5 +1,5 @@
--- Lock order: the document, what hangs on it, its record, and last the counter of the space (docs/architecture.md, "The
--- order of locks").
+-- Lock order: the document, what hangs on it, its record; the counter of the space is only tried
+-- (docs/architecture.md, "The order of locks").
 create or replace function perch.delete_document(app_id text, table_name text, record_id text,
   space_id text default null)
 returns void
@@ -40,15 +40,13 @@ begin
       for no key update;
   if found then
     moment := clock_timestamp();
-    logged := perch.next_seq(space, moment);
+    logged := perch.log_document(space, delete_document.app_id, delete_document.table_name, delete_document.record_id,
+      'delete', null, author, null, moment);
     update perch.stored_records r
        set deleted = true, deleted_at = moment, latest_at = moment, data = '{}', long_data = null, long_fields = null,
-           field_meta = '{}', size = null, seq = logged, updated_at = moment
+           field_meta = '{}', size = null, seq = coalesce(logged, r.seq), updated_at = moment
      where r.space_id = space and r.app_id = delete_document.app_id
        and r.table_name = delete_document.table_name and r.record_id = delete_document.record_id;
-    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, at, user_id, origin, created_at)
-    values (space, logged, delete_document.app_id, delete_document.table_name, delete_document.record_id, 'delete',
-      moment, author, 'document', moment);
   end if;
 end
 $$;

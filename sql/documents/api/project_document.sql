@@ -1,10 +1,5 @@
--- Lock order: the document, its record, and last the counter of the space (docs/architecture.md, "The order of locks").
---
--- An app may call in any order within one transaction: it may have pushed to the space, so that it holds the counter,
--- and wait for the document. So this never waits for one of the two while it holds the other. The counter is only
--- tried. When it is taken, the document is given back (a block that fails gives back the locks that it took), and the
--- counter is waited for with nothing in hand; then it is the document that is only tried, for as long as an append may
--- take to commit.
+-- Lock order: the document, its record; the counter of the space is only tried (docs/architecture.md, "The order of
+-- locks").
 --
 -- A document in columns of a synced table is shown by those (perch.project_columns), which take no counter.
 create or replace function perch.project_document(
@@ -22,9 +17,7 @@ declare
   relation constant perch.synced_relations := perch.document_relation(app_id, table_name);
   difference perch.record_difference;
   author record;
-  counter_taken boolean := false;   -- by somebody else, when it was tried
-  patience constant interval := '25 milliseconds';
-  began timestamptz;
+  began constant timestamptz := clock_timestamp();
 begin
   if lock_timeout_ms is not null then
     perform set_config('lock_timeout', lock_timeout_ms::text, true);
@@ -35,40 +28,19 @@ begin
     if document.space_id is null then
       return;
     end if;
-  end if;
-  for attempt in 1 .. 2 loop
-    exit when relation.relation is not null;
-    began := clock_timestamp();
-    begin
-      if attempt = 1 then
-        document := perch.lock_document_row(key);
-      else
-        perform perch.lock_heads(array[project_document.space_id]);
-        document := perch.try_document_row(key, patience);
-      end if;
-      waited_ms := waited_ms + extract(epoch from clock_timestamp() - began) * 1000;
-      -- Deleted meanwhile, or the caller has an earlier incarnation, or what a database that went back has lost.
-      if document.space_id is null or project_document.seq <= document.incarnation_seq
-         or perch.has_position(document, project_document.seq, project_document.revision) is not true then
-        return;
-      end if;
-
-      exit when project_document.seq <= document.projected_seq;
+  else
+    document := perch.lock_document_row(key);
+    waited_ms := extract(epoch from clock_timestamp() - began) * 1000;
+    -- Deleted meanwhile, or the caller has an earlier incarnation, or what a database that went back has lost.
+    if document.space_id is null or project_document.seq <= document.incarnation_seq
+       or perch.has_position(document, project_document.seq, project_document.revision) is not true then
+      return;
+    end if;
+    if project_document.seq > document.projected_seq then
       difference := perch.compare_record(document.space_id, document.app_id, document.table_name, document.record_id,
         project_document.data, is_whole => true);
-      exit when difference.changed is null or attempt = 2;
-      perform from perch.space_heads h where h.space_id = document.space_id for no key update skip locked;
-      exit when found;
-      counter_taken := true;
-      raise exception 'the counter of the space is taken' using errcode = 'lock_not_available';
-    exception when lock_not_available then
-      if attempt = 2 or not counter_taken then
-        raise;
-      end if;
-      document := null;
-      difference := null;
-    end;
-  end loop;
+    end if;
+  end if;
 
   if difference.changed is not null then
     select u.user_id, u.client_id into author from perch.document_updates u
@@ -102,4 +74,4 @@ $$;
 grant execute on function perch.project_document to perch_worker;
 
 comment on function perch.project_document(text, text, text, text, bigint, jsonb, bigint, bigint, integer, boolean) is
-  'For perch_worker: writes the JSON that a document has at position seq (size: its bytes as text) into its record, and names the fields that changed in the log. Returns the log''s seq (null: nothing changed) how much tail there is behind the snapshot, and for how long others had locked what it needs; no row when the document is gone, or has something else at seq than revision says (null: only the number is compared). raises: whether what the table of a document in columns refuses is an error; else the document gets back what the columns have. lock_timeout_ms: how long to wait for what somebody else has locked; it stays set until the end of the transaction.';
+  'For perch_worker: writes the JSON that a document has at position seq (size: its bytes as text) into its record, and names the fields that changed in the log. Returns the log''s seq (null: nothing changed, or it is still to come) how much tail there is behind the snapshot, and for how long others had locked what it needs; no row when the document is gone, or has something else at seq than revision says (null: only the number is compared). raises: whether what the table of a document in columns refuses is an error; else the document gets back what the columns have. lock_timeout_ms: how long to wait for what somebody else has locked; it stays set until the end of the transaction.';

@@ -4,8 +4,8 @@
 -- Only who may decode documents may write to their tails, so this goes on as perch_worker: the caller's login has to be
 -- a member of it. On an error the role goes back with everything else.
 --
--- Lock order: the document (held already), its record, and last the counter of the space (docs/architecture.md, "The
--- order of locks").
+-- Lock order: the document (held already), its record; the counter of the space is only tried (docs/architecture.md,
+-- "The order of locks").
 create or replace function perch.write_document(
   app_id text, table_name text, record_id text, space_id text, after_seq bigint, update bytea, ends jsonb,
   client_id text, data jsonb, size bigint, is_whole boolean, after_revision bigint default null,

@@ -5,7 +5,7 @@
 -- snapshot. It is waited for briefly, since every writer waits behind it.
 --
 -- The policies show a reader's spaces, and bind this function too: so it names itself a reader of all spaces, some at a
--- time. Every space with records has a counter.
+-- time. Every space with records has a counter, or changes that wait for one to be made.
 create or replace function perch.require_no_records(app_id text, table_name text)
 returns void
 language plpgsql volatile
@@ -37,7 +37,8 @@ begin
     done := set_config('app.current_user_id', 'perch', true);
     for spaces in
       select array_agg(n.space_id) from (
-        select h.space_id, (row_number() over (order by h.space_id) - 1) / 1000 as page from perch.space_heads h) n
+        select h.space_id, (row_number() over (order by h.space_id) - 1) / 1000 as page 
+          from (select x.space_id from perch.space_heads x union select q.space_id from perch.captured_changes q) h) n
        group by n.page
     loop
       done := set_config('app.current_user_space_ids', spaces::text, true);

@@ -5,4 +5,4 @@ create or replace view perch.records with (security_invoker = true) as
    where not r.deleted;
 
 comment on view perch.records is
-  'The live records that the current user may read: data is the merged state, for documents their projection; seq the log entry it shows.';
+  'The live records that the current user may read: data is the merged state, for documents their projection; its changes up to seq are in it, and perhaps one that has no number yet.';

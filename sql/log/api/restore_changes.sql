@@ -1,5 +1,5 @@
--- Lock order: the counters of all spaces, by id, and then the receipts of this import alone (docs/architecture.md, "The
--- order of locks").
+-- Lock order: the imports of this user, one after another; then the records by key, those of all pushes together
+-- (docs/architecture.md, "The order of locks"). The receipts are those of this import alone.
 --
 -- Users' JSON stays jsonb from the file to the record, so that every number and every name of a field is what it was.
 --
@@ -20,6 +20,7 @@ declare
   there integer[];
   batch record;
 begin
+  perform pg_advisory_xact_lock(hashtextextended('perch.restore_changes ' || me, 0));
   lines := (
     select coalesce(json_agg(g.line || jsonb_build_object('nth', g.nth, 'target', t.space) order by g.nth)::jsonb, '[]')
       from jsonb_array_elements(lines) with ordinality g (line, nth)
@@ -33,26 +34,30 @@ begin
     select coalesce(json_agg(g.line)::jsonb, '[]')
       from jsonb_array_elements(lines) g (line) where (g.line ->> 'nth')::integer <> all (there));
 
-  -- The pushes below take counters one after another: so all are taken here, in their order. (Those of spaces that may
-  -- not be written are not touched; push says so.)
-  perform perch.lock_heads(array(
-    select distinct g.line ->> 'target' from jsonb_array_elements(lines) g (line)
-     where g.line ->> 'target' = any (perch.writable_space_ids())));
-
   for batch in
     with placed as (
       select (g.line ->> 'nth')::integer as nth, g.line ->> 'app_id' as app_id, c.*
         from jsonb_array_elements(lines) g (line)
        cross join lateral perch.restored_changes(g.line, from_epoch, piece_bytes) c
     ),
+    -- Record by record, so that the order of locks is kept over all pushes. What stands together is of one device.
+    ordered as (
+      select p.*, row_number() over w as place,
+             row_number() over w - row_number() over (partition by p.app_id, p.client_id
+               order by p.change ->> 'space_id' collate "C", p.change ->> 'table' collate "C",
+                 p.change ->> 'id' collate "C", p.nth, p.step) as run
+        from placed p
+      window w as (order by p.change ->> 'space_id' collate "C", p.app_id collate "C", p.change ->> 'table' collate "C",
+        p.change ->> 'id' collate "C", p.client_id, p.nth, p.step)
+    ),
     -- Never more than a push may have.
     numbered as (
-      select p.*, (row_number() over (partition by p.app_id, p.client_id order by p.nth, p.step) - 1) / 500 as share
-        from placed p
+      select o.*, (row_number() over (partition by o.app_id, o.client_id, o.run order by o.place) - 1) / 500 as share
+        from ordered o
     )
-    select n.app_id, n.client_id, json_agg(n.change order by n.nth, n.step)::jsonb as changes,
-           array_agg(n.nth order by n.nth, n.step) as nths
-      from numbered n group by n.app_id, n.client_id, n.share order by min(n.nth)
+    select n.app_id, n.client_id, json_agg(n.change order by n.place)::jsonb as changes,
+           array_agg(n.nth order by n.place) as nths
+      from numbered n group by n.app_id, n.client_id, n.run, n.share order by min(n.place)
   loop
     return query
       select batch.nths[r.position], r.result ->> 'status', r.result #>> '{error,message}'

@@ -7,7 +7,7 @@
 --   Each of the three takes a maximum, which is commutative, associative and idempotent; dropping what is not later
 --   than the deletion drops only what no later deletion, being later still, would bring back.
 --
--- The caller holds the counters of all spaces concerned, so nobody else writes these records.
+-- The caller has locked these records. seqs: see perch.write_changes.
 create or replace function perch.merge_changes(changes perch.change[], seqs bigint[], app_id text, client_id text,
   author text)
 returns void

@@ -43,7 +43,7 @@ as $$
        set result = jsonb_build_object('space_id', prune_space.space_id, 'seq', f.seq)
       from forgotten f
      where r.space_id = perch.personal_space_id(f.user_id) and r.op_id = f.op_id and r.created_at = f.created_at
-       and r.result is null
+       and (r.result is null or r.result -> 'seq' = 'null')
   )
   select count(*) from forgotten
 $$;

@@ -1,6 +1,6 @@
 -- What a page shows under concurrent commits. The function is stable: every query in it sees the database as it was when the
 -- caller's statement began. In that snapshot each space's log is a prefix of its order: whoever has number n has waited for the
--- commit of every smaller number (perch.next_seq), so if n is visible, so is all before it, and the counter, which belongs to
+-- commit of every smaller number (perch.number_changes), so if n is visible, so is all before it, and the counter, which belongs to
 -- the same snapshot, is the last visible number. So a position never passes an entry that is still to come.
 --
 -- What a page costs. Numbers have no gaps, so from the counters alone it is known where a page of at most scan_size entries ends;
@@ -134,7 +134,8 @@ begin
                  -- A client id is whatever a client calls itself: one's own is that of one's own pushes. Of a synced row a client does not
                  -- know what it has become: defaults, generated columns and triggers had their say.
                  and (pull_page.exclude_client_id is null or l.client_id is distinct from pull_page.exclude_client_id
-                      or l.user_id <> me or l.space_id = any (behind) or l.position is not null)
+                      or l.user_id <> me or l.space_id = any (behind) or exists (
+                        select from perch.synced_relations r where r.app_id = l.app_id and r.table_name = l.table_name))
                order by l.seq limit max_count
             ) c
            where s.start < s.stop
@@ -155,7 +156,8 @@ begin
                  and l.app_id = pull_page.app_id
                  and (pull_page.tables is null or l.table_name = any (pull_page.tables))
                  and (pull_page.exclude_client_id is null or l.client_id is distinct from pull_page.exclude_client_id
-                      or l.user_id <> me or l.space_id = any (behind) or l.position is not null)
+                      or l.user_id <> me or l.space_id = any (behind) or exists (
+                        select from perch.synced_relations r where r.app_id = l.app_id and r.table_name = l.table_name))
                order by l.seq limit max_run) l
            where c.seq < c.stop
         ),

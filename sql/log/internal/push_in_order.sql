@@ -1,7 +1,7 @@
 -- Lock order: none over the whole. A function that is called takes what it likes, so a push with calls is to the order of locks what a transaction of
 -- an app with several calls is (docs/architecture.md, "The order of locks"): between two calls documents come before counters, as in any push.
 --
--- Rows of synced tables before documents, and both before records: behind the counters nothing waits.
+-- Rows of synced tables before documents, and both before records.
 --
 -- A call sees what stands before it in its push, and what stands behind it sees what it did: so they are carried out in their order,
 -- and what stands between two calls together.
@@ -41,8 +41,7 @@ begin
       part := array(select c from unnest(part) c where c.table_name <> all (synced) order by c.position);
     end if;
     results := perch.push_documents(array(select c from unnest(part) c where c.is_document order by c.position),
-      push_in_order.app_id, push_in_order.client_id, results,
-      also_spaces => array(select c.space_id from unnest(part) c where not c.is_document), given => push_in_order.given);
+      push_in_order.app_id, push_in_order.client_id, results, given => push_in_order.given);
     part := array(select c from unnest(part) c where not c.is_document order by c.position);
     if part = '{}' then
       continue;
@@ -51,8 +50,7 @@ begin
       from perch.write_records(part, push_in_order.app_id, push_in_order.client_id, push_in_order.author, push_in_order.now, results) w;
     results := part_results;
     for n in 1 .. coalesce(cardinality(written), 0) loop
-      results[written[n].position] := jsonb_build_object(
-        'op_id', written[n].op_id, 'status', 'applied', 'space_id', written[n].space_id, 'seq', seqs[n]);
+      results[written[n].position] := perch.applied(written[n].op_id, written[n].space_id, seqs[n]);
     end loop;
   end loop;
   return results;

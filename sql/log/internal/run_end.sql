@@ -1,5 +1,5 @@
--- Whoever takes a number of a space holds its counter until commit (perch.next_seq), so what a transaction wrote there
--- has numbers one behind the other: the first entry of another transaction ends it.
+-- Whoever takes a number of a space holds its counter until commit (perch.number_changes), so what a transaction wrote
+-- there has numbers one behind the other: the first entry of another transaction ends it.
 create or replace function perch.run_end(space_id text, seq bigint, upto bigint)
 returns bigint
 language sql stable

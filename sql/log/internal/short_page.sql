@@ -38,7 +38,9 @@ begin
              and l.app_id = short_page.app_id
              and (short_page.tables is null or l.table_name = any (short_page.tables))
              and (short_page.exclude_client_id is null or l.client_id is distinct from short_page.exclude_client_id
-                  or l.user_id <> perch.current_user_id() or l.space_id = any (behind))
+                  or l.user_id <> perch.current_user_id() or l.space_id = any (behind)
+                  or exists (select from perch.synced_relations r
+                              where r.app_id = l.app_id and r.table_name = l.table_name))
            order by l.seq limit max_count
         ) c
         left join lateral (

@@ -1,77 +1,69 @@
+-- Lock order: the records by key, those that are made and those that are there alike (docs/architecture.md, "The order
+-- of locks").
+--
 -- In three steps, each taking what the one before has left, since most changes need the least: a record that is new;
 -- one that has seen nothing as late as the change, where it wins without looking further; all others. The steps may
 -- take the changes of one record out of their order, because merging does not depend on it.
 --
--- The caller holds the counters of all spaces concerned, taken in an earlier statement: so what is read here is the
--- latest state of the records, and nobody else writes them.
+-- Nobody else writes these records from the first step until commit: it makes, or locks, them all. So what the
+-- statements behind it read is the latest.
+--
+-- seq: the entry of a change has no number yet, and may get it late. What is written is the one that it would get if no
+-- other transaction came between: its number is that or a greater one, and whatever changed this record with a number
+-- up to it is in it.
 create or replace function perch.write_changes(
-  changes perch.change[], seqs bigint[], app_id text, client_id text, author text, now timestamptz
+  inout changes perch.change[], app_id text, client_id text, author text, now timestamptz, out were_merged boolean
 )
-returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  given constant perch.change[] := changes;
   suffix constant text := ' ' || coalesce(client_id, '');
-  count constant integer := cardinality(changes);
   max_bytes constant bigint := perch.setting('max_record_bytes', 16777216);
-  left_over integer[] := array(select generate_series(1, count));
-  inserted integer;
+  has_timeless constant boolean := exists (select from unnest(changes) c where c.timeless);
+  seqs constant bigint[] := array(
+    select coalesce(h.seq, 0) + row_number() over (partition by c.space_id order by c.position)
+      from unnest(changes) with ordinality c left join perch.space_heads h on h.space_id = c.space_id
+     order by c.ordinality);
+  left_over integer[];
+  timed perch.change[];
   largest integer;
   larger integer;
 begin
-  if exists (select from unnest(changes) c where c.timeless) then
-    changes := perch.time_changes(changes, app_id, now);
+  if has_timeless then
+    changes := perch.time_changes(given, app_id, now);
   end if;
 
-  -- 1. New records.
-  if exists (select from unnest(changes) c where c.op = 'insert') then
-    with made as (
-      insert into perch.stored_records as r
-        (space_id, app_id, table_name, record_id, data, field_meta, written_at, written_by, latest_at, inserted_at,
-         seq, schema_version, user_id, created_at, updated_at, size)
-      select c.space_id, write_changes.app_id, c.table_name, c.record_id, c.data, m.stamps,
-             c.at, write_changes.client_id, c.latest, c.at, seqs[c.ordinality], c.schema_version, author,
-             write_changes.now, write_changes.now,
-             perch.record_size(c.data, null, m.stamps, octet_length(write_changes.client_id))
-        from unnest(changes) with ordinality c
-       cross join lateral (
-         select case when c.field_meta is null then '{}'
-                     else (select jsonb_object_agg(f.key, f.value || suffix)
-                             from jsonb_each_text(c.field_meta) f) end) m (stamps)
-       where c.op = 'insert'
-      on conflict on constraint stored_records_pkey do nothing
-      returning r.size
-    )
-    select count(*), max(m.size) into inserted, largest from made m;
-    -- All were new, as is usual for a batch of insertions.
-    if inserted = count then
-      left_over := '{}';
-    else
-      left_over := array(
-        select c.ordinality
-          from unnest(changes) with ordinality c
-          left join perch.stored_records r
-            on r.space_id = c.space_id and r.app_id = write_changes.app_id
-           and r.table_name = c.table_name and r.record_id = c.record_id
-           and r.seq = seqs[c.ordinality]
-         where r.space_id is null);
-    end if;
-  end if;
+  -- 1. New records; those that are there are locked.
+  select t.left_over, t.largest into left_over, largest
+    from perch.take_records(changes, seqs, write_changes.app_id, write_changes.client_id, author,
+      write_changes.now) t;
 
-  -- 2. Records that have seen nothing as late.
   if left_over <> '{}' then
+    -- When a change was made that does not say so depends on what its record had seen, which is known now where it was
+    -- there.
+    if has_timeless then
+      timed := perch.time_changes(given, app_id, now);
+      changes := array(
+        select case when x.was_there then timed[x.ordinality] else changes[x.ordinality] end
+          from (
+            select c.ordinality, bool_and(l.place is not null)
+                     over (partition by c.space_id, c.table_name, c.record_id) as was_there
+              from unnest(changes) with ordinality c left join unnest(left_over) l (place) on l.place = c.ordinality) x
+         order by x.ordinality);
+    end if;
+
+    -- 2. Records that have seen nothing as late.
     with waiting as (
-      select c.*, seqs[c.ordinality] as seq
-        from unnest(changes) with ordinality c
-       where c.ordinality = any (left_over)
+      select c.* from unnest(changes) with ordinality c where c.ordinality = any (left_over)
     ),
     won as (
       update perch.stored_records r
          set data = r.data || w.data, field_meta = r.field_meta || m.stamps,
              size = perch.record_size(r.data || w.data, null, r.field_meta || m.stamps, octet_length(r.written_by)),
              latest_at = w.latest, inserted_at = case when w.op = 'insert' then w.at else r.inserted_at end,
-             seq = greatest(r.seq, w.seq), updated_at = write_changes.now
+             seq = greatest(r.seq, seqs[w.ordinality]), updated_at = write_changes.now
         from waiting w
        cross join lateral (
          select coalesce(jsonb_object_agg(k, coalesce(w.field_meta ->> k, perch.time_text(w.at)) || suffix), '{}')
@@ -104,8 +96,7 @@ begin
        and x.table_name = changes[n].table_name and x.record_id = changes[n].record_id;
     largest := greatest(largest, larger);
   end if;
-  perform perch.log_changes(changes, seqs, write_changes.app_id, write_changes.client_id, author, write_changes.now,
-    were_merged => left_over <> '{}');
+  were_merged := left_over <> '{}' or exists (select from unnest(changes) c where c.op = 'delete');
 
   -- All of it is undone then, and whoever called tries each for itself (perch.write_each).
   if largest > max_bytes then
@@ -116,5 +107,5 @@ begin
 end
 $$;
 
-comment on function perch.write_changes(perch.change[], bigint[], text, text, text, timestamptz) is
-  'Private. Merges numbered changes into their records and logs them.';
+comment on function perch.write_changes(perch.change[], text, text, text, timestamptz) is
+  'Private. Merges changes into their records. Gives them with the times at which they were made, and whether any had to be merged into a record that had seen later ones; without, none of their records was ever deleted.';

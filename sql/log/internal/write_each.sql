@@ -1,16 +1,18 @@
--- What perch.push_many does when some of its changes cannot be written: each for itself, so that those at fault are
--- rejected alone. The counters of all spaces are taken first, in the order of every writer (docs/architecture.md, "The
--- order of locks").
+-- Lock order: the records, in the order of every writer (docs/architecture.md, "The order of locks").
+--
+-- What perch.write_records does when some of its changes cannot be written: each for itself, so that those at fault are
+-- rejected alone. They are tried in the order of their records' keys, not of the changes: merging does not depend on
+-- it, and those of one record stay in their order.
 create or replace function perch.write_each(
   changes perch.change[], app_id text, client_id text, author text, now timestamptz,
-  inout results jsonb[], out written perch.change[], out seqs bigint[]
+  inout results jsonb[], out written perch.change[]
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   change perch.change;
-  taken bigint[];
+  done perch.change[];
   refused jsonb;
   code text;
   message text;
@@ -19,15 +21,14 @@ declare
   schema_name text;
 begin
   written := '{}';
-  seqs := '{}';
-  perform perch.lock_heads(array(select c.space_id from unnest(write_each.changes) c));
-  foreach change in array write_each.changes loop
+  for change in
+    select c.* from unnest(write_each.changes) c order by c.space_id, c.table_name, c.record_id, c.position
+  loop
     begin
-      taken := perch.number_changes(array[change], write_each.now);
-      perform perch.write_changes(array[change], taken, write_each.app_id, write_each.client_id, write_each.author,
-        write_each.now);
-      written := written || change;
-      seqs := seqs || taken;
+      select w.changes into done
+        from perch.write_changes(array[change], write_each.app_id, write_each.client_id, write_each.author,
+          write_each.now) w;
+      written := written || done;
     exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
                 or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
       get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail,
@@ -42,8 +43,9 @@ begin
       results[change.position] := refused;
     end;
   end loop;
+  written := array(select c from unnest(written) c order by c.position);
 end
 $$;
 
 comment on function perch.write_each(perch.change[], text, text, text, timestamptz, jsonb[]) is
-  'Private. Numbers and writes changes one by one; adds the results of those that cannot be written, and gives the others with their numbers.';
+  'Private. Writes changes one by one; adds the results of those that cannot be written, and gives the others.';

@@ -25,6 +25,7 @@ as $$
     delete from perch.row_stamps s using forgotten f where s.app_id = f.app_id and s.table_name = f.table_name
   )
   delete from perch.captured_changes c using forgotten f where c.app_id = f.app_id and c.table_name = f.table_name
+     and c.at is null
 $$;
 
 comment on function perch.forget_synced_table(regclass) is

@@ -1,7 +1,7 @@
 -- Statements of triggers end before the statement that set them off, so they are captured before it: of a row that an
 -- AFTER trigger changes, the update comes before the insertion. What each of them did says in which order it was: each
 -- begins with what the one before left. So for every row that a transaction wrote more than once it is looked whether
--- they fit; where one does not, it is put before what goes on from it.
+-- they fit; where one does not, it is put before what goes on from it. (Changes of records have their order.)
 create or replace function perch.mend_order(ordinals bigint[], ends bigint[])
 returns void
 language plpgsql volatile
@@ -24,7 +24,8 @@ begin
              lag(c.new_row) over w as before, row_number() over w as step
         from unnest(mend_order.ordinals, mend_order.ends) b (ordinal, greatest)
         join several s on s.g = b.greatest
-       cross join lateral (select x.* from perch.captured_changes x where x.ordinal = b.ordinal offset 0) c
+       cross join lateral (
+         select x.* from perch.captured_changes x where x.ordinal = b.ordinal and x.at is null offset 0) c
       window w as (partition by c.txid, c.space_id, c.app_id, c.table_name, c.record_id order by c.ordinal, c.nth)
     )
     select s.txid, s.space_id, s.app_id, s.table_name, s.record_id from steps s

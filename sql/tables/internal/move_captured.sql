@@ -48,7 +48,7 @@ begin
     select t.*, coalesce(t.queued, b.place) as place, r.columns,
            row_number() over (partition by t.space_id order by coalesce(t.queued, b.place), t.ordinal, t.nth) as number
       from taken t
-      join perch.synced_relations r on r.app_id = t.app_id and r.table_name = t.table_name
+      left join perch.synced_relations r on r.app_id = t.app_id and r.table_name = t.table_name and t.at is null
       left join unnest(move_captured.ordinals, move_captured.ends) b (ordinal, place) on b.ordinal = t.ordinal
   ),
   heads as (
@@ -61,18 +61,21 @@ begin
   ),
   logged as (
     insert into perch.sync_changes
-      (space_id, seq, app_id, table_name, record_id, op, data, at, user_id, client_id, op_id, size, created_at, txid,
-        position)
-    select o.space_id, o.seq, o.app_id, o.table_name, o.record_id, o.op, o.data, o.captured_at, o.user_id, o.client_id,
-      o.op_id,
-           case when pg_column_size(o.data) > 500 then nullif(greatest(octet_length(o.data::text), 2000), 2000) end,
+      (space_id, seq, app_id, table_name, record_id, op, data, changed_fields, field_meta, at, deleted_at, user_id,
+       client_id, op_id, schema_version, actor, origin, size, created_at, txid, position)
+    select o.space_id, o.seq, o.app_id, o.table_name, o.record_id, o.op, o.data, o.changed_fields, o.field_meta,
+           coalesce(o.at, o.captured_at), o.deleted_at, o.user_id, o.client_id, o.op_id, coalesce(o.schema_version, 1),
+           o.actor, o.origin,
+           case when o.at is not null then o.size
+                when pg_column_size(o.data) > 500 then nullif(greatest(octet_length(o.data::text), 2000), 2000) end,
            o.captured_at, o.txid, nextval('perch.change_position')
       from (
         select x.*, h.base + x.number as seq,
-               case x.op when 'delete' then null
-                         when 'insert' then case when x.columns is null then x.new_row
-                           else perch.listed_columns(x.new_row, x.columns) end
-                         else perch.changed_columns(x.old_row, x.new_row, x.columns) end as data
+               case when x.at is not null then x.new_row
+                    when x.op = 'delete' then null
+                    when x.op = 'insert' then case when x.columns is null then x.new_row
+                      else perch.listed_columns(x.new_row, x.columns) end
+                    else perch.changed_columns(x.old_row, x.new_row, x.columns) end as data
           from changes x join heads h on h.space_id = x.space_id
          order by x.place, x.ordinal, x.nth offset 0) o
   ),

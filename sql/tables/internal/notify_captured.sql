@@ -17,6 +17,7 @@ begin
   end if;
 end
 $$;
+grant execute on function perch.notify_captured to perch_worker;
 
 comment on function perch.notify_captured() is
   'Private. Tells the workers that something was captured, unless one watches.';
