@@ -63,7 +63,8 @@ export async function patchBase(tx: Transaction, request: BaseRequest): Promise<
     const [row] = await tx.query<BaseRow>(baseSql, [...address, seq - 1, null, null]);
     // Folded meanwhile: what came before and after it can no longer be told apart.
     if (!row || seq - 1 < row.tail_from) return "head";
-    return { ends: union([row.version, ...row.pushed, ...endsOf(merged)]) };
+    // What was pushed before it may have been merged with what came after it (loro/rebase.ts), which its author cannot have seen.
+    return { ends: union([row.version, ...row.pushed, ...endsOf(merged)]), orElse: row.version };
   }
   const [row] = await tx.query<BaseRow>(baseSql, [...address, baseSeq, userId, baseRevision ?? null]);
   if (!row) throw expired(key, baseSeq, null);

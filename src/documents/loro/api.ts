@@ -20,8 +20,8 @@ export type PatchBase =
   | "head"
   /** An encoded version vector, as load, import and the others give it. */
   | Version
-  /** The same, in plain JSON; of every peer known then. */
-  | { ends: Ends }
+  /** The same, in plain JSON; of every peer known then. `orElse`: an earlier one, for where that turns out to be no version there ever was. */
+  | { ends: Ends; orElse?: Ends }
   /** What the document consisted of then: its version is read off the blobs' headers, none is decoded. */
   | { snapshot: Uint8Array | null; updates: readonly Uint8Array[] };
 

@@ -1,4 +1,5 @@
 import type { LoroDoc, PeerID, VersionVector } from "loro-crdt";
+import { PerchError } from "../../errors.js";
 import { isServerPeer } from "../server-peers.js";
 import type { CachedDocument } from "./cache.js";
 import { changedFields } from "./changed-fields.js";
@@ -11,6 +12,11 @@ import { atVersion } from "./version.js";
  * What is written at an earlier version is concurrent with everything since, so it takes a peer that has written nothing since: a writer
  * who goes on naming an old version takes a new one for each patch, and a document keeps every peer there ever was. So from some number on
  * such a patch is merged aside, on a copy, and what it changes there is written at the head: the same words, under a peer that goes on.
+ *
+ * Its operations then come after what others wrote that its author never saw. A patch that says it is based on what was read up to a position
+ * and on its author's own earlier patch (see patch-base.ts) would take all of that for seen, and what of it is not in its text for
+ * deleted. That such a base names no version that ever was shows: it has operations without some that these come after. It is refused, and its
+ * author reads the document again.
  */
 
 /** Of perch's own peers in one document, beyond which none is added for the sake of an earlier version. */
@@ -21,6 +27,16 @@ export function isCrowded(version: VersionVector): boolean {
   let count = 0;
   for (const peer of version.toJSON().keys()) if (isServerPeer(peer)) count++;
   return count >= maxServerPeers;
+}
+
+/** Whether a version has everything that what is in it was made after. */
+export function isClosed(doc: LoroDoc, version: VersionVector): boolean {
+  return withHandle(doc.frontiersToVV(doc.vvToFrontiers(version)), (all) => all.compare(version) === 0);
+}
+
+export function unseenBase(): PerchError {
+  const why = "its author's last patch was merged with edits that came before it; read the document again";
+  return new PerchError("PE410", `the patch's base is no version of the document: ${why}`, { reason: "base" });
 }
 
 /** In: an edit at an earlier version, and a peer that nobody has. Out: what it changes, once it is merged, in what there is now. */

@@ -23,7 +23,7 @@ import type { DocumentLimits } from "./limits.js";
 import { mergeAll, operationsOf, takeInOneByOne } from "./merge.js";
 import { applyPatch } from "./patch.js";
 import { project } from "./projection.js";
-import { changesAtHead, isCrowded } from "./rebase.js";
+import { changesAtHead, isClosed, isCrowded, unseenBase } from "./rebase.js";
 import { lateForIncarnation, missingBase, peerTaken, refused, tooLarge } from "./refusals.js";
 import { checkPatch } from "./values.js";
 import { atVersion, decodeVersion, earlierVersion, encodedVersion } from "./version.js";
@@ -124,8 +124,11 @@ function importApart(id: string, held: CachedDocument, update: Uint8Array, peer:
   const { patch, ...fork } = decoding(() =>
     withHandle(doc.oplogVersion(), (version) => keepApart(held, version, update, peer)),
   );
-  const { update: made, ends } = write(id, { ends: Object.fromEntries(fork.base) }, [], (at) =>
-    applyPatch(at, patch, limits),
+  const { update: made, ends } = write(
+    id,
+    { ends: Object.fromEntries(fork.base) },
+    { peers: [], alwaysThere: true },
+    (at) => applyPatch(at, patch, limits),
   );
   const base = new Map([...fork.base, ...(Object.entries(ends) as [PeerID, number][])]);
   held.forks.set(peer, { ...fork, base });
@@ -302,7 +305,7 @@ function patch(
 ) {
   const { doc, schema } = cache.get(id);
   const checked = checkPatch(schema, typeof value === "string" ? parsePatch(value) : value, limits);
-  const written = write(id, base, peers, (at, held) => {
+  const written = write(id, base, { peers }, (at, held) => {
     applyPatch(at, checked, limits);
     makeAtLeast(at);
     for (const { value } of checked) held.added += weigh(value).bytes;
@@ -321,22 +324,37 @@ function makeAtLeast(doc: LoroDoc): void {
 }
 
 function revert(id: string, ends: Ends, { peers = [] }: WriteOptions = {}) {
-  return write(id, "head", peers, (_, held) => revertTo(held, ends, limits));
+  return write(id, "head", { peers }, (_, held) => revertTo(held, ends, limits));
+}
+
+/** The version that `base` names, undefined for the head. Errors: PE410 when nobody can have seen it; PE422 when the document never had it. */
+function seenVersion(doc: LoroDoc, head: VersionVector, base: PatchBase): VersionVector | undefined {
+  const version = earlierVersion(head, base);
+  if (version === undefined || isClosed(doc, version)) return version;
+  version.free();
+  if (typeof base === "object" && "ends" in base && base.orElse) return earlierVersion(head, { ends: base.orElse });
+  throw unseenBase();
+}
+
+interface Writing {
+  readonly peers: readonly ServerPeer[];
+  /** At that version and nowhere else, whatever peers it takes; see rebase.ts. */
+  readonly alwaysThere?: boolean;
 }
 
 /** New operations at a version of the document, under one of `peers` that may write there, else under a new one: as an update. */
 function write(
   id: string,
   base: PatchBase,
-  peers: readonly ServerPeer[],
+  { peers, alwaysThere = false }: Writing,
   edit: (doc: LoroDoc, held: CachedDocument) => void,
 ) {
   const held = cache.get(id);
   const { doc } = held;
   checkSize(held, 0);
+  const head = doc.oplogVersion();
+  let version = seenVersion(doc, head, base);
   return orDrop(id, () => {
-    const head = doc.oplogVersion();
-    let version = earlierVersion(head, base);
     let editing = (at: LoroDoc) => edit(at, held);
     // See server-peers.ts. The version is part of what the document has: where it has all of a peer's, it has all there is.
     const isWhole = ({ peer, end }: ServerPeer, known: VersionVector) => known.get(peer as PeerID) === end;
@@ -344,7 +362,7 @@ function write(
     let known = usable();
     let fresh = randomPeer();
     while (head.get(fresh) !== undefined) fresh = randomPeer();
-    if (version !== undefined && known === undefined && isCrowded(head)) {
+    if (version !== undefined && known === undefined && !alwaysThere && isCrowded(head)) {
       const changes = changesAtHead(held, version, fresh, editing);
       version.free();
       version = undefined;

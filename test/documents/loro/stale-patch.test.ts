@@ -1,6 +1,8 @@
 import type { PeerID } from "loro-crdt";
 import { afterAll, describe, expect, test } from "vitest";
+import type { ServerPeer } from "../../../src/documents/loro/api.js";
 import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
+import { decodeVersionMap } from "../../../src/documents/loro/format/version-vector.js";
 import { afterWriting, serverPeer } from "../../../src/documents/server-peers.js";
 import { createFresh, full, replicaOf } from "./support/client.js";
 
@@ -93,19 +95,47 @@ describe("a patch based on an older version", () => {
   });
 
   test("takes no peer of its own once there are many of perch's, however often an old version is named", async () => {
-    const { id, replica, read } = await fresh();
-    const { ends } = await engine.call(id, "patch", [id, { body: "start." }, "head"]);
-    let peers = afterWriting([], ends);
-    for (let n = 0; n < 300; n++) {
-      const base = { ends: { ...ends } };
+    const document = await fresh();
+    const { id, replica, read, patch } = document;
+    await crowd(document);
+    await patch({ body: "start." });
+    const { version } = await engine.call(id, "snapshot", [id]);
+    const base = { ends: Object.fromEntries(decodeVersionMap(version) ?? []) };
+    let peers: readonly ServerPeer[] = [];
+    for (let n = 0; n < 40; n++) {
       const made = await engine.call(id, "patch", [id, { body: `start.${n % 10}`, likes: 1 }, base, { peers }]);
       peers = afterWriting(peers, made.ends);
     }
     await replica.pull();
-    expect(replica.doc.oplogVersion().length()).toBeLessThanOrEqual(201);
+    expect(replica.doc.oplogVersion().length()).toBeLessThanOrEqual(203);
     const { likes, body } = await read();
-    expect(likes).toBe(300);
-    expect(body).toHaveLength("start.".length + 300);
+    expect(likes).toBe(40);
+    expect(body).toHaveLength("start.".length + 40);
+  });
+
+  test("that has its author's last patch in it, but not what that was written on top of, is refused: it would undo edits", async () => {
+    const document = await fresh();
+    const { id, replica, read, patch } = document;
+    await crowd(document);
+    await patch({ body: "start" });
+    const { version } = await engine.call(id, "snapshot", [id]);
+    const seen = Object.fromEntries(decodeVersionMap(version) ?? []);
+    await replica.pull();
+    replica.doc.getText("body").insert(0, "theirs ");
+    await replica.push();
+    const { ends } = await engine.call(id, "patch", [id, { body: "start A" }, { ends: seen }]);
+    expect((await read()).body).toBe("theirs start A");
+    const next = engine.call(id, "patch", [id, { body: "start A B" }, { ends: { ...seen, ...ends } }]);
+    await expect(next).rejects.toMatchObject({ code: "PE410" });
+    expect((await read()).body).toBe("theirs start A");
+    // Who named no base is not refused for what others' patches were merged with.
+    const base = { ends: { ...seen, ...ends }, orElse: seen };
+    await engine.call(id, "patch", [id, { title: "without a base" }, base]);
+    expect(await read()).toMatchObject({ title: "without a base", body: "theirs start A" });
+    // Where nobody wrote in between there is nothing to lose.
+    const { version: now } = await engine.call(id, "snapshot", [id]);
+    await engine.call(id, "patch", [id, { body: "theirs start A B" }, { version: now }]);
+    expect((await read()).body).toBe("theirs start A B");
   });
 
   test("that the document never had is refused", async () => {
