@@ -127,3 +127,46 @@ describe("A document with thousands of peers", () => {
     expect((await engine.call("many", "project", ["many"])).data).toEqual({ title: "last", body: "mine" });
   });
 });
+
+describe("A document that many peers wrote in turns", () => {
+  const engine = createDocumentEngine({ threads: 1 });
+  afterAll(() => engine.close());
+  const schema = { table: "pages", fields: { title: "string", body: "text" } } as const;
+
+  /** What it takes to take in what seven others wrote, one after the other; the least of some times, which other processes disturb least. */
+  async function takingIn(changes: number, method: "import" | "importTyped"): Promise<number> {
+    const id = `${method} ${changes}`;
+    const doc = new LoroDoc();
+    let n = 0;
+    const next = () => {
+      const from = doc.oplogVersion();
+      doc.setPeerId(`${1 + (n % 8)}`);
+      doc.getMap("fields").set("title", `${n++}`);
+      doc.commit();
+      return doc.export({ mode: "update", from });
+    };
+    while (n < changes) next();
+    await engine.call(id, "load", [id, schema, doc.export({ mode: "snapshot" }), []]);
+    const times: number[] = [];
+    for (let round = 0; round < 25; round++) {
+      const updates = Array.from({ length: 7 }, next);
+      const began = performance.now();
+      await engine.call(id, method, [id, updates]);
+      times.push(performance.now() - began);
+    }
+    expect((await engine.call(id, "project", [id])).data).toMatchObject({ title: `${n - 1}` });
+    await engine.call(id, "drop", [id]);
+    return Math.min(...times);
+  }
+
+  test.each(["import", "importTyped"] as const)(
+    "takes in more of it at no cost that grows with its history (%s)",
+    async (method) => {
+      await takingIn(1_100, method);
+      const short = await takingIn(1_100, method);
+      const long = await takingIn(22_000, method);
+      // It was as the history is long: twenty times.
+      expect(long / short).toBeLessThan(8);
+    },
+  );
+});

@@ -47,7 +47,8 @@ export function takeInChecked(
   const { doc } = held;
   const before = versionOf(doc);
   doc.detach();
-  const spans = take(doc, updates);
+  const taken = take(doc, updates);
+  const { spans } = taken;
   const check: UpdateCheck = { held, limits, containers: new Set(), nodes: new Set(), made: new Map(), written: 0 };
   const changes: LoroChange[] = [];
   for (const [peer, { start, end }] of spans) {
@@ -63,7 +64,7 @@ export function takeInChecked(
   const of = (peer: PeerID) => changes.filter((change) => change.peer === peer);
   const afterwards = [...spans].map(([peer, { start, end }]) => checkStructure(doc, of(peer), start, end));
   afterwards.push(checkPositions(held, before, changes, spans));
-  bringUp(doc, before, spans);
+  bringUp(doc, before, taken);
   for (const check of afterwards) check();
   for (const [peer, { start, end }] of spans) {
     const ops = of(peer).flatMap((change) => change.ops);
