@@ -194,7 +194,7 @@ async function heldSpaces(db: Database): Promise<string[]> {
 }
 
 /**
- * The rows that somebody waits for. Who waits for a row locks its tuple meanwhile, and pg_locks says where that is; which space or document it
+ * The rows that somebody waits for. Who waits for a row locks its tuple meanwhile, and pg_locks says where that is; which space, record or document it
  * is stands in the row, whose present version can still be read there.
  */
 async function heldRows(db: Database): Promise<{ what: string; holders: number[] }[]> {
@@ -214,8 +214,9 @@ async function heldRows(db: Database): Promise<{ what: string; holders: number[]
     const { space_id, app_id, table_name, record_id } = row?.key ?? {};
     if (space_id === undefined) continue;
     const place_ = [app_id, table_name, record_id].filter((part) => part !== undefined);
+    const kind = table === "stored_records" ? "record" : "document";
     rows.push({
-      what: place_.length === 3 ? `document ${[space_id, ...place_].join(" ")}` : `space ${space_id}`,
+      what: place_.length === 3 ? `${kind} ${[space_id, ...place_].join(" ")}` : `space ${space_id}`,
       holders,
     });
   }
