@@ -430,8 +430,8 @@ describeEachPostgres("Several DocumentStores", (open) => {
     await asAda((tx) => store.applyPatch(tx, page("waited for"), { body: "committed" }));
     let writing: Promise<unknown> = Promise.resolve();
     await withContext(t.db, { userId: "ada" }, async (tx) => {
-      // From here this transaction has the counter of the space, which every writer in it takes.
-      await store.applyPatch(tx, page("another"), { title: "x" });
+      // From here this transaction has the record of the document, which every writer of it takes.
+      await tx.query("select from perch.stored_records where record_id = 'waited for' for update");
       writing = asAda((writer) => store.applyPatch(writer, page("waited for"), { body: "and more" }));
       await until(async () => {
         const waiting = await t.db.query(
