@@ -14,6 +14,7 @@ const guides = [
   "documents/guide.test.ts",
   "gateway/guide.test.ts",
   "http/guide.test.ts",
+  "http/shape-guide.test.ts",
   "tables/guide.test.ts",
   "moving/guide.test.ts",
   "faults/operations.test.ts",

@@ -10,6 +10,7 @@ const benchmarks: Record<string, () => Promise<{ benchmark: Benchmark }>> = {
   checkpoints: () => import("./checkpoints/index.js"),
   documents: () => import("./documents/index.js"),
   tables: () => import("./tables/index.js"),
+  shapes: () => import("./shapes/index.js"),
   gateway: () => import("./gateway/index.js"),
   wal: () => import("./wal.js"),
 };

@@ -98,6 +98,10 @@ export function isUndoneForAnother(error: unknown): boolean {
   return /^(40001|40P01)$/.test(sqlStateOf(error) ?? "");
 }
 
+/** Whether an expression cannot be evaluated: its parts do not fit each other, or it fails for a value that it meets. */
+export const cannotEvaluate = (error: unknown): boolean =>
+  /^(22...|42883|42804|42725|42846|42P18|42P2[12]|54001)$/.test(sqlStateOf(error) ?? "");
+
 /** Whether a lock was waited for as long as `lock_timeout` says. */
 export const isLockTimeout = (error: unknown): boolean => sqlStateOf(error) === "55P03";
 

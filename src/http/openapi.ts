@@ -10,6 +10,7 @@ type Json = Record<string, unknown>;
 
 const reasons: Record<number, string> = {
   400: "A parameter is wrong.",
+  405: "Not in this mode.",
   401: "PE401 unauthenticated: the token is missing, refused or expired.",
   403: "PE403 forbidden: this user may not read or write this space.",
   404: "PE404 not_found.",
@@ -69,7 +70,7 @@ function describe(operationId: string, operation: Operation): Json {
       requestBody: { required: true, content: { "application/json": { schema: schemaOf(body, "input") } } },
     }),
     responses: {
-      200: success,
+      ...(!operation.isOnlyAccepted && { 200: success }),
       ...(operation.accepted !== undefined && { 202: { ...success, description: operation.accepted } }),
       ...Object.fromEntries(problems.map((status) => [status, problemOf(operation, status)])),
       default: { description: "Any other problem.", content: problemContent },

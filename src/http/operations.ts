@@ -10,7 +10,8 @@ import {
   patchAnswer,
   patchBody,
 } from "./document-requests.js";
-import { shapeMessages, shapeProblem, shapeQuery } from "./shape/schemas.js";
+import { shapeMessages, shapeProblem, shapeQuery, shapeSubsetAnswer } from "./shape/schemas.js";
+import { subsetBody } from "./shape/subset.js";
 import type { QueryShape } from "./shapes.js";
 import {
   acceptBody,
@@ -41,6 +42,8 @@ export interface Operation {
   readonly answer: { readonly type: string; readonly description: string; readonly schema?: z.ZodType };
   /** When the same is answered with status 202. */
   readonly accepted?: string;
+  /** Whether it is answered with nothing else. */
+  readonly isOnlyAccepted?: true;
   /** The statuses of problems that it may be answered with, besides those of every request. */
   readonly problems: readonly number[];
   /** Of a protocol that is not ours: what it says of problems. */
@@ -227,6 +230,31 @@ export const operations = {
     query: shapeQuery,
     answer: json(shapeMessages, "Operations and control messages; see docs/shapes.md."),
     problems: [400, 401, 409, 429],
+    problemSchema: shapeProblem,
+  },
+  shapeSubset: {
+    method: "POST",
+    path: "/v1/shape",
+    summary: "Rows of a shape as they are now, beside its log.",
+    description:
+      "The query names the shape, as for GET; the body says which of its rows. GET takes the same as subset__where, subset__params (JSON), subset__limit, subset__offset and subset__order_by.",
+    authenticated: true,
+    query: shapeQuery,
+    body: subsetBody,
+    answer: json(shapeSubsetAnswer, "The rows, and the snapshot that they were read in."),
+    problems: [400, 401, 409, 429],
+    problemSchema: shapeProblem,
+  },
+  forgetShape: {
+    method: "DELETE",
+    path: "/v1/shape",
+    summary: "Begins all shapes of a table anew; in development mode, of tables that it synced.",
+    authenticated: true,
+    query: { table: shapeQuery.table.optional(), handle: shapeQuery.handle },
+    answer: json(z.object({}), "Nothing more."),
+    isOnlyAccepted: true,
+    accepted: "Their readers are told to fetch everything again.",
+    problems: [400, 401, 404, 405, 429],
     problemSchema: shapeProblem,
   },
   shapeHealth: {

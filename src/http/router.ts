@@ -140,6 +140,12 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     }
   }
 
+  const shapeExchange = (exchange: Exchange) => ({
+    ...exchange,
+    address: addressOfClient(exchange.request, settings),
+    identify: () => identify(exchange, shapes.tokenOf(exchange.request, exchange.target)),
+  });
+
   const callWith = async (name: "push" | "pull" | "snapshot", exchange: Exchange): Promise<Answer> => {
     const identity = await identify(exchange);
     const body = await bodyOf(
@@ -224,17 +230,10 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       const identity = await identify(exchange);
       return json(await spaces.accept(identity, await bodyOf(exchange, Math.min(settings.maxBodyBytes, wishBytes))));
     },
-    async shape(exchange) {
-      const { request, response, target, account } = exchange;
-      const answer = await shapes.answer(() => identify(exchange, shapes.tokenOf(request, target)), {
-        target,
-        response,
-        waits: request.method !== "HEAD",
-        etag: request.headers["if-none-match"],
-      });
-      account.add(answer.body.length);
-      return answer;
-    },
+    shape: (exchange) => shapes.answer(shapeExchange(exchange)),
+    shapeSubset: (exchange) =>
+      shapes.answer({ ...shapeExchange(exchange), body: () => bodyOf(exchange, questionBytes) }),
+    forgetShape: (exchange) => shapes.forget(shapeExchange(exchange)),
     shapeHealth: () => shapes.health(),
     consoleSession: async () => json(JSON.stringify({ sign_in: settings.development ? "none" : "token" })),
     async consoleView(exchange, { name = "" }) {

@@ -10,6 +10,8 @@ type Parsed = Readonly<Record<string, Fields>>;
  * is made of it is bounded by the database again.
  */
 const maxLength = 5_000;
+/** As the database has it. */
+const maxDepth = 60;
 
 const refused = (message: string, argument: string) => new PerchError("PE422", message, { argument });
 
@@ -39,29 +41,62 @@ export async function readFilter(
   return node;
 }
 
+/** One column of an order. */
+export interface OrderItem {
+  readonly column: string;
+  readonly descending: boolean;
+  readonly nulls: "first" | "last" | null;
+}
+
+/** Reads what stands behind `order by`: columns, each with its direction. Errors: PE413, PE422. */
+export async function readOrder(text: string, tableName: string, argument = "order_by"): Promise<OrderItem[]> {
+  const { sortClause, ...rest } = await parsedValues(`(1) order by ${text}`, text, argument);
+  if (sortClause === undefined || !isPlain(rest)) throw refused("the order is not a list of columns", argument);
+  return sortClause.map(({ SortBy: item }: Fields) => {
+    const [word, column] = createReader({}, tableName, argument, new Set())(item.node);
+    if (word !== "column" || item.useOp !== undefined) throw refused("the order is not a list of columns", argument);
+    const nulls = { SORTBY_NULLS_FIRST: "first", SORTBY_NULLS_LAST: "last" }[item.sortby_nulls as string] ?? null;
+    return { column, descending: item.sortby_dir === "SORTBY_DESC", nulls };
+  });
+}
+
+/** The columns that a filter names. */
+export function columnsIn(node: FilterNode | null): string[] {
+  if (node === null) return [];
+  if (node[0] === "column") return [String(node[1])];
+  if (node[0] === "value") return [];
+  return node.flatMap((part) => (Array.isArray(part) ? columnsIn(part) : []));
+}
+
 /**
  * The expressions that a text is, read as a row of VALUES. What would be more than that is none: "true) limit (1", a second row, a second
  * statement. (A comment at its end has a line of its own to end with.)
  */
 async function valuesOf(text: string, argument: string): Promise<Parsed[]> {
+  const values = await parsedValues(`(${text}\n)`, text, argument);
+  if (!isPlain(values)) throw refused("the filter is not one expression", argument);
+  return values.valuesLists[0].List.items;
+}
+
+/** One row of VALUES, and nothing else. */
+const isPlain = ({ valuesLists, ...rest }: Fields) =>
+  valuesLists?.length === 1 &&
+  Object.keys(rest).sort().join() === "limitOption,op" &&
+  rest.limitOption === "LIMIT_OPTION_DEFAULT" &&
+  rest.op === "SETOP_NONE";
+
+async function parsedValues(statement: string, text: string, argument: string): Promise<Fields> {
   if (text.length > maxLength) {
     const detail = { argument, limit: "filter_length", max: maxLength };
-    throw new PerchError("PE413", `the filter is over ${maxLength} characters`, detail);
+    throw new PerchError("PE413", `it is over ${maxLength} characters`, detail);
   }
   let stmts: Fields[];
   try {
-    ({ stmts = [] } = (await parse(`values (${text}\n)`)) as { stmts?: Fields[] });
+    ({ stmts = [] } = (await parse(`values ${statement}`)) as { stmts?: Fields[] });
   } catch (error) {
-    throw refused(`the filter cannot be read: ${error instanceof Error ? error.message : String(error)}`, argument);
+    throw refused(`it cannot be read: ${error instanceof Error ? error.message : String(error)}`, argument);
   }
-  const { valuesLists, ...rest } = (stmts.length === 1 && stmts[0].stmt.SelectStmt) || {};
-  const isRow =
-    valuesLists?.length === 1 &&
-    Object.keys(rest).sort().join() === "limitOption,op" &&
-    rest.limitOption === "LIMIT_OPTION_DEFAULT" &&
-    rest.op === "SETOP_NONE";
-  if (!isRow) throw refused("the filter is not one expression", argument);
-  return valuesLists[0].List.items;
+  return (stmts.length === 1 && stmts[0].stmt.SelectStmt) || {};
 }
 
 function createReader(
@@ -177,10 +212,16 @@ function createReader(
     throw refused(`a filter may not have this: ${kind}`, argument);
   }
 
+  let depth = 0;
   function read(node: Parsed): FilterNode {
     const [kind = "nothing"] = Object.keys(node ?? {});
     const reader = Object.hasOwn(readers, kind) ? readers[kind] : undefined;
-    return reader === undefined ? unknown(kind) : reader(node[kind]);
+    if (reader === undefined) return unknown(kind);
+    depth += 1;
+    if (depth > maxDepth) throw refused("it is nested too deeply", argument);
+    const made = reader(node[kind]);
+    depth -= 1;
+    return made;
   }
   return read;
 }

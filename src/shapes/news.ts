@@ -1,20 +1,29 @@
 import type { Queryable } from "../database/types.js";
 import type { NotificationHub } from "../notifications/hub.js";
+import type { FilterNode } from "./tree.js";
 
 /** Changes of a table, in some spaces, behind a position. */
 export interface Wanted {
   readonly appId: string;
   readonly table: string;
+  /** The table in the database. */
+  readonly schema: string;
+  readonly relation: string;
   readonly spaces: ReadonlySet<string>;
+  readonly filter: FilterNode | null;
   readonly after: bigint;
+}
+
+export interface Heard {
+  /** Whether there may be something; else there is nothing up to here. */
+  readonly found: boolean;
+  readonly upto: bigint;
 }
 
 /** Tells many readers of shapes when there is something to read for them. */
 export interface ShapeNews {
-  /** How many wait. */
-  readonly waiting: number;
-  /** Resolves with true when there may be something, with false after a while, or when the signal says so. */
-  wait(wanted: Wanted, ms: number, signal: AbortSignal): Promise<boolean>;
+  /** Resolves when there may be something, or after a while, or when the signal says so. */
+  wait(wanted: Wanted, ms: number, signal: AbortSignal): Promise<Heard>;
   close(): void;
 }
 
@@ -30,7 +39,10 @@ export interface ShapeNewsOptions {
 }
 
 interface Waiter extends Wanted {
-  wake(found: boolean): void;
+  readonly filterText: string;
+  /** Up to here there is nothing for it. */
+  upto: bigint;
+  wake(heard: Heard): void;
 }
 
 interface NewsRow {
@@ -42,14 +54,20 @@ interface NewsRow {
 
 const newsSql = `select n.app_id, n.table_name, n.space_id, n.position::text as position
                    from perch.shape_news(after_position => $1::bigint) n`;
+const matchesSql = `select perch.shape_matches(schema_name => $1, relation_name => $2, app_id => $3, table_name => $4,
+                      after_position => $5::bigint, upto => $6::bigint, filters => $7::text[]::jsonb[]) as matches`;
+/** Filters of one statement. */
+const maxFilters = 200;
 
 /**
- * One look for all who wait on this node: which tables have changed in which spaces since the last. Notifications say when to look, and a slow
- * poll finds what none told. So a write costs one statement a node, and wakes those whom it concerns.
+ * One look for all who wait on this node: which tables have changed in which spaces since the last, and, where many wait with filters, which
+ * of those the changes may be true of. Notifications say when to look, and a slow poll finds what none told. So a write costs one or two
+ * statements a node, and wakes those whom it concerns.
  *
  * Why nothing is missed: a look tells of all entries behind where the last one had come to (positions are given out in the order of
  * their commits). Whoever begins to wait has read up to `after`. What lies behind that is told by a later look, or was told by an
- * earlier one: then `latest` says so, and nobody waits. Where none looked so far back, the next one does.
+ * earlier one: then `latest` says so, and nobody waits. Where none looked so far back, the next one does. A filter is tried on rows as they
+ * were and as they are: of which it is true of neither, that is neither in its shape nor was.
  */
 export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: ShapeNewsOptions): ShapeNews {
   const waiters = new Map<string, Set<Waiter>>();
@@ -68,16 +86,62 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
   const nameOf = ({ appId, table }: Pick<Wanted, "appId" | "table">) => JSON.stringify([appId, table]);
 
   async function look(): Promise<void> {
-    const rows = await db.query<NewsRow>(newsSql, [looked], { prepare: true });
+    const before = looked;
+    const rows = await db.query<NewsRow>(newsSql, [before], { prepare: true });
+    // Whoever came meanwhile may stand before what this look began with.
+    if (looked !== before) return;
+    // What one statement sees is there up to the last of it.
+    const upto = rows.reduce((most, { position }) => (BigInt(position) > most ? BigInt(position) : most), before);
+    const changed = new Map<string, Map<string, bigint>>();
     for (const { app_id: appId, table_name: table, space_id: space, position } of rows) {
-      const at = BigInt(position);
       const name = nameOf({ appId, table });
-      if (at > looked) looked = at;
+      const at = BigInt(position);
+      changed.set(name, (changed.get(name) ?? new Map<string, bigint>()).set(space, at));
       if (at > (latest.get(name) ?? 0n)) latest.set(name, at);
-      for (const waiter of waiters.get(name) ?? []) {
-        if (waiter.after < at && waiter.spaces.has(space)) waiter.wake(true);
+    }
+    looked = upto;
+    for (const [name, others] of [...waiters]) {
+      const spaces = changed.get(name);
+      // They may go and others come while filters are tried: only those who were there before are told.
+      const here = [...others].filter(({ after }) => after >= before || spaces === undefined);
+      const concerned = here.filter((waiter) => spaces !== undefined && concerns(waiter, spaces));
+      const told = concerned.length === 0 ? new Set<Waiter>() : await matching(concerned, before, upto);
+      for (const waiter of here) {
+        if (told.has(waiter)) waiter.wake({ found: true, upto });
+        else if (upto > waiter.upto) waiter.upto = upto;
+      }
+      for (const waiter of others) {
+        if (spaces !== undefined && waiter.after < before) waiter.wake({ found: true, upto });
       }
     }
+  }
+
+  function concerns({ after, spaces }: Waiter, changed: ReadonlyMap<string, bigint>): boolean {
+    for (const [space, at] of changed) if (after < at && spaces.has(space)) return true;
+    return false;
+  }
+
+  /** Those whose filters may be true of what changed between two positions. Of fewer than a few filters each looks for itself. */
+  async function matching(concerned: Waiter[], after: bigint, upto: bigint): Promise<ReadonlySet<Waiter>> {
+    const [first] = concerned;
+    const texts = [...new Set(concerned.flatMap(({ filter, filterText }) => (filter === null ? [] : [filterText])))];
+    if (first === undefined || texts.length < 3) return new Set(concerned);
+    const true_ = new Set<string>();
+    try {
+      for (let start = 0; start < texts.length; start += maxFilters) {
+        const some = texts.slice(start, start + maxFilters);
+        const { schema, relation, appId, table } = first;
+        const [row] = await db.query<{ matches: boolean[] }>(matchesSql, [
+          ...[schema, relation, appId, table],
+          ...[after, upto, some],
+        ]);
+        for (const [nth, text] of some.entries()) if (row?.matches[nth] !== false) true_.add(text);
+      }
+    } catch (error) {
+      log.warn({ err: error }, "filters of shapes could not be tried together; each is tried for itself");
+      return new Set(concerned);
+    }
+    return new Set(concerned.filter(({ filter, filterText }) => filter === null || true_.has(filterText)));
   }
 
   function schedule(ms: number): void {
@@ -95,7 +159,7 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
         .catch((error: unknown) => log.warn({ err: error }, "looking for changes of shapes failed; it goes on"))
         .finally(() => {
           looking = undefined;
-          schedule(again ? 0 : pollMs);
+          schedule(again ? Math.max(0, lookedAt + intervalMs - Date.now()) : pollMs);
         });
     }, ms);
   }
@@ -134,28 +198,33 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
   }
 
   return {
-    get waiting() {
-      return waiting;
-    },
     wait(wanted, ms, signal) {
-      if (signal.aborted) return Promise.resolve(false);
+      if (signal.aborted) return Promise.resolve({ found: false, upto: wanted.after });
       return new Promise((resolve) => {
-        const done = (found: boolean) => {
+        const done = (heard: Heard) => {
           clearTimeout(late);
           signal.removeEventListener("abort", stop);
           leave(waiter);
-          resolve(found);
+          resolve(heard);
         };
-        const waiter: Waiter = { ...wanted, wake: done };
-        const stop = () => done(false);
-        const late = setTimeout(done, ms, false);
+        const waiter: Waiter = {
+          ...wanted,
+          filterText: JSON.stringify(wanted.filter),
+          upto: wanted.after,
+          wake: done,
+        };
+        const stop = () => done({ found: false, upto: waiter.upto });
+        const late = setTimeout(stop, ms);
         signal.addEventListener("abort", stop);
         enter(waiter);
-        if ((latest.get(nameOf(wanted)) ?? 0n) > wanted.after) done(true);
+        const known = latest.get(nameOf(wanted)) ?? 0n;
+        if (known > wanted.after) done({ found: true, upto: known });
       });
     },
     close() {
-      for (const others of waiters.values()) for (const waiter of [...others]) waiter.wake(false);
+      for (const others of waiters.values()) {
+        for (const waiter of [...others]) waiter.wake({ found: false, upto: waiter.upto });
+      }
       clearTimeout(timer);
       stopListening?.();
     },

@@ -1,5 +1,6 @@
 import { z } from "zod";
 import type { Queryable } from "../database/types.js";
+import type { OrderItem } from "./filter.js";
 import { readSnapshot, type Snapshot, snapshotText } from "./handle.js";
 import type { FilterNode } from "./tree.js";
 
@@ -91,6 +92,41 @@ export async function readChanges(
   if (row === undefined) throw new Error("perch.shape_changes gave no row");
   const { messages, txids, lsn, op, is_end: isEnd } = row;
   return { messages, txids: txids.map(BigInt), lsn: BigInt(lsn), op: BigInt(op), isEnd };
+}
+
+/** Some rows of a shape. */
+export interface Subset {
+  readonly filter: FilterNode | null;
+  readonly order: readonly OrderItem[] | null;
+  readonly limit: number | null;
+  readonly offset: number;
+  /** Marks its rows. */
+  readonly mark: number;
+}
+
+export interface SubsetRows {
+  readonly messages: string;
+  readonly snapshot: Snapshot | undefined;
+  /** Changes that had no number yet. */
+  readonly waiting: bigint;
+}
+
+const subsetSql = `
+  select s.messages, s.snapshot::text as snapshot, s.waiting::text as waiting
+    from perch.shape_subset(schema_name => $1, table_name => $2, filter => $3::jsonb, columns => $4::text[],
+      subset => $5::jsonb, "order" => $6::jsonb, max_count => $7, skip => $8, mark => $9) s`;
+
+/** Some rows of a shape as they are now. Errors: PE401, PE404, PE413, PE422. */
+export async function readSubset(
+  tx: Queryable,
+  { schema, table, filter, columns }: ShapeQuery,
+  subset: Subset,
+): Promise<SubsetRows> {
+  const { order, limit, offset, mark } = subset;
+  const params = [schema, table, json(filter), columns, json(subset.filter), json(order), limit, offset, mark];
+  const [row] = await tx.query<{ messages: string; snapshot: string; waiting: string }>(subsetSql, params);
+  if (row === undefined) throw new Error("perch.shape_subset gave no row");
+  return { messages: row.messages, snapshot: readSnapshot(row.snapshot), waiting: BigInt(row.waiting) };
 }
 
 /** How far the log has come, of all that is committed. In: a connection of perch_worker. */

@@ -264,8 +264,15 @@ describe("the OpenAPI document", () => {
     await syncTable(t.db, "shaped", "space_column => 'team'");
     for (const query of ["?table=shaped&offset=-1", "?table=none&offset=-1", "?table=shaped&offset=0_0&handle=none"]) {
       await ask("GET", "/v1/shape", { query });
+      await ask("POST", "/v1/shape", { query, body: { limit: 1, order_by: "id" } });
     }
-    await ask("GET", "/v1/shape", { query: `?token=${"x".repeat(300)}`, user: "" });
+    for (const query of ["?table=shaped", "?table=", "?table=unknown"]) await ask("DELETE", "/v1/shape", { query });
+    await t.db.query("create table shaped_by_itself (id int primary key)");
+    await ask("GET", "/v1/shape", { query: "?table=shaped_by_itself&offset=-1" });
+    await ask("DELETE", "/v1/shape", { query: "?table=shaped_by_itself" });
+    for (const method of ["GET", "POST", "DELETE"]) {
+      await ask(method, "/v1/shape", { query: `?token=${"x".repeat(300)}`, user: "" });
+    }
     await ask("GET", "/v1/health");
     for (const query of ["?app_id=app&page_size=0", "?"]) await ask("GET", "/v1/changes", { query });
     await ask("GET", "/v1/changes", { query: "?app_id=app", user: "" });
@@ -285,6 +292,7 @@ describe("the OpenAPI document", () => {
     );
     const missing = written.filter((each) => !ask.answered.has(each) && !/ (403|429|503|default)$/.test(each));
     expect(missing.sort()).toEqual([
+      "DELETE /v1/shape 405",
       "GET /v1/changes 200",
       "GET /v1/changes 413",
       "GET /v1/console 404",

@@ -7,16 +7,19 @@ import { askShape, operations, readShape } from "./shape-support.js";
 
 describeBothKinds("the protocol of shapes", (open) => {
   let t: TestDatabase;
-  beforeAll(async () => {
-    t = await open();
-    await makeSpace(t, "north", "ada", { ben: "viewer" });
-    await makeSpace(t, "south", "ada");
-  });
 
   async function makeTable(name: string) {
     await t.db.query(`create table ${name} (id int primary key, team text, title text)`);
     await syncTable(t.db, name, "space_column => 'team'");
   }
+
+  beforeAll(async () => {
+    t = await open();
+    await makeSpace(t, "north", "ada", { ben: "viewer" });
+    await makeSpace(t, "south", "ada");
+    await makeTable("typed");
+    await t.db.query("insert into typed values (1, 'north', 'x')");
+  });
 
   it.each([
     [{}, "table", "can't be blank"],
@@ -40,6 +43,11 @@ describeBothKinds("the protocol of shapes", (open) => {
     [{ table: "x", offset: "-1", columns: "id", queryable_columns: "title" }, "columns", "not among queryable_columns"],
     [{ table: "x", offset: "-1", where: "id =" }, "where", "cannot be read"],
     [{ table: "x", offset: "-1", where: "id = $1" }, "params", "there is no value for $1"],
+    [{ table: "typed", offset: "-1", where: "id like 'x'" }, "where", "operator does not exist"],
+    [{ table: "typed", offset: "-1", where: "id = 'x'" }, "where", "type integer"],
+    [{ table: "typed", offset: "-1", where: "1 / (id - 1) > 0" }, "where", "cannot be evaluated"],
+    [{ table: "typed", offset: "-1", where: "length(id) > 0" }, "where", "function"],
+    [{ table: "typed", offset: "0_1", handle: "h" }, "offset", "invalid format"],
   ] as [Record<string, string>, string, string][])(
     "answers 400 and says what is wrong: %j",
     async (query, name, message) => {
@@ -250,6 +258,38 @@ describeBothKinds("the protocol of shapes", (open) => {
       `update "public"."filtered"/"2" {"id":"2","title":"in two"}`,
       `delete "public"."filtered"/"2" {"id":"2"}`,
     ]);
+  });
+
+  it("tells nothing of rows out of sight, not even by failing for one", async () => {
+    await makeTable("unseen");
+    await t.db.query("insert into unseen values (1, 'north', '1'), (2, 'elsewhere', 'secret')");
+    const node = await startNode(t);
+    for (const where of ["title::int = 1", "1 / (id - 2) = -1"]) {
+      const query = { table: "unseen", where };
+      const begun = await readShape(node, query);
+      expect(begun.flatMap(operations), where).toHaveLength(1);
+      await t.db.query("update unseen set title = title where id = 2");
+      expect((await readShape(node, query, {}, begun.at(-1)))[0]?.status).toBe(200);
+      const subset = await askShape(
+        node,
+        { table: "unseen", log: "changes_only", offset: "now" },
+        { method: "POST", body: JSON.stringify({ where }) },
+      );
+      expect([subset.status, subset.body.data?.length]).toEqual([200, 1]);
+    }
+  });
+
+  it("ends what takes too long, for who asked alone", async () => {
+    if (t.url === undefined) return;
+    await makeTable("slow");
+    await t.db.query("insert into slow select g, 'north', repeat('a', 3001) from generate_series(1, 3000) g");
+    const node = await startNode(t, { env: { PERCH_SHAPE_STATEMENT_MS: "200" } });
+    const where = "title ~ '^(a+)(a+)\\1\\2$'";
+    const slow = askShape(node, { table: "slow", where, offset: "-1" });
+    const other = await askShape(node, { table: "slow", where: "id = 1", offset: "-1" }, { token: "ben" });
+    expect(operations(other)).toHaveLength(1);
+    expect(await slow).toMatchObject({ status: 503, body: { message: expect.stringContaining("unavailable") } });
+    expect((await slow).headers.get("retry-after")).toBe("1");
   });
 
   it("says how it is", async () => {

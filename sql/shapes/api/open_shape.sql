@@ -14,7 +14,7 @@ begin
   synced := perch.open_relation(open_shape.schema_name, open_shape.table_name);
   perform perch.number_waiting();
   spaces := perch.shape_spaces(synced);
-  columns := perch.shape_columns(synced);
+  columns := perch.shape_columns(synced, spaces);
   return json_build_object(
     'app_id', synced.app_id, 'table', synced.table_name, 'spaces', spaces,
     'columns', (select json_object_agg(c.key, c.value -> 'schema' order by (c.value -> 'number')::integer)

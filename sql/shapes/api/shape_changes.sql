@@ -29,7 +29,8 @@ declare
   me constant text := perch.require_user();
   synced constant perch.synced_relations := perch.open_relation(shape_changes.schema_name, shape_changes.table_name);
   spaces constant text[] := perch.shape_spaces(synced);
-  texts constant record := perch.shape_texts(synced, shape_changes.filter, shape_changes.columns);
+  texts constant record := perch.shape_texts(synced, spaces, shape_changes.filter,
+    shape_changes.columns);
   start constant bigint := after_lsn + after_op;
   -- The transaction of the entry last gone through, and where it begins.
   current_txid xid8 := case when after_op > 0 then (

@@ -5,7 +5,9 @@
 -- the image before its first change. It is one statement, so the table, the log and the queue are those of one
 -- snapshot here, too.
 --
--- Rows are fetched one by one and no further than the chunk: its size bounds the memory.
+-- Rows are fetched one by one and no further than the chunk: its size bounds the memory. A filter that may fail is
+-- evaluated on what the user may see alone (offset 0: it stays outside), since an error would tell of the rest; for
+-- that no index serves it.
 create or replace function perch.shape_rows(
   schema_name text, table_name text, filter jsonb default null, columns text[] default null,
   after_key text[] default null, since_position bigint default null, since_snapshot pg_snapshot default null,
@@ -24,7 +26,7 @@ declare
   me constant text := perch.require_user();
   synced constant perch.synced_relations := perch.open_relation(shape_rows.schema_name, shape_rows.table_name);
   spaces constant text[] := perch.shape_spaces(synced);
-  texts constant record := perch.shape_texts(synced, shape_rows.filter, shape_rows.columns);
+  texts constant record := perch.shape_texts(synced, spaces, shape_rows.filter, shape_rows.columns);
   types constant text[] := array(
     select format_type(a.atttypid, a.atttypmod) from unnest(texts.keys) with ordinality k (name, nth)
       join pg_attribute a on a.attrelid = synced.relation and a.attname = k.name order by k.nth);
@@ -68,7 +70,7 @@ begin
       bytes := 0;
       for found in execute format(
         'select %s as message, array[%s] as key
-           from (select t.* from %s t where %s %s) perch_row
+           from (select t.* from %s t where %s %s %s) perch_row
           cross join lateral (select %s) perch_value
           where %s %s
           order by %s',
@@ -77,6 +79,8 @@ begin
            from unnest(texts.keys) with ordinality k (name, nth)),
         synced.relation, perch.shape_space(synced, spaces, careful),
         'and ' || perch.compared_key('t', texts.keys, types, '>', shape_rows.after_key),
+        case when not texts.is_safe then format('order by %s offset 0', replace(texts.order_by, 'perch_row.', 't.'))
+          end,
         texts.values, texts.condition, case when changed <> '{}' then format('and not $2 ? (%s)', texts.key) end,
         texts.order_by)
         using spaces, changed

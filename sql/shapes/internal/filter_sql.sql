@@ -56,7 +56,7 @@ begin
       end if;
       return format('perch_row.%I', node ->> 1);
 
-    when word = 'value' then
+    when word = 'value' and jsonb_typeof(node -> 1) in ('string', 'null') then
       return case when node -> 1 = 'null' then 'null' else quote_literal(node ->> 1) end;
 
     when word = 'cast' then

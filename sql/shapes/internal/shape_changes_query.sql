@@ -1,6 +1,6 @@
 -- $1: behind this position; $2: up to this one; $3, $4: app and table; $5: spaces. Entries of other tables and
--- spaces come with their position and transaction alone. An insertion without an image has the whole row as its
--- data.
+-- spaces come with their position and transaction alone: what they were is not even read as rows of this table. An
+-- insertion without an image has the whole row as its data.
 create or replace function perch.shape_changes_query(
   synced perch.synced_relations, "values" text, key text, condition text, keys text[], whole boolean
 )
@@ -10,8 +10,16 @@ set search_path = pg_catalog, pg_temp
 as $$
   select format(
     $f$select c.position, c.txid, e.operation, e.key, e.value, e.old_value
-         from (select l.position, l.txid, l.app_id, l.table_name, l.space_id, l.seq, l.data
-                 from perch.sync_changes l where l.position > $1 and l.position <= $2) c
+         from (
+           select l.position, l.txid, i.old_row,
+                  coalesce(i.new_row, case when i.space_id is null then o.data end) as new_row
+             from perch.sync_changes l
+            cross join lateral (
+              select l.app_id = $3 and l.table_name = $4 and l.space_id = any ($5)) w (is_ours)
+            cross join lateral (select case when w.is_ours then l.data end as data) o
+             left join perch.row_images i on w.is_ours and i.space_id = l.space_id and i.seq = l.seq
+            where l.position > $1 and l.position <= $2
+           offset 0) c
          left join lateral (
            select m.operation, coalesce(a.key, b.key) as key,
                   case when m.operation = 'insert' or %6$L then coalesce(a.value, b.value)::text
@@ -24,22 +32,20 @@ as $$
                     select coalesce(json_object_agg(x.key, x.value), '{}')::text from jsonb_each(b.value::jsonb) x
                      where x.value is distinct from a.value::jsonb -> x.key) end as old_value
              from (select 1) one
-             left join perch.row_images i on i.space_id = c.space_id and i.seq = c.seq
              left join lateral (
                select %3$s as key, row_to_json(perch_value) as value
-                 from jsonb_populate_record(null::%1$s, i.old_row) perch_row
+                 from jsonb_populate_record(null::%1$s, c.old_row) perch_row
                 cross join lateral (select %2$s) perch_value
-                where i.old_row is not null and %4$s) b on true
+                where case when c.old_row is not null then %4$s end) b on true
              left join lateral (
                select %3$s as key, row_to_json(perch_value) as value
-                 from jsonb_populate_record(null::%1$s,
-                        coalesce(i.new_row, case when i.space_id is null then c.data end)) perch_row
+                 from jsonb_populate_record(null::%1$s, c.new_row) perch_row
                 cross join lateral (select %2$s) perch_value
-                where (i.new_row is not null or i.space_id is null) and %4$s) a on true
+                where case when c.new_row is not null then %4$s end) a on true
             cross join lateral (
                select case when a.key is not null and b.key is not null then 'update'
                            when a.key is not null then 'insert' when b.key is not null then 'delete' end) m (operation)
-            where m.operation is not null and c.app_id = $3 and c.table_name = $4 and c.space_id = any ($5)) e on true
+            where m.operation is not null) e on true
         order by c.position$f$,
     synced.relation, "values", key, condition, keys, whole)
 $$;

@@ -1,5 +1,6 @@
--- What clients parse values by: the type and its modifiers, as the protocol names them.
-create or replace function perch.shape_columns(synced perch.synced_relations)
+-- What clients parse values by: the type and its modifiers, as the protocol names them. A column that is hidden from
+-- the current user in one of these spaces is in none of the user's shapes: neither shown, nor named by a filter.
+create or replace function perch.shape_columns(synced perch.synced_relations, spaces text[])
 returns jsonb
 language sql stable
 set search_path = pg_catalog, pg_temp
@@ -36,7 +37,10 @@ as $$
    where a.attrelid = synced.relation and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
      and (synced.columns is null or a.attname = any (synced.columns)
           or a.attname = any (perch.key_columns(synced.relation)))
+     and (synced.column_roles = '{}' or a.attname <> all (array(
+       select unnest(perch.columns_hidden_from(synced.column_roles, r.role))
+         from unnest(perch.roles_in(spaces)) r (role))))
 $$;
 
-comment on function perch.shape_columns(perch.synced_relations) is
-  'Private. The columns of a synced table that shapes may show, by name: number, modifier, name and spelling of the type, and schema, what the protocol says of it.';
+comment on function perch.shape_columns(perch.synced_relations, text[]) is
+  'Private. The columns of a synced table that shapes of these spaces may show, by name: number, modifier, name and spelling of the type, and schema, what the protocol says of it.';

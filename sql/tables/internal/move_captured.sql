@@ -18,10 +18,11 @@ begin
     return 0;
   end if;
   with line as materialized (
-    -- As many transactions of each line as there is room for, and one at least.
+    -- As many transactions of the lines as there is room for, and one at least, the first to have come first: in the
+    -- order that they had, whichever line they are in.
     select q.space_id, q.queued
       from (
-        select c.space_id, c.queued, sum(count(*)) over (order by c.space_id, c.queued) - count(*) as before
+        select c.space_id, c.queued, sum(count(*)) over (order by c.queued, c.space_id) - count(*) as before
           from perch.captured_changes c
          where move_captured.max_count is not null and c.queued is not null
            and c.space_id = any (move_captured.space_ids)

@@ -14,9 +14,10 @@
 -- transactions that were open then. Whoever had taken an ordinal up to bound had a transaction id, so was open in the
 -- snapshot that was taken behind reading it, or over.
 --
--- A space whose counter somebody holds keeps its changes back, and no other space: they are put in a line (queued), in
--- the order that they had, and what comes later for that space behind them. When there is a line, its counter is waited
--- for, for a moment: a counter that many take in turn would never be found free by trying.
+-- A space whose counter somebody holds keeps its changes back, and no other space, but where rows moved from it to
+-- there (perch.keep_with_held): they are put in a line (queued), in the order that they had, and what comes later
+-- for that space behind them. When there is a line, its counter is waited for, for a moment: a counter that many
+-- take in turn would never be found free by trying.
 create or replace function perch.number_captured(max_count integer, may_wait boolean)
 returns bigint
 language plpgsql volatile security definer
@@ -27,7 +28,7 @@ declare
   latest bigint;
   chosen record;
   batch record;
-  busy text[];
+  wanted text[];
   free text[];
   lined text[];
   started timestamptz;
@@ -63,12 +64,16 @@ begin
     perform perch.mend_order(chosen.ordinals, chosen.ends);
   end if;
 
-  free := perch.try_heads(array(
+  wanted := array(
     select x.space_id
       from unnest(chosen.ordinals) b (ordinal)
      cross join lateral (select c.space_id from perch.captured_changes c where c.ordinal = b.ordinal
        and c.queued is null offset 0) x
-    union select unnest(lined)));
+    union select unnest(lined));
+  free := perch.try_heads(wanted);
+  if cardinality(free) < cardinality(wanted) then
+    free := perch.keep_with_held(free, chosen.ordinals);
+  end if;
   started := clock_timestamp();
   if lined <> '{}' then
     moved := perch.move_captured(array(select l from unnest(lined) l where l = any (free)), null, null, size);

@@ -67,8 +67,36 @@ export function headersOf({
   };
 }
 
+/** Rows that were asked for beside the log. */
+export function shapeSubset(subset: {
+  readonly handle: Handle;
+  readonly columns: OpenedShape["columns"];
+  readonly next: Position;
+  /** By commas. */
+  readonly messages: string;
+  readonly snapshot: Snapshot;
+  readonly mark: number;
+  /** Whatever the rows show has a smaller lsn, or none. */
+  readonly upto: bigint;
+}): Answer {
+  const { xmin, xmax, open } = subset.snapshot;
+  const shown = { xmin: `${xmin}`, xmax: `${xmax}`, xip_list: open.map(String) };
+  const metadata = JSON.stringify({ ...shown, snapshot_mark: subset.mark, database_lsn: `${subset.upto}` });
+  return {
+    status: 200,
+    body: `{"metadata":${metadata},"data":[${subset.messages}]}`,
+    headers: {
+      ...caching,
+      "electric-snapshot": "true",
+      "electric-handle": handleText(subset.handle),
+      "electric-offset": offsetOf(subset.next),
+      "electric-schema": schemaOf(subset.columns),
+    },
+  };
+}
+
 /** A header holds Latin-1: whatever is beyond is escaped, as JSON may be. */
-export function schemaOf(columns: OpenedShape["columns"]): string {
+function schemaOf(columns: OpenedShape["columns"]): string {
   return JSON.stringify(columns).replace(
     /[\u007f-\uffff]/g,
     (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,

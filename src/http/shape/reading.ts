@@ -5,6 +5,7 @@ import type { Identity } from "../../identity/identity.js";
 import { definitionOf, type Handle } from "../../shapes/handle.js";
 import { type ChangesPage, logPosition, type OpenedShape, openShape, readChanges } from "../../shapes/queries.js";
 import type { OnBehalf } from "../on-behalf.js";
+import { type Development, developmentApp } from "./development.js";
 import type { ShapeRequest } from "./request.js";
 
 /** What a user may see of a shape, and what names it. */
@@ -42,7 +43,12 @@ export interface ReadingSettings {
 }
 
 /** Reads shapes on behalf of users, each in its user's turn. */
-export function createShapeReading(shares: Shares, onBehalf: OnBehalf, settings: ReadingSettings): ShapeReading {
+export function createShapeReading(
+  shares: Shares,
+  onBehalf: OnBehalf,
+  settings: ReadingSettings,
+  development: Development | undefined,
+): ShapeReading {
   const underWay = new Map<string, { readonly asker: Identity; readonly result: Promise<SharedPage> }>();
 
   function open<T>(identity: Identity, ask: ShapeRequest, work: (tx: Transaction, opened: Opened) => Promise<T>) {
@@ -52,6 +58,13 @@ export function createShapeReading(shares: Shares, onBehalf: OnBehalf, settings:
       const opened = await openShape(tx, ask);
       const { schema, table, filter, columns, whole, changesOnly } = ask;
       const shape = definitionOf(opened.definition, schema, table, filter, columns, whole, changesOnly);
+      if (development !== undefined) {
+        // Synced for everybody, and this one has not been let in yet.
+        if (opened.app_id === developmentApp && opened.spaces.length === 0) {
+          throw new PerchError("PE404", `there is nothing of ${table} for this user yet`, { argument: "table" });
+        }
+        development.note(shape, { schema, table });
+      }
       return work(tx, { ...opened, shape });
     });
   }
@@ -92,6 +105,13 @@ export function createShapeReading(shares: Shares, onBehalf: OnBehalf, settings:
 /** Of a page what the reader does not have from its snapshot already. */
 export function unseen({ messages, txids }: ChangesPage, shows: (txid: bigint) => boolean): string[] {
   return messages.filter((_, nth) => !shows(txids[nth] as bigint));
+}
+
+/**
+ * A handle that is sent with 409: no log goes on with it, so that whoever has it begins anew. Clients go on to ask for subsets with it.
+ */
+export function refetchHandle(shape: string): Handle {
+  return newHandle(definitionOf(shape, "must-refetch"), 0n, undefined);
 }
 
 /** A handle for a shape that a reader begins with; it is never that of another. */

@@ -1,3 +1,4 @@
+import { cannotEvaluate } from "../../database/errors.js";
 import { PerchError } from "../../errors.js";
 import { readFilter } from "../../shapes/filter.js";
 import { type Handle, readHandle } from "../../shapes/handle.js";
@@ -14,6 +15,8 @@ export interface ShapeRequest extends ShapeQuery {
   /** Updates and deletions with whole rows, and old values. */
   readonly whole: boolean;
   readonly changesOnly: boolean;
+  /** The columns that a subset may name; null: all. */
+  readonly queryable: readonly string[] | null;
   /** What the last live answer said. */
   readonly cursor: string | undefined;
 }
@@ -62,6 +65,7 @@ export async function shapeRequest(target: URL): Promise<ShapeRequest> {
     live,
     events,
     columns,
+    queryable,
     filter: await filterOf(value("where"), paramsOf(target), table),
     whole: oneOf("replica", value("replica"), ["default", "full"]) === "full",
     changesOnly: oneOf("log", value("log"), ["full", "changes_only"]) === "changes_only",
@@ -72,6 +76,11 @@ export async function shapeRequest(target: URL): Promise<ShapeRequest> {
 /** Names the parameter at fault of an error of perch, as the protocol does; undefined for errors of other kinds. */
 export function invalidBy(error: unknown): InvalidShape | undefined {
   if (error instanceof InvalidShape) return error;
+  // Of which part is told where Postgres tells it of the text; never which value it met.
+  if (cannotEvaluate(error)) {
+    const { message } = error as Error;
+    return invalid("where", /operator|function|type/.test(message) ? message : "it cannot be evaluated");
+  }
   if (!(error instanceof PerchError) || !["PE404", "PE413", "PE422"].includes(error.code)) return undefined;
   const { argument } = (error.detail ?? {}) as { argument?: unknown };
   const name = error.code === "PE404" ? "table" : typeof argument === "string" ? argument : "where";
@@ -113,7 +122,8 @@ function paramsOf({ searchParams }: URL): Record<string, string> {
   return params;
 }
 
-function tableOf(text: string | undefined): { schema: string; table: string } {
+/** Reads a name of a table. Errors: InvalidShape. */
+export function tableOf(text: string | undefined): { schema: string; table: string } {
   if (text === undefined || text === "") throw invalid("table", "can't be blank");
   const names = identifiersOf(text, ".");
   if (names === undefined || names.length > 2) {

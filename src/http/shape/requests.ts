@@ -1,18 +1,25 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "pino";
 import type { Shares } from "../../database/shares.js";
+import { PerchError } from "../../errors.js";
+import type { Identity } from "../../identity/identity.js";
 import type { TokenIdentity } from "../../identity/tokens.js";
+import type { Counts } from "../../lib/counts.js";
+import type { Account } from "../../lib/ledger.js";
 import type { NotificationHub } from "../../notifications/hub.js";
+import { readHandle } from "../../shapes/handle.js";
 import { createShapeNews } from "../../shapes/news.js";
 import type { Answer } from "../answers.js";
 import type { OnBehalf } from "../on-behalf.js";
-import { problemOf } from "../problems.js";
 import type { Readiness } from "../readiness.js";
 import { tokenOf } from "../requests.js";
 import type { HttpSettings } from "../settings.js";
 import { failedAnswer } from "./answers.js";
+import { createDevelopment, developer } from "./development.js";
+import { openEventWriter } from "./events.js";
 import { createShapeReading } from "./reading.js";
-import { serveShape } from "./serve.js";
+import { type ShapeRequest, tableOf } from "./request.js";
+import { type ShapeCaller, serveShape, shapeFailure } from "./serve.js";
 
 export interface ShapeRequestServices {
   readonly shares: Shares;
@@ -21,34 +28,40 @@ export interface ShapeRequestServices {
   readonly log: Logger;
   readonly notifications: Pick<NotificationHub, "add">;
   readonly readiness: Readiness;
+  /** Connections of each address and of each user. */
+  readonly addresses: Counts;
+  readonly users: Counts;
 }
 
-/** Shapes over HTTP. */
+/** A request of the shape protocol. */
+export interface ShapeExchange {
+  readonly request: IncomingMessage;
+  readonly response: ServerResponse;
+  readonly target: URL;
+  readonly address: string;
+  readonly account: Account;
+  identify(): Promise<TokenIdentity>;
+  /** Of a POST. */
+  body?(): Promise<string>;
+}
+
+/** Shapes over HTTP. Whatever happens is answered in the protocol's own form, but for faults of the server. */
 export interface ShapeRequests {
-  /** The token of a request. In development mode, where it is a plain user id, clients that were given none are this user. */
+  /** The token of a request. In development mode, where it is a plain user id, clients that were given none are one user. */
   tokenOf(request: IncomingMessage, target: URL): string;
-  /** Answers GET and HEAD of /v1/shape, in the protocol's own form whatever happens, but for faults of the server. */
-  answer(
-    identify: () => Promise<TokenIdentity>,
-    request: {
-      readonly target: URL;
-      readonly response: ServerResponse;
-      readonly waits: boolean;
-      /** What the client has. */
-      readonly etag: string | undefined;
-    },
-  ): Promise<Answer>;
-  /** Answers GET /v1/health. */
+  /** GET, HEAD and POST of /v1/shape. Out: undefined when it goes on by itself. */
+  answer(exchange: ShapeExchange): Promise<Answer | undefined>;
+  /** DELETE of /v1/shape: all shapes of a table begin anew. In development mode alone. */
+  forget(exchange: ShapeExchange): Promise<Answer>;
+  /** GET of /v1/health. */
   health(): Promise<Answer>;
   /** Answers those who wait. */
   close(): void;
 }
 
-/** Who asks without a token, in development mode. */
-const developer = "developer";
-
 export function createShapeRequests(services: ShapeRequestServices): ShapeRequests {
-  const { shares, onBehalf, settings, log, notifications, readiness } = services;
+  const { shares, onBehalf, settings, log, notifications, readiness, addresses, users } = services;
+  const development = settings.development ? createDevelopment(shares.worker) : undefined;
   const news = createShapeNews({
     db: shares.worker,
     notifications,
@@ -56,35 +69,104 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
     intervalMs: settings.streamIntervalMs,
     pollMs: settings.recheckMs,
   });
-  const serving = { reading: createShapeReading(shares, onBehalf, settings), news, settings };
+  const reading = createShapeReading(shares, onBehalf, settings, development);
+  const serving = { reading, news, settings, log };
+  const asking = new Set<AbortController>();
+  let stopping = false;
+  let streams = 0;
+
+  /** A place among the connections of the node, the address and the user, given back when the response is over. */
+  function takeStream(response: ServerResponse, address: string, { userId }: Identity): boolean {
+    if (stopping || streams >= settings.maxStreams || !addresses.take(address)) return false;
+    if (!users.take(userId)) {
+      addresses.give(address);
+      return false;
+    }
+    streams += 1;
+    response.once("close", () => {
+      streams -= 1;
+      addresses.give(address);
+      users.give(userId);
+    });
+    return true;
+  }
+
+  /** Once more where the table only had to be made ready for whoever asks, as development mode does. */
+  async function serve(caller: ShapeCaller): Promise<Answer | undefined> {
+    for (let again = development !== undefined; ; again = false) {
+      try {
+        return await serveShape(serving, caller);
+      } catch (error) {
+        if (!(error instanceof PerchError && error.code === "PE404")) throw error;
+        const table = tableOf(caller.target.searchParams.get("table") ?? undefined);
+        if (!again || !(await development?.prepare(caller.identity, table))) throw error;
+      }
+    }
+  }
 
   return {
     tokenOf(request, target) {
       const token = tokenOf(request, target);
       return token === "" && settings.development ? developer : token;
     },
-    async answer(identify, { target, response, waits, etag }) {
+    async answer({ request, response, target, address, account, identify, body }) {
       const gone = new AbortController();
-      response.once("close", () => gone.abort());
-      let identity: TokenIdentity;
+      asking.add(gone);
+      response.once("close", () => {
+        asking.delete(gone);
+        gone.abort();
+      });
       try {
-        identity = await identify();
+        const identity = await identify();
+        const answer = await serve({
+          identity,
+          target,
+          signal: gone.signal,
+          waits: request.method === "GET",
+          body: await body?.(),
+          stream: (headers) =>
+            takeStream(response, address, identity)
+              ? openEventWriter(response, headers, account, settings.slowReaderMs)
+              : undefined,
+        });
+        if (answer !== undefined) account.add(answer.body.length);
+        return answer && unlessKnown(answer, request.headers["if-none-match"]);
       } catch (error) {
-        const { status, message } = problemOf(error);
-        if (status >= 500) throw error;
-        return failedAnswer(status, message);
+        return shapeFailure(error);
       }
-      const answer = await serveShape(serving, { identity, target, signal: gone.signal, waits });
-      const known = etag?.split(",").map((one) => one.trim().replace(/^W\//, ""));
-      const { etag: own } = answer.headers ?? {};
-      return answer.status === 200 && typeof own === "string" && known?.includes(own)
-        ? { ...answer, status: 304, body: "" }
-        : answer;
+    },
+    async forget({ target, identify }) {
+      if (development === undefined) return failedAnswer(405, "shapes are deleted in development mode alone");
+      try {
+        await identify();
+        const handle = target.searchParams.get("handle") ?? "";
+        const named = target.searchParams.get("table");
+        const known = development.noted(readHandle(handle)?.definition ?? "");
+        const table: Pick<ShapeRequest, "schema" | "table"> | undefined =
+          named === null && handle !== "" ? known : tableOf(named ?? undefined);
+        return table !== undefined && (await development.forget(table))
+          ? { status: 202, body: "{}" }
+          : failedAnswer(404, "Shape not found");
+      } catch (error) {
+        return shapeFailure(error);
+      }
     },
     async health() {
       const active = (await readiness.trouble()) === undefined;
       return { status: active ? 200 : 202, body: `{"status":"${active ? "active" : "waiting"}"}` };
     },
-    close: news.close,
+    close() {
+      stopping = true;
+      for (const gone of asking) gone.abort();
+      news.close();
+    },
   };
+}
+
+/** In: the etags that a client has. */
+function unlessKnown(answer: Answer, etags: string | undefined): Answer {
+  const known = etags?.split(",").map((one) => one.trim().replace(/^W\//, "")) ?? [];
+  const { etag } = answer.headers ?? {};
+  const isKnown = answer.status === 200 && typeof etag === "string" && known.includes(etag);
+  return isKnown ? { ...answer, status: 304, body: "" } : answer;
 }

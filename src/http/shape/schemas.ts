@@ -32,9 +32,11 @@ const rowHeaders = z.looseObject({
 
 const row = z.record(z.string(), z.string().nullable());
 
+const operation = z.object({ key: z.string(), value: row, old_value: row.optional(), headers: rowHeaders });
+
 export const shapeMessages = z.array(
   z.union([
-    z.object({ key: z.string(), value: row, old_value: row.optional(), headers: rowHeaders }),
+    operation,
     z.object({ headers: z.looseObject({ control: z.enum(["up-to-date", "must-refetch", "snapshot-end"]) }) }),
   ]),
 );
@@ -44,3 +46,14 @@ export const shapeProblem = z.union([
   z.object({ message: z.string(), errors: z.record(z.string(), z.array(z.string())).optional() }),
   z.array(z.object({ headers: z.object({ control: z.literal("must-refetch") }) })),
 ]);
+
+export const shapeSubsetAnswer = z.object({
+  metadata: z.object({
+    xmin: z.string(),
+    xmax: z.string(),
+    xip_list: z.array(z.string()),
+    snapshot_mark: z.number(),
+    database_lsn: z.string(),
+  }),
+  data: z.array(operation),
+});

@@ -1,19 +1,33 @@
+import type { OutgoingHttpHeaders } from "node:http";
 import { PerchError } from "../../errors.js";
 import type { TokenIdentity } from "../../identity/tokens.js";
 import { type Handle, readSnapshot, type Snapshot, shows } from "../../shapes/handle.js";
 import type { ShapeNews } from "../../shapes/news.js";
-import { readRows } from "../../shapes/queries.js";
+import { readRows, readSubset, type Subset } from "../../shapes/queries.js";
 import type { Answer } from "../answers.js";
 import { problemOf } from "../problems.js";
-import { failedAnswer, invalidAnswer, mustRefetch, shapeAnswer, snapshotEnd } from "./answers.js";
-import { newHandle, type Opened, type ShapeReading, unseen } from "./reading.js";
+import {
+  failedAnswer,
+  headersOf,
+  invalidAnswer,
+  mustRefetch,
+  shapeAnswer,
+  shapeSubset,
+  snapshotEnd,
+  upToDate,
+} from "./answers.js";
+import { newHandle, type Opened, refetchHandle, type ShapeReading, unseen } from "./reading.js";
 import { invalidBy, type ShapeRequest, shapeRequest } from "./request.js";
+import { subsetError, subsetOf } from "./subset.js";
 
 export interface ShapeServing {
   readonly reading: ShapeReading;
   readonly news: ShapeNews;
+  readonly log: { debug(details: object, message: string): void };
   readonly settings: {
     readonly shapeWaitMs: number;
+    readonly shapeStreamMs: number;
+    readonly streamHeartbeatMs: number;
     readonly shapeChunkBytes: number;
     readonly recheckMs: number;
   };
@@ -30,9 +44,20 @@ export interface ShapeCaller {
   readonly signal: AbortSignal;
   /** Whether the answer may be waited for. */
   readonly waits: boolean;
+  /** Of a POST. */
+  readonly body: string | undefined;
+  /** Answers with events from here on. Out: undefined, where there is room for no more streams. */
+  stream(headers: OutgoingHttpHeaders): EventWriter | undefined;
 }
 
-/** What the reader has is to be fetched again, and by which handle. */
+/** Writes events to a client. */
+export interface EventWriter {
+  /** Resolves when the client can take more; false: it has gone, or does not read. */
+  write(text: string): Promise<boolean>;
+  end(): void;
+}
+
+/** What the reader has is to be fetched again: the shape is this one by now. */
 class Outdated extends Error {
   constructor(readonly shape: string) {
     super("the shape is another by now");
@@ -40,19 +65,28 @@ class Outdated extends Error {
   }
 }
 
-/** Answers GET /v1/shape. Errors: those that are nobody's fault; everything else is an answer of the protocol. */
-export async function serveShape(serving: ShapeServing, caller: ShapeCaller): Promise<Answer> {
+/** Answers GET and POST of /v1/shape. Out: undefined when it went on by itself. Errors: those that are nobody's fault, PE404. */
+export async function serveShape(serving: ShapeServing, caller: ShapeCaller): Promise<Answer | undefined> {
   try {
     const ask = await shapeRequest(caller.target);
-    return ask.from.in === "log" ? await logAnswer(serving, caller, ask) : await beginning(serving, caller, ask);
+    const subset = await subsetOf(caller.target, ask, caller.body);
+    if (subset !== undefined) return await subsetAnswer(serving, caller, ask, subset);
+    if (ask.from.in !== "log") return await beginning(serving, caller, ask);
+    return ask.events && caller.waits ? await logEvents(serving, caller, ask) : await logAnswer(serving, caller, ask);
   } catch (error) {
-    if (error instanceof Outdated) return mustRefetch(caller.target, newHandle(error.shape, 0n, undefined));
-    const invalid = invalidBy(error);
-    if (invalid !== undefined) return invalidAnswer(invalid);
-    const { status, message } = problemOf(error);
-    if (status >= 500 && status !== 503) throw error;
-    return failedAnswer(status, message);
+    if (error instanceof Outdated) return mustRefetch(caller.target, refetchHandle(error.shape));
+    if (error instanceof PerchError && error.code === "PE404") throw error;
+    return shapeFailure(error);
   }
+}
+
+/** The answer to a request that threw, in the protocol's form. Errors: those that are nobody's fault. */
+export function shapeFailure(error: unknown): Answer {
+  const invalid = invalidBy(error);
+  if (invalid !== undefined) return invalidAnswer(invalid);
+  const { status, message } = problemOf(error);
+  if (status >= 500 && status !== 503) throw error;
+  return failedAnswer(status, message);
 }
 
 /** The first snapshot, chunk by chunk, or where the log is now. */
@@ -90,20 +124,67 @@ async function beginning(
   });
 }
 
-/** What happened behind a position; a live request waits for something to happen. */
-async function logAnswer(serving: ShapeServing, caller: ShapeCaller, ask: ShapeRequest): Promise<Answer> {
-  const { reading, news, settings } = serving;
-  const { identity, signal, waits } = caller;
-  // No longer than the token is good for.
-  const deadline = Math.min(Date.now() + (ask.live && waits ? settings.shapeWaitMs : 0), identity.expiresAt);
+/** Some rows as they are now, beside what the reader follows. */
+async function subsetAnswer(
+  { reading }: ShapeServing,
+  { identity }: ShapeCaller,
+  ask: ShapeRequest,
+  subset: Subset,
+): Promise<Answer> {
+  // Whoever has not begun to follow the shape does so from here: what these rows do not show comes later.
+  const since = await reading.position();
   const { handle, from } = ask;
+  const { opened, rows } = await reading.open(identity, ask, async (tx, opened) => {
+    const isAgain = handle?.definition === refetchHandle(opened.shape).definition;
+    if (from.in === "log" && handle?.definition !== opened.shape && !isAgain) throw new Outdated(opened.shape);
+    const rows = await readSubset(tx, ask, subset).catch((error: unknown) => {
+      throw subsetError(error);
+    });
+    return { opened, rows };
+  });
+  // What had no number yet when they were read gets one behind this, with room for numbers that come to nothing.
+  const upto = (await reading.position()) + 1n + (rows.waiting === 0n ? 0n : rows.waiting + 100_000n);
+  return shapeSubset({
+    handle: handle ?? newHandle(opened.shape, since, undefined),
+    columns: columnsOf(opened, ask),
+    // What the reader has not been told of yet is told as ever.
+    next: from.in === "log" ? from : { in: "log", lsn: since, op: 0n },
+    messages: rows.messages,
+    snapshot: snapshotOf(rows.snapshot),
+    mark: subset.mark,
+    upto,
+  });
+}
+
+/** A stretch of a shape's log. */
+interface Stretch {
+  readonly opened: Opened;
+  readonly handle: Handle;
+  readonly messages: readonly string[];
+  readonly next: { readonly in: "log"; readonly lsn: bigint; readonly op: bigint };
+  readonly isUpToDate: boolean;
+}
+
+/**
+ * What happened behind a position, as it happens: stretch after stretch, each with something in it, up to a deadline; the last may be empty.
+ * Errors: Outdated.
+ */
+async function* stretches(
+  serving: ShapeServing,
+  caller: ShapeCaller,
+  ask: ShapeRequest,
+  deadline: number,
+): AsyncGenerator<Stretch> {
+  const { reading, news, settings } = serving;
+  const { identity, signal } = caller;
+  const { from } = ask;
   if (from.in !== "log") throw new Error("a request of the log stands in it");
-  const opened = await verify(serving, caller, ask);
-  if (handle === undefined || handle.definition !== opened.shape) throw new Outdated(opened.shape);
+  const { opened, handle } = await begun(serving, caller, ask);
+  const spaces = new Set(opened.spaces);
   let position = { lsn: from.lsn, op: from.op };
   let verifiedAt = Date.now();
-  for (let empty = 0; ; ) {
-    const upto = await reading.position();
+  let upto = await reading.position();
+  for (let empty = 0; !signal.aborted; ) {
     // The database went back, or the offset was made up.
     if (position.lsn + position.op > upto) throw new Outdated(opened.shape);
     const shared = await outdatedBy410(opened.shape, () =>
@@ -111,27 +192,26 @@ async function logAnswer(serving: ShapeServing, caller: ShapeCaller, ask: ShapeR
     );
     if (shared === undefined) throw new Outdated(opened.shape);
     const { page } = shared;
-    const messages = unseen(page, seenBy(handle));
-    if (messages.length === 0 && !page.isEnd && empty < maxEmptyPages) {
-      position = { lsn: page.lsn, op: page.op };
-      empty += 1;
-      continue;
-    }
-    const left = deadline - Date.now();
-    const wanted = { appId: opened.app_id, table: opened.table, spaces: new Set(opened.spaces), after: page.lsn };
-    const isDone = messages.length > 0 || !page.isEnd || left <= 0;
-    if (isDone || !(await news.wait(wanted, left, signal))) {
-      return shapeAnswer({
-        handle,
-        columns: columnsOf(opened, ask),
-        from,
-        next: { in: "log", lsn: page.lsn, op: page.op },
-        messages,
-        isUpToDate: page.isEnd,
-        live: ask.live ? { cursor: ask.cursor, everyMs: settings.shapeWaitMs } : undefined,
-      });
-    }
     position = { lsn: page.lsn, op: page.op };
+    const messages = unseen(page, seenBy(handle));
+    empty = messages.length > 0 ? 0 : empty + 1;
+    if (messages.length === 0 && !page.isEnd && empty < maxEmptyPages) continue;
+    const wanted = {
+      ...{ appId: opened.app_id, table: opened.table, schema: ask.schema, relation: ask.table },
+      ...{ spaces, filter: ask.filter, after: page.lsn },
+    };
+    const isOver = () => Date.now() >= deadline;
+    if (messages.length > 0 || !page.isEnd || isOver()) {
+      yield { opened, handle, messages, next: { in: "log", ...position }, isUpToDate: page.isEnd };
+      if (isOver()) return;
+      if (!page.isEnd) continue;
+    }
+    const heard = await news.wait(wanted, deadline - Date.now(), signal);
+    upto = heard.upto;
+    if (!heard.found) {
+      yield { opened, handle, messages: [], next: { in: "log", lsn: upto, op: 0n }, isUpToDate: true };
+      return;
+    }
     // Another's reading may be shared: rights are looked at anew all the same.
     if (Date.now() - verifiedAt > settings.recheckMs) {
       const again = await verify(serving, caller, ask);
@@ -139,6 +219,51 @@ async function logAnswer(serving: ShapeServing, caller: ShapeCaller, ask: ShapeR
       verifiedAt = Date.now();
     }
   }
+}
+
+/** What happened behind a position; a live request waits for something to happen. */
+async function logAnswer(serving: ShapeServing, caller: ShapeCaller, ask: ShapeRequest): Promise<Answer> {
+  const { shapeWaitMs } = serving.settings;
+  const deadline = until(caller, ask.live && caller.waits ? shapeWaitMs : 0);
+  for await (const { opened, ...stretch } of stretches(serving, caller, ask, deadline)) {
+    const live = ask.live ? { cursor: ask.cursor, everyMs: shapeWaitMs } : undefined;
+    return shapeAnswer({ ...stretch, columns: columnsOf(opened, ask), from: ask.from, live });
+  }
+  return failedAnswer(503, "unavailable: whoever asked has gone");
+}
+
+/** The same as Server-Sent Events, for a while. A stream that cannot go on ends; when its client comes back it is told why. */
+async function logEvents(serving: ShapeServing, caller: ShapeCaller, ask: ShapeRequest): Promise<Answer | undefined> {
+  const { shapeWaitMs, shapeStreamMs, streamHeartbeatMs } = serving.settings;
+  const { opened, handle } = await begun(serving, caller, ask);
+  const live = { cursor: ask.cursor, everyMs: shapeWaitMs };
+  const start = { handle, columns: opened.columns, from: ask.from, next: ask.from, messages: [], isUpToDate: false };
+  const writer = caller.stream({ ...headersOf({ ...start, live }), "content-type": "text/event-stream" });
+  if (writer === undefined) return failedAnswer(429, "too_many_requests: too many connections are open");
+  const beat = setInterval(() => void writer.write(": keep-alive\n\n"), streamHeartbeatMs);
+  try {
+    for await (const stretch of stretches(serving, caller, ask, until(caller, shapeStreamMs))) {
+      const controls = stretch.isUpToDate ? [upToDate(stretch.next.lsn)] : [];
+      const text = [...stretch.messages, ...controls].map((message) => `data: ${message}\n\n`).join("");
+      if (!(await writer.write(text))) break;
+    }
+  } catch (error) {
+    if (!(error instanceof Outdated)) serving.log.debug({ err: error }, "an event stream of a shape ended early");
+  } finally {
+    clearInterval(beat);
+    writer.end();
+  }
+  return undefined;
+}
+
+/** No longer than the token is good for. */
+const until = ({ identity }: ShapeCaller, ms: number) => Math.min(Date.now() + ms, identity.expiresAt);
+
+async function begun(serving: ShapeServing, caller: ShapeCaller, ask: ShapeRequest) {
+  const opened = await verify(serving, caller, ask);
+  const { handle } = ask;
+  if (handle === undefined || handle.definition !== opened.shape) throw new Outdated(opened.shape);
+  return { opened, handle };
 }
 
 function columnsOf({ columns }: Opened, ask: ShapeRequest): Opened["columns"] {

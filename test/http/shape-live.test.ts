@@ -1,0 +1,203 @@
+import { get, type IncomingMessage } from "node:http";
+import { beforeAll, expect, it } from "vitest";
+import { cleanup, makeSpace, type Node, startNode, until } from "../gateway/support.js";
+import { describeBothKinds, type TestDatabase } from "../support/databases.js";
+import { syncTable } from "../tables/support.js";
+import { askShape, followShape, operations, readShape } from "./shape-support.js";
+
+describeBothKinds("live shapes", (open) => {
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+    await makeSpace(t, "north", "ada");
+  });
+
+  async function makeTable(name: string, options = "space_column => 'team'") {
+    await t.db.query(`create table ${name} (id int primary key, team text, title text)`);
+    await syncTable(t.db, name, options);
+  }
+
+  async function openStream(node: Pick<Node, "gateway">, query: Record<string, string>, token = "ada") {
+    const url = `${node.gateway.url}/v1/shape?${new URLSearchParams({ ...query, live: "true", live_sse: "true" })}`;
+    const response = await new Promise<IncomingMessage>((resolve, reject) => {
+      const request = get(url, { headers: { authorization: `Bearer ${token}` }, agent: false }, resolve);
+      request.on("error", reject);
+      cleanup(() => request.destroy());
+    });
+    let text = "";
+    let ended = false;
+    response.setEncoding("utf8");
+    response.on("data", (chunk: string) => {
+      text += chunk;
+    });
+    response.on("end", () => {
+      ended = true;
+    });
+    response.on("error", () => undefined);
+    const messages = () =>
+      text
+        .split("\n\n")
+        .filter((event) => event.startsWith("data: "))
+        .map((event) => JSON.parse(event.slice(6)));
+    return { response, messages, text: () => text, ended: () => ended };
+  }
+
+  it("come as events, each change with where it leaves the reader", async () => {
+    await makeTable("events");
+    const node = await startNode(t, { env: { PERCH_STREAM_HEARTBEAT_MS: "100" } });
+    const last = (await readShape(node, { table: "events" })).at(-1);
+    const stream = await openStream(node, { table: "events", offset: last?.offset ?? "", handle: last?.handle ?? "" });
+    expect(stream.response.statusCode).toBe(200);
+    expect(stream.response.headers).toMatchObject({
+      "content-type": "text/event-stream",
+      "electric-handle": last?.handle,
+      "electric-cursor": expect.any(String),
+    });
+    await t.db.query("insert into events values (1, 'north', 'one')");
+    await until(() => stream.messages().length === 2, "the first change");
+    await t.db.query("update events set title = 'uno'");
+    await until(() => stream.messages().length === 4, "the second");
+    expect(stream.messages().map(({ headers }) => headers.operation ?? headers.control)).toEqual([
+      "insert",
+      "up-to-date",
+      "update",
+      "up-to-date",
+    ]);
+    const { global_last_seen_lsn: lsn } = stream.messages()[1].headers;
+    const [behind] = await readShape(node, { table: "events" }, {}, { offset: `${lsn}_0`, handle: last?.handle ?? "" });
+    expect(behind && operations(behind)).toEqual([expect.stringContaining("uno")]);
+    await until(() => stream.text().includes(": keep-alive"), "a sign of life");
+  });
+
+  it("end when it is time, and when the reader's rights are others", async () => {
+    await makeTable("ending");
+    const node = await startNode(t, { env: { PERCH_SHAPE_STREAM_MS: "300", PERCH_RECHECK_MS: "20" } });
+    const last = (await readShape(node, { table: "ending" })).at(-1);
+    const query = { table: "ending", offset: last?.offset ?? "", handle: last?.handle ?? "" };
+    const stream = await openStream(node, query);
+    await until(stream.ended, "its end");
+    expect(stream.messages()).toMatchObject([{ headers: { control: "up-to-date" } }]);
+    const long = await startNode(t, { env: { PERCH_RECHECK_MS: "20" } });
+    const other = await openStream(long, query);
+    await makeSpace(t, "west", "ada");
+    await t.db.query("insert into ending values (1, 'north', 'x')");
+    await until(other.ended, "its end");
+    expect((await askShape(long, query)).status).toBe(409);
+  });
+
+  it("are ended by a server that stops, and go on with the next", async () => {
+    await makeTable("stopping");
+    const node = await startNode(t);
+    const last = (await readShape(node, { table: "stopping" })).at(-1);
+    const query = { table: "stopping", offset: last?.offset ?? "", handle: last?.handle ?? "" };
+    const stream = await openStream(node, query);
+    const waiting = askShape(node, { ...query, live: "true" }).catch(() => undefined);
+    await node.stop();
+    await until(stream.ended, "its end");
+    await waiting;
+    const next = await startNode(t);
+    await t.db.query("insert into stopping values (1, 'north', 'x')");
+    expect((await readShape(next, { table: "stopping" }, {}, last)).flatMap(operations)).toHaveLength(1);
+  });
+
+  it("are followed by the published client over events", async () => {
+    await makeTable("published_events");
+    const node = await startNode(t);
+    const { shape, errors } = followShape(node, { table: "published_events" }, { liveSse: true });
+    expect(await shape.rows).toEqual([]);
+    for (const id of [1, 2, 3]) {
+      await t.db.query("insert into published_events values ($1, 'north', 'x')", [id]);
+      await until(() => shape.currentRows.length === id, `row ${id}`);
+    }
+    await t.db.query("delete from published_events where id = 2");
+    await until(() => shape.currentRows.length === 2, "the deletion");
+    expect(errors).toEqual([]);
+  });
+
+  it("give subsets of their rows, which the published client joins with what it follows", async () => {
+    await makeTable("subsets");
+    for (let id = 1; id <= 9; id++)
+      await t.db.query("insert into subsets values ($1, 'north', $2)", [id, `t${id % 3}`]);
+    await t.db.query("insert into subsets values (10, 'elsewhere', 't0')");
+    const node = await startNode(t);
+    const query = { table: "subsets", where: "id > 1", log: "changes_only", offset: "now" };
+    const body = { where: "title = $1", params: { "1": "t0" }, order_by: "id desc", limit: 2 };
+    const posted = await askShape(node, query, { method: "POST", body: JSON.stringify(body) });
+    expect(posted.status).toBe(200);
+    expect(posted.headers.get("electric-snapshot")).toBe("true");
+    const { data, metadata } = posted.body;
+    expect(data.map(({ value }: { value: { id: string } }) => value.id)).toEqual(["9", "6"]);
+    expect(data[0].headers).toEqual({
+      operation: "insert",
+      snapshot_mark: metadata.snapshot_mark,
+      relation: ["public", "subsets"],
+    });
+    expect(metadata).toMatchObject({ xmin: expect.any(String), xip_list: expect.any(Array) });
+    const got = await askShape(node, {
+      ...query,
+      subset__where: "title = $1",
+      subset__params: '{"1":"t0"}',
+      subset__order_by: "id desc",
+      subset__limit: "2",
+    });
+    expect(got.body.data.map(({ key }: { key: string }) => key)).toEqual(data.map(({ key }: { key: string }) => key));
+    for (const [wrong, name] of [
+      [{ limit: 2 }, "subset.order_by"],
+      [{ limit: -1, order_by: "id" }, "subset.limit"],
+      [{ where: "nothing = 1" }, "subset.where"],
+      [{ where: "pg_sleep(1) is null" }, "subset.where"],
+      [{ order_by: "lower(title)" }, "subset.order_by"],
+      [{ order_by: "id; drop table subsets" }, "subset.order_by"],
+    ] as const) {
+      const refused = await askShape(node, query, { method: "POST", body: JSON.stringify(wrong) });
+      expect(refused, JSON.stringify(wrong)).toMatchObject({
+        status: 400,
+        body: { errors: { [name]: [expect.any(String)] } },
+      });
+    }
+    const narrow = { ...query, columns: "id", queryable_columns: "id,team" };
+    const hidden = await askShape(node, narrow, { method: "POST", body: JSON.stringify({ where: "title = 'x'" }) });
+    expect(hidden.status).toBe(400);
+
+    const { stream, messages, errors } = followShape(node, { table: "subsets" }, { log: "changes_only" });
+    await until(() => stream.isUpToDate, "the end of the log");
+    await t.db.query("update subsets set title = 'before' where id = 3");
+    const { data: rows } = await stream.requestSnapshot({ where: "id <= 3", orderBy: "id", limit: 10 });
+    expect(rows.map(({ value }) => (value as { id: number }).id)).toEqual([1, 2, 3]);
+    await t.db.query("update subsets set title = 'after' where id = 3");
+    const titles = () =>
+      messages.flatMap((message) => ("key" in message && message.key.endsWith('/"3"') ? [message.value.title] : []));
+    await until(() => titles().at(-1) === "after", "the change behind the snapshot");
+    // What was changed before it may have been told first, and is not told again.
+    expect(titles().filter((title) => title !== "before")).toEqual(["after"]);
+    expect(errors).toEqual([]);
+  });
+
+  it("of a table that nobody synced begin by themselves in development mode, and begin anew when deleted", async () => {
+    await t.db.query("create table by_itself (id int primary key, title text)");
+    await t.db.query("insert into by_itself values (1, 'one')");
+    const node = await startNode(t);
+    const anonymous = { headers: { authorization: "" } };
+    const first = await readShape(node, { table: "by_itself" }, anonymous);
+    expect(first.flatMap(operations)).toEqual([expect.stringContaining("one")]);
+    const mine = await readShape(node, { table: "by_itself" });
+    expect(mine.flatMap(operations)).toHaveLength(1);
+    await t.db.query("insert into by_itself values (2, 'two')");
+    expect((await readShape(node, { table: "by_itself" }, {}, mine.at(-1))).flatMap(operations)).toHaveLength(1);
+    const url = `${node.gateway.url}/v1/shape`;
+    const { handle } = first.at(-1) ?? { handle: "" };
+    expect((await fetch(`${url}?handle=${handle}`, { method: "DELETE" })).status).toBe(202);
+    expect((await readShape(node, { table: "by_itself" }, {}, mine.at(-1)))[0]?.status).toBe(409);
+    expect((await fetch(`${url}?table=by_itself`, { method: "DELETE" })).status).toBe(202);
+    expect((await fetch(`${url}?table=none`, { method: "DELETE" })).status).toBe(404);
+    await makeTable("by_hand");
+    expect((await fetch(`${url}?table=by_hand`, { method: "DELETE" })).status).toBe(404);
+    await t.db.query("create table keyless (id int)");
+    expect(await askShape(node, { table: "keyless", offset: "-1" })).toMatchObject({
+      status: 400,
+      body: { errors: { table: [expect.stringContaining("no primary key")] } },
+    });
+    const strict = await startNode(t, { env: { PERCH_JWT_SECRET: "0123456789abcdef0123456789abcdef" } });
+    expect((await fetch(`${strict.gateway.url}/v1/shape?table=by_itself`, { method: "DELETE" })).status).toBe(405);
+  });
+});

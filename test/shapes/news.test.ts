@@ -1,0 +1,99 @@
+import { beforeAll, expect, it } from "vitest";
+import { createNotificationHub } from "../../src/notifications/hub.js";
+import { readFilter } from "../../src/shapes/filter.js";
+import { createShapeNews, type Heard } from "../../src/shapes/news.js";
+import { logPosition } from "../../src/shapes/queries.js";
+import { describeBothKinds, type TestDatabase } from "../support/databases.js";
+import { until } from "../support/until.js";
+import { syncTable } from "../tables/support.js";
+
+describeBothKinds("news of shapes", (open) => {
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+    await t.db.query("create table items (id int primary key, team text, n int)");
+    await syncTable(t.db, "items", "space_column => 'team'");
+  });
+
+  async function start() {
+    const hub = createNotificationHub(t.db);
+    await hub.start();
+    const warnings: unknown[] = [];
+    const news = createShapeNews({
+      db: t.db,
+      notifications: hub,
+      log: { warn: (details) => void warnings.push(details) },
+      intervalMs: 10,
+      pollMs: 60_000,
+    });
+    const heard: Record<string, Heard> = {};
+    const stop = new AbortController();
+    const wait = async (name: string, where: string, after: bigint, spaces = ["north"], ms = 60_000) => {
+      const filter = await readFilter(where, {}, "items");
+      const wanted = { appId: "shop", table: "items", schema: "public", relation: "items", filter, after };
+      void news.wait({ ...wanted, spaces: new Set(spaces) }, ms, stop.signal).then((one) => {
+        heard[name] = one;
+      });
+    };
+    const end = async () => {
+      stop.abort();
+      news.close();
+      await hub.close();
+    };
+    return { wait, heard, warnings, stop: end };
+  }
+
+  it("wake those whom a change concerns, before or after it, and nobody else", async () => {
+    const { wait, heard, stop, warnings } = await start();
+    await t.db.query("insert into items values (1, 'north', 1), (2, 'south', 2)");
+    await t.db.query("select perch.sequence_changes()");
+    const after = await logPosition(t.db);
+    for (let n = 0; n < 6; n++) await wait(`is ${n}`, `n = ${n}`, after);
+    await wait("all", "", after);
+    await wait("may fail", "10 / n = 77", after);
+    await wait("elsewhere", "n > 0", after, ["south"]);
+    await t.db.query("update items set n = 3 where id = 1");
+    await until(() => Object.keys(heard).length >= 4, "those whom it concerns");
+    const head = await logPosition(t.db);
+    expect(Object.fromEntries(Object.entries(heard).sort())).toEqual(
+      Object.fromEntries(["all", "is 1", "is 3", "may fail"].map((name) => [name, { found: true, upto: head }])),
+    );
+    // What there was nothing in is passed over for the others.
+    await stop();
+    await until(() => Object.keys(heard).length === 9, "everybody to be told that it is over");
+    expect(heard["is 5"]).toEqual({ found: false, upto: head });
+    expect(heard.elsewhere).toEqual({ found: false, upto: head });
+    expect(warnings).toEqual([]);
+  });
+
+  it("tell who comes late of what was before", async () => {
+    const { wait, heard, stop } = await start();
+    await t.db.query("select perch.sequence_changes()");
+    const before = await logPosition(t.db);
+    await t.db.query("insert into items values (3, 'north', 9)");
+    await t.db.query("select perch.sequence_changes()");
+    await wait("late", "", before);
+    await until(() => heard.late, "what was before");
+    expect(heard.late?.found).toBe(true);
+    // While another looks already, from further on.
+    await wait("other", "n = 1000", await logPosition(t.db));
+    await wait("further back", "n = 9", before);
+    await until(() => heard["further back"], "what was before that");
+    expect(heard.other).toBeUndefined();
+    await wait("brief", "n = 1000", await logPosition(t.db), ["nowhere"], 5);
+    await until(() => heard.brief, "its time to be over");
+    expect(heard.brief?.found).toBe(false);
+    await stop();
+  });
+
+  it("wake everybody when filters cannot be tried", async () => {
+    const { wait, heard, stop, warnings } = await start();
+    await t.db.query("select perch.sequence_changes()");
+    const after = await logPosition(t.db);
+    for (const where of ["n = 1", "n = 2", "gone = 3"]) await wait(where, where, after);
+    await t.db.query("insert into items values (4, 'north', 7)");
+    await until(() => Object.keys(heard).length === 3, "all of them");
+    expect(warnings).toHaveLength(1);
+    await stop();
+  });
+});
