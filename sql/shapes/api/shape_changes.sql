@@ -45,7 +45,7 @@ declare
   is_whole boolean := true;
   entry record;
 begin
-  perform perch.require_history(spaces, start);
+  perform perch.require_history(synced, spaces, start);
   messages := '{}';
   txids := '{}';
   for entry in execute perch.shape_changes_query(synced, texts.values, texts.key, texts.condition, texts.keys, whole)

@@ -53,7 +53,7 @@ begin
   end if;
 
   if shape_rows.since_snapshot is not null then
-    perform perch.require_history(spaces, shape_rows.since_position);
+    perform perch.require_history(synced, spaces, shape_rows.since_position);
     execute format(
       'select coalesce(json_object_agg(c.key, true)::jsonb, ''{}'')
          from (select distinct %s as key

@@ -20,11 +20,6 @@ begin
       jsonb_build_object('argument', 'table', 'schema', schema_name, 'table', open_relation.table_name),
       'Make it one: select perch.sync_table(relation => …, app_id => …, space_column => …)');
   end if;
-  -- Refused rather than shown to everybody.
-  if synced.row_filter is not null or synced.column_roles <> '{}' then
-    perform perch.fail('PE422', format('%I.%I has rules for rows or columns, which shapes do not know yet', schema_name,
-      open_relation.table_name), jsonb_build_object('argument', 'table'));
-  end if;
   return synced;
 end
 $$;

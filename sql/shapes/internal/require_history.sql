@@ -1,4 +1,4 @@
-create or replace function perch.require_history(spaces text[], "position" bigint)
+create or replace function perch.require_history(synced perch.synced_relations, spaces text[], "position" bigint)
 returns void
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -6,7 +6,11 @@ as $$
 declare
   forgotten bigint;
 begin
-  select max(h.pruned_position) into forgotten from perch.space_heads h where h.space_id = any (spaces);
+  -- Of a table that had other rules once, or none, what was written then is shown to nobody.
+  select greatest(
+           (select max(h.pruned_position) from perch.space_heads h where h.space_id = any (spaces)),
+           (select c.position from perch.closed_logs c where c.app_id = synced.app_id and c.table_name = synced.table_name))
+    into forgotten;
   if forgotten > require_history."position" then
     perform perch.fail('PE410', 'the log no longer has what came after this position',
       jsonb_build_object('position', require_history."position", 'forgotten', forgotten));
@@ -14,5 +18,5 @@ begin
 end
 $$;
 
-comment on function perch.require_history(text[], bigint) is
-  'Private. PE410 when entries behind a position were forgotten in one of the spaces.';
+comment on function perch.require_history(perch.synced_relations, text[], bigint) is
+  'Private. PE410 when entries behind a position were forgotten in one of the spaces, or are closed.';

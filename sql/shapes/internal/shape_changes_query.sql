@@ -1,6 +1,7 @@
 -- $1: behind this position; $2: up to this one; $3, $4: app and table; $5: spaces. Entries of other tables and
 -- spaces come with their position and transaction alone: what they were is not even read as rows of this table. An
 -- insertion without an image has the whole row as its data.
+-- Where what a rule says may change while the row does not, updates have whole rows: the reader may not have it yet.
 create or replace function perch.shape_changes_query(
   synced perch.synced_relations, "values" text, key text, condition text, keys text[], whole boolean
 )
@@ -22,7 +23,8 @@ as $$
            offset 0) c
          left join lateral (
            select m.operation, coalesce(a.key, b.key) as key,
-                  case when m.operation = 'insert' or %6$L then coalesce(a.value, b.value)::text
+                  case when m.operation = 'insert' or %6$L or m.operation = 'update' and %7$L
+                         then coalesce(a.value, b.value)::text
                        else (select coalesce(json_object_agg(x.key, x.value), '{}')::text
                                from jsonb_each(coalesce(a.value, b.value)::jsonb) x
                               where x.key = any (%5$L::text[])
@@ -47,7 +49,7 @@ as $$
                            when a.key is not null then 'insert' when b.key is not null then 'delete' end) m (operation)
             where m.operation is not null) e on true
         order by c.position$f$,
-    synced.relation, "values", key, condition, keys, whole)
+    synced.relation, "values", key, condition, keys, whole, synced.reads_more)
 $$;
 
 comment on function perch.shape_changes_query(perch.synced_relations, text, text, text, text[], boolean) is

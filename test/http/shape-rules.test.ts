@@ -1,0 +1,77 @@
+import { beforeAll, expect, it } from "vitest";
+import { makeSpace, startNode } from "../gateway/support.js";
+import { describeBothKinds, type TestDatabase } from "../support/databases.js";
+import { syncTable } from "../tables/support.js";
+import { askShape, operations, readShape } from "./shape-support.js";
+
+describeBothKinds("shapes of tables with rules", (open) => {
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+    await makeSpace(t, "north", "ada", { ben: "viewer" });
+    await t.db.query("create table people (id int primary key, team text, name text, salary int, secret boolean)");
+    await t.db.query(
+      "insert into people values (1, 'north', 'ada', 7, true), (2, 'north', 'ben', 8, true), (3, 'north', 'cyd', 9, false)",
+    );
+    await syncTable(t.db, "people", rules("not secret or name = perch.current_user_id()"));
+  });
+
+  const rules = (filter: string) =>
+    `space_column => 'team', row_filter => '${filter}', column_roles => '{"salary": ["owner"]}'`;
+  const ben = { token: "ben" };
+  const keysOf = (replies: { body: { key?: string }[] }[]) =>
+    replies.flatMap(({ body }) => body.flatMap(({ key }) => (key === undefined ? [] : [key.split('"')[5]])));
+
+  it("show each reader the rows and columns that these allow, and a filter no more", async () => {
+    const node = await startNode(t);
+    const query = { table: "people" };
+    const mine = await readShape(node, query);
+    const theirs = await readShape(node, query, ben);
+    expect(keysOf(mine)).toEqual(["1", "3"]);
+    expect(mine[0]?.body[0].value).toMatchObject({ salary: "7" });
+    expect(keysOf(theirs)).toEqual(["2", "3"]);
+    expect(Object.keys(theirs[0]?.body[0].value)).toEqual(["id", "team", "name", "secret"]);
+    expect(theirs[0]?.headers.get("electric-schema")).not.toContain("salary");
+    for (const where of ["salary > 1", "id = 1 or salary is null"]) {
+      expect((await askShape(node, { ...query, where, offset: "-1" }, ben)).status).toBe(400);
+      expect((await askShape(node, { ...query, where, offset: "-1" })).status).toBe(200);
+    }
+    expect((await askShape(node, { ...query, columns: "id,salary", offset: "-1" }, ben)).status).toBe(400);
+    expect(keysOf(await readShape(node, { ...query, where: "id = 1 or 1 / (id - 1) > 0" }, ben))).toEqual(["2"]);
+
+    await t.db.query("update people set secret = true where id = 3");
+    await t.db.query("update people set secret = false, salary = 70 where id = 1");
+    await t.db.query("update people set salary = 80 where id = 2");
+    expect((await readShape(node, query, ben, theirs.at(-1))).flatMap(operations)).toEqual([
+      `delete "public"."people"/"3" {"id":"3"}`,
+      `insert "public"."people"/"1" {"id":"1","team":"north","name":"ada","secret":"false"}`,
+      expect.stringMatching(/^update "public"."people"\/"2" \{"id":"2"/),
+    ]);
+    const body = JSON.stringify({ where: "id > 0", order_by: "id" });
+    const subset = await askShape(
+      node,
+      { ...query, log: "changes_only", offset: "now" },
+      { ...ben, method: "POST", body },
+    );
+    expect(subset.body.data.map(({ value }: { value: object }) => value)).toEqual([
+      { id: "1", team: "north", name: "ada", secret: "false" },
+      { id: "2", team: "north", name: "ben", secret: "true" },
+    ]);
+  });
+
+  it("begin anew when the rules, or a reader's role, are others", async () => {
+    const node = await startNode(t);
+    const query = { table: "people" };
+    const last = (await readShape(node, query, ben)).at(-1);
+    expect((await readShape(node, query, ben, last))[0]?.status).toBe(200);
+    const become = (role: string) =>
+      t.asUser("ada", (tx) => tx.query("select perch.set_space_member('north', 'ben', $1)", [role]));
+    await become("owner");
+    expect((await readShape(node, query, ben, last))[0]?.status).toBe(409);
+    await become("viewer");
+    expect((await readShape(node, query, ben, last))[0]?.status).toBe(200);
+    await syncTable(t.db, "people", rules("true"));
+    expect((await readShape(node, query, ben, last))[0]?.status).toBe(409);
+    expect(keysOf(await readShape(node, query, ben))).toEqual(["1", "2", "3"]);
+  });
+});
