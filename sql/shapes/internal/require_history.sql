@@ -9,7 +9,8 @@ begin
   -- Of a table that had other rules once, or none, what was written then is shown to nobody.
   select greatest(
            (select max(h.pruned_position) from perch.space_heads h where h.space_id = any (spaces)),
-           (select c.position from perch.closed_logs c where c.app_id = synced.app_id and c.table_name = synced.table_name))
+           (select c.position from perch.closed_logs c
+             where c.app_id = synced.app_id and c.table_name = synced.table_name))
     into forgotten;
   if forgotten > require_history."position" then
     perform perch.fail('PE410', 'the log no longer has what came after this position',
