@@ -27,7 +27,8 @@ begin
       select space, d.merged_seq, d.revision, case when d.projected_seq = d.merged_seq then r.data::text end
         from perch.documents d
         left join perch.records r
-          on r.space_id = d.space_id and r.app_id = d.app_id and r.table_name = d.table_name and r.record_id = d.record_id
+          on r.space_id = d.space_id and r.app_id = d.app_id and r.table_name = d.table_name
+         and r.record_id = d.record_id
        where d.space_id = space and d.app_id = current_document.app_id
          and d.table_name = current_document.table_name and d.record_id = current_document.record_id
          and d.merged_seq > d.incarnation_seq;

@@ -25,7 +25,8 @@ begin
     return null;
   end if;
   insert into perch.document_tombstones as t (space_id, app_id, table_name, record_id, seq, version, deleted_by)
-  values (end_document.space_id, end_document.app_id, end_document.table_name, end_document.record_id, ended, version, end_document.deleted_by)
+  values (end_document.space_id, end_document.app_id, end_document.table_name, end_document.record_id, ended,
+          version, end_document.deleted_by)
   on conflict on constraint document_tombstones_pkey do update
     set seq = excluded.seq, version = perch.merge_ends(t.version, excluded.version), deleted_by = excluded.deleted_by,
       deleted_at = clock_timestamp();

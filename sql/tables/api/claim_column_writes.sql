@@ -1,7 +1,7 @@
 -- Lock order: nothing but the lock for merging, as perch.claim_inbox.
 --
--- What a statement wrote is based on what the columns showed: the version that was projected, and what other statements had written
--- since. Those stay here until the columns show what came of them, so they are at hand.
+-- What a statement wrote is based on what the columns showed: the version that was projected, and what other
+-- statements had written since. Those stay here until the columns show what came of them, so they are at hand.
 create or replace function perch.claim_column_writes(
   space_id text, app_id text, table_name text, record_id text, max_count integer default 100
 )

@@ -46,8 +46,8 @@ begin
     for place in
       select relation::oid
       union all
-      select t.relid from pg_partition_tree(relation) t where t.isleaf and t.level > 0 and starts_with(made.name, 'perch_truncate')
-        and made.event like 'before%'
+      select t.relid from pg_partition_tree(relation) t
+       where t.isleaf and t.level > 0 and starts_with(made.name, 'perch_truncate') and made.event like 'before%'
     loop
       execute format('create trigger %s %s on %s %s for each %s execute function perch.%s(%s)',
         made.name, made.event, place, made.referenced, made.level,

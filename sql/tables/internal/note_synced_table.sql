@@ -24,7 +24,8 @@ begin
       jsonb_build_object('argument', 'table_name', 'relation', other.relation), 'Pass another table_name.');
   end if;
   if exists (select from perch.document_tables d where d.app_id = note_synced_table.app_id
-    and d.table_name = note_synced_table.table_name and (perch.document_relation(d.app_id, d.table_name)).relation is null)
+    and d.table_name = note_synced_table.table_name
+    and (perch.document_relation(d.app_id, d.table_name)).relation is null)
      or exists (select from perch.encrypted_tables d where d.app_id = note_synced_table.app_id
        and d.table_name = note_synced_table.table_name) then
     perform perch.fail('PE422', format('%s is the name of a table of documents in this app',

@@ -2,9 +2,9 @@
 -- that and want the row (docs/architecture.md, "The order of locks"). No counter: the write is captured.
 --
 -- The columns show one position of the document and nothing else, which row_documents names: both are written here
--- alone, under the lock of the row. What others wrote to the columns since (column_writes) is not in the document before
--- a worker has merged it; until then this waits, or their values would vanish from the columns for a while. Who is
--- about to write so is waited for at the row.
+-- alone, under the lock of the row. What others wrote to the columns since (column_writes) is not in the document
+-- before a worker has merged it; until then this waits, or their values would vanish from the columns for a while. Who
+-- is about to write so is waited for at the row.
 --
 -- What the table refuses goes the other way: the columns stay, and the document gets their values back, as an edit
 -- that is based on the position which was refused. So typing goes on, nothing is stuck, and what was typed is in the

@@ -15,7 +15,8 @@ declare
 begin
   perform set_config('perch.projecting', record_id, true), set_config('app.current_user_id', author, true);
   execute format(
-    'update %1$s x set %2$s from (select (jsonb_populate_record(null::%1$s, $1)).*) n, (select (jsonb_populate_record(null::%1$s, $2)).*) k
+    'update %1$s x set %2$s
+       from (select (jsonb_populate_record(null::%1$s, $1)).*) n, (select (jsonb_populate_record(null::%1$s, $2)).*) k
       where %3$s returning to_jsonb(x.*)',
     relation.relation,
     (select string_agg(format('%1$I = n.%1$I', c), ', ') from jsonb_object_keys(columns) c),
