@@ -1,7 +1,7 @@
 -- Fires behind the trigger that captured the statement (Postgres goes by their names), whose rows it reads again by
 -- the number that was taken for them. They say already what became what, and in which space.
 --
--- What the statement is based on is what the columns show. That is not noted here: it stays as it is until this write is
+-- What the statement is based on is what the columns show. That is not noted here: it stays so until this write is
 -- merged. perch.project_columns, which writes the columns and what they show, needs the lock of the row, which this
 -- statement has, and waits while a write is there; so the worker reads it then (perch.claim_column_writes). In a
 -- transaction that is not read committed, row_documents may look older here than it is, so all that is written is
