@@ -431,7 +431,9 @@ describeEachPostgres("Several DocumentStores", (open) => {
     let writing: Promise<unknown> = Promise.resolve();
     await withContext(t.db, { userId: "ada" }, async (tx) => {
       // From here this transaction has the record of the document, which every writer of it takes.
+      await tx.query("reset role");
       await tx.query("select from perch.stored_records where record_id = 'waited for' for update");
+      await tx.query("set local role perch_app");
       writing = asAda((writer) => store.applyPatch(writer, page("waited for"), { body: "and more" }));
       await until(async () => {
         const waiting = await t.db.query(
