@@ -40,13 +40,13 @@ declare
 begin
   perform perch.check_id(snapshot_text.app_id, 'app_id', 64);
   versions := perch.check_versions(snapshot_text.app_id, snapshot_text.schema_versions);
-  select * into place from perch.read_snapshot_place(snapshot_text.after, space);
-  select * into taken from perch.snapshot_position(space, terms, place.terms, place.seq, place.mark);
+  place := perch.read_snapshot_place(snapshot_text.after, space);
+  taken := perch.snapshot_position(space, terms, place.terms, place.seq, place.mark);
 
   if place.is_row then
     select '[]' as page, 0 as count, max_count as room, 0 as too_large, 0 as upgrade_failed into records;
   else
-    select * into records from perch.snapshot_page(
+    records := perch.snapshot_page(
       snapshot_text.app_id, space, snapshot_text.tables, versions, place.table_name, place.record_id, max_count,
       max_bytes);
   end if;

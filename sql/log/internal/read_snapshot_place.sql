@@ -1,7 +1,9 @@
 -- A place as perch.snapshot_text gives it out: [2, terms, space, seq, mark, table, id], with a 1 behind it where it is
 -- a row of a synced table, before which all records come.
-create or replace function perch.read_snapshot_place(after text, space_id text)
-returns table (terms text, seq bigint, mark text, table_name text, record_id text, is_row boolean)
+create or replace function perch.read_snapshot_place(
+  after text, space_id text,
+  out terms text, out seq bigint, out mark text, out table_name text, out record_id text, out is_row boolean
+)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -9,7 +11,9 @@ declare
   token jsonb;
 begin
   if after is null then
-    return query select null::text, null::bigint, null::text, '', '', false;
+    table_name := '';
+    record_id := '';
+    is_row := false;
     return;
   end if;
   begin
@@ -24,7 +28,11 @@ begin
     perform perch.fail('PE422', 'after is not what a page of this space gave as next',
       jsonb_build_object('argument', 'after'));
   end if;
-  return query select token ->> 1, seq, token ->> 4, token ->> 5, token ->> 6, jsonb_array_length(token) = 8;
+  terms := token ->> 1;
+  mark := token ->> 4;
+  table_name := token ->> 5;
+  record_id := token ->> 6;
+  is_row := jsonb_array_length(token) = 8;
 end
 $$;
 

@@ -2,16 +2,16 @@
 -- text, so no more are than are likely to fit.
 create or replace function perch.snapshot_page(
   app_id text, space_id text, tables text[], versions jsonb, after_table text, after_id text, max_count integer,
-  max_bytes bigint
+  max_bytes bigint,
+  out page text, out count bigint, out room integer, out last_table text, out last_id text, out too_large bigint,
+  out upgrade_failed bigint
 )
-returns table (
-  page text, count bigint, room integer, last_table text, last_id text, too_large bigint, upgrade_failed bigint)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
   most integer := max_count;
-  result record;
+  fetched bigint;
 begin
   loop
     begin
@@ -57,18 +57,17 @@ begin
            offset 0) v (lifted)
          cross join lateral (select coalesce(v.lifted ? 'failed', false)) f (failed)
          cross join lateral (
-           select case when v.lifted is null or f.failed or k.is_huge then m.stamps else (
-             select coalesce(
-                      jsonb_object_agg(n, coalesce(v.lifted -> 'field_meta' ->> n,
-                        perch.stamp(k.written_at, k.written_by))), '{}')
-               from jsonb_object_keys(v.lifted -> 'data') n) end
-           offset 0) s (stamps)
-         cross join lateral (
            select row_to_json(e)::text
              from (
                select k.table_name as "table", k.record_id as id,
                       case when not (f.failed or k.is_huge) then coalesce(v.lifted -> 'data', w.data) end as data,
-                      case when f.failed or k.is_huge then '{}' else s.stamps end as field_meta,
+                      case when f.failed or k.is_huge then '{}'
+                           when v.lifted is null then m.stamps
+                           else (
+                             select coalesce(
+                                      jsonb_object_agg(n, coalesce(v.lifted -> 'field_meta' ->> n,
+                                        perch.stamp(k.written_at, k.written_by))), '{}')
+                               from jsonb_object_keys(v.lifted -> 'data') n) end as field_meta,
                       k.seq, perch.time_text(k.inserted_at) as inserted_at, perch.time_text(k.deleted_at) as deleted_at,
                       case when v.lifted is not null and not f.failed then wanted.version
                            else k.schema_version end as schema_version) e
@@ -83,17 +82,12 @@ begin
       kept as (
         select e.* from entries e where e.text_upto <= max_bytes or e.n = 1
       )
-      select concat('[', string_agg(k.entry, ', ' order by k.n), ']') as page, count(*) as count,
-             (select count(*) from found) as fetched,
-             (array_agg(k.table_name order by k.n desc))[1] as last_table,
-             (array_agg(k.record_id order by k.n desc))[1] as last_id,
-             count(*) filter (where k.reason = 'too_large') as too_large,
-             count(*) filter (where k.reason = 'upgrade_failed') as upgrade_failed
-        into result
+      select concat('[', string_agg(k.entry, ', ' order by k.n), ']'), count(*), (select count(*) from found),
+             (array_agg(k.table_name order by k.n desc))[1], (array_agg(k.record_id order by k.n desc))[1],
+             count(*) filter (where k.reason = 'too_large'), count(*) filter (where k.reason = 'upgrade_failed')
+        into page, count, fetched, last_table, last_id, too_large, upgrade_failed
         from kept k;
-      return query select result.page, result.count,
-        case when result.count < result.fetched then 0 else most - result.count::integer end,
-        result.last_table, result.last_id, result.too_large, result.upgrade_failed;
+      room := case when count < fetched then 0 else most - count end;
       return;
     exception when program_limit_exceeded then
       -- More text than fits into one value. (Of one record that cannot be: it is known beforehand to be huge.)

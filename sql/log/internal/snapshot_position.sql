@@ -1,9 +1,8 @@
 -- The first page is at the head of the log; the others are at the position of the first, and the entry there must be
 -- the one that it was. Of what was forgotten while the pages were taken, pulling will tell.
 create or replace function perch.snapshot_position(
-  space_id text, terms text, given_terms text, given_seq bigint, given_mark text
+  space_id text, terms text, given_terms text, given_seq bigint, given_mark text, out seq bigint, out mark text
 )
-returns table (seq bigint, mark text)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
@@ -32,7 +31,6 @@ begin
         'oldest_seq', coalesce(head.oldest_seq, 1), 'latest_seq', coalesce(head.seq, 0)))),
       'Begin again, with after null.');
   end if;
-  return next;
 end
 $$;
 
