@@ -211,6 +211,7 @@ const calls: Record<string, Call> = {
 /** By whom or what those are called that no transaction of an app calls by itself. */
 const elsewhere: Record<string, string> = {
   begin_epoch: "check_history",
+  enter_console: "whatever the console does",
   check_history: "beside the workers",
   new_revision: "append_updates",
   append_to_tail: "append_updates, finish_inbox and write_document",
