@@ -10,6 +10,7 @@ const unledIndexes: Record<string, string> = {
   limits_pkey: "as document_tables_pkey, though only perch's functions read it",
   synced_relations_pkey: "as document_tables_pkey",
   synced_relations_relation_key: "as document_tables_pkey",
+  closed_logs_pkey: "as document_tables_pkey",
   captured_changes_pkey: "a queue in the order of writing, which no user touches; each node's own when distributed",
   sequencer_pkey: "one row, which no user touches",
   mutators_pkey: "as limits_pkey",
@@ -153,7 +154,7 @@ describeEachEngine("the catalog", (open) => {
     const isPrivate = "obj_description(p.oid, 'pg_proc') like 'Private.%'";
     expect(
       await names(`select p.proname as name from ${functions} and ${isPrivate} and ${granted("perch_app")}`),
-    ).toEqual(["is_unowned_space_of_mine", "owns_space"]);
+    ).toEqual(["is_unowned_space_of_mine", "logs_with_rules", "owns_space"]);
     expect(
       await names(
         `select p.proname as name from ${functions} and not ${isPrivate}

@@ -151,10 +151,10 @@ describeBothKinds("What a constraint refuses only at the commit", (open) => {
     ] as const;
     for (const again of ["applied", "replayed"])
       expect(await push(...mixed.map(([id, data]) => [id, data] as [string, string]))).toEqual([
-        `${again} 4`,
+        `${again} 3`,
         refusal("has_parent"),
         refusal("one_slug"),
-        `${again} 3`,
+        `${again} 4`,
       ]);
     expect(await push(["alone", '{"slug": "b"}'])).toEqual([refusal("one_slug")]);
     const [row] = await t.db.query<{ n: string }>(
