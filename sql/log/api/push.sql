@@ -46,7 +46,9 @@ begin
   -- Nothing below reads a change that was not like that. Null, where something is not as expected, counts as false. Of the ids only
   -- the sum is looked at, which with usual ids is far below what each may have; of numbers, whether there can be one that
   -- perch.check_numbers might refuse: it has more digits.
-  if (said is not null and octet_length(said) <= 2000 and given.op in ('insert', 'update')
+  -- The limit is that of the whole change, which has at and space_id besides.
+  if (said is not null and octet_length(said) <= 2000
+      and octet_length(said) + 400 <= perch.setting('max_change_bytes', 1048576) and given.op in ('insert', 'update')
       and change - '{op,table,id,data,at,op_id,space_id}'::text[] = '{}'
       and octet_length(concat(given.id, given.op_id, client_id)) <= 256 and octet_length(given."table") <= 128
       and octet_length(app_id) <= 64 and app_id <> '' and (client_id <> '') is not false
