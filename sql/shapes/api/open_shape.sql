@@ -20,7 +20,7 @@ begin
     'columns', (select json_object_agg(c.key, c.value -> 'schema' order by (c.value -> 'number')::integer)
       from jsonb_each(columns) c),
     -- Rows under other options, of other columns, in other spaces, or of another history of the log are another shape.
-    'definition', md5(concat_ws(e'\n', (select l.epoch from perch.log_epoch l), synced.relation::oid, synced.synced_at,
+    'definition', md5(concat_ws(E'\n', (select l.epoch from perch.log_epoch l), synced.relation::oid, synced.synced_at,
       columns, spaces)),
     -- Up to here entries may have been forgotten that a reader needs.
     -- Whoever begins without rows has those of this moment in mind.
