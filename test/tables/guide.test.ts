@@ -43,7 +43,7 @@ describeBothKinds("docs/tables.md", (open) => {
     expect([asNina[2].results]).toMatchObject(expected);
     for (const { text } of blocks.slice(ruled + 1)) await run(text);
     await t.db.query("select perch.unsync_table('public.deals')");
-    expect(await t.db.query("select count(*) as count from perch.synced_tables")).toEqual([{ count: 0 }]);
+    expect(await t.db.query("select relation from perch.synced_tables")).toEqual([{ relation: "notes" }]);
     expect(await t.db.query("select count(*) as count from orders")).toEqual([{ count: 2 }]);
   });
 });
