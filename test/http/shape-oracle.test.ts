@@ -10,7 +10,7 @@ import { syncTable } from "../tables/support.js";
 import { askShape } from "./shape-support.js";
 
 const spaces = ["red", "blue", "green"] as const;
-const rounds = 5;
+const rounds = 3;
 const writers = 8;
 const roundMs = 600;
 

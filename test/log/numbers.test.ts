@@ -283,7 +283,7 @@ describeEachPostgres("Many writers of few spaces, by SQL and HTTP, with rows amo
   const spaces = ["red", "blue"];
   const writers = 20;
   const browsers = 8;
-  const durationMs = 4_000;
+  const durationMs = 2_500;
 
   /** A follower with small pages: looks at each for gaps and cut transactions. */
   class Follower {
