@@ -22,4 +22,4 @@ end
 $$;
 
 comment on function perch.sync_for_development(text, text, text) is
-  'For a gateway in development mode: makes a table that the login owns part of the log of the app development, in one space; or does so again, which begins all shapes of it anew. Returns false when there is no such table, or it is synced for another app. Errors: as perch.sync_table. Example: select perch.sync_for_development(schema_name => ''public'', table_name => ''orders'', space_id => ''everybody'');';
+  'For the DBA, by way of a gateway in development mode: makes a table that the login owns part of the log of the app development, in one space; or does so again, which begins all shapes of it anew. Returns false when there is no such table, or it is synced for another app. Errors: as perch.sync_table. Example: select perch.sync_for_development(schema_name => ''public'', table_name => ''orders'', space_id => ''everybody'');';
