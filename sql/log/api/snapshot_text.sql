@@ -45,8 +45,8 @@ begin
 
   if place.is_row then
     -- Of the types that the other branch has: plans of what follows are kept by them.
-    select '[]'::text as page, 0::bigint as count, max_count as room, 0::bigint as too_large, 0::bigint as upgrade_failed
-      into records;
+    select '[]'::text as page, 0::bigint as count, max_count as room, 0::bigint as too_large,
+      0::bigint as upgrade_failed into records;
   else
     records := perch.snapshot_page(
       snapshot_text.app_id, space, snapshot_text.tables, versions, place.table_name, place.record_id, max_count,
