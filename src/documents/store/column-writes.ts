@@ -6,11 +6,14 @@ import { asWorker } from "./worker-role.js";
 import { parts } from "./writing.js";
 
 const claimSql = `
-  select * from perch.claim_column_writes(space_id => $1, app_id => $2, table_name => $3, record_id => $4)`;
+  select * from perch.claim_column_writes(space_id => $1, app_id => $2, table_name => $3, record_id => $4, patience_ms => $5)`;
 
 const finishSql = `
   select perch.finish_column_write(space_id => $1, app_id => $2, table_name => $3, record_id => $4, ordinal => $5,
                                    update => $6, ends => $7::jsonb, version => $8::jsonb)`;
+
+/** A worker that waits for the document, which the store has, gives up sooner. */
+const patienceMs = 5_000;
 
 interface WriteRow {
   ordinal: number;
@@ -20,7 +23,8 @@ interface WriteRow {
 
 /**
  * Merges what plain statements wrote to the columns of a document, as a worker would, in the transaction of a store that is about to write
- * it: a document of a row that was never one begins so. What a worker is merging at this moment is left to it, as an edit of somebody else.
+ * it: a document of a row that was never one begins so. All of it, before the caller is shown anything: what it then asks for is based on
+ * that. Nothing more comes while the transaction lasts, which has the row locked.
  * In: `patch` applies one to the store's replica. Out: whether there was any; the replica is then ahead of what the store knows.
  */
 export async function mergeColumnWrites(
@@ -28,7 +32,7 @@ export async function mergeColumnWrites(
   { key }: OpenedDocument,
   patch: (patch: string, base: Ends) => Promise<{ update: Uint8Array | null; ends: Ends }>,
 ): Promise<boolean> {
-  const rows = await asWorker(tx, () => tx.query<WriteRow>(claimSql, parts(key)));
+  const rows = await asWorker(tx, () => tx.query<WriteRow>(claimSql, [...parts(key), patienceMs]));
   let version: Ends = {};
   for (const { ordinal, patch: text, base: shown } of rows) {
     // The row was deleted: whoever locked it sees that by itself.

@@ -206,17 +206,21 @@ export class DocumentStore {
 
   /** To write, with what was written to its columns merged. */
   async #openMerged(tx: Transaction, address: WritableAddress): Promise<OpenedDocument> {
-    const opened = await this.#open(tx, address, true);
-    if (!opened.waiting) return opened;
-    const merged = await mergeColumnWrites(tx, opened, (patch, ends) =>
-      this.#use(tx, opened, (id) =>
-        this.#written(id, (peers) => this.#engine.call(id, "patch", [id, patch, { ends }, { peers }])),
-      ),
-    );
-    if (!merged) return opened;
-    // The replica has what this transaction wrote behind the store's back: it is read again.
-    await this.#drop(this.#idOf(opened.key));
-    return this.#open(tx, { ...address, recordId: opened.key.recordId }, true);
+    let opened = await this.#open(tx, address, true);
+    while (opened.waiting) {
+      const { key } = opened;
+      const merging = opened;
+      const merged = await mergeColumnWrites(tx, merging, (patch, ends) =>
+        this.#use(tx, merging, (id) =>
+          this.#written(id, (peers) => this.#engine.call(id, "patch", [id, patch, { ends }, { peers }])),
+        ),
+      );
+      if (!merged) break;
+      // The replica has what this transaction wrote behind the store's back: it is read again.
+      await this.#drop(this.#idOf(key));
+      opened = await this.#open(tx, { ...address, recordId: key.recordId }, true);
+    }
+    return opened;
   }
 
   /** Nothing tells how the transaction ends: the next use finds out what became of this one's operations. */
