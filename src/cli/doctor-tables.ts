@@ -41,13 +41,25 @@ export const refusedColumns: Check = async (db) => {
     `select concat_ws('/', space_id, app_id, table_name, record_id) as document, refused ->> 'code' as code, refused ->> 'message' as message
        from perch.row_documents where refused is not null order by 1 limit 6`,
   );
-  return refused.map(({ document, code, message }) =>
+  const unmerged = await db.query<Refused>(
+    `select concat_ws('/', space_id, app_id, table_name, record_id) as document, error ->> 'code' as code, error ->> 'message' as message
+       from perch.column_writes where error is not null order by 1 limit 6`,
+  );
+  const kept = unmerged.map(({ document, code, message }) =>
+    wrong(
+      "documents in columns",
+      `${document}: a statement wrote what the document cannot take (${code} ${message})`,
+      "the column keeps it and no longer shows what people type: write something that the document can take into it, by SQL",
+    ),
+  );
+  const given = refused.map(({ document, code, message }) =>
     warning(
       "documents in columns",
       `${document}: the table refused what was typed last (${code} ${message})`,
       "editors have been given back what the column has; see whether the constraint is what you want of a text that people type",
     ),
   );
+  return [...kept, ...given];
 };
 
 /** The sequencer, and the spaces that wait for a counter. */

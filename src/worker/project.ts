@@ -1,3 +1,4 @@
+import { defaultPatienceMs } from "../database/contention.js";
 import type { Queryable } from "../database/types.js";
 import type { DocumentKey } from "../documents/key.js";
 import type { LiveDocument } from "../documents/live.js";
@@ -46,7 +47,10 @@ export async function projectDocument(
   const size = Buffer.byteLength(json);
   // Every projection that finds the counter of its space free holds it until its commit. Side by side the others would have no number at once.
   let took = 0;
-  const [row] = await mutex.run(document.key.spaceId, async () => {
+  const inSpace = <T>(work: () => Promise<T>) => mutex.run(document.key.spaceId, work);
+  // What somebody is known to have locked is waited for apart, or all others of the space would wait with it.
+  const inTurn = lockTimeoutMs > defaultPatienceMs ? <T>(work: () => Promise<T>) => work() : inSpace;
+  const [row] = await inTurn(async () => {
     const unlock = document.locked();
     const began = performance.now();
     try {

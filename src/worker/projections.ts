@@ -67,7 +67,7 @@ export function createProjections({ db, live, log, settings, contention }: Proje
     concurrency: settings.concurrency,
     log,
     contention,
-    takes: ({ spaceId }) => spaceId,
+    takes: documentId,
   });
   const options = { db, mutex: createKeyedMutex(), log, settings };
   const dirty = new Map<string, Dirty>();

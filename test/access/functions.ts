@@ -426,6 +426,7 @@ const tables: Record<string, FunctionEntry> = {
     "0",
   ),
   end_row_document: worker("perch.end_row_document('team', 'shop', 'orders', '1', 1)", "ok", "ok"),
+  require_row_document: piece(),
   document_relation: piece("perch_worker"),
   is_row_document: piece("perch_worker"),
   lock_row: piece("perch_worker"),

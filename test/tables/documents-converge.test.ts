@@ -31,6 +31,29 @@ const firstWord = 0x4e00;
 
 const rolledBack = new Error("rolled back");
 
+describeEachPostgres("a row that somebody has locked", (open) => {
+  it("keeps who wants its document waiting, and nobody else, and no connection", async () => {
+    const t = await open();
+    await t.db.query("create table notes (id int primary key, team text, body text)");
+    await syncTable(t.db, "notes", `space_column => 'team', documents => '{"body": "text"}'`);
+    await t.db.query("insert into notes select n, 'team', 'x' from generate_series(1, 21) n");
+    const node = await startWorkerNode(t);
+    const key = (id: number): DocumentKey => ({
+      spaceId: "team",
+      appId: "shop",
+      tableName: "notes",
+      recordId: `${id}`,
+    });
+    let wanting: Promise<unknown> = Promise.resolve();
+    await t.db.transaction(async (tx) => {
+      await tx.query("select from notes where id <= 20 for update");
+      wanting = Promise.all(Array.from({ length: 20 }, (_, n) => node.live.adopt(key(n + 1))));
+      await node.live.adopt(key(21));
+    });
+    await wanting;
+  });
+});
+
 describeEachPostgres("documents in columns, written from all sides at once", (open) => {
   it("lose no word, have none twice, keep none that was rolled back, and are the same everywhere", async () => {
     const t = await open();

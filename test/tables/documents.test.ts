@@ -162,6 +162,32 @@ describeBothKinds("documents in columns", (open) => {
     expect(await refusedColumns(t.db)).toEqual([]);
   });
 
+  it("leave in their columns what they cannot take, say so, and go on when there is something else", async () => {
+    await t.db.query("create table tagged (id int primary key, team text, tags jsonb not null)");
+    await syncTable(t.db, "tagged", `space_column => 'team', documents => '{"tags": "list"}'`);
+    await t.db.query(`insert into tagged values (1, 'team', '["a"]'), (2, 'team', '{"no": "list"}')`);
+    const node = await startWorkerNode(t);
+    const key = { spaceId: "team", appId: "shop", tableName: "tagged", recordId: "1" };
+    const editing = await editor(node, key);
+    const put = (tags: string) => t.db.query("update tagged set tags = $1::jsonb where id = 1", [tags]);
+    const tags = async () => (await t.db.query<{ tags: unknown }>("select tags from tagged where id = 1"))[0]?.tags;
+    await put('{"no": "list"}');
+    await eventually(async () => (await refusedColumns(t.db)).some(({ level }) => level === "error"));
+    editing.doc.getList("tags").push("typed");
+    await editing.send();
+    // By when it would have been written.
+    const other = await note("a fence");
+    await (await editor(node, other)).type("!");
+    await shows(other, "a fence!");
+    expect(await tags()).toEqual({ no: "list" });
+    await expect(node.live.adopt(key)).rejects.toMatchObject({ code: "PE422" });
+    await put('["b"]');
+    await eventually(async () => JSON.stringify(await tags())?.includes("typed"), "the column to have both");
+    expect(await tags()).toEqual(expect.arrayContaining(["b", "typed"]));
+    expect(await refusedColumns(t.db)).toEqual([]);
+    await expect(node.live.adopt({ ...key, recordId: "2" })).rejects.toMatchObject({ code: "PE422" });
+  });
+
   it("take what a trigger of the table makes of them", async () => {
     await t.db.transaction((tx) =>
       tx.script(`

@@ -38,24 +38,18 @@ begin
   -- Assigned rather than performed, which would start an executor for each.
   usable := perch.check_id(open_in_transaction.record_id, 'record_id');
   if open_in_transaction.to_write then
-    case perch.adopt_row(space, open_in_transaction.app_id, open_in_transaction.table_name,
-      open_in_transaction.record_id)
-      when 'missing' then
-        perform perch.fail('PE404', 'there is no such row in this space', jsonb_build_object('table',
-          open_in_transaction.table_name, 'id', open_in_transaction.record_id),
-          'Insert the row first, by SQL or by perch.push.');
-      when 'ready', 'waiting' then
-        -- Before the document: the columns are written in the same transaction.
-        perform perch.lock_row(perch.document_relation(open_in_transaction.app_id, open_in_transaction.table_name),
-          open_in_transaction.record_id);
-        is_waiting := exists (
-          select from perch.column_writes w
-           where w.space_id = space and w.app_id = open_in_transaction.app_id
-             and w.table_name = open_in_transaction.table_name and w.record_id = open_in_transaction.record_id
-             and w.placed is null);
-      else
-        null;
-    end case;
+    if perch.require_row_document(space, open_in_transaction.app_id, open_in_transaction.table_name,
+      open_in_transaction.record_id) is not null
+    then
+      -- Before the document: the columns are written in the same transaction.
+      perform perch.lock_row(perch.document_relation(open_in_transaction.app_id, open_in_transaction.table_name),
+        open_in_transaction.record_id);
+      is_waiting := exists (
+        select from perch.column_writes w
+         where w.space_id = space and w.app_id = open_in_transaction.app_id
+           and w.table_name = open_in_transaction.table_name and w.record_id = open_in_transaction.record_id
+           and w.placed is null);
+    end if;
     -- This lock also covers the first write, when there is no document: of two transactions that make one the second
     -- waits here. Then the row, as every writer takes it: the tail does not grow until this transaction ends.
     held := perch.take_document_lock(

@@ -24,6 +24,8 @@ begin
   end if;
   waited_ms := 0;
   if relation.relation is not null then
+    perform perch.lock_row(relation, record_id);
+    waited_ms := extract(epoch from clock_timestamp() - began) * 1000;
     document := perch.project_columns(relation, space_id, record_id, seq, data, revision, raises);
     if document.space_id is null then
       return;

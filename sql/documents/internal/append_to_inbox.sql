@@ -22,11 +22,8 @@ begin
     end if;
   end if;
 
-  if perch.adopt_row(append_to_inbox.space_id, append_to_inbox.app_id, append_to_inbox.table_name,
-    append_to_inbox.record_id) = 'missing' then
-    perform perch.fail('PE404', 'there is no such row in this space', jsonb_build_object('table',
-      append_to_inbox.table_name, 'id', append_to_inbox.record_id), 'Insert the row first, by SQL or by perch.push.');
-  end if;
+  perform perch.require_row_document(append_to_inbox.space_id, append_to_inbox.app_id, append_to_inbox.table_name,
+    append_to_inbox.record_id);
   seq := perch.next_position(append_to_inbox.space_id, append_to_inbox.app_id, append_to_inbox.table_name,
     append_to_inbox.record_id, author);
   if append_to_inbox.base_seq < 0 then

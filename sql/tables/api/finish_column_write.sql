@@ -34,6 +34,13 @@ begin
      set placed = position, ends = finish_column_write.version, error = finish_column_write.error
    where w.space_id = entry.space_id and w.app_id = entry.app_id and w.table_name = entry.table_name
      and w.record_id = entry.record_id and w.ordinal = finish_column_write.ordinal;
+  -- What the document had not taken of these columns is nowhere to be seen any more.
+  if finish_column_write.error is null then
+    delete from perch.column_writes w
+     where w.space_id = entry.space_id and w.app_id = entry.app_id and w.table_name = entry.table_name
+       and w.record_id = entry.record_id and w.ordinal < finish_column_write.ordinal and w.error is not null
+       and written.patch ?& array(select jsonb_object_keys(w.patch));
+  end if;
   -- Where nothing was appended the columns are behind all the same: they show something that the document did not take.
   perform perch.enqueue_document(entry.space_id, entry.app_id, entry.table_name, entry.record_id);
   return position;

@@ -4,7 +4,9 @@
 -- beginning, and behind that a write of all that is in them, which a worker merges like any other
 -- (perch.claim_column_writes). The row is locked meanwhile, so no other write comes between, and of two who want it the
 -- second finds it done.
-create or replace function perch.adopt_row(space_id text, app_id text, table_name text, record_id text)
+create or replace function perch.adopt_row(
+  space_id text, app_id text, table_name text, record_id text, lock_timeout_ms integer default null
+)
 returns text
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -17,6 +19,9 @@ declare
 begin
   if relation.relation is null then
     return null;
+  end if;
+  if lock_timeout_ms is not null then
+    perform set_config('lock_timeout', lock_timeout_ms::text, true);
   end if;
   if not perch.is_row_document(space_id, app_id, table_name, record_id) then
     "row" := perch.lock_row(relation, record_id);
@@ -44,14 +49,15 @@ begin
       end if;
     end if;
   end if;
-  return case when exists (
-    select from perch.column_writes w
+  return (
+    select case when bool_or(w.error is not null) then 'refused' when bool_or(w.placed is null) then 'waiting'
+                else 'ready' end
+      from perch.column_writes w
      where w.space_id = adopt_row.space_id and w.app_id = adopt_row.app_id
-       and w.table_name = adopt_row.table_name and w.record_id = adopt_row.record_id
-       and w.placed is null) then 'waiting' else 'ready' end;
+       and w.table_name = adopt_row.table_name and w.record_id = adopt_row.record_id);
 end
 $$;
 grant execute on function perch.adopt_row to perch_worker;
 
-comment on function perch.adopt_row(text, text, text, text) is
-  'Private. Makes a row of a synced table a document, unless it is one. Returns ready; waiting, when something that was written to its columns is not merged yet; missing, when there is no such row in the space; null where the table has no documents in columns.';
+comment on function perch.adopt_row(text, text, text, text, integer) is
+  'Private. Makes a row of a synced table a document, unless it is one. Returns ready; waiting, when something that was written to its columns is not merged yet; refused, when the document cannot take what is in them (perch.column_writes says why); missing, when there is no such row in the space; null where the table has no documents in columns. lock_timeout_ms: how long to wait for what somebody else has locked; it stays set until the end of the transaction.';

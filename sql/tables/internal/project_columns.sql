@@ -6,6 +6,9 @@
 -- before a worker has merged it; until then this waits, or their values would vanish from the columns for a while. Who
 -- is about to write so is waited for at the row.
 --
+-- Nor does it write where the document did not take what was written to the columns: the rows are the app's, and what
+-- it committed is not overwritten by something older.
+--
 -- What the table refuses goes the other way: the columns stay, and the document gets their values back, as an edit
 -- that is based on the position which was refused. So typing goes on, nothing is stuck, and what was typed is in the
 -- history.
@@ -45,7 +48,8 @@ begin
      or exists (
        select from perch.column_writes w
         where w.space_id = key.space_id and w.app_id = key.app_id and w.table_name = key.table_name
-          and w.record_id = key.record_id and (w.placed is null or w.placed > project_columns.seq))
+          and w.record_id = key.record_id
+          and (w.placed is null or w.placed > project_columns.seq or w.error is not null))
   then
     return null;
   end if;

@@ -1,14 +1,18 @@
+import { isLockTimeout } from "../../database/errors.js";
 import type { Queryable } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
-import type { DocumentKey } from "../key.js";
+import { type DocumentKey, documentId } from "../key.js";
 
-const adoptSql = "select perch.adopt_row(space_id => $1, app_id => $2, table_name => $3, record_id => $4) as status";
+const adoptSql = `
+  select perch.adopt_row(space_id => $1, app_id => $2, table_name => $3, record_id => $4, lock_timeout_ms => $5) as status`;
 
 /** How long a table that has no documents in columns is taken for one that still has none. */
 const rememberedMs = 5_000;
 const maxRemembered = 1_000;
 const patienceMs = 5_000;
 const firstLookMs = 5;
+/** A row that an open transaction of the app has locked is not waited for in the database: that would hold a connection. */
+const lockTimeoutMs = 100;
 
 /**
  * Makes rows of synced tables documents, when somebody first wants them as such (see `perch.adopt_row`): that leaves what the columns have
@@ -18,14 +22,21 @@ export function createRowAdopter(db: Queryable): (key: DocumentKey) => Promise<v
   /** Tables without documents in columns, and until when that is believed. */
   const others = new Map<string, number>();
 
+  /** Rows that are being looked at: whoever comes meanwhile waits for the same. */
+  const underWay = new Map<string, Promise<void>>();
+
   async function statusOf({ spaceId, appId, tableName, recordId }: DocumentKey): Promise<string | null> {
-    const [row] = await db.query<{ status: string | null }>(adoptSql, [spaceId, appId, tableName, recordId]);
-    return row?.status ?? null;
+    try {
+      const params = [spaceId, appId, tableName, recordId, lockTimeoutMs];
+      const [row] = await db.query<{ status: string | null }>(adoptSql, params);
+      return row?.status ?? null;
+    } catch (error) {
+      if (isLockTimeout(error)) return "locked";
+      throw error;
+    }
   }
 
-  return async (key) => {
-    const table = JSON.stringify([key.appId, key.tableName]);
-    if ((others.get(table) ?? 0) > Date.now()) return;
+  async function adopt(key: DocumentKey, table: string): Promise<void> {
     const end = Date.now() + patienceMs;
     for (let pause = firstLookMs; ; pause = Math.min(pause * 2, 100)) {
       const status = await statusOf(key);
@@ -36,9 +47,30 @@ export function createRowAdopter(db: Queryable): (key: DocumentKey) => Promise<v
       if (status === "missing") {
         throw new PerchError("PE404", `table ${key.tableName} has no such row in this space`, { ...key });
       }
-      if (status !== "waiting") return;
-      if (Date.now() > end) throw new Error("no worker has merged what the columns of the row have; is one running?");
+      if (status === "refused") {
+        const why = "perch doctor says what is wrong with it";
+        throw new PerchError("PE422", `a document cannot hold what the columns of this row have; ${why}`, { ...key });
+      }
+      if (status !== "waiting" && status !== "locked") return;
+      if (Date.now() > end) {
+        throw new Error(
+          status === "locked"
+            ? "a transaction has had the row locked for 5 s"
+            : "no worker has merged what the columns of the row have; is one running?",
+        );
+      }
       await new Promise((done) => setTimeout(done, pause));
     }
+  }
+
+  return (key) => {
+    const table = JSON.stringify([key.appId, key.tableName]);
+    if ((others.get(table) ?? 0) > Date.now()) return Promise.resolve();
+    const id = documentId(key);
+    const before = underWay.get(id);
+    if (before) return before;
+    const adopting = adopt(key, table).finally(() => underWay.delete(id));
+    underWay.set(id, adopting);
+    return adopting;
   };
 }
