@@ -58,7 +58,7 @@ begin
                                                                        null),
       ('push_receipts',        personal,                               personal),
       ('document_locks',       'false',                                null),
-      ('documents',            readable,                               writable),
+      ('documents',            readable || ' and ' || for_all,         writable),
       ('document_tombstones',  readable,                               writable),
       ('document_snapshots',   readable,                               writable),
       ('document_updates',     readable,                               writable),
@@ -138,6 +138,8 @@ begin
 
     -- Functions apply the rules of synced tables themselves (perch.changes_in_sight).
     ('sync_changes', 'functions', 'select', 'perch_owner', readable, null),
+
+    ('documents', 'functions', 'select', 'perch_owner', readable, null),
 
     -- What somebody wrote stays theirs to take along (perch.export_changes), and is known when it is sent again
     -- (perch.push), also where they may read no more: but through functions only, and only the entries of the log as

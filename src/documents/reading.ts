@@ -60,11 +60,15 @@ async function readableKey(
   { appId, tableName, recordId, spaceId = null }: DocumentAddress,
 ): Promise<DocumentKey> {
   if (userId === "") throw new PerchError("PE401", "no user is named");
-  const [row] = await db.query<{ in_space: string; access: string | null }>(
-    `select * from perch.readable_space(user_id => $1, space_id => $2, space_ids => $3, writable_space_ids => $4)`,
-    [userId, spaceId, spaceIds ?? null, writableSpaceIds ?? null],
+  const [row] = await db.query<{ in_space: string; access: string | null; in_sight: boolean }>(
+    `select * from perch.readable_document(user_id => $1, space_id => $2, app_id => $3, table_name => $4, record_id => $5,
+                                           space_ids => $6, writable_space_ids => $7)`,
+    [userId, spaceId, appId, tableName, recordId, spaceIds ?? null, writableSpaceIds ?? null],
   );
   if (!row || row.access === null)
     throw new PerchError("PE403", "this user may not read this space", { space_id: row?.in_space ?? spaceId });
+  // Of what is out of sight, or not there, no more is told.
+  if (!row.in_sight)
+    throw new PerchError("PE404", "there is no such row in this space", { table: tableName, id: recordId });
   return { spaceId: row.in_space, appId, tableName, recordId };
 }

@@ -13,7 +13,6 @@ import { addressOfClient, admit, tokenOf } from "../http/requests.js";
 import { createHttpHandler } from "../http/router.js";
 import { maxIdLength } from "../http/streams/event-id.js";
 import { createTelemetry } from "../http/telemetry.js";
-import { accessTo } from "../identity/access.js";
 import { createTokenVerifier, maxTokenLength } from "../identity/tokens.js";
 import { createCounts } from "../lib/counts.js";
 import { createLanes } from "../lib/lanes.js";
@@ -22,7 +21,7 @@ import { sparing } from "../lib/log.js";
 import type { Metrics } from "../lib/metrics.js";
 import { createNotificationHub, type NotificationHub } from "../notifications/hub.js";
 import { closeCode, maxFrameBytes, roomType } from "../protocol/protocol.js";
-import { recheckAccess } from "../rooms/access.js";
+import { accessToDocument, recheckAccess } from "../rooms/access.js";
 import { documentRooms } from "../rooms/document-room.js";
 import { encryptedDocuments } from "../rooms/encrypted-room.js";
 import { createLogRooms } from "../rooms/log-rooms.js";
@@ -129,6 +128,7 @@ export async function startGateway({
     [roomType.encrypted]: encrypted.open,
     [roomType.document]: documentRooms({
       live,
+      notifications,
       ...onAppends,
       onDelivered: (ms) => telemetry.delivered(ms / 1000),
     }),
@@ -147,7 +147,7 @@ export async function startGateway({
     warn,
     verifyToken,
     ledger,
-    accessTo: (identity, spaceId) => accessTo(shares.reads, identity, spaceId),
+    accessTo: (identity, key) => accessToDocument(shares.reads, identity, key),
     inTurn: joins.run,
     channelOf: (type) => (Object.hasOwn(channels, type) ? channels[type] : undefined),
     admitUser: users.take,

@@ -4,13 +4,19 @@ import { z } from "zod";
  * What a notification said. A hint, sent by whoever can connect to the database: it never says more than where to look.
  *
  * perch_changes    the log of a space has come so far, or its members have changed
- * perch_documents  this position of a document is taken, in its tail or in its inbox
+ * perch_documents  this position of a document is taken, in its tail or in its inbox; `refusedAfter`: the table that has it in its columns did not
+ *                  take what was written behind that position, up to `seq`
  * perch_captured   synced tables were written to, and whoever gives out numbers has some to give
  * perch_presence   presence has changed (`seq`), or a node has come that knows nothing of it (`node`)
  */
 export type Notification =
   | { readonly channel: "perch_changes"; readonly spaceId: string; readonly seq: number }
-  | { readonly channel: "perch_documents"; readonly key: RecordKey; readonly seq: number }
+  | {
+      readonly channel: "perch_documents";
+      readonly key: RecordKey;
+      readonly seq: number;
+      readonly refusedAfter?: number;
+    }
   | { readonly channel: "perch_captured" }
   | { readonly channel: "perch_presence"; readonly seq: number | undefined; readonly node: boolean };
 
@@ -30,9 +36,11 @@ const payloads = {
     .object({ v, space_id: id, seq })
     .transform((it): Notification => ({ channel: "perch_changes", spaceId: it.space_id, seq: it.seq })),
   perch_documents: z
-    .object({ v, space_id: id, app_id: id, table: id, id, seq })
-    .transform(({ space_id: spaceId, app_id: appId, table: tableName, id: recordId, seq }): Notification => {
-      return { channel: "perch_documents", key: { spaceId, appId, tableName, recordId }, seq };
+    .object({ v, space_id: id, app_id: id, table: id, id, seq, refused_after: seq.optional() })
+    .transform((it): Notification => {
+      const key = { spaceId: it.space_id, appId: it.app_id, tableName: it.table, recordId: it.id };
+      const refused = it.refused_after === undefined ? {} : { refusedAfter: it.refused_after };
+      return { channel: "perch_documents", key, seq: it.seq, ...refused };
     }),
   perch_captured: z.object({ v }).transform((): Notification => ({ channel: "perch_captured" })),
   perch_presence: z

@@ -1,11 +1,14 @@
+import { documentId } from "../documents/key.js";
 import type { CommittedUpdates, Ending, Joined, LiveDocument, LiveDocuments } from "../documents/live.js";
 import { PerchError } from "../errors.js";
+import type { NotificationHub } from "../notifications/hub.js";
 import { type AckStatus, ackStatus, joinErrorCode } from "../protocol/protocol.js";
 import { createReorderBuffer } from "./reorder-buffer.js";
 import { type Channel, type Entry, framesOf, JoinRefused, type OpenRoom } from "./room.js";
 
 export interface DocumentRoomServices {
   readonly live: LiveDocuments;
+  readonly notifications: Pick<NotificationHub, "add">;
   /** An append failed for a reason that is not the client's. */
   onFault(error: unknown): void;
   /** An append was refused although the room was joined for writing: access has changed. */
@@ -22,6 +25,12 @@ interface Origin {
   readonly at: number;
 }
 
+/** Somebody who has written to a document here: where, last. */
+interface Writer {
+  readonly reader: Entry["reader"];
+  seq: number;
+}
+
 /** How long a writer whose copy is of no use goes on being heard. */
 const forkedMs = 500;
 
@@ -31,6 +40,16 @@ const emptyVersion = new Uint8Array(1);
 export function documentRooms(services: DocumentRoomServices): OpenRoom {
   const { live, onFault, onForbidden, onCommitted, onDelivered } = services;
   const framesFor = createFrameCache();
+  /** By document. What the table refuses of a column is known only when it is projected, by whichever process; they are told then. */
+  const writers = new Map<string, Set<Writer>>();
+  services.notifications.add({
+    notified(notification) {
+      if (notification.channel !== "perch_documents" || notification.refusedAfter === undefined) return;
+      for (const writer of writers.get(documentId(notification.key)) ?? []) {
+        if (writer.seq > notification.refusedAfter && writer.seq <= notification.seq) writer.reader.refused();
+      }
+    },
+  });
 
   return async ({ key, identity, access, version, reader }: Entry): Promise<Channel> => {
     await live.adopt(key);
@@ -55,9 +74,13 @@ export function documentRooms(services: DocumentRoomServices): OpenRoom {
       throw error;
     }
 
+    const writer: Writer = { reader, seq: 0 };
+    let closed = false;
     const append = async (updates: readonly Uint8Array<ArrayBuffer>[]): Promise<AckStatus> => {
       const origin: Origin = { writer: reader, at: performance.now() };
-      const { forked } = await document.append(updates, identity, origin);
+      const { seq, forked } = await document.append(updates, identity, origin);
+      writer.seq = seq;
+      if (!closed) writers.set(document.id, (writers.get(document.id) ?? new Set<Writer>()).add(writer));
       if (forked) {
         // What it sent meanwhile is still taken; its copy can never be what everybody else has.
         setTimeout(
@@ -85,8 +108,12 @@ export function documentRooms(services: DocumentRoomServices): OpenRoom {
       progress: reorderBuffer.progress,
       mute: joined.leave,
       close() {
+        closed = true;
         joined.leave();
         reorderBuffer.close();
+        const beside = writers.get(document.id);
+        beside?.delete(writer);
+        if (beside?.size === 0) writers.delete(document.id);
         document.release();
       },
     };

@@ -35,6 +35,8 @@ export interface RoomReader {
   end(reason: string): void;
   /** The room begins anew for this reader: it joins again by itself, with what it has. */
   rejoin(reason: string): void;
+  /** What it sent last, and was told is stored, is not kept: an acknowledgement of that batch that takes the first one back. */
+  refused(): void;
   /** So many bytes more (negative: fewer) are held for whoever is behind it. */
   hold(bytes: number): void;
 }

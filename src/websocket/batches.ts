@@ -9,6 +9,11 @@ import type { Connection } from "./services.js";
 /** What a client sends to a room that it has joined: batches, whole or in fragments, each of which is acknowledged. */
 export interface Batches {
   receive(frame: Frame): void;
+  /**
+   * Acknowledges the batch that was accepted last once more, as an invalid update: the official client calls `onUpdateError` of its adaptor. It
+   * keeps its copy, and is given what takes the edit back as an update.
+   */
+  refuseLast(): void;
   /** Forgets the batches whose fragments have not all come; those in flight are still acknowledged. */
   close(): void;
 }
@@ -32,6 +37,7 @@ const rateLimitPauseMs = 1_000;
 export function createBatches(connection: Connection, { head, room }: Room, member: Member): Batches {
   const { outbox, settings } = connection;
   let made: Fragments | undefined;
+  let accepted: Uint8Array | undefined;
   const fragments = (): Fragments => {
     made ??= createFragments(
       {
@@ -67,6 +73,7 @@ export function createBatches(connection: Connection, { head, room }: Room, memb
   function settle(batchId: Uint8Array, status: AckStatus, ms = 0): void {
     connection.acked(status, ms);
     outbox.send(ackFrame(head, batchId, status));
+    if (status === ackStatus.ok) accepted = batchId;
     if (status !== ackStatus.ok && status !== ackStatus.permissionDenied) askToRejoin(status);
   }
 
@@ -117,7 +124,14 @@ export function createBatches(connection: Connection, { head, room }: Room, memb
     else submit(Buffer.from(batchId), updates.map(ownCopy), bytes);
   }
 
-  return { receive, close: () => made?.close() };
+  function refuseLast(): void {
+    if (accepted === undefined || member.state().is !== "joined") return;
+    connection.acked(ackStatus.invalidUpdate, 0);
+    outbox.send(ackFrame(head, accepted, ackStatus.invalidUpdate));
+    accepted = undefined;
+  }
+
+  return { receive, refuseLast, close: () => made?.close() };
 }
 
 export function bytesOf(updates: readonly Uint8Array[]): number {

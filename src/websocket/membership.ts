@@ -178,6 +178,7 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
     },
     replace: () => dismiss(roomErrorCode.evicted, "joined under another spelling of its id"),
     rejoin: (reason) => dismiss(roomErrorCode.rejoinSuggested, reason),
+    refused: () => batches?.refuseLast(),
     hold: (bytes) => connection.account.add(bytes),
     close: () => machine.tell({ is: "closed" }),
   };

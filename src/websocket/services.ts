@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import type { DocumentKey } from "../documents/key.js";
 import type { TokenIdentity, VerifyToken } from "../identity/tokens.js";
 import type { Account, Ledger } from "../lib/ledger.js";
 import type { Warn } from "../lib/log.js";
@@ -14,7 +15,7 @@ export interface ConnectionServices {
   readonly warn: Warn;
   readonly verifyToken: VerifyToken;
   readonly ledger: Ledger;
-  accessTo(identity: TokenIdentity, spaceId: string): Promise<Permission | null>;
+  accessTo(identity: TokenIdentity, key: DocumentKey): Promise<Permission | null>;
   /** Runs the costly part of a user's join, when it is its turn. */
   inTurn<T>(userId: string, work: () => Promise<T>): Promise<T>;
   /** How a room of this type is opened; undefined for types that are not served. */

@@ -58,6 +58,7 @@ function change(space: string | null, id = pick(documents)): object {
     table: pick(["pages", "pages", "tasks", "cards"]),
     id,
     ...(op !== "delete" && { data: { title: pick(["x", "y"]) } }),
+    ...(op === "update" && Math.random() < 0.2 && { base_seq: 1 }),
     ...(space !== null && { space_id: space }),
     ...(Math.random() < 0.3 && { op_id: opId() }),
   };
@@ -219,6 +220,10 @@ const elsewhere: Record<string, string> = {
   lock_document_row: "finish_inbox, project_document and write_document",
   adopt_row: "whatever opens a document in columns",
   is_row_document: "adopt_row",
+  access_to_document: "the gateway, before a room is joined; it takes no lock",
+  readable_document: "reading a document over HTTP; it takes no lock",
+  documents_in_sight: "access_to_document and append_updates; it takes no lock",
+  is_document_in_sight: "access_to_document and readable_document; it takes no lock",
   lock_row: "adopt_row and project_columns",
   add_column_write: "the triggers of synced tables, and project_columns",
   project_columns: "project_document",

@@ -116,6 +116,7 @@ function startNode(wall: ReturnType<typeof createWall>) {
       offer: handOver.offer,
       end: (reason) => said.push(`ended: ${reason}`),
       rejoin: (reason) => said.push(`rejoin: ${reason}`),
+      refused: none,
       hold: none,
     };
     const identity = { userId, expiresAt: Number.POSITIVE_INFINITY };

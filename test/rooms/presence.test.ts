@@ -177,6 +177,7 @@ describe("a presence room", () => {
       },
       end: () => undefined,
       rejoin: () => undefined,
+      refused: () => undefined,
       hold: (bytes: number) => {
         it.held += bytes;
       },

@@ -54,6 +54,51 @@ describeEachPostgres("a row that somebody has locked", (open) => {
   });
 });
 
+describeEachPostgres("what a column shows", (open) => {
+  it("is what the next statement is based on, also when the tail that led there was folded away", async () => {
+    const t = await open();
+    await t.db.query("create table notes (id int primary key, team text, body text)");
+    await syncTable(t.db, "notes", `space_column => 'team', documents => '{"body": "text"}'`);
+    await t.db.query("insert into notes values (1, 'team', 'a')");
+    const key: DocumentKey = { spaceId: "team", appId: "shop", tableName: "notes", recordId: "1" };
+    const node = await startWorkerNode(t);
+    await node.live.adopt(key);
+    const editing = await connect(node, key, identity);
+    await editing.type("b");
+    const columns = async () => {
+      const [row] = await t.db.query<{ body: string; noted: boolean }>(
+        "select n.body, d.shown_version is not null as noted from notes n cross join perch.row_documents d",
+      );
+      return row;
+    };
+    await eventually(async () => (await columns())?.body === "ab", "the column to show it");
+    const document = await node.live.open(key);
+    await t.db.transaction(async (tx) => {
+      // Nothing is projected meanwhile.
+      await tx.query("select from notes where id = 1 for update");
+      for (const letter of ["c", "d", "e"]) {
+        await editing.type(letter);
+        const { snapshot, version, seq, revision } = await document.snapshot();
+        await t.asWorker((worker) =>
+          worker.query("select perch.fold_document('team', 'shop', 'notes', '1', $1, $2, $3, $4)", [
+            snapshot,
+            seq,
+            version,
+            revision,
+          ]),
+        );
+      }
+      expect(await columns()).toEqual({ body: "ab", noted: true });
+      await tx.query("update notes set body = body || '!' where id = 1");
+    });
+    document.release();
+    await eventually(() => editing.text().includes("!"), "the statement to be merged");
+    await eventually(async () => (await columns())?.body === editing.text(), "the column to show it");
+    expect(editing.text().replace("!", "")).toBe("abcde");
+    expect((await columns())?.noted).toBe(false);
+  });
+});
+
 describeEachPostgres("documents in columns, written from all sides at once", (open) => {
   it("lose no word, have none twice, keep none that was rolled back, and are the same everywhere", async () => {
     const t = await open();

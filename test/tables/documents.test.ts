@@ -232,4 +232,46 @@ describeBothKinds("documents in columns", (open) => {
     await editing.type("!");
     await shows(key, "pushed!");
   });
+
+  it("merge a push that says what it is based on with what was typed since; with a base that never was, nothing of it", async () => {
+    const key = await note("two three");
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, key);
+    const push = async (base: number, data: object) => {
+      const change = {
+        op: "update",
+        table: "notes",
+        id: key.recordId,
+        space_id: "team",
+        base_seq: base,
+        op_id: `${key.recordId}-${base}`,
+        data,
+      };
+      const [row] = await inTeam((tx) =>
+        tx.query<{ answer: { results: { status: string; seq: unknown; txid?: string; error?: { code: string } }[] } }>(
+          "select perch.push(app_id => 'shop', client_id => 'c', changes => $1) as answer",
+          [JSON.stringify([change])],
+        ),
+      );
+      return row?.answer.results[0];
+    };
+    const [before] = await inTeam((tx) =>
+      tx.query<{ seq: number }>(
+        "select seq from perch.current_document(app_id => 'shop', table_name => 'notes', record_id => $1, space_id => 'team')",
+        [key.recordId],
+      ),
+    );
+    editing.doc.getText("body").insert(0, "one ");
+    await editing.send();
+    await shows(key, "one two three");
+    expect(await push(before?.seq ?? 0, { body: "two three four" })).toMatchObject({
+      status: "applied",
+      seq: null,
+      txid: expect.any(String),
+    });
+    await says(editing, "one two three four");
+    await shows(key, "one two three four");
+    expect(await push(before?.seq ?? 0, { body: "two three four" })).toMatchObject({ status: "replayed" });
+    expect(await push(9_999, { body: "lost" })).toMatchObject({ error: { code: "PE410" } });
+  });
 });

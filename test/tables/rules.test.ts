@@ -398,6 +398,8 @@ describeEachEngine("A row_filter", (open) => {
     expect([await seenBy("nina"), await seenBy("otto")]).toEqual([[1], [2]]);
     await sync("tasks.title = 'x' and tasks is not null or due is null and id = 1");
     expect([await seenBy("nina"), await seenBy("otto")]).toEqual([[1], [1]]);
+    await sync("case when due is null then title = 'x' else false end");
+    expect(await seenBy("nina")).toEqual([2]);
     // What the readers' roles may is not asked.
     await sync("exists (select from hr.helpers h where h.task_id = id)");
     expect(await seenBy("nina")).toEqual([2]);

@@ -12,7 +12,7 @@
 -- it: they are given back without an answer; the caller tries them on a copy without the refused one.
 --
 -- Access: this runs with the rights of the worker, whose policies show it everything; so it checks each author itself
--- (perch.may_write), in the transaction that appends.
+-- (perch.may_write, and for columns of tables with rules perch.documents_in_sight), in the transaction that appends.
 create or replace function perch.append_updates(
   space_ids text[], app_ids text[], table_names text[], record_ids text[], after_seqs bigint[],
   update_entries integer[], updates bytea[], user_ids text[], writable boolean[], client_ids text[],
@@ -41,11 +41,25 @@ declare
   previous bigint[];                   -- its last position before ours; null: it is elsewhere than the caller has it
   is_new boolean := false;
   is_behind boolean := false;          -- whether others appended what the caller lacks
+  sees boolean[];                      -- of each update, whether its author may see the document; null: nobody asks
   entry integer;
   ignored text;
 begin
   if lock_timeout_ms is not null then
     ignored := set_config('lock_timeout', lock_timeout_ms::text, true);
+  end if;
+
+  if exists (
+    select from perch.synced_relations r
+     where r.documents <> '{}' and (r.row_filter is not null or r.column_roles <> '{}')
+       and r.table_name = any (append_updates.table_names))
+  then
+    select perch.documents_in_sight(array_agg(authors[u.nth] order by u.nth), array_agg(case
+             when writable[u.nth] is not null then jsonb_build_object('readable', array[spaces[u.entry]],
+               'writable', array[spaces[u.entry]]) end order by u.nth),
+             array_agg(spaces[u.entry] order by u.nth), array_agg(app_ids[u.entry] order by u.nth),
+             array_agg(table_names[u.entry] order by u.nth), array_agg(record_ids[u.entry] order by u.nth)) into sees
+      from unnest(update_entries) with ordinality u (entry, nth);
   end if;
 
   -- 1. Whose updates are taken: of each document those up to the first that is refused.
@@ -55,7 +69,7 @@ begin
       when refusing[entry] then 'again'
       when coalesce(authors[nth], '') = '' then 'PE401'
       when octet_length(payloads[nth]) > max_bytes then 'PE413'
-      when not perch.may_write(spaces[entry], authors[nth], writable[nth]) then 'PE403' end;
+      when not perch.may_write(spaces[entry], authors[nth], writable[nth]) or sees[nth] is false then 'PE403' end;
     if errors[nth] is not null then
       refusing[entry] := true;
       continue;

@@ -14,6 +14,7 @@ declare
 begin
   perform perch.document_fields(current_document.app_id, current_document.table_name);
   if relation.relation is not null then
+    perform perch.require_in_sight(relation, space, current_document.record_id);
     columns := perch.row_columns(relation, space, current_document.record_id);
     return query
       select space, coalesce(d.merged_seq, 0), coalesce(d.revision, 0),
@@ -42,4 +43,4 @@ $$;
 grant execute on function perch.current_document to perch_app;
 
 comment on function perch.current_document(text, text, text, text) is
-  'The JSON of a document as text, with the position it shows (seq, and revision, which identifies it) and its space. data is null while the record is behind the document: a worker is about to write it. Errors: PE401, PE403, PE404 when the table is not declared or there is no such document. Example: select * from perch.current_document(app_id => ''notes'', table_name => ''pages'', record_id => ''p1'');';
+  'The JSON of a document as text, with the position it shows (seq, and revision, which identifies it) and its space. data is null while the record is behind the document: a worker is about to write it. Errors: PE401, PE403, PE404 when the table is not declared or there is no such document, or none that the rules of its synced table show. Example: select * from perch.current_document(app_id => ''notes'', table_name => ''pages'', record_id => ''p1'');';

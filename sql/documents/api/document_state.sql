@@ -13,6 +13,8 @@ declare
 begin
   perform perch.check_id(document_state.record_id, 'record_id');
   perform perch.document_fields(document_state.app_id, document_state.table_name);
+  perform perch.require_in_sight(perch.document_relation(document_state.app_id, document_state.table_name), space,
+    document_state.record_id);
   select r.* into found
     from perch.read_document(space, document_state.app_id, document_state.table_name, document_state.record_id,
                              coalesce(document_state.after_seq, 0), document_state.after_revision) r;

@@ -12,6 +12,8 @@ declare
 begin
   perform perch.check_id(document_versions.record_id, 'record_id');
   perform perch.document_fields(document_versions.app_id, document_versions.table_name);
+  perform perch.require_in_sight(perch.document_relation(document_versions.app_id, document_versions.table_name),
+    space, document_versions.record_id);
   if document_versions.max_count is null or document_versions.max_count not between 1 and 1000 then
     perform perch.fail('PE422', 'max_count is not from 1 to 1000',
       jsonb_build_object('argument', 'max_count', 'expected', '1 to 1000', 'got', document_versions.max_count));

@@ -18,6 +18,8 @@ as $$
 declare
   document perch.documents;
   folded record;
+  shown perch.row_documents;
+  version_shown jsonb;
 begin
   if lock_timeout_ms is not null then
     perform set_config('lock_timeout', lock_timeout_ms::text, true);
@@ -52,6 +54,14 @@ begin
    where u.space_id = document.space_id and u.app_id = document.app_id
      and u.table_name = document.table_name and u.record_id = document.record_id
      and u.seq > document.snapshot_seq and u.seq <= fold_document.seq;
+  -- What the columns of a row show is named by its position, for as long as the tail says which version that is.
+  select r.* into shown from perch.row_documents r
+   where r.space_id = document.space_id and r.app_id = document.app_id and r.table_name = document.table_name
+     and r.record_id = document.record_id and r.shown_version is null and r.shown_seq < document.snapshot_seq;
+  if found then
+    version_shown := perch.document_version(document.space_id, document.app_id, document.table_name,
+      document.record_id, shown.shown_seq);
+  end if;
   with forgotten as (
     delete from perch.document_updates u
      where u.space_id = document.space_id and u.app_id = document.app_id
@@ -67,6 +77,24 @@ begin
     from perch.history_ranges(array(select f::perch.document_updates from forgotten f)) h;
   perform perch.try_document_row(row(1, document.space_id, document.app_id, document.table_name, document.record_id,
     null, null, null, null, null, null, null)::perch.tail_append, '1 second');
+  if version_shown is not null then
+    update perch.row_documents r
+       set shown_version = version_shown
+      from (select x.ctid as place from perch.row_documents x
+             where x.space_id = document.space_id and x.app_id = document.app_id
+               and x.table_name = document.table_name and x.record_id = document.record_id
+               and x.shown_seq = shown.shown_seq and x.shown_version is null
+               for update skip locked) l
+     where r.ctid = l.place;
+  end if;
+  if exists (
+    select from perch.row_documents r
+     where r.space_id = document.space_id and r.app_id = document.app_id and r.table_name = document.table_name
+       and r.record_id = document.record_id and r.shown_version is null and r.shown_seq < document.snapshot_seq)
+  then
+    -- It has been projected meanwhile, or is being deleted.
+    raise exception 'what the columns show cannot be noted now' using errcode = 'lock_not_available';
+  end if;
   update perch.documents d
      set snapshot_seq = fold_document.seq, tail_from = document.snapshot_seq,
          tail_count = d.tail_count - folded.updates, tail_bytes = d.tail_bytes - folded.bytes

@@ -30,6 +30,7 @@ declare
   -- The backend and the microsecond it began in: no two transactions have both in common.
   began constant text := pg_backend_pid() || ' ' || extract(epoch from transaction_timestamp());
   has_written constant boolean := pg_current_xact_id_if_assigned() is not null;
+  relation perch.synced_relations;
   usable text;
   is_waiting boolean := false;   -- whether something that was written to its columns is not merged
   held boolean;
@@ -37,13 +38,18 @@ declare
 begin
   -- Assigned rather than performed, which would start an executor for each.
   usable := perch.check_id(open_in_transaction.record_id, 'record_id');
+  relation := perch.document_relation(open_in_transaction.app_id, open_in_transaction.table_name);
+  if relation.relation is not null then
+    perform perch.require_in_sight(relation, space, open_in_transaction.record_id);
+  end if;
   if open_in_transaction.to_write then
-    if perch.require_row_document(space, open_in_transaction.app_id, open_in_transaction.table_name,
+    if relation.relation is not null and perch.require_row_document(space, open_in_transaction.app_id, open_in_transaction.table_name,
       open_in_transaction.record_id) is not null
     then
       -- Before the document: the columns are written in the same transaction.
-      perform perch.lock_row(perch.document_relation(open_in_transaction.app_id, open_in_transaction.table_name),
-        open_in_transaction.record_id);
+      perform perch.lock_row(relation, open_in_transaction.record_id);
+      -- Who was waited for may have moved it out of sight.
+      perform perch.require_in_sight(relation, space, open_in_transaction.record_id);
       is_waiting := exists (
         select from perch.column_writes w
          where w.space_id = space and w.app_id = open_in_transaction.app_id

@@ -10,6 +10,7 @@ declare
   author constant text := perch.current_user_id();
   replayed jsonb;
   document perch.documents;
+  relation perch.synced_relations;
 begin
   if append_to_inbox.op_id is not null then
     replayed := perch.claim_receipt(append_to_inbox.op_id, sha256(convert_to(perch.plain_numbers(
@@ -22,8 +23,12 @@ begin
     end if;
   end if;
 
-  perform perch.require_row_document(append_to_inbox.space_id, append_to_inbox.app_id, append_to_inbox.table_name,
-    append_to_inbox.record_id);
+  relation := perch.document_relation(append_to_inbox.app_id, append_to_inbox.table_name);
+  if relation.relation is not null then
+    perform perch.require_in_sight(relation, append_to_inbox.space_id, append_to_inbox.record_id);
+    perform perch.require_row_document(append_to_inbox.space_id, append_to_inbox.app_id, append_to_inbox.table_name,
+      append_to_inbox.record_id);
+  end if;
   seq := perch.next_position(append_to_inbox.space_id, append_to_inbox.app_id, append_to_inbox.table_name,
     append_to_inbox.record_id, author);
   if append_to_inbox.base_seq < 0 then

@@ -5,6 +5,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  relation perch.synced_relations;
   taken bigint;
   identity bigint;
   answer jsonb;
@@ -14,6 +15,12 @@ declare
   constraint_name text;
   schema_name text;
 begin
+  if change.base_seq is not null then
+    relation := perch.document_relation(push_document.app_id, change.table_name);
+    if relation.relation is not null then
+      perform perch.check_based_row(relation, change);
+    end if;
+  end if;
   if change.op = 'delete' then
     perform perch.delete_document(push_document.app_id, change.table_name, change.record_id, change.space_id);
     select t.seq into taken from perch.document_tombstones t
@@ -22,7 +29,14 @@ begin
   else
     select i.seq, i.revision into taken, identity
       from perch.append_to_inbox(push_document.app_id, change.table_name, change.record_id, change.space_id, 'patch',
-             null, change.data, change.base_seq, push_document.client_id, null, push_document.base_revision) i;
+             null, case when relation.relation is null then change.data else (
+               select json_object_agg(d.key, d.value)::jsonb from jsonb_each(change.data) d
+                where relation.documents ? d.key) end, change.base_seq, push_document.client_id, null, push_document.base_revision) i;
+  end if;
+  if relation.relation is not null then
+    -- As with whatever is pushed to a row: its number comes with the log's entry.
+    return jsonb_build_object('op_id', change.op_id, 'status', 'applied', 'space_id', change.space_id, 'seq', null,
+      'txid', pg_current_xact_id()::text);
   end if;
   answer := jsonb_build_object('space_id', change.space_id, 'seq', taken)
     || case when identity is not null then jsonb_build_object('revision', identity) else '{}' end;

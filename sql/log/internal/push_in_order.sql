@@ -15,6 +15,7 @@ as $$
 declare
   part perch.change[];
   rows perch.change[];
+  based perch.change[];
   part_results jsonb[];
   synced constant text[] := array(select r.table_name from perch.synced_relations r where r.app_id = push_in_order.app_id);
   written perch.change[];
@@ -31,16 +32,32 @@ begin
      group by s.calls, s.is_call
      order by min(s.position)
   loop
+    based := '{}';
     if part[1].op = 'call' then
       results[part[1].position] := perch.push_call(part[1], push_in_order.app_id);
       continue;
     end if;
     rows := array(select c from unnest(part) c where c.table_name = any (synced) order by c.position);
     if rows <> '{}' then
+      -- Columns that are documents, based on what they were: patches (perch.check_based_row).
+      based := array(
+        select c from unnest(rows) c join perch.synced_relations r
+            on r.app_id = push_in_order.app_id and r.table_name = c.table_name
+         where c.op = 'update' and c.base_seq is not null and r.documents <> '{}'
+           and r.documents ?| array(select jsonb_object_keys(c.data)));
+      if based <> '{}' then
+        rows := array(
+          select c from unnest(rows) c
+           where c.position <> all (array(select b.position from unnest(based) b)) order by c.position);
+      end if;
+    end if;
+    if rows <> '{}' then
       results := perch.push_rows(rows, push_in_order.app_id, push_in_order.client_id, push_in_order.now, results);
+    end if;
+    if rows <> '{}' or based <> '{}' then
       part := array(select c from unnest(part) c where c.table_name <> all (synced) order by c.position);
     end if;
-    results := perch.push_documents(array(select c from unnest(part) c where c.is_document order by c.position),
+    results := perch.push_documents(array(select c from unnest(part) c where c.is_document order by c.position) || based,
       push_in_order.app_id, push_in_order.client_id, results, given => push_in_order.given);
     part := array(select c from unnest(part) c where not c.is_document order by c.position);
     if part = '{}' then

@@ -35,7 +35,8 @@ begin
      and not perch.is_row_document(w.space_id, w.app_id, w.table_name, w.record_id);
   return query
     select w.ordinal, w.patch::text,
-           perch.merge_ends(coalesce(w.base, d.shown_version, '{}'), coalesce((
+           perch.merge_ends(coalesce(w.base, d.shown_version, perch.document_version(d.space_id, d.app_id, d.table_name,
+             d.record_id, d.shown_seq), '{}'), coalesce((
              select e.ends from perch.column_writes e
               where e.space_id = w.space_id and e.app_id = w.app_id and e.table_name = w.table_name
                 and e.record_id = w.record_id and e.ordinal < w.ordinal and e.ends is not null

@@ -127,15 +127,17 @@ begin
     end if;
   end loop;
 
-  -- Refused until rooms honour rules, too: what would be shown to everybody is rather not synced.
-  wrong := case when jsonb_typeof(documents) is distinct from 'object' and documents is not null
-    then 'documents is not an object'
-                -- A room shows all of a document to everybody who may join it.
-                when documents <> '{}' and row_filter is not null then 'documents and row_filter do not go together yet'
-                when documents <> '{}' and column_roles <> '{}'
-                  then 'documents and column_roles do not go together yet' end;
-  if wrong is not null then
-    perform perch.fail('PE422', wrong, jsonb_build_object('argument', split_part(wrong, ' ', 1)));
+  if jsonb_typeof(documents) is distinct from 'object' and documents is not null then
+    perform perch.fail('PE422', 'documents is not an object', jsonb_build_object('argument', 'documents'));
+  end if;
+  -- A room shows all of a document to everybody who may join it.
+  if (select count(distinct (select json_agg(r order by r)::jsonb
+               from jsonb_array_elements_text(coalesce(column_roles -> d.key, '["-"]')) r))
+        from jsonb_each(coalesce(documents, '{}')) d) > 1
+  then
+    perform perch.fail('PE422', 'the columns that are documents are not for the same roles',
+      jsonb_build_object('argument', 'column_roles'),
+      'They are one document, which is seen as a whole: give all of them the same column_roles, or none.');
   end if;
   if documents <> '{}' then
     perform perch.check_column_documents(relation, space_column, columns, documents);

@@ -13,11 +13,13 @@
 -- What a function of somebody else's does it does with the rights of whoever calls it: one that is neither the owner's
 -- nor a superuser's is refused.
 --
+-- A document shows at once what is typed, and its column later: what the filter reads is not to be one.
+--
 -- The function evaluates it on many rows in one statement. Only where that fails it goes through them one by one, each
 -- in a subtransaction, and gives null for those that fail. What is no fault of a row is raised: a conflict with others,
 -- a time-out, a server without room.
 create or replace function perch.make_row_filter(
-  relation regclass, row_filter text, out made text, out reads_more boolean
+  relation regclass, row_filter text, documents jsonb, out made text, out reads_more boolean
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -28,6 +30,7 @@ declare
   canonical text;
   hidden name;
   foreign_function text;
+  document text;
   message text;
   code text;
   role_before constant text := current_setting('role');
@@ -48,13 +51,20 @@ begin
       relation, class.relname, row_filter);
     select trim(trailing ';' from v.text) into canonical
       from pg_get_viewdef('pg_temp.perch_probe'::regclass) d (text)
-     cross join lateral (select substr(d.text, strpos(d.text, E'\n  WHERE ') + 9)) v (text);
+     -- Behind WHERE there may be a line's end, as before CASE.
+     cross join lateral (select substring(d.text from E'\n  WHERE\\s(.*)$')) v (text);
     select a.attname into hidden
       from pg_depend d
       join pg_rewrite w on w.oid = d.objid and w.ev_class = 'pg_temp.perch_probe'::regclass
       join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
      where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass
        and d.refobjid = make_row_filter.relation and a.attgenerated = 'v' limit 1;
+    select a.attname into document
+      from pg_depend d
+      join pg_rewrite w on w.oid = d.objid and w.ev_class = 'pg_temp.perch_probe'::regclass
+      join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+     where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass
+       and d.refobjid = make_row_filter.relation and make_row_filter.documents ? a.attname limit 1;
     select format('%s(%s)', p.oid::regproc, pg_get_function_identity_arguments(p.oid)) into foreign_function
       from pg_depend d
       join pg_rewrite w on w.oid = d.objid and w.ev_class = 'pg_temp.perch_probe'::regclass
@@ -132,6 +142,11 @@ $f$, relation, quote_ident(class.relname), canonical));
       format('row_filter asks for %s, a virtual generated column, which triggers do not see', hidden),
       jsonb_build_object('argument', 'row_filter', 'column', hidden), 'Make it a stored one.');
   end if;
+  if document is not null then
+    perform perch.fail('PE422', format('row_filter reads %s, which is a document', document),
+      jsonb_build_object('argument', 'row_filter', 'column', document),
+      'What people type would decide who sees it, and only after it was sent to everybody: let the filter read columns that are none.');
+  end if;
   if foreign_function is not null then
     perform perch.fail('PE422',
       format('row_filter calls %s, which is somebody else''s, with the rights of %s', foreign_function, owner),
@@ -141,5 +156,5 @@ $f$, relation, quote_ident(class.relname), canonical));
 end
 $$;
 
-comment on function perch.make_row_filter(regclass, text) is
+comment on function perch.make_row_filter(regclass, text, jsonb) is
   'Private. Makes the function that evaluates a row_filter on rows of a table, for perch.rows_in_sight, and returns its name, and whether the filter looks beyond the row. PE422 where it is no condition over the row, or its owner may not do what it asks for.';

@@ -77,6 +77,7 @@ begin
           -- What readers have was given to them by other rules, or by none.
           case when (coalesce(before.column_roles, '{}'), before.row_filter)
             is not distinct from (note_synced_table.column_roles, note_synced_table.row_filter)
+            and (before.relation is null or before.columns is not distinct from note_synced_table.columns)
             then before.rules_mark else gen_random_uuid() end);
   if note_synced_table.documents <> '{}' then
     perform perch.declare_table(note_synced_table.app_id, note_synced_table.table_name, note_synced_table.documents);

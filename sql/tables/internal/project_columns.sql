@@ -1,7 +1,8 @@
 -- Lock order: the typed row, for which nothing is held; then the document, which is only tried, since an app may hold
 -- that and want the row (docs/architecture.md, "The order of locks"). No counter: the write is captured.
 --
--- The columns show one position of the document and nothing else, which row_documents names: both are written here
+-- The columns show one position of the document and nothing else, which row_documents names (its version only where the
+-- tail does not say it any more, see perch.fold_document: it has as many peers as have ever written): both are written here
 -- alone, under the lock of the row. What others wrote to the columns since (column_writes) is not in the document
 -- before a worker has merged it; until then this waits, or their values would vanish from the columns for a while. Who
 -- is about to write so is waited for at the row.
@@ -11,7 +12,7 @@
 --
 -- What the table refuses goes the other way: the columns stay, and the document gets their values back, as an edit
 -- that is based on the position which was refused. So typing goes on, nothing is stuck, and what was typed is in the
--- history.
+-- history. Whose edits are among what was refused is told so in their room (src/rooms/document-room.ts).
 create or replace function perch.project_columns(
   relation perch.synced_relations, space_id text, record_id text, seq bigint, data jsonb, revision bigint,
   raises boolean
@@ -29,7 +30,6 @@ declare
   "row" jsonb;
   written jsonb;
   wanted jsonb;
-  version jsonb;
   author text;
   refusal jsonb;
   wrote boolean := false;
@@ -55,7 +55,6 @@ begin
   end if;
 
   if project_columns.seq > shown.shown_seq then
-    version := perch.document_version(key.space_id, key.app_id, key.table_name, key.record_id, project_columns.seq);
     -- A column that is empty in another way than the document writes it stays so.
     select json_object_agg(n.key, n.value)::jsonb into wanted
       from jsonb_each(project_columns.data) n
@@ -83,16 +82,22 @@ begin
           'columns', array(select jsonb_object_keys(wanted) order by 1));
       end;
       wrote := refusal is null;
+      if refusal is not null then
+        -- For the rooms of those who wrote it.
+        perform pg_notify('perch_documents', (perch.document_notification(key.space_id, key.app_id, key.table_name,
+          key.record_id, project_columns.seq)::jsonb || jsonb_build_object('refused_after', shown.shown_seq))::text);
+      end if;
       -- What a trigger of the table made of it, or refused, the document gets as an edit.
       select json_object_agg(w.key, written -> w.key)::jsonb into wanted
         from jsonb_each(wanted) w where w.value is distinct from written -> w.key;
       if wanted is not null then
-        perform perch.add_column_write(key.space_id, key.app_id, key.table_name, key.record_id, wanted, version);
+        perform perch.add_column_write(key.space_id, key.app_id, key.table_name, key.record_id, wanted,
+          perch.document_version(key.space_id, key.app_id, key.table_name, key.record_id, project_columns.seq));
       end if;
     end if;
     update perch.row_documents d
        set shown_seq = case when refusal is null then project_columns.seq else d.shown_seq end,
-           shown_version = case when refusal is null then version else d.shown_version end,
+           shown_version = case when refusal is not null then d.shown_version end,
            refused = coalesce(refusal, case when wrote then null else d.refused end)
      where d.space_id = key.space_id and d.app_id = key.app_id and d.table_name = key.table_name
        and d.record_id = key.record_id;

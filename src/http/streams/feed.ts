@@ -40,8 +40,8 @@ const chunkSize = 5_000;
 
 /**
  * Wakes those of many readers whom a change concerns. A notification wakes the readers of its space and nobody else. Notifications may be lost, and
- * memberships change without a number; so every `pollMs` two statements ask for all readers together: how far the log has come in
- * the spaces that anybody reads, and by which entry, and which spaces each user is in. No reader polls by itself.
+ * memberships, roles and the rules of tables change without a number; so every `pollMs` a few statements ask for all readers together: how far the log has come in
+ * the spaces that anybody reads, and by which entry, and which spaces each user is in, and as what. No reader polls by itself.
  *
  * Why nothing is missed: a reader is entered under its spaces when a page has brought it to the end of the log. What is committed in
  * them later notifies, and what was notified since that page was asked for, before the reader was entered, wakes it once more (`since`). What
@@ -52,6 +52,8 @@ export function createFeed({ db, notifications, log, pollMs }: FeedOptions): Fee
   /** By space; what a reader is entered under is in `entered`. */
   const bySpace = new Map<string, Set<StreamReader>>();
   const entered = new Map<StreamReader, ReadonlySet<string>>();
+  /** Under which rules, and with which roles, each was woken last; nobody looks where there are no rules. */
+  const rights = new WeakMap<StreamReader, string>();
   let count = 0;
   let stopListening: (() => void) | undefined;
   let pollAt = 0;
@@ -116,25 +118,37 @@ export function createFeed({ db, notifications, log, pollMs }: FeedOptions): Fee
   }
 
   async function pollMembers(): Promise<void> {
+    const [rules] = await db.query<{ mark: string | null }>("select perch.every_rules_mark() as mark");
+    const mark = rules?.mark ?? null;
     const byUser = new Map<string, StreamReader[]>();
     for (const reader of readers) {
       const { userId } = reader.identity;
-      if (listsSpaces(reader.identity)) continue;
+      if (listsSpaces(reader.identity) && mark === null) continue;
       const others = byUser.get(userId);
       if (others === undefined) byUser.set(userId, [reader]);
       else others.push(reader);
     }
     for (const users of chunks([...byUser.keys()])) {
-      const rows = await db.query<{ user_id: string; space_ids: string[] }>(
+      const rows = await db.query<{ user_id: string; space_ids: string[]; roles: string[] }>(
         "select * from perch.spaces_of_users(user_ids => $1)",
         [users],
       );
       const spacesOf = new Map(rows.map(({ user_id, space_ids }) => [user_id, space_ids]));
+      const rolesOf = new Map(
+        rows.map(({ user_id, space_ids, roles }) => [user_id, JSON.stringify([space_ids, roles])]),
+      );
       for (const user of users) {
         const spaces = new Set(spacesOf.get(user)).add(personalSpaceId(user));
         for (const reader of byUser.get(user) ?? []) {
           const positions = reader.positions();
           if (positions === undefined) continue;
+          const now = `${mark} ${rolesOf.get(user)}`;
+          if (mark !== null && rights.get(reader) !== now) {
+            // Its pull finds out whether it has to begin anew.
+            rights.set(reader, now);
+            reader.wake();
+          }
+          if (listsSpaces(reader.identity)) continue;
           if (positions.size !== spaces.size || [...positions.keys()].some((space) => !spaces.has(space)))
             reader.wake();
         }
