@@ -258,6 +258,44 @@ describeEachEngine("Rows and records of one transaction", (open) => {
     for (const page of txids) expect(new Set(page).size).toBe(1);
   });
 
+  it("have one place where a call writes the rows, behind a record in the same push", async () => {
+    const t = await open();
+    const rules = `rules_${Math.random().toString(36).slice(2)}`;
+    await t.db.transaction((tx) =>
+      tx.script(`
+        create role ${rules} nologin;
+        create table items (id int primary key, team text, n int);
+        alter table items owner to ${rules};
+        create function add_item(args jsonb) returns jsonb language plpgsql security definer set search_path = pg_catalog, pg_temp as
+          $$ begin insert into public.items values ((args ->> 'id')::int, 'red', 1); return '{}'; end $$;
+        alter function add_item owner to ${rules};
+        select perch.sync_table('items', 'shop', space_column => 'team');
+        select perch.register_mutator('shop', 'add_item', 'add_item(jsonb)');`),
+    );
+    await t.db.transaction(async (tx) => {
+      await tx.query("select perch.set_context('ann', '{red}', '{red}')");
+      const results = await push(
+        tx,
+        [
+          insert("note", {}, { space_id: "red" }),
+          { op: "call", name: "add_item", args: { id: 1 } },
+          insert("after", {}, { space_id: "red" }),
+        ],
+        "phone",
+        "shop",
+      );
+      expect(results).toMatchObject([{ status: "applied", seq: null }, { status: "applied" }, { status: "applied" }]);
+      expect((await push(tx, [insert("alone", {}, { space_id: "blue" })], "phone", "shop"))[0]?.error?.code).toBe(
+        "PE403",
+      );
+    });
+    const page = await t.db.transaction(async (tx) => {
+      await tx.query("select perch.set_context('bob', '{red}')");
+      return pull(tx, { appId: "shop", pageSize: 1 });
+    });
+    expect(page.changes.map(({ id }) => id)).toEqual(["note", "1", "after"]);
+  });
+
   it("does not give a client back what it pushed as records", async () => {
     const t = await open();
     await t.db.query("create table items (id int primary key, team text)");

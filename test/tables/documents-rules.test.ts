@@ -188,7 +188,7 @@ describeBothKinds("documents in columns of tables with rules", (open) => {
       return { status: response.status, body: (await response.text()).replaceAll(/plans\W+\d+|"\d+"/g, "") };
     };
     const patch = { method: "PATCH", body: JSON.stringify({ patch: { body: "patched" } }) };
-    expect((await ask(0, "")).body).toContain('"body":"one"'.replace(/ /g, ""));
+    expect((await ask(0, "")).body).toContain('"one"');
     expect((await ask(0, "", patch)).status).toBe(200);
     for (const [path, init] of [
       ["", {}],

@@ -43,7 +43,7 @@ export async function puller(
       await client.query("select perch.set_context($1, $2, $3)", [reader.user, ...(lists ?? [null, null])]);
       const { rows: answer } = await client.query(sql, params);
       await client.query("commit");
-      told(reader.user, JSON.stringify(answer));
+      told(reader.user, `pulled ${JSON.stringify(answer)}`);
       return answer[0].answer as T;
     } catch (error) {
       await client.query("rollback");
@@ -111,7 +111,8 @@ export function streaming(node: Node, world: World, reader: Reader, told: Told, 
     const [kept, given] = response.body?.tee() ?? [];
     void (async () => {
       const decoder = new TextDecoder();
-      for await (const part of kept ?? []) told(reader.user, decoder.decode(part as Uint8Array, { stream: true }));
+      for await (const part of kept ?? [])
+        told(reader.user, `streamed ${decoder.decode(part as Uint8Array, { stream: true })}`);
     })().catch(() => undefined);
     return new Response(given ?? null, { status: response.status, headers: response.headers });
   };
@@ -162,7 +163,7 @@ export function shape(
         headers: { authorization: `Bearer ${reader.user}` },
       });
       const body = await response.text();
-      told(reader.user, body + JSON.stringify([...response.headers]));
+      told(reader.user, `shape ${JSON.stringify(more)} ${query} ${body} ${JSON.stringify([...response.headers])}`);
       // The node has much to do.
       if (response.status === 503) return false;
       if (response.status === 409) {

@@ -15,7 +15,8 @@
 -- A transaction stays together: what it pushes after it captured something in the space is captured, too (its own is in
 -- sight). And after it took numbers, whose counter it holds since, it goes on taking them, so that its entries stand
 -- one behind the other, although others may have captured changes of the space meanwhile: unless of one of its records,
--- which would overtake them.
+-- which would overtake them. In a push with calls, which may write rows of synced tables, whose place is the queue, all is
+-- captured (perch.capturing).
 --
 -- A record's fields are merged by time, so its values do not depend on any of that: it decides what a reader sees in
 -- between, and who reads the log without merging.
@@ -38,6 +39,7 @@ begin
     select h.space_id
       from perch.space_heads h
      where h.space_id = any (array(select w.space_id from wanted w))
+       and current_setting('perch.capturing', true) is distinct from 'on'
        and (not exists (select from perch.captured_changes q where q.space_id = h.space_id)
             or exists (select from perch.sync_changes l
                         where l.space_id = h.space_id and l.seq = h.seq and l.txid = pg_current_xact_id())

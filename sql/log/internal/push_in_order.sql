@@ -20,7 +20,12 @@ declare
   synced constant text[] := array(select r.table_name from perch.synced_relations r where r.app_id = push_in_order.app_id);
   written perch.change[];
   seqs bigint[];
+  capturing_before constant text := coalesce(current_setting('perch.capturing', true), '');
 begin
+  -- One place in the log for records that stand before a call, and the rows that this writes.
+  if synced <> '{}' and exists (select from unnest(changes) c where c.op = 'call') then
+    perform set_config('perch.capturing', 'on', true);
+  end if;
   for part in
     select array_agg(row(c.*)::perch.change order by c.position)
       from (
@@ -70,6 +75,9 @@ begin
       results[written[n].position] := perch.applied(written[n].op_id, written[n].space_id, seqs[n]);
     end loop;
   end loop;
+  if synced <> '{}' then
+    perform set_config('perch.capturing', capturing_before, true);
+  end if;
   return results;
 end
 $$;

@@ -5,7 +5,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select array(
     select concat(r.app_id, ' ', r.table_name) from perch.synced_relations r
-     where r.row_filter is not null or r.column_roles <> '{}'
+     where r.rules_mark is not null
     union all
     select concat(c.app_id, ' ', c.table_name) from perch.closed_logs c)
 $$;

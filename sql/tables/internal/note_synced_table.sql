@@ -74,7 +74,7 @@ begin
             note_synced_table.writable_columns,
           note_synced_table.documents, note_synced_table.row_filter, note_synced_table.column_roles,
             note_synced_table.always, note_synced_table.filter_function, note_synced_table.reads_more,
-          -- What readers have was given to them by other rules, or by none.
+          -- What readers have was given to them by other rules, or by none; or it has other columns.
           case when (coalesce(before.column_roles, '{}'), before.row_filter)
             is not distinct from (note_synced_table.column_roles, note_synced_table.row_filter)
             and (before.relation is null or before.columns is not distinct from note_synced_table.columns)
