@@ -43,9 +43,9 @@ begin
     perform perch.require_in_sight(relation, space, open_in_transaction.record_id);
   end if;
   if open_in_transaction.to_write then
-    if relation.relation is not null and perch.require_row_document(space, open_in_transaction.app_id, open_in_transaction.table_name,
-      open_in_transaction.record_id) is not null
-    then
+    if relation.relation is not null then
+      perform perch.require_row_document(space, open_in_transaction.app_id, open_in_transaction.table_name,
+        open_in_transaction.record_id);
       -- Before the document: the columns are written in the same transaction.
       perform perch.lock_row(relation, open_in_transaction.record_id);
       -- Who was waited for may have moved it out of sight.

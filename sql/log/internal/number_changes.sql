@@ -15,8 +15,8 @@
 -- A transaction stays together: what it pushes after it captured something in the space is captured, too (its own is in
 -- sight). And after it took numbers, whose counter it holds since, it goes on taking them, so that its entries stand
 -- one behind the other, although others may have captured changes of the space meanwhile: unless of one of its records,
--- which would overtake them. In a push with calls, which may write rows of synced tables, whose place is the queue, all is
--- captured (perch.capturing).
+-- which would overtake them. In a push with calls, which may write rows of synced tables, whose place is the queue,
+-- all is captured (perch.capturing).
 --
 -- A record's fields are merged by time, so its values do not depend on any of that: it decides what a reader sees in
 -- between, and who reads the log without merging.

@@ -31,7 +31,8 @@ begin
       from perch.append_to_inbox(push_document.app_id, change.table_name, change.record_id, change.space_id, 'patch',
              null, case when relation.relation is null then change.data else (
                select json_object_agg(d.key, d.value)::jsonb from jsonb_each(change.data) d
-                where relation.documents ? d.key) end, change.base_seq, push_document.client_id, null, push_document.base_revision) i;
+                where relation.documents ? d.key) end, change.base_seq, push_document.client_id,
+             null, push_document.base_revision) i;
   end if;
   if relation.relation is not null then
     -- As with whatever is pushed to a row: its number comes with the log's entry.

@@ -1,6 +1,6 @@
--- What was made of an earlier state of a document is a patch on that, for the worker to merge: the row shows the outcome
--- when it is projected, and never what the client had instead of what others typed meanwhile. Other columns have no
--- earlier state to be based on, and a patch that turns out to be none could not take them back.
+-- What was made of an earlier state of a document is a patch on that, for the worker to merge: the row shows the
+-- outcome when it is projected, and never what the client had instead of what others typed meanwhile. Other columns
+-- have no earlier state to be based on, and a patch that turns out to be none could not take them back.
 create or replace function perch.check_based_row(relation perch.synced_relations, change perch.change)
 returns void
 language plpgsql stable

@@ -145,7 +145,7 @@ $f$, relation, quote_ident(class.relname), canonical));
   if document is not null then
     perform perch.fail('PE422', format('row_filter reads %s, which is a document', document),
       jsonb_build_object('argument', 'row_filter', 'column', document),
-      'What people type would decide who sees it, and only after it was sent to everybody: let the filter read columns that are none.');
+      'What people type would decide who sees it, and only after it was sent: let it read columns that are none.');
   end if;
   if foreign_function is not null then
     perform perch.fail('PE422',

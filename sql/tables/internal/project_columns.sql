@@ -1,9 +1,9 @@
 -- Lock order: the typed row, for which nothing is held; then the document, which is only tried, since an app may hold
 -- that and want the row (docs/architecture.md, "The order of locks"). No counter: the write is captured.
 --
--- The columns show one position of the document and nothing else, which row_documents names (its version only where the
--- tail does not say it any more, see perch.fold_document: it has as many peers as have ever written): both are written here
--- alone, under the lock of the row. What others wrote to the columns since (column_writes) is not in the document
+-- The columns show one position of the document and nothing else, which row_documents names: both are written here
+-- alone, under the lock of the row. (The version there, as long as the list of all who ever wrote, is noted only where
+-- the tail does not say it any more: perch.fold_document.) What others wrote to the columns since (column_writes) is not in the document
 -- before a worker has merged it; until then this waits, or their values would vanish from the columns for a while. Who
 -- is about to write so is waited for at the row.
 --
