@@ -3,9 +3,9 @@
 --
 -- The columns show one position of the document and nothing else, which row_documents names: both are written here
 -- alone, under the lock of the row. (The version there, as long as the list of all who ever wrote, is noted only where
--- the tail does not say it any more: perch.fold_document.) What others wrote to the columns since (column_writes) is not in the document
--- before a worker has merged it; until then this waits, or their values would vanish from the columns for a while. Who
--- is about to write so is waited for at the row.
+-- the tail does not say it any more: perch.fold_document.) What others wrote to the columns since (column_writes) is
+-- not in the document before a worker has merged it; until then this waits, or their values would vanish from the
+-- columns for a while. Who is about to write so is waited for at the row.
 --
 -- Nor does it write where the document did not take what was written to the columns: the rows are the app's, and what
 -- it committed is not overwritten by something older.
