@@ -152,6 +152,7 @@ describeBothKinds("documents in columns of tables with rules", (open) => {
     expect([eddy.state, olga.state]).toEqual(["in", "in"]);
     await t.db.query("delete from helpers where plan = $1", [nth * 10]);
     await olga.is("out");
+    await eddy.says("one");
     expect(await eddy.type(` ${secret}`)).toBe(ackStatus.ok);
     await change("owner = 'olga'");
     await eddy.is("out");
