@@ -169,7 +169,12 @@ export async function makeWorld(t: TestDatabase, nth: number) {
     async expectedShape(db: Database, reader: Reader): Promise<Map<string, Row>> {
       const roleIn = await rolesOf(db, reader);
       const found = await seenBy(db, reader.user, now, "", [...roleIn.keys()]);
-      const names = allColumns.filter((name) => [...roleIn.values()].every((role) => visible(role).includes(name)));
+      // In all spaces of theirs: others that they are members of count, too, and their own, in which they are the owner.
+      const everywhere = await db.query<{ role: Role }>("select role from perch.space_members where user_id = $1", [
+        reader.user,
+      ]);
+      const roles = ["owner" as const, ...everywhere.map(({ role }) => role)];
+      const names = allColumns.filter((name) => roles.every((role) => visible(role).includes(name)));
       return new Map(found.map(({ image }) => [String(image.id), narrowed(image, names)]));
     },
     /** Every secret that the rules as they are now show a reader, in any row that there ever was. */
