@@ -10,6 +10,10 @@ describe("a notification", () => {
       key: { spaceId: "team", appId: "notes", tableName: "pages", recordId: "p1" },
       seq: 7,
     });
+    expect(parseNotification("perch_documents", JSON.stringify({ ...document, refused_after: 5 }))).toMatchObject({
+      seq: 7,
+      refusedAfter: 5,
+    });
     expect(parseNotification("perch_changes", '{"v":1,"space_id":"team","seq":3}')).toEqual({
       channel: "perch_changes",
       spaceId: "team",
@@ -35,6 +39,7 @@ describe("a notification", () => {
       JSON.stringify({ ...document, seq: 1e300 }),
       JSON.stringify({ ...document, id: "x".repeat(5_000) }),
       JSON.stringify({ ...document, table: null }),
+      JSON.stringify({ ...document, refused_after: "5" }),
     ];
     for (const payload of forged) {
       expect(parseNotification("perch_documents", payload)).toBeUndefined();
