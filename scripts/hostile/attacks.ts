@@ -10,6 +10,8 @@ export interface Attack {
   readonly name: string;
   /** Between two times. */
   readonly everyMs: number;
+  /** Whether the attacker has a megabyte of rows in a synced table. */
+  readonly hasRows?: boolean;
   run(target: Target): Promise<unknown>;
 }
 
@@ -179,6 +181,67 @@ const http: Attack[] = [
       await target.post(`/v1/documents/vault/${app}/boards/plan`, "", "GET");
       await target.post(`/v1/documents/vault/${app}/boards/plan/history`, "", "GET");
       await target.post("/v1/push", pushOf([change("plan", '{"a":1}', ',"space_id":"vault"')]));
+    },
+  },
+];
+
+const shape = (where: string) => `/v1/shape?table=tickets&offset=-1&where=${encodeURIComponent(where)}`;
+const nested = (levels: number, before: string, inner: string, after: string) =>
+  before.repeat(levels) + inner + after.repeat(levels);
+
+const shapes: Attack[] = [
+  {
+    name: "filters that make much of little, and that take long",
+    everyMs: 1_000,
+    hasRows: true,
+    async run(target) {
+      const tenfold = nested(12, "replace(", "'aaaaaaaaaa'", ", 'a', 'aaaaaaaaaa')");
+      const escaped = nested(28, "to_jsonb(", "title", ")::text");
+      for (const where of [`length(${tenfold}) > 0`, `length(${escaped}) > 0`, "title ~ '^((a*)*)*b$'", "1 / id > 0"]) {
+        await target.post(shape(where), "", "GET");
+      }
+      await target.post(shape(`title like '%${"a".repeat(2_000)}%${"a".repeat(2_000)}'`), "", "GET");
+    },
+  },
+  {
+    name: "rows of shapes that nobody reads",
+    everyMs: 2_000,
+    hasRows: true,
+    async run(target) {
+      const headers = `Host: 127.0.0.1\r\nAuthorization: Bearer ${target.token()}\r\nContent-Length: 2`;
+      for (let n = 0; n < 10; n++) {
+        const path = "/v1/shape?table=tickets&offset=now&log=changes_only";
+        target.write(target.deafSocket(), `POST ${path} HTTP/1.1\r\n${headers}\r\n\r\n{}`);
+      }
+    },
+  },
+  {
+    name: "the console, spaces and shapes that are not theirs",
+    everyMs: 500,
+    async run(target) {
+      for (const view of ["spaces", "log", "space?space_id=vault", "doctor", "__proto__"]) {
+        await target.post(`/v1/console/${view}`, "", "GET");
+      }
+      await target.post("/v1/spaces/vault", "", "GET");
+      await target.post("/v1/spaces/vault/invitations", "{}");
+      await target.post("/v1/invitations", `{"invitation":"${"0".repeat(64)}.vault"}`);
+      await target.post(shape("team = 'vault'"), "", "GET");
+      await target.post(shape("hidden is not null"), "", "GET");
+      await target.post(
+        "/v1/push",
+        pushOf(['{"op":"update","table":"tickets","id":"1","space_id":"vault","data":{}}']),
+      );
+    },
+  },
+  {
+    name: "spaces without end, and others in them",
+    everyMs: 1_000,
+    async run(target) {
+      for (let n = 0; n < 5; n++) {
+        const space = `spam${target.random.below(1e9)}`;
+        await target.post("/v1/spaces", `{"space_id":"${space}"}`);
+        await target.post(`/v1/spaces/${space}/members/bystander`, '{"role":"viewer"}', "PUT");
+      }
     },
   },
 ];
@@ -405,7 +468,7 @@ const database: Attack[] = [
   },
 ];
 
-const attacks: readonly Attack[] = [...http, ...unread, ...rooms, ...database];
+const attacks: readonly Attack[] = [...http, ...shapes, ...unread, ...rooms, ...database];
 
 /** Those whose name matches an expression; all, when there is none. */
 export const attacksNamed = (only = ""): readonly Attack[] => attacks.filter(({ name }) => new RegExp(only).test(name));

@@ -75,7 +75,10 @@ export async function runHostile({ seed, seconds, only, honest }: HostileOptions
     straight: true,
   });
   try {
-    await hideSecret(cluster);
+    await hideSecret(
+      cluster,
+      attackers.filter((_, n) => attacks[n]?.hasRows),
+    );
     const [node] = cluster.nodes;
     if (node === undefined) throw new Error("there is no node");
     const { url: wsUrl, httpUrl } = node.process;
@@ -193,10 +196,22 @@ const forkNice = (script: string, ...args: string[]) =>
     execArgv: ["-n", "19", process.execPath],
   });
 
-/** A record and a document in a space of which nobody who attacks is a member, and two logins that may hardly anything. */
-async function hideSecret({ db }: Cluster): Promise<void> {
+/** A record, a document and a row in a space of which nobody who attacks is a member, and two logins that may hardly anything. */
+async function hideSecret({ db }: Cluster, withRows: readonly string[]): Promise<void> {
   await db.query("create role outsider login in role perch_app");
   await db.query("create role stranger login");
+  await db.query("create table tickets (id int primary key, team text, title text, hidden text)");
+  await db.query(
+    `select perch.sync_table(relation => 'tickets', app_id => 'faults', space_column => 'team', writable_columns => '{title}',
+                             column_roles => '{"hidden": ["owner"]}')`,
+  );
+  await db.query("insert into tickets values (0, 'vault', $1, $1), (1, 'team', 'mine', $1)", [secret]);
+  for (const [nth, user] of withRows.entries()) {
+    await db.query(
+      "insert into tickets select n, $1, repeat('a', 10000), 'x' from generate_series($2::int, $2 + 99) n",
+      [`~${user}`, (nth + 1) * 1_000],
+    );
+  }
   const doc = new LoroDoc();
   doc.getText("body").insert(0, secret);
   doc.commit();

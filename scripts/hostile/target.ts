@@ -19,7 +19,7 @@ export interface Target {
   /** Aborted when the attack is to end. */
   readonly signal: AbortSignal;
   /** Posts JSON text as a user. Out: the status, 0 when the connection was cut; the answer is read and looked through. */
-  post(path: string, body: string, method?: "POST" | "PATCH" | "GET"): Promise<number>;
+  post(path: string, body: string, method?: "POST" | "PATCH" | "PUT" | "GET"): Promise<number>;
   /** A WebSocket of the attacker's; closed when the attack ends. `reads`: whether it reads what it is sent. */
   socket(options?: { reads?: boolean; token?: boolean }): Promise<WebSocket>;
   send(socket: WebSocket, message: ProtocolMessage | Uint8Array | string): void;

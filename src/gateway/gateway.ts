@@ -9,7 +9,7 @@ import type { Database } from "../database/types.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
 import type { LiveDocuments } from "../documents/live.js";
 import { createReadiness } from "../http/readiness.js";
-import { addressOfClient, admit, tokenOf } from "../http/requests.js";
+import { addressOfClient, admit, networkOf, tokenOf } from "../http/requests.js";
 import { createHttpHandler } from "../http/router.js";
 import { maxIdLength } from "../http/streams/event-id.js";
 import { createTelemetry } from "../http/telemetry.js";
@@ -60,6 +60,9 @@ export interface Gateway {
 
 /** Connections besides sockets and streams, which have limits of their own. */
 const plainConnections = 10_000;
+
+/** Connections of one address, for each socket or stream that it may have. */
+const connectionsPerSocket = 2;
 
 /** Joins that may be under way at once, and how many of them of one user. */
 const joinsAtOnce = 8;
@@ -190,6 +193,13 @@ export async function startGateway({
   // A proxy that finds a connection closed just when it sends a request answers 502: it has to be the one that closes.
   server.keepAliveTimeout = settings.keepAliveMs;
   server.maxConnections = settings.maxSockets + settings.maxStreams + plainConnections;
+  // Half a request shows no token and asks for nothing. Behind a proxy all connections are its own.
+  const connected = createCounts(settings.trustProxy ? 0 : connectionsPerSocket * settings.maxSocketsPerAddress);
+  server.on("connection", (stream) => {
+    const address = networkOf(stream.remoteAddress ?? "");
+    if (!connected.take(address)) return void stream.destroy();
+    stream.once("close", () => connected.give(address));
+  });
 
   server.on("upgrade", (request: IncomingMessage, stream: Duplex, head: Buffer) => {
     stream.on("error", (error) => log.debug({ err: error }, "connection error"));

@@ -75,7 +75,7 @@ interface Exchange {
   readonly requestId: string;
   /** What is held for whoever asks, until the answer has gone. */
   readonly account: Account;
-  /** What is done when the request has been worked on. */
+  /** What is done when the request has been worked on, and its answer is counted. */
   readonly ends: (() => void)[];
   /** Whose token it was, when it was one. */
   userId?: string;
@@ -83,6 +83,9 @@ interface Exchange {
 
 /** What a question may be: most of it is a cursor, with the names of some thousands of spaces. Reading more would hold everybody up in vain. */
 const questionBytes = 1024 * 1024;
+
+/** What says which rows of a shape are wanted may be: it is read here as a whole, values and all. */
+const subsetBytes = 256 * 1024;
 
 /** What says how a space is to be may be: it is ids and a few words. */
 const wishBytes = 64 * 1024;
@@ -129,15 +132,10 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     });
 
   /** Asks for an answer that may be long, when there is room for it in the user's share. */
-  async function reserving({ account }: Exchange, ask: () => Promise<string>): Promise<string> {
+  async function reserving({ account, ends }: Exchange, ask: () => Promise<string>): Promise<string> {
     const room = await account.reserve(answerBytes);
-    try {
-      const answer = await ask();
-      account.add(answer.length);
-      return answer;
-    } finally {
-      room.release();
-    }
+    ends.push(room.release);
+    return ask();
   }
 
   const shapeExchange = (exchange: Exchange) => ({
@@ -186,11 +184,12 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     async documentHistory(exchange, parts) {
       const identity = await identify(exchange);
       const page = queryOf(exchange.target, historyQuery);
-      return json(await documents.history(identity, documentParts(parts), page));
+      return json(await reserving(exchange, () => documents.history(identity, documentParts(parts), page)));
     },
     async listSpaces(exchange) {
       const identity = await identify(exchange);
-      return json(await spaces.list(identity, queryOf(exchange.target, spacesQuery)));
+      const page = queryOf(exchange.target, spacesQuery);
+      return json(await reserving(exchange, () => spaces.list(identity, page)));
     },
     async createSpace(exchange) {
       const identity = await identify(exchange);
@@ -198,7 +197,8 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
     async readSpace(exchange, { space = "" }) {
       const identity = await identify(exchange);
-      return json(await spaces.read(identity, space, queryOf(exchange.target, spacesQuery)));
+      const page = queryOf(exchange.target, spacesQuery);
+      return json(await reserving(exchange, () => spaces.read(identity, space, page)));
     },
     async setMember(exchange, { space = "", user = "" }) {
       const identity = await identify(exchange);
@@ -232,7 +232,10 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
     shape: (exchange) => shapes.answer(shapeExchange(exchange)),
     shapeSubset: (exchange) =>
-      shapes.answer({ ...shapeExchange(exchange), body: () => bodyOf(exchange, questionBytes) }),
+      shapes.answer({
+        ...shapeExchange(exchange),
+        body: () => bodyOf(exchange, Math.min(settings.maxBodyBytes, subsetBytes)),
+      }),
     forgetShape: (exchange) => shapes.forget(shapeExchange(exchange)),
     shapeHealth: () => shapes.health(),
     consoleSession: async () => json(JSON.stringify({ sign_in: settings.development ? "none" : "token" })),
@@ -349,8 +352,6 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       if (failure.status >= 500) log.error(details, "a request failed");
       else if (meaningOf(error) === "rule") log.warn(details, "a rule of this database refused what a request wrote");
       return { path, result: failed(failure) };
-    } finally {
-      for (const end of exchange.ends) end();
     }
   }
 
@@ -376,7 +377,12 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     else if (request.method === "OPTIONS") result = { status: 204, body: "", headers: preflight };
     else {
       const asked: Exchange = { request, response, target, requestId, account, ends: [] };
-      ({ path, result } = await answer(asked));
+      try {
+        ({ path, result } = await answer(asked));
+        if (result !== undefined) account.add(result.body.length);
+      } finally {
+        for (const end of asked.ends) end();
+      }
       userId = asked.userId;
     }
     // What was read is held until the work on it has ended, and the answer until it has gone: whichever is later.

@@ -41,8 +41,10 @@ const littleMs = 500;
 const longMs = 50;
 /** where they also take so many times as long as most do: on a slow disk all take long, and none of them is at fault. */
 const longTimes = 8;
-/** From so much on an owner is heavy however short the works are: a place and a half, all the time. */
-const muchMs = 21_600;
+/** From so much on an owner is heavy however short the works are: a quarter of a place, all the time; */
+const muchMs = 3_600;
+/** where that is also so many times as much as the others take, one with another. */
+const muchTimes = 4;
 /** Who has worked in this time still works. */
 const recentMs = 1_000;
 
@@ -62,6 +64,8 @@ interface LaneState extends LaneOptions {
   readonly owners: Map<string, Owner>;
   /** Those who took some longest ago come first. */
   readonly spent: Map<string, Spent>;
+  /** The sum of what they took. */
+  total: Pick<Spent, "ms" | "at">;
   /** How long a work takes: half of them longer. */
   usualMs: number;
   /** When an owner who is not heavy last began or ended a work. */
@@ -75,8 +79,8 @@ interface LaneState extends LaneOptions {
  * who has one waits for one of each of the others at most.
  *
  * Turns are not equal, though. What makes the short works of some slow is not that they wait for a place, but that they share the
- * processors behind the places with long works of others. So heavy owners, whose time goes into works much longer than most, have few places
- * together, and those who took least go first; all others go before them. Heavy is a word of comparison: where everything takes
+ * processors behind the places with works of others. So heavy owners, whose time goes into works much longer than most, or who take much more
+ * of it than the others do, have few places together, and those who took least go first; all others go before them. Heavy is a word of comparison: where everything takes
  * long nobody is, and while nobody else works they may have all places. (Nobody waits for ever: who waits takes no time, and is as all others
  * are soon.)
  *
@@ -100,16 +104,25 @@ export function createLanes<Name extends string>(
     return running + kept < places;
   }
 
+  const leftSince = (at: number) => 0.5 ** ((now() - at) / halfLifeMs);
+
   function spentBy({ spent }: LaneState, name: string): Omit<Spent, "at"> {
     const { ms, weighted, at } = spent.get(name) ?? { ms: 0, weighted: 0, at: 0 };
-    const left = 0.5 ** ((now() - at) / halfLifeMs);
+    const left = leftSince(at);
     return { ms: ms * left, weighted: weighted * left };
+  }
+
+  /** What the other owners took, one with another. */
+  function spentByOthers({ spent, total }: LaneState, ms: number): number {
+    const others = spent.size - 1;
+    return others > 0 ? Math.max(0, total.ms * leftSince(total.at) - ms) / others : 0;
   }
 
   function charge(lane: LaneState, name: string, ms: number): void {
     const before = spentBy(lane, name);
     lane.spent.delete(name);
     lane.spent.set(name, { ms: before.ms + ms, weighted: before.weighted + ms * ms, at: now() });
+    lane.total = { ms: lane.total.ms * leftSince(lane.total.at) + ms, at: now() };
     // A step towards each: where it stays, as many are above as below.
     lane.usualMs *= ms > lane.usualMs ? 1.05 : 1 / 1.05;
     // After so many half-lives nothing is left of what anybody took.
@@ -122,7 +135,8 @@ export function createLanes<Name extends string>(
   function isHeavy(lane: LaneState, name: string): boolean {
     if (lane.heavy === undefined) return false;
     const { ms, weighted } = spentBy(lane, name);
-    return ms > muchMs || (ms > littleMs && weighted / ms > Math.max(longMs, longTimes * lane.usualMs));
+    if (ms > littleMs && weighted / ms > Math.max(longMs, longTimes * lane.usualMs)) return true;
+    return ms > Math.max(muchMs, muchTimes * spentByOthers(lane, ms));
   }
 
   function ownerOf(lane: LaneState, name: string): Owner {
@@ -245,6 +259,7 @@ export function createLanes<Name extends string>(
       waiting: 0,
       owners: new Map(),
       spent: new Map(),
+      total: { ms: 0, at: 0 },
       usualMs: longMs / longTimes,
       lightAt: Number.NEGATIVE_INFINITY,
       again: undefined,

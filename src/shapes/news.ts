@@ -11,6 +11,8 @@ export interface Wanted {
   readonly relation: string;
   readonly spaces: ReadonlySet<string>;
   readonly filter: FilterNode | null;
+  /** Who waits. */
+  readonly userId: string;
   readonly after: bigint;
 }
 
@@ -56,6 +58,9 @@ const newsSql = `select n.app_id, n.table_name, n.space_id, n.position::text as 
                    from perch.shape_news(after_position => $1::bigint) n`;
 const matchesSql = `select perch.shape_matches(schema_name => $1, relation_name => $2, app_id => $3, table_name => $4,
                       after_position => $5::bigint, upto => $6::bigint, filters => $7::text[]::jsonb[]) as matches`;
+/** Filters that are tried for a user, and how long they may be: the looks are everybody's. With more, or longer ones, each looks for itself, in its user's turn. */
+const triedOfUser = 20;
+const triedLength = 4_000;
 /** Filters of one statement. */
 const maxFilters = 200;
 
@@ -103,7 +108,7 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
     for (const [name, others] of [...waiters]) {
       const spaces = changed.get(name);
       // They may go and others come while filters are tried: only those who were there before are told.
-      const here = [...others].filter(({ after }) => after >= before || spaces === undefined);
+      const here = [...others].filter((waiter) => waiter.upto >= before || spaces === undefined);
       const concerned = here.filter((waiter) => spaces !== undefined && concerns(waiter, spaces));
       const told = concerned.length === 0 ? new Set<Waiter>() : await matching(concerned, before, upto);
       for (const waiter of here) {
@@ -111,7 +116,7 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
         else if (upto > waiter.upto) waiter.upto = upto;
       }
       for (const waiter of others) {
-        if (spaces !== undefined && waiter.after < before) waiter.wake({ found: true, upto });
+        if (spaces !== undefined && waiter.upto < before) waiter.wake({ found: true, upto });
       }
     }
   }
@@ -124,8 +129,9 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
   /** Those whose filters may be true of what changed between two positions. Of fewer than a few filters each looks for itself. */
   async function matching(concerned: Waiter[], after: bigint, upto: bigint): Promise<ReadonlySet<Waiter>> {
     const [first] = concerned;
-    const texts = [...new Set(concerned.flatMap(({ filter, filterText }) => (filter === null ? [] : [filterText])))];
+    const texts = filtersToTry(concerned);
     if (first === undefined || texts.length < 3) return new Set(concerned);
+    const tried = new Set(texts);
     const true_ = new Set<string>();
     try {
       for (let start = 0; start < texts.length; start += maxFilters) {
@@ -141,7 +147,20 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
       log.warn({ err: error }, "filters of shapes could not be tried together; each is tried for itself");
       return new Set(concerned);
     }
-    return new Set(concerned.filter(({ filter, filterText }) => filter === null || true_.has(filterText)));
+    return new Set(concerned.filter(({ filterText }) => !tried.has(filterText) || true_.has(filterText)));
+  }
+
+  function filtersToTry(concerned: readonly Waiter[]): string[] {
+    const chosen = new Set<string>();
+    const taken = new Map<string, number>();
+    for (const { filter, filterText, userId } of concerned) {
+      const count = taken.get(userId) ?? 0;
+      if (filter === null || chosen.has(filterText) || filterText.length > triedLength || count >= triedOfUser)
+        continue;
+      taken.set(userId, count + 1);
+      chosen.add(filterText);
+    }
+    return [...chosen];
   }
 
   function schedule(ms: number): void {

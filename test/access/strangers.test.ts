@@ -93,6 +93,25 @@ describeEachEngine("limits", (open) => {
 });
 
 describeEachPostgres("a login without any rights", (open) => {
+  it("keeps no new space from its numbers, and no import waiting, by locks on whatever text", async () => {
+    const t = await open();
+    const stranger = await t.login("stranger");
+    await stranger.transaction(async (tx) => {
+      await tx.query(
+        `select pg_advisory_xact_lock(hashtextextended(kind || ' ' || name, 0))
+           from unnest(array['perch.space_heads', 'perch.restore_changes']) kind, unnest(array['~ada', 'ada', 'team']) name`,
+      );
+      await t.asUser("ada", async (mine) => {
+        await mine.query("set local lock_timeout = '2s'");
+        const [row] = await mine.query<{ pushed: { results: { seq: number | null }[] } }>(
+          `select perch.push('app', '[{"op": "insert", "table": "t", "id": "a", "data": {}}]', 'c') as pushed`,
+        );
+        expect(row?.pushed.results).toMatchObject([{ status: "applied", seq: 1 }]);
+        await mine.query("select * from perch.restore_changes(lines => '[]', from_user => 'ada', from_epoch => 'x')");
+      });
+    });
+  });
+
   it("cannot lock what perch locks, nor are there keys to be taken before it", async () => {
     const t = await open();
     await declare(t);

@@ -31,6 +31,13 @@ it("values of users are aggregated as json", async () => {
   expect(wrong).toEqual([]);
 });
 
+/** Any login may take those, and reads in pg_locks which keys are in use: what perch waits for, it would wait for without end. */
+it("nothing takes an advisory lock", async () => {
+  const { files } = await readMigrationSources();
+  const takes = /\bpg_(try_)?advisory_/;
+  expect(files.filter(({ text }) => takes.test(text)).map(({ path }) => path)).toEqual([]);
+});
+
 it("what is in api/ is documented for its callers, what is in internal/ says that it is private", async () => {
   const { files } = await readMigrationSources();
   const wrong: string[] = [];

@@ -10,6 +10,7 @@ const open = postgres();
 /** Of a change or a patch, and of a question. */
 const longest = 8 * 2 ** 20 - 200;
 const longestQuestion = 2 ** 20 - 200;
+const longestSubset = 2 ** 18 - 200;
 const repeated = (bytes: number, text: string, ending = "") =>
   text.repeat(Math.floor((bytes - ending.length) / text.length)) + ending;
 const names = (count: number) => Array.from({ length: count }, (_, n) => `"${n.toString(36)}":0`).join();
@@ -31,6 +32,11 @@ const places: Record<string, readonly [string, string, (value: string) => string
   cursor: ["POST", "/v1/pull", (value) => `{"app_id":"a","cursor":${value}}`],
   snapshot: ["POST", "/v1/snapshot", (value) => `{"app_id":"a","schema_versions":${value}}`],
   patch: ["PATCH", "/v1/documents/~/app/notes/n1", (value) => `{"patch":${value}}`],
+  subset: [
+    "POST",
+    "/v1/shape?table=things&log=changes_only&offset=now",
+    (value) => `{"where":"a = 1","params":${value}}`,
+  ],
   "bare value": ["POST", "/v1/push", (value) => value],
 };
 
@@ -73,7 +79,9 @@ it("no request keeps the process from everybody else for long, whatever is in it
       // All go the same way; what differs is by whom the members are read.
       if (place !== "push" && !["names", "brackets"].includes(kind)) continue;
       const isQuestion = ["pull", "cursor", "snapshot"].includes(place);
-      const body = Buffer.from(bodyOf(value(isQuestion ? longestQuestion : longest)));
+      const body = Buffer.from(
+        bodyOf(value(place === "subset" ? longestSubset : isQuestion ? longestQuestion : longest)),
+      );
       await check(`${place} of ${kind}`, () => send(method, path, body));
     }
   }

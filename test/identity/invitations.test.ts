@@ -71,6 +71,25 @@ describeEachEngine("an invitation", (open) => {
     expect(await membersOf(t)).toEqual(["eddy editor", "olga owner"]);
   });
 
+  it("goes with the owner who made it: who was removed, or is an owner no more, does not come back by it", async () => {
+    const t = await makeTeam(open);
+    const asOlga = (call: string) => t.asUser("olga", (tx) => tx.query(`select perch.${call}`));
+    for (const end of ["remove_space_member('team', 'eddy')", "set_space_member('team', 'eddy', 'editor')"]) {
+      await asOlga("set_space_member('team', 'eddy', 'owner')");
+      const kept = await invite(t, "eddy", ", role => 'owner', max_uses => 1000");
+      const hers = await invite(t, "olga", ", role => 'viewer'");
+      await asOlga(end);
+      await expect(accept(t, "nina", kept)).rejects.toEqual(refusal("PE404"));
+      await expect(accept(t, "eddy", kept)).rejects.toEqual(refusal("PE404"));
+      expect(await accept(t, `vera of ${end.slice(0, 3)}`, hers)).toBe("team");
+    }
+    await asOlga("set_space_member('team', 'eddy', 'owner')");
+    const left = await invite(t, "eddy", ", role => 'owner'");
+    await t.asUser("eddy", (tx) => tx.query("select perch.remove_space_member('team', 'eddy')"));
+    await expect(accept(t, "eddy", left)).rejects.toEqual(refusal("PE404"));
+    expect(await membersOf(t)).toEqual(["olga owner", "vera of rem viewer", "vera of set viewer"]);
+  });
+
   it("is for this space and this secret only, and nothing of it can be read from the tables", async () => {
     const t = await makeTeam(open);
     const token = await invite(t, "olga");

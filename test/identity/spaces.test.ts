@@ -239,6 +239,39 @@ describeEachEngine("spaces", (open) => {
     expect(await members(t, "managed")).toEqual({ eddy: "owner", otto: "viewer", vera: "viewer" });
   });
 
+  it("give an owner whose token lets only read no right over members, nor the right to leave", async () => {
+    const t = await open();
+    await t.asUser("olga", (tx) => tx.query("select perch.create_space('team')"));
+    const calls = [
+      "set_space_member('team', 'eve', 'owner')",
+      "remove_space_member('team', 'olga')",
+      "remove_space_member('team', 'nobody')",
+      "invite_to_space('team', 'owner')",
+      "revoke_invitation('team')",
+    ];
+    for (const call of calls) {
+      const reading = t.asUser("olga", async (tx) => {
+        await tx.query("select perch.set_context(user_id => 'olga', space_ids => '{team}')");
+        await tx.query(`select perch.${call}`);
+      });
+      await expect(reading, call).rejects.toEqual(expect.objectContaining({ code: "PE403" }));
+    }
+  });
+
+  it("are made by one user up to a limit, so that nobody puts others into spaces without end", async () => {
+    const t = await open();
+    await t.db.query("select perch.set_limit('max_spaces_made', 3)");
+    const make = (space: string) =>
+      t.asUser("mallory", async (tx) => {
+        await create(tx, space);
+        await set(tx, space, "bob", "owner");
+        await remove(tx, space, "mallory");
+      });
+    for (const space of ["m1", "m2", "m3"]) await make(space);
+    await expect(make("m4")).rejects.toMatchObject({ code: "PE413", detail: { limit: "max_spaces_made", max: 3 } });
+    await t.asUser("olga", (tx) => create(tx, "o1"));
+  });
+
   it("that a token lists do not make their user an owner", async () => {
     await team(t, "vouched");
     const attempt = t.asUser("otto", async (tx) => {

@@ -288,6 +288,28 @@ describeBothKinds("filters of shapes", (open) => {
     }
   });
 
+  it("make no more of a row than there is in it, many times over", async () => {
+    const nested = (levels: number, before: string, after: string, inner = "'aaaaaaaaaa'") =>
+      `length(${before.repeat(levels)}${inner}${after.repeat(levels)}) > 0`;
+    const tenfold = (levels: number) => nested(levels, "replace(", ", 'a', 'aaaaaaaaaa')");
+    expect(await idsOf(tenfold(3))).toEqual([1, 2, 3, 4]);
+    expect(await idsOf("replace(title, 'an', '') = 'ba'")).toEqual([2]);
+    expect(await idsOf("array_to_string(tags, ', ') like 'a%'")).toEqual(await idsOf("tags[1] = 'a'"));
+    for (const where of [
+      tenfold(9),
+      "replace(title, 'a', title) is null",
+      nested(12, "array_to_string(string_to_array(", ", null), ', ')"),
+      nested(30, "to_jsonb(", ")::text", "'\"'"),
+      nested(30, "array[", "]::text", "'\"'"),
+      nested(40, "like_escape(", ", 'x')", "'\\'"),
+      `concat(${Array(80).fill("title").join()}) is null`,
+      `title in ('x', ${tenfold(9)}::text)`,
+      `case when true then ${tenfold(9)} end`,
+    ]) {
+      expect(await refusal(idsOf(where)), where).toBe("PE422");
+    }
+  });
+
   it("are bounded in depth, length and what is dear", async () => {
     const nested = (depth: number): unknown => (depth === 0 ? ["column", "done"] : ["not", nested(depth - 1)]);
     expect(await idsOfTree(nested(40))).toEqual([1, 4]);

@@ -28,9 +28,16 @@ describeBothKinds("news of shapes", (open) => {
     });
     const heard: Record<string, Heard> = {};
     const stop = new AbortController();
-    const wait = async (name: string, where: string, after: bigint, spaces = ["north"], ms = 60_000) => {
+    const wait = async (
+      name: string,
+      where: string,
+      after: bigint,
+      spaces = ["north"],
+      ms = 60_000,
+      userId = "ada",
+    ) => {
       const filter = await readFilter(where, {}, "items");
-      const wanted = { appId: "shop", table: "items", schema: "public", relation: "items", filter, after };
+      const wanted = { appId: "shop", table: "items", schema: "public", relation: "items", filter, userId, after };
       void news.wait({ ...wanted, spaces: new Set(spaces) }, ms, stop.signal).then((one) => {
         heard[name] = one;
       });
@@ -64,6 +71,25 @@ describeBothKinds("news of shapes", (open) => {
     expect(heard["is 5"]).toEqual({ found: false, upto: head });
     expect(heard.elsewhere).toEqual({ found: false, upto: head });
     expect(warnings).toEqual([]);
+  });
+
+  it("try few and short filters of each user, who looks for the others", async () => {
+    const { wait, heard, stop, warnings } = await start();
+    await t.db.query("insert into items values (7, 'west', 1)");
+    await t.db.query("select perch.sequence_changes()");
+    const after = await logPosition(t.db);
+    for (let n = 0; n < 25; n++) await wait(`mallory ${n}`, `n = ${1000 + n}`, after, ["west"], 60_000, "mallory");
+    await wait("long", `n in (${Array.from({ length: 900 }, (_, n) => n + 2000)})`, after, ["west"], 60_000, "bob");
+    for (let n = 0; n < 3; n++) await wait(`ada ${n}`, `n = ${1000 + n}`, after, ["west"]);
+    await t.db.query("update items set n = 3 where id = 7");
+    await until(() => Object.keys(heard).length >= 6, "those for whom nobody looks");
+    await t.db.query("update items set n = 1001 where id = 7");
+    await until(() => heard["ada 1"], "those whom it concerns");
+    expect(Object.keys(heard).sort()).toEqual(
+      ["ada 1", "long", "mallory 1", ...[20, 21, 22, 23, 24].map((n) => `mallory ${n}`)].sort(),
+    );
+    expect(warnings).toEqual([]);
+    await stop();
   });
 
   it("tell who comes late of what was before", async () => {

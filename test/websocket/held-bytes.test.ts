@@ -5,6 +5,7 @@ import { beforeAll, describe, expect, it } from "vitest";
 import {
   cleanup,
   declareNotes,
+  makeSpace,
   type Node,
   type RawClient,
   randomText,
@@ -14,12 +15,20 @@ import {
 } from "../gateway/support.js";
 import { metric, pushAs } from "../http/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
+import { syncTable } from "../tables/support.js";
 
 const open = postgres();
 let database: TestDatabase;
 beforeAll(async () => {
   database = await open();
   await declareNotes(database);
+  await makeSpace(database, "crowd", "zoe");
+  await database.db.query(
+    "insert into perch.space_members select 'crowd', repeat('m', 240) || n, 'viewer' from generate_series(1, 6000) n",
+  );
+  await database.db.query("create table things (id int primary key, team text, body text)");
+  await syncTable(database.db, "things", "space_column => 'team'");
+  await database.db.query("insert into things select n, '~zoe', repeat('x', 500000) from generate_series(1, 12) n");
 });
 
 const megabyte = 1_000_000;
@@ -147,6 +156,26 @@ describe("what is held for a user who does not read", () => {
     const closed = sockets.map((socket) => new Promise((resolve) => socket.once("close", resolve)));
     for (const socket of sockets) socket.resume();
     await Promise.all(closed);
+  });
+
+  it.each([
+    ["rows of a shape", "POST", "/v1/shape?table=things&log=changes_only&offset=now", "{}"],
+    ["a shape's first snapshot", "GET", "/v1/shape?table=things&offset=-1", ""],
+    ["the members of a space", "GET", "/v1/spaces/crowd?page_size=10000", ""],
+  ])("is bounded for %s", async (_, method, path, body) => {
+    const node = await startNode(database, { env });
+    const peak = await peakDuring(node, async () => {
+      for (let n = 0; n < 30; n++) {
+        const socket = connectTcp(node.gateway.port, "127.0.0.1");
+        cleanup(() => socket.destroy());
+        socket.on("error", () => undefined);
+        const headers = `Host: localhost\r\nAuthorization: Bearer zoe\r\nContent-Length: ${body.length}`;
+        socket.write(`${method} ${path} HTTP/1.1\r\n${headers}\r\n\r\n${body}`);
+      }
+      await until(async () => (await held(node)) > share / 2);
+      await until(async () => (await held(node)) < megabyte);
+    });
+    expect(peak).toBeLessThan(3 * share);
   });
 
   it("is bounded for rooms; leaving one makes place for another", async () => {

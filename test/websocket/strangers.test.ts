@@ -1,8 +1,9 @@
 import { once } from "node:events";
 import { Agent, get } from "node:http";
+import { connect, type Socket } from "node:net";
 import { describe, expect, it } from "vitest";
 import { networkOf } from "../../src/http/requests.js";
-import { rawClient, startNode, until } from "../gateway/support.js";
+import { cleanup, rawClient, startNode, until } from "../gateway/support.js";
 import { postgres } from "../support/databases.js";
 
 const open = postgres();
@@ -21,6 +22,29 @@ describe("sockets that have shown no token", () => {
     await until(() => rawClient(node).catch(() => undefined));
     expect(known.socket.readyState).toBe(known.socket.OPEN);
   });
+});
+
+it("half requests of one address leave others room: it has twice as many connections as sockets", async () => {
+  const node = await startNode(await open(), { env: { PERCH_MAX_SOCKETS_PER_ADDRESS: "2" } });
+  const half = () => {
+    const socket = connect(node.gateway.port, "127.0.0.1");
+    cleanup(() => socket.destroy());
+    socket.on("error", () => undefined);
+    socket.write("POST /v1/push HTTP/1.1\r\nHost: 127.0.0.1\r\nX");
+    return socket;
+  };
+  const held = Array.from({ length: 4 }, half);
+  await once(held[3] as Socket, "connect");
+  const fifth = half();
+  await new Promise((resolve) => fifth.once("close", resolve));
+  const from = (localAddress: string) =>
+    new Promise((resolve) => {
+      const asked = get(`${node.gateway.url}/healthz`, { localAddress, agent: false });
+      asked.on("response", (answer) => resolve(answer.resume().statusCode)).on("error", () => resolve("closed"));
+    });
+  expect([await from("127.0.0.1"), await from("127.0.0.2")]).toEqual(["closed", 200]);
+  held[0]?.destroy();
+  await until(async () => (await from("127.0.0.1")) === 200);
 });
 
 it.each([

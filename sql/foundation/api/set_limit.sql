@@ -6,7 +6,8 @@ as $$
 declare
   known constant text[] :=
     '{clock_tolerance_ms,keep_receipts_hours,max_change_bytes,max_changes_per_push,max_encrypted_bytes,max_fields,'
-    'max_page_bytes,max_patch_bytes,max_record_bytes,max_result_bytes,max_state_bytes,max_update_bytes,prune_batch}';
+    'max_page_bytes,max_patch_bytes,max_record_bytes,max_result_bytes,max_spaces_made,max_state_bytes,max_update_bytes,'
+    'prune_batch}';
 begin
   if (set_limit.name = any (known)) is not true then
     perform perch.fail('PE422', format('there is no limit %s', coalesce(set_limit.name, 'null')),

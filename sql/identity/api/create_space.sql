@@ -1,3 +1,5 @@
+-- Who makes spaces may put anybody into them, who then reads them with every pull. So their number is bounded, by
+-- maker. It is counted without a lock: of two at once both may be the last.
 create or replace function perch.create_space(space_id text)
 returns void
 language plpgsql volatile security definer
@@ -5,6 +7,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   me constant text := perch.require_user();
+  max_spaces constant bigint := perch.setting('max_spaces_made', 1000);
   could_write constant boolean := coalesce(create_space.space_id = any (perch.writable_space_ids()), false);
 begin
   perform perch.check_id(create_space.space_id, 'space_id');
@@ -29,6 +32,12 @@ begin
     perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id));
   end if;
 
+  if (select count(*) from perch.spaces s where s.created_by = me) >= max_spaces then
+    perform perch.fail('PE413', format('this user has made %s spaces, which is the limit', max_spaces),
+      jsonb_build_object('limit', 'max_spaces_made', 'max', max_spaces),
+      'The DBA sets the limit: perch.set_limit.');
+  end if;
+
   insert into perch.spaces (space_id, created_by) values (create_space.space_id, me) on conflict do nothing;
   if not found then
     perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id));
@@ -39,4 +48,4 @@ $$;
 grant execute on function perch.create_space to perch_app;
 
 comment on function perch.create_space(text) is
-  'Makes a shared space; the caller becomes its owner, and may use it in the same transaction. Again by an owner: nothing happens. Errors: PE401, PE409 when the id is taken, PE422 for an unusable id or one that starts with ~. Example: select perch.create_space(space_id => ''team'');';
+  'Makes a shared space; the caller becomes its owner, and may use it in the same transaction. Again by an owner: nothing happens. Errors: PE401, PE409 when the id is taken, PE413 when the caller has made max_spaces_made (1000) already, PE422 for an unusable id or one that starts with ~. Example: select perch.create_space(space_id => ''team'');';

@@ -4,7 +4,8 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform perch.require_space(require_owner.space_id, false);
+  -- Who is an owner by the table, and comes with a token that lets only read, makes nobody a member.
+  perform perch.require_space(require_owner.space_id, true);
   if perch.owns_space(require_owner.space_id) then
     perform perch.lock_members(require_owner.space_id);
   end if;

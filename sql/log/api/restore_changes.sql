@@ -20,7 +20,8 @@ declare
   there integer[];
   batch record;
 begin
-  perform pg_advisory_xact_lock(hashtextextended('perch.restore_changes ' || me, 0));
+  perform perch.take_document_lock(perch.personal_space_id(me), 'perch', 'imports', 'all', purpose => 'write',
+    wait => true);
   lines := (
     select coalesce(json_agg(g.line || jsonb_build_object('nth', g.nth, 'target', t.space) order by g.nth)::jsonb, '[]')
       from jsonb_array_elements(lines) with ordinality g (line, nth)

@@ -1,18 +1,31 @@
 -- Lock order: the counters that are made, by space id (docs/architecture.md, "The order of locks").
 --
--- Whoever makes what another transaction is just making waits for its end. So it is made by whoever has the advisory
--- lock on its name: nobody else is making it then. Who has not got it leaves it to whoever has.
+-- Whoever makes what another transaction is just making waits for its end, at the unique index. An INSERT cannot skip
+-- that, so it waits as short as can be, and leaves it to whoever is at it. (No advisory lock says who that is: any
+-- login may take those, and would keep a space from ever having a counter.)
 create or replace function perch.make_heads(space_ids text[])
 returns void
-language sql volatile
+language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
-  insert into perch.space_heads (space_id, seq)
-  select m.space_id, 0
-    from (select distinct s collate "C" as space_id from unnest(space_ids) s
-           where not exists (select from perch.space_heads h where h.space_id = s) order by 1 offset 0) m
-   where pg_try_advisory_xact_lock(hashtextextended('perch.space_heads ' || m.space_id, 0))
-  on conflict do nothing
+declare
+  patience constant text := current_setting('lock_timeout');
+  missing text;
+begin
+  for missing in
+    select distinct s collate "C" as space_id from unnest(space_ids) s
+     where not exists (select from perch.space_heads h where h.space_id = s) order by 1
+  loop
+    begin
+      perform set_config('lock_timeout', '1', true);
+      insert into perch.space_heads (space_id, seq) values (missing, 0) on conflict do nothing;
+      perform set_config('lock_timeout', patience, true);
+    exception when lock_not_available then
+      -- The setting went back with everything else of this block.
+      null;
+    end;
+  end loop;
+end
 $$;
 grant execute on function perch.make_heads to perch_worker;
 

@@ -1,4 +1,4 @@
-import { cannotEvaluate } from "../../database/errors.js";
+import { cannotEvaluate, sqlStateOf } from "../../database/errors.js";
 import { PerchError } from "../../errors.js";
 import { readFilter } from "../../shapes/filter.js";
 import { type Handle, readHandle } from "../../shapes/handle.js";
@@ -78,13 +78,19 @@ export function invalidBy(error: unknown): InvalidShape | undefined {
   if (error instanceof InvalidShape) return error;
   // Of which part is told where Postgres tells it of the text; never which value it met.
   if (cannotEvaluate(error)) {
-    const { message } = error as Error;
-    return invalid("where", /operator|function|type/.test(message) ? message : "it cannot be evaluated");
+    return invalid("where", withoutValues(error));
   }
   if (!(error instanceof PerchError) || !["PE404", "PE413", "PE422"].includes(error.code)) return undefined;
   const { argument } = (error.detail ?? {}) as { argument?: unknown };
   const name = error.code === "PE404" ? "table" : typeof argument === "string" ? argument : "where";
   return invalid(name, error.message.replace(/^\w+: /, ""));
+}
+
+/** What Postgres says of types and operators. A value that an expression fails for it quotes, and that may be one of a row or column out of sight. */
+function withoutValues(error: unknown): string {
+  const { message } = error as Error;
+  const [told = ""] = sqlStateOf(error)?.startsWith("42") ? [message] : message.split(/["':]/, 1);
+  return /operator|function|type|enum/.test(told) ? told.trim() : "it cannot be evaluated";
 }
 
 function booleanOf(name: string, text: string | undefined): boolean {

@@ -5,7 +5,7 @@ import { PerchError } from "../../errors.js";
 import type { Identity } from "../../identity/identity.js";
 import type { TokenIdentity } from "../../identity/tokens.js";
 import type { Counts } from "../../lib/counts.js";
-import type { Account } from "../../lib/ledger.js";
+import type { Account, Reservation } from "../../lib/ledger.js";
 import type { NotificationHub } from "../../notifications/hub.js";
 import { readHandle } from "../../shapes/handle.js";
 import { createShapeNews } from "../../shapes/news.js";
@@ -40,6 +40,8 @@ export interface ShapeExchange {
   readonly target: URL;
   readonly address: string;
   readonly account: Account;
+  /** What is done when the answer is counted. */
+  readonly ends: (() => void)[];
   identify(): Promise<TokenIdentity>;
   /** Of a POST. */
   body?(): Promise<string>;
@@ -109,7 +111,9 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
       const token = tokenOf(request, target);
       return token === "" && settings.development ? developer : token;
     },
-    async answer({ request, response, target, address, account, identify, body }) {
+    async answer({ request, response, target, address, account, ends, identify, body }) {
+      let room: Reservation | undefined;
+      ends.push(() => room?.release());
       const gone = new AbortController();
       asking.add(gone);
       response.once("close", () => {
@@ -124,12 +128,18 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
           signal: gone.signal,
           waits: request.method === "GET",
           body: await body?.(),
+          async reserve(bytes) {
+            room ??= await account.reserve(bytes);
+          },
+          rest() {
+            room?.release();
+            room = undefined;
+          },
           stream: (headers) =>
             takeStream(response, address, identity)
               ? openEventWriter(response, headers, account, settings.slowReaderMs)
               : undefined,
         });
-        if (answer !== undefined) account.add(answer.body.length);
         return answer && unlessKnown(answer, request.headers["if-none-match"]);
       } catch (error) {
         return shapeFailure(error);

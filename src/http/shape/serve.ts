@@ -36,6 +36,9 @@ export interface ShapeServing {
 /** Pages of the log that are gone through for one answer while they have nothing of the shape. */
 const maxEmptyPages = 20;
 
+/** As perch.shape_subset has it. */
+const maxSubsetBytes = 32_000_000;
+
 /** Who asks, until when. */
 export interface ShapeCaller {
   readonly identity: TokenIdentity;
@@ -46,6 +49,10 @@ export interface ShapeCaller {
   readonly waits: boolean;
   /** Of a POST. */
   readonly body: string | undefined;
+  /** Waits for room for an answer in the user's share, until `rest`, or what comes of it is counted. */
+  reserve(bytes: number): Promise<void>;
+  /** Holds nothing meanwhile. */
+  rest(): void;
   /** Answers with events from here on. Out: undefined, where there is room for no more streams. */
   stream(headers: OutgoingHttpHeaders): EventWriter | undefined;
 }
@@ -92,9 +99,10 @@ export function shapeFailure(error: unknown): Answer {
 /** The first snapshot, chunk by chunk, or where the log is now. */
 async function beginning(
   { reading, settings }: ShapeServing,
-  { identity }: ShapeCaller,
+  { identity, reserve }: ShapeCaller,
   ask: ShapeRequest,
 ): Promise<Answer> {
+  await reserve(settings.shapeChunkBytes);
   const { from, handle } = ask;
   // Before the snapshot: whatever has such a position is shown by it.
   const since = handle?.since ?? (await reading.position());
@@ -127,10 +135,11 @@ async function beginning(
 /** Some rows as they are now, beside what the reader follows. */
 async function subsetAnswer(
   { reading }: ShapeServing,
-  { identity }: ShapeCaller,
+  { identity, reserve }: ShapeCaller,
   ask: ShapeRequest,
   subset: Subset,
 ): Promise<Answer> {
+  await reserve(maxSubsetBytes);
   // Whoever has not begun to follow the shape does so from here: what these rows do not show comes later.
   const since = await reading.position();
   const { handle, from } = ask;
@@ -187,6 +196,7 @@ async function* stretches(
   for (let empty = 0; !signal.aborted; ) {
     // The database went back, or the offset was made up.
     if (position.lsn + position.op > upto) throw new Outdated(opened.shape);
+    await caller.reserve(settings.shapeChunkBytes);
     const shared = await outdatedBy410(opened.shape, () =>
       reading.changes(identity, ask, opened.shape, { ...position, upto }),
     );
@@ -198,7 +208,7 @@ async function* stretches(
     if (messages.length === 0 && !page.isEnd && empty < maxEmptyPages) continue;
     const wanted = {
       ...{ appId: opened.app_id, table: opened.table, schema: ask.schema, relation: ask.table },
-      ...{ spaces, filter: ask.filter, after: page.lsn },
+      ...{ spaces, filter: ask.filter, userId: identity.userId, after: page.lsn },
     };
     const isOver = () => Date.now() >= deadline;
     if (messages.length > 0 || !page.isEnd || isOver()) {
@@ -206,6 +216,7 @@ async function* stretches(
       if (isOver()) return;
       if (!page.isEnd) continue;
     }
+    caller.rest();
     const heard = await news.wait(wanted, deadline - Date.now(), signal);
     upto = heard.upto;
     if (!heard.found) {

@@ -167,6 +167,39 @@ describe("updates that do not fit the document", () => {
     expect(await read()).toMatchObject({ title: "honest" });
   });
 
+  test("one whose headers say what is not so is stored and passed on as what Loro makes of it", async () => {
+    const base = new LoroDoc();
+    base.setPeerId("7");
+    base.getMovableList("cards").push("a");
+    base.getText("body").insert(0, "hello");
+    base.commit();
+    const first = base.export({ mode: "update" });
+    const writer = new LoroDoc();
+    writer.setPeerId("9");
+    writer.import(first);
+    const from = writer.version();
+    writer.getMovableList("cards").set(0, "A");
+    writer.getText("body").insert(5, " there");
+    writer.commit();
+    const second = writer.export({ mode: "update", from });
+    let lies = 0;
+    for (let at = 22; at < second.length; at++) {
+      const forged = new Uint8Array(second);
+      forged[at] = ((forged[at] ?? 0) + 4) & 255;
+      const { id, take } = await open();
+      await take(first);
+      const taken = await take(repairChecksum(forged)).catch(() => undefined);
+      if (taken?.changed) {
+        const { updates } = await engine.call(id, "exportFrom", [id, from.encode()]);
+        expect((taken.updates ?? [forged]).map((update) => Buffer.from(update).toString("hex"))).toEqual(
+          updates.map((update) => Buffer.from(update).toString("hex")),
+        );
+        if (taken.updates !== null) lies += 1;
+      }
+    }
+    expect(lies).toBeGreaterThan(5);
+  });
+
   test("two offline creations of one record merge, in every kind of container", async () => {
     const { take, read } = await open();
     const create = (word: string) =>
