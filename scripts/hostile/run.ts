@@ -200,18 +200,6 @@ const forkNice = (script: string, ...args: string[]) =>
 async function hideSecret({ db }: Cluster, withRows: readonly string[]): Promise<void> {
   await db.query("create role outsider login in role perch_app");
   await db.query("create role stranger login");
-  await db.query("create table tickets (id int primary key, team text, title text, hidden text)");
-  await db.query(
-    `select perch.sync_table(relation => 'tickets', app_id => 'faults', space_column => 'team', writable_columns => '{title}',
-                             column_roles => '{"hidden": ["owner"]}')`,
-  );
-  await db.query("insert into tickets values (0, 'vault', $1, $1), (1, 'team', 'mine', $1)", [secret]);
-  for (const [nth, user] of withRows.entries()) {
-    await db.query(
-      "insert into tickets select n, $1, repeat('a', 10000), 'x' from generate_series($2::int, $2 + 99) n",
-      [`~${user}`, (nth + 1) * 1_000],
-    );
-  }
   const doc = new LoroDoc();
   doc.getText("body").insert(0, secret);
   doc.commit();
@@ -225,6 +213,18 @@ async function hideSecret({ db }: Cluster, withRows: readonly string[]): Promise
       [doc.export({ mode: "update" })],
     );
   });
+  await db.query("create table tickets (id int primary key, team text, title text, hidden text)");
+  await db.query(
+    `select perch.sync_table(relation => 'tickets', app_id => 'faults', space_column => 'team', writable_columns => '{title}',
+                             column_roles => '{"hidden": ["owner"]}')`,
+  );
+  await db.query("insert into tickets values (0, 'vault', $1, $1), (1, 'team', 'mine', $1)", [secret]);
+  for (const [nth, user] of withRows.entries()) {
+    await db.query(
+      "insert into tickets select n, $1, repeat('a', 10000), 'x' from generate_series($2::int, $2 + 99) n",
+      [`~${user}`, (nth + 1) * 1_000],
+    );
+  }
 }
 
 function urlOf({ postgres }: Cluster, login: string): string {

@@ -1,7 +1,7 @@
 import { parse } from "@libpg-query/parser";
 import { PerchError } from "../errors.js";
 import { castOf, constantOf } from "./constants.js";
-import { refuseGrowth } from "./growth.js";
+import { refuseDear } from "./cost.js";
 import type { Fields, FilterNode } from "./tree.js";
 
 /** A node of Postgres' parse tree: one member, named by its type. */
@@ -39,7 +39,7 @@ export async function readFilter(
   const node = createReader(params, tableName, argument, used)(row);
   const unused = Object.keys(params).find((name) => !used.has(name));
   if (unused !== undefined) throw refused(`there is no $${unused} in the filter, and a value for it`, "params");
-  refuseGrowth(node, argument);
+  refuseDear(node, argument);
   return node;
 }
 

@@ -159,10 +159,10 @@ describe("what is held for a user who does not read", () => {
   });
 
   it.each([
-    ["rows of a shape", "POST", "/v1/shape?table=things&log=changes_only&offset=now", "{}"],
-    ["a shape's first snapshot", "GET", "/v1/shape?table=things&offset=-1", ""],
-    ["the members of a space", "GET", "/v1/spaces/crowd?page_size=10000", ""],
-  ])("is bounded for %s", async (_, method, path, body) => {
+    ["rows of a shape", "POST", "/v1/shape?table=things&log=changes_only&offset=now", "{}", 60],
+    ["a shape's first snapshot", "GET", "/v1/shape?table=things&offset=-1", "", 60],
+    ["the members of a space", "GET", "/v1/spaces/crowd?page_size=10000", "", 24],
+  ])("is bounded for %s", async (_, method, path, body, most) => {
     const node = await startNode(database, { env });
     const peak = await peakDuring(node, async () => {
       for (let n = 0; n < 30; n++) {
@@ -175,7 +175,8 @@ describe("what is held for a user who does not read", () => {
       await until(async () => (await held(node)) > share / 2);
       await until(async () => (await held(node)) < megabyte);
     });
-    expect(peak).toBeLessThan(3 * share);
+    // Room for one is taken before it is known how long it is.
+    expect(peak).toBeLessThan(most * megabyte);
   });
 
   it("is bounded for rooms; leaving one makes place for another", async () => {
