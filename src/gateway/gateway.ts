@@ -67,6 +67,8 @@ const connectionsPerSocket = 2;
 /** Joins that may be under way at once, and how many of them of one user. */
 const joinsAtOnce = 8;
 const joinsPerUser = 4;
+/** Of those who join all the time, or whose joins take long, while others join as well. */
+const heavyJoins = 1;
 
 /**
  * Serves HTTP and WebSocket. Does not own `db` and `live`: close them after it.
@@ -142,7 +144,7 @@ export async function startGateway({
   const telemetry = createTelemetry(connections, presence);
   addDocumentFigures(telemetry.metrics, live);
   addPoolFigures(telemetry.metrics, db, shares);
-  const { joins } = createLanes(joinsAtOnce, { joins: { perOwner: joinsPerUser } });
+  const { joins } = createLanes(joinsAtOnce, { joins: { perOwner: joinsPerUser, heavy: heavyJoins } });
   addHeldFigures(telemetry.metrics, ledger);
   const services: ConnectionServices = {
     settings,

@@ -48,10 +48,10 @@ const muchTimes = 4;
 /** Who has worked in this time still works. */
 const recentMs = 1_000;
 
-/** Of the time that an owner took lately: how much, and its sum weighted by how long the work was that it was taken for; as of `at`. */
+/** Of the time that an owner took lately: how much, and how much of it was for long works; as of `at`. */
 interface Spent {
   readonly ms: number;
-  readonly weighted: number;
+  readonly long: number;
   readonly at: number;
 }
 
@@ -79,7 +79,7 @@ interface LaneState extends LaneOptions {
  * who has one waits for one of each of the others at most.
  *
  * Turns are not equal, though. What makes the short works of some slow is not that they wait for a place, but that they share the
- * processors behind the places with works of others. So heavy owners, whose time goes into works much longer than most, or who take much more
+ * processors behind the places with works of others. So heavy owners, most of whose time goes into works much longer than most, or who take much more
  * of it than the others do, have few places together, and those who took least go first; all others go before them. Heavy is a word of comparison: where everything takes
  * long nobody is, and while nobody else works they may have all places. (Nobody waits for ever: who waits takes no time, and is as all others
  * are soon.)
@@ -107,9 +107,9 @@ export function createLanes<Name extends string>(
   const leftSince = (at: number) => 0.5 ** ((now() - at) / halfLifeMs);
 
   function spentBy({ spent }: LaneState, name: string): Omit<Spent, "at"> {
-    const { ms, weighted, at } = spent.get(name) ?? { ms: 0, weighted: 0, at: 0 };
+    const { ms, long, at } = spent.get(name) ?? { ms: 0, long: 0, at: 0 };
     const left = leftSince(at);
-    return { ms: ms * left, weighted: weighted * left };
+    return { ms: ms * left, long: long * left };
   }
 
   /** What the other owners took, one with another. */
@@ -120,8 +120,9 @@ export function createLanes<Name extends string>(
 
   function charge(lane: LaneState, name: string, ms: number): void {
     const before = spentBy(lane, name);
+    const isLong = ms > Math.max(longMs, longTimes * lane.usualMs);
     lane.spent.delete(name);
-    lane.spent.set(name, { ms: before.ms + ms, weighted: before.weighted + ms * ms, at: now() });
+    lane.spent.set(name, { ms: before.ms + ms, long: before.long + (isLong ? ms : 0), at: now() });
     lane.total = { ms: lane.total.ms * leftSince(lane.total.at) + ms, at: now() };
     // A step towards each: where it stays, as many are above as below.
     lane.usualMs *= ms > lane.usualMs ? 1.05 : 1 / 1.05;
@@ -134,8 +135,9 @@ export function createLanes<Name extends string>(
 
   function isHeavy(lane: LaneState, name: string): boolean {
     if (lane.heavy === undefined) return false;
-    const { ms, weighted } = spentBy(lane, name);
-    if (ms > littleMs && weighted / ms > Math.max(longMs, longTimes * lane.usualMs)) return true;
+    const { ms, long } = spentBy(lane, name);
+    // A work that is long because others keep the processors busy is one of many of its owner, and makes nobody heavy.
+    if (ms > littleMs && long > ms / 2) return true;
     return ms > Math.max(muchMs, muchTimes * spentByOthers(lane, ms));
   }
 

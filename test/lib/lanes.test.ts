@@ -105,6 +105,14 @@ it("who works much longer than others has few places, all such together, and goe
   expect(begun.at(-1)).toBe("i1");
 });
 
+it("nobody is heavy for a few works that took long, while others kept the processors busy", async () => {
+  const { begun, begin, take } = clocked(4, { heavy: 1 });
+  for (let n = 0; n < 100; n++) await take(`l${n}`, n % 25 === 0 ? 400 : 20);
+  for (let n = 0; n < 3; n++) await take(`h${n}`, 1_000);
+  for (const name of ["l-1", "h9", "h8", "l-2"]) begin(name);
+  expect(begun.slice(-3)).toEqual(["l-1", "h9", "l-2"]);
+});
+
 it("nobody is heavy where everything takes long", async () => {
   const { begun, begin, take, pass } = clocked(3, { heavy: 1 });
   for (let n = 0; n < 200; n++) await take(`${"abcd"[n % 4]}${n}`, 120);
