@@ -2,10 +2,14 @@ import { beforeAll, expect, it } from "vitest";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../support/databases.js";
 import { Follower, held, logOf, sequence, syncTable, tableNow } from "./support.js";
 
-describeEachEngine("capturing", (open, engine) => {
+type Given = Parameters<Parameters<typeof describeEachEngine>[1]>;
+
+/** `watched`: a worker has promised to look by itself, as a rule, and sessions that know it capture by a shorter way. */
+const capturing = (watched: boolean, ...[open, engine]: Given) => {
   let t: TestDatabase;
   beforeAll(async () => {
     t = await open();
+    if (watched) await t.db.query("select perch.promise_sequencing(serve_for => '0 seconds', watch_for => '1 hour')");
   });
 
   /** A table `name` of tasks whose space is told by `team`. */
@@ -357,7 +361,10 @@ describeEachEngine("capturing", (open, engine) => {
     });
     expect((await log("unheld")).map((line) => line.slice(0, 15))).toEqual(["insert unheld/2", "insert unheld/1"]);
   });
-});
+};
+
+describeEachEngine("capturing", (...given) => capturing(false, ...given));
+describeEachEngine("capturing while a worker watches", (...given) => capturing(true, ...given));
 
 describeEachPostgres("capturing COPY", (open) => {
   it("takes COPY, into a table and into a partitioned one, with what the table adds to the rows", async () => {

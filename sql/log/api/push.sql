@@ -129,7 +129,9 @@ begin
       update perch.space_heads h set seq = h.seq + 1, mark = perch.entry_mark(now)
        where h.space_id = (
          select x.space_id from perch.space_heads x
-          where x.space_id = space and not exists (select from perch.captured_changes c where c.space_id = space)
+          where x.space_id = space
+            and (select c.txid from perch.captured_changes c
+                  where c.space_id = space and c.txid >= perch.waits_from() order by c.txid desc limit 1) is null
             for no key update skip locked)
       returning h.seq into taken;
       if found then

@@ -7,8 +7,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   -- While a worker has promised to look by itself nobody notifies; a session remembers for how long.
-  if coalesce(nullif(current_setting('perch.watched_until', true), '')::float8, 0)
-     > extract(epoch from clock_timestamp()) then
+  if current_setting('perch.watched_until', true) collate "C"
+     > to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US') then
     return;
   end if;
   perform perch.notify_captured();

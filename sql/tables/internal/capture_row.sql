@@ -1,4 +1,4 @@
--- See perch.capture_inserted; of partitioned tables, row by row: Postgres copies a trigger of rows to every partition,
+-- See perch.capture_statement; of partitioned tables, row by row: Postgres copies a trigger of rows to every partition,
 -- also to one that is attached later, and fires it once, whether the statement named the table or the partition. A row
 -- that moves to another partition is deleted in the one and inserted in the other, in this order. The key of a
 -- partitioned table is checked row by row (perch.check_sync_options), so what was done to a key in this order can be

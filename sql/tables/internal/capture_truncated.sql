@@ -1,4 +1,4 @@
--- See perch.capture_inserted; before TRUNCATE, which has locked the table by then, so that what is read here is what
+-- See perch.capture_statement; before TRUNCATE, which has locked the table by then, so that what is read here is what
 -- goes. Where the whole of a partitioned table is emptied, Postgres fires the triggers of the partitions, too: they
 -- leave it to that of the table, which says so to them (perch.truncating) until all of it is done.
 create or replace function perch.capture_truncated()

@@ -9,7 +9,6 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   partitioned constant boolean := (select c.relkind = 'p' from pg_class c where c.oid = make_sync_triggers.relation);
-  by_expression constant boolean := arguments[3] = 'expression';
   listed constant text := (select string_agg(format('%L', a.value), ', ' order by a.nth)
     from unnest(arguments) with ordinality a (value, nth));
   -- A trigger is made by whoever may execute its function, and has the right to make triggers on the table: perch_owner
@@ -28,10 +27,10 @@ begin
   end if;
   for made in
     select m.* from (values
-      ('perch_insert', 'after insert', 'referencing new table as perch_new', 'statement', 'capture_inserted', false),
+      ('perch_insert', 'after insert', 'referencing new table as perch_new', 'statement', 'capture_statement', false),
       ('perch_update', 'after update', 'referencing old table as perch_old new table as perch_new', 'statement',
-        'capture_updated', false),
-      ('perch_delete', 'after delete', 'referencing old table as perch_old', 'statement', 'capture_deleted', false),
+        'capture_statement', false),
+      ('perch_delete', 'after delete', 'referencing old table as perch_old', 'statement', 'capture_statement', false),
       ('perch_capture', 'after insert or update or delete', '', 'row', 'capture_row', true),
       ('perch_truncated', 'after truncate', '', 'statement', 'capture_truncated', true),
       ('perch_truncate', 'before truncate', '', 'statement', 'capture_truncated', null),
@@ -50,8 +49,7 @@ begin
        where t.isleaf and t.level > 0 and starts_with(made.name, 'perch_truncate') and made.event like 'before%'
     loop
       execute format('create trigger %s %s on %s %s for each %s execute function perch.%s(%s)',
-        made.name, made.event, place, made.referenced, made.level,
-        case when by_expression and made.referenced <> '' then 'capture_by_expression' else made.function end, listed);
+        made.name, made.event, place, made.referenced, made.level, made.function, listed);
     end loop;
   end loop;
   if lent then

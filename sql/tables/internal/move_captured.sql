@@ -1,5 +1,9 @@
 -- One statement: what leaves the queue is in the log. The caller holds the counters of these spaces.
 --
+-- The changes are put in order by what is narrow of them, and each row of the queue is read where its entry is written:
+-- it is wide, and every sort and every WITH would copy it. Nobody but a sequencer takes rows out of the queue, one at a
+-- time, save who ends the sync of a table: where that came between, this begins anew.
+--
 -- The queue is read by its keys alone (lateral, offset 0): statistics of a queue are never true, and whatever the
 -- planner makes of them, a batch must not cost what all that waits would. What is joined is as long as the batch, and
 -- must not cost its square (enable_nestloop, which makes plans look so dear that they would be compiled).
@@ -12,6 +16,7 @@ set enable_nestloop = off
 set jit = off
 as $$
 declare
+  found bigint;
   moved bigint;
 begin
   if space_ids = '{}' then
@@ -29,36 +34,31 @@ begin
          group by c.space_id, c.queued) q
      where q.before < move_captured.max_count
   ),
-  taken as (
-    delete from perch.captured_changes c
-     where c.ctid = any (array(
-       select x.ctid
-         from unnest(move_captured.ordinals) b (ordinal)
-        cross join lateral (
-          select y.ctid from perch.captured_changes y
-           where y.ordinal = b.ordinal and y.queued is null and y.space_id = any (move_captured.space_ids) offset 0) x
-       union all
-       select x.ctid
-         from line l
-        cross join lateral (
-          select y.ctid from perch.captured_changes y where y.space_id = l.space_id
-            and y.queued = l.queued offset 0) x))
-    returning c.*
-  ),
-  changes as (
-    select t.*, coalesce(t.queued, b.place) as place, r.columns,
-           row_number() over (partition by t.space_id order by coalesce(t.queued, b.place), t.ordinal, t.nth) as number
-      from taken t
-      left join perch.synced_relations r on r.app_id = t.app_id and r.table_name = t.table_name and t.at is null
-      left join unnest(move_captured.ordinals, move_captured.ends) b (ordinal, place) on b.ordinal = t.ordinal
+  changes as materialized (
+    select x.*, r.columns, row_number() over w as number, lead(x.ordinal) over w is null as is_last
+      from (
+        select c.*, b.place
+          from unnest(move_captured.ordinals, move_captured.ends) b (ordinal, place)
+         cross join lateral (
+           select y.ctid as spot, y.ordinal, y.nth, y.space_id, y.op, y.captured_at,
+                  case when y.at is null then y.app_id end as app_id, y.table_name
+             from perch.captured_changes y
+            where y.ordinal = b.ordinal and y.queued is null and y.space_id = any (move_captured.space_ids) offset 0) c
+        union all
+        select c.*, l.queued
+          from line l
+         cross join lateral (
+           select y.ctid, y.ordinal, y.nth, y.space_id, y.op, y.captured_at,
+                  case when y.at is null then y.app_id end, y.table_name
+             from perch.captured_changes y where y.space_id = l.space_id and y.queued = l.queued offset 0) c) x
+      left join perch.synced_relations r on r.app_id = x.app_id and r.table_name = x.table_name
+    window w as (partition by x.space_id order by x.place, x.ordinal, x.nth)
   ),
   heads as (
-    update perch.space_heads h set seq = h.seq + n.count, mark = perch.entry_mark(n.last_at)
-      from (
-        select x.space_id, count(*) as count, (array_agg(x.captured_at order by x.number desc))[1] as last_at
-          from changes x group by x.space_id) n
-     where h.space_id = n.space_id
-    returning h.space_id, h.seq - n.count as base
+    update perch.space_heads h set seq = h.seq + x.number, mark = perch.entry_mark(x.captured_at)
+      from changes x
+     where x.is_last and h.space_id = x.space_id
+    returning h.space_id, h.seq - x.number as base
   ),
   logged as (
     insert into perch.sync_changes
@@ -71,25 +71,39 @@ begin
                 when pg_column_size(o.data) > 500 then nullif(greatest(octet_length(o.data::text), 2000), 2000) end,
            o.captured_at, o.txid, nextval('perch.change_position')
       from (
-        select x.*, h.base + x.number as seq,
-               case when x.at is not null then x.new_row
-                    when x.op = 'delete' then null
-                    when x.op = 'insert' then case when x.columns is null then x.new_row
-                      else perch.listed_columns(x.new_row, x.columns) end
-                    else perch.changed_columns(x.old_row, x.new_row, x.columns) end as data
-          from changes x join heads h on h.space_id = x.space_id
-         order by x.place, x.ordinal, x.nth offset 0) o
+        select c.*, x.seq,
+               case when c.at is not null then c.new_row
+                    when c.op = 'delete' then null
+                    when c.op = 'insert' then case when x.columns is null then c.new_row
+                      else perch.listed_columns(c.new_row, x.columns) end
+                    else perch.changed_columns(c.old_row, c.new_row, x.columns) end as data
+          from (
+            select x.spot, x.columns, h.base + x.number as seq
+              from changes x join heads h on h.space_id = x.space_id
+             order by x.place, x.ordinal, x.nth offset 0) x
+         cross join lateral (select y.* from perch.captured_changes y where y.ctid = x.spot offset 0) c
+        offset 0) o
   ),
   imaged as (
     insert into perch.row_images (space_id, seq, old_row, new_row)
-    select x.space_id, h.base + x.number, x.old_row, x.new_row
-      from changes x join heads h on h.space_id = x.space_id
-     where x.old_row is not null or x.columns is not null
+    select x.space_id, h.base + x.number, c.old_row, c.new_row
+      from changes x
+      join heads h on h.space_id = x.space_id
+     cross join lateral (
+       select y.old_row, y.new_row from perch.captured_changes y where y.ctid = x.spot offset 0) c
+     where (x.op <> 'insert' or x.columns is not null) and (c.old_row is not null or x.columns is not null)
+  ),
+  gone as (
+    delete from perch.captured_changes c where c.ctid = any (array(select x.spot from changes x))
+    returning 1
   )
-  select count(*) into moved from taken;
+  select (select count(*) from changes), (select count(*) from gone) into found, moved;
+  if moved <> found then
+    raise exception 'the sync of a table ended meanwhile' using errcode = 'serialization_failure';
+  end if;
   return moved;
 end
 $$;
 
 comment on function perch.move_captured(text[], bigint[], bigint[], integer) is
-  'Private. Moves captured changes of these spaces into the log: those of these statements, or, with max_count, those that wait in the lines of the spaces. Returns how many.';
+  'Private. Moves captured changes of these spaces into the log: those of these statements, or, with max_count, those that wait in the lines of the spaces. Returns how many. Errors: 40001.';

@@ -11,7 +11,8 @@ declare
 begin
   if watched_until > clock_timestamp() then
     -- The promise stands, so this session need not ask again before it ends.
-    perform set_config('perch.watched_until', extract(epoch from watched_until)::text, false);
+    perform set_config('perch.watched_until',
+      to_char(watched_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), false);
   else
     perform pg_notify('perch_captured', '{"v": 1}');
   end if;

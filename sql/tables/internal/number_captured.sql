@@ -14,6 +14,10 @@
 -- transactions that were open then. Whoever had taken an ordinal up to bound had a transaction id, so was open in the
 -- snapshot that was taken behind reading it, or over.
 --
+-- Where nothing is left, and no line, whatever is captured is of transactions that are open, or to come: waits_from is
+-- the oldest of them, and what asks for changes of a space looks from there on. (A copy of the database may count its
+-- transactions anew: then waits_from is ahead of them, and means nothing.)
+--
 -- A space whose counter somebody holds keeps its changes back, and no other space, but where rows moved from it to
 -- there (perch.keep_with_held): they are put in a line (queued), in the order that they had, and what comes later
 -- for that space behind them. When there is a line, its counter is waited for, for a moment: a counter that many
@@ -22,6 +26,8 @@ create or replace function perch.number_captured(max_count integer, may_wait boo
 returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
   state perch.sequencer;
@@ -38,7 +44,7 @@ declare
   size integer;
 begin
   -- As a rule. The lock would be written to the log of the database, however little there is to do.
-  if not exists (select from perch.captured_changes) then
+  if not perch.has_captured() then
     return 0;
   end if;
   select * into state from perch.sequencer for update skip locked;
@@ -54,7 +60,8 @@ begin
   end if;
   size := greatest(1, least(max_count, state.batch_size));
 
-  lined := perch.lined_spaces();
+  lined := case when (select c.space_id from perch.captured_changes c where c.queued is not null
+    order by c.space_id limit 1) is null then '{}' else perch.lined_spaces() end;
   if lined <> '{}' and may_wait then
     perform perch.wait_for_head(lined[1]);
   end if;
@@ -82,7 +89,9 @@ begin
   if chosen.ordinals <> '{}' then
     free := array(select f from unnest(free) f where f <> all (lined));
     moved := moved + perch.move_captured(free, chosen.ordinals, chosen.ends, null);
-    kept := perch.line_up(chosen.ordinals, chosen.ends);
+    if cardinality(free) < cardinality(wanted) then
+      kept := perch.line_up(chosen.ordinals, chosen.ends);
+    end if;
   end if;
   -- Readers are waiting, and nobody else commits this.
   perform set_config('perch.notifies_itself', 'on', true);
@@ -91,13 +100,15 @@ begin
   -- So many take some 8 ms: with the commit, that is well under what a writer may be kept waiting.
   size := case when moved = 0 then state.batch_size else greatest(50, least(5000, moved * 8 / greatest(elapsed,
     0.1)))::integer end;
-  if moved + kept > 0 and (state.noted_at < clock_timestamp() - interval '1 second' or elapsed > 12
+  if moved + kept > 0 and (state.noted_at < clock_timestamp() - interval '200 milliseconds' or elapsed > 12
     and size < state.batch_size / 2)
      -- An older snapshot does not show who was open when the sequence was read.
      and current_setting('transaction_isolation') = 'read committed'
   then
     update perch.sequencer s
-       set bound = chosen.new_bound, open_txids = chosen.new_open, noted_at = clock_timestamp(), batch_size = size;
+       set bound = chosen.new_bound, open_txids = chosen.new_open, noted_at = clock_timestamp(), batch_size = size,
+           waits_from = case when chosen.is_all and lined = '{}' and kept = 0
+             then (select min(o) from unnest(chosen.new_open) o) else s.waits_from end;
   end if;
   return moved + kept;
 end

@@ -10,8 +10,8 @@ declare
   until constant timestamptz := clock_timestamp() + interval '200 milliseconds';
 begin
   if exists (select from perch.sequencer s where s.served_until > clock_timestamp())
-     or current_setting('transaction_read_only') = 'on' or current_setting('transaction_isolation') <> 'read committed'
-     or not exists (select from perch.captured_changes) then
+     or current_setting('transaction_read_only') = 'on'
+     or current_setting('transaction_isolation') <> 'read committed' then
     return;
   end if;
   while perch.number_captured(10000, may_wait => false) > 0 and clock_timestamp() < until loop

@@ -4,11 +4,18 @@ returns text[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
+declare
+  taken text[];
 begin
-  perform perch.make_heads(try_heads.space_ids);
-  return array(
-    select h.space_id from perch.space_heads h where h.space_id = any (space_ids)
-      order by h.space_id for no key update skip locked);
+  for attempt in 1 .. 2 loop
+    taken := array(
+      select h.space_id from perch.space_heads h where h.space_id = any (space_ids)
+        order by h.space_id for no key update skip locked);
+    exit when cardinality(taken) = cardinality(space_ids);
+    -- Some have none yet, as a rule.
+    perform perch.make_heads(space_ids);
+  end loop;
+  return taken;
 end
 $$;
 
