@@ -21,7 +21,7 @@ const promiseSql = "select perch.promise_sequencing(serve_for => $1::interval, w
 
 /** How long readers leave it to the workers after a poll; several polls may be late. */
 const servePromise = "4 seconds";
-/** Between two polls while tables are busy: how late a change may come then. */
+/** From one poll to the next while tables are busy: how late a change may come then. */
 const betweenPollsMs = 8;
 /** So many notifications of writers within this time, and the worker begins to poll by itself. */
 const busyNotifications = 5;
@@ -65,9 +65,14 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
         promisedUntil = Date.now() + pollPromiseMs;
       }
       again = false;
-      if ((await sequence()) || again) continue;
+      const began = performance.now();
+      const mayBeMore = (await sequence()) || again;
+      if (mayBeMore && !isBusy) continue;
       if (!isBusy && Date.now() > promisedUntil) return;
-      await new Promise((done) => setTimeout(done, betweenPollsMs));
+      // While tables are busy there is always a next batch: one that comes at once would be of a few changes, and cost as much as
+      // one of many. One that took as long as the pause is full, and is followed by the next.
+      const rest = betweenPollsMs - (mayBeMore ? performance.now() - began : 0);
+      if (rest > 0) await new Promise((done) => setTimeout(done, rest));
     }
   }
 

@@ -6,7 +6,7 @@ import { makeSpace } from "../gateway/support.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../support/databases.js";
 import { serving } from "../support/serving.js";
 import { until } from "../support/until.js";
-import { syncTable } from "../tables/support.js";
+import { sequence, syncTable } from "../tables/support.js";
 import { createReplica, fold, live, load } from "./fold.js";
 import {
   type Change,
@@ -225,6 +225,44 @@ describeEachPostgres("A push into a space whose counter an open transaction hold
     fold(replica, changes);
     expect(live(replica)).toEqual({ ...before, "team/tasks/held": {} });
     expect(live(replica)).toEqual(await as(two, "cyd", ["team"], (tx) => records(tx)));
+  });
+});
+
+describeEachPostgres("A push behind rows that have no number", (open) => {
+  it("has none either, also where their transaction was open while all else got its numbers, or transactions are counted anew", async () => {
+    const t = await open();
+    await t.db.query("create table items (id int primary key, team text)");
+    await syncTable(t.db, "items", "space_column => 'team'");
+    const pushed = () =>
+      as(t.db, "ann", ["red"], async (tx) => (await push(tx, [insert("x", {}, { space_id: "red" })]))[0]?.seq);
+    let written = (): void => undefined;
+    let commit = (): void => undefined;
+    const isWritten = new Promise<void>((resolve) => {
+      written = resolve;
+    });
+    const mayCommit = new Promise<void>((resolve) => {
+      commit = resolve;
+    });
+    const holder = await t.connect();
+    const held = holder.transaction(async (tx) => {
+      await tx.query("insert into items values (1, 'red')");
+      written();
+      await mayCommit;
+    });
+    await Promise.race([isWritten, held]);
+    await t.db.query("insert into items values (2, 'blue')");
+    await sequence(t.db);
+    const [noted] = await t.db.query("select waits_from > '0' as here, bound > 0 as there from perch.sequencer");
+    expect(noted).toEqual({ here: true, there: true });
+    commit();
+    await held;
+    expect(await pushed()).toBe(null);
+    await sequence(t.db);
+    expect(await pushed()).toBe(3);
+
+    await t.db.query("update perch.sequencer set waits_from = '1000000000000'");
+    await t.db.query("insert into items values (3, 'red')");
+    expect(await pushed()).toBe(null);
   });
 });
 
