@@ -187,12 +187,15 @@ begin
 
   insert into perch.row_stamps as r (space_id, app_id, table_name, record_id, field_meta, latest_at, inserted_at,
     deleted_at)
-  select changes[a.nth].space_id, relation.app_id, relation.table_name, ids[a.nth],
-         case when a.action in ('insert', 'update') then plan.stamps[a.nth] else '{}' end, plan.times[a.nth],
-         case when op = 'insert' then plan.times[a.nth] end, case when op = 'delete' then plan.times[a.nth] end
-    from unnest(plan.actions) with ordinality a (action, nth)
-   where a.action in ('insert', 'update', 'delete', 'bury')
-   order by changes[a.nth].space_id collate "C", ids[a.nth] collate "C"
+  select c.space_id, relation.app_id, relation.table_name, c.record_id,
+         case when c.action in ('insert', 'update') then c.stamps else '{}' end, c.time,
+         case when op = 'insert' then c.time end, case when op = 'delete' then c.time end
+    from (
+      -- Side by side, and not by subscripts: each would go through its list from the start.
+      select (unnest(changes)).space_id, unnest(ids) as record_id, unnest(plan.actions) as action,
+             unnest(plan.stamps) as stamps, unnest(plan.times) as time) c
+   where c.action in ('insert', 'update', 'delete', 'bury')
+   order by c.space_id collate "C", c.record_id collate "C"
   on conflict on constraint row_stamps_pkey do update
     set field_meta = case when excluded.deleted_at is not null then '{}' else r.field_meta || excluded.field_meta end,
         latest_at = greatest(r.latest_at, excluded.latest_at), inserted_at = greatest(r.inserted_at,

@@ -7,6 +7,15 @@ declare
   last perch.change;
   seen jsonb := '{}';
 begin
+  -- Most pushes are one.
+  if cardinality(changes) <= 1000 and (
+    select count(distinct c.record_id) = count(*) and min(c.op) = max(c.op) and min(c.table_name) = max(c.table_name)
+           and min(c.space_id) = max(c.space_id)
+      from unnest(changes) c) then
+    positions := array(select generate_series(1, cardinality(changes)));
+    return next;
+    return;
+  end if;
   for n in 1 .. coalesce(cardinality(changes), 0) loop
     if positions is not null
        and ((last.op, last.table_name, last.space_id) is distinct from (changes[n].op, changes[n].table_name,
