@@ -129,9 +129,7 @@ begin
       update perch.space_heads h set seq = h.seq + 1, mark = perch.entry_mark(now)
        where h.space_id = (
          select x.space_id from perch.space_heads x
-          where x.space_id = space
-            and (select c.txid from perch.captured_changes c
-                  where c.space_id = space and c.txid >= perch.waits_from() order by c.txid desc limit 1) is null
+          where x.space_id = space and not perch.is_waiting(space)
             for no key update skip locked)
       returning h.seq into taken;
       if found then

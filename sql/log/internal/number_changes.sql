@@ -40,8 +40,7 @@ begin
       from perch.space_heads h
      where h.space_id = any (array(select w.space_id from wanted w))
        and current_setting('perch.capturing', true) is distinct from 'on'
-       and ((select q.txid from perch.captured_changes q
-              where q.space_id = h.space_id and q.txid >= perch.waits_from() order by q.txid desc limit 1) is null
+       and (not perch.is_waiting(h.space_id)
             or exists (select from perch.sync_changes l
                         where l.space_id = h.space_id and l.seq = h.seq and l.txid = pg_current_xact_id())
                and not exists (

@@ -16,7 +16,7 @@
 -- Each transaction prepares each expression anew, and each function that a statement names: for a writer of single rows
 -- that is most of the cost. So the usual case is one condition and one short statement: no push and no trigger wrote,
 -- the settings are right, nobody need be notified, the table has one column for its key and one for the space; of an
--- update, one row that keeps both. Where that finds nothing, and in all other cases, the whole is done below.
+-- update, rows that keep both. Where that finds nothing, and in all other cases, the whole is done below.
 --
 -- Postgres adds old row and new one to the transition tables in one step, so the nth of the one became the nth of the
 -- other. That is taken for true where both have the same key, which they do not have by chance, and are in the same
@@ -47,6 +47,8 @@ declare
   client text;
   op_ids jsonb;
   settings_before jsonb;
+  total bigint;
+  bytes bigint;
   captured bigint;
   others boolean;
 begin
@@ -71,6 +73,34 @@ begin
     end if;
     if found then
       return null;
+    end if;
+    if tg_op = 'UPDATE' then
+      -- Of many rows side by side, where all keep both; in memory, so of no more than has room there.
+      select count(*), sum(pg_column_size(n.*)) into total, bytes from perch_new n;
+      if total = 0 then
+        return null;
+      end if;
+      if total > 1 and bytes < 33554432 then
+        insert into perch.captured_changes
+          (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, new_row, user_id, captured_at)
+        select taken, r.nth, pg_current_xact_id(), r.new_row ->> tg_argv[3], tg_argv[0], tg_argv[1],
+               r.new_row ->> tg_argv[4], 'update', r.old_row, r.new_row, author, now
+          from (
+            select generate_series(1, cardinality(l.new_rows)) as nth, unnest(l.old_rows) as old_row,
+                   unnest(l.new_rows) as new_row
+              from (
+                select array(select to_jsonb(o.*) from perch_old o) as old_rows,
+                       array(select to_jsonb(n.*) from perch_new n) as new_rows) l
+            offset 0) r
+         where r.new_row ->> tg_argv[4] = r.old_row ->> tg_argv[4]
+           and r.new_row ->> tg_argv[3] = r.old_row ->> tg_argv[3]
+           and octet_length(r.new_row ->> tg_argv[3]) between 1 and 256;
+        get diagnostics captured = row_count;
+        if captured = total then
+          return null;
+        end if;
+        delete from perch.captured_changes c where c.ordinal = taken;
+      end if;
     end if;
   end if;
 

@@ -18,6 +18,9 @@
 -- the oldest of them, and what asks for changes of a space looks from there on. (A copy of the database may count its
 -- transactions anew: then waits_from is ahead of them, and means nothing.)
 --
+-- Plans are kept, and may have been made while the queue was empty: without enable_seqscan they would go over all of it
+-- for every key when it is not.
+--
 -- A space whose counter somebody holds keeps its changes back, and no other space, but where rows moved from it to
 -- there (perch.keep_with_held): they are put in a line (queued), in the order that they had, and what comes later
 -- for that space behind them. When there is a line, its counter is waited for, for a moment: a counter that many
@@ -27,6 +30,7 @@ returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 set plan_cache_mode = force_generic_plan
+set enable_seqscan = off
 set jit = off
 as $$
 declare
