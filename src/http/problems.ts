@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { constraintOf, isConflict, meaningOf } from "../database/errors.js";
 import { MessageTooLarge } from "../database/message-limit.js";
+import { EngineBusy, EngineLost } from "../engine/engine.js";
 import { toPerchError } from "../errors.js";
 import { TurnMissed } from "../lib/lanes.js";
 
@@ -53,6 +54,8 @@ export function problemOf(error: unknown): Problem {
     });
   }
   if (error instanceof TurnMissed) return problem(503, "unavailable", "its turn did not come in time; try again");
+  if (error instanceof EngineLost || error instanceof EngineBusy)
+    return problem(503, "unavailable", "the document cannot be decoded just now; try again");
   const meaning = meaningOf(error);
   if (meaning === "input") return problem(422, "invalid", "the database cannot take what was sent");
   if (meaning === "rule") {

@@ -1,5 +1,7 @@
 import { gzipSync } from "node:zlib";
+import { pino } from "pino";
 import { expect, it } from "vitest";
+import { EngineBusy, EngineLost } from "../../src/engine/engine.js";
 import { problemOf } from "../../src/http/problems.js";
 import { startNode } from "../gateway/support.js";
 import { describeBothKinds } from "../support/databases.js";
@@ -164,10 +166,70 @@ describeBothKinds("What a constraint refuses only at the commit", (open) => {
   });
 });
 
+describeBothKinds("A mistake inside", (open) => {
+  it("is 500 and in the log, and no database that cannot be reached: nobody is told to try it again", async () => {
+    const t = await open();
+    const lines: { level: number; err?: { type: string } }[] = [];
+    const log = pino({ level: "warn" }, { write: (line) => lines.push(JSON.parse(line)) });
+    let mistaken = false;
+    const transaction: typeof t.db.transaction = (work) =>
+      t.db.transaction((tx) => (mistaken ? Promise.reject(new TypeError("tx.ask is not a function")) : work(tx)));
+    const { gateway } = await startNode(t, { log, db: { ...t.db, transaction } });
+    const pull = () =>
+      fetch(`${gateway.url}/v1/pull`, {
+        method: "POST",
+        body: '{"app_id": "app"}',
+        headers: { authorization: "Bearer ada" },
+      });
+    mistaken = true;
+    const answer = await pull();
+    expect(answer.status).toBe(500);
+    expect(answer.headers.get("retry-after")).toBeNull();
+    expect(await answer.json()).toMatchObject({ error: { code: "PE500", word: "internal", detail: null } });
+    expect(lines.flatMap(({ err }) => err?.type ?? [])).toEqual(["TypeError"]);
+    expect((await fetch(`${gateway.url}/readyz`)).status).toBe(200);
+    mistaken = false;
+    expect((await pull()).status).toBe(200);
+  });
+});
+
+describeBothKinds("What was undone for the sake of another transaction", (open) => {
+  it("is tried again, a few times; then it is 503, to be tried again by who asked", async () => {
+    const t = await open();
+    let undone = 0;
+    let tries = 0;
+    const transaction: typeof t.db.transaction = async (work) => {
+      const result = await t.db.transaction(work);
+      if (++tries > undone) return result;
+      throw Object.assign(new Error("undone"), { code: tries % 2 === 0 ? "40001" : "40P01" });
+    };
+    const { gateway } = await startNode(t, { db: { ...t.db, transaction } });
+    const pull = async (times: number) => {
+      [undone, tries] = [times, 0];
+      const answer = await fetch(`${gateway.url}/v1/pull`, {
+        method: "POST",
+        body: '{"app_id": "app"}',
+        headers: { authorization: "Bearer ada" },
+      });
+      return { status: answer.status, again: answer.headers.get("retry-after") !== null };
+    };
+    expect(await pull(4)).toEqual({ status: 200, again: false });
+    expect(await pull(Number.POSITIVE_INFINITY)).toEqual({ status: 503, again: true });
+  });
+});
+
 it("errors of the database are answered by whose fault they are", () => {
   const coded = (code: string, more: object = {}) => Object.assign(new Error("failed"), { code, ...more });
   const status = (error: unknown) => problemOf(error).status;
   expect(status(new TypeError("x is not a function"))).toBe(500);
+  expect(problemOf(new EngineLost("replaced"))).toMatchObject({
+    status: 503,
+    message: expect.not.stringMatching(/database/),
+  });
+  expect(problemOf(new EngineBusy("full"))).toMatchObject({
+    status: 503,
+    message: expect.not.stringMatching(/database/),
+  });
   expect(status(coded("42703"))).toBe(500);
   expect(status(coded("XX000"))).toBe(500);
   for (const state of ["40001", "40P01", "55P03", "57014", "53100", "57P01", "08006", "25006", "ECONNRESET", "EPIPE"])

@@ -83,6 +83,7 @@ function startNode(wall: ReturnType<typeof createWall>) {
   const listeners = new Set<Listener>();
   const faults: unknown[] = [];
   let forbidden = 0;
+  let committed = 0;
   const rooms = createLogRooms(boardKind(wall), {
     notifications: {
       add(listener) {
@@ -93,7 +94,7 @@ function startNode(wall: ReturnType<typeof createWall>) {
     log: { warn: () => undefined },
     onFault: (error) => faults.push(error),
     onForbidden: () => (forbidden += 1),
-    onCommitted: () => undefined,
+    onCommitted: (entries) => (committed += entries),
   });
   const notify = (seq: number) => {
     for (const listener of listeners) listener.notified?.({ channel: "perch_documents", key, seq });
@@ -126,7 +127,7 @@ function startNode(wall: ReturnType<typeof createWall>) {
     const write = async (line: string) => channel.submit([new Uint8Array(bytes(line)) as Uint8Array<ArrayBuffer>]);
     return { seen, said, write, leave: channel.close, version: text(channel.version) };
   }
-  return { join, notify, faults, forbidden: () => forbidden, close: rooms.close };
+  return { join, notify, faults, forbidden: () => forbidden, committed: () => committed, close: rooms.close };
 }
 
 describe("a room of a fourth kind", () => {
@@ -150,6 +151,22 @@ describe("a room of a fourth kind", () => {
     expect(node.forbidden()).toBe(1);
     await ada.write("yours");
     await expect(node.join("bob", "none")).rejects.toMatchObject({ extra: { receiverVersion: bytes("1") } });
+    await node.close();
+  });
+
+  it("counts as committed what was stored, and nothing of what was refused or failed", async () => {
+    const wall = createWall();
+    const node = startNode(wall);
+    const [ada, eve] = [await node.join("ada"), await node.join("eve")];
+    await Promise.all([eve.write("refused"), ada.write("stored"), eve.write("refused, too")]);
+    expect(node.committed()).toBe(1);
+    await ada.write("x".repeat(81));
+    wall.failing = new Error("the wall is away");
+    await ada.write("lost");
+    wall.failing = undefined;
+    wall.boards.set(documentId(key), { incarnation: 2, lines: [], revisions: [] });
+    expect(await ada.write("of a board that is gone")).toBe(ackStatus.invalidUpdate);
+    expect(node.committed()).toBe(1);
     await node.close();
   });
 

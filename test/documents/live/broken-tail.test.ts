@@ -75,7 +75,8 @@ describe("a document whose tail does not hold together", () => {
   for (const how of Object.keys(breakings) as (keyof typeof breakings)[]) {
     it(`opens at the last position that holds, and keeps what holds by itself, where ${how}`, async () => {
       const { t, key } = await broken(how);
-      const node = await startWorkerNode(t);
+      const logged: object[] = [];
+      const node = await startWorkerNode(t, { warn: (details) => logged.push(details) });
       // Who joins is given what is stored, undecoded. The copy is loaded behind that; then the reader is told to join again.
       const reader = await connect(node, key).catch(() => undefined);
       if (reader) await eventually(() => reader.ended());
@@ -86,6 +87,7 @@ describe("a document whose tail does not hold together", () => {
       const rejected = await inbox(t.db);
       expect(rejected.map(({ seq }) => seq)).toEqual(how.endsWith("garbage") ? [3, 4] : [4]);
       expect(node.live.stats().brokenTails).toBe(1);
+      expect(logged).toMatchObject([{ document: expect.stringContaining(key.recordId), position: 2 }]);
       await eventually(async () => sorted(String((await record(t.db, key))?.body)) === "!ab");
       const findings = (await examine(t.db)).filter(({ name }) => name === "set aside");
       expect(findings).toHaveLength(rejected.length);

@@ -9,7 +9,6 @@ import {
   fragileEngine,
   freshId,
   keyOf,
-  pause,
   startNode,
   storedText,
   strangersUpdate,
@@ -241,8 +240,9 @@ describe("the transaction that many documents share", () => {
       client.document.append([base], { userId: "bob" }, undefined),
       client.document.append([top], ada, undefined),
     ]);
-    // Time to get ready, which nothing tells. Those who are not share no transaction, and are answered the same.
-    await pause(100);
+    // What cannot be read is refused in its turn, when both are in the copy: they share the next transaction.
+    const unreadable = client.document.append([garbage()], { userId: "cleo" }, undefined);
+    await expect(unreadable).rejects.toMatchObject({ code: "PE422" });
     node.db.go();
     await typing;
     const [first, second] = await both;

@@ -188,6 +188,16 @@ describe("an open document", () => {
     }
   });
 
+  it("commits only when all who are about to lock its row have let go of it", () => {
+    for (const { state, waiting } of all) {
+      const twice: Event[] = [{ is: "locked" }, { is: "locked" }];
+      const locked = twice.reduce((before, event) => step(before, event, waiting).state, state);
+      const once = step(locked, { is: "unlocked" }, waiting);
+      expect(once.actions).not.toContain("commit");
+      expect(mayCommit(once.state, waiting)).toBe(false);
+    }
+  });
+
   it("is had by one alone only when nothing is imported, staged or moving", () => {
     for (const { state, waiting } of all) {
       const { actions } = step(state, { is: "waits" }, waiting);

@@ -48,13 +48,20 @@ export interface NodeOptions {
   db?: Database;
   engine?: DocumentEngine;
   limits?: LiveLimits;
+  /** Told of what is logged. */
+  warn?: (details: object, message: string) => void;
 }
 
 /** A node as the worker role sees the database, closed after the test. */
 export async function startNode(t: TestDatabase, options: NodeOptions = {}): Promise<Node> {
   const db = watch(options.db ?? (await t.login("perch_worker")));
   const engine = options.engine ?? createDocumentEngine({ threads: 1 });
-  const live = createLiveDocuments({ db, engine, ...(options.limits && { limits: options.limits }) });
+  const live = createLiveDocuments({
+    db,
+    engine,
+    ...(options.limits && { limits: options.limits }),
+    ...(options.warn && { log: { warn: options.warn } }),
+  });
   cleanup(async () => {
     db.go();
     await live.close();
