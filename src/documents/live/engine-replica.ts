@@ -24,7 +24,7 @@ const changes: ReadonlySet<string> = new Set(["import", "importRun", "patch", "r
 /** What is done with a replica, by method; its first argument, the document's name, is known. */
 type ReplicaMethod = Exclude<
   keyof DocumentThreadApi,
-  "load" | "has" | "unpack" | "peers" | "importTyped" | "drop" | "stats"
+  "load" | "has" | "unpack" | "peers" | "importChecked" | "drop" | "stats"
 >;
 type ReplicaArgs<Method extends ReplicaMethod> =
   Parameters<DocumentThreadApi[Method]> extends [string, ...infer Rest] ? Rest : never;
@@ -95,7 +95,7 @@ export function createEngineReplica(id: string, engine: DocumentEngine, open: Ma
     const sent = typed;
     const sentWith = open.state.generation;
     typed = [];
-    engine.call(id, "importTyped", [id, sent]).catch(() => {
+    engine.call(id, "importChecked", [id, sent]).catch(() => {
       if (sentWith === open.state.generation) unload();
     });
   }

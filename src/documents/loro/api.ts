@@ -88,10 +88,15 @@ export interface DocumentThreadApi {
   /** The peers that updates say they hold operations of. Needs no document. Errors: PE422. */
   peers(updates: readonly Uint8Array[]): { peers: string[] };
   /**
-   * Merges updates that go on with typing (see typing.ts), in order, and looks at none of them: whoever calls has. `room`, above: the bytes
-   * of such that the document has room for; beyond, they are for `import`. Errors: PE422, should one not merge after all.
+   * Merges updates in their order, and looks at none of them: they are stored already, or whoever calls has seen that they only go on with
+   * typing (see typing.ts). `room`, above: the bytes of the latter that the document has room for; beyond, they are for `import`. `show`: out comes
+   * the plain JSON of the fields that they can have changed, null where that cannot be told. Errors: PE422, should one not merge after all.
    */
-  importTyped(id: string, updates: readonly Uint8Array[]): void;
+  importChecked(
+    id: string,
+    updates: readonly Uint8Array[],
+    options?: { readonly show?: boolean },
+  ): { data: Record<string, unknown> | null };
   /** What a reader with `version` lacks; no updates when nothing. Errors: PE422 for a version that does not decode. */
   exportFrom(id: string, version: Uint8Array): Version & { updates: Uint8Array[] };
   /** The whole history in one blob. */

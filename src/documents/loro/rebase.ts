@@ -1,8 +1,10 @@
 import type { LoroDoc, PeerID, VersionVector } from "loro-crdt";
 import { PerchError } from "../../errors.js";
 import { isServerPeer } from "../server-peers.js";
+import type { PatchBase } from "./api.js";
 import type { CachedDocument } from "./cache.js";
 import { changedFields } from "./changed-fields.js";
+import { scalarRoot } from "./fields.js";
 import { withHandle } from "./handles.js";
 import { project } from "./projection.js";
 import type { FieldPatch } from "./values.js";
@@ -17,6 +19,11 @@ import { atVersion } from "./version.js";
  * and on its author's own earlier patch (see patch-base.ts) would take all of that for seen, and what of it is not in its text for
  * deleted. That such a base names no version that ever was shows: it has operations without some that these come after. It is refused, and its
  * author reads the document again.
+ *
+ * A patch without a base is made on everything that was pushed before it. So it follows the last peer of its worker, needs none of its own, and
+ * stays where it belongs however many there are. Only where one before it, that named an old version, was written on top of edits that came after
+ * the push, no version has the one without the other. It is then merged as if it knew neither, but for this: of two values of one scalar that of the
+ * later push stays, as its author was told, unless somebody who pushed nothing has set another since.
  */
 
 /** Of perch's own peers in one document, beyond which none is added for the sake of an earlier version. */
@@ -32,6 +39,27 @@ export function isCrowded(version: VersionVector): boolean {
 /** Whether a version has everything that what is in it was made after. */
 export function isClosed(doc: LoroDoc, version: VersionVector): boolean {
   return withHandle(doc.frontiersToVV(doc.vvToFrontiers(version)), (all) => all.compare(version) === 0);
+}
+
+/** Whether a patch follows all that was pushed before it: a peer that it takes goes on being used by those after it. */
+export function isInTurn(base: PatchBase): boolean {
+  return typeof base === "object" && "ends" in base && base.orElse !== undefined;
+}
+
+/** Those of the scalars that were last set under one of these peers: what else is to be written for the later push to win. */
+export function overruling(
+  doc: LoroDoc,
+  scalars: readonly FieldPatch[],
+  changes: readonly FieldPatch[],
+  overruled: ReadonlySet<string>,
+): FieldPatch[] {
+  if (overruled.size === 0) return [];
+  return withHandle(doc.getMap(scalarRoot), (map) =>
+    scalars.filter(({ name }) => {
+      const last = map.getLastEditor(name);
+      return last !== undefined && overruled.has(last) && !changes.some((change) => change.name === name);
+    }),
+  );
 }
 
 export function unseenBase(): PerchError {

@@ -12,7 +12,7 @@ import { createHistory } from "./checks/history.js";
 import { keepApart, reusedPeer } from "./checks/reuse.js";
 import { weigh } from "./checks/weigh.js";
 import { projectAt, revertTo } from "./earlier-versions.js";
-import { type DocumentSchema, scalarRoot } from "./fields.js";
+import { type DocumentSchema, isScalar, scalarRoot } from "./fields.js";
 import { checkEnvelope, joinUpdates, modeOf } from "./format/envelope.js";
 import { addSpan, blobPeers, blobSpans, countAll, countNew, type Spans } from "./format/spans.js";
 import { maxTypedBytes } from "./format/typing.js";
@@ -23,9 +23,10 @@ import type { DocumentLimits } from "./limits.js";
 import { mergeAll, operationsOf, takeInOneByOne } from "./merge.js";
 import { applyPatch } from "./patch.js";
 import { project } from "./projection.js";
-import { changesAtHead, isClosed, isCrowded, unseenBase } from "./rebase.js";
+import { changesAtHead, isClosed, isCrowded, isInTurn, overruling, unseenBase } from "./rebase.js";
 import { lateForIncarnation, missingBase, peerTaken, refused, tooLarge } from "./refusals.js";
-import { checkPatch } from "./values.js";
+import { touchedFields } from "./touched-fields.js";
+import { checkPatch, type FieldPatch } from "./values.js";
 import { atVersion, decodeVersion, earlierVersion, encodedVersion } from "./version.js";
 
 const limits = workerData as DocumentLimits;
@@ -164,12 +165,15 @@ function importRun(id: string, appends: readonly (readonly Uint8Array[])[]) {
   return transferring(result, made);
 }
 
-function importTyped(id: string, updates: readonly Uint8Array[]): void {
+function importChecked(id: string, given: readonly Uint8Array[], { show = false }: { show?: boolean } = {}) {
   const held = cache.get(id);
-  orDrop(id, () => {
-    mergeAll(held.doc, updates, updates.length);
+  return orDrop(id, () => {
+    const updates = given.map(asOperations);
+    mergeAll(held.doc, updates, countAll(updates));
     held.added += totalLength(updates);
     cache.grow(id, totalLength(updates));
+    const touched = show ? touchedFields(held.doc, held.schema.fields, updates) : undefined;
+    return { data: touched === undefined ? null : project(held.doc, touched) };
   });
 }
 
@@ -305,7 +309,8 @@ function patch(
 ) {
   const { doc, schema } = cache.get(id);
   const checked = checkPatch(schema, typeof value === "string" ? parsePatch(value) : value, limits);
-  const written = write(id, base, { peers }, (at, held) => {
+  const scalars = checked.filter(({ kind }) => isScalar(kind));
+  const written = write(id, base, { peers, scalars }, (at, held) => {
     applyPatch(at, checked, limits);
     makeAtLeast(at);
     for (const { value } of checked) held.added += weigh(value).bytes;
@@ -327,33 +332,47 @@ function revert(id: string, ends: Ends, { peers = [] }: WriteOptions = {}) {
   return write(id, "head", { peers }, (_, held) => revertTo(held, ends, limits));
 }
 
-/** The version that `base` names, undefined for the head. Errors: PE410 when nobody can have seen it; PE422 when the document never had it. */
-function seenVersion(doc: LoroDoc, head: VersionVector, base: PatchBase): VersionVector | undefined {
+interface Seen {
+  /** Undefined for the head. */
+  readonly version: VersionVector | undefined;
+  /** Peers of perch's own of which the patch's author knew more than is in that version; see rebase.ts. */
+  readonly overruled: ReadonlySet<string>;
+}
+
+const none: ReadonlySet<string> = new Set();
+
+/** What `base` names. Errors: PE410 when nobody can have seen it; PE422 when the document never had it. */
+function seenBy(doc: LoroDoc, head: VersionVector, base: PatchBase): Seen {
   const version = earlierVersion(head, base);
-  if (version === undefined || isClosed(doc, version)) return version;
+  if (version === undefined || isClosed(doc, version)) return { version, overruled: none };
   version.free();
-  if (typeof base === "object" && "ends" in base && base.orElse) return earlierVersion(head, { ends: base.orElse });
-  throw unseenBase();
+  if (typeof base !== "object" || !("ends" in base) || !base.orElse) throw unseenBase();
+  const { ends, orElse } = base;
+  const overruled = Object.keys(ends).filter((peer) => (ends[peer] ?? 0) > (orElse[peer] ?? 0));
+  return { version: earlierVersion(head, { ends: orElse }), overruled: new Set(overruled) };
 }
 
 interface Writing {
   readonly peers: readonly ServerPeer[];
   /** At that version and nowhere else, whatever peers it takes; see rebase.ts. */
   readonly alwaysThere?: boolean;
+  /** Of what `edit` sets, the scalars. */
+  readonly scalars?: readonly FieldPatch[];
 }
 
 /** New operations at a version of the document, under one of `peers` that may write there, else under a new one: as an update. */
 function write(
   id: string,
   base: PatchBase,
-  { peers, alwaysThere = false }: Writing,
+  { peers, alwaysThere = false, scalars = [] }: Writing,
   edit: (doc: LoroDoc, held: CachedDocument) => void,
 ) {
   const held = cache.get(id);
   const { doc } = held;
   checkSize(held, 0);
   const head = doc.oplogVersion();
-  let version = seenVersion(doc, head, base);
+  const seen = seenBy(doc, head, base);
+  let { version } = seen;
   return orDrop(id, () => {
     let editing = (at: LoroDoc) => edit(at, held);
     // See server-peers.ts. The version is part of what the document has: where it has all of a peer's, it has all there is.
@@ -362,8 +381,10 @@ function write(
     let known = usable();
     let fresh = randomPeer();
     while (head.get(fresh) !== undefined) fresh = randomPeer();
-    if (version !== undefined && known === undefined && !alwaysThere && isCrowded(head)) {
+    const isAside = seen.overruled.size > 0 || (known === undefined && !isInTurn(base) && isCrowded(head));
+    if (version !== undefined && isAside && !alwaysThere) {
       const changes = changesAtHead(held, version, fresh, editing);
+      changes.push(...overruling(doc, scalars, changes, seen.overruled));
       version.free();
       version = undefined;
       editing = (at) => applyPatch(at, changes, limits);
@@ -463,7 +484,7 @@ serve<DocumentThreadApi>(
     }),
     import: importUpdates,
     importRun,
-    importTyped,
+    importChecked,
     exportFrom,
     snapshot,
     project: (id) => {

@@ -15,7 +15,7 @@ import {
 } from "../live/queries.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { DocumentSchema } from "../loro/fields.js";
-import type { CachedProjection } from "./cached-projection.js";
+import { type CachedProjection, projectChanged } from "./cached-projection.js";
 import type { OpenedDocument } from "./open-for-write.js";
 import { asWorker } from "./worker-role.js";
 
@@ -134,7 +134,8 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
     const known = missed !== undefined && unsure.every((own, index) => isSame(own, missed.updates[index]));
     if (!known || missed.head.seq < view.at.seq) return load(tx, opened);
     const added = missed.updates.slice(unsure.length);
-    if (added.length > 0 && !(await takesIn(added))) return load(tx, opened);
+    const shown = added.length > 0 ? await takeIn(added, view.cached) : view;
+    if (!shown) return load(tx, opened);
     if (opened.wrote) {
       const own = unsure.findIndex((update) => update.transaction === opened.transaction);
       const settled = own === -1 ? unsure.length : own;
@@ -144,17 +145,21 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
       sure = missed.head;
       unsure = [];
     }
-    view = { schema: view.schema, at: missed.head, cached: added.length > 0 ? undefined : view.cached };
+    view = { schema: view.schema, at: missed.head, cached: shown.cached };
     return view;
   }
 
-  /** Out: false for what was stored under limits that have changed since: then only loading takes it. */
-  async function takesIn(updates: readonly StoredUpdate[]): Promise<boolean> {
+  /** What is stored was checked when it came. Out: the JSON it leads to; undefined where it does not hold together, which loading sees to. */
+  async function takeIn(
+    updates: readonly StoredUpdate[],
+    before: CachedProjection | undefined,
+  ): Promise<Pick<View, "cached"> | undefined> {
+    const payloads = updates.map((update) => update.payload);
     try {
-      await engine.call(id, "import", [id, updates.map((update) => update.payload)]);
-      return true;
+      const { data } = await engine.call(id, "importChecked", [id, payloads, { show: before !== undefined }]);
+      return { cached: before && data ? projectChanged(before, data).cached : undefined };
     } catch (error) {
-      if (error instanceof PerchError) return false;
+      if (error instanceof PerchError) return undefined;
       throw error;
     }
   }

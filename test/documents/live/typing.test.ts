@@ -45,16 +45,16 @@ describe("typing", () => {
     const reader = await connect(node, writer.document.key, { userId: "ben" });
     await typeAll(writer, alphabet);
     expect(calls).toMatchObject({ import: 2 });
-    expect(calls.importTyped).toBeUndefined();
+    expect(calls.importChecked).toBeUndefined();
     expect(reader.text()).toBe(alphabet);
     expect(await storedText(node.db, writer.document.key)).toBe(alphabet);
     expect(await projectedBody(writer.document)).toBe(alphabet);
-    expect(calls).toMatchObject({ import: 2, importTyped: 1, project: 1 });
+    expect(calls).toMatchObject({ import: 2, importChecked: 1, project: 1 });
     // Whoever joins with a part of it gets the rest.
     const late = await connect(node, writer.document.key);
     expect(late.text()).toBe(alphabet);
     await typeAll(writer, alphabet);
-    expect(calls).toMatchObject({ import: 2, importTyped: 1 });
+    expect(calls).toMatchObject({ import: 2, importChecked: 1 });
     expect(late.text()).toBe(alphabet + alphabet);
     expect((await storedEnds(node.db, writer.document.key)).map((ends) => Object.values(ends))).toEqual(
       Array.from({ length: 52 }, (_, index) => [index + 1]),
@@ -67,7 +67,7 @@ describe("typing", () => {
     const reader = await connect(node, keyOf(freshId()), { userId: "ben" });
     const { updates } = typed("x".repeat(400));
     for (const update of updates) await reader.document.append([update], ada, undefined);
-    expect(calls.importTyped).toBe(3);
+    expect(calls.importChecked).toBe(3);
     expect(reader.text()).toBe("x".repeat(400));
     expect(await projectedBody(reader.document)).toBe("x".repeat(400));
   });

@@ -6,6 +6,7 @@ import { checkEnvelope, joinUpdates, modeOf } from "../../../src/documents/loro/
 import { countAll } from "../../../src/documents/loro/format/spans.js";
 import { mergeAll } from "../../../src/documents/loro/merge.js";
 import { seededRandom } from "../../support/traces.js";
+import { notes } from "./support/client.js";
 import { repairChecksum } from "./support/corrupt.js";
 import { newClient, randomCommit } from "./support/edits.js";
 
@@ -127,13 +128,39 @@ describe("A document with thousands of peers", () => {
   });
 });
 
+describe("What updates can have changed", () => {
+  const engine = createDocumentEngine({ threads: 1 });
+  afterAll(() => engine.close());
+
+  test("is all that they have changed, and one field where one is written, in every kind", async () => {
+    for (let seed = 1; seed <= 10; seed++) {
+      const id = `seed ${seed}`;
+      await engine.call(id, "load", [id, notes, null, []]);
+      let shown = (await engine.call(id, "project", [id])).data;
+      const updates = session(seed, 60, 3);
+      for (let at = 0; at < updates.length; at += 1 + (at % 4)) {
+        const some = updates.slice(at, at + 1 + (at % 4));
+        const { data } = await engine.call(id, "importChecked", [id, some, { show: true }]);
+        const { data: all } = await engine.call(id, "project", [id]);
+        shown = { ...shown, ...(data ?? all) };
+        expect(shown).toEqual(all);
+      }
+      const { update } = await engine.call(id, "patch", [id, { likes: 1 }, "head"]);
+      await engine.call("other", "load", ["other", notes, null, updates]);
+      const one = await engine.call("other", "importChecked", ["other", [update ?? new Uint8Array()], { show: true }]);
+      expect(Object.keys(one.data ?? {})).toEqual(["likes"]);
+      await engine.call(id, "drop", [id]);
+    }
+  });
+});
+
 describe("A document that many peers wrote in turns", () => {
   const engine = createDocumentEngine({ threads: 1 });
   afterAll(() => engine.close());
   const schema = { table: "pages", fields: { title: "string", body: "text" } } as const;
 
   /** What it takes to take in what seven others wrote, one after the other; the least of some times, which other processes disturb least. */
-  async function takingIn(changes: number, method: "import" | "importTyped"): Promise<number> {
+  async function takingIn(changes: number, method: "import" | "importChecked"): Promise<number> {
     const id = `${method} ${changes}`;
     const doc = new LoroDoc();
     let n = 0;
@@ -158,7 +185,7 @@ describe("A document that many peers wrote in turns", () => {
     return Math.min(...times);
   }
 
-  test.each(["import", "importTyped"] as const)(
+  test.each(["import", "importChecked"] as const)(
     "takes in more of it at no cost that grows with its history (%s)",
     async (method) => {
       await takingIn(1_100, method);

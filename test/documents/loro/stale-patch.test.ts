@@ -138,6 +138,49 @@ describe("a patch based on an older version", () => {
     expect((await read()).body).toBe("theirs start A B");
   });
 
+  test("or on none, follows what was pushed before it, also once there are many of perch's peers and others write meanwhile", async () => {
+    const document = await fresh();
+    const { id, replica, read, patch } = document;
+    await crowd(document);
+    await patch({ body: "start" });
+    const { version } = await engine.call(id, "snapshot", [id]);
+    const seen = Object.fromEntries(decodeVersionMap(version) ?? []);
+    await replica.pull();
+    replica.doc.getText("body").insert(0, "theirs ");
+    await replica.push();
+    let peers: readonly ServerPeer[] = [];
+    const pushed: Record<string, number> = {};
+    const push = async (wanted: object) => {
+      const base = { ends: { ...seen, ...pushed }, orElse: seen };
+      const { ends } = await engine.call(id, "patch", [id, wanted, base, { peers }]);
+      peers = afterWriting(peers, ends);
+      Object.assign(pushed, ends);
+    };
+    for (const letter of ["A", "A B", "A B C"]) await push({ title: `to ${letter}`, body: `start ${letter}` });
+    expect(await read()).toMatchObject({ title: "to A B C", body: "theirs start A B C" });
+    expect(Object.keys(pushed)).toHaveLength(1);
+  });
+
+  test("and written on top of edits since, does not win over what was pushed after it without a base", async () => {
+    const document = await fresh();
+    const { id, replica, read, patch } = document;
+    await crowd(document);
+    await patch({ title: "start", score: 0, due: "2026-01-01", body: "start" });
+    const { version } = await engine.call(id, "snapshot", [id]);
+    const seen = Object.fromEntries(decodeVersionMap(version) ?? []);
+    await replica.pull();
+    replica.doc.getText("body").insert(0, "theirs ");
+    await replica.push();
+    const first = await engine.call(id, "patch", [id, { title: "one", score: 1, body: "start A" }, { ends: seen }]);
+    await replica.pull();
+    replica.doc.getMap("fields").set("score", 9);
+    await replica.push();
+    const base = { ends: { ...seen, ...first.ends }, orElse: seen };
+    await engine.call(id, "patch", [id, { title: "two", score: 2, due: "2026-02-02", likes: 1 }, base]);
+    // The score was set since by somebody who pushed nothing.
+    expect(await read()).toMatchObject({ title: "two", score: 9, due: "2026-02-02", body: "theirs start A", likes: 1 });
+  });
+
   test("that the document never had is refused", async () => {
     const { id, patch } = await fresh();
     await patch({ title: "x" });

@@ -167,7 +167,7 @@ describe("typing", () => {
         expect([...body].length).toBeGreaterThanOrEqual(next.length);
         // Typed bytes merge without being looked at to the same, and can be read afterwards.
         await engine.call(id, "load", [id, notes, null, stored]);
-        await engine.call(id, "importTyped", [id, [forged]]);
+        await engine.call(id, "importChecked", [id, [forged]]);
         expect((await projection(engine, id)).body).toBe(body);
         const { snapshot } = await engine.call(id, "snapshot", [id]);
         expect(LoroDoc.fromSnapshot(snapshot).getText("body").toString().replaceAll("\0", "\ufffd")).toBe(body);

@@ -312,6 +312,15 @@ describeEachEngine("A DocumentStore", (open) => {
     expect(JSON.stringify(sent).length).toBeLessThan(5_000);
     const whole = { title: "two", body, stars: null, tags: null };
     expect(written.data).toEqual(whole);
+
+    // The same behind what others wrote: their updates are read, and nothing else of the document.
+    await asAda((tx) => store.applyPatch(tx, page("large"), { stars: 1, tags: [{ a: [] }] }));
+    asked.length = 0;
+    const later = await asAda((tx) => watched.applyPatch(tx, page("large"), { title: "three" }));
+    expect(asked).toEqual(["importChecked", "patch"]);
+    expect(later.data).toEqual({ title: "three", body, stars: 1, tags: [{ a: [] }] });
+    await asAda((tx) => store.applyPatch(tx, page("large"), { stars: null, tags: null }));
+    expect((await asAda((tx) => watched.applyPatch(tx, page("large"), { title: "two" }))).data).toEqual(whole);
     expect(await asAda((tx) => stored(tx, "large"))).toEqual([{ data: whole }]);
     const [document] = await t.db.query<{ size: number }>(
       "select projection_bytes as size from perch.documents where record_id = 'large'",
