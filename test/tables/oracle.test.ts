@@ -313,25 +313,23 @@ afterEach(cleanUp);
 async function ownServer(): Promise<{ server: PostgresServer; t: TestDatabase }> {
   const server = await startPostgresServer();
   cleanup(() => server.close());
-  const connect = async () => {
-    const db = openPostgres({ url: server.url(), onError: () => undefined });
-    cleanup(() => db.close());
-    return db;
+  const connect = async (user?: string) => {
+    const url = new URL(server.url());
+    if (user !== undefined) url.username = user;
+    const opened = openPostgres({ url: url.href, onError: () => undefined });
+    cleanup(() => opened.close());
+    return opened;
   };
   const db = await connect();
   await migrate(db);
-  const none = () => Promise.reject(new Error("not here"));
-  const t = {
-    engine: "Postgres 18",
+  await db.transaction((tx) => tx.script("create role a_worker login; grant perch_worker to a_worker;"));
+  const t: Partial<TestDatabase> = {
     db,
     url: server.url(),
-    connect,
-    asUser: none,
-    asWorker: none,
-    login: none,
-    close: db.close,
+    connect: () => connect(),
+    login: () => connect("a_worker"),
   };
-  return { server, t: t as unknown as TestDatabase };
+  return { server, t: t as TestDatabase };
 }
 
 /** Documents in columns, in the same spaces: statements that overwrite what they have seen, and patches. */
