@@ -91,6 +91,8 @@ export async function puller(
         return !page.has_more;
       } catch (error) {
         const { code, detail } = error as { code?: string; detail?: string };
+        // The rules were changed while it was read.
+        if (code === "40001") return false;
         if (code !== "PE410") throw error;
         for (const { space_id } of JSON.parse(detail ?? "").spaces) {
           await snapshot(space_id).catch((lost: { code?: string }) => {

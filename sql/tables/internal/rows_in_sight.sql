@@ -21,9 +21,16 @@ begin
   begin
     execute format('select f.perch_sees, f.perch_code from %s($1) f', synced.filter_function)
       into sees, code using images;
-  exception when undefined_function or invalid_schema_name or insufficient_privilege then
-    code := sqlstate;
-    sees := array(select null::boolean from unnest(images));
+  exception
+    when undefined_function or invalid_schema_name or insufficient_privilege then
+      code := sqlstate;
+      sees := array(select null::boolean from unnest(images));
+    when internal_error then
+      -- perch.sync_table took the function away while it ran: whoever asks again asks by the new rules.
+      if sqlerrm like 'cache lookup failed for function %' then
+        raise exception 'the rules of % are being changed', synced.table_name using errcode = 'serialization_failure';
+      end if;
+      raise;
   end;
   if code is null then
     return sees;
