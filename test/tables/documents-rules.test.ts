@@ -389,6 +389,9 @@ describeBothKinds("what a table refuses of typing", (open) => {
     await syncTable(t.db, "labels", `space_column => 'team', documents => '{"body": "text"}'`);
     await t.db.query("insert into labels values (1, '~ada', 'short')");
     const to = await node(t);
+    // A worker that has much else to do may need longer than a join is tried.
+    const key = { spaceId: "~ada", appId: "shop", tableName: "labels", recordId: "1" };
+    await until(() => to.live.adopt(key).then(() => true), "the row to be a document");
     const doc = new LoroDoc();
     const errors: [number, string | undefined][] = [];
     const client = officialClient(to, { token: "ada" });
