@@ -80,7 +80,8 @@ export async function listenPostgres(
     });
     try {
       await subscriber.connect();
-      await Promise.all(channels.map((channel) => subscriber.listenTo(channel)));
+      // One after the other: a connection takes one query at a time.
+      for (const channel of channels) await subscriber.listenTo(channel);
       if (over) throw new Error("the connection that listens was lost");
     } catch (error) {
       over = true;

@@ -11,7 +11,7 @@ const maxNanoseconds = 5e9;
 const itemBytes = 32;
 
 /** Parts that are true, false or null. */
-const booleans = new Set(["and", "or", "not", "is", "distinct", "any", "all", "in"]);
+const booleans = new Set(["and", "or", "not", "is", "distinct", "any", "all", "in", "select"]);
 const comparisons = /^([=<>!~@?&]|<>|!=|<=|>=|!?~~?\*?|@>|<@|&&|\?[|&]?|-\|-|&<|&>|\^@)$/;
 /** Writing a text into another form escapes some of it, once more with each time: "\" becomes "\\". */
 const escapes: Readonly<Record<string, number>> = { to_jsonb: 6, text: 2, like_escape: 2, similar_to_escape: 2 };

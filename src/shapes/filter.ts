@@ -62,10 +62,53 @@ export async function readOrder(text: string, tableName: string, argument = "ord
   });
 }
 
-/** The columns that a filter names. */
+/**
+ * What stands behind IN: columns of one other table, and a condition over it. Errors: PE422.
+ */
+function selectOf(statement: Fields, argument: string) {
+  const { targetList, fromClause, whereClause, limitOption, op, ...rest } = statement;
+  const [from, ...others] = fromClause ?? [];
+  const { schemaname: schema = "public", relname: table, alias, inh, catalogname } = from?.RangeVar ?? {};
+  const columns = (targetList ?? []).map(({ ResTarget: { val, name } }: Fields) => {
+    const words = (val?.ColumnRef?.fields ?? []).map(({ String: word }: Fields) => word?.sval as string | undefined);
+    const isOfTable = words.length === 1 || (words.length === 2 && words[0] === (alias?.aliasname ?? table));
+    return name === undefined && isOfTable ? words.at(-1) : undefined;
+  });
+  const isPlainSelect =
+    [Object.keys(rest).length, others.length].every((count) => count === 0) &&
+    [limitOption === "LIMIT_OPTION_DEFAULT", op === "SETOP_NONE", table !== undefined, inh === true].every(Boolean) &&
+    [catalogname, alias?.colnames].every((part) => part === undefined);
+  if (!isPlainSelect || columns.length === 0 || columns.includes(undefined)) {
+    throw refused("a sub-select of a filter selects columns of one table, with a condition or without", argument);
+  }
+  return {
+    schema: schema as string,
+    table: table as string,
+    columns: columns as string[],
+    where: whereClause,
+    name: alias?.aliasname ?? table,
+  };
+}
+
+/** The tables that the sub-selects of a filter are over, each once. */
+export function tablesIn(node: FilterNode | null): { schema: string; table: string }[] {
+  const found = new Map<string, { schema: string; table: string }>();
+  const walk = (part: unknown): void => {
+    if (!Array.isArray(part)) return;
+    if (part[0] === "select" && part.length === 6) {
+      found.set(JSON.stringify([part[2], part[3]]), { schema: String(part[2]), table: String(part[3]) });
+    }
+    part.forEach(walk);
+  };
+  walk(node);
+  return [...found.values()];
+}
+
+/** The columns that a filter names, but for those of tables in sub-selects. */
 export function columnsIn(node: FilterNode | null): string[] {
   if (node === null) return [];
   if (node[0] === "column") return [String(node[1])];
+  if (node[0] === "select") return columnsIn(node[1] as FilterNode);
   if (node[0] === "value") return [];
   return node.flatMap((part) => (Array.isArray(part) ? columnsIn(part) : []));
 }
@@ -164,9 +207,14 @@ function createReader(
         return ["at", of, read(at.uidx)];
       }, read(arg));
     },
-    SubLink() {
-      const message = "a filter may not have a sub-select: what other rows say may change while this row does not";
-      throw refused(message, argument);
+    SubLink({ subLinkType, testexpr, operName, subselect }) {
+      if (subLinkType !== "ANY_SUBLINK" || (operName !== undefined && nameOf(operName, "an operator") !== "=")) {
+        throw refused("a filter may have a sub-select behind IN alone", argument);
+      }
+      const { RowExpr: row } = testexpr;
+      const { schema, table, columns, where, name } = selectOf(subselect.SelectStmt ?? {}, argument);
+      const inner = where === undefined ? null : createReader(params, name, argument, used)(where);
+      return ["select", row === undefined ? [read(testexpr)] : all(row.args), schema, table, columns, inner];
     },
     A_Expr: (fields) => expressions[fields.kind]?.(fields) ?? unknown(String(fields.kind)),
   };

@@ -13,7 +13,15 @@ export interface Wanted {
   readonly filter: FilterNode | null;
   /** Who waits. */
   readonly userId: string;
+  /** Tables whose changes concern it as well: those of the filter's sub-selects. */
+  readonly others: readonly Place[];
   readonly after: bigint;
+}
+
+interface Place {
+  readonly appId: string;
+  readonly table: string;
+  readonly spaces: ReadonlySet<string>;
 }
 
 export interface Heard {
@@ -41,6 +49,10 @@ export interface ShapeNewsOptions {
 }
 
 interface Waiter extends Wanted {
+  /** Of its own table. */
+  readonly name: string;
+  /** By table, its own among them: the spaces whose changes concern it. */
+  readonly places: ReadonlyMap<string, ReadonlySet<string>>;
   readonly filterText: string;
   /** Up to here there is nothing for it. */
   upto: bigint;
@@ -105,24 +117,30 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
       if (at > (latest.get(name) ?? 0n)) latest.set(name, at);
     }
     looked = upto;
+    const passed = new Set<Waiter>();
     for (const [name, others] of [...waiters]) {
       const spaces = changed.get(name);
       // They may go and others come while filters are tried: only those who were there before are told.
       const here = [...others].filter((waiter) => waiter.upto >= before || spaces === undefined);
-      const concerned = here.filter((waiter) => spaces !== undefined && concerns(waiter, spaces));
-      const told = concerned.length === 0 ? new Set<Waiter>() : await matching(concerned, before, upto);
+      const concerned = here.filter((waiter) => spaces !== undefined && concerns(waiter, name, spaces));
+      const own = concerned.filter((waiter) => waiter.name === name);
+      const told = new Set(own.length === 0 ? [] : await matching(own, before, upto));
+      // Of a table in its sub-select a filter cannot be tried.
+      for (const waiter of concerned) if (waiter.name !== name) told.add(waiter);
       for (const waiter of here) {
         if (told.has(waiter)) waiter.wake({ found: true, upto });
-        else if (upto > waiter.upto) waiter.upto = upto;
+        else passed.add(waiter);
       }
       for (const waiter of others) {
         if (spaces !== undefined && waiter.upto < before) waiter.wake({ found: true, upto });
       }
     }
+    // Whoever waits for several tables is past this when all of them have been looked at.
+    for (const waiter of passed) if (upto > waiter.upto) waiter.upto = upto;
   }
 
-  function concerns({ after, spaces }: Waiter, changed: ReadonlyMap<string, bigint>): boolean {
-    for (const [space, at] of changed) if (after < at && spaces.has(space)) return true;
+  function concerns({ after, places }: Waiter, name: string, changed: ReadonlyMap<string, bigint>): boolean {
+    for (const [space, at] of changed) if (after < at && places.get(name)?.has(space)) return true;
     return false;
   }
 
@@ -189,9 +207,7 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
   }
 
   function enter(waiter: Waiter): void {
-    const name = nameOf(waiter);
-    const others = waiters.get(name) ?? new Set();
-    waiters.set(name, others.add(waiter));
+    for (const name of waiter.places.keys()) waiters.set(name, (waiters.get(name) ?? new Set()).add(waiter));
     waiting += 1;
     if (waiting > 1 && waiter.after >= from) return;
     // Nobody has looked since the last one went, or ever so far back.
@@ -206,10 +222,13 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
   }
 
   function leave(waiter: Waiter): void {
-    const name = nameOf(waiter);
-    const others = waiters.get(name);
-    if (others?.delete(waiter) !== true) return;
-    if (others.size === 0) waiters.delete(name);
+    let wasThere = false;
+    for (const name of waiter.places.keys()) {
+      const others = waiters.get(name);
+      wasThere = others?.delete(waiter) === true || wasThere;
+      if (others?.size === 0) waiters.delete(name);
+    }
+    if (!wasThere) return;
     waiting -= 1;
     if (waiting > 0) return;
     clearTimeout(timer);
@@ -228,7 +247,9 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
         };
         const waiter: Waiter = {
           ...wanted,
+          name: nameOf(wanted),
           filterText: JSON.stringify(wanted.filter),
+          places: new Map([wanted, ...wanted.others].map((place) => [nameOf(place), place.spaces])),
           upto: wanted.after,
           wake: done,
         };
@@ -236,8 +257,10 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
         const late = setTimeout(stop, ms);
         signal.addEventListener("abort", stop);
         enter(waiter);
-        const known = latest.get(nameOf(wanted)) ?? 0n;
-        if (known > wanted.after) done({ found: true, upto: known });
+        for (const name of waiter.places.keys()) {
+          const known = latest.get(name) ?? 0n;
+          if (known > wanted.after) return done({ found: true, upto: known });
+        }
       });
     },
     close() {

@@ -1,11 +1,15 @@
 /**
  * Where a reader of a shape stands. `rows`: in its first snapshot, behind the row with this key (null: before all). `log`: in the log, behind
- * the operation `op` of the transaction that begins at `lsn`.
+ * the operation `op` of the transaction that begins at `lsn`; with zeros, where the log goes on behind the first snapshot, which the handle says.
  */
 export type Position =
   | { readonly in: "rows"; readonly key: readonly string[] | null }
   | { readonly in: "log"; readonly lsn: bigint; readonly op: bigint }
   | { readonly in: "now" };
+
+/** Behind the first snapshot, and before anything of the log. */
+export const logStart = { in: "log", lsn: 0n, op: 0n } as const;
+export const isLogStart = (position: Position) => position.in === "log" && position.lsn === 0n && position.op === 0n;
 
 /** Two numbers, as all the protocol's clients take it: of a row it is 0 and the bytes of its key as one number, with a one before them. */
 export function offsetOf(position: Position): string {

@@ -76,15 +76,20 @@ export interface ChangesPage {
 const changesSql = `
   select c.messages, c.txids, c.lsn::text as lsn, c.op::text as op, c.is_end
     from perch.shape_changes(schema_name => $1, table_name => $2, filter => $3::jsonb, columns => $4::text[],
-      after_lsn => $5::bigint, after_op => $6::bigint, upto => $7::bigint, whole => $8, max_bytes => $9) c`;
+      after_lsn => $5::bigint, after_op => $6::bigint, upto => $7::bigint, whole => $8, max_bytes => $9,
+      since_snapshot => $10::pg_snapshot) c`;
 
-/** A page of what happened behind a position, up to another that the log has reached. Errors: PE401, PE404, PE410, PE413, PE422. */
+/**
+ * A page of what happened behind a position, up to another that the log has reached. `since`: for a filter with sub-selects what the reader's first
+ * snapshot showed. Errors: PE401, PE404, PE410, PE413, PE422.
+ */
 export async function readChanges(
   tx: Queryable,
   { schema, table, filter, columns }: ShapeQuery,
-  from: { lsn: bigint; op: bigint; upto: bigint; whole: boolean; maxBytes: number },
+  from: { lsn: bigint; op: bigint; upto: bigint; whole: boolean; maxBytes: number; since: Snapshot | undefined },
 ): Promise<ChangesPage> {
-  const params = [schema, table, json(filter), columns, from.lsn, from.op, from.upto, from.whole, from.maxBytes];
+  const since = from.since === undefined ? null : snapshotText(from.since);
+  const params = [schema, table, json(filter), columns, from.lsn, from.op, from.upto, from.whole, from.maxBytes, since];
   const [row] = await tx.query<{ messages: string[]; txids: string[]; lsn: string; op: string; is_end: boolean }>(
     changesSql,
     params,

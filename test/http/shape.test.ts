@@ -39,6 +39,8 @@ describeBothKinds("shapes over HTTP", (open) => {
       title: { type: "text" },
       n: { type: "numeric" },
     });
+    // Where the log goes on is in the handle.
+    expect(first.offset).toBe("0_0");
     const { handle } = first;
     const second = await askShape(node, { ...query, offset: first.offset, handle });
     expect(second.body).toEqual([{ headers: { control: "up-to-date", global_last_seen_lsn: expect.any(String) } }]);
@@ -120,6 +122,10 @@ describeBothKinds("shapes over HTTP", (open) => {
     expect(replies.flatMap(operations)).toEqual([expect.stringContaining("after")]);
     const only = await readShape(node, { table: "present", log: "changes_only" });
     expect(only.flatMap(operations)).toEqual([]);
+    // What it begins with is a snapshot all the same, of nothing: it says which transactions are behind.
+    expect(
+      only.flatMap(({ body }) => body.map(({ headers }: { headers: { control: string } }) => headers.control)),
+    ).toEqual(["snapshot-end", "up-to-date"]);
   });
 
   it("give a large table in chunks, which show one moment while it is being changed", async () => {

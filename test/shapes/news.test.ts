@@ -37,7 +37,8 @@ describeBothKinds("news of shapes", (open) => {
       userId = "ada",
     ) => {
       const filter = await readFilter(where, {}, "items");
-      const wanted = { appId: "shop", table: "items", schema: "public", relation: "items", filter, userId, after };
+      const place = { appId: "shop", table: "items", schema: "public", relation: "items" };
+      const wanted = { ...place, filter, others: [], userId, after };
       void news.wait({ ...wanted, spaces: new Set(spaces) }, ms, stop.signal).then((one) => {
         heard[name] = one;
       });

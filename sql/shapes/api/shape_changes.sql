@@ -9,12 +9,15 @@
 -- numbers in the shapes of several tables, and whoever reads on from the middle of a transaction, after (after_lsn,
 -- after_op), counts on.
 --
+-- Of a filter with sub-selects the tables in these are seen as they were, too (since_snapshot: what the reader had
+-- before everything here): perch.shape_stretch, perch.shape_moves.
+--
 -- What the user may not read is not even seen here. So how far the log had come (upto) is told by whoever sees all
 -- of it, and a page is a stretch of positions: a reader never goes through the entries of others twice.
 create or replace function perch.shape_changes(
   schema_name text, table_name text, after_lsn bigint, after_op bigint default 0, filter jsonb default null,
   columns text[] default null, whole boolean default false, upto bigint default null,
-  max_count integer default 10000, max_bytes integer default 4000000,
+  max_count integer default 10000, max_bytes integer default 4000000, since_snapshot pg_snapshot default null,
   out messages text[], out txids text[], out lsn bigint, out op bigint, out is_end boolean
 )
 language plpgsql stable security definer
@@ -29,16 +32,19 @@ declare
   me constant text := perch.require_user();
   synced constant perch.synced_relations := perch.open_relation(shape_changes.schema_name, shape_changes.table_name);
   spaces constant text[] := perch.shape_spaces(synced);
-  texts constant record := perch.shape_texts(synced, spaces, shape_changes.filter,
-    shape_changes.columns);
   start constant bigint := after_lsn + after_op;
+  head constant bigint := coalesce(shape_changes.upto, (select max(l.position) from perch.sync_changes l
+    where l.position is not null), 0);
+  snapshot constant pg_snapshot := coalesce(since_snapshot, '3:3:');
+  stretch constant record := perch.shape_stretch(shape_changes.filter, start, least(head, start + max_count), head,
+    snapshot);
+  stop constant bigint := stretch.stop;
+  after constant jsonb := jsonb_build_object('position', stop, 'snapshot', snapshot);
+  texts constant record := perch.shape_texts(synced, spaces, shape_changes.filter, shape_changes.columns, after);
   -- The transaction of the entry last gone through, and where it begins.
   current_txid xid8 := case when after_op > 0 then (
     select l.txid from perch.sync_changes l where l.position between after_lsn and after_lsn + after_op
      order by l.position desc limit 1) end;
-  head constant bigint := coalesce(shape_changes.upto, (select max(l.position) from perch.sync_changes l
-    where l.position is not null), 0);
-  stop constant bigint := least(head, start + max_count);
   began bigint := after_lsn;
   passed bigint := start;
   bytes bigint := 0;
@@ -46,9 +52,24 @@ declare
   entry record;
 begin
   perform perch.require_history(synced, spaces, start);
+  perform perch.require_history((t.synced), t.spaces, start)
+    from perch.filter_selects(shape_changes.filter, true, true) f
+   cross join lateral perch.selected_table(f.found) t;
   messages := '{}';
   txids := '{}';
-  for entry in execute perch.shape_changes_query(synced, texts.values, texts.key, texts.condition, texts.keys, whole)
+  if stretch.moves then
+    select m.messages, m.lsn, array_fill(m.txid::text, array[cardinality(m.messages)])
+      into messages, began, txids
+      from perch.moved_messages(synced, spaces, filter, shape_changes.columns, whole,
+        jsonb_build_object('position', start, 'snapshot', snapshot), after) m;
+    passed := stop;
+    is_end := stop >= head;
+    lsn := case when is_end then stop else began end;
+    op := stop - lsn;
+    return;
+  end if;
+  for entry in execute perch.shape_changes_query(synced, perch.shape_entries(), texts.values, texts.key,
+    texts.condition, texts.condition, texts.keys, whole)
     using start, stop, synced.app_id, synced.table_name, spaces
   loop
     is_whole := bytes <= max_bytes;
@@ -83,5 +104,5 @@ $$;
 grant execute on function perch.shape_changes to perch_app;
 
 comment on function perch.shape_changes(text, text, bigint, bigint, jsonb, text[], boolean, bigint, integer,
-  integer) is
-  'What happened after a position to the rows of a synced table that the current user may see and of which the filter is true, for whoever serves shapes: a page of the log, of at most max_count positions and some max_bytes. upto: how far the log had come (null: as far as the user sees). filter, columns: as for perch.shape_rows. whole: whole rows with updates and deletions, and old values. messages: operations of the shape protocol, as JSON; txids: the transaction of each; (lsn, op): where to go on, as after_lsn and after_op; is_end: that is upto. Errors: PE401, PE404 when no such table is synced, PE410 when entries behind the position were forgotten, PE413, PE422. Example: select * from perch.shape_changes(schema_name => ''public'', table_name => ''orders'', after_lsn => 0);';
+  integer, pg_snapshot) is
+  'What happened after a position to the rows of a synced table that the current user may see and of which the filter is true, for whoever serves shapes: a page of the log, of at most max_count positions and some max_bytes. upto: how far the log had come (null: as far as the user sees). filter, columns: as for perch.shape_rows. since_snapshot: the moment that the first snapshot showed, for filters with sub-selects. whole: whole rows with updates and deletions, and old values. messages: operations of the shape protocol, as JSON; txids: the transaction of each; (lsn, op): where to go on, as after_lsn and after_op; is_end: that is upto. Errors: PE401, PE404 when no such table is synced, PE410 when entries behind the position were forgotten, PE413, PE422. Example: select * from perch.shape_changes(schema_name => ''public'', table_name => ''orders'', after_lsn => 0);';

@@ -26,12 +26,13 @@ declare
   me constant text := perch.require_user();
   synced constant perch.synced_relations := perch.open_relation(shape_rows.schema_name, shape_rows.table_name);
   spaces constant text[] := perch.shape_spaces(synced);
-  texts constant record := perch.shape_texts(synced, spaces, shape_rows.filter, shape_rows.columns);
+  texts constant record := perch.shape_texts(synced, spaces, shape_rows.filter, shape_rows.columns,
+    case when since_snapshot is not null
+      then jsonb_build_object('position', since_position, 'snapshot', since_snapshot) end);
   types constant text[] := array(
     select format_type(a.atttypid, a.atttypmod) from unnest(texts.keys) with ordinality k (name, nth)
       join pg_attribute a on a.attrelid = synced.relation and a.attname = k.name order by k.nth);
-  message constant text := format(
-    $f$concat('{"key":', to_json(%s), ',"value":', row_to_json(perch_value), %L)$f$, texts.key,
+  message constant text := format('%s || %L', texts.insertion,
     ',"headers":{"operation":"insert",' || texts.headers || '}}');
   changed jsonb := '{}';
   found record;
@@ -71,7 +72,6 @@ begin
       for found in execute format(
         'select %s as message, array[%s] as key
            from (select t.* from %s t where %s %s %s) perch_row
-          cross join lateral (select %s) perch_value
           where %s %s
           order by %s',
         message,
@@ -81,7 +81,7 @@ begin
         'and ' || perch.compared_key('t', texts.keys, types, '>', shape_rows.after_key),
         case when not texts.is_safe then format('order by %s offset 0', replace(texts.order_by, 'perch_row.', 't.'))
           end,
-        texts.values, texts.condition, case when changed <> '{}' then format('and not $2 ? (%s)', texts.key) end,
+        texts.condition, case when changed <> '{}' then format('and not $2 ? (%s)', texts.key) end,
         texts.order_by)
         using spaces, changed
       loop
@@ -106,9 +106,8 @@ begin
       'select concat_ws('','', nullif($6, ''''), string_agg(%s, '',''))
          from (%s) i
         cross join lateral jsonb_populate_record(null::%s, i.old_row) perch_row
-        cross join lateral (select %s) perch_value
         where i.old_row is not null and %s and %s and %s',
-      message, perch.shape_images(synced), synced.relation, texts.values, texts.condition,
+      message, perch.shape_images(synced), synced.relation, texts.condition,
       coalesce(perch.compared_key('perch_row', texts.keys, types, '>', shape_rows.after_key), 'true'),
       coalesce(perch.compared_key('perch_row', texts.keys, types, '<=', last_key), 'true'))
       into messages

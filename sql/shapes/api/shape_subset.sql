@@ -19,7 +19,7 @@ declare
   synced constant perch.synced_relations := perch.open_relation(shape_subset.schema_name, shape_subset.table_name);
   spaces constant text[] := perch.shape_spaces(synced);
   seen constant jsonb := perch.shape_columns(synced, spaces);
-  texts constant record := perch.shape_texts(synced, spaces, shape_subset.filter, shape_subset.columns);
+  texts constant record := perch.shape_texts(synced, spaces, shape_subset.filter, shape_subset.columns, null);
   narrowed constant text := perch.filter_text(shape_subset.subset, seen);
   sorted constant text := case when shape_subset."order" is not null then perch.order_text(shape_subset."order", seen)
     end;

@@ -1,4 +1,4 @@
-create or replace function perch.filter_list(nodes jsonb, columns jsonb, depth integer)
+create or replace function perch.filter_list(nodes jsonb, columns jsonb, depth integer, context jsonb)
 returns text[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -9,10 +9,10 @@ begin
       jsonb_build_object('limit', 'filter_items', 'max', 10000));
   end if;
   return (
-    select array_agg(perch.filter_sql(n.value, columns, depth) order by n.nth)
+    select array_agg(perch.filter_sql(n.value, columns, depth, context) order by n.nth)
       from jsonb_array_elements(nodes) with ordinality n (value, nth));
 end
 $$;
 
-comment on function perch.filter_list(jsonb, jsonb, integer) is
+comment on function perch.filter_list(jsonb, jsonb, integer, jsonb) is
   'Private. The texts of several nodes of a filter, for perch.filter_sql.';

@@ -14,7 +14,11 @@
 --   ["op", name, [one or two nodes]]  ["and"|"or"|"coalesce"|"greatest"|"least"|"array", [nodes]]  ["not", node]
 --   ["is", what, node]  ["distinct", left, right]  ["any"|"all", operator, left, right]  ["in", node, [nodes]]
 --   ["nullif", left, right]  ["case", [[condition, node]], node or null]  ["at", array or jsonb, index]
-create or replace function perch.filter_sql(node jsonb, columns jsonb, depth integer default 0)
+--   ["select", [nodes], schema, table, [columns], filter or null]: rows of another table (perch.filter_select)
+--
+-- context: of which moment such rows are, {"position", "snapshot"} (without them: now), and "positive": nothing but AND
+-- and OR stands around, so that it makes no difference whether the node is false or null.
+create or replace function perch.filter_sql(node jsonb, columns jsonb, depth integer, context jsonb)
 returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -41,6 +45,7 @@ declare
     'jsonb', 'bit', 'varbit', 'inet', 'cidr', 'macaddr', 'macaddr8', 'int4range', 'int8range', 'numrange', 'tsrange',
     'tstzrange', 'daterange'];
   word constant text := node ->> 0;
+  below constant jsonb := case when word in ('and', 'or') then context else context - 'positive' end;
   parts text[];
   type text;
 begin
@@ -69,61 +74,65 @@ begin
         perform perch.fail('PE422', format('a filter may not cast to %s', left(node ->> 2, 100)),
           jsonb_build_object('type', left(node ->> 2, 100)));
       end if;
-      return format('(%s)::%s%s', perch.filter_sql(node -> 1, columns, depth + 1), type,
+      return format('(%s)::%s%s', perch.filter_sql(node -> 1, columns, depth + 1, below), type,
         case when (node -> 3)::boolean then '[]' end);
 
     when word = 'call' and node ->> 1 = any (functions) then
       return format('pg_catalog.%I(%s)', node ->> 1,
-        array_to_string(perch.filter_list(node -> 2, columns, depth + 1), ', '));
+        array_to_string(perch.filter_list(node -> 2, columns, depth + 1, below), ', '));
 
     when word = 'op' and node ->> 1 = any (operators) and jsonb_array_length(node -> 2) in (1, 2) then
-      parts := perch.filter_list(node -> 2, columns, depth + 1);
+      parts := perch.filter_list(node -> 2, columns, depth + 1, below);
       return case cardinality(parts) when 1 then format('(%s %s)', node ->> 1, parts[1])
         else format('(%s %s %s)', parts[1], node ->> 1, parts[2]) end;
 
     when word in ('any', 'all') and node ->> 1 = any (operators) then
-      return format('(%s %s %s (%s))', perch.filter_sql(node -> 2, columns, depth + 1), node ->> 1, word,
-        perch.filter_sql(node -> 3, columns, depth + 1));
+      return format('(%s %s %s (%s))', perch.filter_sql(node -> 2, columns, depth + 1, below), node ->> 1, word,
+        perch.filter_sql(node -> 3, columns, depth + 1, below));
 
     when word in ('and', 'or') then
-      return format('(%s)', array_to_string(perch.filter_list(node -> 1, columns, depth + 1), format(' %s ', word)));
+      parts := perch.filter_list(node -> 1, columns, depth + 1, below);
+      return format('(%s)', array_to_string(parts, format(' %s ', word)));
 
     when word in ('coalesce', 'greatest', 'least') then
-      return format('%s(%s)', word, array_to_string(perch.filter_list(node -> 1, columns, depth + 1), ', '));
+      return format('%s(%s)', word, array_to_string(perch.filter_list(node -> 1, columns, depth + 1, below), ', '));
 
     when word = 'array' then
-      return format('array[%s]', array_to_string(perch.filter_list(node -> 1, columns, depth + 1), ', '));
+      return format('array[%s]', array_to_string(perch.filter_list(node -> 1, columns, depth + 1, below), ', '));
 
     when word = 'in' then
-      return format('(%s in (%s))', perch.filter_sql(node -> 1, columns, depth + 1),
-        array_to_string(perch.filter_list(node -> 2, columns, depth + 1), ', '));
+      return format('(%s in (%s))', perch.filter_sql(node -> 1, columns, depth + 1, below),
+        array_to_string(perch.filter_list(node -> 2, columns, depth + 1, below), ', '));
 
     when word = 'not' then
-      return format('(not %s)', perch.filter_sql(node -> 1, columns, depth + 1));
+      return format('(not %s)', perch.filter_sql(node -> 1, columns, depth + 1, below));
 
     when word = 'is' and node ->> 1 in ('null', 'not null', 'true', 'not true', 'false', 'not false', 'unknown',
       'not unknown') then
-      return format('(%s is %s)', perch.filter_sql(node -> 2, columns, depth + 1), node ->> 1);
+      return format('(%s is %s)', perch.filter_sql(node -> 2, columns, depth + 1, below), node ->> 1);
 
     when word = 'distinct' then
-      return format('(%s is distinct from %s)', perch.filter_sql(node -> 1, columns, depth + 1),
-        perch.filter_sql(node -> 2, columns, depth + 1));
+      return format('(%s is distinct from %s)', perch.filter_sql(node -> 1, columns, depth + 1, below),
+        perch.filter_sql(node -> 2, columns, depth + 1, below));
 
     when word = 'nullif' then
-      return format('nullif(%s, %s)', perch.filter_sql(node -> 1, columns, depth + 1),
-        perch.filter_sql(node -> 2, columns, depth + 1));
+      return format('nullif(%s, %s)', perch.filter_sql(node -> 1, columns, depth + 1, below),
+        perch.filter_sql(node -> 2, columns, depth + 1, below));
 
     when word = 'case' then
-      select array_agg(format('when %s then %s', perch.filter_sql(b.value -> 0, columns, depth + 1),
-               perch.filter_sql(b.value -> 1, columns, depth + 1)) order by b.nth)
+      select array_agg(format('when %s then %s', perch.filter_sql(b.value -> 0, columns, depth + 1, below),
+               perch.filter_sql(b.value -> 1, columns, depth + 1, below)) order by b.nth)
         into parts
         from jsonb_array_elements(node -> 1) with ordinality b (value, nth);
       return format('(case %s else %s end)', array_to_string(parts, ' '),
-        case when node -> 2 = 'null' then 'null' else perch.filter_sql(node -> 2, columns, depth + 1) end);
+        case when node -> 2 = 'null' then 'null' else perch.filter_sql(node -> 2, columns, depth + 1, below) end);
+
+    when word = 'select' then
+      return perch.filter_select(node, columns, depth + 1, context);
 
     when word = 'at' then
-      return format('((%s)[%s])', perch.filter_sql(node -> 1, columns, depth + 1),
-        perch.filter_sql(node -> 2, columns, depth + 1));
+      return format('((%s)[%s])', perch.filter_sql(node -> 1, columns, depth + 1, below),
+        perch.filter_sql(node -> 2, columns, depth + 1, below));
 
     else
       perform perch.fail('PE422',
@@ -136,5 +145,5 @@ begin
 end
 $$;
 
-comment on function perch.filter_sql(jsonb, jsonb, integer) is
+comment on function perch.filter_sql(jsonb, jsonb, integer, jsonb) is
   'Private. The text of a filter, over a row that is called perch_row, made of its tree and nothing else. columns: as perch.shape_columns says. PE422 for what is not on the lists.';

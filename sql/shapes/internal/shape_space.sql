@@ -1,6 +1,8 @@
 -- As perch.synced_rows, for several spaces ($1) at once: the column is compared in its own type, for its index, and
 -- then as text, since one value may be written in several ways.
-create or replace function perch.shape_space(synced perch.synced_relations, spaces text[], careful boolean)
+create or replace function perch.shape_space(
+  synced perch.synced_relations, spaces text[], careful boolean, given text default '$1'
+)
 returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -9,11 +11,12 @@ declare
   place record;
 begin
   if synced.space_id is not null then
-    return format('%L = any ($1)', synced.space_id);
+    return format('%L = any (%s)', synced.space_id, given);
   elsif synced.space_expression is not null then
     return case when careful
-      then format('perch.try_space(%L, %s, to_jsonb(t.*)) = any ($1)', synced.space_expression, synced.relation::oid)
-      else format('(%s)::text = any ($1)', synced.space_expression) end;
+      then format('perch.try_space(%L, %s, to_jsonb(t.*)) = any (%s)', synced.space_expression, synced.relation::oid,
+        given)
+      else format('(%s)::text = any (%s)', synced.space_expression, given) end;
   end if;
   select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.atttypid in ('text'::regtype,
            'varchar'::regtype) as is_text
@@ -23,12 +26,12 @@ begin
      and (a.attname = synced.space_column or a.attnum = synced.space_column_number)
    order by a.attname = synced.space_column desc limit 1;
   if place.is_text then
-    return format('t.%I = any ($1)', place.name);
+    return format('t.%I = any (%s)', place.name, given);
   end if;
-  return format('t.%1$I = any (%2$L::text[]::%3$s[]) and to_jsonb(t.%1$I) #>> ''{}'' = any ($1)', place.name,
-    array(select s from unnest(spaces) s where perch.is_of_type(s, place.type)), place.type);
+  return format('t.%1$I = any (%2$L::text[]::%3$s[]) and to_jsonb(t.%1$I) #>> ''{}'' = any (%4$s)', place.name,
+    array(select s from unnest(spaces) s where perch.is_of_type(s, place.type)), place.type, given);
 end
 $$;
 
-comment on function perch.shape_space(perch.synced_relations, text[], boolean) is
-  'Private. The condition that a row t of a synced table is in one of the spaces $1. careful: rows for which the expression of the space fails are in none.';
+comment on function perch.shape_space(perch.synced_relations, text[], boolean, text) is
+  'Private. The condition that a row t of a synced table is in one of the spaces, of which given is the text. careful: rows for which the expression of the space fails are in none.';

@@ -1,9 +1,10 @@
 -- What the queries of a shape are put together from. Of the two aliases perch_row is a row of the table, or an image of
--- one that was read back as its type; perch_value has its columns as text, as Postgres writes them.
+-- one that was read back as its type; perch_value has its columns as text, as Postgres writes them. insertion is
+-- the beginning of a message about a row, up to its headers.
 create or replace function perch.shape_texts(
-  synced perch.synced_relations, spaces text[], filter jsonb, columns text[],
+  synced perch.synced_relations, spaces text[], filter jsonb, columns text[], moment jsonb,
   out "values" text, out key text, out condition text, out order_by text, out keys text[], out relation text[],
-  out headers text, out is_safe boolean
+  out headers text, out is_safe boolean, out insertion text
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -35,16 +36,15 @@ begin
          string_agg(format('perch_row.%I', k.name), ', ' order by k.nth)
     into key, order_by
     from unnest(keys) with ordinality k (name, nth);
-  condition := perch.filter_text(filter, all_columns);
-  -- The filter speaks last. It may fail, and by that tell something of a row that is not to be seen.
-  if synced.row_filter is not null then
-    condition := format('case when (perch.rows_in_sight(%L, %L, array[to_jsonb(perch_row)]))[1] then %s end',
-      synced.app_id, synced.table_name, condition);
-  end if;
+  insertion := perch.row_message(synced.relation, relation, keys, array(
+    select c.key from jsonb_each(all_columns) c where columns is null or c.key = any (columns)
+     order by (c.value -> 'number')::integer));
+  condition := perch.filter_text(filter, all_columns, moment);
+  condition := perch.filter_in_sight(synced, condition);
   is_safe := synced.row_filter is null and perch.never_fails(filter);
   headers := '"relation":' || to_json(relation)::text;
 end
 $$;
 
-comment on function perch.shape_texts(perch.synced_relations, text[], jsonb, text[]) is
-  'Private. The pieces of SQL that the queries of a shape are made of; is_safe: the condition never fails, so that it need not be evaluated last. PE422 for columns and filters that are none.';
+comment on function perch.shape_texts(perch.synced_relations, text[], jsonb, text[], jsonb) is
+  'Private. The pieces of SQL that the queries of a shape are made of; is_safe: the condition never fails, so that it need not be evaluated last. moment: as for perch.filter_text. PE422 for columns and filters that are none.';

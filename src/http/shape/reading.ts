@@ -2,7 +2,8 @@ import type { Shares } from "../../database/shares.js";
 import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { Identity } from "../../identity/identity.js";
-import { definitionOf, type Handle } from "../../shapes/handle.js";
+import { tablesIn } from "../../shapes/filter.js";
+import { definitionOf, type Handle, type Snapshot, snapshotText } from "../../shapes/handle.js";
 import { type ChangesPage, logPosition, type OpenedShape, openShape, readChanges } from "../../shapes/queries.js";
 import type { OnBehalf } from "../on-behalf.js";
 import { type Development, developmentApp } from "./development.js";
@@ -12,6 +13,8 @@ import type { ShapeRequest } from "./request.js";
 export interface Opened extends OpenedShape {
   /** What the shape is, with whose rows: what a handle has to say. */
   readonly shape: string;
+  /** The tables of the filter's sub-selects. */
+  readonly selected: readonly OpenedShape[];
 }
 
 /** A page of a shape's log, and in which rights it was read. */
@@ -29,12 +32,15 @@ export interface ShapeReading {
    * What happened to a shape behind a position. Who asks the same of the same shape at once gets the same answer, of one evaluation. Out:
    * undefined where the shape of this user is another by now. Errors: PE401, PE404, PE410, PE413, PE422.
    */
-  changes(
-    identity: Identity,
-    ask: ShapeRequest,
-    shape: string,
-    from: { readonly lsn: bigint; readonly op: bigint; readonly upto: bigint },
-  ): Promise<SharedPage | undefined>;
+  changes(identity: Identity, ask: ShapeRequest, shape: string, from: ReadFrom): Promise<SharedPage | undefined>;
+}
+
+/** Where a reader stands, how far the log has come, and what the reader's first snapshot showed. */
+export interface ReadFrom {
+  readonly lsn: bigint;
+  readonly op: bigint;
+  readonly upto: bigint;
+  readonly since: Snapshot | undefined;
 }
 
 export interface ReadingSettings {
@@ -57,15 +63,18 @@ export function createShapeReading(
       await tx.script(`set local statement_timeout = ${Number(settings.shapeStatementMs)}`);
       const opened = await openShape(tx, ask);
       const { schema, table, filter, columns, whole, changesOnly } = ask;
-      const shape = definitionOf(opened.definition, schema, table, filter, columns, whole, changesOnly);
+      const selected: OpenedShape[] = [];
+      for (const other of tablesIn(filter)) selected.push(await openShape(tx, other));
+      const others = selected.map(({ definition }) => definition);
+      const shape = definitionOf(opened.definition, schema, table, filter, columns, whole, changesOnly, ...others);
       if (development !== undefined) {
         // Synced for everybody, and this one has not been let in yet.
-        if (opened.app_id === developmentApp && opened.spaces.length === 0) {
+        if ([opened, ...selected].some(({ app_id, spaces }) => app_id === developmentApp && spaces.length === 0)) {
           throw new PerchError("PE404", `there is nothing of ${table} for this user yet`, { argument: "table" });
         }
         development.note(shape, { schema, table });
       }
-      return work(tx, { ...opened, shape });
+      return work(tx, { ...opened, shape, selected });
     });
   }
 
@@ -73,15 +82,17 @@ export function createShapeReading(
     identity: Identity,
     ask: ShapeRequest,
     shape: string,
-    from: { readonly lsn: bigint; readonly op: bigint; readonly upto: bigint },
+    from: ReadFrom,
   ): Promise<SharedPage | undefined> {
-    const key = [shape, from.lsn, from.op, from.upto].join();
+    // Of a filter without sub-selects the page is the same whatever the reader began with.
+    const since = tablesIn(ask.filter).length > 0 ? from.since : undefined;
+    const key = [shape, from.lsn, from.op, from.upto, since && snapshotText(since)].join();
     const other = underWay.get(key);
     const mine = other ?? {
       asker: identity,
       result: open(identity, ask, async (tx, opened) => ({
         opened,
-        page: await readChanges(tx, ask, { ...from, whole: ask.whole, maxBytes: settings.shapeChunkBytes }),
+        page: await readChanges(tx, ask, { ...from, since, whole: ask.whole, maxBytes: settings.shapeChunkBytes }),
       })),
     };
     if (other === undefined) {

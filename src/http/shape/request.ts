@@ -2,7 +2,7 @@ import { cannotEvaluate, sqlStateOf } from "../../database/errors.js";
 import { PerchError } from "../../errors.js";
 import { readFilter } from "../../shapes/filter.js";
 import { type Handle, readHandle } from "../../shapes/handle.js";
-import { type Position, positionOf } from "../../shapes/position.js";
+import { isLogStart, type Position, positionOf } from "../../shapes/position.js";
 import type { ShapeQuery } from "../../shapes/queries.js";
 
 /** What a request of the shape protocol asks for. */
@@ -40,14 +40,19 @@ export async function shapeRequest(target: URL): Promise<ShapeRequest> {
   const { schema, table } = tableOf(value("table"));
   const offset = value("offset");
   if (offset === undefined) throw invalid("offset", "can't be blank");
-  const from = positionOf(offset);
-  if (from === undefined) throw invalid("offset", "has invalid format");
-  const begins = from.in === "now" || (from.in === "rows" && from.key === null);
+  const asked = positionOf(offset);
+  if (asked === undefined) throw invalid("offset", "has invalid format");
+  const begins = asked.in === "now" || (asked.in === "rows" && asked.key === null);
   const handle = value("handle");
   if (!begins && (handle === undefined || handle === "")) throw invalid("handle", "can't be blank when offset != -1");
+  const known = begins || handle === undefined ? undefined : readHandle(handle);
+  const from = isLogStart(asked) ? { ...asked, lsn: known?.since ?? 0n } : asked;
   const live = booleanOf("live", value("live"));
   if (begins && live) {
-    throw invalid("live", from.in === "now" ? "can't be true when offset is 'now'" : "can't be true when offset == -1");
+    throw invalid(
+      "live",
+      asked.in === "now" ? "can't be true when offset is 'now'" : "can't be true when offset == -1",
+    );
   }
   const events = booleanOf("live_sse", value("live_sse") ?? value("experimental_live_sse"));
   if (events && !live) throw invalid("live_sse", "can't be true unless live is also true");
@@ -61,7 +66,7 @@ export async function shapeRequest(target: URL): Promise<ShapeRequest> {
     schema,
     table,
     from,
-    handle: begins || handle === undefined ? undefined : readHandle(handle),
+    handle: known,
     live,
     events,
     columns,

@@ -61,6 +61,9 @@ export interface ShapeRequests {
   close(): void;
 }
 
+/** Tables of one request that are made ready: its own, and those of its sub-selects. */
+const maxPrepared = 5;
+
 export function createShapeRequests(services: ShapeRequestServices): ShapeRequests {
   const { shares, onBehalf, settings, log, notifications, readiness, addresses, users } = services;
   const development = settings.development ? createDevelopment(shares.worker) : undefined;
@@ -95,13 +98,18 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
 
   /** Once more where the table only had to be made ready for whoever asks, as development mode does. */
   async function serve(caller: ShapeCaller): Promise<Answer | undefined> {
-    for (let again = development !== undefined; ; again = false) {
+    for (let tries = development === undefined ? 0 : maxPrepared; ; tries -= 1) {
       try {
         return await serveShape(serving, caller);
       } catch (error) {
         if (!(error instanceof PerchError && error.code === "PE404")) throw error;
-        const table = tableOf(caller.target.searchParams.get("table") ?? undefined);
-        if (!again || !(await development?.prepare(caller.identity, table))) throw error;
+        // It says which table: of a filter's sub-select, too.
+        const { schema, table } = (error.detail ?? {}) as { schema?: unknown; table?: unknown };
+        const named =
+          typeof schema === "string" && typeof table === "string"
+            ? { schema, table }
+            : tableOf(caller.target.searchParams.get("table") ?? undefined);
+        if (tries === 0 || !(await development?.prepare(caller.identity, named))) throw error;
       }
     }
   }

@@ -3,6 +3,7 @@ import { PerchError } from "../../errors.js";
 import type { TokenIdentity } from "../../identity/tokens.js";
 import { type Handle, readSnapshot, type Snapshot, shows } from "../../shapes/handle.js";
 import type { ShapeNews } from "../../shapes/news.js";
+import { logStart } from "../../shapes/position.js";
 import { readRows, readSubset, type Subset } from "../../shapes/queries.js";
 import type { Answer } from "../answers.js";
 import { problemOf } from "../problems.js";
@@ -113,7 +114,9 @@ async function beginning(
     if (from.in !== "rows" || (from.key === null && ask.changesOnly)) {
       const next = { in: "log", lsn: since, op: 0n } as const;
       const begun = newHandle(shape, since, snapshotOf(readSnapshot(opened.snapshot)));
-      return shapeAnswer({ ...answer, handle: begun, next, messages: [], isUpToDate: true });
+      // A snapshot of no rows ends, too: whoever counts transactions knows by it which are behind.
+      const ends = from.in === "rows" && begun.snapshot !== undefined ? [snapshotEnd(begun.snapshot)] : [];
+      return shapeAnswer({ ...answer, handle: begun, next, messages: ends, isUpToDate: true });
     }
     if (from.key !== null && (handle?.definition !== shape || handle.snapshot === undefined)) throw new Outdated(shape);
     const page = await outdatedBy410(shape, () =>
@@ -124,7 +127,7 @@ async function beginning(
     return shapeAnswer({
       ...answer,
       handle: handle ?? newHandle(shape, since, snapshot),
-      next: lastKey === null ? { in: "log", lsn: since, op: 0n } : { in: "rows", key: lastKey },
+      next: lastKey === null ? logStart : { in: "rows", key: lastKey },
       messages: [...(messages === "" ? [] : [messages]), ...(lastKey === null ? [snapshotEnd(snapshot)] : [])],
       // What was committed meanwhile comes with the next answer.
       isUpToDate: false,
@@ -189,6 +192,7 @@ async function* stretches(
   const { from } = ask;
   if (from.in !== "log") throw new Error("a request of the log stands in it");
   const { opened, handle } = await begun(serving, caller, ask);
+  const others = opened.selected.map(({ app_id: appId, table, spaces }) => ({ appId, table, spaces: new Set(spaces) }));
   const spaces = new Set(opened.spaces);
   let position = { lsn: from.lsn, op: from.op };
   let verifiedAt = Date.now();
@@ -198,7 +202,7 @@ async function* stretches(
     if (position.lsn + position.op > upto) throw new Outdated(opened.shape);
     await caller.reserve(settings.shapeChunkBytes);
     const shared = await outdatedBy410(opened.shape, () =>
-      reading.changes(identity, ask, opened.shape, { ...position, upto }),
+      reading.changes(identity, ask, opened.shape, { ...position, upto, since: handle.snapshot }),
     );
     if (shared === undefined) throw new Outdated(opened.shape);
     const { page } = shared;
@@ -208,7 +212,7 @@ async function* stretches(
     if (messages.length === 0 && !page.isEnd && empty < maxEmptyPages) continue;
     const wanted = {
       ...{ appId: opened.app_id, table: opened.table, schema: ask.schema, relation: ask.table },
-      ...{ spaces, filter: ask.filter, userId: identity.userId, after: page.lsn },
+      ...{ spaces, others, filter: ask.filter, userId: identity.userId, after: page.lsn },
     };
     const isOver = () => Date.now() >= deadline;
     if (messages.length > 0 || !page.isEnd || isOver()) {

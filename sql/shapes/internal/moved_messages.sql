@@ -1,0 +1,54 @@
+-- All of it is told as the doing of the last transaction of the stretch, in no order: a row comes once.
+create or replace function perch.moved_messages(
+  synced perch.synced_relations, spaces text[], filter jsonb, columns text[], whole boolean, before jsonb, after jsonb,
+  out messages text[], out lsn bigint, out txid xid8
+)
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  max_bytes constant integer := 32000000;
+  texts constant record := perch.shape_texts(synced, spaces, filter, columns, after);
+  was constant record := perch.shape_texts(synced, spaces, filter, columns, before);
+  start constant bigint := (before ->> 'position')::bigint;
+  stop constant bigint := (after ->> 'position')::bigint;
+  txids text;
+  greatest_txid numeric;
+  bytes bigint := 0;
+  entry record;
+begin
+  messages := '{}';
+  select l.txid into txid from perch.sync_changes l where l.position <= stop order by l.position desc limit 1;
+  select coalesce(max(l.position), start) + 1 into lsn
+    from perch.sync_changes l where l.position > start and l.position <= stop and l.txid <> moved_messages.txid;
+  -- Whoever waits for a transaction finds it on the first of them, be it the last of the stretch or not.
+  select string_agg((t.txid::text::numeric % 4294967296)::text, ',' order by t.txid),
+         max(t.txid::text::numeric) % 4294967296
+    into txids, greatest_txid
+    from (select distinct l.txid from perch.sync_changes l
+           where l.position > start and l.position <= stop
+             and not pg_visible_in_snapshot(l.txid, (after ->> 'snapshot')::pg_snapshot)) t;
+  for entry in execute perch.shape_changes_query(synced,
+    perch.shape_moves(synced, spaces, filter, perch.shape_columns(synced, spaces), before, after),
+    texts.values, texts.key, was.condition, texts.condition, texts.keys, whole)
+  loop
+    continue when entry.operation is null;
+    messages := messages || concat('{"key":', to_json(entry.key), ',"value":', entry.value,
+      case when entry.old_value is not null then ',"old_value":' || entry.old_value end,
+      ',"headers":{"operation":"', entry.operation, '",', texts.headers, ',"txids":[',
+      case cardinality(messages) when 0 then txids else greatest_txid::text end, '],"lsn":"', lsn,
+      '","op_position":', cardinality(messages), '}}');
+    bytes := bytes + octet_length(messages[cardinality(messages)]);
+    if bytes > max_bytes then
+      perform perch.fail('PE410', 'more rows have moved than an answer holds', jsonb_build_object('position', start));
+    end if;
+  end loop;
+  if cardinality(messages) > 0 then
+    messages[cardinality(messages)] := perch.marked_last(messages[cardinality(messages)]);
+  end if;
+end
+$$;
+
+comment on function perch.moved_messages(
+  perch.synced_relations, text[], jsonb, text[], boolean, jsonb, jsonb) is
+  'Private. The operations by which a shape differs between two moments ({"position", "snapshot"}), in the first of which the reader stands: a stretch of the log in which tables of the filter''s sub-selects changed. PE410 when they are too many.';

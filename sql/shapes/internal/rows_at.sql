@@ -1,0 +1,47 @@
+-- A table as it was: what is there now without the rows that have changed since, and what these rows were
+-- (perch.shape_images). What has changed since is read here and now, for the text. So it holds for the snapshot of
+-- whoever calls, and only so much may have changed as a text bears: whoever is further behind begins anew.
+create or replace function perch.rows_at(synced perch.synced_relations, spaces text[], moment jsonb)
+returns text
+language plpgsql stable
+set search_path = pg_catalog, pg_temp
+as $$
+declare
+  keys constant text[] := perch.key_columns(synced.relation);
+  max_changed constant integer := 20000;
+  now_there text;
+  changed jsonb[];
+  were jsonb[];
+begin
+  now_there := format('select t.* from %s t where %s', synced.relation,
+    perch.shape_space(synced, spaces, synced.space_expression is not null, format('%L::text[]', spaces)));
+  if moment -> 'position' is null then
+    return now_there;
+  end if;
+  execute format(
+    'select array_agg(perch.listed_columns(i.any_row, %L)), array_agg(i.old_row) filter (where i.old_row is not null)
+       from (%s limit %s) i',
+    keys, perch.shape_images(synced), max_changed + 1)
+    into changed, were
+    using spaces, coalesce((moment ->> 'snapshot')::pg_snapshot, '3:3:'), (moment ->> 'position')::bigint,
+          synced.app_id, synced.table_name;
+  if changed is null then
+    return now_there;
+  elsif cardinality(changed) > max_changed then
+    perform perch.fail('PE410', format('over %s rows of %s have changed since', max_changed, synced.table_name),
+      jsonb_build_object('position', moment -> 'position'));
+  end if;
+  return format(
+    '%1$s and (%2$s) not in (
+       select %3$s from unnest(%4$L::jsonb[]) i (image)
+        cross join lateral jsonb_populate_record(null::%5$s, i.image) r)
+     union all
+     select r.* from unnest(%6$L::jsonb[]) i (image)
+      cross join lateral jsonb_populate_record(null::%5$s, i.image) r',
+    now_there, (select string_agg(format('t.%I', k), ', ') from unnest(keys) k),
+    (select string_agg(format('r.%I', k), ', ') from unnest(keys) k), changed, synced.relation, coalesce(were, '{}'));
+end
+$$;
+
+comment on function perch.rows_at(perch.synced_relations, text[], jsonb) is
+  'Private. The query for the rows of a synced table in some spaces at a moment: {"position", "snapshot"}, what has a position up to this one or is shown by the snapshot; null: now. PE410 when too much has changed since.';
