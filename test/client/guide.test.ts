@@ -12,7 +12,8 @@ afterAll(() => rm(folder, { recursive: true, force: true }));
 const open = postgres();
 
 it("docs/clients.md shows what happens, in TypeScript and in SQL", async () => {
-  const examples = readExamples(await readFile(join(packageRoot, "docs", "clients.md"), "utf8"));
+  // What React shows is looked at in a browser (test/browser/react.test.ts).
+  const examples = readExamples(await readFile(join(packageRoot, "docs", "clients.md"), "utf8"), ["tsx"]);
   const t = await open();
   const { gateway } = await serving({ url: t.url ?? "" });
   let done = 0;

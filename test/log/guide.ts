@@ -2,13 +2,13 @@ import { readBlocks } from "../support/blocks.js";
 
 /** The examples of a page: fenced blocks of sql and ts (and what else its test can run), in order; a json block says what the sql block before it ends with. */
 export interface Example {
-  language: "sql" | "ts" | "sh";
+  language: "sql" | "ts" | "tsx" | "sh";
   text: string;
   line: number;
   result?: unknown;
 }
 
-export function readExamples(page: string, others: readonly "sh"[] = []): Example[] {
+export function readExamples(page: string, others: readonly ("sh" | "tsx")[] = []): Example[] {
   const examples: Example[] = [];
   for (const { language, text, line } of readBlocks(page, ["sql", "ts", "json", ...others])) {
     if (language !== "json") examples.push({ language: language as Example["language"], text, line });
