@@ -2,7 +2,9 @@ import { writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
+import { postgresBinaries } from "../../test/support/postgres-server.js";
 import { figure } from "../support/figures.js";
+import { runFailover } from "./failover.js";
 import { type FaultsResult, runFaults } from "./run.js";
 
 const help = `Usage: npm run test:faults [-- options]
@@ -16,6 +18,12 @@ itself are killed, paused and cut at random. In the end all copies must be equal
   --documents N   default 5
   --nodes N       default 3
   --verbose       print each fault as it begins, and keep what the nodes logged
+
+  --failover      instead of all that: the server of the database is killed in each round and its standby promoted, while
+                  clients edit, push and put checkpoints; on each Postgres that is installed. After five rounds with a
+                  synchronous standby, which must lack nothing that was acknowledged, comes one with a standby that is
+                  behind, which must be noticed before anybody is served
+  --rounds N      rounds with a synchronous standby; default 20
 
 Exit code 1 when anything was lost, or is not equal, or gave up.
 `;
@@ -51,6 +59,44 @@ function report(result: FaultsResult): boolean {
   return wrong.length === 0;
 }
 
+async function failover(seed: number, rounds: number, verbose: boolean): Promise<number> {
+  // After every fifth one with a standby that is behind.
+  const synchronous = Array.from({ length: rounds }, (_, n) => (n % 5 === 4 ? [true, false] : [true])).flat();
+  let code = 0;
+  for (const version of ([18, 15] as const).filter((each) => postgresBinaries(each) !== undefined)) {
+    print(`Postgres ${version}`);
+    let number = 0;
+    const { wrong, log } = await runFailover({
+      version,
+      synchronous,
+      seed,
+      nodes: 2,
+      clients: 4,
+      calmMs: 1_500,
+      onRound: (round) => {
+        number += 1;
+        const kind = round.synchronous ? "synchronous" : "behind";
+        const had = `${round.pushes} pushes, ${round.checkpoints} checkpoints, ${round.edits} operations acknowledged`;
+        print(
+          `  ${String(number).padStart(3)}  ${kind.padEnd(12)} ${had}, ${round.missing} missing; resumed in ${round.resumedMs} ms`,
+        );
+      },
+    });
+    for (const line of wrong.slice(0, maxShown)) print(`  ✗ ${line}`);
+    if (wrong.length === 0)
+      print(
+        "  ✓ nothing was lost that a synchronous standby had to have, and nobody was served before an epoch was begun",
+      );
+    if (wrong.length > 0) code = 1;
+    if (verbose || wrong.length > 0) {
+      const path = join(tmpdir(), `perch-failover-${version}-${seed}.log`);
+      await writeFile(path, log);
+      print(`  what the nodes logged: ${path}`);
+    }
+  }
+  return code;
+}
+
 async function main(): Promise<number> {
   const { values } = parseArgs({
     options: {
@@ -60,6 +106,8 @@ async function main(): Promise<number> {
       documents: { type: "string", default: "5" },
       nodes: { type: "string", default: "3" },
       verbose: { type: "boolean", default: false },
+      failover: { type: "boolean", default: false },
+      rounds: { type: "string", default: "20" },
       help: { type: "boolean", short: "h", default: false },
     },
   });
@@ -69,7 +117,8 @@ async function main(): Promise<number> {
   }
   const seed = values.seed === undefined ? Math.floor(Math.random() * 1_000_000) + 1 : count(values.seed, "seed");
   const seconds = count(values.seconds, "seconds");
-  print(`seed ${seed}, ${seconds} s`);
+  print(values.failover ? `seed ${seed}` : `seed ${seed}, ${seconds} s`);
+  if (values.failover) return failover(seed, count(values.rounds, "rounds"), values.verbose);
   const begun = Date.now();
   const result = await runFaults({
     seed,

@@ -4,6 +4,7 @@ import { troubleOf } from "../database/errors.js";
 import { canServe, migrationStatus } from "../database/migration-status.js";
 import { databaseUrl, openDatabase } from "../database/open.js";
 import type { OpenOptions } from "../database/options.js";
+import { PostgresUrlError, readPostgresUrl } from "../database/postgres-url.js";
 import type { Database } from "../database/types.js";
 import { UsageError } from "./command.js";
 
@@ -80,25 +81,20 @@ export function nameOf(url: string): string {
   if (!isPostgresUrl(url)) {
     throw new UsageError("unknown kind of database URL: expected postgres://…, pglite:FOLDER or memory:");
   }
-  if (!URL.canParse(url)) {
-    throw new UsageError("the database URL cannot be read: expected postgres://USER:PASSWORD@HOST:PORT/DATABASE");
+  try {
+    const read = readPostgresUrl(url);
+    requireTls(new URLSearchParams(read.parts.query));
+    return read.name;
+  } catch (error) {
+    throw error instanceof PostgresUrlError ? new UsageError(error.message) : error;
   }
-  const read = new URL(url);
-  requireReadable(read);
-  const { hostname, port, pathname } = read;
-  return `${hostname || "localhost"}:${port || 5432}${pathname}`;
 }
 
 /** Those that the driver knows; any other it takes for one that verifies. */
 const sslModes = ["disable", "no-verify", "prefer", "require", "verify-ca", "verify-full"];
 
 /** Throws UsageError for what the driver would stumble over at the first connection, or overlook. */
-function requireReadable({ username, password, pathname, search, searchParams }: URL): void {
-  try {
-    for (const part of [username, password, pathname, search]) decodeURIComponent(part);
-  } catch {
-    throw new UsageError("the database URL cannot be read: a % in it that is no escape of its own is written %25");
-  }
+function requireTls(searchParams: URLSearchParams): void {
   const sslmode = searchParams.get("sslmode");
   if (sslmode !== null && !sslModes.includes(sslmode))
     throw new UsageError(`the database URL has an unknown sslmode: expected ${sslModes.join(", ")}`);

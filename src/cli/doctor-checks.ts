@@ -3,6 +3,7 @@ import { lacksRight } from "../database/errors.js";
 import { readMigrationSources } from "../database/migration-sources.js";
 import { canServe, migrationStatus } from "../database/migration-status.js";
 import type { Database } from "../database/types.js";
+import { type Lost, lostInWords } from "../worker/history.js";
 import { serverChecks, standingInTheWay } from "./doctor-server.js";
 import { commits, notificationQueue, settings } from "./doctor-sessions.js";
 import { refusedColumns, sequencing, syncedTables } from "./doctor-tables.js";
@@ -285,7 +286,7 @@ const history: Check = async (db) => {
     "select e.server as begun, perch.server_identity() as here from perch.log_epoch e",
   );
   if (row?.begun == null) return [ok("history", "no worker has looked at this database yet")];
-  if (row.here === null || row.here === row.begun) return [ok("history", "the log's epoch began on this database")];
+  if (row.here === null || row.here === row.begun) return [await lostLately(db)];
   return [
     warning(
       "history",
@@ -294,6 +295,22 @@ const history: Check = async (db) => {
     ),
   ];
 };
+
+/** What a database lacks that went back is news for a week. */
+async function lostLately(db: Parameters<Check>[0]): Promise<Finding> {
+  const [epoch] = await db.query<{ begun_at: Date | null; lost: Record<string, Lost> | null; recent: boolean }>(
+    "select begun_at, lost, begun_at > now() - interval '7 days' as recent from perch.last_epoch()",
+  );
+  if (epoch === undefined || epoch.begun_at === null) return ok("history", "the log's epoch began on this database");
+  const since = `the log's epoch began at ${epoch.begun_at.toISOString()}, when the database was found to be another, or to have gone back`;
+  const said = `${since}: ${lostInWords(epoch.lost ?? {})}`;
+  if (Object.keys(epoch.lost ?? {}).length === 0 || !epoch.recent) return ok("history", said);
+  return warning(
+    "history",
+    said,
+    "clients bring back their own edits of documents; pushes are in whatever the database went back from",
+  );
+}
 
 /** Records of a table that are lifted to see whether they can be. */
 const upgradesTried = 1_000;

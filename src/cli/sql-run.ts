@@ -1,7 +1,7 @@
 import type { PGlite } from "@electric-sql/pglite";
 import pg from "pg";
+import { connectClient } from "../database/connect-client.js";
 import { frame, withoutCopyIn } from "../database/pglite-wire.js";
-import { connectTimeoutMs } from "../database/postgres.js";
 
 /** What one statement came to. */
 export interface SqlResult {
@@ -34,18 +34,19 @@ const numbers = new Set([21, 23, 20, 700, 701, 1700, 26]);
 
 /** One simple query on a server: its statements are one transaction, of which nothing is told when one of them fails. */
 export async function runOnPostgres(url: string, asked: SqlRun, unreachable: (error: unknown) => Error): Promise<void> {
-  const client = new pg.Client({
-    connectionString: url,
-    application_name: "perch sql",
-    connectionTimeoutMillis: connectTimeoutMs,
-    types: { getTypeParser: () => (text: string) => text },
-  });
-  // Otherwise a connection that breaks between two statements ends the process without a word; the query fails by itself.
-  client.on("error", () => undefined);
-  client.on("notice", ({ severity, message }) => asked.notice(severity ?? "NOTICE", message ?? ""));
-  await client.connect().catch((error: unknown) => {
+  const client = await connectClient(url, (place) => {
+    const made = new pg.Client({
+      ...place,
+      application_name: "perch sql",
+      types: { getTypeParser: () => (text: string) => text },
+    });
+    // Otherwise a connection that breaks between two statements ends the process without a word; the query fails by itself.
+    made.on("error", () => undefined);
+    return made;
+  }).catch((error: unknown) => {
     throw unreachable(error);
   });
+  client.on("notice", ({ severity, message }) => asked.notice(severity ?? "NOTICE", message ?? ""));
   const tags: string[] = [];
   // The driver keeps the first word only.
   const { connection } = client as unknown as { connection: NodeJS.EventEmitter };

@@ -1,6 +1,7 @@
 import type pg from "pg";
 import pgListen from "pg-listen";
 import { backOff } from "../lib/back-off.js";
+import type { Hosts } from "./hosts.js";
 import type { ListenHandlers, Subscription } from "./types.js";
 
 // A CommonJS module with a `default` of its own, seen from ESM.
@@ -16,12 +17,19 @@ const probeTimeoutMs = 10_000;
 /** Back-off between attempts to reconnect: 0.1 s, doubling to 2 s. */
 const retryDelayMs = (attempt: number) => backOff(attempt, 100, 2_000);
 
+export interface ListenPlace {
+  readonly hosts: Hosts;
+  /** All but where it leads. */
+  readonly connection: pg.ClientConfig;
+}
+
 /**
- * Listens on a connection of its own, and listens again after every loss, without end.
- * Throws when the first connection cannot be made.
+ * Listens on a connection of its own, and listens again after every loss, without end; after the first attempt that fails on another host,
+ * where there are several. A standby refuses LISTEN.
+ * Throws when the first connection cannot be made, to none of them.
  */
 export async function listenPostgres(
-  connection: pg.ClientConfig,
+  { hosts, connection }: ListenPlace,
   channels: readonly string[],
   on: ListenHandlers,
   onError: (error: Error) => void,
@@ -43,8 +51,9 @@ export async function listenPostgres(
   async function subscribe(): Promise<Subscriber> {
     let listening = false;
     let over = false;
+    const host = hosts.next();
     const subscriber = createSubscriber(
-      { ...connection, query_timeout: probeTimeoutMs },
+      { ...connection, connectionString: host.url, query_timeout: probeTimeoutMs },
       {
         // The default parser turns a payload that is not JSON into an error event.
         parse: (payload) => payload,
@@ -53,6 +62,7 @@ export async function listenPostgres(
         retryInterval: (attempt) => {
           // Throwing is the one way to end the subscriber's reconnect loop once nobody wants it any more.
           if (closed || over) throw new Error("the subscription is closed");
+          if (hosts.attempts > 1) throw new Error(`${host.name} cannot be reached`);
           return retryDelayMs(attempt);
         },
       },
@@ -74,6 +84,7 @@ export async function listenPostgres(
     subscriber.events.on("error", (error) => {
       if (closed || over) return;
       over = true;
+      hosts.failed(host, error);
       guarded(() => on.lost?.(error));
       void end();
       if (listening) void replace();
@@ -85,6 +96,7 @@ export async function listenPostgres(
       if (over) throw new Error("the connection that listens was lost");
     } catch (error) {
       over = true;
+      if (hosts.passesOn(error)) hosts.failed(host, error);
       void end();
       throw error;
     }
@@ -92,7 +104,19 @@ export async function listenPostgres(
     return { close: () => subscriber.close() };
   }
 
-  let current = await subscribe();
+  /** Tries each host once. */
+  async function first(): Promise<Subscriber> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await subscribe();
+      } catch (error) {
+        if (!hosts.passesOn(error)) throw error;
+        if (attempt >= hosts.attempts) throw hosts.error(error);
+      }
+    }
+  }
+
+  let current = await first();
   guarded(on.ready);
 
   async function replace(): Promise<void> {

@@ -1,10 +1,12 @@
 import type { Duplex } from "node:stream";
 import pg from "pg";
 import { PerchError } from "../errors.js";
-import { lacksConnections } from "./errors.js";
+import { lacksConnections, sqlStateOf } from "./errors.js";
+import { createHosts, UnwantedServer } from "./hosts.js";
 import { clientWithLimit, defaultMaxMessageBytes } from "./message-limit.js";
 import { listenPostgres } from "./postgres-listen.js";
 import { rowTypes } from "./postgres-types.js";
+import { type PostgresHost, readPostgresUrl } from "./postgres-url.js";
 import { createPreparedStatements } from "./prepared.js";
 import { queryError } from "./query-error.js";
 import { beginning, beginningPinned, pinningIfDirect, type SessionLimits, type SessionRow } from "./session.js";
@@ -12,6 +14,7 @@ import { requireStorable } from "./text.js";
 import type { Database, Queryable, QueryOptions, Subscription, Transaction } from "./types.js";
 
 export interface PostgresOptions {
+  /** May name several hosts, and which of them are wanted; see `readPostgresUrl`. */
   url: string;
   /** Where to LISTEN, when `url` goes through a transaction-pooling proxy, behind which LISTEN is silently useless. */
   listenUrl?: string | undefined;
@@ -31,6 +34,8 @@ export interface PostgresOptions {
 
 /** How long a connection attempt may take before it counts as failed. */
 export const connectTimeoutMs = 10_000;
+/** The same where there are other hosts to try. */
+const connectTimeoutOfManyMs = 3_000;
 /** How long closing waits for queries that are under way, and for the server to say goodbye, before it cuts the connections. */
 const closeMs = 3_000;
 /** A statement is ended by the server so much before it is given up here, so that it does not wait on where nobody waits for it. */
@@ -60,11 +65,18 @@ interface Session extends SessionRow {
   readonly processId: number;
 }
 
-/** Opens a pool; it connects on first use, so a wrong URL shows with the first query. */
+/** Whether a server that took writes takes them no more: it follows another one now, or was told to. */
+const readsOnly = (error: unknown) => sqlStateOf(error) === "25006";
+
+/** Opens a pool; it connects on first use. Throws PostgresUrlError for a URL that cannot be read. */
 export function openPostgres(options: PostgresOptions): Database {
   const onError = options.onError ?? ((error: Error) => process.emitWarning(error));
   const { queryTimeoutMs } = options;
   const max = options.poolSize ?? 10;
+  const address = readPostgresUrl(options.url);
+  const hosts = createHosts(address);
+  const listenAddress = options.listenUrl === undefined ? address : readPostgresUrl(options.listenUrl);
+  const dialMs = address.connectTimeoutMs ?? (address.hosts.length > 1 ? connectTimeoutOfManyMs : connectTimeoutMs);
   const connection = {
     application_name: options.applicationName ?? "perch",
     connectionTimeoutMillis: connectTimeoutMs,
@@ -80,6 +92,15 @@ export function openPostgres(options: PostgresOptions): Database {
   const clients = new Set<pg.PoolClient>();
   const sessions = new WeakMap<pg.ClientBase, Session>();
   const subscriptions = new Set<Subscription>();
+  /** Where each connection leads. */
+  const places = new WeakMap<pg.ClientBase, PostgresHost>();
+  /** Connections to servers that are not what they were when they were made. */
+  const left = new WeakSet<pg.ClientBase>();
+  /** What failed because of the host that it was asked of. */
+  const ofHost = new WeakSet<object>();
+  const checks = new Set<(on: Queryable) => Promise<void>>();
+  /** The server on which they found nothing that they have not dealt with. */
+  let checkedServer: string | undefined;
   const prepared = options.prepare ? createPreparedStatements() : undefined;
   /** Failures of statements only because they were prepared. */
   const stale = new WeakSet<object>();
@@ -91,9 +112,8 @@ export function openPostgres(options: PostgresOptions): Database {
     const made = new pg.Pool({
       ...connection,
       ...size,
-      connectionString: options.url,
       types: rowTypes,
-      Client: clientWithLimit(options.maxMessageBytes ?? defaultMaxMessageBytes),
+      Client: dialing(clientWithLimit(options.maxMessageBytes ?? defaultMaxMessageBytes)),
       onConnect: (client) => pin(client as pg.Client, sessionLimits),
     });
     // A pool that is being closed loses its connections; that is nothing to report.
@@ -110,14 +130,87 @@ export function openPostgres(options: PostgresOptions): Database {
     return made;
   }
 
+  function failed(host: PostgresHost, error: unknown): void {
+    if (!hosts.passesOn(error)) return;
+    hosts.failed(host, error);
+    ofHost.add(error as object);
+  }
+
+  /** Connections to these hosts are not used again. */
+  function leave(which: (host: PostgresHost) => boolean, how: (client: pg.PoolClient) => void = () => undefined): void {
+    for (const client of clients) {
+      const host = places.get(client);
+      if (host === undefined || !which(host) || left.has(client)) continue;
+      left.add(client);
+      how(client);
+    }
+  }
+
+  /**
+   * In: a connection on which something was refused because the server only reads. Out: whether that is how the server is now, and was not
+   * when the connection was made; then all connections to it are left. A transaction may have been told only to read.
+   */
+  async function turned(client: pg.PoolClient, error: unknown): Promise<boolean> {
+    const host = places.get(client);
+    if (!readsOnly(error) || host === undefined || sessions.get(client)?.read_only !== false) return false;
+    const now = await answer(client.query("show transaction_read_only")).then(
+      ({ rows: [row] }) => (row as { transaction_read_only?: string } | undefined)?.transaction_read_only,
+      () => "on",
+    );
+    if (now === "off") return false;
+    failed(host, error);
+    leave((each) => each === host);
+    return true;
+  }
+
+  /** The driver's client, which connects to the host whose turn it is. */
+  function dialing(Client: typeof pg.Client): typeof pg.Client {
+    return class extends Client {
+      readonly #host: PostgresHost;
+
+      constructor(config: pg.ClientConfig) {
+        const host = hosts.next();
+        super({ ...config, connectionString: host.url, connectionTimeoutMillis: dialMs });
+        this.#host = host;
+        places.set(this, host);
+      }
+
+      override connect(): Promise<pg.Client>;
+      override connect(callback: (error: Error) => void): void;
+      override connect(callback?: (error: Error) => void): unknown {
+        if (callback === undefined) return super.connect();
+        return super.connect((error: Error) => {
+          if (error) failed(this.#host, error);
+          callback(error);
+        });
+      }
+    };
+  }
+
   async function pin(client: pg.Client, sessionLimits: SessionLimits): Promise<void> {
     const { processID: processId } = client as unknown as { processID: number };
+    const host = places.get(client) as PostgresHost;
     const asked = client.query<SessionRow>(pinningIfDirect(processId, sessionLimits));
-    const [row] = (await within(connectTimeoutMs, asked)).rows;
-    if (row === undefined) throw new Error("the database did not say which session this is");
-    sessions.set(client, { ...row, processId });
+    try {
+      const [row] = (await within(dialMs, asked)).rows;
+      if (row === undefined) throw new Error("the database did not say which session this is");
+      const objection = hosts.unwanted(row);
+      if (objection !== undefined)
+        throw new UnwantedServer(`${objection}, and target_session_attrs is ${address.target}`);
+      if (row.server !== checkedServer) {
+        const on: Queryable = { query: (sql, params) => run(client, sql, params) };
+        for (const check of checks) await within(connectTimeoutMs, check(on));
+        checkedServer = row.server;
+      }
+      sessions.set(client, { ...row, processId });
+    } catch (error) {
+      failed(host, error);
+      throw error;
+    }
+    // There is one server that takes writes. What is still asked of the one before would wait until its time is over.
+    if (hosts.reached(host)) leave((each) => each !== host, cut);
     // What is sent with one statement goes in one round trip there; see `alone`.
-    if (!row.direct) (client as { pipeline: boolean }).pipeline = true;
+    if (!isDirect(client)) (client as { pipeline: boolean }).pipeline = true;
   }
 
   const pool = makePool({ max }, limits);
@@ -176,12 +269,27 @@ export function openPostgres(options: PostgresOptions): Database {
     return rows.value;
   }
 
+  /** A connection that is made, if need be, to whichever host can be used. Errors: NoHost, when none can. */
+  async function connectIn(from: pg.Pool): Promise<pg.PoolClient> {
+    for (let attempt = 1; ; ) {
+      try {
+        const client = await from.connect();
+        if (!left.has(client)) return client;
+        client.release(true);
+      } catch (error) {
+        const { cause } = error as { cause?: unknown };
+        if (![error, cause].some((each) => ofHost.has(each as object))) throw error;
+        if (attempt++ >= hosts.attempts) throw hosts.error(error);
+      }
+    }
+  }
+
   /** A connection of the pool. Where the server has none left, whoever comes waits for one that this process has. */
   async function take(): Promise<pg.PoolClient> {
     const until = performance.now() + connectTimeoutMs;
     for (;;) {
       try {
-        return await pool.connect();
+        return await connectIn(pool);
       } catch (error) {
         if (!lacksConnections(error) || pool.totalCount === 0 || performance.now() > until) throw error;
         pool.options.max = pool.totalCount;
@@ -198,6 +306,7 @@ export function openPostgres(options: PostgresOptions): Database {
    * would be a session more for every one that was given up, until the server had none left for anybody.
    */
   async function give(client: pg.PoolClient, error: unknown): Promise<void> {
+    if (left.has(client) || (await turned(client, error))) return client.release(true);
     if (error === undefined || !breaks(error)) return client.release();
     if (error instanceof NoAnswer && isDirect(client)) await outlast(client);
     client.release(true);
@@ -239,9 +348,11 @@ export function openPostgres(options: PostgresOptions): Database {
       broken = error;
     };
     client.on("error", breaking);
+    let refused: unknown;
     const noting = <T>(asked: Promise<T>): Promise<T> =>
       asked.catch((error: unknown) => {
         if (breaks(error)) broken ??= error as Error;
+        if (readsOnly(error)) refused = error;
         throw error;
       });
     // BEGIN goes out with the first statement, and in one message with it where that is a script: a round trip less. A script that
@@ -285,7 +396,7 @@ export function openPostgres(options: PostgresOptions): Database {
       throw queryError(error);
     } finally {
       client.off("error", breaking);
-      void give(client, broken);
+      void give(client, broken ?? refused);
     }
   }
 
@@ -297,7 +408,7 @@ export function openPostgres(options: PostgresOptions): Database {
     } catch (error) {
       failure = error;
       // By itself it is tried again; within a transaction there is nothing left to try it in.
-      if (!stale.has(error as object)) throw error;
+      if (!stale.has(error as object) && !(await turned(client, error))) throw error;
     } finally {
       void give(client, failure);
     }
@@ -321,7 +432,7 @@ export function openPostgres(options: PostgresOptions): Database {
 
   const aside: Queryable = {
     async query<Row>(sql: string, params?: readonly unknown[]) {
-      const client = await asidePool.connect();
+      const client = await connectIn(asidePool);
       let failure: unknown;
       try {
         return await within(asideMs, alone<Row>(client, sql, params));
@@ -341,8 +452,11 @@ export function openPostgres(options: PostgresOptions): Database {
     outside,
     aside,
     async listen(channels, on) {
-      const config = { ...connection, connectionString: options.listenUrl ?? options.url };
-      const subscription = await listenPostgres(config, channels, on, onError);
+      const place = {
+        hosts: options.listenUrl === undefined ? hosts : createHosts(listenAddress),
+        connection: { ...connection, connectionTimeoutMillis: dialMs },
+      };
+      const subscription = await listenPostgres(place, channels, on, onError);
       const tracked: Subscription = {
         close: () => {
           subscriptions.delete(tracked);
@@ -351,6 +465,11 @@ export function openPostgres(options: PostgresOptions): Database {
       };
       subscriptions.add(tracked);
       return tracked;
+    },
+    beforeServing(check) {
+      checks.add(check);
+      checkedServer = undefined;
+      return () => void checks.delete(check);
     },
     stats() {
       const now = performance.now();

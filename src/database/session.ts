@@ -1,3 +1,5 @@
+import type { Role } from "./hosts.js";
+
 /**
  * What perch depends on in a session, whatever the server, the database or the login have set: how values are written and read, what a
  * statement without a transaction of its own runs in, and that policies bind instead of failing. `client_encoding` is not among them,
@@ -52,11 +54,13 @@ export const pinning = Object.entries(pinnedSettings)
   .map(([name, value]) => `set ${name} = '${value}'`)
   .join("; ");
 
-export interface SessionRow {
+export interface SessionRow extends Role {
   /** Whether the connection leads to one session of the server, this one. */
   readonly direct: boolean;
   /** When that began, in seconds by the server's clock, to the microsecond. */
   readonly since: string;
+  /** When the server was started: another server, or the same made anew, has another time. */
+  readonly server: string;
 }
 
 /**
@@ -71,7 +75,8 @@ export function pinningIfDirect(processId: number, limits: SessionLimits): strin
     ...limitsOf(limits).map(([name, ms]) => [name, lowered(name, ms)] as const),
   ].map(([name, value]) => `set_config('${name}', ${value}, not s.direct)`);
   return `
-    select s.direct, s.since, ${set.join(", ")}
+    select s.direct, s.since, extract(epoch from pg_postmaster_start_time())::text as server, pg_is_in_recovery() as standby,
+           current_setting('transaction_read_only')::boolean as read_only, ${set.join(", ")}
       from (select pg_backend_pid() = ${processId} as direct,
                    (select extract(epoch from a.backend_start)::text from pg_stat_get_activity(pg_backend_pid()) a) as since) s`;
 }

@@ -78,6 +78,12 @@ export interface Database extends Queryable {
    * Absent where there is but one session. Errors: as `query`; through a proxy that pools transactions.
    */
   outside?(statements: readonly string[]): Promise<void>;
+  /**
+   * From now on, has a server looked at before anybody is answered by it: on the first connection to one that was started at another time than the
+   * one before, as one is to which a failover leads, or that came back. While the look fails, so do connections to it. Out: ends that. Absent
+   * where there is no server.
+   */
+  beforeServing?(check: (on: Queryable) => Promise<void>): () => void;
   /** Listens on channels until closed; resolves once LISTEN is in force, after the first `ready()`. */
   listen(channels: readonly string[], on: ListenHandlers): Promise<Subscription>;
   /**

@@ -72,6 +72,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     history.notified(notification.spaceId);
   }
 
+  // Whoever is answered by a server that was not asked before is answered after this, and not only who is told by a notification.
+  const uncheck = db.beforeServing?.((on) => history.check(on));
   const checkHistory = () =>
     history.check().catch((error: unknown) => {
       log.warn({ err: error }, "whether the database went back could not be looked at");
@@ -115,6 +117,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     clearTimeout(timer);
     stopUnexplained();
     stopListening();
+    uncheck?.();
     if (options.notifications === undefined) await notifications.close();
     await Promise.all([
       inbox.close(),

@@ -11,6 +11,7 @@ const unledIndexes: Record<string, string> = {
   synced_relations_pkey: "as document_tables_pkey",
   synced_relations_relation_key: "as document_tables_pkey",
   closed_logs_pkey: "as document_tables_pkey",
+  begun_epochs_pkey: "what happened to the whole database, which no user touches",
   captured_changes_pkey: "a queue in the order of writing, which no user touches; each node's own when distributed",
   sequencer_pkey: "one row, which no user touches",
   mutators_pkey: "as limits_pkey",

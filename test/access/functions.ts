@@ -170,9 +170,10 @@ const changes: Record<string, FunctionEntry> = {
   contents_as_text: app(`perch.contents_as_text(answer => '{"changes": []}', list => 'changes')`, '{"changes":[]}'),
   log_heads: worker("(select count(*) from perch.log_heads(space_ids => '{team}'))", "1", "1"),
   check_history: worker("coalesce(perch.check_history(), 'nothing')", "nothing", "nothing"),
+  last_epoch: worker("(select count(*) from perch.last_epoch())", "0", "0"),
   server_identity: worker("perch.server_identity() ~ '^[0-9]+/[0-9A-F]{8}/[0-9]+$'", "yes", "yes"),
   begin_epoch: worker(
-    "perch.begin_epoch(from_epoch => '', from_server => null, server => '', renew => true)",
+    "perch.begin_epoch(from_epoch => '', from_server => null, server => '', reason => null, lost => '{}')",
     "no",
     "no",
   ),

@@ -151,6 +151,7 @@ export const tables: Record<string, TableEntry> = {
   row_stamps: { ...inner, ...bookkeeping, fresh: inTeam },
   row_documents: { ...inner, ...bookkeeping, worker: "all", fresh: inTeam },
   column_writes: { ...inner, ...bookkeeping, worker: "all", fresh: { ordinal: 99 } },
+  begun_epochs: { ...inner, ...bookkeeping, fresh: { epoch: "00000000-0000-4000-8000-0000000000ff" } },
   closed_logs: { ...inner, ...bookkeeping, fresh: { table_name: "fresh" } },
   sequencer: {
     ...inner,

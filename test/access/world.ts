@@ -74,6 +74,7 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
   );
   await t.db.query("insert into perch.console_actions (user_id, action, subject) values ('olga', 'retry', '{}')");
   await t.db.query("insert into perch.row_images (space_id, seq) values ('team', 1)");
+  await t.db.query("insert into perch.begun_epochs (epoch, reason) values (gen_random_uuid(), 'server')");
   await t.db.query("insert into perch.closed_logs (app_id, table_name, position) values ('shop', 'gone', 1)");
   await t.db.query(
     "insert into perch.row_stamps (space_id, app_id, table_name, record_id, latest_at) values ('team', 'shop', 'orders', '1', now())",

@@ -5,8 +5,8 @@
  *
  * The server ends and its folder goes when `close()` is called, and also when this process ends in any other way.
  */
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
-import { chownSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync } from "node:fs";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { chownSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -22,8 +22,14 @@ export interface PostgresServer {
   url(database?: string): string;
   /** Process id of the postmaster. */
   pid(): number;
+  /** Its data folder. */
+  readonly data: string;
   /** Ends the postmaster and all backends at once, as a crash would. The folder stays, for `start()`. */
   kill(): Promise<void>;
+  /** Ends the postmaster alone (SIGKILL), as the kernel does when memory is short; the backends end when they notice. */
+  killPostmaster(): Promise<void>;
+  /** A standby takes writes from now on. */
+  promote(): Promise<void>;
   /** Stops all its processes where they are, so that it answers nothing; the function it resolves with lets them go on. */
   pause(): Promise<() => void>;
   /** Orderly stop. The folder stays, for `start()`. */
@@ -38,6 +44,10 @@ export interface PostgresServerOptions {
   version?: PostgresVersion;
   /** Settings as in postgresql.conf. Unless told otherwise the server does not wait for the disk (fsync off). */
   settings?: Record<string, string | number>;
+  /** A port that was free; another one when not given. */
+  port?: number;
+  /** The server is a standby that follows this one, from a copy of its folder. Settings of that one are not its own. */
+  standbyOf?: PostgresServer;
   /** The folder in which its own is made; the system's folder for temporary files when not given. */
   parent?: string;
 }
@@ -89,6 +99,25 @@ function signal(pid: number, name: NodeJS.Signals): boolean {
   }
 }
 
+/** What pg_basebackup does, which the packages of npm do not have: a copy of a server's folder while it runs, from which a standby starts. */
+async function copyRunning(server: PostgresServer, data: string): Promise<void> {
+  const client = new pg.Client({ connectionString: server.url() });
+  await client.connect();
+  try {
+    await client.query("select pg_backup_start('standby', true)");
+    // Files come and go meanwhile; what the log has of them is replayed. cp ends with 1 where one went.
+    spawnSync("cp", ["-a", server.data, data], { stdio: "ignore" });
+    const { rows } = await client.query<{ labelfile: string }>("select labelfile from pg_backup_stop(false)");
+    writeFileSync(join(data, "backup_label"), rows[0]?.labelfile ?? "");
+    writeFileSync(join(data, "standby.signal"), "");
+    for (const name of ["postmaster.pid", "postmaster.opts"]) rmSync(join(data, name), { force: true });
+  } finally {
+    await client.end();
+  }
+  const { uid, gid } = statSync(server.data);
+  execFileSync("chown", ["-R", `${uid}:${gid}`, data]);
+}
+
 const fast = { fsync: "off", synchronous_commit: "off", full_page_writes: "off" };
 
 export async function startPostgresServer(options: PostgresServerOptions = {}): Promise<PostgresServer> {
@@ -108,17 +137,23 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
   }
   const data = join(dir, "data");
   const spawnOptions = { ...user, cwd: dir, env: { ...process.env, LC_ALL: "C" } };
+  const { standbyOf } = options;
   // Sorting as people expect it, unlike "C": what depends on byte order must say so itself.
   const initdb = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"];
   initdb.push("--locale-provider=icu", "--icu-locale=en-US");
-  execFileSync(join(binaries, "initdb"), initdb, { ...spawnOptions, stdio: "pipe" });
+  if (standbyOf === undefined) execFileSync(join(binaries, "initdb"), initdb, { ...spawnOptions, stdio: "pipe" });
+  else await copyRunning(standbyOf, data);
 
-  const port = await freePort();
+  const port = options.port ?? (await freePort());
   const settings = {
     listen_addresses: "127.0.0.1",
     unix_socket_directories: "",
     max_connections: 300,
     ...fast,
+    ...(standbyOf && {
+      primary_conninfo: `host=127.0.0.1 port=${standbyOf.port} user=postgres`,
+      wal_retrieve_retry_interval: "100ms",
+    }),
     ...options.settings,
   };
   const args = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
@@ -190,6 +225,17 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
     port,
     url,
     pid,
+    data,
+    async killPostmaster() {
+      process.kill(pid(), "SIGKILL");
+      await end("keep\n");
+    },
+    async promote() {
+      const client = new pg.Client({ connectionString: url() });
+      await client.connect();
+      await client.query("select pg_promote(true, 60)");
+      await client.end();
+    },
     async kill() {
       // SIGQUIT makes the backends leave without a checkpoint; the next start recovers from the log, as after a crash.
       process.kill(pid(), "SIGQUIT");

@@ -1,0 +1,409 @@
+/**
+ * The server of the database is killed, over and over, and its standby is promoted, while clients edit, push and put checkpoints through nodes
+ * whose URL names both. The standby of a round is synchronous, and then nothing that was acknowledged may be gone; or it has fallen behind, and
+ * then it must be noticed before anybody is served.
+ */
+import { randomUUID } from "node:crypto";
+import { migrate } from "../../src/database/migrate.js";
+import { openPostgres } from "../../src/database/postgres.js";
+import type { Database } from "../../src/database/types.js";
+import { withContext } from "../../src/identity/context.js";
+import { type PostgresServer, type PostgresVersion, startPostgresServer } from "../../test/support/postgres-server.js";
+import { counterOf } from "../demo/author.js";
+import { type Place, readStored, roomOf } from "../demo/document.js";
+import { freePort } from "../support/free-port.js";
+import { type PerchProcess, perchProcess } from "../support/perch-process.js";
+import { userToken } from "../support/user-token.js";
+import { type Editor, openEditor } from "./editor.js";
+import { seeded } from "./random.js";
+import { installWatchedSockets } from "./wire.js";
+
+export interface FailoverOptions {
+  readonly version: PostgresVersion;
+  /** Of each round, whether the standby has all that was acknowledged when the server is killed. */
+  readonly synchronous: readonly boolean[];
+  readonly seed: number;
+  readonly nodes: number;
+  readonly clients: number;
+  /** How long all is well before each kill. */
+  readonly calmMs: number;
+  readonly onRound?: (round: RoundResult) => void;
+}
+
+export interface RoundResult {
+  readonly synchronous: boolean;
+  /** Acknowledged until the server was killed, over all rounds. */
+  readonly pushes: number;
+  readonly checkpoints: number;
+  readonly edits: number;
+  /** Of these, what the standby lacked. */
+  readonly missing: number;
+  /** From the promotion until each kind of client had something acknowledged again. */
+  readonly resumedMs: number;
+}
+
+export interface FailoverResult {
+  readonly rounds: readonly RoundResult[];
+  /** Whatever must not be; empty, or perch is broken. */
+  readonly wrong: readonly string[];
+  readonly log: string;
+}
+
+const spaceId = "team";
+const places: readonly Place[] = ["b1", "b2"].map((recordId) => ({
+  spaceId,
+  appId: "faults",
+  tableName: "boards",
+  recordId,
+}));
+const pause = (ms: number) => new Promise<void>((done) => setTimeout(done, ms));
+const ignore = () => undefined;
+const patienceMs = 60_000;
+/** What a standby that is behind lacks of each kind, at least. */
+const behindBy = 10;
+
+async function until(what: string, test: () => boolean | Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + patienceMs; !(await test()); await pause(10)) {
+    if (Date.now() > end) throw new Error(`${patienceMs / 1000} s have passed, and not yet: ${what}`);
+  }
+}
+
+/** Somebody who does one thing after the other, and the same again until it is acknowledged. */
+interface Writer {
+  /** What has been acknowledged, in this order. */
+  readonly acknowledged: readonly string[];
+  stop(): Promise<void>;
+}
+
+function keepWriting(write: (id: string) => Promise<boolean>): Writer {
+  const acknowledged: string[] = [];
+  let stopped = false;
+  const writing = (async () => {
+    while (!stopped) {
+      const id = randomUUID();
+      while (!(await write(id))) {
+        if (stopped) return;
+        await pause(50);
+      }
+      acknowledged.push(id);
+      await pause(5);
+    }
+  })();
+  return {
+    acknowledged,
+    async stop() {
+      stopped = true;
+      await writing;
+    },
+  };
+}
+
+const headersOf = (user: string) => ({
+  authorization: `Bearer ${userToken(user)}`,
+  "content-type": "application/json",
+});
+
+/** Pushes through a node, with op_ids. */
+function pushing(httpUrl: string, user: string, wrong: Set<string>): Writer {
+  const headers = headersOf(user);
+  return keepWriting(async (id) => {
+    const changes = [{ op: "insert", table: "todos", id, op_id: id, space_id: spaceId, data: { title: id } }];
+    const body = JSON.stringify({ app_id: "faults", client_id: user, changes });
+    const answer = await fetch(`${httpUrl}/v1/push`, { method: "POST", headers, body }).catch(ignore);
+    const text = await answer?.text().catch(ignore);
+    if (answer === undefined || text === undefined) return false;
+    if (answer.status !== 200 && answer.status !== 503) wrong.add(`a push was answered ${answer.status}: ${text}`);
+    if (answer.status !== 200) return false;
+    const [result] = (JSON.parse(text) as { results: { status: string }[] }).results;
+    if (result?.status === "rejected") wrong.add(`a push was rejected: ${text}`);
+    return result?.status === "applied" || result?.status === "replayed";
+  });
+}
+
+/** Puts checkpoints from a program of its own. */
+function checkpointing(db: Database, threadId: string, wrong: Set<string>): Writer {
+  let step = 0;
+  return keepWriting(async (id) => {
+    try {
+      await withContext(db, { userId: "agent", tenantId: "agents" }, (tx) =>
+        tx.query("select perch.put_checkpoint(thread_id => $1, state => $2, step => $3, id => $4)", [
+          threadId,
+          JSON.stringify({ id }),
+          step,
+          id,
+        ]),
+      );
+      step += 1;
+      return true;
+    } catch (error) {
+      const code = String((error as { code?: unknown }).code);
+      if (code.startsWith("PE")) wrong.add(`a checkpoint was refused: ${String(error)}`);
+      return false;
+    }
+  });
+}
+
+/** Reads the log from its beginning, a page and again: what is answered after a promotion is of the epoch begun then. */
+function watchingEpochs(httpUrl: string) {
+  const answers: { begunAt: number; status: number; text: string }[] = [];
+  let stopped = false;
+  const watching = (async () => {
+    while (!stopped) {
+      const begunAt = Date.now();
+      const answer = await fetch(`${httpUrl}/v1/pull`, {
+        method: "POST",
+        headers: headersOf("owner"),
+        body: JSON.stringify({ app_id: "faults", page_size: 1 }),
+      }).catch(ignore);
+      const text = await answer?.text().catch(ignore);
+      if (answer !== undefined && text !== undefined) answers.push({ begunAt, status: answer.status, text });
+      await pause(2);
+    }
+  })();
+  return {
+    answers,
+    async stop() {
+      stopped = true;
+      await watching;
+    },
+  };
+}
+
+async function prepare(db: Database, users: readonly string[]): Promise<void> {
+  await migrate(db);
+  await db.query("create role serving login in role perch_worker, perch_app");
+  await db.query("create role agents login in role perch_app");
+  const fields = { title: "string", body: "text", entries: "list", marks: "map", votes: "counter" };
+  await db.query("select perch.declare_table(app_id => 'faults', table_name => 'boards', fields => $1)", [
+    JSON.stringify(fields),
+  ]);
+  await db.transaction(async (tx) => {
+    await tx.query("select perch.set_context(user_id => 'owner')");
+    await tx.query("select perch.create_space(space_id => $1)", [spaceId]);
+    for (const user of users) {
+      await tx.query("select perch.set_space_member(space_id => $1, user_id => $2, role => 'editor')", [spaceId, user]);
+    }
+  });
+}
+
+const durable = {
+  fsync: "on",
+  synchronous_commit: "on",
+  full_page_writes: "on",
+  max_connections: 100,
+  checkpoint_timeout: "1h",
+};
+
+/** What is there of what was acknowledged: out of the database itself, asked as superuser. Out: names of what is not. */
+async function missingIn(db: Database, pushes: readonly string[], checkpoints: readonly string[]): Promise<string[]> {
+  const rows = await db.query<{ kind: string; id: string }>(
+    `select 'push' as kind, w.id from unnest($1::text[]) w (id)
+      where not exists (select from perch.sync_changes c where c.space_id = '${spaceId}' and c.op_id = w.id)
+         or not exists (select from perch.stored_records r where r.space_id = '${spaceId}' and r.record_id = w.id)
+     union all
+     select 'checkpoint', w.id from unnest($2::text[]) w (id)
+      where not exists (select from perch.stored_checkpoints c where c.tenant_id = 'agents' and c.id = w.id::uuid)`,
+    [pushes, checkpoints],
+  );
+  return rows.map(({ kind, id }) => `${kind} ${id}`);
+}
+
+async function missingEdits(
+  db: Database,
+  edits: readonly { roomId: string; peer: string; count: number }[],
+): Promise<string[]> {
+  const missing: string[] = [];
+  for (const place of places) {
+    const { doc } = await readStored(db, place, "owner");
+    for (const { roomId, peer, count } of edits) {
+      if (roomId !== roomOf(place)) continue;
+      const there = counterOf(doc, peer as `${number}`);
+      if (there < count)
+        missing.push(`${place.recordId}: of peer ${peer} ${count} operations are acknowledged, ${there} there`);
+    }
+    doc.free();
+  }
+  return missing;
+}
+
+const epochOf = async (db: Database) =>
+  (await db.query<{ epoch: string }>("select perch.current_epoch() as epoch"))[0]?.epoch ?? "";
+
+export async function runFailover(options: FailoverOptions): Promise<FailoverResult> {
+  const { version, nodes: nodeCount, clients, calmMs, seed } = options;
+  installWatchedSockets();
+  const ends: (() => Promise<unknown>)[] = [];
+  const wrong = new Set<string>();
+  const rounds: RoundResult[] = [];
+  const users = Array.from({ length: clients }, (_, n) => `user${n}`);
+  const random = seeded(seed);
+  const nodes: PerchProcess[] = [];
+  try {
+    const ports = [await freePort(), await freePort()] as const;
+    const settings = durable;
+    let primary = await startPostgresServer({ version, port: ports[0], settings });
+    ends.push(() => primary.close());
+    const direct = (server: PostgresServer) => openPostgres({ url: server.url(), poolSize: 3, onError: ignore });
+    let db = direct(primary);
+    ends.push(() => db.close());
+    await prepare(db, [...users, "sql"]);
+
+    const url = (login: string) =>
+      `postgres://${login}@127.0.0.1:${ports[0]},127.0.0.1:${ports[1]}/postgres?target_session_attrs=read-write`;
+    for (let n = 0; n < nodeCount; n++) {
+      const node = await perchProcess({ args: ["worker"], env: { DATABASE_URL: url("serving") } });
+      ends.push(() => node.kill());
+      nodes.push(node);
+    }
+    await Promise.all(nodes.map((node) => node.start()));
+    const nodeOf = (n: number) => nodes[n % nodes.length] as PerchProcess;
+    const agents = openPostgres({ url: url("agents"), poolSize: 2, onError: ignore });
+    ends.push(() => agents.close());
+
+    const editors = users.map((user, n) =>
+      openEditor({ url: nodeOf(n).url, user, roomIds: places.map(roomOf), random: random.fork() }),
+    );
+    ends.push(async () => {
+      for (const editor of editors) editor.close();
+    });
+    await Promise.all(editors.map(({ ready }) => ready));
+    let typing = true;
+    const typists = editors.map(async (editor: Editor) => {
+      while (typing) {
+        editor.edit();
+        await pause(random.between(10, 40));
+      }
+    });
+    const pushers = nodes.map((node, n) => pushing(node.httpUrl, users[n % users.length] as string, wrong));
+    const checkpointer = checkpointing(agents, "thread", wrong);
+    const writers = [...pushers, checkpointer];
+    const acknowledgedEdits = () =>
+      editors.flatMap(({ sheets }) =>
+        sheets.map(({ roomId, peer, acknowledged }) => ({ roomId, peer, count: acknowledged })),
+      );
+    const marks = () => [
+      ...writers.map(({ acknowledged }) => acknowledged.length),
+      ...editors.map(({ sheets }) => sheets.reduce((sum, { acknowledged }) => sum + acknowledged, 0)),
+    ];
+    const moreThan = (before: readonly number[], by = 0) =>
+      marks().every((count, at) => count > (before[at] ?? 0) + by);
+    /** Gone for good with a standby that was behind; a pusher does not push again what was acknowledged. */
+    const given = new Set<string>();
+
+    for (const [round, synchronous] of options.synchronous.entries()) {
+      const standby = await startPostgresServer({
+        version,
+        settings,
+        standbyOf: primary,
+        port: primary.port === ports[0] ? ports[1] : ports[0],
+      });
+      ends.push(() => standby.close());
+      const standbyDb = direct(standby);
+      ends.push(() => standbyDb.close());
+      if (synchronous) {
+        await db.query("alter system set synchronous_standby_names = '*'");
+        await db.query("select pg_reload_conf()");
+        await until("the standby is synchronous", async () => {
+          const rows = await db.query<{ sync_state: string }>("select sync_state from pg_stat_replication");
+          return rows[0]?.sync_state === "sync";
+        });
+        // What follows is acknowledged by both, and so is what came before it.
+        await db.query("select pg_logical_emit_message(true, 'faults', 'a commit that waits')");
+      }
+      const start = marks();
+      await pause(calmMs);
+      await until("everybody has something acknowledged", () => moreThan(start));
+      if (!synchronous) {
+        await standbyDb.query("alter system set primary_conninfo = ''");
+        await standbyDb.query("select pg_reload_conf()");
+        await until("the standby does not follow any more", async () => {
+          const rows = await db.query("select from pg_stat_replication");
+          return rows.length === 0;
+        });
+        const cut = marks();
+        await until("the standby is behind", () => moreThan(cut, behindBy));
+      }
+      const epoch = await epochOf(db);
+
+      // What was acknowledged is noted before the server is killed.
+      const pushes = pushers.flatMap(({ acknowledged }) => acknowledged).filter((id) => !given.has(id));
+      const checkpoints = checkpointer.acknowledged.filter((id) => !given.has(id));
+      const edits = acknowledgedEdits();
+      await primary.killPostmaster();
+      const killedAt = Date.now();
+      await until("the standby has replayed what it has", async () => {
+        const [row] = await standbyDb.query<{ done: boolean }>(
+          "select pg_last_wal_replay_lsn() >= coalesce(pg_last_wal_receive_lsn(), '0/0') as done",
+        );
+        return row?.done ?? false;
+      });
+      const missing = [...(await missingIn(standbyDb, pushes, checkpoints)), ...(await missingEdits(standbyDb, edits))];
+      if (synchronous)
+        for (const what of missing) wrong.add(`round ${round + 1}: ${what} was acknowledged, and is lost`);
+      else {
+        if (missing.length < behindBy) wrong.add(`round ${round + 1}: the standby lacked only ${missing.length}`);
+        for (const what of missing) given.add(what.split(" ").at(-1) as string);
+      }
+
+      const watch = watchingEpochs(nodeOf(round).httpUrl);
+      const down = marks();
+      const promotedAt = Date.now();
+      await standby.promote();
+      await until("everybody has something acknowledged by the other server", () => moreThan(down));
+      const resumedMs = Date.now() - promotedAt;
+      await watch.stop();
+
+      db = standbyDb;
+      const now = await epochOf(db);
+      if (now === epoch) wrong.add(`round ${round + 1}: the epoch is the one of before`);
+      for (const { begunAt, status, text } of watch.answers) {
+        if (begunAt < killedAt || status === 503) continue;
+        if (status !== 200 || !text.includes(now))
+          wrong.add(
+            `round ${round + 1}: a pull after the kill was answered ${status}, and not of the new epoch: ${text.slice(0, 300)}`,
+          );
+      }
+      if (!watch.answers.some(({ status }) => status === 200)) wrong.add(`round ${round + 1}: no pull was answered`);
+      const [noted] = await db.query<{ lost: Record<string, unknown> }>("select lost from perch.last_epoch()");
+      if (noted === undefined) wrong.add(`round ${round + 1}: it is not noted that the epoch was begun`);
+      if (!synchronous && noted?.lost[spaceId] === undefined)
+        wrong.add(`round ${round + 1}: it is not noted that ${spaceId} lost changes`);
+      const result: RoundResult = {
+        synchronous,
+        pushes: pushes.length,
+        checkpoints: checkpoints.length,
+        edits: edits.reduce((sum, { count }) => sum + count, 0),
+        missing: missing.length,
+        resumedMs,
+      };
+      rounds.push(result);
+      options.onRound?.(result);
+      await primary.close();
+      primary = standby;
+    }
+
+    typing = false;
+    await Promise.all([...typists, ...writers.map((writer) => writer.stop())]);
+    // Also what a database lacked that had fallen behind: their clients have it, and bring it back.
+    await until("all edits are stored, and on every screen", async () => {
+      for (const place of places) {
+        const { doc } = await readStored(db, place, "owner");
+        const sheets = editors.flatMap((editor) => editor.sheets.filter(({ roomId }) => roomId === roomOf(place)));
+        const equal = sheets.every((sheet) => sheet.doc.version().compare(doc.version()) === 0);
+        doc.free();
+        if (!equal) return false;
+      }
+      return true;
+    });
+    const pushes = pushers.flatMap(({ acknowledged }) => acknowledged).filter((id) => !given.has(id));
+    const checkpoints = checkpointer.acknowledged.filter((id) => !given.has(id));
+    for (const what of await missingIn(db, pushes, checkpoints)) wrong.add(`in the end: ${what} is lost`);
+    for (const { gaveUp } of editors) for (const who of gaveUp) wrong.add(`${who} gave up`);
+    for (const [n, node] of nodes.entries()) if (node.ended) wrong.add(`node ${n + 1} ended`);
+  } catch (error) {
+    wrong.add(String((error as Error).stack ?? error));
+  } finally {
+    for (const end of ends.reverse()) await end().catch(ignore);
+  }
+  return { rounds, wrong: [...wrong], log: nodes.map(({ output }, n) => `node ${n + 1}\n${output}`).join("\n") };
+}
