@@ -321,16 +321,23 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
           return rows.length === 0;
         });
         const cut = marks();
+        // A node looks every second how far the logs have come: it knows what it has seen.
+        await pause(2_500);
         await until("the standby is behind", () => moreThan(cut, behindBy));
       }
       const epoch = await epochOf(db);
 
-      // What was acknowledged is noted before the server is killed.
+      await primary.killPostmaster();
+      const killedAt = Date.now();
+      // A backend that is busy learns of it when it has answered.
+      await until("nobody is answered any more", async () => {
+        const before = marks().join();
+        await pause(100);
+        return marks().join() === before;
+      });
       const pushes = pushers.flatMap(({ acknowledged }) => acknowledged).filter((id) => !given.has(id));
       const checkpoints = checkpointer.acknowledged.filter((id) => !given.has(id));
       const edits = acknowledgedEdits();
-      await primary.killPostmaster();
-      const killedAt = Date.now();
       await until("the standby has replayed what it has", async () => {
         const [row] = await standbyDb.query<{ done: boolean }>(
           "select pg_last_wal_replay_lsn() >= coalesce(pg_last_wal_receive_lsn(), '0/0') as done",

@@ -110,6 +110,11 @@ async function copyRunning(server: PostgresServer, data: string): Promise<void> 
     const { rows } = await client.query<{ labelfile: string }>("select labelfile from pg_backup_stop(false)");
     writeFileSync(join(data, "backup_label"), rows[0]?.labelfile ?? "");
     writeFileSync(join(data, "standby.signal"), "");
+    const own = [
+      `primary_conninfo = 'host=127.0.0.1 port=${server.port} user=postgres'`,
+      "wal_retrieve_retry_interval = '100ms'",
+    ];
+    writeFileSync(join(data, "postgresql.auto.conf"), `${own.join("\n")}\n`);
     for (const name of ["postmaster.pid", "postmaster.opts"]) rmSync(join(data, name), { force: true });
   } finally {
     await client.end();
@@ -150,10 +155,6 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
     unix_socket_directories: "",
     max_connections: 300,
     ...fast,
-    ...(standbyOf && {
-      primary_conninfo: `host=127.0.0.1 port=${standbyOf.port} user=postgres`,
-      wal_retrieve_retry_interval: "100ms",
-    }),
     ...options.settings,
   };
   const args = Object.entries(settings).flatMap(([name, value]) => ["-c", `${name}=${value}`]);
