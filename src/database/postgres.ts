@@ -197,10 +197,12 @@ export function openPostgres(options: PostgresOptions): Database {
       const objection = hosts.unwanted(row);
       if (objection !== undefined)
         throw new UnwantedServer(`${objection}, and target_session_attrs is ${address.target}`);
-      if (row.server !== checkedServer) {
+      // A standby that is promoted was not started anew.
+      const server = `${row.server} ${row.standby}`;
+      if (server !== checkedServer) {
         const on: Queryable = { query: (sql, params) => run(client, sql, params) };
         for (const check of checks) await within(connectTimeoutMs, check(on));
-        checkedServer = row.server;
+        checkedServer = server;
       }
       sessions.set(client, { ...row, processId });
     } catch (error) {

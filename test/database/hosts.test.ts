@@ -26,8 +26,8 @@ describe("a URL that names two servers", () => {
   });
   afterAll(() => Promise.all(servers.map((server) => server.close())));
 
-  function opened(url: string): Database {
-    const db = openPostgres({ url, onError: () => undefined });
+  function opened(url: string, poolSize = 10): Database {
+    const db = openPostgres({ url, poolSize, onError: () => undefined });
     onTestFinished(() => db.close());
     return db;
   }
@@ -89,7 +89,7 @@ describe("a URL that names two servers", () => {
   });
 
   it("is not left because of a transaction that was told only to read", async () => {
-    const db = opened(urlOf(both(), "target_session_attrs=read-write"));
+    const db = opened(urlOf(both(), "target_session_attrs=read-write"), 1);
     const [{ pid } = { pid: 0 }] = await db.query<{ pid: number }>("select pg_backend_pid() as pid");
     const refused = await db
       .transaction(async (tx) => {
