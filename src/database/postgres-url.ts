@@ -125,7 +125,7 @@ function portOf(text: string): number {
   if (text === "") return defaultPort;
   const port = Number(text);
   if (!/^\d+$/.test(text) || port < 1 || port > 65_535)
-    fail("the database URL has a port that is no number from 1 to 65535");
+    fail(`the database URL cannot be read: its port is no number from 1 to 65535; ${shape}`);
   return port;
 }
 
