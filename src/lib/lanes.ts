@@ -41,10 +41,8 @@ const littleMs = 500;
 const longMs = 50;
 /** where they also take so many times as long as most do: on a slow disk all take long, and none of them is at fault. */
 const longTimes = 8;
-/** From so much on an owner is heavy however short the works are: a quarter of a place, all the time; */
-const muchMs = 3_600;
-/** where that is also so many times as much as the others take, one with another. */
-const muchTimes = 4;
+/** From so much on an owner is heavy however short the works are: a place and a half, all the time. */
+const muchMs = 21_600;
 /** Who has worked in this time still works. */
 const recentMs = 1_000;
 
@@ -64,8 +62,6 @@ interface LaneState extends LaneOptions {
   readonly owners: Map<string, Owner>;
   /** Those who took some longest ago come first. */
   readonly spent: Map<string, Spent>;
-  /** The sum of what they took. */
-  total: Pick<Spent, "ms" | "at">;
   /** How long a work takes: half of them longer. */
   usualMs: number;
   /** When an owner who is not heavy last began or ended a work. */
@@ -79,9 +75,9 @@ interface LaneState extends LaneOptions {
  * who has one waits for one of each of the others at most.
  *
  * Turns are not equal, though. What makes the short works of some slow is not that they wait for a place, but that they share the
- * processors behind the places with works of others. So heavy owners, most of whose time goes into works much longer than most, or who take much more
- * of it than the others do, have few places together, and those who took least go first; all others go before them. Heavy is a word of comparison: where everything takes
- * long nobody is, and while nobody else works they may have all places. (Nobody waits for ever: who waits takes no time, and is as all others
+ * processors behind the places with works of others. So heavy owners, most of whose time goes into works much longer than most, or who fill
+ * a place and a half all the time, have few places together, and those who took least go first; all others go before them. Heavy is a word
+ * of comparison: where everything takes long nobody is, and while nobody else works they may have all places. (Nobody waits for ever: who waits takes no time, and is as all others
  * are soon.)
  *
  * In: how many places; the kinds of work; a clock in ms.
@@ -104,18 +100,10 @@ export function createLanes<Name extends string>(
     return running + kept < places;
   }
 
-  const leftSince = (at: number) => 0.5 ** ((now() - at) / halfLifeMs);
-
   function spentBy({ spent }: LaneState, name: string): Omit<Spent, "at"> {
     const { ms, long, at } = spent.get(name) ?? { ms: 0, long: 0, at: 0 };
-    const left = leftSince(at);
+    const left = 0.5 ** ((now() - at) / halfLifeMs);
     return { ms: ms * left, long: long * left };
-  }
-
-  /** What the other owners took, one with another. */
-  function spentByOthers({ spent, total }: LaneState, ms: number): number {
-    const others = spent.size - 1;
-    return others > 0 ? Math.max(0, total.ms * leftSince(total.at) - ms) / others : 0;
   }
 
   function charge(lane: LaneState, name: string, ms: number): void {
@@ -123,7 +111,6 @@ export function createLanes<Name extends string>(
     const isLong = ms > Math.max(longMs, longTimes * lane.usualMs);
     lane.spent.delete(name);
     lane.spent.set(name, { ms: before.ms + ms, long: before.long + (isLong ? ms : 0), at: now() });
-    lane.total = { ms: lane.total.ms * leftSince(lane.total.at) + ms, at: now() };
     // A step towards each: where it stays, as many are above as below.
     lane.usualMs *= ms > lane.usualMs ? 1.05 : 1 / 1.05;
     // After so many half-lives nothing is left of what anybody took.
@@ -137,8 +124,7 @@ export function createLanes<Name extends string>(
     if (lane.heavy === undefined) return false;
     const { ms, long } = spentBy(lane, name);
     // A work that is long because others keep the processors busy is one of many of its owner, and makes nobody heavy.
-    if (ms > littleMs && long > ms / 2) return true;
-    return ms > Math.max(muchMs, muchTimes * spentByOthers(lane, ms));
+    return ms > muchMs || (ms > littleMs && long > ms / 2);
   }
 
   function ownerOf(lane: LaneState, name: string): Owner {
@@ -261,7 +247,6 @@ export function createLanes<Name extends string>(
       waiting: 0,
       owners: new Map(),
       spent: new Map(),
-      total: { ms: 0, at: 0 },
       usualMs: longMs / longTimes,
       lightAt: Number.NEGATIVE_INFINITY,
       again: undefined,
