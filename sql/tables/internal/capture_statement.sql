@@ -90,7 +90,8 @@ begin
                    unnest(l.new_rows) as new_row
               from (
                 select array(select to_jsonb(o.*) from perch_old o) as old_rows,
-                       array(select to_jsonb(n.*) from perch_new n) as new_rows) l
+                       array(select to_jsonb(n.*) from perch_new n) as new_rows
+                offset 0) l
             offset 0) r
          where r.new_row ->> tg_argv[4] = r.old_row ->> tg_argv[4]
            and r.new_row ->> tg_argv[3] = r.old_row ->> tg_argv[3]
