@@ -22,7 +22,7 @@ const promiseSql = "select perch.promise_sequencing(serve_for => $1::interval, w
 /** How long readers leave it to the workers after a poll; several polls may be late. */
 const servePromise = "4 seconds";
 /** From one poll to the next while tables are busy: how late a change may come then. */
-const betweenPollsMs = 8;
+const betweenPollsMs = 5;
 /** So many notifications of writers within this time, and the worker begins to poll by itself. */
 const busyNotifications = 5;
 const busyWithinMs = 500;
