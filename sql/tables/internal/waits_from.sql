@@ -6,7 +6,7 @@ as $$
 begin
   return (
     select case when s.waits_from <= pg_snapshot_xmax(pg_current_snapshot()) then s.waits_from else '0' end
-      from perch.sequencer s);
+      from perch.sequencer s where s.only_row);
 end
 $$;
 grant execute on function perch.waits_from to perch_worker;
