@@ -50,9 +50,9 @@ export function createLedger(shareBytes: number): Ledger {
     return share;
   }
 
-  /** The first may always enter, however large it is: it will be read, or cut off. */
+  /** The first may enter however large it is: it will be read, or cut off; but not where the share is used up by what waits to be read. */
   const mayEnter = ({ held, reserved }: Share, bytes: number) =>
-    reserved === 0 || held + reserved + bytes <= shareBytes;
+    (reserved === 0 && held < shareBytes) || held + reserved + bytes <= shareBytes;
 
   function settle(owner: string, share: Share): void {
     for (let next = share.line[0]; next !== undefined && mayEnter(share, next.bytes); next = share.line[0]) {
