@@ -44,16 +44,16 @@ export function selectAll(client: pg.Client, space: string): Work {
 }
 
 /**
- * A log of so many changes in so many spaces, evenly, as if pushed. "reader" is a member of five of them.
+ * A log of so many changes in so many spaces, evenly, as if each was pushed by itself. "reader" is a member of five of them.
  */
 export function fill(changes: number, spaces: number): string {
   return `
     set session_replication_role = replica;
     insert into perch.space_heads (space_id, seq) select 's' || s, ${changes / spaces} from generate_series(1, ${spaces}) s;
-    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, data, at, user_id, client_id, op_id)
+    insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, data, at, user_id, client_id, op_id, txid)
       select 's' || s, n, 'bench', 'tasks', gen_random_uuid()::text, 'insert',
              jsonb_build_object('title', 'Buy milk', 'done', false, 'position', n, 'note', 'the good one, from the market'),
-             now(), 'writer' || s, 'device', gen_random_uuid()::text
+             now(), 'writer' || s, 'device', gen_random_uuid()::text, (n::bigint * ${spaces} + s)::text::xid8
         from generate_series(1, ${changes / spaces}) n, generate_series(1, ${spaces}) s;
     insert into perch.stored_records (space_id, app_id, table_name, record_id, data, latest_at, written_at, inserted_at, seq, user_id)
       select space_id, app_id, table_name, record_id, data, at, at, at, seq, user_id from perch.sync_changes;
