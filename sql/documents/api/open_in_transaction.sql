@@ -34,6 +34,7 @@ declare
   usable text;
   is_waiting boolean := false;   -- whether something that was written to its columns is not merged
   held boolean;
+  is_newest boolean := false;    -- whether the caller has all there is
   locked perch.documents;
 begin
   -- Assigned rather than performed, which would start an executor for each.
@@ -65,13 +66,16 @@ begin
      where d.space_id = space and d.app_id = open_in_transaction.app_id
        and d.table_name = open_in_transaction.table_name and d.record_id = open_in_transaction.record_id
        for no key update;
-    -- The usual case: nobody has written since the caller looked, so there is nothing more to read.
-    if known = locked.merged_seq and (known_revision is null or known_revision = locked.revision) then
+    -- The usual case: nobody but the caller has written since they looked, so there is nothing more to read.
+    for nth in 1 .. coalesce(cardinality(known_spaces), 0) loop
+      is_newest := is_newest or (known_spaces[nth] = space and known_seqs[nth] = locked.merged_seq
+        and (known_revisions is null or known_revisions[nth] = locked.revision)) is true;
+    end loop;
+    if is_newest then
       return query select perch.current_user_id(), space, began, has_written, declared_fields, true,
-        locked.projected_seq = known,
-                          known, null::bytea, 0::bigint, '{}'::bigint[], '{}'::bytea[], known, locked.incarnation_seq,
-                            '{}'::jsonb,
-                          0::bigint, '{}'::bigint[], locked.revision, is_waiting;
+        locked.projected_seq = locked.merged_seq, locked.merged_seq, null::bytea, 0::bigint, '{}'::bigint[],
+        '{}'::bytea[], locked.merged_seq, locked.incarnation_seq, '{}'::jsonb, 0::bigint, '{}'::bigint[],
+        locked.revision, is_waiting;
       return;
     end if;
   end if;
@@ -113,4 +117,4 @@ $$;
 grant execute on function perch.open_in_transaction to perch_app;
 
 comment on function perch.open_in_transaction(text, text, text, text, boolean, text[], bigint[], bigint[]) is
-  'For DocumentStore: what it has to know of a document before it reads, or (to_write) writes it, in which case the document is locked as by perch.lock_document, and its row as every writer does. known_seqs and known_revisions: the positions at which the caller has the document, and what identifies them (null: only the numbers are compared), one for each of known_spaces. Returns who asks, whether the transaction has written, the declared fields, whether the document is there and its record shows its latest position, and either what came after the known position (after_seq) or the whole (after_seq null), as perch.load_document; waiting: whether something that was written to its columns (of a synced table) is not merged yet. Errors: PE401, PE403, PE404 when the table is not declared, PE413, PE422.';
+  'For DocumentStore: what it has to know of a document before it reads, or (to_write) writes it, in which case the document is locked as by perch.lock_document, and its row as every writer does. known_seqs and known_revisions: positions at which the caller has the document, and what identifies them (null: only the numbers are compared), for each of known_spaces; of several in one space the first is committed for certain, the others may be. Returns who asks, whether the transaction has written, the declared fields, whether the document is there and its record shows its latest position, and either what came after the known position (after_seq) or the whole (after_seq null), as perch.load_document; waiting: whether something that was written to its columns (of a synced table) is not merged yet. Errors: PE401, PE403, PE404 when the table is not declared, PE413, PE422.';

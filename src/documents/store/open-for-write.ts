@@ -10,7 +10,7 @@ export interface OpenRequest {
   readonly recordId: string;
   readonly spaceId: string | null;
   readonly toWrite: boolean;
-  /** Spaces in which the caller has such a document, and at which positions. */
+  /** Spaces in which the caller has such a document, and at which positions; the first in a space is committed for certain. */
   readonly known: readonly (Position & { readonly spaceId: string })[];
 }
 
@@ -108,7 +108,7 @@ export async function openForWrite(tx: Transaction, request: OpenRequest): Promi
 
 function foundIn(row: OpenedRow, table: string, known: OpenRequest["known"]): Found {
   const updates = storedUpdates(row);
-  const after = known.find((one) => one.spaceId === row.in_space);
+  const after = known.find((one) => one.spaceId === row.in_space && one.seq === row.after_seq);
   if (row.after_seq !== null && after)
     return { after, updates, head: { seq: row.head_seq, revision: row.head_revision } };
   const stored: StoredDocument = {

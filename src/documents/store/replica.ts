@@ -52,8 +52,8 @@ export interface Ahead {
 }
 
 export interface DocumentReplica {
-  /** The position up to which the replica holds what is committed; undefined when it holds nothing. */
-  readonly known: Position | undefined;
+  /** The position up to which the replica holds what is committed, and where it is itself, if that is further; none when it holds nothing. */
+  readonly known: readonly Position[];
   /** The bytes of the JSON it keeps. */
   readonly shownBytes: number;
   /** Takes a turn: brings the replica to what `tx` sees, then runs `work`. */
@@ -121,6 +121,8 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
   ): Promise<Pick<Missed, "head" | "updates"> | undefined> {
     const found = opened.found();
     if (found?.after === null) return undefined;
+    // The document is where the replica is: so all before that is there, too, since a revision is drawn once.
+    if (found && view && isSame(view.at, found.head)) return { head: found.head, updates: unsure };
     // Others may have had a turn since.
     if (found && [found.after, ...found.updates].some((one) => isSame(sure, one)))
       return { head: found.head, updates: found.updates.filter(({ seq }) => seq > sure.seq) };
@@ -185,7 +187,8 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
 
   return {
     get known() {
-      return view && sure;
+      if (!view) return [];
+      return isSame(sure, view.at) ? [sure] : [sure, view.at];
     },
     get shownBytes() {
       return view?.cached?.bytes ?? 0;

@@ -199,7 +199,7 @@ export class DocumentStore {
     const { appId, tableName, recordId = uuidV7(), spaceId = null } = address;
     const known = [...this.#replicas.values()].flatMap(({ key, replica }) => {
       const isIt = key.recordId === recordId && key.tableName === tableName && key.appId === appId;
-      return isIt && replica.known !== undefined ? [{ spaceId: key.spaceId, ...replica.known }] : [];
+      return isIt ? replica.known.map((position) => ({ spaceId: key.spaceId, ...position })) : [];
     });
     return openForWrite(tx, { appId, tableName, recordId, spaceId, toWrite, known });
   }
