@@ -12,9 +12,9 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  logged constant bigint := (perch.number_changes(
+  logged constant bigint := coalesce(perch.take_number(space_id, now), (perch.number_changes(
     array[row(1, space_id, table_name, record_id, op, null, null, now, false, now, now, null, null, 1, null, null,
-      'document', null, true)::perch.change], app_id, now))[1];
+      'document', null, true)::perch.change], app_id, now))[1]);
 begin
   if logged is not null then
     insert into perch.sync_changes

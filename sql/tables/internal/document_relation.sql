@@ -1,15 +1,15 @@
--- In PL/pgSQL, which keeps the plan for the session: it is asked for with every write of a document.
+-- Of its owner, whoever asks: a plan that goes by policies is made anew whenever another role asks, and a DocumentStore
+-- asks as two in each transaction. It says nothing that they may not read.
 create or replace function perch.document_relation(app_id text, table_name text)
 returns perch.synced_relations
-language plpgsql stable
+language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  found perch.synced_relations;
 begin
-  select r.* into found from perch.synced_relations r
-   where r.app_id = document_relation.app_id and r.table_name = document_relation.table_name and r.documents <> '{}';
-  return found;
+  return (
+    select r from perch.synced_relations r
+     where r.app_id = document_relation.app_id and r.table_name = document_relation.table_name
+       and r.documents <> '{}');
 end
 $$;
 grant execute on function perch.document_relation to perch_worker;

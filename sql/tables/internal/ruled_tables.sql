@@ -2,16 +2,19 @@
 -- given (perch.note_synced_table).
 create or replace function perch.ruled_tables(app_id text, tables text[])
 returns text[]
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select array(
+begin
+  return array(
     select r.table_name from perch.synced_relations r
      where r.app_id = ruled_tables.app_id and (ruled_tables.tables is null or r.table_name = any (ruled_tables.tables))
        and r.rules_mark is not null
     union
     select c.table_name from perch.closed_logs c
-     where c.app_id = ruled_tables.app_id and (ruled_tables.tables is null or c.table_name = any (ruled_tables.tables)))
+     where c.app_id = ruled_tables.app_id
+       and (ruled_tables.tables is null or c.table_name = any (ruled_tables.tables)));
+end
 $$;
 
 comment on function perch.ruled_tables(text, text[]) is
