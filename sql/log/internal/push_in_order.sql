@@ -1,10 +1,11 @@
--- Lock order: none over the whole. A function that is called takes what it likes, so a push with calls is to the order of locks what a transaction of
--- an app with several calls is (docs/architecture.md, "The order of locks"): between two calls documents come before counters, as in any push.
+-- Lock order: none over the whole. A function that is called takes what it likes, so a push with calls is to the order
+-- of locks what a transaction of an app with several calls is (docs/architecture.md, "The order of locks"): between two
+-- calls documents come before counters, as in any push.
 --
 -- Rows of synced tables before documents, and both before records.
 --
--- A call sees what stands before it in its push, and what stands behind it sees what it did: so they are carried out in their order,
--- and what stands between two calls together.
+-- A call sees what stands before it in its push, and what stands behind it sees what it did: so they are carried out in
+-- their order, and what stands between two calls together.
 create or replace function perch.push_in_order(
   changes perch.change[], app_id text, client_id text, author text, now timestamptz, results jsonb[], given jsonb
 )
@@ -17,7 +18,8 @@ declare
   rows perch.change[];
   based perch.change[];
   part_results jsonb[];
-  synced constant text[] := array(select r.table_name from perch.synced_relations r where r.app_id = push_in_order.app_id);
+  synced constant text[] := array(
+    select r.table_name from perch.synced_relations r where r.app_id = push_in_order.app_id);
   written perch.change[];
   seqs bigint[];
   capturing_before constant text := coalesce(current_setting('perch.capturing', true), '');
@@ -27,15 +29,13 @@ begin
     perform set_config('perch.capturing', 'on', true);
   end if;
   for part in
-    select array_agg(row(c.*)::perch.change order by c.position)
+    select array_agg(s.change order by (s.change).position)
       from (
-        select u.*, count(*) filter (where u.op = 'call') over (order by u.position) as calls, u.op = 'call' as is_call
+        select u as change, u.op = 'call' as is_call,
+               count(*) filter (where u.op = 'call') over (order by u.position) as calls
           from unnest(changes) u) s
-     cross join lateral (
-       select s.position, s.space_id, s.table_name, s.record_id, s.op, s.data, s.field_meta, s.at, s.timeless, s.earliest, s.latest,
-              s.op_id, s.digest, s.schema_version, s.base_seq, s.actor, s.origin, s.size, s.is_document) c
      group by s.calls, s.is_call
-     order by min(s.position)
+     order by min((s.change).position)
   loop
     based := '{}';
     if part[1].op = 'call' then
@@ -62,14 +62,15 @@ begin
     if rows <> '{}' or based <> '{}' then
       part := array(select c from unnest(part) c where c.table_name <> all (synced) order by c.position);
     end if;
-    results := perch.push_documents(array(select c from unnest(part) c where c.is_document order by c.position) || based,
-      push_in_order.app_id, push_in_order.client_id, results, given => push_in_order.given);
+    results := perch.push_documents(
+      array(select c from unnest(part) c where c.is_document order by c.position) || based, push_in_order.app_id, push_in_order.client_id, results, given => push_in_order.given);
     part := array(select c from unnest(part) c where not c.is_document order by c.position);
     if part = '{}' then
       continue;
     end if;
     select w.written, w.seqs, w.results into written, seqs, part_results
-      from perch.write_records(part, push_in_order.app_id, push_in_order.client_id, push_in_order.author, push_in_order.now, results) w;
+      from perch.write_records(part, push_in_order.app_id, push_in_order.client_id, push_in_order.author,
+             push_in_order.now, results) w;
     results := part_results;
     for n in 1 .. coalesce(cardinality(written), 0) loop
       results[written[n].position] := perch.applied(written[n].op_id, written[n].space_id, seqs[n]);
