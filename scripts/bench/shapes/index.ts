@@ -108,6 +108,7 @@ async function run({ rounds, seconds, print }: BenchmarkOptions): Promise<void> 
       "memory while it runs, and before, MB",
       ...[figure(most / 1e6), figure(start.bytes / 1e6), (most / start.bytes).toFixed(2), ""],
     ]);
+    print((rows.at(-2) ?? []).join("  "));
   }
 
   const many = await timed(perch, client, (nth) => `n = ${nth % filters}`, seconds);

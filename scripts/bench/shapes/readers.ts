@@ -23,7 +23,10 @@ function request(
       });
       response.on("end", () => {
         if (response.statusCode === 200) resolve({ headers: response.headers, text });
-        else reject(new Error(`${response.statusCode} ${text}`));
+        else if (response.statusCode === 503 || response.statusCode === 429) {
+          // As the protocol's clients do.
+          setTimeout(() => request(url, user, signal).then(resolve, reject), 200);
+        } else reject(new Error(`${response.statusCode} ${text}`));
       });
       response.on("error", reject);
     }).on("error", reject);
