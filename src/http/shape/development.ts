@@ -62,8 +62,8 @@ export function createDevelopment(db: Database): Development {
     async prepare(identity, table) {
       try {
         // The space comes first: one that a table names already is in use, and nobody becomes its owner.
-        const joined = await join(identity);
-        return (await sync(table)) || joined;
+        // A table that is synced already is left alone: syncing it again would begin the shapes of all others anew.
+        return (await join(identity)) || (await sync(table));
       } catch (error) {
         if (error instanceof PerchError) throw new PerchError("PE422", error.message, { argument: "table" });
         throw error;
