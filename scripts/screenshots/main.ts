@@ -8,9 +8,10 @@ import { WebSocket } from "ws";
 import { packageRoot } from "../../src/database/package-root.js";
 import { startTestServer, type TestServer } from "../../src/testing.js";
 import { launchChromium } from "../../test/support/chromium.js";
+import { exampleScreenshots } from "./example.js";
 import { makeSample } from "./sample.js";
 
-// The pictures of docs/console.md: an embedded database with a small harbour's data, two people who type, and a real Chromium.
+// The pictures of docs/clients.md are of the example. Those of docs/console.md: an embedded database with a small harbour's data, two people who type, and a real Chromium.
 Object.assign(globalThis, { WebSocket });
 
 const folder = join(packageRoot, "docs", "images");
@@ -83,6 +84,12 @@ async function typist(server: TestServer, user: string, words: string): Promise<
 
 async function main(): Promise<void> {
   await mkdir(folder, { recursive: true });
+  const only = process.argv[2];
+  if (only !== "console") {
+    const own = await launchChromium();
+    await exampleScreenshots(own, folder).finally(() => own.close());
+  }
+  if (only === "example") return;
   const server = await startTestServer();
   await makeSample(server.db);
   const typists = [await typist(server, "ines", evening), await typist(server, "tom", morning)];

@@ -46,7 +46,7 @@ async function startExample() {
 }
 
 const titles = (page: WatchedPage) => page.locator("#todos li").allTextContents();
-const note = (page: WatchedPage) => page.locator("#note").inputValue();
+const note = async (page: WatchedPage) => (await page.locator("#note .cm-content").textContent()) ?? "";
 const isSaved = async (page: WatchedPage) => (await page.locator("#state").textContent()) === "everything is saved";
 
 async function signIn(page: WatchedPage, url: string, name: string, password: string): Promise<void> {
@@ -66,8 +66,8 @@ async function addTodo(page: WatchedPage, title: string): Promise<void> {
 
 /** Types as a person does, at the end of what is there. */
 async function type(page: WatchedPage, words: string): Promise<void> {
-  await page.locator("#note").press("Control+End");
-  await page.locator("#note").pressSequentially(words);
+  await page.locator("#note .cm-content").press("Control+End");
+  await page.locator("#note .cm-content").pressSequentially(words);
 }
 
 /** How many pieces of a user's notes the device holds. */
@@ -108,6 +108,9 @@ it("two people write at once, offline for a while, over closed tabs and two deat
   await bob.locator("#todos li").filter({ hasText: "dig" }).locator("input").check();
   await perch.start();
   await until(async () => (await note(ada)) === (await note(bob)) && (await titles(ada)).length === 3);
+  // Each sees where the other is in the note.
+  await ada.locator("#note .caret[data-name=bob]").waitFor({ state: "attached" });
+  await bob.locator("#note .caret[data-name=ada]").waitFor({ state: "attached" });
 
   // Both offline. Ada closes her tab meanwhile, and Bob one of two, and the server dies again.
   const bobsOther = watched(await bob.context().newPage());

@@ -73,7 +73,7 @@ async function run(session: Session): Promise<void> {
     get("project").hidden = projectId === undefined;
     get("link").textContent = "";
     await closeNote?.();
-    closeNote = projectId === undefined ? undefined : await notes.show(projectId, get<HTMLTextAreaElement>("note"));
+    closeNote = projectId === undefined ? undefined : await notes.show(projectId, get("note"));
     draw();
   }
 
