@@ -15,7 +15,21 @@ comment on column perch.row_documents.shown_version is
 
 drop function if exists perch.make_row_filter(regclass, text, jsonb);
 drop function if exists perch.spaces_of_users(text[]);
+-- As perch.document_version says it, which is gone by now.
 update perch.row_documents d
-   set shown_version = perch.document_version(d.space_id, d.app_id, d.table_name, d.record_id, d.shown_seq)
+   set shown_version = coalesce((
+         select json_object_agg(p.peer, p.counter)::jsonb
+           from (
+             select e.key as peer, max(e.value::bigint) as counter
+               from (
+                 select h.ends from perch.document_history h
+                  where h.space_id = d.space_id and h.app_id = d.app_id and h.table_name = d.table_name
+                    and h.record_id = d.record_id and h.seq <= d.shown_seq
+                 union all
+                 select u.ends from perch.document_updates u
+                  where u.space_id = d.space_id and u.app_id = d.app_id and u.table_name = d.table_name
+                    and u.record_id = d.record_id and u.seq <= d.shown_seq) x
+              cross join lateral jsonb_each_text(x.ends) e
+              group by e.key) p), '{}')
  where d.shown_version is null;
 alter table perch.row_documents alter column shown_version set not null;

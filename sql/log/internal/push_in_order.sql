@@ -63,7 +63,8 @@ begin
       part := array(select c from unnest(part) c where c.table_name <> all (synced) order by c.position);
     end if;
     results := perch.push_documents(
-      array(select c from unnest(part) c where c.is_document order by c.position) || based, push_in_order.app_id, push_in_order.client_id, results, given => push_in_order.given);
+      array(select c from unnest(part) c where c.is_document order by c.position) || based,
+      push_in_order.app_id, push_in_order.client_id, results, given => push_in_order.given);
     part := array(select c from unnest(part) c where not c.is_document order by c.position);
     if part = '{}' then
       continue;

@@ -42,7 +42,8 @@ begin
     if further.condition is not null then
       moved := concat(moved, ' union all select ', listed, ' from (select * from (',
         perch.rows_at(chosen.synced, chosen.spaces, after),
-        case when further.is_safe then ') t' else ') t offset 0' end, ') perch_row where ', perch.filter_in_sight(chosen.synced, further.condition));
+        case when further.is_safe then ') t' else ') t offset 0' end, ') perch_row where ',
+        perch.filter_in_sight(chosen.synced, further.condition));
     end if;
     condition := concat(condition || ' or ', '(',
       array_to_string(perch.filter_list(part.node -> 1, columns, 0, null), ', '), ') in (', moved, ')',

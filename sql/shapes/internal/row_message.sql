@@ -37,7 +37,8 @@ begin
   end if;
   select string_agg(
            format('%L || ', case c.nth when 1 then '{' else ',' end || to_json(c.name)::text || ':')
-           || format(case when c.name = any (plain_columns) then $q$coalesce('"' || perch_row.%I::text || '"', 'null')$q$
+           || format(
+                case when c.name = any (plain_columns) then $q$coalesce('"' || perch_row.%I::text || '"', 'null')$q$
                 else $q$coalesce(to_json(perch_row.%I::text)::text, 'null')$q$ end, c.name), ' || ' order by c.nth)
     into fields
     from unnest(columns) with ordinality c (name, nth);

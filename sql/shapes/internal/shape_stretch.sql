@@ -1,6 +1,6 @@
 -- How far one look goes. Where nothing of the tables of sub-selects changes, the rows in them are the same throughout,
--- and each entry is told for itself. A transaction that changes some is a stretch of its own, so that what it moved is told as
--- its doing; behind many of them comes a stretch of all, for whoever has much to catch up with.
+-- and each entry is told for itself. A transaction that changes some is a stretch of its own, so that what it moved is
+-- told as its doing; behind many of them comes a stretch of all, for whoever has much to catch up with.
 create or replace function perch.shape_stretch(
   filter jsonb, start bigint, "limit" bigint, head bigint, snapshot pg_snapshot, out stop bigint, out moves boolean
 )
