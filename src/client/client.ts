@@ -3,7 +3,7 @@ import { type Following, type FollowOptions, follow } from "./follow.js";
 import { newId } from "./ids.js";
 import { createSpaces, type Spaces } from "./spaces.js";
 import { createTransport, type TokenSource } from "./transport.js";
-import type { Call, Change, Cursor, Fields, PullAnswer, PushResult, SnapshotAnswer } from "./types.js";
+import type { Call, Change, Cursor, Fields, PullAnswer, PushResult, SnapshotAnswer, WantedFields } from "./types.js";
 
 export interface PerchClientOptions {
   /** Where perch serves: `https://sync.example.org`. */
@@ -49,6 +49,7 @@ export interface PullOptions extends Asking {
   tables?: readonly string[] | undefined;
   excludeClientId?: string | undefined;
   schemaVersions?: Readonly<Record<string, number>> | undefined;
+  fields?: WantedFields | undefined;
 }
 
 export interface SnapshotOptions extends Asking {
@@ -62,6 +63,7 @@ export interface SnapshotOptions extends Asking {
   cursor?: Cursor | undefined;
   tables?: readonly string[] | undefined;
   schemaVersions?: Readonly<Record<string, number>> | undefined;
+  fields?: WantedFields | undefined;
 }
 
 export interface PerchClient {
@@ -120,7 +122,16 @@ export function createPerchClient(options: PerchClientOptions): PerchClient {
       line = sent.catch(() => undefined);
       return sent as Promise<{ results: PushResult[] }>;
     },
-    pull: <Content>({ appId, cursor, pageSize, tables, excludeClientId, schemaVersions, signal }: PullOptions) => {
+    pull: <Content>({
+      appId,
+      cursor,
+      pageSize,
+      tables,
+      excludeClientId,
+      schemaVersions,
+      fields,
+      signal,
+    }: PullOptions) => {
       const body = {
         app_id: appId,
         cursor: cursor ?? {},
@@ -128,6 +139,7 @@ export function createPerchClient(options: PerchClientOptions): PerchClient {
         ...(tables && { tables }),
         exclude_client_id: excludeClientId ?? null,
         ...(schemaVersions && { schema_versions: schemaVersions }),
+        ...(fields && { fields }),
       };
       return ask("/v1/pull", body, signal) as Promise<PullAnswer<Content>>;
     },
@@ -139,6 +151,7 @@ export function createPerchClient(options: PerchClientOptions): PerchClient {
       cursor,
       tables,
       schemaVersions,
+      fields,
       signal,
     }: SnapshotOptions) => {
       const body = {
@@ -149,6 +162,7 @@ export function createPerchClient(options: PerchClientOptions): PerchClient {
         ...(cursor && { cursor }),
         ...(tables && { tables }),
         ...(schemaVersions && { schema_versions: schemaVersions }),
+        ...(fields && { fields }),
       };
       return ask("/v1/snapshot", body, signal) as Promise<SnapshotAnswer<Content>>;
     },

@@ -2,7 +2,7 @@ import { cursorOf, eventIdOf } from "./cursor.js";
 import { PerchError, unreachable } from "./errors.js";
 import { readEvents } from "./event-stream.js";
 import type { Transport } from "./transport.js";
-import type { Cursor, Fields, FollowEvent, LostSpace, PullAnswer, SnapshotAnswer } from "./types.js";
+import type { Cursor, Fields, FollowEvent, LostSpace, PullAnswer, SnapshotAnswer, WantedFields } from "./types.js";
 import { deadline, pauseMs, sleep } from "./waiting.js";
 
 export interface FollowOptions {
@@ -16,6 +16,8 @@ export interface FollowOptions {
   /** Changes in one event, at most. */
   pageSize?: number | undefined;
   schemaVersions?: Readonly<Record<string, number>> | undefined;
+  /** Of these tables no other fields. A cursor is that of all: to have more from then on, begin without one. */
+  fields?: WantedFields | undefined;
   /** Ends the iteration, without an error. */
   signal?: AbortSignal | undefined;
   /** Told of what passes, while it goes on by itself: to show that the device is offline, say. */
@@ -106,12 +108,13 @@ async function* stream<Content>(
   signal: AbortSignal,
   onNews: () => void,
 ): AsyncGenerator<FollowEvent<Content>, Ended, undefined> {
-  const { appId, tables, excludeClientId, pageSize, schemaVersions } = options;
+  const { appId, tables, excludeClientId, pageSize, schemaVersions, fields } = options;
   const query = new URLSearchParams({ app_id: appId });
   for (const table of tables ?? []) query.append("tables", table);
   if (excludeClientId !== undefined) query.set("exclude_client_id", excludeClientId);
   if (pageSize !== undefined) query.set("page_size", String(pageSize));
   if (schemaVersions !== undefined) query.set("schema_versions", JSON.stringify(schemaVersions));
+  if (fields !== undefined) query.set("fields", JSON.stringify(fields));
   const idle = deadline(idleMs, signal);
   let retryMs = 1_000;
   try {
@@ -163,7 +166,9 @@ async function* stream<Content>(
 }
 
 function problemIn(data: string): PerchError {
-  const { error } = JSON.parse(data) as { error: { code: string; word: string; message: string; detail: unknown } };
+  const { error } = JSON.parse(data) as {
+    error: { code: string; word: string; message: string; detail: unknown; hint?: string };
+  };
   return new PerchError(error);
 }
 
@@ -175,7 +180,7 @@ function lostSpaces({ code, detail }: PerchError): LostSpace[] | undefined {
 /** Yields the snapshot of a space, and moves the cursor behind it. */
 async function* resync<Content>(
   transport: Transport,
-  { appId, tables, pageSize, schemaVersions }: FollowOptions,
+  { appId, tables, pageSize, schemaVersions, fields }: FollowOptions,
   at: { cursor: Cursor },
   spaceId: string,
   signal: AbortSignal,
@@ -190,6 +195,7 @@ async function* resync<Content>(
       ...(tables && { tables }),
       ...(pageSize !== undefined && { page_size: pageSize }),
       ...(schemaVersions && { schema_versions: schemaVersions }),
+      ...(fields && { fields }),
     };
     let page: SnapshotAnswer<Content>;
     try {

@@ -49,6 +49,9 @@ export interface PushResult {
 /** Where a reader is: opaque JSON. Keep it and pass it back as it came; `{}` is the beginning. */
 export type Cursor = Record<string, unknown>;
 
+/** Of tables the fields that are wanted, and no other: `{ pages: ["title"] }`; of tables that are not named all. */
+export type WantedFields = Readonly<Record<string, readonly string[]>>;
+
 /** Why content is not there: it is longer than an answer may be, or an upgrade cannot lift it. */
 export interface Withheld {
   reason: "too_large" | "upgrade_failed";

@@ -17,6 +17,10 @@ const texts = (name: string) => `array(select jsonb_array_elements_text($1::json
 const cursor = z.record(z.string(), z.unknown()).nullish();
 const tables = z.array(z.string()).nullish();
 const schemaVersions = z.record(z.string(), z.unknown()).nullish();
+const fields = z
+  .record(z.string(), z.array(z.string()))
+  .nullish()
+  .describe('of tables the fields that are wanted: {"pages": ["title"]}; of the others all');
 const pageSize = z.int().min(1).max(maxPageSize).nullish();
 
 /**
@@ -45,6 +49,7 @@ export const calls = {
       tables,
       exclude_client_id: z.string().nullish(),
       schema_versions: schemaVersions,
+      fields,
     }),
     arguments: {
       app_id: text,
@@ -53,6 +58,7 @@ export const calls = {
       tables: texts,
       exclude_client_id: text,
       schema_versions: json,
+      fields: json,
     },
     passed: [],
     large: ["cursor"],
@@ -67,6 +73,7 @@ export const calls = {
       cursor,
       tables,
       schema_versions: schemaVersions,
+      fields,
     }),
     arguments: {
       app_id: text,
@@ -76,6 +83,7 @@ export const calls = {
       cursor: json,
       tables: texts,
       schema_versions: json,
+      fields: json,
     },
     passed: [],
     large: ["cursor"],

@@ -110,7 +110,7 @@ const contents = ["data", "actor"] as const;
  * Calls a function whose answer has a list of changes or records. The answer is checked and passed on itself, since the copy that a
  * schema makes lacks a field named `__proto__`.
  */
-async function answerOf<T>(
+export async function answerOf<T>(
   db: Queryable,
   call: string,
   params: readonly unknown[],
@@ -133,10 +133,13 @@ async function answerOf<T>(
   return value as T;
 }
 
+/** Of tables the fields that a reader wants; of those that are not named all. */
+export type WantedFields = Readonly<Record<string, readonly string[]>>;
+
 /** Of a table the version that the reader knows: older content is lifted to it. */
 export type SchemaVersions = Readonly<Record<string, number>>;
 
-const jsonOrNull = (value: unknown) => (value === undefined ? null : JSON.stringify(value));
+export const jsonOrNull = (value: unknown) => (value === undefined ? null : JSON.stringify(value));
 
 export interface PullOptions {
   appId: string;
@@ -148,6 +151,8 @@ export interface PullOptions {
   /** Leaves out what this device pushed, once the cursor has first come to the end of the log. */
   excludeClientId?: string | undefined;
   schemaVersions?: SchemaVersions | undefined;
+  /** `{ pages: ["title"] }`: of these tables no other fields. The cursor is that of all: whoever wants more takes a snapshot. */
+  fields?: WantedFields | undefined;
 }
 
 /**
@@ -159,7 +164,7 @@ export function pull<Content = Fields>(
   options: PullOptions & ContentOptions<Content>,
 ): Promise<PullAnswer<Content>> {
   const call = `perch.pull_text(app_id => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], exclude_client_id => $5,
-                     schema_versions => $6::jsonb)`;
+                     schema_versions => $6::jsonb, fields => $7::jsonb)`;
   const params = [
     options.appId,
     JSON.stringify(options.cursor ?? {}),
@@ -167,6 +172,7 @@ export function pull<Content = Fields>(
     options.tables ?? null,
     options.excludeClientId ?? null,
     jsonOrNull(options.schemaVersions),
+    jsonOrNull(options.fields),
   ];
   return answerOf(db, call, params, "changes", pullAnswerSchema, options.parse);
 }
@@ -183,6 +189,8 @@ export interface SnapshotOptions {
   /** Only these tables, as in `pull`. */
   tables?: readonly string[] | undefined;
   schemaVersions?: SchemaVersions | undefined;
+  /** Of these tables no other fields, as in `pull`. */
+  fields?: WantedFields | undefined;
 }
 
 /**
@@ -194,7 +202,7 @@ export function snapshotRecords<Content = Fields>(
   options: SnapshotOptions & ContentOptions<Content>,
 ): Promise<SnapshotAnswer<Content>> {
   const call = `perch.snapshot_text(app_id => $1, space_id => $2, after => $3, page_size => $4, cursor => $5::jsonb,
-                     tables => $6::text[], schema_versions => $7::jsonb)`;
+                     tables => $6::text[], schema_versions => $7::jsonb, fields => $8::jsonb)`;
   const params = [
     options.appId,
     options.spaceId ?? null,
@@ -203,6 +211,7 @@ export function snapshotRecords<Content = Fields>(
     jsonOrNull(options.cursor),
     options.tables ?? null,
     jsonOrNull(options.schemaVersions),
+    jsonOrNull(options.fields),
   ];
   return answerOf(db, call, params, "records", snapshotAnswerSchema, options.parse);
 }

@@ -15,7 +15,7 @@
 -- has the changes of a row in the order of their commits.
 create or replace function perch.snapshot_text(
   app_id text, space_id text default null, after text default null, page_size integer default 1000,
-  cursor jsonb default null, tables text[] default null, schema_versions jsonb default null
+  cursor jsonb default null, tables text[] default null, schema_versions jsonb default null, fields jsonb default null
 )
 returns text
 language plpgsql stable security definer
@@ -32,6 +32,7 @@ declare
   -- What all pages of a snapshot have in common.
   terms constant text := concat_ws(' ', epoch, rules, role);
   versions jsonb;
+  wanted jsonb;
   place record;      -- behind which this page begins
   taken record;      -- the position at which the snapshot is taken
   records record;
@@ -40,6 +41,7 @@ declare
 begin
   perform perch.check_id(snapshot_text.app_id, 'app_id', 64);
   versions := perch.check_versions(snapshot_text.app_id, snapshot_text.schema_versions);
+  wanted := perch.check_fields(snapshot_text.fields);
   place := perch.read_snapshot_place(snapshot_text.after, space);
   taken := perch.snapshot_position(space, terms, place.terms, place.seq, place.mark);
 
@@ -50,14 +52,14 @@ begin
   else
     records := perch.snapshot_page(
       snapshot_text.app_id, space, snapshot_text.tables, versions, place.table_name, place.record_id, max_count,
-      max_bytes);
+      max_bytes, wanted);
   end if;
   select null::text as page, 0 as count, 0 as too_large, null::text as last_table into rows;
   if records.room > 0 then
     select * into rows from perch.synced_page(
       snapshot_text.app_id, space, snapshot_text.tables, case when place.is_row then place.table_name end,
       case when place.is_row then place.record_id end, records.room, max_bytes - octet_length(records.page), max_bytes,
-      taken.seq);
+      taken.seq, wanted);
   end if;
   if records.room = 0 then
     next_place := jsonb_build_array(2, terms, space, taken.seq, taken.mark, records.last_table, records.last_id);
@@ -89,5 +91,5 @@ end
 $$;
 grant execute on function perch.snapshot_text to perch_app;
 
-comment on function perch.snapshot_text(text, text, text, integer, jsonb, text[], jsonb) is
+comment on function perch.snapshot_text(text, text, text, integer, jsonb, text[], jsonb, jsonb) is
   'What perch.snapshot_records returns, as JSON text in one line, for programs that parse it themselves or pass it on. Arguments and errors: as perch.snapshot_records. Example: select perch.snapshot_text(app_id => ''todo'', space_id => ''team'');';

@@ -13,7 +13,7 @@
 -- ("unfinished").
 create or replace function perch.pull_page(
   app_id text, cursor jsonb default '{}', page_size integer default 1000, tables text[] default null,
-  exclude_client_id text default null, schema_versions jsonb default null
+  exclude_client_id text default null, schema_versions jsonb default null, fields jsonb default null
 )
 returns text
 language plpgsql stable security definer
@@ -34,6 +34,7 @@ declare
   page_bytes constant bigint := least(
     perch.setting('max_page_bytes', 16777216), nullif(current_setting('perch.page_bytes', true), '')::bigint);
   versions jsonb;
+  wanted jsonb;
   places perch.log_place[];
   reached perch.log_place[];
   lag bigint;
@@ -51,6 +52,7 @@ declare
 begin
   perform perch.check_id(pull_page.app_id, 'app_id', 64);
   versions := perch.check_versions(pull_page.app_id, pull_page.schema_versions);
+  wanted := perch.check_fields(pull_page.fields);
   places := perch.log_places(readable, reader, epoch, rules, greatest(max_count * 2, 5000));
   lag := (select sum(p.head - p.start) from unnest(places) p);
   behind := array(
@@ -66,7 +68,7 @@ begin
       -- As a rule there is nothing new, which is known already: the counters have not moved.
       is_short := lag = 0;
       if not is_short then
-        if versions is null and ruled = '{}' and least(lag, max_count) * 8000 <= page_bytes then
+        if versions is null and wanted is null and ruled = '{}' and least(lag, max_count) * 8000 <= page_bytes then
           select s.page, s.count, s.count, s.last into page, given, fetched, last
             from perch.short_page(places, pull_page.app_id, pull_page.tables, pull_page.exclude_client_id, behind,
                    max_count) s;
@@ -76,7 +78,7 @@ begin
           select r.page, r.given, r.fetched, r.last, r.too_large, r.failed
             into page, given, fetched, last, too_large, failed
             from perch.read_page(places, pull_page.app_id, pull_page.tables, pull_page.exclude_client_id, behind,
-                   versions, ruled, max_count, max_run, page_bytes) r;
+                   versions, wanted, ruled, max_count, max_run, page_bytes) r;
         end if;
         -- Ended before its bounds: at its last entry.
         reached := perch.places_after(places, last[1]::integer, last[2], fetched >= max_count or given < fetched);
@@ -107,5 +109,5 @@ begin
 end
 $$;
 
-comment on function perch.pull_page(text, jsonb, integer, text[], text, jsonb) is
+comment on function perch.pull_page(text, jsonb, integer, text[], text, jsonb, jsonb) is
   'Private. The page of perch.pull_text, of what has its numbers.';

@@ -7,7 +7,7 @@
 -- too long, it ends before a transaction that is not its first.
 create or replace function perch.read_page(
   places perch.log_place[], app_id text, tables text[], exclude_client_id text, behind text[], versions jsonb,
-  ruled text[], max_count integer, max_run integer, page_bytes bigint,
+  fields jsonb, ruled text[], max_count integer, max_run integer, page_bytes bigint,
   out page text, out given bigint, out fetched bigint, out last bigint[], out too_large bigint, out failed bigint
 )
 language plpgsql stable
@@ -50,15 +50,25 @@ begin
      cross join lateral perch.changes_in_sight(read_page.app_id, r.space_ids, r.seqs) s
      where r.seqs is not null
   ),
-  -- What is out of sight goes on as an entry without text: a page that has nothing else moves on, too.
+  -- What is out of sight goes on as an entry without text: a page that has nothing else moves on, too. Fields that are
+  -- not wanted are left out before anything is measured, but of what is to be lifted first: their names are those of
+  -- the version that is asked for.
   told as (
     select l.nth, l.space_id, l.seq, case when x.is_ruled then s.op else l.op end as op, l.table_name, l.record_id,
-           case when x.is_ruled then s.data else l.data end as data, l.field_meta, l.at, l.deleted_at, l.user_id,
-           l.client_id, l.op_id, l.txid, l.schema_version, l.actor, l.origin, l.created_at, l.changed_fields,
-           case when x.is_ruled then s.size else l.size end as size, x.is_ruled and s.seq is null as is_out_of_sight
+           c.data, l.field_meta, l.at, l.deleted_at, l.user_id,
+           l.client_id, l.op_id, l.txid, l.schema_version, l.actor, l.origin, l.created_at,
+           case when n.names is null or l.changed_fields is null then l.changed_fields
+                else array(select f from unnest(l.changed_fields) f where n.names ? f) end as changed_fields,
+           case when n.names is not null then octet_length(c.data::text) when x.is_ruled then s.size
+                else l.size end as size, x.is_ruled and s.seq is null as is_out_of_sight
       from listed l
      cross join lateral (select l.table_name = any (ruled)) x (is_ruled)
       left join seen s on x.is_ruled and s.space_id = l.space_id and s.seq = l.seq
+     cross join lateral (
+       select case when (l.changed_fields is null and l.schema_version < (versions ->> l.table_name)::integer)
+                          is not true then read_page.fields -> l.table_name end) n (names)
+     cross join lateral (
+       select perch.chosen_fields(case when x.is_ruled then s.data else l.data end, n.names) offset 0) c (data)
   ),
   found as materialized (
     select f.*, d.document, d.long_document, d.long_fields, coalesce(f.size, d.size, 0) as bytes,
@@ -110,7 +120,8 @@ begin
               from (
                 select k.space_id, k.seq, k.op, k.table_name as "table", k.record_id as id,
                        case when x.bare then null
-                            when v.lifted is not null then v.lifted -> 'data'
+                            when v.lifted is not null
+                            then perch.chosen_fields(v.lifted -> 'data', read_page.fields -> k.table_name)
                             when k.changed_fields is null then k.data
                             else (
                               select coalesce(
@@ -118,7 +129,8 @@ begin
                                 from unnest(k.changed_fields) n
                                where k.document ? n or n = any (k.long_fields)) end as data,
                        case when x.bare then '{}'
-                            else coalesce(v.lifted -> 'field_meta', k.field_meta, '{}') end as field_meta,
+                            else perch.chosen_fields(coalesce(v.lifted -> 'field_meta', k.field_meta, '{}'),
+                              read_page.fields -> k.table_name) end as field_meta,
                        perch.time_text(k.at) as at, perch.time_text(k.deleted_at) as deleted_at, k.user_id,
                        k.client_id, k.op_id, k.txid,
                        case when v.lifted is not null and not f.failed then wanted.version
@@ -146,5 +158,5 @@ begin
 end
 $$;
 
-comment on function perch.read_page(perch.log_place[], text, text[], text, text[], jsonb, text[], integer, integer, bigint) is
+comment on function perch.read_page(perch.log_place[], text, text[], text, text[], jsonb, jsonb, text[], integer, integer, bigint) is
   'Private. Entries of the logs of places, from the start of each up to its stop, as JSON text of a list: some max_count, and up to max_run more for the sake of a transaction, but no more than page_bytes but for the sake of the first. given: how many; fetched: out of how many; last: the place of the space of the last, and its seq; too_large, failed: how many came without their content (perch.withheld). ruled: of these tables (perch.ruled_tables) not everything is for this reader. Errors: 54000 where the page does not fit into one value.';

@@ -8,7 +8,7 @@
 -- that of another table.
 create or replace function perch.synced_page(
   app_id text, space_id text, tables text[], after_table text, after_id text, max_count integer, max_page bigint,
-    max_bytes bigint, seq bigint,
+    max_bytes bigint, seq bigint, wanted jsonb,
   out page text, out count integer, out too_large integer, out last_table text, out last_id text
 )
 language plpgsql stable
@@ -26,6 +26,7 @@ declare
   careful boolean;
   found record;
   hidden text[];
+  data text;
   entry text;
   entries text[];
   images jsonb[];
@@ -62,8 +63,9 @@ begin
           for found in execute perch.synced_rows(synced, synced_page.space_id, after_id, careful)
             using synced_page.space_id, asked
           loop
-            entries := entries || found.record_id || (found.data - hidden)::text;
-            ahead := ahead + octet_length(found.data::text);
+            data := perch.chosen_fields(found.data - hidden, wanted -> synced.table_name)::text;
+            entries := entries || found.record_id || data;
+            ahead := ahead + octet_length(data);
             if synced.row_filter is not null then
               images := array_append(images, found.image);
               ahead := ahead + pg_column_size(found.image);
@@ -115,5 +117,5 @@ begin
 end
 $$;
 
-comment on function perch.synced_page(text, text, text[], text, text, integer, bigint, bigint, bigint) is
+comment on function perch.synced_page(text, text, text[], text, text, integer, bigint, bigint, bigint, jsonb) is
   'Private. The rows of synced tables in a space, as records of a snapshot: text without its brackets; last_table and last_id where there are more.';

@@ -13,6 +13,8 @@ export interface Selection {
   readonly pageSize: number;
   /** JSON text. */
   readonly schemaVersions: string | null;
+  /** JSON text. */
+  readonly fields: string | null;
 }
 
 export interface Page {
@@ -36,6 +38,10 @@ export const streamQuery = {
     .string()
     .optional()
     .describe('the versions the client knows, as JSON: {"tasks": 3}; older changes are lifted to them'),
+  fields: z
+    .string()
+    .optional()
+    .describe('of tables the fields that are wanted, as JSON: {"pages": ["title"]}; of the others all'),
   cursor: z
     .string()
     .optional()
@@ -50,7 +56,8 @@ export function selectionOf(
   lastEventId: string | undefined,
 ): { selection: Selection; cursor: string } {
   const cursor = cursorOf(lastEventId || query.cursor || "");
-  if (query.schema_versions !== undefined) requireJson(query.schema_versions);
+  requireJson("schema_versions", query.schema_versions);
+  requireJson("fields", query.fields);
   return {
     cursor,
     selection: {
@@ -59,15 +66,16 @@ export function selectionOf(
       excludeClientId: query.exclude_client_id ?? null,
       pageSize: query.page_size ?? defaultPageSize,
       schemaVersions: query.schema_versions ?? null,
+      fields: query.fields ?? null,
     },
   };
 }
 
-function requireJson(text: string): void {
+function requireJson(argument: string, text: string | undefined): void {
   try {
-    JSON.parse(text);
+    if (text !== undefined) JSON.parse(text);
   } catch {
-    throw new PerchError("PE422", "schema_versions is not JSON", { argument: "schema_versions" });
+    throw new PerchError("PE422", `${argument} is not JSON`, { argument });
   }
 }
 
@@ -76,13 +84,13 @@ function requireJson(text: string): void {
 const pageSql = `
   select perch.stream_page(user_id => $1, space_ids => $2::text[], writable_space_ids => $3::text[], page_bytes => $4, app_id => $5,
                            cursor => $6::jsonb, page_size => $7, tables => $8::text[], exclude_client_id => $9,
-                           schema_versions => $10::jsonb) as page`;
+                           schema_versions => $10::jsonb, fields => $11::jsonb) as page`;
 
 /** Pulls on the user's behalf. Errors: as perch.pull. */
 export async function readPage(
   db: Queryable,
   { userId, spaceIds, writableSpaceIds }: Identity,
-  { appId, tables, excludeClientId, pageSize, schemaVersions }: Selection,
+  { appId, tables, excludeClientId, pageSize, schemaVersions, fields }: Selection,
   cursor: string,
   maxBytes: number,
 ): Promise<Page> {
@@ -97,6 +105,7 @@ export async function readPage(
     tables,
     excludeClientId,
     schemaVersions,
+    fields,
   ]);
   if (row === undefined) throw new Error("perch.stream_page gave no page");
   return pageOf(row.page);
