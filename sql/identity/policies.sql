@@ -89,6 +89,8 @@ begin
       ('column_writes',        'false',                                null),
       ('closed_logs',          'false',                                null),
       ('begun_epochs',         'false',                                null),
+      ('readers',              'false',                                null),
+      ('commit_order',         'false',                                null),
       ('notifier',                'true',                                 null),
       ('presence_head',        'false',                                null),
       ('presence',             'false',                                null),
@@ -169,6 +171,8 @@ begin
     ('document_tables', 'may_delete', 'delete', 'perch_owner', 'true', null),
     ('closed_logs', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
     ('begun_epochs', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
+    ('readers', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
+    ('commit_order', 'bookkeeping', 'all', 'perch_owner', 'true', 'true'),
     ('sync_changes', 'sequencer', 'insert', 'perch_owner', null, 'position is not null'),
 
     -- Whether a space id is in use (perch.space_in_use) is asked of the tables, too, that show nobody anything.

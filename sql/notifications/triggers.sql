@@ -17,7 +17,11 @@ declare
     'CREATE CONSTRAINT TRIGGER notify_next AFTER UPDATE OF seq ON perch.space_heads DEFERRABLE INITIALLY DEFERRED '
       'FOR EACH ROW EXECUTE FUNCTION perch.notify_changes()',
     'CREATE TRIGGER bake AFTER INSERT OR DELETE OR UPDATE OR TRUNCATE ON perch.limits FOR EACH STATEMENT '
-      'EXECUTE FUNCTION perch.limits_changed()'];
+      'EXECUTE FUNCTION perch.limits_changed()']
+    -- Only while services read the logs of all spaces (perch.register_reader).
+    || case when exists (select from perch.readers) then array[
+      'CREATE CONSTRAINT TRIGGER note_commit AFTER INSERT OR UPDATE OF seq ON perch.space_heads DEFERRABLE INITIALLY '
+        'DEFERRED FOR EACH ROW EXECUTE FUNCTION perch.note_commit()'] else '{}' end;
   difference record;
 begin
   for difference in

@@ -10,6 +10,7 @@ export { createReplica, type FoldedRecord, foldChange, isLive, type Replica, rec
 export type { Following, FollowOptions } from "./follow.js";
 export { newId } from "./ids.js";
 export { compareJsonb } from "./jsonb-order.js";
+export { type FollowLogEvent, type FollowLogOptions, followLog, type LoggedChange } from "./reader.js";
 export type { Spaces } from "./spaces.js";
 export { type DeviceStorage, memoryStorage } from "./storage.js";
 export type { TokenSource } from "./transport.js";

@@ -1,5 +1,12 @@
 import { z } from "zod";
-import { changeOrCallSchema, pullAnswerSchema, pushAnswerSchema, snapshotAnswerSchema } from "../log/schemas.js";
+import {
+  changeOrCallSchema,
+  logAnswerSchema,
+  logSnapshotAnswerSchema,
+  pullAnswerSchema,
+  pushAnswerSchema,
+  snapshotAnswerSchema,
+} from "../log/schemas.js";
 import { calls } from "./calls.js";
 import { consoleActionBody, consoleQuery, views } from "./console/views.js";
 import {
@@ -10,6 +17,7 @@ import {
   patchAnswer,
   patchBody,
 } from "./document-requests.js";
+import { readLogBody, readLogSnapshotBody } from "./reader.js";
 import { shapeMessages, shapeProblem, shapeQuery, shapeSubsetAnswer } from "./shape/schemas.js";
 import { subsetBody } from "./shape/subset.js";
 import type { QueryShape } from "./shapes.js";
@@ -106,6 +114,27 @@ export const operations = {
     headers: { "Last-Event-ID": z.string().optional().describe("the id of the last event: goes on behind it") },
     answer: { type: "text/event-stream", description: "Events, for as long as they are read." },
     problems: [401, 413, 422, 429],
+  },
+  readLog: {
+    method: "POST",
+    path: "/v1/log",
+    summary: "For services: the changes of their apps in all spaces after a cursor, in one order.",
+    description:
+      "For tokens with the claim perch_reader, which names a reader that a DBA has registered (perch.register_reader). With wait_ms it waits where there is nothing new. 410: it does not go on from the cursor, or there is none yet: take /v1/log/snapshot.",
+    authenticated: true,
+    body: readLogBody,
+    answer: json(logAnswerSchema, "A page of changes; read on at once while has_more."),
+    problems: ofLog,
+  },
+  readLogSnapshot: {
+    method: "POST",
+    path: "/v1/log/snapshot",
+    summary:
+      "For services: the live records of their apps in all spaces, and a cursor from which /v1/log misses nothing.",
+    authenticated: true,
+    body: readLogSnapshotBody,
+    answer: json(logSnapshotAnswerSchema, "Records of one space and app; pass next as after until it is null."),
+    problems: ofLog,
   },
   readDocument: {
     method: "GET",

@@ -20,6 +20,7 @@ import { createOnBehalf } from "./on-behalf.js";
 import { openApiDocument } from "./openapi.js";
 import { type Match, type OperationName, operationsAt } from "./operations.js";
 import { type Problem, problem, problemBody, problemOf, RequestRefused } from "./problems.js";
+import { createReaderRequests } from "./reader.js";
 import type { Readiness } from "./readiness.js";
 import { addressOfClient, admit, readBody, tokenOf } from "./requests.js";
 import type { HttpSettings } from "./settings.js";
@@ -101,6 +102,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   const documents = createDocumentRequests({ ...services, onBehalf });
   const spaces = createSpaceRequests(onBehalf);
   const shapes = createShapeRequests({ ...services, onBehalf });
+  const readers = createReaderRequests({ ...services, onBehalf });
 
   const answers = createAnswers(settings.slowReaderMs);
   const underWay = createCounts(settings.maxRequestsPerUser);
@@ -170,6 +172,18 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     pull: (exchange) => callWith("pull", exchange),
     snapshot: (exchange) => callWith("snapshot", exchange),
     changes: stream,
+    async readLog(exchange) {
+      const identity = await identify(exchange);
+      const body = await bodyOf(exchange, Math.min(settings.maxBodyBytes, wishBytes));
+      const gone = new AbortController();
+      exchange.response.once("close", () => gone.abort());
+      return json(await readers.read(identity, body, gone.signal, (ask) => reserving(exchange, ask)));
+    },
+    async readLogSnapshot(exchange) {
+      const identity = await identify(exchange);
+      const body = await bodyOf(exchange, Math.min(settings.maxBodyBytes, wishBytes));
+      return json(await reserving(exchange, () => readers.snapshot(identity, body)));
+    },
     async readDocument(exchange, parts) {
       const identity = await identify(exchange);
       const { seq } = queryOf(exchange.target, documentQuery);

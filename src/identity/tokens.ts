@@ -13,6 +13,8 @@ export type ConsoleRole = (typeof consoleRoles)[number];
 export interface TokenIdentity extends Identity {
   /** What the token is in the console: nothing, one that reads, or one that may do everything there. */
   readonly consoleRole?: ConsoleRole | undefined;
+  /** Of a service: as whom it reads the logs of all spaces, where that is registered (perch.register_reader). */
+  readonly reader?: string | undefined;
   /** When the token stops being valid, by this machine's clock; Infinity: never. */
   readonly expiresAt: number;
 }
@@ -25,12 +27,18 @@ export type VerifyToken = (token: string) => Promise<TokenIdentity>;
 
 const id = z.string().min(1).refine(canBeStored, "it cannot be stored to the letter");
 
+/** What a reader of a service is called where rules ask who reads (perch.read_log); nobody else may be. */
+const readerPrefix = "perch:reader:";
+
 const claims = z.object({
-  sub: z.string().refine((text) => isId(text, maxUserIdBytes), "it cannot be a user's id"),
+  sub: z
+    .string()
+    .refine((text) => isId(text, maxUserIdBytes) && !text.startsWith(readerPrefix), "it cannot be a user's id"),
   space_ids: z.array(id).optional(),
   writable_space_ids: z.array(id).optional(),
   // What else another system may mean by it is nothing here.
   perch_role: z.enum(consoleRoles).optional().catch(undefined),
+  perch_reader: z.string().optional().catch(undefined),
 });
 
 /** Asymmetric only: a public key must never be usable as the secret of an HMAC. */
@@ -89,6 +97,7 @@ function createJwtVerifier(settings: IdentitySettings): VerifyToken {
       spaceIds: data.space_ids,
       writableSpaceIds: data.writable_space_ids,
       consoleRole: data.perch_role,
+      reader: data.perch_reader,
       expiresAt: payload.exp === undefined ? Number.POSITIVE_INFINITY : (payload.exp + jwtClockSkewSeconds) * 1000,
     };
   };
@@ -96,7 +105,8 @@ function createJwtVerifier(settings: IdentitySettings): VerifyToken {
 
 const verifyDevelopmentToken: VerifyToken = async (token) => {
   if (!isId(token, maxUserIdBytes)) throw refused("it is no user id");
-  return { userId: token, consoleRole: "admin", expiresAt: Number.POSITIVE_INFINITY };
+  const reader = token.startsWith(readerPrefix) ? token.slice(readerPrefix.length) : undefined;
+  return { userId: token, consoleRole: "admin", reader, expiresAt: Number.POSITIVE_INFINITY };
 };
 
 /** Keys that were fetched once serve on while the key server is away; a failed refresh shows only to tokens of new keys. */

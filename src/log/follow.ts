@@ -40,7 +40,9 @@ export type FollowEvent<Content = Fields> =
  * An iterator to use once, with `for await`; leaving the loop, `return()`, the signal and the end of an `await using` all end it at once.
  * Until then it keeps the process alive.
  */
-export interface Following<Content = Fields> extends AsyncIterableIterator<FollowEvent<Content>, undefined, undefined> {
+export type Following<Content = Fields> = Iterating<FollowEvent<Content>>;
+
+export interface Iterating<Event> extends AsyncIterableIterator<Event, undefined, undefined> {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
@@ -64,9 +66,16 @@ export function positionsOf({ spaces }: Cursor): Positions {
  * PE401, PE403, PE422, and errors of SQL.
  */
 export function follow<Content = Fields>(db: Database, options: FollowOptions<Content>): Following<Content> {
+  return iterator(options.signal, (signal) => run(db, options, signal));
+}
+
+/** What a generator yields, until the signal that it is given comes: with `outer`, or when the loop is left, at whatever it waits for. */
+export function iterator<Event>(
+  outer: AbortSignal | undefined,
+  generate: (signal: AbortSignal) => AsyncGenerator<Event, undefined, undefined>,
+): Iterating<Event> {
   const stop = new AbortController();
-  const signal = options.signal === undefined ? stop.signal : AbortSignal.any([stop.signal, options.signal]);
-  const events = run(db, options, signal);
+  const events = generate(outer === undefined ? stop.signal : AbortSignal.any([stop.signal, outer]));
   return {
     next: () => events.next(),
     // A generator only hears of return() when it is not waiting for something itself.
@@ -149,13 +158,13 @@ async function* resync<Content>(
   cursor: Cursor,
   signal: AbortSignal,
 ): AsyncGenerator<FollowEvent<Content>, Cursor, undefined> {
-  const { appId, pageSize, context, tables, schemaVersions, parse } = options;
+  const { appId, pageSize, context, tables, schemaVersions, fields, parse } = options;
   let after: string | null = null;
   while (!signal.aborted) {
     const page = await throughFaults(
       () =>
         withContext(db, context, (tx) =>
-          snapshotRecords(tx, { appId, spaceId, after, pageSize, cursor, tables, schemaVersions, parse }),
+          snapshotRecords(tx, { appId, spaceId, after, pageSize, cursor, tables, schemaVersions, fields, parse }),
         ).catch((error: unknown) => {
           // Restored between two pages, or the user was put out of the space: pulling again tells which.
           if (error instanceof PerchError && (error.code === "PE410" || error.code === "PE403"))

@@ -8,13 +8,26 @@ export {
   type SchemaVersions,
   type SnapshotOptions,
   snapshotRecords,
+  type WantedFields,
 } from "./calls.js";
 export { type FollowEvent, type Following, type FollowOptions, follow } from "./follow.js";
+export {
+  type FollowLogEvent,
+  type FollowLogOptions,
+  followLog,
+  type ReadLogOptions,
+  type ReadLogSnapshotOptions,
+  readLog,
+  readLogSnapshot,
+} from "./reader.js";
 export type {
   Call,
   Change,
   Cursor,
   Fields,
+  LogAnswer,
+  LoggedChange,
+  LogSnapshotAnswer,
   LostSpace,
   PullAnswer,
   PulledChange,

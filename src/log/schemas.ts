@@ -141,6 +141,32 @@ export type SnapshotAnswer<Content = Fields> = Omit<z.infer<typeof snapshotAnswe
   records: SnapshotRecord<Content>[];
 };
 
+export const loggedChangeSchema = pulledChangeSchema.extend({ app_id: z.string() });
+/** A change as a service reads it, which reads several apps. */
+export type LoggedChange<Content = Fields> = Contents<z.infer<typeof loggedChangeSchema>, Content>;
+
+export const logAnswerSchema = z.object({
+  changes: z.array(loggedChangeSchema),
+  cursor: cursorSchema,
+  has_more: z.boolean(),
+});
+export type LogAnswer<Content = Fields> = Omit<z.infer<typeof logAnswerSchema>, "changes"> & {
+  changes: LoggedChange<Content>[];
+};
+
+export const logSnapshotAnswerSchema = z.object({
+  /** Of which space and app these are; null where there are none. */
+  space_id: z.string().nullable(),
+  app_id: z.string().nullable(),
+  records: z.array(snapshotRecordSchema),
+  cursor: cursorSchema,
+  /** What to pass as `after` for the next page; null after the last. */
+  next: z.string().nullable(),
+});
+export type LogSnapshotAnswer<Content = Fields> = Omit<z.infer<typeof logSnapshotAnswerSchema>, "records"> & {
+  records: SnapshotRecord<Content>[];
+};
+
 export const lostSpaceSchema = z.object({
   space_id: z.string(),
   reason: z.enum(["expired", "ahead", "epoch"]),

@@ -153,6 +153,16 @@ export const tables: Record<string, TableEntry> = {
   column_writes: { ...inner, ...bookkeeping, worker: "all", fresh: { ordinal: 99 } },
   begun_epochs: { ...inner, ...bookkeeping, fresh: { epoch: "00000000-0000-4000-8000-0000000000ff" } },
   closed_logs: { ...inner, ...bookkeeping, fresh: { table_name: "fresh" } },
+  readers: {
+    ...inner,
+    ...bookkeeping,
+    select: "2",
+    update: "2",
+    delete: "2",
+    where: "true",
+    fresh: { reader: "fresh" },
+  },
+  commit_order: { ...inner, ...bookkeeping, fresh: { ordinal: 99 } },
   sequencer: {
     ...inner,
     ...bookkeeping,

@@ -108,6 +108,11 @@ export async function makeWorld(t: TestDatabase): Promise<void> {
   });
   await t.db.transaction(makeThreads);
   await t.asUser("olga", (tx) => tx.query("select perch.remove_space_member(space_id => 'team', user_id => 'rudi')"));
+  await t.db.query("select perch.register_reader(reader => 'search', app_ids => '{todo}')");
+  await t.db.query("insert into perch.readers (reader, app_ids, login) values ('elsewhere', '{todo}', 'app_author')");
+  await t.db.query(
+    "insert into perch.commit_order (ordinal, txid, space_id, first_seq, last_seq) values (0, pg_current_xact_id(), 'team', 1, 1)",
+  );
   // Where none of what is tried here is pushed: that would wait for its number behind it.
   await t.db.query(
     `insert into perch.captured_changes (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, new_row, captured_at)

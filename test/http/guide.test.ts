@@ -92,7 +92,7 @@ it("docs/http.md shows what happens", async () => {
       results += 1;
     }
   }
-  expect(results).toBe(13);
+  expect(results).toBe(14);
   expect({ seen, problems }).toEqual({ seen: ["t1"], problems: [] });
 });
 

@@ -15,6 +15,20 @@ type Any = any;
 
 type Ask = (method: string, template: string, options?: Any) => Promise<{ status: number; body: Any }>;
 
+async function askAsService(ask: Ask, db: TestDatabase["db"]): Promise<void> {
+  await db.query("select perch.register_reader(reader => 'search', app_ids => '{app}')");
+  const user = "perch:reader:search";
+  for (const path of ["/v1/log", "/v1/log/snapshot"]) {
+    await ask("POST", path, { body: {}, user });
+    await ask("POST", path, { body: {} });
+    await ask("POST", path, { body: {}, user: "" });
+    await ask("POST", path, { body: { page_size: 0 }, user });
+    await ask("POST", path, { body: { tables: ["x".repeat(3_000)] }, user });
+  }
+  const { body } = await ask("POST", "/v1/log/snapshot", { body: { page_size: 10 }, user });
+  await ask("POST", "/v1/log", { body: { cursor: body.cursor }, user });
+}
+
 async function askForSpaces(ask: Ask): Promise<void> {
   const one = "/v1/spaces/{space}";
   const parts = { space: "club", user: "bob", invitation: "none" };
@@ -163,6 +177,7 @@ describe("the OpenAPI document", () => {
       exclude_client_id: "phone",
       page_size: "10",
       schema_versions: '{"notes":1}',
+      fields: '{"notes":["title"]}',
       cursor: "{}",
       seq: "1",
       before: "5",
@@ -216,7 +231,7 @@ describe("the OpenAPI document", () => {
         }
       }
     }
-    expect(tried).toBe(13 + Object.keys(consoleQuery).length);
+    expect(tried).toBe(14 + Object.keys(consoleQuery).length);
   });
 
   it("describes every answer of the server", async () => {
@@ -256,6 +271,7 @@ describe("the OpenAPI document", () => {
     await ask("POST", "/v1/snapshot", { body: { app_id: "app", space_id: "team", page_size: 1 } });
     await ask("POST", "/v1/snapshot", { body: { app_id: "app", space_id: "elsewhere" } });
     await ask("POST", "/v1/snapshot", { body: { app_id: "app" }, user: "" });
+    await askAsService(ask, t.db);
     await askForSpaces(ask);
     await askInConsole(ask);
     for (const path of ["/healthz", "/readyz", "/metrics", "/openapi.json"]) await ask("GET", path);
@@ -300,6 +316,7 @@ describe("the OpenAPI document", () => {
       `GET ${note} 410`,
       `PATCH ${note} 202`,
       `PATCH ${note} 410`,
+      "POST /v1/log/snapshot 410",
       "POST /v1/pull 413",
       "POST /v1/snapshot 410",
       "POST /v1/snapshot 413",

@@ -48,6 +48,7 @@ begin
    where r.ctid = any (array(
      select o.ctid from perch.push_receipts o where o.created_at < receipts_before order by o.created_at
        limit batch * 5 for update skip locked));
+  perform perch.forget_commits(young);
   return pruned;
 end
 $$;

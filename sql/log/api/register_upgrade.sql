@@ -9,14 +9,16 @@ begin
   perform perch.check_id(register_upgrade.table_name, 'table_name', 128);
   if (register_upgrade.from_version >= 1) is not true then
     perform perch.fail('PE422', 'from_version is not a version',
-      jsonb_build_object('argument', 'from_version', 'got', register_upgrade.from_version));
+      jsonb_build_object('argument', 'from_version', 'got', register_upgrade.from_version),
+      'Give 1 or more: the version that the upgrade begins from.');
   end if;
   if not exists (select from pg_proc p where p.oid = register_upgrade.upgrade and p.pronargs = 1
     and p.proargtypes[0] = 'jsonb'::regtype
                     and p.prorettype = 'jsonb'::regtype and not p.proretset and p.prokind = 'f'
                       and p.provolatile <> 'v') then
     perform perch.fail('PE422', 'the upgrade is not an immutable or stable function from jsonb to jsonb',
-      jsonb_build_object('argument', 'upgrade', 'got', register_upgrade.upgrade::text));
+      jsonb_build_object('argument', 'upgrade', 'got', register_upgrade.upgrade::text),
+      'Declare it as (jsonb) returns jsonb, immutable or stable, and let perch_owner execute it.');
   end if;
   insert into perch.schema_upgrades as u (app_id, table_name, from_version, upgrade)
   values (register_upgrade.app_id, register_upgrade.table_name, register_upgrade.from_version,

@@ -11,7 +11,8 @@ begin
   perform perch.check_id(set_schema_version.table_name, 'table_name', 128);
   if (set_schema_version.minimum_version between 1 and set_schema_version.current_version) is not true then
     perform perch.fail('PE422', 'the minimum version is not between 1 and the current version', jsonb_build_object(
-      'current_version', set_schema_version.current_version, 'minimum_version', set_schema_version.minimum_version));
+      'current_version', set_schema_version.current_version, 'minimum_version', set_schema_version.minimum_version),
+      'Give current_version 1 or more, and minimum_version from 1 to that.');
   end if;
   missing := array(
     select n from generate_series(set_schema_version.minimum_version, set_schema_version.current_version - 1) n

@@ -31,7 +31,8 @@ begin
   if fault is not null then
     raise warning 'perch: mutator % (%) was not called: %', call_mutator.name, target, fault;
     perform perch.fail('PE422', format('mutator %s cannot be called: %s', call_mutator.name, fault),
-      jsonb_build_object('name', call_mutator.name, 'reason', fault));
+      jsonb_build_object('name', call_mutator.name, 'reason', fault),
+      'Let a DBA mend it, and call perch.register_mutator again.');
   end if;
   execute format('select %s($1)', target) into result using call_mutator.args;
   done := array(select set_config(s.k, s.v, true) from unnest(kept, before) s (k, v));

@@ -30,7 +30,8 @@ begin
           case when (asked.value #>> '{}')::integer > asked.current_version then 'not known yet'
             else 'no longer taken' end),
         jsonb_build_object('argument', 'schema_versions', 'table', asked.table_name, 'got', asked.value,
-          'minimum', asked.minimum_version, 'current', asked.current_version));
+          'minimum', asked.minimum_version, 'current', asked.current_version),
+        format('Ask for a version from %s to %s.', asked.minimum_version, asked.current_version));
     end if;
   end loop;
   -- Of a table without versions nothing can be lifted.

@@ -91,7 +91,8 @@ begin
   times := coalesce(change -> 'field_meta', '{}');
   if read.op = 'delete' and (read.data <> '{}' or times <> '{}') then
     perform perch.fail('PE422', 'a deletion has no data', jsonb_build_object('argument', case
-      when read.data <> '{}' then 'data' else 'field_meta' end));
+      when read.data <> '{}' then 'data' else 'field_meta' end),
+      'Leave data and field_meta out, or push an update.');
   end if;
   if pg_column_size(change) > 800 and jsonb_path_exists(change, '$.**{100}') then
     perform perch.fail('PE422', 'the change is nested too deeply',
@@ -156,7 +157,8 @@ begin
   for field in select m.key as name, m.value from jsonb_each(times) m loop
     if not read.data ? field.name then
       perform perch.fail('PE422', format('field_meta names %s, which data does not have', left(field.name, 100)),
-        jsonb_build_object('argument', 'field_meta', 'field', left(field.name, 100)));
+        jsonb_build_object('argument', 'field_meta', 'field', left(field.name, 100)),
+        'Give times to fields that are in data, and to no other.');
     end if;
     moments := moments || least(perch.read_time(field.value, format('the time of field %s', left(field.name, 100))),
       horizon);

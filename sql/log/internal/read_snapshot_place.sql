@@ -26,7 +26,8 @@ begin
      or jsonb_array_length(token) not in (7, 8)
   then
     perform perch.fail('PE422', 'after is not what a page of this space gave as next',
-      jsonb_build_object('argument', 'after'));
+      jsonb_build_object('argument', 'after'),
+      'Pass next of the last page as it came, with the same space; null begins anew.');
   end if;
   terms := token ->> 1;
   mark := token ->> 4;

@@ -4,7 +4,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform perch.fail('PE422', 'no stamp holds this time', jsonb_build_object('got', moment::text));
+  perform perch.fail('PE422', 'no stamp holds this time', jsonb_build_object('got', moment::text),
+    'Times from 1970 to 9999 can be kept.');
 end
 $$;
 

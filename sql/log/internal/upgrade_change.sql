@@ -26,19 +26,22 @@ begin
       end if;
       perform perch.fail('PE422', format('the upgrade from version %s of %s failed: %s', step.from_version, table_name,
         sqlerrm),
-        jsonb_build_object('table', table_name, 'id', change -> 'id', 'from_version', step.from_version));
+        jsonb_build_object('table', table_name, 'id', change -> 'id', 'from_version', step.from_version),
+        'Let a DBA mend the function given to perch.register_upgrade: it has to take every change of that version.');
     end;
     if jsonb_typeof(lifted) is distinct from 'object' or jsonb_typeof(lifted -> 'data') not in ('object', 'null')
        or jsonb_typeof(lifted -> 'field_meta') not in ('object', 'null') then
       perform perch.fail('PE422', format('the upgrade from version %s of %s made something else than a change',
         step.from_version, table_name),
-        jsonb_build_object('table', table_name, 'id', change -> 'id', 'from_version', step.from_version));
+        jsonb_build_object('table', table_name, 'id', change -> 'id', 'from_version', step.from_version),
+        'The function given to perch.register_upgrade returns the change that it gets, data and field_meta as objects.');
     end if;
     done := done + 1;
   end loop;
   if done < to_version then
     perform perch.fail('PE422', format('there is no upgrade from version %s of %s', done, table_name),
-      jsonb_build_object('table', table_name, 'from_version', done));
+      jsonb_build_object('table', table_name, 'from_version', done),
+      'Let a DBA register it, with perch.register_upgrade.');
   end if;
   -- Only what a change says may be changed, not what it is about. The time of a field that went goes with it.
   return change || jsonb_build_object(
