@@ -19,14 +19,22 @@ export class PerchError extends Error {
   readonly code: PerchErrorCode;
   readonly word: string;
   readonly detail: unknown;
+  /** What to do about it, for people; the database's HINT. */
+  declare readonly hint?: string;
 
-  constructor(code: PerchErrorCode, message: string, detail: unknown = null, options?: { cause?: unknown }) {
+  constructor(
+    code: PerchErrorCode,
+    message: string,
+    detail: unknown = null,
+    options: { cause?: unknown; hint?: string | undefined } = {},
+  ) {
     const word = words[code];
     super(message.startsWith(word) ? message : `${word}: ${message}`, options);
     this.name = "PerchError";
     this.code = code;
     this.word = word;
     this.detail = detail;
+    if (options.hint !== undefined) this.hint = options.hint;
   }
 }
 
@@ -42,9 +50,12 @@ export function isPerchErrorCode(code: unknown): code is PerchErrorCode {
 export function toPerchError(error: unknown): PerchError | undefined {
   if (error instanceof PerchError) return error;
   if (typeof error !== "object" || error === null) return undefined;
-  const { code, message, detail } = error as { code?: unknown; message?: unknown; detail?: unknown };
+  const { code, message, detail, hint } = error as Record<"code" | "message" | "detail" | "hint", unknown>;
   if (!isPerchErrorCode(code)) return undefined;
-  return new PerchError(code, String(message ?? code), parseDetail(detail), { cause: error });
+  return new PerchError(code, String(message ?? code), parseDetail(detail), {
+    cause: error,
+    hint: typeof hint === "string" && hint !== "" ? hint : undefined,
+  });
 }
 
 /** DETAIL is JSON by contract; text of another shape (an app's own RAISE with our SQLSTATE) is kept as it is. */

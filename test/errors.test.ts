@@ -19,6 +19,11 @@ describe("PerchError", () => {
     expect(toPerchError({ code: "PE422", message: "invalid: x" })?.detail).toBe(null);
   });
 
+  it("has the database's hint, what to do, where there is one", () => {
+    expect(toPerchError({ code: "PE422", message: "invalid: x", hint: "Pass y." })?.hint).toBe("Pass y.");
+    expect(toPerchError({ code: "PE422", message: "invalid: x", hint: "" })).not.toHaveProperty("hint");
+  });
+
   it("is not made from anything else", () => {
     for (const other of [
       new Error("x"),

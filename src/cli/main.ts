@@ -112,8 +112,12 @@ async function report(error: unknown, args: string[]): Promise<number> {
     process.stderr.write(`perch: ${error.message}\nSee: ${about}\n`);
     return 2;
   }
-  const detail = toPerchError(error)?.detail;
-  const lines = [`perch: ${messageOf(error)}`, detail ? JSON.stringify(detail) : undefined, await remedyOf(error)];
+  const { detail, hint } = toPerchError(error) ?? {};
+  const lines = [
+    `perch: ${messageOf(error)}`,
+    detail ? JSON.stringify(detail) : undefined,
+    hint ?? (await remedyOf(error)),
+  ];
   process.stderr.write(lines.flatMap((line) => (line === undefined ? [] : `${line}\n`)).join(""));
   return 1;
 }

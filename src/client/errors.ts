@@ -19,18 +19,20 @@ interface PerchErrorParts {
   readonly word?: string | undefined;
   readonly message: string;
   readonly detail?: unknown;
+  readonly hint?: string | undefined;
   readonly retryAfter?: number | null;
   readonly cause?: unknown;
 }
 
 /**
  * What a request failed with. `code` and `word` say it to programs (docs/http.md has the list), `detail` what they need to react, the
- * message says it to people. `retryAfter`: the seconds to wait before the same again, where the server named some.
+ * message says it to people, and `hint`, where there is one, what to do. `retryAfter`: the seconds to wait before the same again, where the server named some.
  */
 export class PerchError extends Error {
   readonly code: string;
   readonly word: string;
   readonly detail: unknown;
+  declare readonly hint?: string;
   readonly retryAfter: number | null;
 
   constructor({
@@ -38,6 +40,7 @@ export class PerchError extends Error {
     word = words[code] ?? "internal",
     message,
     detail = null,
+    hint,
     retryAfter = null,
     cause,
   }: PerchErrorParts) {
@@ -46,6 +49,7 @@ export class PerchError extends Error {
     this.code = code;
     this.word = word;
     this.detail = detail;
+    if (hint !== undefined) this.hint = hint;
     this.retryAfter = retryAfter;
   }
 
@@ -59,7 +63,7 @@ export class PerchError extends Error {
 export function errorOf(status: number, body: string, retryAfter: string | null): PerchError {
   const seconds = retryAfter === null || !/^\d+$/.test(retryAfter) ? null : Number(retryAfter);
   const { error } = (parsed(body) ?? {}) as {
-    error?: { code?: unknown; word?: unknown; message?: unknown; detail?: unknown };
+    error?: { code?: unknown; word?: unknown; message?: unknown; detail?: unknown; hint?: unknown };
   };
   if (typeof error?.code === "string" && typeof error.message === "string") {
     const word = typeof error.word === "string" ? error.word : undefined;
@@ -68,6 +72,7 @@ export function errorOf(status: number, body: string, retryAfter: string | null)
       word,
       message: error.message,
       detail: error.detail,
+      ...(typeof error.hint === "string" && { hint: error.hint }),
       retryAfter: seconds,
     });
   }

@@ -12,6 +12,8 @@ export const problemSchema = z.object({
     word: z.string(),
     message: z.string(),
     detail: z.unknown(),
+    /** What to do about it, for people. */
+    hint: z.string().optional(),
   }),
 });
 
@@ -22,6 +24,7 @@ export interface Problem {
   readonly word: string;
   readonly message: string;
   readonly detail: unknown;
+  readonly hint?: string | undefined;
 }
 
 export function problem(status: number, word: string, message: string, detail: unknown = null): Problem {
@@ -36,8 +39,8 @@ export class RequestRefused extends Error {
   }
 }
 
-export function problemBody({ code, word, message, detail }: Problem): string {
-  return JSON.stringify({ error: { code, word, message, detail } });
+export function problemBody({ code, word, message, detail, hint }: Problem): string {
+  return JSON.stringify({ error: { code, word, message, detail, hint } });
 }
 
 /** The answer to a request that threw. What is not perch's own error is not shown: it may hold data of others. */
@@ -45,8 +48,8 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof RequestRefused) return error.problem;
   const own = toPerchError(error);
   if (own !== undefined) {
-    const { code, word, message, detail } = own;
-    return { status: Number(code.slice(2)), code, word, message, detail };
+    const { code, word, message, detail, hint } = own;
+    return { status: Number(code.slice(2)), code, word, message, detail, hint };
   }
   if (error instanceof MessageTooLarge) {
     return problem(413, "too_large", "the answer is larger than this server passes on: ask for less", {

@@ -74,3 +74,42 @@ it("no line of code is wider than 120 columns", async () => {
   );
   expect(wide).toEqual([]);
 });
+
+/** The arguments of a call whose parenthesis opens before `from`. */
+function argumentsAt(text: string, from: number): string[] {
+  const found = [""];
+  let depth = 1;
+  let quoted = false;
+  for (const letter of text.slice(from)) {
+    if (letter === "'") quoted = !quoted;
+    if (!quoted) {
+      if (letter === "(" || letter === "[") depth += 1;
+      if (letter === ")" || letter === "]") depth -= 1;
+      if (depth === 0) break;
+      if (letter === "," && depth === 1) {
+        found.push("");
+        continue;
+      }
+    }
+    found.push(`${found.pop()}${letter}`);
+  }
+  return found;
+}
+
+it("every error says what to do: by a hint of its own, or by what it expects, or by the limit that it is over", async () => {
+  const { files } = await readMigrationSources();
+  let errors = 0;
+  const silent: string[] = [];
+  for (const { path, text } of files) {
+    for (const { index } of text.matchAll(/perform perch\.fail\(/g)) {
+      const args = argumentsAt(text, index + "perform perch.fail(".length);
+      errors += 1;
+      const [code = "", message = "", detail = ""] = args;
+      const says = args.length > 3 || args.some((arg) => /^\s*hint =>/.test(arg));
+      if (!says && !/'(expected|limit)'/.test(detail) && !code.includes("PE404"))
+        silent.push(`${path}: ${message.trim()}`);
+    }
+  }
+  expect(silent).toEqual([]);
+  expect(errors).toBeGreaterThan(150);
+});

@@ -14,7 +14,8 @@ declare
 begin
   perform perch.check_id(append_thread_events.thread_id, 'thread_id');
   if added = 0 or array_position(append_thread_events.events, null) is not null then
-    perform perch.fail('PE422', 'events is empty, or has a null in it', jsonb_build_object('argument', 'events'));
+    perform perch.fail('PE422', 'events is empty, or has a null in it', jsonb_build_object('argument', 'events'),
+      'Pass an array of one event or more, each a JSON value.');
   end if;
   perform perch.check_state_size(octet_length(append_thread_events.events::text));
   perform perch.check_numbers(e, e::text, 'an event') from unnest(append_thread_events.events) e

@@ -15,12 +15,14 @@ begin
   if prune_checkpoints.keep_last is null and prune_checkpoints.keep_for is null
      or prune_checkpoints.keep_last < 1 or prune_checkpoints.keep_for < '0' then
     perform perch.fail('PE422', 'say what to keep: keep_last (1 or more), keep_for (not negative), or both',
-      jsonb_build_object('keep_last', prune_checkpoints.keep_last, 'keep_for', prune_checkpoints.keep_for));
+      jsonb_build_object('keep_last', prune_checkpoints.keep_last, 'keep_for', prune_checkpoints.keep_for),
+      'For example: perch.prune_checkpoints(keep_last => 100).');
   end if;
   if prune_checkpoints.fencing_token is not null then
     if prune_checkpoints.thread_id is null then
       perform perch.fail('PE422', 'a fencing_token is that of one thread: thread_id is missing',
-        jsonb_build_object('argument', 'thread_id'));
+        jsonb_build_object('argument', 'thread_id'),
+        'Name the thread whose lease it is, or leave fencing_token out.');
     end if;
     perform perch.require_lease(tenant, prune_checkpoints.thread_id, prune_checkpoints.fencing_token);
   end if;

@@ -35,7 +35,8 @@ begin
     from 'object' or jsonb_typeof(versions) <> 'object'
      or jsonb_typeof(put_channels.metadata) is distinct from 'object' or size is null then
     perform perch.require_tenant();
-    perform perch.fail('PE422', 'id, metadata, checkpoint or payload is missing or of no use');
+    perform perch.fail('PE422', 'id, metadata, checkpoint or payload is missing or of no use',
+      hint => 'Pass all four, with no nulls in the arrays; see the comment of perch.put_channels.');
   end if;
   if size > 1048576 or perch.setting('max_state_bytes', 67108864) < 1048576 then
     perform perch.check_state_size(size);

@@ -44,7 +44,8 @@ begin
          (put_checkpoint.parent_id, put_checkpoint.step, put_checkpoint.next_node, put_checkpoint.schema_version,
            described)
          or perch.assemble_state(tenant, thread.thread_no, known.value_nos) is distinct from put_checkpoint.state then
-        perform perch.fail('PE409', 'this id is that of another checkpoint', jsonb_build_object('id', made));
+        perform perch.fail('PE409', 'this id is that of another checkpoint', jsonb_build_object('id', made),
+          'Leave id out, and the checkpoint gets one of its own.');
       end if;
       return made;
     end if;

@@ -21,7 +21,8 @@ begin
     or put_writes.checkpoint_id is null or put_writes.payload is null then
     perform perch.require_tenant();
     perform perch.check_id(put_writes.task_id, 'task_id', 1024);
-    perform perch.fail('PE422', 'checkpoint_id or payload is missing');
+    perform perch.fail('PE422', 'checkpoint_id or payload is missing',
+      hint => 'Pass both, with no nulls in the arrays; see the comment of perch.put_writes.');
   end if;
   if octet_length(put_writes.payload) > 1048576 or perch.setting('max_state_bytes', 67108864) < 1048576 then
     perform perch.check_state_size(octet_length(put_writes.payload));

@@ -15,7 +15,8 @@ begin
      for no key update;
   if not found then
     perform perch.fail('PE409', 'the lease on this thread is no longer yours',
-      jsonb_build_object('thread_id', renew_lease.thread_id, 'token', renew_lease.token));
+      jsonb_build_object('thread_id', renew_lease.thread_id, 'token', renew_lease.token),
+      'Stop writing to the thread; take the lease again with perch.acquire_lease, and read the head before going on.');
   end if;
   -- Once it had expired others could write without a token.
   if until <= clock_timestamp() then

@@ -16,7 +16,8 @@ begin
   end;
   if argument is not null then
     perform perch.fail('PE422', format('%s is missing or of no use', argument),
-      jsonb_build_object('argument', argument));
+      jsonb_build_object('argument', argument),
+      'Pass a JSON object, as LangGraph makes it.');
   end if;
   if check_checkpoint.next_node is not null then
     perform perch.check_id(check_checkpoint.next_node, 'next_node', 1024);

@@ -16,7 +16,8 @@ begin
   if lease.holder is null or lease.token <> require_lease.token then
     perform perch.fail('PE409', 'the lease on this thread is no longer yours',
       jsonb_build_object('thread_id', require_lease.thread_id, 'token', require_lease.token, 'current_token',
-        lease.token));
+        lease.token),
+      'Stop writing to the thread; take the lease again with perch.acquire_lease, and read the head before going on.');
   end if;
 end
 $$;

@@ -44,7 +44,8 @@ begin
        order by s.created_at desc limit asked);
   else
     perform perch.fail('PE422', 'of the whole log name a space_id, or a user_id',
-      jsonb_build_object('argument', 'space_id'));
+      jsonb_build_object('argument', 'space_id'),
+      'Name a space_id, or a user_id.');
   end if;
   return json_build_object(
     'entries', (

@@ -7,7 +7,8 @@ declare
   me constant text := nullif(current_setting('perch.console_user', true), '');
 begin
   if me is null then
-    perform perch.fail('PE401', 'nobody has entered the console');
+    perform perch.fail('PE401', 'nobody has entered the console',
+      hint => 'Call perch.enter_console(user_id => …, role => …) first, in the same transaction.');
   end if;
   if to_act and current_setting('perch.console_role', true) is distinct from 'admin' then
     perform perch.fail('PE403', 'a viewer changes nothing in the console', jsonb_build_object('perch_role', 'viewer'),

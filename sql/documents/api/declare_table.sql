@@ -53,7 +53,8 @@ begin
     if field.name = 'fields' and is_container then
       perform perch.fail('PE422',
         'a field of this kind cannot be named fields: the map of the scalar fields has that name',
-        jsonb_build_object('table', declare_table.table_name, 'field', field.name));
+        jsonb_build_object('table', declare_table.table_name, 'field', field.name),
+        'Give the field another name.');
     end if;
   end loop;
 

@@ -31,7 +31,8 @@ begin
   ignored := set_config('role', 'perch_worker', true);
   if is_writable is not true then
     perform perch.fail('PE403', 'this user may not write this space',
-      jsonb_build_object('space_id', write_document.space_id));
+      jsonb_build_object('space_id', write_document.space_id),
+      'A space is writable for its editors and owners; see perch.set_context.');
   end if;
   relation := perch.document_relation(app_id, table_name);
   max_bytes := perch.setting('max_update_bytes', 16777216);

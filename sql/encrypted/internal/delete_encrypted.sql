@@ -28,7 +28,8 @@ begin
           and x.user_id <> perch.current_user_id())
   then
     perform perch.fail('PE403', 'an encrypted document that others have written to is deleted by an owner of its space',
-      jsonb_build_object('space_id', delete_encrypted.space_id));
+      jsonb_build_object('space_id', delete_encrypted.space_id),
+      'Ask an owner of the space to delete it.');
   end if;
   update perch.encrypted_documents d
      set head_seq = d.head_seq + 1, incarnation_seq = d.head_seq + 1, stored_bytes = 0, revision = 0,

@@ -3,19 +3,15 @@ returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
-declare
-  known constant text[] :=
-    '{clock_tolerance_ms,keep_receipts_hours,max_change_bytes,max_changes_per_push,max_encrypted_bytes,max_fields,'
-    'max_page_bytes,max_patch_bytes,max_record_bytes,max_result_bytes,max_spaces_made,max_state_bytes,max_update_bytes,'
-    'prune_batch}';
 begin
-  if (set_limit.name = any (known)) is not true then
+  if (set_limit.name = any (perch.limit_names())) is not true then
     perform perch.fail('PE422', format('there is no limit %s', coalesce(set_limit.name, 'null')),
-      jsonb_build_object('argument', 'name', 'expected', known, 'got', set_limit.name));
+      jsonb_build_object('argument', 'name', 'expected', perch.limit_names(), 'got', set_limit.name));
   end if;
   if set_limit.value < 0 then
     perform perch.fail('PE422', 'a limit is not negative',
-      jsonb_build_object('argument', 'value', 'got', set_limit.value));
+      jsonb_build_object('argument', 'value', 'got', set_limit.value),
+      'Give 0 or more; null goes back to perch''s own.');
   end if;
   -- Before the row, as the trigger would take it behind it: see perch.bake_limits.
   lock table perch.limits in share row exclusive mode;

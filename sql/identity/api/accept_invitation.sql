@@ -15,7 +15,8 @@ declare
 begin
   if (accept_invitation.invitation ~ '^[0-9a-f]{64}[.]'
     and octet_length(accept_invitation.invitation) <= 65 + 256) is not true then
-    perform perch.fail('PE422', 'this is no invitation', '{"argument": "invitation"}');
+    perform perch.fail('PE422', 'this is no invitation', '{"argument": "invitation"}',
+      'Pass the text that perch.invite_to_space returned, whole.');
   end if;
   id := perch.invitation_id(left(accept_invitation.invitation, 64));
   perform set_config('perch.invitation_id', id, true);

@@ -13,7 +13,8 @@ begin
   perform perch.check_id(create_space.space_id, 'space_id');
   if create_space.space_id like '~%' then
     perform perch.fail('PE422', 'a space id that starts with ~ names a personal space, which needs no creating',
-      jsonb_build_object('space_id', create_space.space_id));
+      jsonb_build_object('space_id', create_space.space_id),
+      'Give a shared space an id that begins with another character.');
   end if;
 
   if perch.owns_space(create_space.space_id) then
@@ -29,7 +30,8 @@ begin
   -- A space that is in use without a row here is managed by the app (its ids came in set_context's lists): whoever
   -- creates it would become the owner of what is in it, so only somebody whom the app already lets write may.
   if not could_write and perch.space_in_use(create_space.space_id) then
-    perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id));
+    perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id),
+      'Choose another id: a random one, say. A space that tokens have made gets its owner by perch.adopt_space.');
   end if;
 
   if (select count(*) from perch.spaces s where s.created_by = me) >= max_spaces then
@@ -40,7 +42,8 @@ begin
 
   insert into perch.spaces (space_id, created_by) values (create_space.space_id, me) on conflict do nothing;
   if not found then
-    perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id));
+    perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id),
+      'Choose another id: a random one, say. A space that tokens have made gets its owner by perch.adopt_space.');
   end if;
   insert into perch.space_members (space_id, user_id, role) values (create_space.space_id, me, 'owner');
 end

@@ -13,11 +13,13 @@ begin
   perform perch.check_role(invite_to_space.role);
   if (invite_to_space.valid_for between '1 minute' and '1 year') is not true then
     perform perch.fail('PE422', 'valid_for is not between a minute and a year',
-      jsonb_build_object('argument', 'valid_for', 'got', invite_to_space.valid_for));
+      jsonb_build_object('argument', 'valid_for', 'got', invite_to_space.valid_for),
+      'For example: valid_for => ''7 days''.');
   end if;
   if (invite_to_space.max_uses between 1 and 1000000) is not true then
     perform perch.fail('PE422', 'max_uses is not between 1 and 1000000',
-      jsonb_build_object('argument', 'max_uses', 'got', invite_to_space.max_uses));
+      jsonb_build_object('argument', 'max_uses', 'got', invite_to_space.max_uses),
+      'Give 1 for one member, more for a link that many may follow.');
   end if;
   -- What nobody can accept any more is in nobody's way; the number of those that are open is bounded.
   delete from perch.space_invitations i

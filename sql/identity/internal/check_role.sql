@@ -6,7 +6,8 @@ as $$
 begin
   if role is null or role not in ('viewer', 'editor', 'owner') then
     perform perch.fail('PE422', 'the role is not one of viewer, editor, owner',
-      jsonb_build_object('argument', 'role', 'got', role));
+      jsonb_build_object('argument', 'role', 'got', role),
+      'Pass viewer, editor or owner.');
   end if;
 end
 $$;

@@ -12,7 +12,8 @@ begin
   -- Asked again: somebody else may have taken the caller's role away while we waited.
   if not perch.owns_space(require_owner.space_id) then
     perform perch.fail('PE403', 'only an owner of this space may manage its members',
-      jsonb_build_object('space_id', require_owner.space_id));
+      jsonb_build_object('space_id', require_owner.space_id),
+      'Ask one of its owners: perch.read_space lists the members.');
   end if;
 end
 $$;

@@ -43,7 +43,8 @@ declare
   given text[];
 begin
   if cardinality(shape_rows.after_key) <> cardinality(texts.keys) then
-    perform perch.fail('PE422', 'the key is none of this table', jsonb_build_object('argument', 'after_key'));
+    perform perch.fail('PE422', 'the key is none of this table', jsonb_build_object('argument', 'after_key'),
+      'Pass the key of a row of the last page as it came.');
   end if;
   "position" := coalesce(shape_rows.since_position, (select max(l.position) from perch.sync_changes l
     where l.position is not null), 0);

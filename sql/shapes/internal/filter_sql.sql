@@ -57,7 +57,8 @@ begin
     when word = 'column' then
       if not columns ? (node ->> 1) then
         perform perch.fail('PE422', format('the table has no column %I that a filter may name', node ->> 1),
-          jsonb_build_object('column', node ->> 1));
+          jsonb_build_object('column', node ->> 1),
+          'Name columns as the table has them (quoted, where they have capitals), and none that its rules hide.');
       end if;
       return format('perch_row.%I', node ->> 1);
 
@@ -72,7 +73,8 @@ begin
                where node ->> 2 in (c.value ->> 'name', c.value ->> 'spelled') limit 1) end;
       if type is null then
         perform perch.fail('PE422', format('a filter may not cast to %s', left(node ->> 2, 100)),
-          jsonb_build_object('type', left(node ->> 2, 100)));
+          jsonb_build_object('type', left(node ->> 2, 100)),
+          'Cast to a built-in type of numbers, text, times, uuid, jsonb or bool; docs/shapes.md lists them.');
       end if;
       return format('(%s)::%s%s', perch.filter_sql(node -> 1, columns, depth + 1, below), type,
         case when (node -> 3)::boolean then '[]' end);

@@ -14,7 +14,8 @@ begin
     into forgotten;
   if forgotten > require_history."position" then
     perform perch.fail('PE410', 'the log no longer has what came after this position',
-      jsonb_build_object('position', require_history."position", 'forgotten', forgotten));
+      jsonb_build_object('position', require_history."position", 'forgotten', forgotten),
+      'Fetch the shape from its beginning: offset -1, without a handle.');
   end if;
 end
 $$;

@@ -17,12 +17,14 @@ begin
   select n into missing from unnest(columns) n where not all_columns ? n limit 1;
   if missing is not null then
     perform perch.fail('PE422', format('the table has no column %I that may be synced', missing),
-      jsonb_build_object('argument', 'columns', 'column', missing));
+      jsonb_build_object('argument', 'columns', 'column', missing),
+      'Name columns that the table has and its rules let you see.');
   end if;
   select k into missing from unnest(keys) k where columns is not null and k <> all (columns) limit 1;
   if missing is not null then
     perform perch.fail('PE422', format('columns lacks %I, which is part of the primary key', missing),
-      jsonb_build_object('argument', 'columns', 'column', missing));
+      jsonb_build_object('argument', 'columns', 'column', missing),
+      'Name it, too.');
   end if;
   relation := (select array[n.nspname, c.relname]::text[] from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.oid = synced.relation);

@@ -6,7 +6,8 @@ as $$
 begin
   if not exists (select from perch.synced_relations r where r.relation = unsync_table.relation) then
     perform perch.fail('PE422', format('%s is not synced', unsync_table.relation), jsonb_build_object('argument',
-      'relation'));
+      'relation'),
+      'The view perch.synced_tables lists what is.');
   end if;
   if exists (select from pg_class c where c.oid = unsync_table.relation) then
     perform perch.drop_sync_triggers(unsync_table.relation, true);

@@ -128,7 +128,8 @@ begin
               keys) end = ids[d.nth]);
       if cardinality(done) < coalesce(cardinality(after_rows), 0) then
         perform perch.fail('PE422', format('table %s writes the id another way', changes[1].table_name),
-          jsonb_build_object('argument', 'id', 'got', perch.row_id(relation.relation, after_rows[1], keys)));
+          jsonb_build_object('argument', 'id', 'got', perch.row_id(relation.relation, after_rows[1], keys)),
+          'Push it under the id that the table makes of the key: got, in DETAIL.');
       end if;
     elsif decided.action = 'update' then
       execute format(
@@ -165,14 +166,16 @@ begin
     if exists (select from unnest(after_spaces) s where s is null or s <> all (perch.writable_space_ids())) then
       perform perch.fail('PE403', format('the row of %s would be in a space that this user may not write',
         changes[1].table_name),
-        jsonb_build_object('table', changes[1].table_name));
+        jsonb_build_object('table', changes[1].table_name),
+        'Push it into a space that this user writes, or leave the columns that say the space as they are.');
     end if;
     -- As with row level security, what may not be seen may not be made: who writes can see what it became.
     if relation.row_filter is not null and false = any (
       perch.rows_in_sight(relation.app_id, relation.table_name, coalesce(after_rows, '{}')))
     then
       perform perch.fail('PE403', format('the row of %s would be out of this user''s sight', changes[1].table_name),
-        jsonb_build_object('table', changes[1].table_name));
+        jsonb_build_object('table', changes[1].table_name),
+        'The row_filter of the table decides: write values with which the row stays in sight.');
     end if;
     for n in 1 .. cardinality(decided.nths) loop
       if (decided.nths[n] = any (done)) is not true then

@@ -18,7 +18,8 @@ begin
   end if;
   if relation.space_id <> change.space_id then
     perform perch.fail('PE403', format('rows of %s are in another space', change.table_name),
-      jsonb_build_object('space_id', change.space_id));
+      jsonb_build_object('space_id', change.space_id),
+      'Push with the space that the rows of this table are in: the one that it was synced with.');
   end if;
   if relation.writable_columns = '{}' then
     perform perch.fail('PE403', format('clients may not write %s', change.table_name),

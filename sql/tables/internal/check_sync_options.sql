@@ -13,14 +13,16 @@ declare
   rule record;
 begin
   if relation is null then
-    perform perch.fail('PE422', 'relation is missing', jsonb_build_object('argument', 'relation'));
+    perform perch.fail('PE422', 'relation is missing', jsonb_build_object('argument', 'relation'),
+      'For example: perch.sync_table(''public.orders'', ''shop'', space_column => ''team_id'').');
   end if;
   select c.* into class from pg_class c where c.oid = check_sync_options.relation;
   perform perch.check_id(check_sync_options.app_id, 'app_id', 64);
   perform perch.check_id(coalesce(check_sync_options.table_name, class.relname), 'table_name', 128);
   if num_nonnulls(space_column, space_id, space_expression) <> 1 then
     perform perch.fail('PE422', 'exactly one of space_column, space_id and space_expression says the space',
-      jsonb_build_object('argument', 'space_column', 'got', num_nonnulls(space_column, space_id, space_expression)));
+      jsonb_build_object('argument', 'space_column', 'got', num_nonnulls(space_column, space_id, space_expression)),
+      'A column that holds it (space_column), one for all rows (space_id), or an expression over the row.');
   end if;
   if check_sync_options.space_id is not null then
     perform perch.check_id(check_sync_options.space_id, 'space_id');
@@ -44,7 +46,8 @@ begin
       then 'is partitioned, and its primary key is deferrable' end;
   if wrong is not null then
     perform perch.fail('PE422', format('%s %s', relation, wrong), jsonb_build_object('argument', 'relation',
-      'relation', relation));
+      'relation', relation),
+      'docs/tables.md says which tables can be synced; a view or a foreign table can be copied into one that is.');
   end if;
 
   select format('%s has no column %s', check_sync_options.relation, n.name) into wrong
@@ -57,7 +60,8 @@ begin
        and not a.attisdropped)
    limit 1;
   if wrong is not null then
-    perform perch.fail('PE422', wrong, jsonb_build_object('relation', relation));
+    perform perch.fail('PE422', wrong, jsonb_build_object('relation', relation),
+      'Change what is named, or the options; docs/tables.md says what can be synced.');
   end if;
   select a.attname into missing
     from pg_attribute a join pg_type t on t.oid = a.atttypid
@@ -74,7 +78,8 @@ begin
     and k <> all (columns::text[]) limit 1;
   if missing is not null then
     perform perch.fail('PE422', format('columns lacks %s, which is part of the primary key', missing),
-      jsonb_build_object('argument', 'columns', 'column', missing));
+      jsonb_build_object('argument', 'columns', 'column', missing),
+      'Name it, too: it is the id by which clients know the row.');
   end if;
   select w into missing from unnest(writable_columns) w where columns is not null and w <> all (columns) limit 1;
   if missing is not null then
@@ -86,13 +91,15 @@ begin
      or a.attidentity = 'a') limit 1;
   if missing is not null then
     perform perch.fail('PE422', format('%s is generated, so nobody can write it', missing),
-      jsonb_build_object('argument', 'writable_columns', 'column', missing));
+      jsonb_build_object('argument', 'writable_columns', 'column', missing),
+      'Leave it out of writable_columns.');
   end if;
   if space_column = any (writable_columns) then
     perform perch.fail('PE422',
       format('clients that may write %s could move rows to any space, and there is no rule that says to which',
       space_column),
-      jsonb_build_object('argument', 'writable_columns', 'column', space_column));
+      jsonb_build_object('argument', 'writable_columns', 'column', space_column),
+      'Leave the column out of writable_columns, or say by row_filter which rows a user may see and so make.');
   end if;
   select a.attname into missing from pg_attribute a
    where a.attrelid = class.oid and a.attgenerated = 'v' and (a.attname = space_column
@@ -123,12 +130,14 @@ begin
         format('the roles of %s are not among viewer, editor, owner', rule.column_name) end;
     if wrong is not null then
       perform perch.fail('PE422', wrong, jsonb_build_object('argument', 'column_roles', 'column',
-        left(rule.column_name, 100)));
+        left(rule.column_name, 100)),
+        'For example: column_roles => ''{"salary": ["owner"]}''; roles are viewer, editor and owner.');
     end if;
   end loop;
 
   if jsonb_typeof(documents) is distinct from 'object' and documents is not null then
-    perform perch.fail('PE422', 'documents is not an object', jsonb_build_object('argument', 'documents'));
+    perform perch.fail('PE422', 'documents is not an object', jsonb_build_object('argument', 'documents'),
+      'For example: documents => ''{"body": "text"}''.');
   end if;
   -- A room shows all of a document to everybody who may join it.
   if (select count(distinct (select json_agg(r order by r)::jsonb
