@@ -75,7 +75,10 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
       },
     };
   } catch (error) {
-    for (const end of ends) await end().catch((failure: unknown) => log.warn({ err: failure }, "a part could not be stopped; the process ends all the same"));
+    for (const end of ends)
+      await end().catch((failure: unknown) =>
+        log.warn({ err: failure }, "a part could not be stopped; the process ends all the same"),
+      );
     throw addressError(error, settings);
   }
 }

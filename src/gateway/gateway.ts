@@ -241,7 +241,9 @@ export async function startGateway({
       if (now < recheckAt) return;
       recheckAt = Number.POSITIVE_INFINITY;
       recheckAccess(shares.worker, membersOf(connections))
-        .catch((error: unknown) => log.warn({ err: error }, "whether members may still read could not be checked; the next round tries again"))
+        .catch((error: unknown) =>
+          log.warn({ err: error }, "whether members may still read could not be checked; the next round tries again"),
+        )
         .finally(() => {
           recheckAt = Date.now() + settings.recheckMs;
         });

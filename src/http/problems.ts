@@ -65,13 +65,27 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof EngineLost || error instanceof EngineBusy)
     return problem(503, "unavailable", "the document cannot be decoded just now; try again");
   const meaning = meaningOf(error);
-  if (meaning === "input") return problem(422, "invalid", "the database cannot store what was sent: look for NUL, half of a character, and numbers that are too large");
+  if (meaning === "input")
+    return problem(
+      422,
+      "invalid",
+      "the database cannot store what was sent: look for NUL, half of a character, and numbers that are too large",
+    );
   if (meaning === "rule") {
     const [status, word] = isConflict(error) ? ([409, "conflict"] as const) : ([422, "invalid"] as const);
-    return problem(status, word, "a constraint or trigger of this database refuses it; the server's log has its message", { constraint: constraintOf(error) ?? null });
+    return problem(
+      status,
+      word,
+      "a constraint or trigger of this database refuses it; the server's log has its message",
+      { constraint: constraintOf(error) ?? null },
+    );
   }
   if (meaning === "contended") return problem(503, "unavailable", "others are at work here; try again");
   if (meaning === "full") return problem(503, "unavailable", "the database takes nothing now; try again");
   if (meaning === "away") return problem(503, "unavailable", "the database cannot be reached; try again");
-  return problem(500, "internal", "something went wrong in the server; its log has the details, under this answer's X-Request-Id");
+  return problem(
+    500,
+    "internal",
+    "something went wrong in the server; its log has the details, under this answer's X-Request-Id",
+  );
 }

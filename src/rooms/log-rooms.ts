@@ -37,7 +37,9 @@ export function createLogRooms<Entry, Version>(kind: LogKind<Entry, Version>, se
   function poll(): void {
     if (rooms.size === 0) return;
     polling ??= pollAll()
-      .catch((error: unknown) => services.log.warn({ err: error }, "whether rooms have news could not be looked at; the next look tries again"))
+      .catch((error: unknown) =>
+        services.log.warn({ err: error }, "whether rooms have news could not be looked at; the next look tries again"),
+      )
       .finally(() => {
         polling = undefined;
       });

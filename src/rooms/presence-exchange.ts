@@ -187,7 +187,8 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
     } catch (error) {
       for (const { settle } of items) for (const { reject } of settle) reject(error);
       if (closing) return;
-      if (!storeFailing || isFinal(error)) log.warn({ err: error }, "presence could not be stored; other nodes are behind until it is tried again");
+      if (!storeFailing || isFinal(error))
+        log.warn({ err: error }, "presence could not be stored; other nodes are behind until it is tried again");
       if (isFinal(error)) return;
       storeFailing = true;
       storedAt = performance.now() + retryMs - intervalMs;

@@ -146,7 +146,10 @@ export function createConnection(
     if (machine.state.is !== "open") return;
     const frame = decodeFrame(data);
     if (frame === undefined) {
-      log.warn({ socket: id, bytes: data.length }, "a client sent a frame that is none of the Loro protocol; its socket was closed");
+      log.warn(
+        { socket: id, bytes: data.length },
+        "a client sent a frame that is none of the Loro protocol; its socket was closed",
+      );
       close(closeCode.protocolError, "malformed frame");
       return;
     }

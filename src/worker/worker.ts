@@ -76,7 +76,10 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const uncheck = db.beforeServing?.((on) => history.check(on));
   const checkHistory = () =>
     history.check().catch((error: unknown) => {
-      log.warn({ err: error }, "whether the database went back could not be looked at; the next connection tries again");
+      log.warn(
+        { err: error },
+        "whether the database went back could not be looked at; the next connection tries again",
+      );
     });
 
   /** Looks at everything, once at a time; what one part throws does not keep the others from looking. */

@@ -17,7 +17,8 @@ begin
    where relation.documents ? h;
   if hidden is not null then
     perform perch.fail('PE403', format('column %s is not for this user''s role in the space', hidden),
-      jsonb_build_object('table', relation.table_name, 'column', hidden));
+      jsonb_build_object('table', relation.table_name, 'column', hidden),
+      'The column_roles of the table say which roles see it.');
   elsif not (perch.rows_with_documents_in_sight(relation, array[space_id], array[record_id]))[1] then
     perform perch.fail('PE404', 'there is no such row in this space', jsonb_build_object('table', relation.table_name,
       'id', require_in_sight.record_id), 'Insert the row first, by SQL or by perch.push.');

@@ -69,5 +69,7 @@ function checkKnown(doc: LoroDoc, ends: Ends): void {
     withHandle(doc.oplogVersion(), (head) => version.compare(head)),
   );
   if (order === 0 || order === -1) return;
-  throw new PerchError("PE422", "this is no earlier version of the document: pass one that its history lists", { reason: "version" });
+  throw new PerchError("PE422", "this is no earlier version of the document: pass one that its history lists", {
+    reason: "version",
+  });
 }

@@ -14,7 +14,9 @@ export function decodeVersion(bytes: Uint8Array): VersionVector {
     return VersionVector.decode(bytes);
   } catch (error) {
     if (error instanceof Error) throw error;
-    throw new PerchError("PE422", "the version does not decode: pass what doc.version().encode() gave", { reason: String(error) });
+    throw new PerchError("PE422", "the version does not decode: pass what doc.version().encode() gave", {
+      reason: String(error),
+    });
   }
 }
 
@@ -66,7 +68,11 @@ export function versionOfEnds(ends: Ends): VersionVector {
   const entries = Object.entries(ends);
   for (const [peer, end] of entries) {
     if (!/^\d{1,20}$/.test(peer) || !Number.isInteger(end) || end < 0 || end >= 2 ** 31) {
-      throw new PerchError("PE422", "the version is none of this kind of document: pass what doc.version().encode() gave", { reason: "version", peer, got: end });
+      throw new PerchError(
+        "PE422",
+        "the version is none of this kind of document: pass what doc.version().encode() gave",
+        { reason: "version", peer, got: end },
+      );
     }
   }
   return VersionVector.parseJSON(new Map(entries as [PeerID, number][]));
