@@ -21,7 +21,8 @@ declare
 begin
   if cardinality(given) <> cardinality(wanted) then
     perform perch.fail('PE422', format('a sub-select has %s columns, where %s are compared', cardinality(wanted),
-      cardinality(given)), jsonb_build_object('argument', 'where'));
+      cardinality(given)), jsonb_build_object('argument', 'where'),
+      'Select as many columns as stand before IN.');
   end if;
   if (chosen.synced).row_filter is not null or not perch.never_fails(node -> 5) then
     rows := format('select * from (%s) t offset 0', rows);

@@ -40,7 +40,8 @@ begin
       '","op_position":', cardinality(messages), '}}');
     bytes := bytes + octet_length(messages[cardinality(messages)]);
     if bytes > max_bytes then
-      perform perch.fail('PE410', 'more rows have moved than an answer holds', jsonb_build_object('position', start));
+      perform perch.fail('PE410', 'more rows have moved than an answer holds', jsonb_build_object('position', start),
+        'Fetch the shape from its beginning: offset -1, without a handle.');
     end if;
   end loop;
   if cardinality(messages) > 0 then

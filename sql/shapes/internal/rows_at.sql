@@ -29,7 +29,8 @@ begin
     return now_there;
   elsif cardinality(changed) > max_changed then
     perform perch.fail('PE410', format('over %s rows of %s have changed since', max_changed, synced.table_name),
-      jsonb_build_object('position', moment -> 'position'));
+      jsonb_build_object('position', moment -> 'position'),
+      'Fetch the shape from its beginning: offset -1, without a handle.');
   end if;
   return format(
     '%1$s and (%2$s) not in (
