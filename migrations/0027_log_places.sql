@@ -18,3 +18,5 @@ comment on type perch.log_place is
 drop function if exists perch.short_page(text[], bigint[], bigint[], bigint[], text, text[], text, text[], integer);
 
 -- Down Migration
+
+drop type perch.log_place;

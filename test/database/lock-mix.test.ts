@@ -264,6 +264,7 @@ const elsewhere: Record<string, string> = {
   enqueue_document: "finish_inbox",
   log_document: "delete_document, project_document and write_document",
   number_changes: "push and log_document",
+  take_number: "push and log_document",
   make_heads: "push and log_document",
   next_ordinal: "log_document",
   notify_unnumbered: "push and log_document",
