@@ -199,6 +199,8 @@ async function missingIn(db: Database, pushes: readonly string[], checkpoints: r
   const rows = await db.query<{ kind: string; id: string }>(
     `select 'push' as kind, w.id from unnest($1::text[]) w (id)
       where not exists (select from perch.sync_changes c where c.space_id = '${spaceId}' and c.op_id = w.id)
+        -- What found the counter of its space taken waits there for its number.
+        and not exists (select from perch.captured_changes c where c.space_id = '${spaceId}' and c.op_id = w.id)
          or not exists (select from perch.stored_records r where r.space_id = '${spaceId}' and r.record_id = w.id)
      union all
      select 'checkpoint', w.id from unnest($2::text[]) w (id)
