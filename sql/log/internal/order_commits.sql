@@ -1,5 +1,5 @@
--- Lock order: an advisory lock that nobody else takes, which is only tried; then rows of perch.commit_order, which
--- nobody else writes.
+-- Lock order: the row of the first reader, which is only tried; then rows of perch.commit_order, which nobody else
+-- writes.
 --
 -- Why the order agrees with that of the commits. What is placed now was visible now; what was placed earlier was
 -- visible earlier, so nothing of that rests on anything of this. Of what is placed together, transactions go by
@@ -21,7 +21,12 @@ begin
   -- An older snapshot does not show who has committed; and a standby, or whoever only reads, reads what has its place.
   if current_setting('transaction_read_only') = 'on' or current_setting('transaction_isolation') <> 'read committed'
      or not exists (select from perch.commit_order c where c.position is null)
-     or not pg_try_advisory_xact_lock(hashtextextended('perch.commit_order', 0)) then
+  then
+    return;
+  end if;
+  perform from perch.readers r
+    where r.reader = (select min(f.reader) from perch.readers f) for no key update skip locked;
+  if not found then
     return;
   end if;
   loop
