@@ -55,7 +55,7 @@ describeBothKinds("The fold", (open) => {
   it("of what was pulled is the server's snapshot at each cursor, stamps and all, and so is the one in SQL of docs/clients.md", async () => {
     const t = await open();
     const page = await readFile(join(packageRoot, "docs", "clients.md"), "utf8");
-    const inSql = readBlocks(page, ["ts", "sql", "json"]).find(({ text }) =>
+    const inSql = readBlocks(page, ["ts", "tsx", "sql", "json"]).find(({ text }) =>
       text.includes("create function search.fold"),
     );
     for (const { sql } of readStatements(inSql?.text ?? "")) await t.db.query(sql);
@@ -122,7 +122,7 @@ describeBothKinds("The fold", (open) => {
     );
     expect(rows.length).toBeGreaterThan(1_500);
     for (const { a, b, order } of rows)
-      expect([a, b, Math.sign(compareJsonb(JSON.parse(a), JSON.parse(b)))]).toEqual([a, b, order]);
+      expect([a, b, 0 + Math.sign(compareJsonb(JSON.parse(a), JSON.parse(b)))]).toEqual([a, b, order]);
   });
 });
 
