@@ -62,8 +62,9 @@ async function run(tx: Transaction, sql: string, undone: boolean): Promise<void>
     await tx.query(sql);
     await tx.script(undone ? "rollback to part" : "release part");
   } catch (error) {
-    // Two rows cannot have one key, and a statement cannot touch a row twice: it is undone.
-    if (!/^(23505|21000|27000|22)/.test(String((error as { code?: string }).code))) throw error;
+    // Two rows cannot have one key, a statement cannot touch a row twice, and a table of which a key is yet to be checked
+    // cannot be truncated: it is undone.
+    if (!/^(23505|21000|27000|55006|22)/.test(String((error as { code?: string }).code))) throw error;
     await tx.script("rollback to part");
   }
 }
