@@ -311,7 +311,8 @@ afterEach(cleanUp);
 
 /** A migrated database on a server of its own, which may be killed. */
 async function ownServer(): Promise<{ server: PostgresServer; t: TestDatabase }> {
-  const server = await startPostgresServer();
+  // It is killed, and what was committed has to be there then.
+  const server = await startPostgresServer({ settings: { synchronous_commit: "on" } });
   cleanup(() => server.close());
   const connect = async (user?: string) => {
     const url = new URL(server.url());
