@@ -65,7 +65,7 @@ export function createReaderRequests({ onBehalf, notifications, isDraining }: Re
   notifications.add({ notified: (one) => one.channel === "perch_changes" && wakeAll(), ready: wakeAll });
 
   /** Resolves with the next notification, or after a while. */
-  const news = (ms: number, gone: AbortSignal) =>
+  const nextNotification = (ms: number, gone: AbortSignal) =>
     new Promise<void>((resolve) => {
       const done = () => {
         clearTimeout(timer);
@@ -91,8 +91,8 @@ export function createReaderRequests({ onBehalf, notifications, isDraining }: Re
       const params = [reader, JSON.stringify(cursor ?? {}), page_size ?? 1_000, tables ?? null, textOf(fields)];
       const until = performance.now() + (wait_ms ?? 0);
       for (;;) {
-        // Heard from now on: what is committed while it looks wakes it at once.
-        const change = news(Math.min(lookMs, Math.max(0, until - performance.now())), gone);
+        // It listens from now on: what is committed while it looks wakes it at once.
+        const notified = nextNotification(Math.min(lookMs, Math.max(0, until - performance.now())), gone);
         const answer = await reserving(() =>
           ask(
             identity,
@@ -102,7 +102,7 @@ export function createReaderRequests({ onBehalf, notifications, isDraining }: Re
         );
         const left = until - performance.now();
         if (!answer.endsWith(nothingNew) || left <= 0 || gone.aborted || isDraining()) return answer;
-        await change;
+        await notified;
       }
     },
     async snapshot(identity, body) {

@@ -259,6 +259,7 @@ const changes: Record<string, FunctionEntry> = {
   number_changes: piece("perch_worker"),
   push_many: piece(),
   push_single: piece(),
+  reader_mark: piece(),
   take_number: piece("perch_worker"),
   in_plain_table: piece(),
   check_push: piece(),

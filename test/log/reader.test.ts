@@ -270,6 +270,56 @@ describeEachPostgres("A reader of a service beside writers", (open) => {
     }
   });
 
+  it("goes on while it reads the same apps, and begins anew when they are others, or when it comes back", async () => {
+    const t = await open();
+    const register = (apps: string | null) => t.db.query("select perch.register_reader('search', $1)", [apps]);
+    await register("{todo}");
+    // Nothing was logged yet: no entry tells that the order began anew.
+    const { cursor: first } = await takeSnapshot(t.db, "search");
+    await register("{todo}");
+    expect((await readAll(t.db, "search", first)).changes).toEqual([]);
+    await register(null);
+    await t.asUser("ada", (tx) => push(tx, [insert("unnoted")]));
+    await register("{todo}");
+    const anew = { code: "PE410", detail: { reason: "new" } };
+    await expect(readLog(t.db, { reader: "search", cursor: first })).rejects.toMatchObject(anew);
+    const page = await readLogSnapshot(t.db, { reader: "search" });
+    await register("{notes,todo}");
+    await expect(readLog(t.db, { reader: "search", cursor: page.cursor })).rejects.toMatchObject(anew);
+    await expect(readLogSnapshot(t.db, { reader: "search", after: page.next })).rejects.toMatchObject(anew);
+    expect((await takeSnapshot(t.db, "search")).records).toEqual(["~ada todo unnoted"]);
+    for (const after of ['{"0": {"reader": "search"}}', '[{"reader": "search"}, "", 1, 1, null]', "1"]) {
+      const given = readLogSnapshot(t.db, { reader: "search", after: Buffer.from(after).toString("base64") });
+      await expect(given).rejects.toMatchObject({ code: "PE422" });
+    }
+  });
+
+  it("comes and goes while nobody gives places", async () => {
+    const t = await open();
+    const other = await t.connect();
+    await t.db.query("select perch.register_reader('search', '{todo}')");
+    const { cursor } = await takeSnapshot(t.db, "search");
+    await t.asUser("ada", (tx) => push(tx, [insert("a")]));
+    await t.db.transaction(async (tx) => {
+      expect((await readLog(tx, { reader: "search", cursor })).changes).toHaveLength(1);
+      const coming = other.transaction(async (later) => {
+        await later.query("set local lock_timeout = 200");
+        await later.query("select perch.register_reader('earlier', '{todo}')");
+      });
+      await expect(coming).rejects.toMatchObject({ code: "55P03" });
+    });
+  });
+
+  it("begins with all spaces, however many, also those of rows that nothing was logged of", async () => {
+    const t = await open();
+    await t.db.query("create table public.desks (id int primary key, room text not null)");
+    await t.db.query("insert into public.desks select n, 'room' || n from generate_series(1, 230) n");
+    await t.db.query("select perch.sync_table('public.desks', 'office', space_column => 'room')");
+    await t.db.query("select perch.register_reader('search', '{office}')");
+    const { records } = await takeSnapshot(t.db, "search");
+    expect(records.sort()).toEqual([...Array(230).keys()].map((n) => `room${n + 1} office ${n + 1}`).sort());
+  });
+
   it("may be a login that has nothing else, and then nobody but that", async () => {
     const t = await open();
     const other = await t.login("perch_app");

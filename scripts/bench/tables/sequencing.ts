@@ -13,7 +13,9 @@ export async function startSequencing(url: string): Promise<() => Promise<void>>
   const hub = createNotificationHub(db, log);
   hub.add({ notified: ({ channel }) => channel === "perch_captured" && sequencer.notified() });
   await hub.start();
-  const timer = setInterval(() => void sequencer.poll().catch(() => undefined), 1_000);
+  const timer = setInterval(() => {
+    sequencer.poll().catch((error: unknown) => log.warn({ error: String(error) }, "sequencing failed"));
+  }, 1_000);
   await sequencer.poll();
   return async () => {
     clearInterval(timer);

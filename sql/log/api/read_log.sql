@@ -37,8 +37,8 @@ begin
   return jsonb_build_object(
     'changes', page.changes,
     'cursor', case when reached.position is null then cursor else jsonb_strip_nulls(jsonb_build_object(
-      'v', 1, 'reader', reader, 'epoch', (select e.epoch from perch.log_epoch e), 'position', reached.position,
-      'seq', page.cut_seq, 'mark', perch.entry_mark(reached.at))) end,
+      'v', 1, 'reader', reader, 'since', perch.reader_mark(reader), 'epoch', (select e.epoch from perch.log_epoch e),
+      'position', reached.position, 'seq', page.cut_seq, 'mark', perch.entry_mark(reached.at))) end,
     'has_more', page.cut_run is not null or reached.position is not null and exists (
       select from perch.commit_order c where c.position > reached.position));
 end

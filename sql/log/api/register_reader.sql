@@ -1,4 +1,7 @@
--- Lock order: the trigger waits for whoever writes to the counters, and they for it; nothing is held before.
+-- Lock order: readers, by name; then the trigger waits for whoever writes to the counters, and they for it.
+--
+-- All readers are held while one comes or goes: so nobody gives places meanwhile (perch.order_commits), who holds the
+-- first of them.
 create or replace function perch.register_reader(reader text, app_ids text[], login name default null)
 returns void
 language plpgsql volatile
@@ -10,6 +13,7 @@ declare
   call text;
 begin
   perform perch.check_id(register_reader.reader, 'reader', 64);
+  perform from perch.readers r order by r.reader for update;
   if app_ids is null then
     delete from perch.readers r where r.reader = register_reader.reader;
     if not exists (select from perch.readers) then
@@ -25,10 +29,12 @@ begin
     foreach app_id in array app_ids loop
       perform perch.check_id(app_id, 'app_ids', 64);
     end loop;
-    insert into perch.readers (reader, app_ids, login) values (register_reader.reader, register_reader.app_ids, login)
+    insert into perch.readers as r (reader, app_ids, login)
+    values (register_reader.reader, register_reader.app_ids, login)
     on conflict on constraint readers_pkey do update
       set app_ids = excluded.app_ids, login = excluded.login, registered_by = session_user,
-          registered_at = clock_timestamp();
+          -- Of an app that is new to it, it has nothing yet, so its cursors end (perch.reader_mark).
+          registered_at = case when r.app_ids = excluded.app_ids then r.registered_at else clock_timestamp() end;
     if not exists (
       select from pg_trigger t where t.tgrelid = 'perch.space_heads'::regclass and t.tgname = 'note_commit') then
       create constraint trigger note_commit after insert or update of seq on perch.space_heads
@@ -51,4 +57,4 @@ end
 $$;
 
 comment on function perch.register_reader(text, text[], name) is
-  'For the DBA: lets a service read these apps over all spaces, by perch.read_log. Without login it reads by tokens with the claim perch_reader (over HTTP), or through programs that have perch_app; with login that role alone does, which needs nothing else, and is granted what it takes. Where a synced table has rules, it is a viewer in every space, and the user perch:reader:<reader>: a row_filter may name it. Registering it again replaces apps and login; app_ids null takes it away. Writers are waited for, for a moment, by the first and after the last. Errors: PE422. Example: select perch.register_reader(reader => ''search'', app_ids => ''{todo,notes}'');';
+  'For the DBA: lets a service read these apps over all spaces, by perch.read_log. Without login it reads by tokens with the claim perch_reader (over HTTP), or through programs that have perch_app; with login that role alone does, which needs nothing else, and is granted what it takes. Where a synced table has rules, it is a viewer in every space, and the user perch:reader:<reader>: a row_filter may name it. Registering it again replaces apps and login; with other apps it begins anew (PE410). app_ids null takes it away. Writers are waited for, for a moment, by the first and after the last. Errors: PE422. Example: select perch.register_reader(reader => ''search'', app_ids => ''{todo,notes}'');';

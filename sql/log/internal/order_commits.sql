@@ -16,6 +16,7 @@ as $$
 declare
   most bigint := 20000;
   looked bigint;
+  first text;
   placed bigint;
 begin
   -- An older snapshot does not show who has committed; and a standby, or whoever only reads, reads what has its place.
@@ -24,9 +25,10 @@ begin
   then
     return;
   end if;
-  perform from perch.readers r
-    where r.reader = (select min(f.reader) from perch.readers f) for no key update skip locked;
-  if not found then
+  select r.reader into first from perch.readers r
+   where r.reader = (select min(f.reader) from perch.readers f) for no key update skip locked;
+  -- Asked again: before it was locked another may have come to be the first.
+  if first is null or first <> (select min(f.reader) from perch.readers f) then
     return;
   end if;
   loop

@@ -1,6 +1,7 @@
--- A cursor of perch.read_log: {"v": 1, "reader", "epoch", "position", "mark"}, and "seq" where it stands in the
--- middle of what a transaction logged in a space. The mark is the moment at which the transaction at that position
--- was noted: a database that went back gives positions out again.
+-- A cursor of perch.read_log: {"v": 1, "reader", "since", "epoch", "position", "mark"}, and "seq" where it stands in
+-- the middle of what a transaction logged in a space. The mark is the moment at which the transaction at that position
+-- was noted: a database that went back gives positions out again. since: perch.reader_mark; when the last reader is
+-- taken away, positions begin anew, and what is logged until the next comes is not noted.
 create or replace function perch.read_log_cursor(cursor jsonb, reader text, out place bigint, out seq bigint)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -25,6 +26,7 @@ begin
     seq := (cursor ->> 'seq')::bigint;
     noted := (select perch.entry_mark(c.at) from perch.commit_order c where c.position = read_log_cursor.place);
     reason := case
+      when cursor ->> 'since' is distinct from perch.reader_mark(reader) then 'new'
       when cursor ->> 'epoch' <> (select e.epoch::text from perch.log_epoch e) then 'epoch'
       when place > coalesce(latest, 0) then 'ahead'
       when place < oldest - 1 then 'expired'
