@@ -483,7 +483,7 @@ const tables: Record<string, FunctionEntry> = {
   open_shape: app("perch.open_shape('public', 'orders') ->> 'app_id'", "401 404 404 404 404 404"),
   shape_rows: app("(perch.shape_rows('public', 'orders')).messages", "401 404 404 404 404 404"),
   shape_changes: app("(perch.shape_changes('public', 'orders', 0)).lsn", "401 404 404 404 404 404"),
-  shape_news: worker("(select count(*) from perch.shape_news(0))", "1", "0 1 0 0 0 0"),
+  changed_tables: worker("(select count(*) from perch.changed_tables(0))", "1", "0 1 0 0 0 0"),
   shape_subset: app("(perch.shape_subset('public', 'orders')).messages", "401 404 404 404 404 404"),
   order_text: piece(),
   // Its triggers are the table's owner's to make.

@@ -250,7 +250,7 @@ const elsewhere: Record<string, string> = {
   number_captured: "sequence_changes and pull",
   number_waiting: "pull",
   open_shape: "as pull, for what it gives numbers",
-  shape_news: "as pull, for what it gives numbers",
+  changed_tables: "as pull, for what it gives numbers",
   set_context: "every transaction begins with it",
   set_tenant: "every transaction begins with it",
   write_document: "DocumentStore, after open_in_transaction",

@@ -7,16 +7,16 @@ language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select format(
-    $sql$with olds as (%1$s),
-    news as (%2$s),
+    $sql$with old_rows as (%1$s),
+    new_rows as (%2$s),
     before as (
-      select distinct on (o.record_id) o.* from olds o
-       where not exists (select from news n where n.record_id = o.record_id and n.row = o.row and n.time = o.time)
+      select distinct on (o.record_id) o.* from old_rows o
+       where not exists (select from new_rows n where n.record_id = o.record_id and n.row = o.row and n.time = o.time)
        order by o.record_id, o.nth
     ),
     behind as (
-      select distinct on (n.record_id) n.* from news n
-       where not exists (select from olds o where o.record_id = n.record_id and o.row = n.row and o.time = n.time)
+      select distinct on (n.record_id) n.* from new_rows n
+       where not exists (select from old_rows o where o.record_id = n.record_id and o.row = n.row and o.time = n.time)
        order by n.record_id, n.nth desc
     )
     insert into perch.captured_changes

@@ -8,7 +8,7 @@ import type { Counts } from "../../lib/counts.js";
 import type { Account, Reservation } from "../../lib/ledger.js";
 import type { NotificationHub } from "../../notifications/hub.js";
 import { readHandle } from "../../shapes/handle.js";
-import { createShapeNews } from "../../shapes/news.js";
+import { createShapeWaiters } from "../../shapes/waiters.js";
 import type { Answer } from "../answers.js";
 import type { OnBehalf } from "../on-behalf.js";
 import type { Readiness } from "../readiness.js";
@@ -67,7 +67,7 @@ const maxPrepared = 5;
 export function createShapeRequests(services: ShapeRequestServices): ShapeRequests {
   const { shares, onBehalf, settings, log, notifications, readiness, addresses, users } = services;
   const development = settings.development ? createDevelopment(shares.worker) : undefined;
-  const news = createShapeNews({
+  const waiters = createShapeWaiters({
     db: shares.worker,
     notifications,
     log,
@@ -75,7 +75,7 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
     pollMs: settings.recheckMs,
   });
   const reading = createShapeReading(shares, onBehalf, settings, development);
-  const serving = { reading, news, settings, log };
+  const serving = { reading, waiters, settings, log };
   const asking = new Set<AbortController>();
   let stopping = false;
   let streams = 0;
@@ -176,7 +176,7 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
     close() {
       stopping = true;
       for (const gone of asking) gone.abort();
-      news.close();
+      waiters.close();
     },
   };
 }

@@ -2,9 +2,9 @@ import type { OutgoingHttpHeaders } from "node:http";
 import { PerchError } from "../../errors.js";
 import type { TokenIdentity } from "../../identity/tokens.js";
 import { type Handle, readSnapshot, type Snapshot, shows } from "../../shapes/handle.js";
-import type { ShapeNews } from "../../shapes/news.js";
 import { logStart } from "../../shapes/position.js";
 import { readRows, readSubset, type Subset } from "../../shapes/queries.js";
+import type { ShapeWaiters } from "../../shapes/waiters.js";
 import type { Answer } from "../answers.js";
 import { problemOf } from "../problems.js";
 import {
@@ -23,7 +23,7 @@ import { subsetError, subsetOf } from "./subset.js";
 
 export interface ShapeServing {
   readonly reading: ShapeReading;
-  readonly news: ShapeNews;
+  readonly waiters: ShapeWaiters;
   readonly log: { debug(details: object, message: string): void };
   readonly settings: {
     readonly shapeWaitMs: number;
@@ -187,7 +187,7 @@ async function* stretches(
   ask: ShapeRequest,
   deadline: number,
 ): AsyncGenerator<Stretch> {
-  const { reading, news, settings } = serving;
+  const { reading, waiters, settings } = serving;
   const { identity, signal } = caller;
   const { from } = ask;
   if (from.in !== "log") throw new Error("a request of the log stands in it");
@@ -221,7 +221,7 @@ async function* stretches(
       if (!page.isEnd) continue;
     }
     caller.rest();
-    const heard = await news.wait(wanted, deadline - Date.now(), signal);
+    const heard = await waiters.wait(wanted, deadline - Date.now(), signal);
     upto = heard.upto;
     if (!heard.found) {
       yield { opened, handle, messages: [], next: { in: "log", lsn: upto, op: 0n }, isUpToDate: true };

@@ -1,13 +1,13 @@
 import { beforeAll, expect, it } from "vitest";
 import { createNotificationHub } from "../../src/notifications/hub.js";
 import { readFilter } from "../../src/shapes/filter.js";
-import { createShapeNews, type Heard } from "../../src/shapes/news.js";
 import { logPosition } from "../../src/shapes/queries.js";
+import { createShapeWaiters, type Heard } from "../../src/shapes/waiters.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { until } from "../support/until.js";
 import { syncTable } from "../tables/support.js";
 
-describeBothKinds("news of shapes", (open) => {
+describeBothKinds("who waits for changes of shapes", (open) => {
   let t: TestDatabase;
   beforeAll(async () => {
     t = await open();
@@ -19,7 +19,7 @@ describeBothKinds("news of shapes", (open) => {
     const hub = createNotificationHub(t.db);
     await hub.start();
     const warnings: unknown[] = [];
-    const news = createShapeNews({
+    const waiters = createShapeWaiters({
       db: t.db,
       notifications: hub,
       log: { warn: (details) => void warnings.push(details) },
@@ -39,13 +39,13 @@ describeBothKinds("news of shapes", (open) => {
       const filter = await readFilter(where, {}, "items");
       const place = { appId: "shop", table: "items", schema: "public", relation: "items" };
       const wanted = { ...place, filter, others: [], userId, after };
-      void news.wait({ ...wanted, spaces: new Set(spaces) }, ms, stop.signal).then((one) => {
+      void waiters.wait({ ...wanted, spaces: new Set(spaces) }, ms, stop.signal).then((one) => {
         heard[name] = one;
       });
     };
     const end = async () => {
       stop.abort();
-      news.close();
+      waiters.close();
       await hub.close();
     };
     return { wait, heard, warnings, stop: end };

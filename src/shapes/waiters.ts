@@ -31,13 +31,13 @@ export interface Heard {
 }
 
 /** Tells many readers of shapes when there is something to read for them. */
-export interface ShapeNews {
+export interface ShapeWaiters {
   /** Resolves when there may be something, or after a while, or when the signal says so. */
   wait(wanted: Wanted, ms: number, signal: AbortSignal): Promise<Heard>;
   close(): void;
 }
 
-export interface ShapeNewsOptions {
+export interface ShapeWaitersOptions {
   /** Of perch_worker. */
   readonly db: Queryable;
   readonly notifications: Pick<NotificationHub, "add">;
@@ -59,15 +59,15 @@ interface Waiter extends Wanted {
   wake(heard: Heard): void;
 }
 
-interface NewsRow {
+interface ChangedRow {
   app_id: string;
   table_name: string;
   space_id: string;
   position: string;
 }
 
-const newsSql = `select n.app_id, n.table_name, n.space_id, n.position::text as position
-                   from perch.shape_news(after_position => $1::bigint) n`;
+const changedSql = `select n.app_id, n.table_name, n.space_id, n.position::text as position
+                   from perch.changed_tables(after_position => $1::bigint) n`;
 const matchesSql = `select perch.shape_matches(schema_name => $1, relation_name => $2, app_id => $3, table_name => $4,
                       after_position => $5::bigint, upto => $6::bigint, filters => $7::text[]::jsonb[]) as matches`;
 /** Filters that are tried for a user, and how long they may be: the looks are everybody's. With more, or longer ones, each looks for itself, in its user's turn. */
@@ -86,7 +86,7 @@ const maxFilters = 200;
  * earlier one: then `latest` says so, and nobody waits. Where none looked so far back, the next one does. A filter is tried on rows as they
  * were and as they are: of which it is true of neither, that is neither in its shape nor was.
  */
-export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: ShapeNewsOptions): ShapeNews {
+export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs }: ShapeWaitersOptions): ShapeWaiters {
   const waiters = new Map<string, Set<Waiter>>();
   /** Of each table, up to where it was seen to have changed. */
   const latest = new Map<string, bigint>();
@@ -104,7 +104,7 @@ export function createShapeNews({ db, notifications, log, intervalMs, pollMs }: 
 
   async function look(): Promise<void> {
     const before = looked;
-    const rows = await db.query<NewsRow>(newsSql, [before], { prepare: true });
+    const rows = await db.query<ChangedRow>(changedSql, [before], { prepare: true });
     // Whoever came meanwhile may stand before what this look began with.
     if (looked !== before) return;
     // What one statement sees is there up to the last of it.
