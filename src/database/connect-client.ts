@@ -1,6 +1,6 @@
 import type pg from "pg";
 import { createHosts, type Role, UnwantedServer } from "./hosts.js";
-import { connectTimeoutMs } from "./postgres.js";
+import { connectTimeoutMs } from "./postgres-connections.js";
 import { readPostgresUrl } from "./postgres-url.js";
 
 /**

@@ -1,15 +1,14 @@
-import type { Duplex } from "node:stream";
-import pg from "pg";
-import { PerchError } from "../errors.js";
-import { lacksConnections, sqlStateOf } from "./errors.js";
-import { createHosts, UnwantedServer } from "./hosts.js";
-import { clientWithLimit, defaultMaxMessageBytes } from "./message-limit.js";
+import type pg from "pg";
+import { breaks, NoAnswer, within } from "./answers.js";
+import { lacksConnections } from "./errors.js";
+import { createHosts } from "./hosts.js";
+import { defaultMaxMessageBytes } from "./message-limit.js";
+import { connectTimeoutMs, createConnections, readsOnly } from "./postgres-connections.js";
 import { listenPostgres } from "./postgres-listen.js";
-import { rowTypes } from "./postgres-types.js";
-import { type PostgresHost, readPostgresUrl } from "./postgres-url.js";
+import { readPostgresUrl } from "./postgres-url.js";
 import { createPreparedStatements } from "./prepared.js";
 import { queryError } from "./query-error.js";
-import { beginning, beginningPinned, pinningIfDirect, type SessionLimits, type SessionRow } from "./session.js";
+import { beginning, beginningPinned, type SessionLimits } from "./session.js";
 import { requireStorable } from "./text.js";
 import type { Database, Queryable, QueryOptions, Subscription, Transaction } from "./types.js";
 
@@ -32,10 +31,6 @@ export interface PostgresOptions {
   onError?: ((error: Error) => void) | undefined;
 }
 
-/** How long a connection attempt may take before it counts as failed. */
-export const connectTimeoutMs = 10_000;
-/** The same where there are other hosts to try. */
-const connectTimeoutOfManyMs = 3_000;
 /** How long closing waits for queries that are under way, and for the server to say goodbye, before it cuts the connections. */
 const closeMs = 3_000;
 /** A statement is ended by the server so much before it is given up here, so that it does not wait on where nobody waits for it. */
@@ -47,36 +42,13 @@ const outlastEveryMs = 1_000;
 /** The server had no connection left: for so long this process makes do with those it has. */
 const scarceMs = 5_000;
 
-/** There was no answer in time. Whether the statement took effect is not known, and the server may still be at it. */
-class NoAnswer extends Error {
-  constructor(ms: number) {
-    super(`the database did not answer within ${ms} ms`);
-    this.name = "NoAnswer";
-  }
-}
-
-/** What the server itself did not answer says that nothing more can be asked on the connection; nor can it after some of its answers. */
-function breaks(error: unknown): boolean {
-  if (error instanceof PerchError) return false;
-  return !(error instanceof pg.DatabaseError) || /^(08|57P|XX)/.test(error.code ?? "XX");
-}
-
-interface Session extends SessionRow {
-  readonly processId: number;
-}
-
-/** Whether a server that took writes takes them no more: it follows another one now, or was told to. */
-const readsOnly = (error: unknown) => sqlStateOf(error) === "25006";
-
 /** Opens a pool; it connects on first use. Throws PostgresUrlError for a URL that cannot be read. */
 export function openPostgres(options: PostgresOptions): Database {
   const onError = options.onError ?? ((error: Error) => process.emitWarning(error));
   const { queryTimeoutMs } = options;
   const max = options.poolSize ?? 10;
   const address = readPostgresUrl(options.url);
-  const hosts = createHosts(address);
   const listenAddress = options.listenUrl === undefined ? address : readPostgresUrl(options.listenUrl);
-  const dialMs = address.connectTimeoutMs ?? (address.hosts.length > 1 ? connectTimeoutOfManyMs : connectTimeoutMs);
   const connection = {
     application_name: options.applicationName ?? "perch",
     connectionTimeoutMillis: connectTimeoutMs,
@@ -89,18 +61,7 @@ export function openPostgres(options: PostgresOptions): Database {
     idleTransactionMs: options.idleTransactionMs,
   };
   const begin = { direct: beginning, pooled: beginningPinned(limits) };
-  const clients = new Set<pg.PoolClient>();
-  const sessions = new WeakMap<pg.ClientBase, Session>();
   const subscriptions = new Set<Subscription>();
-  /** Where each connection leads. */
-  const places = new WeakMap<pg.ClientBase, PostgresHost>();
-  /** Connections to servers that are not what they were when they were made. */
-  const left = new WeakSet<pg.ClientBase>();
-  /** What failed because of the host that it was asked of. */
-  const ofHost = new WeakSet<object>();
-  const checks = new Set<(on: Queryable) => Promise<void>>();
-  /** The server on which they found nothing that they have not dealt with. */
-  let checkedServer: string | undefined;
   const prepared = options.prepare ? createPreparedStatements() : undefined;
   /** Failures of statements only because they were prepared. */
   const stale = new WeakSet<object>();
@@ -108,117 +69,19 @@ export function openPostgres(options: PostgresOptions): Database {
   const unanswered = new Set<{ readonly since: number }>();
   let closing: Promise<void> | undefined;
 
-  function makePool(size: { max: number; min?: number }, sessionLimits: SessionLimits): pg.Pool {
-    const made = new pg.Pool({
-      ...connection,
-      ...size,
-      types: rowTypes,
-      Client: dialing(clientWithLimit(options.maxMessageBytes ?? defaultMaxMessageBytes)),
-      onConnect: (client) => pin(client as pg.Client, sessionLimits),
-    });
-    // A pool that is being closed loses its connections; that is nothing to report.
-    made.on("error", (error) => {
-      if (closing === undefined) onError(error);
-    });
-    made.on("connect", (client) => {
-      clients.add(client);
-      // The pool hands a connection on within the event that brings its last answer, and what broke it may come in that same event,
-      // before whoever gets it can listen. Without any listener such an error would end the process.
-      client.on("error", () => undefined);
-    });
-    made.on("remove", (client) => clients.delete(client));
-    return made;
-  }
-
-  function failed(host: PostgresHost, error: unknown): void {
-    if (!hosts.passesOn(error)) return;
-    hosts.failed(host, error);
-    ofHost.add(error as object);
-  }
-
-  /** Connections to these hosts are not used again. */
-  function leave(which: (host: PostgresHost) => boolean, how: (client: pg.PoolClient) => void = () => undefined): void {
-    for (const client of clients) {
-      const host = places.get(client);
-      if (host === undefined || !which(host) || left.has(client)) continue;
-      left.add(client);
-      how(client);
-    }
-  }
-
-  /**
-   * In: a connection on which something was refused because the server only reads. Out: whether that is how the server is now, and was not
-   * when the connection was made; then all connections to it are left. A transaction may have been told only to read.
-   */
-  async function turned(client: pg.PoolClient, error: unknown): Promise<boolean> {
-    const host = places.get(client);
-    if (!readsOnly(error) || host === undefined || sessions.get(client)?.read_only !== false) return false;
-    const now = await answer(client.query("show transaction_read_only")).then(
-      ({ rows: [row] }) => (row as { transaction_read_only?: string } | undefined)?.transaction_read_only,
-      () => "on",
-    );
-    if (now === "off") return false;
-    failed(host, error);
-    leave((each) => each === host);
-    return true;
-  }
-
-  /** The driver's client, which connects to the host whose turn it is. */
-  function dialing(Client: typeof pg.Client): typeof pg.Client {
-    return class extends Client {
-      readonly #host: PostgresHost;
-
-      constructor(config: pg.ClientConfig) {
-        const host = hosts.next();
-        super({ ...config, connectionString: host.url, connectionTimeoutMillis: dialMs });
-        this.#host = host;
-        places.set(this, host);
-      }
-
-      override connect(): Promise<pg.Client>;
-      override connect(callback: (error: Error) => void): void;
-      override connect(callback?: (error: Error) => void): unknown {
-        if (callback === undefined) return super.connect();
-        return super.connect((error: Error) => {
-          if (error) failed(this.#host, error);
-          callback(error);
-        });
-      }
-    };
-  }
-
-  async function pin(client: pg.Client, sessionLimits: SessionLimits): Promise<void> {
-    const { processID: processId } = client as unknown as { processID: number };
-    const host = places.get(client) as PostgresHost;
-    const asked = client.query<SessionRow>(pinningIfDirect(processId, sessionLimits));
-    try {
-      const [row] = (await within(dialMs, asked)).rows;
-      if (row === undefined) throw new Error("the database did not say which session this is");
-      const objection = hosts.unwanted(row);
-      if (objection !== undefined)
-        throw new UnwantedServer(`${objection}, and target_session_attrs is ${address.target}`);
-      // A standby that is promoted was not started anew.
-      const server = `${row.server} ${row.standby}`;
-      if (server !== checkedServer) {
-        const on: Queryable = { query: (sql, params) => run(client, sql, params) };
-        for (const check of checks) await within(connectTimeoutMs, check(on));
-        checkedServer = server;
-      }
-      sessions.set(client, { ...row, processId });
-    } catch (error) {
-      failed(host, error);
-      throw error;
-    }
-    // There is one server that takes writes. What is still asked of the one before would wait until its time is over.
-    if (hosts.reached(host)) leave((each) => each !== host, cut);
-    // What is sent with one statement goes in one round trip there; see `alone`.
-    if (!isDirect(client)) (client as { pipeline: boolean }).pipeline = true;
-  }
-
-  const pool = makePool({ max }, limits);
+  const connections = createConnections({
+    address,
+    connection,
+    maxMessageBytes: options.maxMessageBytes ?? defaultMaxMessageBytes,
+    onError,
+    isClosing: () => closing !== undefined,
+    answer,
+    queryOn: run,
+  });
+  const pool = connections.openPool({ max }, limits);
   // Once made it is kept, also while the server has none left.
-  const asidePool = makePool({ max: 1, min: 1 }, { ...limits, statementMs: asideMs });
-  const isDirect = (client: pg.ClientBase) => sessions.get(client)?.direct ?? false;
+  const asidePool = connections.openPool({ max: 1, min: 1 }, { ...limits, statementMs: asideMs });
+  const isDirect = (client: pg.ClientBase) => connections.session(client)?.direct ?? false;
 
   /** Waits for an answer for as long as statements may take. Errors: NoAnswer. */
   async function answer<T>(asked: Promise<T>): Promise<T> {
@@ -271,27 +134,12 @@ export function openPostgres(options: PostgresOptions): Database {
     return rows.value;
   }
 
-  /** A connection that is made, if need be, to whichever host can be used. Errors: NoHost, when none can. */
-  async function connectIn(from: pg.Pool): Promise<pg.PoolClient> {
-    for (let attempt = 1; ; ) {
-      try {
-        const client = await from.connect();
-        if (!left.has(client)) return client;
-        client.release(true);
-      } catch (error) {
-        const { cause } = error as { cause?: unknown };
-        if (![error, cause].some((each) => ofHost.has(each as object))) throw error;
-        if (attempt++ >= hosts.attempts) throw hosts.error(error);
-      }
-    }
-  }
-
   /** A connection of the pool. Where the server has none left, whoever comes waits for one that this process has. */
   async function take(): Promise<pg.PoolClient> {
     const until = performance.now() + connectTimeoutMs;
     for (;;) {
       try {
-        return await connectIn(pool);
+        return await connections.connect(pool);
       } catch (error) {
         if (!lacksConnections(error) || pool.totalCount === 0 || performance.now() > until) throw error;
         pool.options.max = pool.totalCount;
@@ -308,7 +156,7 @@ export function openPostgres(options: PostgresOptions): Database {
    * would be a session more for every one that was given up, until the server had none left for anybody.
    */
   async function give(client: pg.PoolClient, error: unknown): Promise<void> {
-    if (left.has(client) || (await turned(client, error))) return client.release(true);
+    if (connections.isLeft(client) || (await connections.turned(client, error))) return client.release(true);
     if (error === undefined || !breaks(error)) return client.release();
     if (error instanceof NoAnswer && isDirect(client)) await outlast(client);
     client.release(true);
@@ -328,7 +176,7 @@ export function openPostgres(options: PostgresOptions): Database {
 
   /** Whether the server still has the session, as far as can be told. */
   async function isThere(client: pg.PoolClient): Promise<boolean> {
-    const session = sessions.get(client);
+    const session = connections.session(client);
     if (session === undefined) return false;
     try {
       const found = await aside.query(
@@ -410,7 +258,7 @@ export function openPostgres(options: PostgresOptions): Database {
     } catch (error) {
       failure = error;
       // By itself it is tried again; within a transaction there is nothing left to try it in.
-      if (!stale.has(error as object) && !(await turned(client, error))) throw error;
+      if (!stale.has(error as object) && !(await connections.turned(client, error))) throw error;
     } finally {
       void give(client, failure);
     }
@@ -434,7 +282,7 @@ export function openPostgres(options: PostgresOptions): Database {
 
   const aside: Queryable = {
     async query<Row>(sql: string, params?: readonly unknown[]) {
-      const client = await connectIn(asidePool);
+      const client = await connections.connect(asidePool);
       let failure: unknown;
       try {
         return await within(asideMs, alone<Row>(client, sql, params));
@@ -455,8 +303,8 @@ export function openPostgres(options: PostgresOptions): Database {
     aside,
     async listen(channels, on) {
       const place = {
-        hosts: options.listenUrl === undefined ? hosts : createHosts(listenAddress),
-        connection: { ...connection, connectionTimeoutMillis: dialMs },
+        hosts: options.listenUrl === undefined ? connections.hosts : createHosts(listenAddress),
+        connection: { ...connection, connectionTimeoutMillis: connections.dialMs },
       };
       const subscription = await listenPostgres(place, channels, on, onError);
       const tracked: Subscription = {
@@ -468,11 +316,7 @@ export function openPostgres(options: PostgresOptions): Database {
       subscriptions.add(tracked);
       return tracked;
     },
-    beforeServing(check) {
-      checks.add(check);
-      checkedServer = undefined;
-      return () => void checks.delete(check);
-    },
+    beforeServing: connections.beforeServing,
     stats() {
       const now = performance.now();
       const oldestMs = [...unanswered].reduce((oldest, { since }) => Math.max(oldest, now - since), 0);
@@ -483,7 +327,7 @@ export function openPostgres(options: PostgresOptions): Database {
         // A server that answers nothing any more lets neither end: its queries fail then, and nobody waits for its goodbye.
         const gone = new Promise<void>((resolve) => {
           setTimeout(() => {
-            for (const client of clients) cut(client);
+            connections.cutAll();
             setImmediate(resolve);
           }, closeMs).unref();
         });
@@ -495,21 +339,4 @@ export function openPostgres(options: PostgresOptions): Database {
     [Symbol.asyncDispose]: () => db.close(),
   };
   return db;
-}
-
-/** Errors: NoAnswer, when it takes longer. */
-async function within<T>(ms: number, asked: Promise<T>): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new NoAnswer(ms)), ms);
-  });
-  try {
-    return await Promise.race([asked, late]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-function cut(client: pg.PoolClient): void {
-  (client as unknown as { connection: { stream: Duplex } }).connection.stream.destroy();
 }
