@@ -583,6 +583,7 @@ const tables: Record<string, FunctionEntry> = {
   row_id: piece(),
   row_key: piece(),
   roles_in: piece(),
+  require_same_rules: piece(),
   rows_in_sight: piece(),
   ruled_tables: piece(),
   rules_mark: piece(),

@@ -333,7 +333,7 @@ describeEachEngine("Rules that change", (open) => {
     expect(await lost(cursor)).toBe("rules");
     expect(titles(await pull())).toEqual([]);
     expect(await asNina((tx) => tx.query("select from perch.sync_changes"))).toEqual([]);
-    expect(await t.db.query("select from pg_proc where proname = 'perch_sees_seen_by'")).toEqual([]);
+    expect(await t.db.query("select from pg_proc where proname like 'perch_sees_seen_by%'")).toEqual([]);
     await sync("always => false");
     await t.db.query("insert into hr.seen_by values ('c', 'north', 'C')");
     expect(titles(await pull())).toEqual(["insert C"]);
@@ -487,6 +487,40 @@ describeEachPostgres("The server's log", (open) => {
       );
     } finally {
       await client.end();
+    }
+  });
+});
+
+describeEachPostgres("A statement that began before rules were changed", (open) => {
+  it("is ended, and never shows rows by the new ones with columns by the old ones", async () => {
+    const t = await open();
+    const owner = await t.connect();
+    await t.db.transaction((tx) => tx.script(schema));
+    const sync = (options: string) =>
+      owner.query(`select perch.sync_table('hr.seen_by', 'hr', space_column => 'team', ${options})`);
+    await sync("row_filter => 'id = ''a'''");
+    await owner.query("insert into hr.seen_by values ('a', 'north', 'A'), ('b', 'north', 'B')");
+    await sequence(t.db);
+    const ways = {
+      snapshot: "select perch.snapshot_records('hr', space_id => 'north')::text as told",
+      pull: "select perch.pull(app_id => 'hr')::text as told",
+      "first rows of a shape":
+        "select messages as told from perch.shape_rows(schema_name => 'hr', table_name => 'seen_by')",
+      "changes of a shape":
+        "select messages::text as told from perch.shape_changes(schema_name => 'hr', table_name => 'seen_by', after_lsn => 0)",
+    };
+    for (const [way, statement] of Object.entries(ways)) {
+      await sync("row_filter => 'id = ''a'''");
+      const told = await t.db
+        .transaction(async (tx) => {
+          await tx.query("set transaction isolation level repeatable read");
+          await tx.query("set local role perch_app");
+          await tx.query("select perch.set_context('nina', '{north}')");
+          await sync(`row_filter => 'true', column_roles => '{"title": ["owner"]}'`);
+          return tx.query(statement);
+        })
+        .then(JSON.stringify, (error: { code?: string }) => error.code);
+      expect({ way, told }).toEqual({ way, told: "40001" });
     }
   });
 });

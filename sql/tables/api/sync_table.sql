@@ -34,7 +34,8 @@ begin
   end if;
   select null::text as made, false as reads_more into filter;
   if sync_table.row_filter is not null then
-    filter := perch.make_row_filter(sync_table.relation, sync_table.row_filter, sync_table.documents);
+    filter := perch.make_row_filter(sync_table.relation, sync_table.row_filter, sync_table.documents,
+      sync_table.columns, sync_table.column_roles);
   end if;
   perform perch.drop_row_filter(sync_table.relation, but => filter.made);
   perform perch.make_sync_triggers(sync_table.relation, array[sync_table.app_id, coalesce(sync_table.table_name,

@@ -45,7 +45,7 @@ begin
   if relation.row_filter is not null then
     spaces := array(
       select case when s.sees then s.space end
-        from unnest(spaces, perch.rows_in_sight(relation.app_id, relation.table_name, present.rows_there))
+        from unnest(spaces, perch.rows_in_sight(relation, present.rows_there))
              with ordinality s (space, sees, nth) order by s.nth);
   end if;
 
@@ -154,7 +154,7 @@ begin
       -- It was not locked when it was looked at: somebody else may have moved it, or taken it out of sight.
       if exists (
         select from unnest(perch.space_of_rows(relation, coalesce(gone_rows, '{}')),
-          perch.rows_in_sight(relation.app_id, relation.table_name, coalesce(gone_rows, '{}'))) g (space, sees)
+          perch.rows_in_sight(relation, coalesce(gone_rows, '{}'))) g (space, sees)
          where g.space is distinct from changes[1].space_id or not g.sees)
       then
         perform perch.fail('PE404', 'there is no such row in this space',
@@ -171,7 +171,7 @@ begin
     end if;
     -- As with row level security, what may not be seen may not be made: who writes can see what it became.
     if relation.row_filter is not null and false = any (
-      perch.rows_in_sight(relation.app_id, relation.table_name, coalesce(after_rows, '{}')))
+      perch.rows_in_sight(relation, coalesce(after_rows, '{}')))
     then
       perform perch.fail('PE403', format('the row of %s would be out of this user''s sight', changes[1].table_name),
         jsonb_build_object('table', changes[1].table_name),

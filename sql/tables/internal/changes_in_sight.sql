@@ -47,7 +47,7 @@ begin
            select x.* from perch.sync_changes x where x.space_id = e.space_id and x.seq = e.seq limit 1) l;
       continue;
     end if;
-    sees := perch.rows_in_sight(synced.app_id, synced.table_name, batch.old_rows || batch.new_rows);
+    sees := perch.rows_in_sight(synced, batch.old_rows || batch.new_rows);
     select json_object_agg(s.space_id, s.role)::jsonb into roles
       from (select array(select distinct u collate "C" from unnest(batch.space_ids) u)) d (space_ids)
      cross join lateral unnest(d.space_ids, perch.roles_in(d.space_ids)) s (space_id, role)

@@ -15,11 +15,15 @@
 --
 -- A document shows at once what is typed, and its column later: what the filter reads is not to be one.
 --
+-- Its name is that of the rules: a statement goes by the options of the table that it began with, and a function that
+-- was made anew since would show by new rules which rows there are, and by old ones their columns. So it finds none.
+--
 -- The function evaluates it on many rows in one statement. Only where that fails it goes through them one by one, each
 -- in a subtransaction, and gives null for those that fail. What is no fault of a row is raised: a conflict with others,
 -- a time-out, a server without room.
 create or replace function perch.make_row_filter(
-  relation regclass, row_filter text, documents jsonb, out made text, out reads_more boolean
+  relation regclass, row_filter text, documents jsonb, columns name[], column_roles jsonb,
+  out made text, out reads_more boolean
 )
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -37,8 +41,9 @@ declare
 begin
   select c.* into class from pg_class c where c.oid = make_row_filter.relation;
   owner := pg_get_userbyid(class.relowner);
-  made := format('%s.%I', class.relnamespace::regnamespace, 'perch_sees_' || case
-    when octet_length(class.relname) > 52 then md5(class.relname) else class.relname end);
+  made := format('%s.%I', class.relnamespace::regnamespace, concat_ws('_', 'perch_sees', case
+    when octet_length(class.relname) > 43 then md5(class.relname) else class.relname end,
+    left(md5(concat_ws(E'\n', row_filter, columns, column_roles)), 8)));
   if not pg_has_role(current_user, class.relowner, 'MEMBER')
      and not pg_has_role(session_user, class.relowner, 'MEMBER')
   then
@@ -156,5 +161,5 @@ $f$, relation, quote_ident(class.relname), canonical));
 end
 $$;
 
-comment on function perch.make_row_filter(regclass, text, jsonb) is
-  'Private. Makes the function that evaluates a row_filter on rows of a table, for perch.rows_in_sight, and returns its name, and whether the filter looks beyond the row. PE422 where it is no condition over the row, or its owner may not do what it asks for.';
+comment on function perch.make_row_filter(regclass, text, jsonb, name[], jsonb) is
+  'Private. Makes the function that evaluates a row_filter on rows of a table, for perch.rows_in_sight, under rules of which these columns and column_roles are the others, and returns its name, and whether the filter looks beyond the row. PE422 where it is no condition over the row, or its owner may not do what it asks for.';

@@ -1,19 +1,16 @@
 -- One evaluation for all of them. Of a row for which the filter fails nobody knows whether it may be seen: it is left
 -- out, and named in the server's log by its id and the SQLSTATE; a message would quote the row.
-create or replace function perch.rows_in_sight(app_id text, table_name text, images jsonb[])
+create or replace function perch.rows_in_sight(synced perch.synced_relations, images jsonb[])
 returns boolean[]
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  synced perch.synced_relations;
   sees boolean[];
   code text;
   failed text[];
 begin
-  select r.* into synced from perch.synced_relations r
-   where r.app_id = rows_in_sight.app_id and r.table_name = rows_in_sight.table_name;
-  if not found then
+  if synced.relation is null then
     return array(select false from unnest(images));
   elsif synced.row_filter is null then
     return array(select i is not null from unnest(images) with ordinality u (i, nth) order by nth);
@@ -24,11 +21,12 @@ begin
   exception
     when undefined_function or invalid_schema_name or insufficient_privilege then
       code := sqlstate;
+      perform perch.require_same_rules(synced);
       sees := array(select null::boolean from unnest(images));
     when internal_error then
-      -- perch.sync_table took the function away while it ran: whoever asks again asks by the new rules.
+      -- perch.sync_table took the function away while it ran.
       if sqlerrm like 'cache lookup failed for function %' then
-        raise exception 'the rules of % are being changed', synced.table_name using errcode = 'serialization_failure';
+        perform perch.require_same_rules(synced);
       end if;
       raise;
   end;
@@ -49,5 +47,5 @@ begin
 end
 $$;
 
-comment on function perch.rows_in_sight(text, text, jsonb[]) is
-  'Private. Whether the row_filter of a synced table lets the current user see each of these rows, which are whole rows as JSON: old or new images, or to_jsonb(t.*). False for null, for a row for which the filter fails, and where the table is not synced.';
+comment on function perch.rows_in_sight(perch.synced_relations, jsonb[]) is
+  'Private. Whether the row_filter of a synced table lets the current user see each of these rows, which are whole rows as JSON: old or new images, or to_jsonb(t.*). False for null, for a row for which the filter fails, and where the table is not synced (null). 40001 when the rules of the table are others by now than in these options of it.';

@@ -26,7 +26,7 @@ begin
         from unnest(space_ids, record_ids) with ordinality u (space_id, record_id, nth) order by u.nth);
   end;
   spaces := perch.space_of_rows(relation, found.rows_there);
-  sees := perch.rows_in_sight(relation.app_id, relation.table_name, found.rows_there);
+  sees := perch.rows_in_sight(relation, found.rows_there);
   return array(
     select coalesce(u.sees and u.row_space = u.space_id and u.role is not null
                     and not (perch.columns_hidden_from(relation.column_roles, u.role)::text[]

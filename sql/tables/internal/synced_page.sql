@@ -81,7 +81,7 @@ begin
         end;
       end loop;
       sees := case when synced.row_filter is not null then
-        perch.rows_in_sight(synced.app_id, synced.table_name, images) end;
+        perch.rows_in_sight(synced, images) end;
 
       for nth in 1 .. cardinality(entries) / 2 loop
         if sees is null or sees[nth] then
