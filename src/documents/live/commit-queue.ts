@@ -9,6 +9,8 @@ import { isReading, mayCommit } from "./states.js";
 /** Of one document, in one transaction. */
 const maxBatchUpdates = 500;
 const maxBatchBytes = 2 ** 20;
+/** When so many have failed one after another, it is not for what they are: what follows fails together. */
+const maxFailures = 3;
 
 export interface CommitQueue extends Appendable {
   /** It is in the replica, and waits for its commit; the document's state is to be told. */
@@ -21,6 +23,9 @@ export function createCommitQueue(open: OpenDocument, catchUp: CatchUp): CommitQ
   const { spaceId } = key;
   /** Authors that the database let write here; see `takeBatch`. */
   const trusted = new Set<string>();
+  /** Appends that go into the next transaction: fewer after one failed with all of them. */
+  let atMost = Number.POSITIVE_INFINITY;
+  let failures = 0;
 
   function stage(append: Append): void {
     if (append.known && open.staged.length === 0 && !isReading(open.state)) append.resolve({ seq: open.at.seq });
@@ -38,6 +43,7 @@ export function createCommitQueue(open: OpenDocument, catchUp: CatchUp): CommitQ
     let bytes = 0;
     let author: string | undefined;
     for (const append of open.staged) {
+      if (appends.length >= atMost) break;
       const writable = writableBy(append.author, spaceId);
       if (!append.known) {
         const name = authorName(append.author, spaceId, writable);
@@ -73,7 +79,17 @@ export function createCommitQueue(open: OpenDocument, catchUp: CatchUp): CommitQ
     open.tell({ is: "moved" });
   }
 
+  /** The first half, and so on down to one append, whose failure it then is; what does not stand on that one is stored. */
+  function part(batch: CommitBatch): boolean {
+    if (batch.appends.length === 1 || failures >= maxFailures) return false;
+    atMost = Math.ceil(batch.appends.length / 2);
+    giveBack(batch);
+    return true;
+  }
+
   function failed(batch: CommitBatch, error: unknown): void {
+    atMost = Number.POSITIVE_INFINITY;
+    failures += 1;
     for (const append of batch.appends) {
       if (append.known) putBack(open, [append]);
       else append.reject(error);
@@ -85,6 +101,8 @@ export function createCommitQueue(open: OpenDocument, catchUp: CatchUp): CommitQ
   }
 
   async function stored(batch: CommitBatch, result: EntryResult): Promise<void> {
+    atMost = Number.POSITIVE_INFINITY;
+    failures = 0;
     const { accepted, refused, again, isStale, partly } = sorted(batch, result);
     if (isStale) return stale(batch);
     for (const { append, code } of refused) {
@@ -173,7 +191,7 @@ export function createCommitQueue(open: OpenDocument, catchUp: CatchUp): CommitQ
     return { accepted, refused, again, isStale, partly };
   }
 
-  return { stage, takeBatch, giveBack, failed, stored };
+  return { stage, takeBatch, giveBack, part, failed, stored };
 }
 
 interface Accepted {

@@ -14,7 +14,7 @@ export interface CommitBatch {
   readonly asking: (() => void)[];
 }
 
-/** A document with appends that wait for a transaction. Of each batch taken, exactly one of the other three is called. */
+/** A document with appends that wait for a transaction. Of each batch taken, exactly one of the others is called until one says that it is over. */
 export interface Appendable {
   /** Out: undefined when there is nothing to send now. */
   takeBatch(): CommitBatch | undefined;
@@ -23,6 +23,8 @@ export interface Appendable {
   failed(batch: CommitBatch, error: unknown): void;
   /** Nothing of it was stored; it will be taken again. */
   giveBack(batch: CommitBatch): void;
+  /** Nothing of it was stored, perhaps because of a part of it. Out: whether it will be taken again, by parts. */
+  part(batch: CommitBatch): boolean;
 }
 
 export interface GroupCommitOptions {
@@ -56,7 +58,7 @@ const maxBytes = 8 * 2 ** 20;
  * Nobody pays for his neighbour. What is large goes in transactions of its own, beside the shared one, one at a time. And when the shared transaction fails as a whole (one document's row is locked by somebody's long
  * transaction, say, or the database chokes on one update, or on a notification: its queue of notifications can be full), each of its documents
  * goes on in a transaction of its own, which notifies nobody, beside the shared one, until that succeeds. A failure of such a transaction
- * is the document's own.
+ * is the document's own; and as it may be that of one of its authors, it is tried again by parts.
  */
 export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {}): GroupCommit {
   const patienceMs = options.patienceMs ?? 100;
@@ -154,7 +156,7 @@ export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {
     for (const [index, [document, batch]] of sent.entries()) {
       const result = results?.[index];
       if (result) void document.stored(batch, result);
-      else if (kind === "contended" || (kind === "undone" && (sent.length > 1 || notify))) {
+      else if (kind === "contended" || (kind === "undone" && (sent.length > 1 || notify || batch.appends.length > 1))) {
         apart.set(document, Date.now());
         document.giveBack(batch);
       } else document.failed(batch, failure);
@@ -182,9 +184,9 @@ export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {
       void document.stored(batch, result);
     } catch (error) {
       const since = apart.get(document) ?? 0;
-      if (failureOf(error) === "contended" && Date.now() - since < giveUpMs) {
-        document.giveBack(batch);
-      } else {
+      const kind = failureOf(error);
+      if (kind === "contended" && Date.now() - since < giveUpMs) document.giveBack(batch);
+      else if (kind !== "undone" || !document.part(batch)) {
         apart.delete(document);
         document.failed(batch, error);
       }

@@ -1,6 +1,6 @@
 import { LoroDoc } from "loro-crdt";
 import { afterEach, describe, expect, it } from "vitest";
-import { postgres } from "../../support/databases.js";
+import { postgres, type TestDatabase } from "../../support/databases.js";
 import {
   ada,
   cleanUp,
@@ -18,6 +18,17 @@ afterEach(cleanUp);
 
 /** A line that went dead, as a driver reports it. */
 const lineDead = () => Object.assign(new Error("Connection terminated unexpectedly"), { code: undefined });
+
+/** However often it is tried: with others, with the notifications of others, and by itself. */
+const chokesOn = (t: TestDatabase, word: string) =>
+  t.db.transaction((tx) =>
+    tx.script(`
+      create function perch.disk_full() returns trigger language plpgsql as $$
+        begin raise 'disk full' using errcode = '53100'; end $$;
+      grant execute on function perch.disk_full() to perch_worker;
+      create trigger disk_full before insert on perch.document_updates for each row
+        when (position(convert_to(' ${word}', 'UTF8') in new.payload) > 0) execute function perch.disk_full()`),
+  );
 
 describe("nothing uncommitted leaves a live document", () => {
   const open = postgres(18);
@@ -54,15 +65,7 @@ describe("nothing uncommitted leaves a live document", () => {
     await writer.type("kept");
     // From then on it is known whose its peer is, and nothing has to be asked first.
     await reader.type("!", 0);
-    // However often it is tried: with others, with the notifications of others, and by itself.
-    await t.db.transaction((tx) =>
-      tx.script(`
-        create function perch.disk_full() returns trigger language plpgsql as $$
-          begin raise 'disk full' using errcode = '53100'; end $$;
-        grant execute on function perch.disk_full() to perch_worker;
-        create trigger disk_full before insert on perch.document_updates for each row
-          when (position(convert_to(' lost', 'UTF8') in new.payload) > 0) execute function perch.disk_full()`),
-    );
+    await chokesOn(t, "lost");
     const held = node.db.hold(/append_updates/, "before");
     const first = writer.type(" lost");
     await held;
@@ -76,6 +79,37 @@ describe("nothing uncommitted leaves a live document", () => {
     expect(reader.text()).toBe("!!kept");
     expect(await storedText(node.db, key)).toBe("!!kept");
     expect((await connect(node, key)).text()).toBe("!!kept");
+  });
+
+  it("when the transaction fails with what others wrote meanwhile: that is stored all the same", async () => {
+    const t = await open();
+    await declare(t);
+    const { engine } = countingEngine();
+    let imported = 0;
+    const call: typeof engine.call = (key, method, args, options) => {
+      const result = engine.call(key, method, args, options);
+      const count = method === "importRun" ? (args[1] as unknown[]).length : Number(method === "import");
+      void result.then(() => {
+        imported += count;
+      });
+      return result;
+    };
+    const node = await startNode(t, { engine: { ...engine, call } });
+    const key = keyOf(freshId());
+    const clients = await Promise.all(Array.from({ length: 6 }, () => connect(node, key)));
+    for (const [nth, client] of clients.entries()) await client.type(`${nth}`);
+    await chokesOn(t, "lost");
+    const held = node.db.hold(/append_updates/, "before");
+    const first = clients[0]?.type("a");
+    await held;
+    imported = 0;
+    const others = clients.map((client, nth) => client.type(nth === 2 ? " lost" : "b", 0));
+    const outcomes = Promise.allSettled([first, ...others]);
+    await eventually(() => imported === others.length, "everything to wait for the next transaction");
+    node.db.go();
+    const kept = "fulfilled";
+    expect((await outcomes).map(({ status }) => status)).toEqual([kept, kept, kept, "rejected", kept, kept, kept]);
+    expect(await storedText(node.db, key)).toBe("bbbbb012345a");
   });
 
   it("through a projection, a snapshot or an export of the copy", async () => {
