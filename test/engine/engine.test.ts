@@ -267,7 +267,7 @@ describe("the quarantine", () => {
   });
 
   test("keeps a key that trapped away from the threads of the others, until it has behaved for a while", async () => {
-    const engine = open({ threads: 2, quarantineMs: 300 });
+    const engine = open({ threads: 2, quarantineMs: 2_000 });
     const [bad = "", ...good] = keysOf(engine, 0, 3);
     await expect(engine.call(bad, "trap", [])).rejects.toMatchObject({ code: "PE422" });
     expect(engine.stats()).toMatchObject({ quarantined: 1 });
