@@ -49,17 +49,29 @@ const states: readonly (readonly [RegExp, Meaning])[] = [
   [/^(23...|44000|P0001)$/, "rule"],
 ];
 
-/**
- * What JavaScript throws at a mistake in a program, and at an answer that nobody can take: the same again fails again. Whatever else has no
- * SQLSTATE comes from a driver, about its connection.
- */
+/** What JavaScript throws at a mistake in a program, and at an answer that nobody can take: the same again fails again. */
 const mistakes = [TypeError, RangeError, ReferenceError, SyntaxError, z.ZodError, MessageTooLarge];
 
-/** In: whatever a query or a transaction threw. */
+/** Errors of connections: drivers throw them as they throw anything, without a SQLSTATE and of no class of their own. */
+const ofConnections = new WeakSet<object>();
+
+/**
+ * Takes note of an error that was caught where nothing but a driver, or who waited for it, can have thrown it: without a SQLSTATE it is of
+ * the connection. What has neither, and was not caught there, is a mistake in a program. Out: the error.
+ */
+export function thrownByDriver(error: unknown): unknown {
+  if (typeof error === "object" && error !== null) ofConnections.add(error);
+  return error;
+}
+
+/** In: whatever a query or a transaction threw, or what was done in it. */
 export function meaningOf(error: unknown): Meaning {
   if (error instanceof PerchError) return "own";
   const state = sqlStateOf(error);
-  if (state === undefined) return mistakes.some((kind) => error instanceof kind) ? "defect" : "away";
+  if (state === undefined) {
+    const isOfConnection = typeof error === "object" && error !== null && ofConnections.has(error);
+    return isOfConnection && !mistakes.some((kind) => error instanceof kind) ? "away" : "defect";
+  }
   if (isFullNotificationQueue(error)) return "full";
   return states.find(([pattern]) => pattern.test(state))?.[1] ?? "defect";
 }
@@ -81,11 +93,9 @@ export function isPassing(error: unknown): boolean {
   return properties[meaningOf(error)].passing;
 }
 
-/** Whether it is certain that the statement had no effect; false for errors of JavaScript too, which may come after a commit. */
+/** Whether it is certain that the statement had no effect; false for what is not the database's answer, which may come after a commit. */
 export function isUndone(error: unknown): boolean {
-  return (
-    properties[meaningOf(error)].undone && !(error instanceof Error && mistakes.some((kind) => error instanceof kind))
-  );
+  return sqlStateOf(error) !== undefined && properties[meaningOf(error)].undone;
 }
 
 /** Whether the database would refuse it again, whoever asks: it must not stand in the way of others for ever. */
@@ -102,8 +112,10 @@ export function isUndoneForAnother(error: unknown): boolean {
 export const cannotEvaluate = (error: unknown): boolean =>
   /^(22...|42883|42804|42725|42846|42P18|42P2[12]|54001)$/.test(sqlStateOf(error) ?? "");
 
+export const lockTimeoutCode = "55P03";
+
 /** Whether a lock was waited for as long as `lock_timeout` says. */
-export const isLockTimeout = (error: unknown): boolean => sqlStateOf(error) === "55P03";
+export const isLockTimeout = (error: unknown): boolean => sqlStateOf(error) === lockTimeoutCode;
 
 /** Whether the login lacks a right. */
 export const lacksRight = (error: unknown): boolean => sqlStateOf(error) === "42501";

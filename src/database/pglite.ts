@@ -2,6 +2,7 @@ import { join, resolve } from "node:path";
 import { inspect } from "node:util";
 import { PGlite, type Transaction as PGliteTransaction, types } from "@electric-sql/pglite";
 import { durableFolder } from "./durable-folder.js";
+import { thrownByDriver } from "./errors.js";
 import { lockFolder } from "./folder-lock.js";
 import { makePrivate } from "./private-folder.js";
 import { queryError } from "./query-error.js";
@@ -36,7 +37,7 @@ async function run<Row>(client: PGlite | PGliteTransaction, sql: string, params:
     const result = await client.query<Row>(sql, params as unknown[]);
     return result.rows;
   } catch (error) {
-    throw queryError(error);
+    throw queryError(thrownByDriver(error));
   }
 }
 
@@ -89,6 +90,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
   }
 
   async function transaction<T>(work: (tx: Transaction) => Promise<T>): Promise<T> {
+    let ofWork: { readonly error: unknown } | undefined;
     try {
       return await client.transaction(async (inner) => {
         let failed = false;
@@ -97,7 +99,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
             return await result;
           } catch (error) {
             failed = true;
-            throw queryError(error);
+            throw queryError(thrownByDriver(error));
           }
         };
         const tx: Transaction = {
@@ -106,13 +108,16 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
             await noting(inner.exec(sql));
           },
         };
-        const result = await work(tx);
+        const result = await work(tx).catch((error: unknown) => {
+          ofWork = { error };
+          throw error;
+        });
         // COMMIT of a failed transaction rolls back without an error; this statement fails in one.
         if (failed) await inner.query("select 1");
         return result;
       });
     } catch (error) {
-      throw queryError(error);
+      throw queryError(ofWork?.error === error ? error : thrownByDriver(error));
     }
   }
 

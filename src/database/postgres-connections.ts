@@ -1,6 +1,6 @@
 import pg from "pg";
 import { cut, within } from "./answers.js";
-import { sqlStateOf } from "./errors.js";
+import { sqlStateOf, thrownByDriver } from "./errors.js";
 import { createHosts, type Hosts, UnwantedServer } from "./hosts.js";
 import { clientWithLimit } from "./message-limit.js";
 import { rowTypes } from "./postgres-types.js";
@@ -185,8 +185,8 @@ export function createConnections(options: ConnectionsOptions): Connections {
         client.release(true);
       } catch (error) {
         const { cause } = error as { cause?: unknown };
-        if (![error, cause].some((each) => ofHost.has(each as object))) throw error;
-        if (attempt++ >= hosts.attempts) throw hosts.error(error);
+        if (![error, cause].some((each) => ofHost.has(each as object))) throw thrownByDriver(error);
+        if (attempt++ >= hosts.attempts) throw thrownByDriver(hosts.error(error));
       }
     }
   }

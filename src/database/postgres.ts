@@ -1,6 +1,6 @@
 import type pg from "pg";
 import { breaks, NoAnswer, within } from "./answers.js";
-import { lacksConnections } from "./errors.js";
+import { lacksConnections, thrownByDriver } from "./errors.js";
 import { createHosts } from "./hosts.js";
 import { defaultMaxMessageBytes } from "./message-limit.js";
 import { connectTimeoutMs, createConnections, readsOnly } from "./postgres-connections.js";
@@ -91,7 +91,11 @@ export function openPostgres(options: PostgresOptions): Database {
       () => unanswered.delete(entry),
       () => unanswered.delete(entry),
     );
-    return queryTimeoutMs === undefined ? asked : within(queryTimeoutMs, asked);
+    try {
+      return await (queryTimeoutMs === undefined ? asked : within(queryTimeoutMs, asked));
+    } catch (error) {
+      throw thrownByDriver(error);
+    }
   }
 
   async function run<Row>(
@@ -271,7 +275,11 @@ export function openPostgres(options: PostgresOptions): Database {
       if (!isDirect(client))
         throw new Error("this needs a URL of the server itself, not of a proxy that pools transactions");
       // Without the limit on answers: an index takes as long as it takes.
-      for (const statement of statements) await client.query(statement);
+      for (const statement of statements) {
+        await client.query(statement).catch((error: unknown) => {
+          throw thrownByDriver(error);
+        });
+      }
     } catch (error) {
       throw queryError(error);
     } finally {
@@ -288,7 +296,7 @@ export function openPostgres(options: PostgresOptions): Database {
         return await within(asideMs, alone<Row>(client, sql, params));
       } catch (error) {
         failure = error;
-        throw error;
+        throw thrownByDriver(error);
       } finally {
         client.release(failure !== undefined && breaks(failure));
       }
@@ -306,7 +314,9 @@ export function openPostgres(options: PostgresOptions): Database {
         hosts: options.listenUrl === undefined ? connections.hosts : createHosts(listenAddress),
         connection: { ...connection, connectionTimeoutMillis: connections.dialMs },
       };
-      const subscription = await listenPostgres(place, channels, on, onError);
+      const subscription = await listenPostgres(place, channels, on, onError).catch((error: unknown) => {
+        throw thrownByDriver(error);
+      });
       const tracked: Subscription = {
         close: () => {
           subscriptions.delete(tracked);

@@ -3,6 +3,7 @@ import { constraintOf, isConflict, meaningOf } from "../database/errors.js";
 import { MessageTooLarge } from "../database/message-limit.js";
 import { EngineBusy, EngineLost } from "../engine/engine.js";
 import { toPerchError } from "../errors.js";
+import { KeysAway } from "../identity/tokens.js";
 import { TurnMissed } from "../lib/lanes.js";
 
 /** The body of a request that failed. */
@@ -64,6 +65,8 @@ export function problemOf(error: unknown): Problem {
     );
   if (error instanceof EngineLost || error instanceof EngineBusy)
     return problem(503, "unavailable", "the document cannot be decoded just now; try again");
+  if (error instanceof KeysAway)
+    return problem(503, "unavailable", "the keys that tokens are verified with cannot be fetched; try again");
   const meaning = meaningOf(error);
   if (meaning === "input")
     return problem(

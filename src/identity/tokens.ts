@@ -19,10 +19,15 @@ export interface TokenIdentity extends Identity {
   readonly expiresAt: number;
 }
 
-/**
- * Verifies a token. Out: whose it is. Throws PE401 when the token is refused; any other error means that it could not be
- * checked now (the key server is away), and says nothing about the token.
- */
+/** A token could not be checked now: where the keys are did not give them. It says nothing about the token. */
+export class KeysAway extends Error {
+  constructor(cause: unknown) {
+    super("the keys of tokens cannot be fetched", { cause });
+    this.name = "KeysAway";
+  }
+}
+
+/** Verifies a token. Out: whose it is. Errors: PE401 when the token is refused; KeysAway. */
 export type VerifyToken = (token: string) => Promise<TokenIdentity>;
 
 const id = z.string().min(1).refine(canBeStored, "it cannot be stored to the letter");
@@ -88,7 +93,7 @@ function createJwtVerifier(settings: IdentitySettings): VerifyToken {
     try {
       payload = await verify(token);
     } catch (error) {
-      throw isVerdict(error) ? refused(error.message, error) : error;
+      throw isVerdict(error) ? refused(error.message, error) : new KeysAway(error);
     }
     const { data, error } = claims.safeParse(payload);
     if (data === undefined) throw refused(`claim ${error.issues[0]?.path.join(".")} is malformed`);

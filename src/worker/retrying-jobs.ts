@@ -1,6 +1,7 @@
 import type { Contention } from "../database/contention.js";
 import { isPassing } from "../database/errors.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
+import { EngineBusy } from "../engine/engine.js";
 import { backOff } from "../lib/back-off.js";
 import { createLanes } from "../lib/lanes.js";
 import type { WorkerLog } from "./log.js";
@@ -67,7 +68,7 @@ export function createRetryingJobs({ what, concurrency, log, contention, takes }
       return true;
     } catch (error) {
       const failures = (resting.get(id)?.failures ?? 0) + 1;
-      const longest = isPassing(error) ? longestWaitMs : longestRestMs;
+      const longest = isPassing(error) || error instanceof EngineBusy ? longestWaitMs : longestRestMs;
       const rest = backOff(failures - 1, firstRestMs, longest);
       resting.set(id, { until: Date.now() + rest, failures });
       log.warn({ err: error, document: id, failures, rest }, `${what} failed; it will be tried again`);

@@ -1,8 +1,10 @@
 import { gzipSync } from "node:zlib";
 import { pino } from "pino";
 import { expect, it } from "vitest";
+import { thrownByDriver } from "../../src/database/errors.js";
 import { EngineBusy, EngineLost } from "../../src/engine/engine.js";
 import { problemOf } from "../../src/http/problems.js";
+import { KeysAway } from "../../src/identity/tokens.js";
 import { startNode } from "../gateway/support.js";
 import { describeBothKinds } from "../support/databases.js";
 
@@ -171,9 +173,9 @@ describeBothKinds("A mistake inside", (open) => {
     const t = await open();
     const lines: { level: number; err?: { type: string } }[] = [];
     const log = pino({ level: "warn" }, { write: (line) => lines.push(JSON.parse(line)) });
-    let mistaken = false;
+    let mistake: Error | undefined;
     const transaction: typeof t.db.transaction = (work) =>
-      t.db.transaction((tx) => (mistaken ? Promise.reject(new TypeError("tx.ask is not a function")) : work(tx)));
+      t.db.transaction((tx) => (mistake ? Promise.reject(mistake) : work(tx)));
     const { gateway } = await startNode(t, { log, db: { ...t.db, transaction } });
     const pull = () =>
       fetch(`${gateway.url}/v1/pull`, {
@@ -181,14 +183,15 @@ describeBothKinds("A mistake inside", (open) => {
         body: '{"app_id": "app"}',
         headers: { authorization: "Bearer ada" },
       });
-    mistaken = true;
-    const answer = await pull();
-    expect(answer.status).toBe(500);
-    expect(answer.headers.get("retry-after")).toBeNull();
-    expect(await answer.json()).toMatchObject({ error: { code: "PE500", word: "internal", detail: null } });
-    expect(lines.flatMap(({ err }) => err?.type ?? [])).toEqual(["TypeError"]);
+    for (mistake of [new TypeError("tx.ask is not a function"), new Error("perch.pull_text gave no row")]) {
+      const answer = await pull();
+      expect(answer.status).toBe(500);
+      expect(answer.headers.get("retry-after")).toBeNull();
+      expect(await answer.json()).toMatchObject({ error: { code: "PE500", word: "internal", detail: null } });
+      expect(lines.splice(0).flatMap(({ err }) => err?.type ?? [])).toEqual([mistake.name]);
+    }
     expect((await fetch(`${gateway.url}/readyz`)).status).toBe(200);
-    mistaken = false;
+    mistake = undefined;
     expect((await pull()).status).toBe(200);
   });
 });
@@ -222,6 +225,14 @@ it("errors of the database are answered by whose fault they are", () => {
   const coded = (code: string, more: object = {}) => Object.assign(new Error("failed"), { code, ...more });
   const status = (error: unknown) => problemOf(error).status;
   expect(status(new TypeError("x is not a function"))).toBe(500);
+  // Drivers throw what everybody throws: it counts where it was caught.
+  const plain = () => new Error("Connection terminated unexpectedly");
+  expect([status(plain()), status(thrownByDriver(plain()))]).toEqual([500, 503]);
+  expect(status(thrownByDriver(new TypeError("x is not a function")))).toBe(500);
+  expect(problemOf(new KeysAway(plain()))).toMatchObject({
+    status: 503,
+    message: expect.not.stringMatching(/database/),
+  });
   expect(problemOf(new EngineLost("replaced"))).toMatchObject({
     status: 503,
     message: expect.not.stringMatching(/database/),
@@ -232,8 +243,9 @@ it("errors of the database are answered by whose fault they are", () => {
   });
   expect(status(coded("42703"))).toBe(500);
   expect(status(coded("XX000"))).toBe(500);
-  for (const state of ["40001", "40P01", "55P03", "57014", "53100", "57P01", "08006", "25006", "ECONNRESET", "EPIPE"])
+  for (const state of ["40001", "40P01", "55P03", "57014", "53100", "57P01", "08006", "25006"])
     expect(status(coded(state)), state).toBe(503);
+  for (const code of ["ECONNRESET", "EPIPE"]) expect(status(thrownByDriver(coded(code))), code).toBe(503);
   expect(status(coded("54000", { file: "async.c" }))).toBe(503);
   expect(status(coded("54000", { file: "jsonb_util.c" }))).toBe(422);
   expect(status(coded("22P05"))).toBe(422);

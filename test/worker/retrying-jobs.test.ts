@@ -1,5 +1,6 @@
 import { expect, it, onTestFinished, vi } from "vitest";
 import { createContention } from "../../src/database/contention.js";
+import { thrownByDriver } from "../../src/database/errors.js";
 import type { DocumentKey } from "../../src/documents/key.js";
 import type { WorkerLog } from "../../src/worker/log.js";
 import { createRetryingJobs } from "../../src/worker/retrying-jobs.js";
@@ -36,7 +37,7 @@ it.each([
   ["the database shut down", { code: "57P01" }],
   ["the disk is full", { code: "53100" }],
 ])("when %s, it is tried again within 5 s however long that lasted", async (_, error) => {
-  expect(Math.max(...(await rests(Object.assign(new Error("away"), error), 12)))).toBe(5_000);
+  expect(Math.max(...(await rests(thrownByDriver(Object.assign(new Error("away"), error)), 12)))).toBe(5_000);
 });
 
 it("what somebody else holds is waited for without a rest, and without a place among the others", async () => {
