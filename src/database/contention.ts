@@ -1,5 +1,5 @@
-import { createLanes } from "../lib/lanes.js";
-import { isLockTimeout } from "./errors.js";
+import { createLanes, TurnMissed } from "../lib/lanes.js";
+import { isLockTimeout, lockTimeoutCode } from "./errors.js";
 
 export interface ContentionOptions {
   /** Works that wait for what is held, at once. */
@@ -16,11 +16,14 @@ export interface ContendedWork<T, Place> {
   readonly names: readonly string[];
   /** Who has to wait: of each owner one waits in the database at a time, and the owners take turns. */
   readonly owner: string;
-  /** Waits for a place, and runs what it is given there. */
-  enter<R>(work: (place: Place) => Promise<R>): Promise<R>;
+  /** Waits for a place, until then at most (as of `performance.now()`), and runs what it is given there. Errors: TurnMissed; as `work`. */
+  enter<R>(work: (place: Place) => Promise<R>, until?: number): Promise<R>;
   /** A transaction that waits for a lock for so many milliseconds at most, and then fails with 55P03. */
   attempt(lockTimeoutMs: number, place: Place): Promise<T>;
-  /** Until when, as of `performance.now()`, it is tried while others hold what it needs; without end when not given. */
+  /**
+   * Until when, as of `performance.now()`, it is tried while others hold what it needs; without end when not given. Whatever it waited for
+   * before counts: when its time is over it is tried once more, and not waited for.
+   */
   readonly until?: number;
   /** Whether nobody wants it any more. */
   isOver?(): boolean;
@@ -40,6 +43,9 @@ export const defaultPatienceMs = 100;
 const defaultSliceMs = 500;
 
 const isHeld = Symbol("held");
+
+const heldTooLong = () =>
+  Object.assign(new Error("others held what this needs for too long"), { code: lockTimeoutCode });
 
 /**
  * Somebody's transaction may hold what a space is numbered with, or a document's row, for as long as it likes. Whatever waits for that in
@@ -79,12 +85,15 @@ export function createContention({ places, patienceMs, sliceMs }: ContentionOpti
 
   /** In its turn, until it has what it needs. */
   async function wait<T, Place>({ names, owner, enter, attempt, until, isOver }: ContendedWork<T, Place>): Promise<T> {
+    const left = () => (until === undefined ? Number.POSITIVE_INFINITY : until - performance.now());
+    const slice = () => Math.max(1, Math.min(sliceMs ?? defaultSliceMs, Math.round(left())));
     for (;;) {
-      const left = until === undefined ? Number.POSITIVE_INFINITY : until - performance.now();
-      const slice = Math.max(1, Math.min(sliceMs ?? defaultSliceMs, Math.round(left)));
+      if (left() <= 0) throw heldTooLong();
       try {
-        return await waiters.run(owner, () => enter((place) => attempt(slice, place)), until);
+        // The time to wait for the lock is what is left when the places were waited for.
+        return await waiters.run(owner, () => enter((place) => attempt(slice(), place), until), until);
       } catch (error) {
+        if (error instanceof TurnMissed) throw heldTooLong();
         if (!isLockTimeout(error) || isOver?.() || (until !== undefined && performance.now() >= until)) throw error;
         mark(names);
       }

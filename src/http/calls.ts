@@ -94,8 +94,8 @@ export type CallName = keyof typeof calls;
 
 /**
  * Calls a SQL function on a user's behalf, in one transaction, which is run again where Postgres undid it for the sake of another.
- * In: the body of the request: the function's arguments by name, as JSON; an absent or null one takes its default. Out: what the
- * function returned, as JSON text. Errors: PE422 when the body is of another shape; what the function raises.
+ * In: the body of the request: the function's arguments by name, as JSON; an absent or null one takes its default; since when it
+ * waits. Out: what the function returned, as JSON text. Errors: PE422 when the body is of another shape; what the function raises.
  */
 export async function call(
   onBehalf: OnBehalf,
@@ -103,6 +103,7 @@ export async function call(
   body: string,
   identity: Identity,
   withheld: Withheld,
+  since: number,
 ): Promise<string> {
   const { sql, body: shape, arguments: readers, passed, large } = calls[name];
   const given = await parsedBody(shape as z.ZodType<Record<string, unknown>>, body, large);
@@ -116,7 +117,9 @@ export async function call(
       const [row] = await tx.query<{ result: string }>(`select ${asked}(${named.join(", ")})::text as result`, [text]);
       return row?.result ?? "null";
     };
-    return name === "push" ? onBehalf.write(identity, spacesOf(given.changes), run) : onBehalf.read(identity, run);
+    return name === "push"
+      ? onBehalf.write(identity, spacesOf(given.changes), run, since)
+      : onBehalf.read(identity, run);
   };
   const askReadable = () => {
     const { app_id, client_id = null, atomic = null } = given;

@@ -10,9 +10,10 @@ export interface OnBehalf {
   read<T>(identity: Identity, work: Work<T>): Promise<T>;
   /**
    * For what takes numbers of spaces (null: the personal one), or locks rows in them. While somebody else holds one of them it is tried
-   * again, so `work` may run several times, and only the last has an effect. Errors besides: 55P03 when it is held for too long.
+   * again, so `work` may run several times, and only the last has an effect. `since`: when it began to wait, as of `performance.now()`, for
+   * whatever it was; now when not given. Errors besides: 55P03 when it is held for too long.
    */
-  write<T>(identity: Identity, spaceIds: Iterable<string | null>, work: Work<T>): Promise<T>;
+  write<T>(identity: Identity, spaceIds: Iterable<string | null>, work: Work<T>, since?: number): Promise<T>;
 }
 
 /** How long a user's turn is waited for. */
@@ -27,16 +28,21 @@ export function createOnBehalf({ turn, contention }: Shares, lockWaitMs: number)
         (db) => withContext(db, { ...identity, lockTimeoutMs: lockWaitMs }, work, { retry: true }),
         performance.now() + turnMs,
       ),
-    write: <T>(identity: Identity, spaceIds: Iterable<string | null>, work: Work<T>) => {
+    write: <T>(
+      identity: Identity,
+      spaceIds: Iterable<string | null>,
+      work: Work<T>,
+      since: number = performance.now(),
+    ) => {
       const { userId } = identity;
-      const now = performance.now();
+      const turnBy = performance.now() + turnMs;
       return contention.run<T, Database>({
         names: [...new Set([...spaceIds].map((spaceId) => spaceId ?? personalSpaceId(userId)))],
         owner: userId,
-        until: now + lockWaitMs,
+        until: since + lockWaitMs,
         attempt: (lockTimeoutMs, db) => withContext(db, { ...identity, lockTimeoutMs }, work, { retry: true }),
-        // This is no wait for what others hold.
-        enter: (inside) => turn(userId, inside, now + turnMs),
+        // Until it is known that somebody holds what it needs, it waits for its user's turn as everything does.
+        enter: (inside, by = turnBy) => turn(userId, inside, Math.min(by, turnBy)),
       });
     },
   };

@@ -134,8 +134,12 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     });
 
   /** Asks for an answer that may be long, when there is room for it in the user's share. */
-  async function reserving({ account, ends }: Exchange, ask: () => Promise<string>): Promise<string> {
-    const room = await account.reserve(answerBytes);
+  async function reserving(
+    { account, ends }: Exchange,
+    ask: () => Promise<string>,
+    bytes = answerBytes,
+  ): Promise<string> {
+    const room = await account.reserve(bytes);
     ends.push(room.release);
     return ask();
   }
@@ -152,7 +156,9 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       exchange,
       name === "push" ? settings.maxBodyBytes : Math.min(settings.maxBodyBytes, questionBytes),
     );
-    return json(await reserving(exchange, () => call(onBehalf, name, body, identity, withheld)));
+    const since = performance.now();
+    const bytes = name === "push" ? Math.min(answerBytes, body.length * resultBytesPerByte) : answerBytes;
+    return json(await reserving(exchange, () => call(onBehalf, name, body, identity, withheld, since), bytes));
   };
 
   const figures = addDatabaseFigures(telemetry.metrics, db.aside, log);
@@ -436,6 +442,9 @@ const quiet: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics", "
 
 /** What an answer is taken for until it is there: a page of the log is at most this long. */
 const answerBytes = 16 * 1024 * 1024;
+
+/** A change is 32 bytes and more, and its result, of a call, 64 kB at most: what many short pushes may answer is no reason for them to wait. */
+const resultBytesPerByte = 2_048;
 
 const exposed = ["x-request-id", "retry-after", ...shapeHeaders].join(", ");
 

@@ -22,7 +22,7 @@ export interface Serving {
     path: string,
     body?: unknown,
   ): Promise<{ status: number; body: unknown; retry: string | null }>;
-  push(user: string, id: string, spaceId?: string): Promise<{ status: number; retry: string | null }>;
+  push(user: string, id: string, spaceId?: string, data?: object): Promise<{ status: number; retry: string | null }>;
 }
 
 /** Worker and gateway of one process, with the connections shared as `perch start` does; ended after the test. */
@@ -63,8 +63,8 @@ export async function serving(
     gateway,
     db,
     call,
-    push(user, id, spaceId) {
-      const change = { op: "insert", table: "tasks", id, data: { id }, ...(spaceId && { space_id: spaceId }) };
+    push(user, id, spaceId, data = { id }) {
+      const change = { op: "insert", table: "tasks", id, data, ...(spaceId && { space_id: spaceId }) };
       return call(user, "POST", "/v1/push", { app_id: "app", client_id: "c", changes: [change] });
     },
   };
