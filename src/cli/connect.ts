@@ -115,15 +115,16 @@ function reasonOf(error: unknown): string {
   return troubleOf(error) ?? String((error as { message?: unknown }).message ?? error);
 }
 
-/** Throws, naming what a DBA has to do, when the login may not do the worker's and the application's part. */
-export async function requireRoles(db: Database): Promise<void> {
+/** Throws, naming what a DBA has to do, when the login may not do what these roles may: the worker's and the application's part. */
+export async function requireRoles(db: Database, roles = ["perch_worker", "perch_app"]): Promise<void> {
   const rows = await db.query<{ login: string; role: string; exists: boolean; granted: boolean; member: boolean }>(
     `select session_user::text as login, wanted.role, r.oid is not null as exists,
             coalesce(pg_has_role(session_user, r.oid, 'USAGE'), false) as granted,
             coalesce(pg_has_role(session_user, r.oid, 'MEMBER'), false) as member
-       from unnest(array['perch_worker', 'perch_app']) with ordinality wanted (role, place)
+       from unnest($1::text[]) with ordinality wanted (role, place)
        left join pg_roles r on r.rolname = wanted.role
       order by wanted.place`,
+    [roles],
   );
   const rolesThat = (test: (row: (typeof rows)[number]) => boolean) => rows.filter(test).map(({ role }) => role);
   const missing = rolesThat(({ granted, member }) => !granted && !member);

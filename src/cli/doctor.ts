@@ -1,5 +1,6 @@
+import { lacksRight } from "../database/errors.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
-import { connect } from "./connect.js";
+import { connect, requireRoles } from "./connect.js";
 import { examine } from "./doctor-checks.js";
 import type { Finding } from "./finding.js";
 
@@ -29,6 +30,10 @@ async function run(args: string[]): Promise<number> {
     const findings = await examine(db);
     process.stdout.write(findings.map(values.json ? (finding) => `${JSON.stringify(finding)}\n` : line).join(""));
     return findings.some(({ level }) => level === "error") ? 1 : 0;
+  } catch (error) {
+    // That is said better than Postgres says it.
+    if (lacksRight(error)) await requireRoles(db, ["perch_worker"]);
+    throw error;
   } finally {
     await db.close();
   }

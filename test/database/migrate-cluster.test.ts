@@ -165,6 +165,13 @@ describe.each(versions)("migrating a cluster of Postgres %i", (version) => {
     await expect(requireRoles(connect(name, "plain"))).rejects.toThrow(
       /plain is a member of perch_worker, perch_app without inheriting; a DBA can run: grant .* with inherit true/,
     );
+    const url = new URL(server.url(name));
+    url.username = "plain";
+    const doctor = await runPerch(["doctor"], { env: { DATABASE_URL: url.href } });
+    expect(doctor).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/plain is a member of perch_worker without/),
+    });
     await admin.query(`grant perch_worker, perch_app to plain${version >= 16 ? " with inherit true" : ""}`);
     await admin.query("alter role plain inherit");
     await requireRoles(connect(name, "plain"));
