@@ -46,7 +46,8 @@ it("a user with many pulls in flight has few connections, and others wait for fe
     }));
     await tx.query("select perch.push(app_id => 'app', client_id => 'm', changes => $1)", [JSON.stringify(changes)]);
   });
-  const node = await serving({ url: t.url ?? "", poolSize: 10 });
+  // Whose requests take long has one connection, which would hide how many a user has.
+  const node = await serving({ url: t.url ?? "", poolSize: 10 }, { heavy: 10 });
   const victim = await typist(node, "victim", "/app/notes/n");
   let over = false;
   let served = 0;
