@@ -37,8 +37,8 @@ export async function openShape(tx: Queryable, { schema, table }: Pick<ShapeQuer
 const json = (value: unknown) => (value === null ? null : JSON.stringify(value));
 
 export interface RowsPage {
-  /** Operations as JSON, by commas. */
-  readonly messages: string;
+  /** Operations as JSON, each text many of them, by commas. */
+  readonly messages: readonly string[];
   /** Where the next chunk goes on; null: there is none. */
   readonly lastKey: readonly string[] | null;
   /** Undefined when more transactions are open than can be told to the reader. */
@@ -58,9 +58,11 @@ export async function readRows(
 ): Promise<RowsPage> {
   const snapshot = from.snapshot === undefined ? null : snapshotText(from.snapshot);
   const params = [schema, table, json(filter), columns, from.key, from.since, snapshot, from.maxBytes];
-  const [row] = await tx.query<{ messages: string; last_key: string[] | null; snapshot: string }>(rowsSql, params);
-  if (row === undefined) throw new Error("perch.shape_rows gave no row");
-  return { messages: row.messages, lastKey: row.last_key, snapshot: readSnapshot(row.snapshot) };
+  const rows = await tx.query<{ messages: string; last_key: string[] | null; snapshot: string }>(rowsSql, params);
+  const last = rows.at(-1);
+  if (last === undefined) throw new Error("perch.shape_rows gave no row");
+  const messages = rows.map((row) => row.messages).filter((text) => text !== "");
+  return { messages, lastKey: last.last_key, snapshot: readSnapshot(last.snapshot) };
 }
 
 export interface ChangesPage {

@@ -481,6 +481,7 @@ const tables: Record<string, FunctionEntry> = {
   table_problems: worker("cardinality(perch.table_problems('public.orders')) > 0", "yes", "yes"),
   // Its triggers are not there, so it is none of the log.
   open_shape: app("perch.open_shape('public', 'orders') ->> 'app_id'", "401 404 404 404 404 404"),
+  give_up: piece(),
   shape_rows: app("(perch.shape_rows('public', 'orders')).messages", "401 404 404 404 404 404"),
   shape_changes: app("(perch.shape_changes('public', 'orders', 0)).lsn", "401 404 404 404 404 404"),
   changed_tables: worker("(select count(*) from perch.changed_tables(0))", "1", "0 1 0 0 0 0"),

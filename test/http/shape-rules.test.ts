@@ -74,4 +74,20 @@ describeBothKinds("shapes of tables with rules", (open) => {
     expect((await readShape(node, query, ben, last))[0]?.status).toBe(409);
     expect(keysOf(await readShape(node, query, ben))).toEqual(["1", "2", "3"]);
   });
+
+  it("hold for each chunk of the first snapshot, also for one that was read ahead", async () => {
+    await t.db.query("create table crowd (id int primary key, team text, name text)");
+    await t.db.query("insert into crowd select g, 'north', repeat('x', 100) from generate_series(1, 1000) g");
+    await syncTable(t.db, "crowd", "space_column => 'team'");
+    const node = await startNode(t, { env: { PERCH_SHAPE_CHUNK_BYTES: "20000" } });
+    const query = { table: "crowd" };
+    const first = await askShape(node, { ...query, offset: "-1" }, ben);
+    expect(keysOf([first]).length).toBeLessThan(200);
+    const next = { ...query, offset: first.offset, handle: first.handle };
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    // Ahead of ben's request; ada's is hers.
+    expect((await askShape(node, next)).status).toBe(409);
+    await t.asUser("ada", (tx) => tx.query("select perch.remove_space_member('north', 'ben')"));
+    expect((await askShape(node, next, ben)).status).toBe(409);
+  });
 });

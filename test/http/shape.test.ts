@@ -128,6 +128,75 @@ describeBothKinds("shapes over HTTP", (open) => {
     ).toEqual(["snapshot-end", "up-to-date"]);
   });
 
+  it("give chunks of a bounded size however the length of rows changes", async () => {
+    await makeTable("uneven");
+    // Of the long ones some are short where they are stored: compressed.
+    await t.db.query(
+      `insert into uneven select g, 'north', case when g between 1500 and 1520 then repeat('x', 30000)
+         when g between 1600 and 1610 then (select string_agg(md5((g * n)::text), '') from generate_series(1, 1000) n)
+         else 'short' end, g from generate_series(1, 3000) g`,
+    );
+    const node = await startNode(t, { env: { PERCH_SHAPE_CHUNK_BYTES: "50000" } });
+    const replies = await readShape(node, { table: "uneven" });
+    const lengths = replies.map(({ body }) => JSON.stringify(body).length);
+    expect(Math.max(...lengths)).toBeLessThan(50_000 + 2 * 33_000);
+    expect(lengths.length).toBeLessThan(60);
+    const ids = replies.flatMap(({ body }) => body.flatMap(({ value }: { value?: { id: string } }) => value?.id ?? []));
+    expect(ids).toEqual(Array.from({ length: 3000 }, (_, nth) => String(nth + 1)));
+  });
+
+  it("tell values as Postgres writes them as text, whichever columns are null, of many columns and of composite keys", async () => {
+    const types = [
+      "bigint",
+      "text",
+      "boolean",
+      "numeric",
+      "jsonb",
+      "timestamptz",
+      "text[]",
+      "double precision",
+      "bytea",
+      "xml",
+    ];
+    const values = [
+      "12345678901234567",
+      "'a\"b\\c' || chr(10) || '\u00e4'",
+      "true",
+      "1.50",
+      `'{"b": 1,  "a": "\\"x"}'`,
+    ].concat("'2026-01-02 03:04:05.6+02'", "'{a,\"b c\",NULL}'", "0.1", "'\\xdeadbeef'", "'<a>&lt;</a>'");
+    const columns = Array.from({ length: 61 }, (_, nth) => nth);
+    await t.db.query(
+      `create table wide_rows (team text not null, "from ""x""" integer[], at date, ${columns
+        .map((nth) => `c${nth} ${types[nth % 10]} ${nth % 4 === 3 ? `not null default ${values[nth % 10]}` : ""}`)
+        .join()}, primary key ("from ""x""", at))`,
+    );
+    for (let row = 0; row < 8; row++) {
+      const cells = columns.map((nth) =>
+        nth % 4 !== 3 && (nth * 7 + row) % (row + 1) !== 0 ? "null" : values[nth % 10],
+      );
+      await t.db.query(`insert into wide_rows values ('north', '{${row},1}', '2026-01-0${row + 1}', ${cells.join()})`);
+    }
+    await syncTable(t.db, "wide_rows", "space_column => 'team'");
+    const node = await startNode(t);
+    const replies = await readShape(node, { table: "wide_rows" });
+    const told = replies.flatMap(({ body }) => body.flatMap(({ value }: { value?: object }) => value ?? []));
+    const [row] = await t.db.query<{ told: string }>(
+      `select json_agg(r order by r.at)::text as told from (select ${[
+        "team",
+        '"from ""x"""',
+        "at",
+        ...columns.map((nth) => `c${nth}`),
+      ]
+        .map((name) =>
+          /^c\d*5$/.test(name) ? `(${name} at time zone 'UTC')::text || '+00' as ${name}` : `${name}::text`,
+        )
+        .join()} from wide_rows) r`,
+    );
+    expect(told).toEqual(JSON.parse(row?.told ?? ""));
+    expect(replies[0]?.body[1].key).toBe('"public"."wide_rows"/"{1,1}"/"2026-01-02"');
+  });
+
   it("give a large table in chunks, which show one moment while it is being changed", async () => {
     await makeTable("larges");
     await t.db.query(

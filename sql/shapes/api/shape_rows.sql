@@ -2,18 +2,23 @@
 -- the next may be asked of another process: it is read from the table as it is then, and what has changed since the
 -- first is taken back by the log (perch.shape_images). So all chunks together show one moment, the snapshot of
 -- Postgres in which the first was read: a row that is as it was then is read from the table, one that is not comes from
--- the image before its first change. It is one statement, so the table, the log and the queue are those of one
--- snapshot here, too.
+-- the image before its first change. The function is stable, so all its queries see the snapshot of the statement that
+-- calls it: table, log and queue are those of one moment here, too.
 --
--- Rows are fetched one by one and no further than the chunk: its size bounds the memory. A filter that may fail is
--- evaluated on what the user may see alone (offset 0: it stays outside), since an error would tell of the rest; for
--- that no index serves it.
+-- Rows become text where they are read, many in one query: a row costs no call and no step of a loop. The first query
+-- is for a few rows, the next for as many as should fill the chunk, by the length of those: few queries, since where no
+-- index has the order of the key each sorts all rows. What bounds the memory is that no row may be twice as long as
+-- its part of the chunk: where one is (perch.give_up), the query is given up there, and asked again for a quarter of
+-- the rows; of one row any length goes.
+--
+-- A filter that may fail is evaluated on what the user may see alone (offset 0: it stays outside), since an error would
+-- tell of the rest; for that no index serves it.
 create or replace function perch.shape_rows(
   schema_name text, table_name text, filter jsonb default null, columns text[] default null,
   after_key text[] default null, since_position bigint default null, since_snapshot pg_snapshot default null,
-  max_bytes integer default 4000000,
-  out messages text, out last_key text[], out "position" bigint, out snapshot pg_snapshot
+  max_bytes integer default 4000000
 )
+returns table (messages text, last_key text[], "position" bigint, snapshot pg_snapshot)
 language plpgsql stable security definer
 set search_path = pg_catalog, pg_temp
 set timezone = 'UTC'
@@ -21,6 +26,7 @@ set datestyle = 'ISO, MDY'
 set intervalstyle = 'iso_8601'
 set bytea_output = 'hex'
 set extra_float_digits = 1
+set jit = off
 as $$
 declare
   me constant text := perch.require_user();
@@ -32,15 +38,13 @@ declare
   types constant text[] := array(
     select format_type(a.atttypid, a.atttypmod) from unnest(texts.keys) with ordinality k (name, nth)
       join pg_attribute a on a.attrelid = synced.relation and a.attname = k.name order by k.nth);
-  message constant text := format('%s || %L', texts.insertion,
-    ',"headers":{"operation":"insert",' || texts.headers || '}}');
   changed jsonb := '{}';
-  found record;
-  entries text[] := '{}';
+  careful boolean := false;
+  given text[] := shape_rows.after_key;
+  wanted bigint := greatest(shape_rows.max_bytes / 2000, 1);
+  most bigint := 10000;
+  read bigint;
   bytes bigint := 0;
-  careful boolean;
-  more boolean := false;
-  given text[];
 begin
   if cardinality(shape_rows.after_key) <> cardinality(texts.keys) then
     perform perch.fail('PE422', 'the key is none of this table', jsonb_build_object('argument', 'after_key'),
@@ -49,8 +53,9 @@ begin
   "position" := coalesce(shape_rows.since_position, (select max(l.position) from perch.sync_changes l
     where l.position is not null), 0);
   snapshot := coalesce(shape_rows.since_snapshot, pg_current_snapshot());
+  messages := '';
   if spaces = '{}' then
-    messages := '';
+    return next;
     return;
   end if;
 
@@ -65,42 +70,52 @@ begin
       using spaces, shape_rows.since_snapshot, shape_rows.since_position, synced.app_id, synced.table_name;
   end if;
 
-  -- An expression may fail for a single row, which is in no space then: where that happens, each is asked for itself.
-  foreach careful in array '{false,true}'::boolean[] loop
+  loop
     begin
-      entries := '{}';
-      bytes := 0;
-      for found in execute format(
-        'select %s as message, array[%s] as key
-           from (select t.* from %s t where %s %s %s) perch_row
-          where %s %s
-          order by %s',
-        message,
-        (select string_agg(format('perch_row.%I::text', k.name), ', ' order by k.nth)
+      execute format(
+        'select string_agg(case when octet_length(r.message) > $4 then perch.give_up() else r.message end, '',''),
+                count(*), array[%s]
+           from (select %s as message, %s
+                   from (select t.* from %s t where %s %s %s) perch_row
+                  where %s %s
+                  order by %s
+                  limit $3) r',
+        (select string_agg(format('(array_agg(r.key_%s))[count(*)]', nth), ', ' order by nth)
+           from generate_series(1, cardinality(texts.keys)) nth),
+        texts.insertion,
+        (select string_agg(format('perch_row.%I::text as key_%s', k.name, k.nth), ', ' order by k.nth)
            from unnest(texts.keys) with ordinality k (name, nth)),
         synced.relation, perch.shape_space(synced, spaces, careful),
-        'and ' || perch.compared_key('t', texts.keys, types, '>', shape_rows.after_key),
+        'and ' || perch.compared_key('t', texts.keys, types, '>', given),
         case when not texts.is_safe then format('order by %s offset 0', replace(texts.order_by, 'perch_row.', 't.'))
           end,
         texts.condition, case when changed <> '{}' then format('and not $2 ? (%s)', texts.key) end,
         texts.order_by)
-        using spaces, changed
-      loop
-        more := bytes > shape_rows.max_bytes;
-        exit when more;
-        entries := entries || found.message;
-        bytes := bytes + octet_length(found.message) + 1;
-        given := found.key;
-      end loop;
-      exit;
-    exception when data_exception or program_limit_exceeded or raise_exception then
-      if careful or synced.space_expression is null then
-        raise;
-      end if;
+        into messages, read, last_key
+        using spaces, changed, wanted, case when wanted > 1 then 2 * shape_rows.max_bytes::bigint / wanted end;
+    exception
+      when sqlstate 'PE499' then
+        most := greatest(wanted / 4, 1);
+        wanted := most;
+        continue;
+      -- An expression may fail for a single row, which is in no space then: then each is asked for itself.
+      when data_exception or program_limit_exceeded or raise_exception then
+        if careful or synced.space_expression is null then
+          raise;
+        end if;
+        careful := true;
+        continue;
     end;
+    bytes := bytes + coalesce(octet_length(messages), 0);
+    exit when read < wanted or bytes >= 0.9 * shape_rows.max_bytes;
+    given := last_key;
+    return next;
+    most := least(2 * most, 10000);
+    wanted := least(most, greatest(1, (shape_rows.max_bytes - bytes) * read / octet_length(messages)));
   end loop;
-  messages := array_to_string(entries, ',');
-  last_key := case when more then given end;
+  if read < wanted then
+    last_key := null;
+  end if;
 
   if changed <> '{}' then
     execute format(
@@ -108,15 +123,17 @@ begin
          from (%s) i
         cross join lateral jsonb_populate_record(null::%s, i.old_row) perch_row
         where i.old_row is not null and %s and %s and %s',
-      message, perch.shape_images(synced), synced.relation, texts.condition,
+      texts.insertion, perch.shape_images(synced), synced.relation, texts.condition,
       coalesce(perch.compared_key('perch_row', texts.keys, types, '>', shape_rows.after_key), 'true'),
       coalesce(perch.compared_key('perch_row', texts.keys, types, '<=', last_key), 'true'))
       into messages
       using spaces, shape_rows.since_snapshot, shape_rows.since_position, synced.app_id, synced.table_name, messages;
   end if;
+  messages := coalesce(messages, '');
+  return next;
 end
 $$;
 grant execute on function perch.shape_rows to perch_app;
 
 comment on function perch.shape_rows(text, text, jsonb, text[], text[], bigint, pg_snapshot, integer) is
-  'A chunk of the rows of a synced table that the current user may see and of which the filter is true, for whoever serves shapes. filter: a tree, as docs/shapes.md says; columns: these alone (null: all that are synced). messages: the rows as insertions of the shape protocol, text without brackets, some max_bytes long; last_key: where the next chunk goes on (null: this was the last), to be passed as after_key, with the position and snapshot that the first chunk came with as since_position and since_snapshot: all chunks then show the moment of the first. For the first since_position is one that the log had reached before (null: what the user sees of it). Errors: PE401, PE404 when no such table is synced, PE410 when the log no longer says what has changed since, PE413, PE422. Example: select * from perch.shape_rows(schema_name => ''public'', table_name => ''orders'');';
+  'A chunk of the rows of a synced table that the current user may see and of which the filter is true, for whoever serves shapes. filter: a tree, as docs/shapes.md says; columns: these alone (null: all that are synced). messages: the rows as insertions of the shape protocol, text without brackets, in several rows, all together some max_bytes long; last_key, of the last row: where the next chunk goes on (null: this was the last), to be passed as after_key, with the position and snapshot that the first chunk came with as since_position and since_snapshot: all chunks then show the moment of the first. For the first since_position is one that the log had reached before (null: what the user sees of it). Errors: PE401, PE404 when no such table is synced, PE410 when the log no longer says what has changed since, PE413, PE422. Example: select * from perch.shape_rows(schema_name => ''public'', table_name => ''orders'');';

@@ -1,6 +1,6 @@
 -- What the queries of a shape are put together from. Of the two aliases perch_row is a row of the table, or an image of
 -- one that was read back as its type; perch_value has its columns as text, as Postgres writes them. insertion is
--- the beginning of a message about a row, up to its headers.
+-- the message that a row is there.
 create or replace function perch.shape_texts(
   synced perch.synced_relations, spaces text[], filter jsonb, columns text[], moment jsonb,
   out "values" text, out key text, out condition text, out order_by text, out keys text[], out relation text[],
@@ -38,13 +38,13 @@ begin
          string_agg(format('perch_row.%I', k.name), ', ' order by k.nth)
     into key, order_by
     from unnest(keys) with ordinality k (name, nth);
-  insertion := perch.row_message(synced.relation, relation, keys, array(
-    select c.key from jsonb_each(all_columns) c where columns is null or c.key = any (columns)
-     order by (c.value -> 'number')::integer));
   condition := perch.filter_text(filter, all_columns, moment);
   condition := perch.filter_in_sight(synced, condition);
   is_safe := synced.row_filter is null and perch.never_fails(filter);
   headers := '"relation":' || to_json(relation)::text;
+  insertion := perch.row_message(synced.relation, relation, keys, array(
+    select c.key from jsonb_each(all_columns) c where columns is null or c.key = any (columns)
+     order by (c.value -> 'number')::integer), format('{"operation":"insert",%s}', headers));
 end
 $$;
 

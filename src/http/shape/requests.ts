@@ -17,6 +17,7 @@ import type { HttpSettings } from "../settings.js";
 import { failedAnswer } from "./answers.js";
 import { createDevelopment, developer } from "./development.js";
 import { openEventWriter } from "./events.js";
+import { createReadAhead } from "./read-ahead.js";
 import { createShapeReading } from "./reading.js";
 import { type ShapeRequest, tableOf } from "./request.js";
 import { type ShapeCaller, serveShape, shapeFailure } from "./serve.js";
@@ -75,7 +76,8 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
     pollMs: settings.recheckMs,
   });
   const reading = createShapeReading(shares, onBehalf, settings, development);
-  const serving = { reading, waiters, settings, log };
+  const ahead = createReadAhead();
+  const serving = { reading, ahead, waiters, settings, log };
   const asking = new Set<AbortController>();
   let stopping = false;
   let streams = 0;
@@ -139,6 +141,10 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
           async reserve(bytes) {
             room ??= await account.reserve(bytes);
           },
+          async spare(bytes) {
+            // What the user does meanwhile is not to wait for it.
+            return account.fits(3 * bytes) && !gone.signal.aborted && !stopping ? account.reserve(bytes) : undefined;
+          },
           rest() {
             room?.release();
             room = undefined;
@@ -176,6 +182,7 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
     close() {
       stopping = true;
       for (const gone of asking) gone.abort();
+      ahead.close();
       waiters.close();
     },
   };

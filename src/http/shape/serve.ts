@@ -1,8 +1,10 @@
 import type { OutgoingHttpHeaders } from "node:http";
+import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { TokenIdentity } from "../../identity/tokens.js";
-import { type Handle, readSnapshot, type Snapshot, shows } from "../../shapes/handle.js";
-import { logStart } from "../../shapes/position.js";
+import type { Reservation } from "../../lib/ledger.js";
+import { type Handle, handleText, readSnapshot, type Snapshot, shows } from "../../shapes/handle.js";
+import { logStart, offsetOf } from "../../shapes/position.js";
 import { readRows, readSubset, type Subset } from "../../shapes/queries.js";
 import type { ShapeWaiters } from "../../shapes/waiters.js";
 import type { Answer } from "../answers.js";
@@ -17,12 +19,14 @@ import {
   snapshotEnd,
   upToDate,
 } from "./answers.js";
+import type { ReadAhead } from "./read-ahead.js";
 import { newHandle, type Opened, refetchHandle, type ShapeReading, unseen } from "./reading.js";
 import { invalidBy, type ShapeRequest, shapeRequest } from "./request.js";
 import { subsetError, subsetOf } from "./subset.js";
 
 export interface ShapeServing {
   readonly reading: ShapeReading;
+  readonly ahead: ReadAhead;
   readonly waiters: ShapeWaiters;
   readonly log: { debug(details: object, message: string): void };
   readonly settings: {
@@ -52,6 +56,8 @@ export interface ShapeCaller {
   readonly body: string | undefined;
   /** Waits for room for an answer in the user's share, until `rest`, or what comes of it is counted. */
   reserve(bytes: number): Promise<void>;
+  /** Room for what the user will ask for next; undefined where there is not much of it. */
+  spare(bytes: number): Promise<Reservation | undefined>;
   /** Holds nothing meanwhile. */
   rest(): void;
   /** Answers with events from here on. Out: undefined, where there is room for no more streams. */
@@ -99,15 +105,21 @@ export function shapeFailure(error: unknown): Answer {
 
 /** The first snapshot, chunk by chunk, or where the log is now. */
 async function beginning(
-  { reading, settings }: ShapeServing,
-  { identity, reserve }: ShapeCaller,
+  { reading, ahead, settings }: ShapeServing,
+  { identity, reserve, spare }: ShapeCaller,
   ask: ShapeRequest,
 ): Promise<Answer> {
-  await reserve(settings.shapeChunkBytes);
   const { from, handle } = ask;
+  const name = (handle: Handle, key: readonly string[]) => [handleText(handle), offsetOf({ in: "rows", key })].join();
+  const isNext = from.in === "rows" && from.key !== null && handle !== undefined;
+  const known = isNext ? await ahead.take(identity.userId, name(handle, from.key)) : undefined;
+  await reserve(settings.shapeChunkBytes);
   // Before the snapshot: whatever has such a position is shown by it.
   const since = handle?.since ?? (await reading.position());
-  return reading.open(identity, ask, async (tx, opened) => {
+  const rows = (key: readonly string[] | null, snapshot: Snapshot | undefined) => (tx: Transaction, opened: Opened) =>
+    outdatedBy410(opened.shape, () => readRows(tx, ask, { key, since, snapshot, maxBytes: settings.shapeChunkBytes }));
+  let next: { readonly handle: Handle; readonly shape: string; readonly key: readonly string[] } | undefined;
+  const answer = await reading.open(identity, ask, async (tx, opened) => {
     const { shape } = opened;
     const columns = columnsOf(opened, ask);
     const answer = { columns, from, live: undefined };
@@ -119,20 +131,30 @@ async function beginning(
       return shapeAnswer({ ...answer, handle: begun, next, messages: ends, isUpToDate: true });
     }
     if (from.key !== null && (handle?.definition !== shape || handle.snapshot === undefined)) throw new Outdated(shape);
-    const page = await outdatedBy410(shape, () =>
-      readRows(tx, ask, { key: from.key, since, snapshot: handle?.snapshot, maxBytes: settings.shapeChunkBytes }),
-    );
-    const { messages, lastKey } = page;
+    const { messages, lastKey, ...page } = known ?? (await rows(from.key, handle?.snapshot)(tx, opened));
     const snapshot = snapshotOf(page.snapshot);
+    const shown = handle ?? newHandle(shape, since, snapshot);
+    if (lastKey !== null) next = { handle: shown, shape, key: lastKey };
     return shapeAnswer({
       ...answer,
-      handle: handle ?? newHandle(shape, since, snapshot),
+      handle: shown,
       next: lastKey === null ? logStart : { in: "rows", key: lastKey },
-      messages: [...(messages === "" ? [] : [messages]), ...(lastKey === null ? [snapshotEnd(snapshot)] : [])],
+      messages: [...messages, ...(lastKey === null ? [snapshotEnd(snapshot)] : [])],
       // What was committed meanwhile comes with the next answer.
       isUpToDate: false,
     });
   });
+  if (next !== undefined) {
+    const { handle, shape, key } = next;
+    const room = await spare(settings.shapeChunkBytes);
+    const read = () =>
+      reading.open(identity, ask, (tx, opened) => {
+        if (opened.shape !== shape) throw new Outdated(opened.shape);
+        return rows(key, handle.snapshot)(tx, opened);
+      });
+    if (room !== undefined) ahead.begin(identity.userId, name(handle, key), room, read);
+  }
+  return answer;
 }
 
 /** Some rows as they are now, beside what the reader follows. */

@@ -1,0 +1,62 @@
+import type { Reservation } from "../../lib/ledger.js";
+import type { RowsPage } from "../../shapes/queries.js";
+
+/**
+ * Read-ahead of first snapshots: while a reader takes in one chunk, the next is read. What a chunk is follows from the shape, the moment
+ * that the snapshot shows and where the chunk begins, so it makes no difference who reads it when; whoever comes for it is looked at anew all the
+ * same, before it is given. One chunk for each user, a few for all, and each for a moment alone.
+ */
+export interface ReadAhead {
+  /** Begins to read what a reader will ask for next; does nothing while too many are held. */
+  begin(userId: string, name: string, room: Reservation, read: () => Promise<RowsPage>): void;
+  /** What was read ahead under this name, once. Undefined where there is none, or it failed: whoever reads it then is told why. */
+  take(userId: string, name: string): Promise<RowsPage | undefined>;
+  close(): void;
+}
+
+interface Held {
+  readonly name: string;
+  readonly page: Promise<RowsPage | undefined>;
+  drop(): void;
+}
+
+/** Of all users together. */
+const most = 8;
+
+/** In: for how long a chunk is kept that nobody comes for. */
+export function createReadAhead(keepMs = 2_000): ReadAhead {
+  const held = new Map<string, Held>();
+
+  return {
+    begin(userId, name, room, read) {
+      held.get(userId)?.drop();
+      if (held.size >= most) {
+        room.release();
+        return;
+      }
+      let timer: NodeJS.Timeout | undefined;
+      const one: Held = {
+        name,
+        page: read().catch(() => undefined),
+        drop() {
+          clearTimeout(timer);
+          room.release();
+          if (held.get(userId) === one) held.delete(userId);
+        },
+      };
+      held.set(userId, one);
+      void one.page.then(() => {
+        if (held.get(userId) === one) timer = setTimeout(one.drop, keepMs);
+      });
+    },
+    async take(userId, name) {
+      const one = held.get(userId);
+      if (one?.name !== name) return undefined;
+      one.drop();
+      return one.page;
+    },
+    close() {
+      for (const one of held.values()) one.drop();
+    },
+  };
+}

@@ -1,0 +1,52 @@
+import { expect, it } from "vitest";
+import { createReadAhead } from "../../src/http/shape/read-ahead.js";
+import type { RowsPage } from "../../src/shapes/queries.js";
+import { until } from "../gateway/support.js";
+
+const page: RowsPage = { messages: ["{}"], lastKey: null, snapshot: undefined };
+
+/** Rooms that are taken, and how many of them are not given back. */
+function rooms() {
+  let taken = 0;
+  const room = () => {
+    taken += 1;
+    let given = false;
+    const release = () => {
+      if (!given) taken -= 1;
+      given = true;
+    };
+    return { resize: () => undefined, release };
+  };
+  return { room, taken: () => taken };
+}
+
+it("a chunk that was read ahead is given once, to its user, under its name, and its room is free then", async () => {
+  const { room, taken } = rooms();
+  const ahead = createReadAhead();
+  ahead.begin("ada", "shape,2", room(), async () => page);
+  expect(await ahead.take("ben", "shape,2")).toBe(undefined);
+  expect(await ahead.take("ada", "shape,3")).toBe(undefined);
+  expect(taken()).toBe(1);
+  expect(await ahead.take("ada", "shape,2")).toBe(page);
+  expect(await ahead.take("ada", "shape,2")).toBe(undefined);
+  expect(taken()).toBe(0);
+  ahead.close();
+});
+
+it("is held one for each user, a few for all, and for a moment, and what fails is read again by whoever asks", async () => {
+  const { room, taken } = rooms();
+  const ahead = createReadAhead(50);
+  ahead.begin("ada", "1", room(), async () => page);
+  ahead.begin("ada", "2", room(), async () => page);
+  expect(taken()).toBe(1);
+  for (let nth = 0; nth < 20; nth++) ahead.begin(`user${nth}`, "1", room(), async () => page);
+  expect(taken()).toBe(8);
+  await until(() => taken() === 0);
+  ahead.begin("ada", "1", room(), async () => {
+    throw new Error("away");
+  });
+  expect(await ahead.take("ada", "1")).toBe(undefined);
+  ahead.begin("ada", "1", room(), async () => page);
+  ahead.close();
+  expect(taken()).toBe(0);
+});
