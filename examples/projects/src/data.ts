@@ -1,7 +1,8 @@
 import { createCollection } from "@tanstack/db";
 import { electricCollectionOptions } from "@tanstack/electric-db-collection";
+import { IndexedDBAdapter } from "@tanstack/offline-transactions";
 import { createPerchClient, newId } from "perch/client";
-import { perchOutbox, perchWrites, type RowSpec, type SetAside } from "perch/tanstack";
+import { keepRows, perchOutbox, perchWrites, type RowSpec, type SetAside } from "perch/tanstack";
 import type { Session } from "./session.js";
 
 export type Project = { id: string; name: string };
@@ -18,7 +19,7 @@ const appId = "projects";
 const projectSpec: RowSpec<Project> = { appId, table: "projects", space: "id", columns: ["name"] };
 const todoSpec: RowSpec<Todo> = { appId, table: "todos", space: "project_id", columns: ["title", "done"] };
 
-/** The rows of a user, in sync, and what the user does to them: shown at once, kept on the device, sent when there is a network. */
+/** The rows of a user, in sync and kept on the device, and what the user does to them: shown at once, kept, sent when there is a network. */
 export async function openData({ user, token }: Session, onRefused: (entry: SetAside) => void) {
   const client = createPerchClient({ url: location.origin, token, clientId: newId() });
   const shape = (table: string, where?: string) => ({
@@ -26,25 +27,33 @@ export async function openData({ user, token }: Session, onRefused: (entry: SetA
     params: { table, ...(where !== undefined && { where }) },
     headers: { authorization: `Bearer ${token}` },
   });
+  const storage = new IndexedDBAdapter(`projects/${user}`);
   const projects = createCollection(
-    electricCollectionOptions<Project>({
-      id: "projects",
-      shapeOptions: shape("projects"),
-      getKey: ({ id }) => id,
-      ...perchWrites(client, projectSpec),
-    }),
+    keepRows(
+      electricCollectionOptions<Project>({
+        id: "projects",
+        shapeOptions: shape("projects"),
+        getKey: ({ id }) => id,
+        ...perchWrites(client, projectSpec),
+      }),
+      { storage },
+    ),
   );
   // A filter, by Postgres: what is archived leaves the device.
   const todos = createCollection(
-    electricCollectionOptions<Todo>({
-      id: "todos",
-      shapeOptions: shape("todos", "not archived"),
-      getKey: ({ id }) => id,
-      ...perchWrites(client, todoSpec),
-    }),
+    keepRows(
+      electricCollectionOptions<Todo>({
+        id: "todos",
+        shapeOptions: shape("todos", "not archived"),
+        getKey: ({ id }) => id,
+        ...perchWrites(client, todoSpec),
+      }),
+      { storage },
+    ),
   );
   const outbox = await perchOutbox(client, {
     user,
+    storage,
     collections: {
       projects: { collection: projects, spec: projectSpec },
       todos: { collection: todos, spec: todoSpec },

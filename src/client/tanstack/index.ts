@@ -4,6 +4,7 @@
  * @module
  */
 export * from "./collection.js";
+export { type KeepOptions, keepRows } from "./kept.js";
 export * from "./outbox.js";
 export type { RowMutation, RowSpec } from "./rows.js";
 export type { AppSync } from "./sync.js";

@@ -10,6 +10,7 @@ import {
   type PushResult,
 } from "../index.js";
 import { type AnyCollection, echoOf, keepShown } from "./echoes.js";
+import { savesEnded } from "./kept.js";
 import { onlineDetector, page } from "./page.js";
 import { type HeldQueue, holdOne, type Locks, ownLocks, partOf, prefixOf, storedQueues, tryHold } from "./queues.js";
 import { changeOf, type RowSpec, rejectionOf } from "./rows.js";
@@ -262,22 +263,26 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     await adopt().catch((error: unknown) => options.onWaiting?.(error));
   }
 
-  async function close(): Promise<void> {
+  /** `last`: what is to be done before others may think that this tab writes nothing more. */
+  async function close(last?: () => Promise<void>): Promise<void> {
     if (stop.signal.aborted) return;
     clearInterval(timer);
     stop.abort();
     channel?.close();
     for (const each of unlisten) each?.();
-    for (const { executor: each, held, end } of queues.values()) {
+    for (const { executor: each, end } of queues.values()) {
       end();
       each.dispose();
-      held.release();
     }
+    await last?.();
+    for (const { held } of queues.values()) held.release();
   }
 
   async function leave(): Promise<void> {
-    await close();
-    for (const { collection } of Object.values(collections)) await collection.cleanup();
+    await close(async () => {
+      for (const { collection } of Object.values(collections)) await collection.cleanup();
+      await savesEnded(storage);
+    });
   }
 
   return {
@@ -330,7 +335,7 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
         .sort((a, b) => (a.at < b.at ? -1 : 1));
     },
     discard: (id) => storage.delete(asidePrefix + id),
-    close,
+    close: () => close(),
     async signOut() {
       channel?.postMessage("sign-out");
       await leave();
