@@ -20,7 +20,7 @@ async function usage(): Promise<string> {
     Object.entries(benchmarks).map(async ([name, load]) => `  ${name.padEnd(14)}${(await load()).benchmark.summary}`),
   );
   return [
-    "Usage: npm run bench [-- [NAME…] [--rounds N] [--seconds N] [--only-patches] [--html FILE]]",
+    "Usage: npm run bench [-- [NAME…] [--rounds N] [--seconds N] [--only-patches] [--parts A,B] [--html FILE]]",
     "",
     "Measures perch against others in the same run on the same machine; without names, everything.",
     "",
@@ -29,6 +29,7 @@ async function usage(): Promise<string> {
     "  --rounds N    paired rounds, the median of which counts; default 5",
     "  --seconds N   length of each; default 4",
     "  --only-patches   of documents: the rows of applyPatch",
+    "  --parts A,B   of shapes: sync, readers, idle, device",
     "  --html FILE   write a page with charts of what was measured, too",
     "",
   ].join("\n");
@@ -40,6 +41,7 @@ async function main(): Promise<number> {
       rounds: { type: "string", default: "5" },
       seconds: { type: "string", default: "4" },
       "only-patches": { type: "boolean", default: false },
+      parts: { type: "string", default: "" },
       html: { type: "string" },
       help: { type: "boolean", short: "h" },
     },
@@ -63,6 +65,7 @@ async function main(): Promise<number> {
       rounds: Number(values.rounds),
       seconds: Number(values.seconds),
       onlyPatches: values["only-patches"],
+      parts: values.parts.split(",").filter((name) => name !== ""),
       print,
       show(rows) {
         print(table(rows));

@@ -3,19 +3,19 @@ import { setTimeout as sleep } from "node:timers/promises";
 import pg from "pg";
 import { openDatabase } from "../../../src/database/open.js";
 import { startPostgresServer } from "../../../test/support/postgres-server.js";
-import { figure, median, quantile, table } from "../../support/figures.js";
+import { figure, median, quantile } from "../../support/figures.js";
 import { type PerchProcess, perchProcess } from "../../support/perch-process.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
 import { copyOut } from "./copy.js";
 import { deviceTimes } from "./device.js";
-import { firstSync, idleStreams, liveReaders } from "./readers.js";
+import { firstSync, liveReaders, waitIdle } from "./readers.js";
 
 const copied = [100_000, 1_000_000];
 const mutations = 200;
 const readers = 1_000;
 const filters = 100;
 const writesPerSecond = 200;
-const idle = 2_000;
+const idle = 10_000;
 
 /** What a process holds in memory, and the processor time that it took. */
 async function held(perch: PerchProcess): Promise<{ bytes: number; seconds: number }> {
@@ -56,22 +56,16 @@ async function timed(perch: PerchProcess, client: pg.Client, filterOf: (nth: num
   return { delays, cpu: after.seconds - before.seconds, writes: committed.size };
 }
 
-async function run({ rounds, seconds, print }: BenchmarkOptions): Promise<void> {
-  const postgres = await startPostgresServer({
-    version: 18,
-    settings: { shared_buffers: "512MB", max_connections: 100 },
-  });
-  const admin = await openDatabase(postgres.url());
-  await admin.query("create database shapes");
-  await admin.close();
-  const perch = await perchProcess({
-    env: { DATABASE_URL: postgres.url("shapes"), PERCH_MAX_SOCKETS_PER_ADDRESS: "0", LOG_LEVEL: "error" },
-  });
-  await perch.start();
-  const client = new pg.Client({ connectionString: postgres.url("shapes") });
-  await client.connect();
-  await client.query("create table live_items (id bigint generated always as identity primary key, n int, title text)");
-  const rows = [["work", "perch", "against", "ratio", "at least"]];
+/** A database of its own, and perch on it. */
+interface World {
+  readonly perch: PerchProcess;
+  readonly client: pg.Client;
+  readonly options: BenchmarkOptions;
+  /** A row of the table: what, perch's figure, what it is against, their ratio, and what that should be. */
+  add(row: readonly string[]): void;
+}
+
+async function sync({ perch, client, options: { rounds }, add }: World): Promise<void> {
   for (const count of copied) {
     const name = `items_${count}`;
     await client.query(
@@ -100,64 +94,48 @@ async function run({ rounds, seconds, print }: BenchmarkOptions): Promise<void> 
       ratios.push(ours / theirs);
     }
     clearInterval(sampling);
-    rows.push([
+    add([
       `first sync of ${figure(count)} rows, rows/s, against COPY`,
       ...[figure(ours), figure(theirs), median(ratios).toFixed(2), "0.35"],
     ]);
-    rows.push([
+    add([
       "memory while it runs, and before, MB",
       ...[figure(most / 1e6), figure(start.bytes / 1e6), (most / start.bytes).toFixed(2), ""],
     ]);
-    print((rows.at(-2) ?? []).join("  "));
   }
+}
 
+async function manyReaders({ perch, client, options: { seconds }, add }: World): Promise<void> {
+  await makeLiveItems(client);
   const many = await timed(perch, client, (nth) => `n = ${nth % filters}`, seconds);
   const one = await timed(perch, client, () => "n = 0", seconds);
   const p99 = [quantile(many.delays, 0.99), quantile(one.delays, 0.99)] as const;
-  rows.push([
+  add([
     `${figure(readers)} readers, ${filters} filters, ${figure(many.writes / seconds)} writes/s: p99 ms against one filter`,
     ...[figure(p99[0]), figure(p99[1]), (p99[0] / p99[1]).toFixed(2), "at most 2"],
   ]);
-  rows.push([
+  add([
     "their processor time, s",
-    figure(many.cpu),
-    figure(one.cpu),
-    (many.cpu / one.cpu).toFixed(2),
-    "at most 3",
+    ...[figure(many.cpu), figure(one.cpu), (many.cpu / one.cpu).toFixed(2), "at most 3"],
   ]);
+}
 
-  await sleep(2_000);
-  const quiet = await held(perch);
-  const polls = liveReaders(
-    perch.httpUrl,
-    "live_items",
-    idle,
-    () => "id < 0",
-    () => undefined,
-  );
-  await polls.waiting;
-  await sleep(1_000);
-  const polled = await held(perch);
-  rows.push([
-    `an idle long poll of ${figure(idle)}, kB`,
-    figure((polled.bytes - quiet.bytes) / idle / 1e3),
-    "",
-    "",
-    "at most 20",
-  ]);
-  const streams = await idleStreams(perch.httpUrl, "live_items", idle);
-  await sleep(1_000);
-  const streamed = await held(perch);
-  rows.push([
-    `an idle stream of ${figure(idle)}, kB`,
-    figure((streamed.bytes - polled.bytes) / idle / 1e3),
-    "",
-    "",
-    "at most 20",
-  ]);
-  streams.stop();
-  polls.stop();
+async function idleReaders({ perch, client, add }: World): Promise<void> {
+  await makeLiveItems(client);
+  for (const kind of ["long poll", "stream"] as const) {
+    const before = await settled(perch);
+    const waiting = await waitIdle(perch.httpUrl, "live_items", idle, kind === "stream");
+    const after = await settled(perch);
+    add([
+      `an idle ${kind} of ${figure(idle)}, kB`,
+      ...[figure((after.bytes - before.bytes) / idle / 1e3), "", "", "at most 20"],
+    ]);
+    if (waiting.ended() > 0) throw new Error(`${waiting.ended()} of ${idle} did not wait`);
+    waiting.stop();
+  }
+}
 
+async function device({ perch, client, add }: World): Promise<void> {
   await client.query("create table notes (id text primary key, team text not null, title text)");
   await client.query(
     `select perch.sync_table(relation => 'notes', app_id => 'bench', space_column => 'team', writable_columns => '{title}')`,
@@ -173,15 +151,68 @@ async function run({ rounds, seconds, print }: BenchmarkOptions): Promise<void> 
     ["another device has it", times.echoed],
   ] as const;
   for (const [name, values] of steps) {
-    rows.push([name, figure(quantile(values, 0.5)), figure(quantile(values, 0.99)), "", ""]);
+    add([name, figure(quantile(values, 0.5)), figure(quantile(values, 0.99)), "", ""]);
   }
-  print(table(rows));
-  await client.end();
-  await perch.stop();
-  await postgres.stop();
+}
+
+const makeLiveItems = (client: pg.Client) =>
+  client.query(
+    "create table if not exists live_items (id bigint generated always as identity primary key, n int, title text)",
+  );
+
+/** When it has been doing next to nothing for a second. */
+async function settled(perch: PerchProcess) {
+  for (let before = await held(perch); ; ) {
+    await sleep(1_000);
+    const now = await held(perch);
+    if (now.seconds - before.seconds < 0.1) return now;
+    before = now;
+  }
+}
+
+const parts: Readonly<Record<string, (world: World) => Promise<void>>> = {
+  sync,
+  readers: manyReaders,
+  idle: idleReaders,
+  device,
+};
+
+async function run(options: BenchmarkOptions): Promise<void> {
+  const postgres = await startPostgresServer({
+    version: 18,
+    settings: { shared_buffers: "512MB", max_connections: 100 },
+  });
+  const admin = await openDatabase(postgres.url());
+  const heading = ["work", "perch", "against", "ratio", "at least"];
+  const rows: (readonly string[])[] = [heading];
+  for (const [name, part] of Object.entries(parts)) {
+    if (options.parts.length > 0 && !options.parts.includes(name)) continue;
+    await admin.query(`create database shapes_${name}`);
+    const url = postgres.url(`shapes_${name}`);
+    const perch = await perchProcess({
+      env: {
+        ...{ DATABASE_URL: url, PERCH_MAX_SOCKETS_PER_ADDRESS: "0", LOG_LEVEL: "error" },
+        // Whoever is idle stays so while it is measured.
+        ...(part === idleReaders && { PERCH_SHAPE_WAIT_MS: "600000", PERCH_SHAPE_STREAM_MS: "600000" }),
+      },
+    });
+    await perch.start();
+    const client = new pg.Client({ connectionString: url });
+    await client.connect();
+    const add = (row: readonly string[]) => {
+      rows.push(row);
+      options.print(row.join("  "));
+    };
+    await part({ perch, client, options, add });
+    await client.end();
+    await perch.stop();
+  }
+  options.show(rows);
+  await admin.close();
+  await postgres.close();
 }
 
 export const benchmark: Benchmark = {
-  summary: "shapes: the first snapshot against COPY, many filters against one, idle readers",
+  summary: "shapes: the first snapshot against COPY, many filters against one, idle readers, a device's writes",
   run,
 };

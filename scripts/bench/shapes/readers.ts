@@ -9,40 +9,50 @@ export interface ShapeReaders {
 
 const agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY });
 
-function request(
-  url: string,
-  user: string,
-  signal: AbortSignal,
-): Promise<{ headers: IncomingMessage["headers"]; text: string }> {
+interface Reply {
+  readonly headers: IncomingMessage["headers"];
+  /** Comes behind the headers. */
+  readonly text: Promise<string>;
+}
+
+/** Out: a reply as soon as its headers are there. */
+function ask(url: string, user: string, signal: AbortSignal): Promise<Reply> {
   return new Promise((resolve, reject) => {
     get(url, { agent, headers: { authorization: `Bearer ${user}` }, signal }, (response) => {
-      let text = "";
-      response.setEncoding("utf8");
-      response.on("data", (chunk: string) => {
-        text += chunk;
+      const text = new Promise<string>((ended, failed) => {
+        const chunks: Buffer[] = [];
+        response.on("data", (chunk: Buffer) => chunks.push(chunk));
+        response.on("end", () => ended(Buffer.concat(chunks).toString()));
+        response.on("error", failed);
       });
-      response.on("end", () => {
-        if (response.statusCode === 200) resolve({ headers: response.headers, text });
-        else if (response.statusCode === 503 || response.statusCode === 429) {
-          // As the protocol's clients do.
-          setTimeout(() => request(url, user, signal).then(resolve, reject), 200);
-        } else reject(new Error(`${response.statusCode} ${text}`));
-      });
-      response.on("error", reject);
+      if (response.statusCode === 200) resolve({ headers: response.headers, text });
+      else if (response.statusCode === 503 || response.statusCode === 429) {
+        // As the protocol's clients do.
+        setTimeout(() => ask(url, user, signal).then(resolve, reject), 200);
+      } else text.then((problem) => reject(new Error(`${response.statusCode} ${problem}`)), reject);
     }).on("error", reject);
   });
 }
 
-/** All chunks of the first snapshot. Out: how many rows they had. */
+async function request(url: string, user: string, signal: AbortSignal) {
+  const { headers, text } = await ask(url, user, signal);
+  return { headers, text: await text };
+}
+
+/**
+ * All chunks of the first snapshot, the next asked for as soon as the headers of one say where it begins, as the protocol's client does. Out: how
+ * many rows they had.
+ */
 export async function firstSync(base: string, table: string, user: string): Promise<number> {
   const { signal } = new AbortController();
   let rows = 0;
-  let from = "&offset=-1";
-  for (;;) {
-    const { headers, text } = await request(`${base}/v1/shape?table=${table}${from}`, user, signal);
-    for (const message of JSON.parse(text)) if (message.key !== undefined) rows += 1;
-    if (headers["electric-up-to-date"] !== undefined) return rows;
-    from = `&offset=${headers["electric-offset"]}&handle=${headers["electric-handle"]}`;
+  for (let coming = ask(`${base}/v1/shape?table=${table}&offset=-1`, user, signal); ; ) {
+    const { headers, text } = await coming;
+    const isLast = headers["electric-up-to-date"] !== undefined;
+    const from = `&offset=${headers["electric-offset"]}&handle=${headers["electric-handle"]}`;
+    if (!isLast) coming = ask(`${base}/v1/shape?table=${table}${from}`, user, signal);
+    for (const message of JSON.parse(await text)) if (message.key !== undefined) rows += 1;
+    if (isLast) return rows;
   }
 }
 
@@ -85,26 +95,29 @@ export function liveReaders(
   return { waiting: Promise.all(waiting), stop: () => stop.abort() };
 }
 
-/** Event streams that nothing comes from. */
-export async function idleStreams(base: string, table: string, count: number): Promise<{ stop(): void }> {
+/** Readers that nothing comes to, each a user of its own, as long polls or event streams. Out: when all of them have asked; how many of them were answered all the same. */
+export async function waitIdle(base: string, table: string, count: number, isStream: boolean) {
   const stop = new AbortController();
-  for (let start = 0; start < count; start += 50) {
-    await Promise.all(
-      Array.from({ length: Math.min(50, count - start) }, async (_, nth) => {
-        const user = `stream${start + nth}`;
-        let from = "&offset=now";
-        const { headers } = await request(`${base}/v1/shape?table=${table}${from}`, user, stop.signal);
-        from = `&offset=${headers["electric-offset"]}&handle=${headers["electric-handle"]}&live=true&live_sse=true`;
-        const url = `${base}/v1/shape?table=${table}${from}`;
-        await new Promise<void>((resolve, reject) => {
-          const options = { agent: false as const, headers: { authorization: `Bearer ${user}` }, signal: stop.signal };
-          get(url, options, (response) => {
-            response.on("error", () => undefined).resume();
-            resolve();
-          }).on("error", (error) => (stop.signal.aborted ? undefined : reject(error)));
+  let ended = 0;
+  const { headers } = await request(`${base}/v1/shape?table=${table}&offset=now`, "reader", stop.signal);
+  const url = `${base}/v1/shape?table=${table}&offset=${headers["electric-offset"]}&handle=${headers["electric-handle"]}&live=true${isStream ? "&live_sse=true" : ""}`;
+  for (let start = 0; start < count; start += 100) {
+    const asked = Array.from({ length: Math.min(100, count - start) }, (_, nth) => {
+      const headers = { authorization: `Bearer reader${start + nth}` };
+      return new Promise<void>((resolve) => {
+        const asking = get(url, { agent: false, headers, signal: stop.signal }, (response) => {
+          if (!isStream || response.statusCode !== 200) ended += 1;
+          response.on("error", () => undefined).resume();
+          resolve();
         });
-      }),
-    );
+        asking.on("error", () => {
+          if (!stop.signal.aborted) ended += 1;
+        });
+        // Nothing tells of a long poll that it waits.
+        if (!isStream) asking.on("socket", (socket) => socket.once("connect", () => setTimeout(resolve, 20)));
+      });
+    });
+    await Promise.all(asked);
   }
-  return { stop: () => stop.abort() };
+  return { ended: () => ended, stop: () => stop.abort() };
 }
