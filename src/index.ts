@@ -1,3 +1,6 @@
+// First, so that a bundle says what is wrong with it before anything in it fails for that.
+import "./database/package-root.js";
+
 export * from "./checkpoints/index.js";
 export * from "./database/index.js";
 export * from "./documents/index.js";

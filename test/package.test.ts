@@ -131,17 +131,32 @@ it("perch is required from CommonJS, too", async () => {
   expect(await inFolder(process.execPath, ["app.cjs"])).toMatchObject({ code: 0, stdout: "function function\n" });
 });
 
-it("says what to do where a bundle has taken the code away from its files", async () => {
-  const elsewhere = await mkdtemp(join(tmpdir(), "perch-bundle-"));
-  onTestFinished(() => rm(elsewhere, { recursive: true, force: true }));
-  const code = await readFile(join(folder, "node_modules", "perch", "dist", "database", "package-root.js"), "utf8");
-  await writeFile(join(elsewhere, "bundle.mjs"), `${code}\nconsole.log(packageRoot);`);
-  const run = (cwd: string) => runProgram(process.execPath, [join(elsewhere, "bundle.mjs")], { cwd });
-  const lost = await run(elsewhere);
-  expect(lost.code).toBe(1);
-  expect(lost.stderr).toContain("keep perch out of it (esbuild --packages=external,");
-  // Where it is installed all the same, its files are found.
-  expect(await run(folder)).toMatchObject({ code: 0, stdout: `${join(folder, "node_modules", "perch")}\n` });
+it("a bundle of a server works that leaves perch out, and one that does not says what to do", async () => {
+  await writeFile(
+    join(folder, "server.js"),
+    `import { openDatabase } from "perch";
+     openDatabase("memory:").then(async (db) => {
+       console.log(await db.query("select perch.current_user_id() as id"));
+       await db.close();
+     });`,
+  );
+  const esbuild = ["install", "--no-save", "--prefer-offline", "--no-audit", "--no-fund", "esbuild@0.28"];
+  expect(await inFolder("npm", esbuild)).toMatchObject({ code: 0 });
+  for (const [format, name] of [
+    ["esm", "server-bundle.mjs"],
+    ["cjs", "server-bundle.cjs"],
+  ] as const) {
+    const bundled = async (...more: string[]) => {
+      const args = ["server.js", "--bundle", "--platform=node", `--format=${format}`, `--outfile=out/${name}`, ...more];
+      const made = await inFolder(join("node_modules", ".bin", "esbuild"), args);
+      expect(made.code, made.stderr).toBe(0);
+      return inFolder(process.execPath, [join("out", name)]);
+    };
+    expect(await bundled("--external:perch")).toMatchObject({ code: 0, stdout: "[ { id: null } ]\n", stderr: "" });
+    const whole = await bundled();
+    expect(whole.code).toBe(1);
+    expect(whole.stderr).toContain("leave it out (esbuild --external:perch,");
+  }
 });
 
 it("the example of docs/testing.md runs where the package is installed", async () => {

@@ -43,7 +43,7 @@ export interface PushResult {
   /** What a call returned. */
   result?: unknown;
   /** Why it was rejected. */
-  error?: { code: string; message: string; detail: unknown } | undefined;
+  error?: { code: string; message: string; detail: unknown; hint?: string | undefined } | undefined;
 }
 
 /** Where a reader is: opaque JSON. Keep it and pass it back as it came; `{}` is the beginning. */

@@ -1,24 +1,22 @@
 import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+
+// A bundler's own name, which it puts in for us; where code and files still are as here, it would show nothing else of itself.
+declare const __webpack_require__: unknown;
 
 function find(): string {
   // A bundle in CommonJS has no URL.
   const own = import.meta.url as string | undefined;
-  for (let folder = own === undefined ? "" : dirname(fileURLToPath(own)); folder !== ""; ) {
+  const isBundled = own === undefined || typeof __webpack_require__ !== "undefined";
+  for (let folder = isBundled ? "" : dirname(fileURLToPath(own)); folder !== ""; ) {
     if (isPerch(folder)) return folder;
     const parent = dirname(folder);
     folder = parent === folder ? "" : parent;
   }
-  // In a bundle the code is elsewhere than its files, which may be installed all the same.
-  try {
-    return dirname(createRequire(join(process.cwd(), "package.json")).resolve("perch/package.json"));
-  } catch {
-    throw new Error(
-      'the files of the package perch (sql/, migrations/, threads) are not beside its code, as happens in a bundle: keep perch out of it (esbuild --packages=external, webpack externals, Next serverExternalPackages: ["perch"]) and in node_modules where it runs',
-    );
-  }
+  throw new Error(
+    'perch is part of a bundle, and its files (sql/, migrations/, threads) are not: leave it out (esbuild --external:perch, webpack externals, Vite ssr.external, Next serverExternalPackages: ["perch"]), and have it in node_modules where the bundle runs',
+  );
 }
 
 function isPerch(folder: string): boolean {

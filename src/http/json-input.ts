@@ -119,6 +119,7 @@ const rejected = (text: string, state: string, identity: Identity) =>
     code: "PE422",
     message: `invalid: the change holds ${reasonOf(state, text)}`,
     detail: { argument: "change", reason: state },
+    hint: "Take that out of the change, and push it again.",
   });
 
 /** In: where in its push the change is that was refused. */
@@ -127,6 +128,7 @@ const aborted = (text: string, at: number, identity: Identity) =>
     code: "PE409",
     message: "conflict: aborted, since another change of this atomic push was rejected",
     detail: { reason: "aborted", at },
+    hint: "Mend or leave out the change that was rejected, and push the others again as they are.",
   });
 
 /**

@@ -56,8 +56,10 @@ export const pushResultSchema = z.object({
   txid: z.string().optional(),
   /** Of a call: what the function returned. */
   result: z.unknown().optional(),
-  /** Why it was rejected. */
-  error: z.object({ code: z.string(), message: z.string(), detail: z.unknown() }).optional(),
+  /** Why it was rejected, and what to do. */
+  error: z
+    .object({ code: z.string(), message: z.string(), detail: z.unknown(), hint: z.string().optional() })
+    .optional(),
 });
 export type PushResult = z.infer<typeof pushResultSchema>;
 

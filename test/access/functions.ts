@@ -221,6 +221,7 @@ const changes: Record<string, FunctionEntry> = {
   aborted: piece(),
   call_mutator: piece(),
   call_refusal: piece(),
+  rejection: piece(),
   mutator_fault: piece(),
   push_atomic: piece(),
   push_call: piece(),

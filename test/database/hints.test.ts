@@ -20,4 +20,57 @@ describeEachEngine("The hint of an error", (open) => {
     );
     expect(await hintOf("perch.fail('PE404', 'gone', '{\"id\": 1}')")).toMatch(/^Check its ids/);
   });
+
+  it("is in the result of each change that is rejected", async () => {
+    const t = await open();
+    await t.db.query("create table berths (id text primary key, length int check (length > 0))");
+    await t.db.query("alter table berths owner to perch_owner");
+    await t.db.query(
+      "select perch.sync_table(relation => 'berths', app_id => 'app', space_id => '~ada', writable_columns => '{length}')",
+    );
+    await t.db.query(`create function raising(args jsonb) returns jsonb language plpgsql security definer
+      set search_path = pg_catalog, pg_temp as $$ begin raise exception 'no berth' using hint = 'Ask the harbour.'; end $$`);
+    await t.db.query("create role berths_owner");
+    await t.db.query("alter function raising owner to berths_owner");
+    await t.db.query("select perch.register_mutator(app_id => 'app', name => 'berth', function => 'raising(jsonb)')");
+    const push = (changes: object[], atomic = false) =>
+      t.db.transaction(async (tx) => {
+        await tx.query("set local role perch_app");
+        await tx.query("select perch.set_context(user_id => 'ada')");
+        const [row] = await tx.query<{ answer: { results: { status: string; error?: { hint?: string } }[] } }>(
+          "select perch.push(app_id => 'app', changes => $1::text::jsonb, atomic => $2) as answer",
+          [JSON.stringify(changes), atomic],
+        );
+        return row?.answer.results.map(({ status, error }) => error?.hint ?? status);
+      });
+    const insert = (more: object) => ({ op: "insert", table: "boats", id: "b1", data: {}, ...more });
+    const mend = "The same again is rejected again: mend what the message names, or leave the change out.";
+    expect(
+      await push([
+        insert({ op_id: "1" }),
+        insert({ op_id: "1", data: { other: true } }),
+        insert({ space_id: "secret" }),
+        insert({ table: "" }),
+        insert({ id: "x".repeat(300) }),
+        insert({ table: "berths", data: { length: -1 } }),
+        { op: "update", table: "berths", id: "none", data: { length: 1 } },
+        { op: "call", name: "berth", args: {}, op_id: "2" },
+        { op: "call", name: "none", args: {}, op_id: "3" },
+      ]),
+    ).toEqual([
+      "applied",
+      "Give each change an op_id of its own.",
+      "Leave it out, or ask an owner of the space for the right to write this.",
+      expect.any(String),
+      "At most 256 may be given.",
+      mend,
+      expect.stringMatching(/^Check its ids/),
+      "Ask the harbour.",
+      expect.stringMatching(/./),
+    ]);
+    expect(await push([insert({ id: "b2" }), insert({ space_id: "secret" })], true)).toEqual([
+      "Mend or leave out the change that was rejected, and push the others again as they are.",
+      "Leave it out, or ask an owner of the space for the right to write this.",
+    ]);
+  });
 });

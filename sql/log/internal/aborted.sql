@@ -11,11 +11,10 @@ as $$
                           select from jsonb_array_elements(answer -> 'results') o
                            where o ->> 'status' = 'applied' and o -> 'op_id' = r.result -> 'op_id')
                 then r.result
-                else jsonb_build_object('op_id', r.result -> 'op_id', 'status', 'rejected', 'space_id',
-                  r.result -> 'space_id', 'seq', null,
-                       'error', jsonb_build_object('code', 'PE409',
-                         'message', 'conflict: aborted, since another change of this atomic push was rejected',
-                         'detail', jsonb_build_object('reason', 'aborted', 'at', f.at, 'op_id', f.op_id))) end
+                else perch.rejection(r.result ->> 'op_id', r.result ->> 'space_id', 'PE409',
+                  'conflict: aborted, since another change of this atomic push was rejected',
+                  jsonb_build_object('reason', 'aborted', 'at', f.at, 'op_id', f.op_id),
+                  'Mend or leave out the change that was rejected, and push the others again as they are.') end
                            order by r.nth))
     from jsonb_array_elements(answer -> 'results') with ordinality r (result, nth)
    cross join (

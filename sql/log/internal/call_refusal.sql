@@ -1,9 +1,10 @@
 -- Not the call's own: what Postgres undoes for the sake of others, or for its time (classes 40, 55 and 57), and what
 -- the server itself cannot do (08, 53, 58, XX). The same again may succeed, so nobody takes it for refused.
 --
--- DETAIL is shown of perch's codes alone: Postgres writes whole rows and keys into its own.
+-- DETAIL is shown of perch's codes alone: Postgres writes whole rows and keys into its own. So is HINT, but for what
+-- the function itself raises.
 create or replace function perch.call_refusal(
-  change perch.change, code text, message text, detail text, constraint_name text, column_name text
+  change perch.change, code text, message text, detail text, constraint_name text, column_name text, hint text
 )
 returns jsonb
 language plpgsql volatile
@@ -21,21 +22,19 @@ begin
     exception when data_exception then
       found := to_jsonb(detail);
     end;
-    found := jsonb_build_object('code', code, 'message', message, 'detail', found);
-  else
-    -- A mistake in the function is for its author to mend.
-    if left(code, 2) not in ('22', '23', '44', 'P0') then
-      raise warning 'perch: mutator % failed: %', change.table_name, message using errcode = code;
-    end if;
-    found := jsonb_build_object(
-      'code', case when is_conflict then 'PE409' else 'PE422' end,
-      'message', format('%s: %s', case when is_conflict then 'conflict' else 'invalid' end, message),
-      'detail', jsonb_strip_nulls(jsonb_build_object('name', change.table_name, 'sqlstate', code,
-        'constraint', nullif(constraint_name, ''), 'column', nullif(column_name, ''))));
+    return perch.rejection(change.op_id, null, code, message, found, hint);
   end if;
-  return jsonb_build_object('op_id', change.op_id, 'status', 'rejected', 'space_id', null, 'seq', null, 'error', found);
+  -- A mistake in the function is for its author to mend.
+  if left(code, 2) not in ('22', '23', '44', 'P0') then
+    raise warning 'perch: mutator % failed: %', change.table_name, message using errcode = code;
+  end if;
+  return perch.rejection(change.op_id, null, case when is_conflict then 'PE409' else 'PE422' end,
+    format('%s: %s', case when is_conflict then 'conflict' else 'invalid' end, message),
+    jsonb_strip_nulls(jsonb_build_object('name', change.table_name, 'sqlstate', code,
+      'constraint', nullif(constraint_name, ''), 'column', nullif(column_name, ''))),
+    case when code = 'P0001' then hint end);
 end
 $$;
 
-comment on function perch.call_refusal(perch.change, text, text, text, text, text) is
+comment on function perch.call_refusal(perch.change, text, text, text, text, text, text) is
   'Private. The result of a call whose function failed with this error; null where the error is not the call''s own.';

@@ -10,6 +10,7 @@ declare
   code text;
   message text;
   details text;
+  remedy text;
 begin
   accepted := '{}';
   for change in select c from jsonb_array_elements(check_changes.changes) c loop
@@ -18,19 +19,19 @@ begin
       accepted := accepted || perch.read_change(change, place, check_changes.app_id, check_changes.now);
       results[place] := null;
     exception when sqlstate 'PE403' or sqlstate 'PE413' or sqlstate 'PE422' then
-      get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail;
+      get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail,
+        remedy = pg_exception_hint;
       -- An upgrade that fails is for the operator to mend.
       if details::jsonb ? 'from_version' then
         raise warning 'perch: a change of %/% was rejected: %', change ->> 'table', change ->> 'id',
           message using errcode = code;
       end if;
-      results[place] := jsonb_build_object(
-        'op_id', case when jsonb_typeof(change -> 'op_id') = 'string' then left(change ->> 'op_id', 256) end,
-        'status', 'rejected',
-        'space_id', case when jsonb_typeof(change) = 'object' then
+      results[place] := perch.rejection(
+        case when jsonb_typeof(change -> 'op_id') = 'string' then left(change ->> 'op_id', 256) end,
+        case when jsonb_typeof(change) = 'object' then
           case coalesce(jsonb_typeof(change -> 'space_id'), 'null') when 'string' then left(change ->> 'space_id', 256)
             when 'null' then personal end end,
-        'seq', null, 'error', jsonb_build_object('code', code, 'message', message, 'detail', details::jsonb));
+        code, message, details::jsonb, remedy);
     end;
   end loop;
 end

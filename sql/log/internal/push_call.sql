@@ -9,6 +9,7 @@ declare
   code text;
   message text;
   details text;
+  remedy text;
   constraint_name text;
   column_name text;
 begin
@@ -19,8 +20,8 @@ begin
   return jsonb_build_object('op_id', change.op_id, 'status', 'applied') || answer;
 exception when others then
   get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail,
-    constraint_name = constraint_name, column_name = column_name;
-  answer := perch.call_refusal(change, code, message, details, constraint_name, column_name);
+    remedy = pg_exception_hint, constraint_name = constraint_name, column_name = column_name;
+  answer := perch.call_refusal(change, code, message, details, constraint_name, column_name, remedy);
   if answer is null then
     raise;
   end if;

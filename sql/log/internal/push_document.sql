@@ -12,6 +12,7 @@ declare
   code text;
   message text;
   details text;
+  remedy text;
   constraint_name text;
   schema_name text;
 begin
@@ -48,8 +49,8 @@ exception when integrity_constraint_violation or data_exception or with_check_op
             or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE410' or sqlstate 'PE413'
               or sqlstate 'PE422' then
   get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail,
-    constraint_name = constraint_name, schema_name = schema_name;
-  answer := perch.refusal(change, code, message, details, constraint_name, schema_name);
+    remedy = pg_exception_hint, constraint_name = constraint_name, schema_name = schema_name;
+  answer := perch.refusal(change, code, message, details, constraint_name, schema_name, remedy);
   if answer is null then
     raise;
   end if;

@@ -6,7 +6,7 @@
 -- A warning goes to the server's log, for the operator: it has the message, which the client is not shown, since it may
 -- quote others' data.
 create or replace function perch.refusal(
-  change perch.change, code text, message text, detail text, constraint_name text, schema_name text
+  change perch.change, code text, message text, detail text, constraint_name text, schema_name text, hint text
 )
 returns jsonb
 language plpgsql volatile
@@ -21,28 +21,26 @@ begin
     exception when data_exception then
       found := to_jsonb(detail);
     end;
-    found := jsonb_build_object('code', code, 'message', message, 'detail', found);
+    return perch.rejection(change.op_id, change.space_id, code, message, found, hint);
   elsif left(code, 2) in ('22', '44') or code = 'P0001'
      or left(code, 2) = '23' and not (schema_name = 'perch'
        and (constraint_name = '' or constraint_name like E'%\\_pkey')) then
     raise warning 'perch: a rule of this database refused a change of %/%: %', change.table_name, change.record_id,
       message
       using errcode = code, hint = 'The change was rejected; those beside it were not.';
-    found := jsonb_build_object(
-      'code', case when code in ('23503', '23505', '23P01') then 'PE409' else 'PE422' end,
-      'message', case when code = 'P0001' then format('invalid: %s', message)
+    return perch.rejection(change.op_id, change.space_id,
+      case when code in ('23503', '23505', '23P01') then 'PE409' else 'PE422' end,
+      case when code = 'P0001' then format('invalid: %s', message)
                       when constraint_name <> '' then format('%s: the constraint %s refuses it',
                         case when code in ('23503', '23505', '23P01') then 'conflict'
                           else 'invalid' end, constraint_name)
                       else 'invalid: a trigger or constraint of this database cannot take it' end,
-      'detail', jsonb_build_object('sqlstate', code, 'constraint', nullif(constraint_name, '')));
-  else
-    return null;
+      jsonb_build_object('sqlstate', code, 'constraint', nullif(constraint_name, '')),
+      case when code = 'P0001' then hint end);
   end if;
-  return jsonb_build_object('op_id', change.op_id, 'status', 'rejected', 'space_id', change.space_id, 'seq', null,
-    'error', found);
+  return null;
 end
 $$;
 
-comment on function perch.refusal(perch.change, text, text, text, text, text) is
+comment on function perch.refusal(perch.change, text, text, text, text, text, text) is
   'Private. The result of a change whose writing failed with this error, where the error is the change''s own; null where it is not.';

@@ -27,10 +27,8 @@ begin
                     jsonb_build_object('op_id', k.op_id, 'status', 'replayed', 'space_id', k.space_id, 'seq', null)
                       || coalesce((select l.result from logged l where l.op_id = k.op_id limit 1), k.result, '{}')
                   else
-                    jsonb_build_object('op_id', k.op_id, 'status', 'rejected', 'space_id', k.space_id, 'seq', null,
-                      'error', jsonb_build_object('code', 'PE409',
-                        'message', 'conflict: this op_id was used for another change',
-                        'detail', jsonb_build_object('op_id', k.op_id))) end as result
+                    perch.rejection(k.op_id, k.space_id, 'PE409', 'conflict: this op_id was used for another change',
+                      jsonb_build_object('op_id', k.op_id), 'Give each change an op_id of its own.') end as result
         from known k
     )
     -- Whose first was refused while it was written has no receipt, and the same result.

@@ -17,6 +17,7 @@ declare
   code text;
   message text;
   details text;
+  remedy text;
   constraint_name text;
   schema_name text;
 begin
@@ -32,8 +33,8 @@ begin
     exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
                 or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
       get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail,
-        constraint_name = constraint_name, schema_name = schema_name;
-      refused := perch.refusal(change, code, message, details, constraint_name, schema_name);
+        remedy = pg_exception_hint, constraint_name = constraint_name, schema_name = schema_name;
+      refused := perch.refusal(change, code, message, details, constraint_name, schema_name, remedy);
       if refused is null then
         raise;
       end if;

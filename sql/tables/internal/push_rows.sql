@@ -20,6 +20,7 @@ declare
   code text;
   message text;
   details text;
+  remedy text;
   constraint_name text;
   column_name text;
 begin
@@ -52,8 +53,9 @@ begin
       writes := writes || perch.check_row(relation, keys, changes[n]);
       good := good || changes[n];
     exception when sqlstate 'PE403' or sqlstate 'PE422' then
-      get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail;
-      results[changes[n].position] := perch.row_refusal(changes[n], code, message, details, '', '');
+      get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail,
+        remedy = pg_exception_hint;
+      results[changes[n].position] := perch.row_refusal(changes[n], code, message, details, '', '', remedy);
     end;
   end loop;
 
@@ -90,13 +92,13 @@ begin
                     or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413'
                       or sqlstate 'PE422' then
           get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail,
-            constraint_name = constraint_name, column_name = column_name;
+            remedy = pg_exception_hint, constraint_name = constraint_name, column_name = column_name;
           if column_name = '' and left(code, 2) in ('22', '23') and constraint_name = '' then
             column_name := coalesce(perch.column_at_fault(relation.relation, writes[n] ||
               perch.row_key(relation.relation, good[n].record_id)), '');
           end if;
           answers := answers[:n - 1] || perch.row_refusal(good[n], code, message, details, constraint_name,
-            column_name);
+            column_name, remedy);
           if answers[n] is null then
             raise;
           end if;

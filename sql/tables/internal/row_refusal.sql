@@ -1,8 +1,8 @@
 -- What the app's rules refuse is the change's own error; for whose sake Postgres undoes a statement, or what the
 -- server cannot do, is not. DETAIL is shown of perch's codes alone: Postgres writes whole rows and keys into its own.
--- So are messages, but what the app itself raises.
+-- So are messages and hints, but what the app itself raises.
 create or replace function perch.row_refusal(
-  change perch.change, code text, message text, detail text, constraint_name text, column_name text
+  change perch.change, code text, message text, detail text, constraint_name text, column_name text, hint text
 )
 returns jsonb
 language plpgsql volatile
@@ -18,13 +18,13 @@ begin
     exception when data_exception then
       found := to_jsonb(detail);
     end;
-    found := jsonb_build_object('code', code, 'message', message, 'detail', found);
+    return perch.rejection(change.op_id, change.space_id, code, message, found, hint);
   elsif left(code, 2) in ('22', '23', '44') or code in ('P0001', '42501', '428C9', '42804') then
     raise warning 'perch: the rules of table % refused a change of %: %', change.table_name, change.record_id, message
       using errcode = code;
-    found := jsonb_build_object(
-      'code', case when code = '42501' then 'PE403' when is_conflict then 'PE409' else 'PE422' end,
-      'message', case
+    return perch.rejection(change.op_id, change.space_id,
+      case when code = '42501' then 'PE403' when is_conflict then 'PE409' else 'PE422' end,
+      case
         when code = 'P0001' then format('invalid: %s', message)
         when code = '42501' then format('forbidden: the policies of table %s do not let this user write the row',
           change.table_name)
@@ -32,15 +32,13 @@ begin
           then 'conflict' else 'invalid' end, constraint_name)
         when column_name <> '' then format('invalid: column %s cannot take it', column_name)
         else format('invalid: table %s cannot take it', change.table_name) end,
-      'detail', jsonb_strip_nulls(jsonb_build_object('table', change.table_name, 'sqlstate', code,
-        'constraint', nullif(constraint_name, ''), 'column', nullif(column_name, ''))));
-  else
-    return null;
+      jsonb_strip_nulls(jsonb_build_object('table', change.table_name, 'sqlstate', code,
+        'constraint', nullif(constraint_name, ''), 'column', nullif(column_name, ''))),
+      case when code = 'P0001' then hint end);
   end if;
-  return jsonb_build_object('op_id', change.op_id, 'status', 'rejected', 'space_id', change.space_id, 'seq', null,
-    'error', found);
+  return null;
 end
 $$;
 
-comment on function perch.row_refusal(perch.change, text, text, text, text, text) is
+comment on function perch.row_refusal(perch.change, text, text, text, text, text, text) is
   'Private. The result of a change of a synced row whose writing failed with this error; null where the error is not the change''s own.';

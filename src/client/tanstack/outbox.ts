@@ -27,7 +27,7 @@ export interface SetAside {
   id: string;
   changes: (Change | Call)[];
   /** Why, as the server said it. */
-  error: { code: string; message: string; detail: unknown };
+  error: { code: string; message: string; detail: unknown; hint?: string | undefined };
   at: string;
 }
 
@@ -229,9 +229,9 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
   async function putAside(
     id: string,
     changes: (Change | Call)[],
-    { code, message, detail }: PerchError,
+    { code, message, detail, hint }: PerchError,
   ): Promise<void> {
-    const entry: SetAside = { id, changes, error: { code, message, detail }, at: new Date().toISOString() };
+    const entry: SetAside = { id, changes, error: { code, message, detail, hint }, at: new Date().toISOString() };
     await storage.set(asidePrefix + id, JSON.stringify(entry));
     options.onSetAside?.(entry);
   }

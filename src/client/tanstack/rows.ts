@@ -74,5 +74,6 @@ export function rejectionOf(results: readonly PushResult[]): PerchError | undefi
   const isAtFault = ({ error }: PushResult) => (error?.detail as { reason?: unknown } | null)?.reason !== "aborted";
   const { error, op_id } = rejected.find(isAtFault) ?? rejected[0] ?? {};
   if (error === undefined) return undefined;
-  return new PerchError({ code: error.code, message: error.message, detail: { op_id, cause: error.detail } });
+  const { code, message, detail, hint } = error;
+  return new PerchError({ code, message, detail: { op_id, cause: detail }, hint });
 }
