@@ -56,12 +56,15 @@ async function main(): Promise<number> {
   const machine = `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? "unknown processor"}`;
   print(`${machine}\n`);
   const parts: Part[] = [];
+  // Written as it grows: a run that ends early leaves what it had found.
+  const write = () => (values.html === undefined ? undefined : writeFile(values.html, pageOf(machine, parts)));
+  const failed: string[] = [];
   for (const [name, load] of Object.entries(benchmarks)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
     const { benchmark } = await load();
     print(`${name}: ${benchmark.summary}\n`);
     parts.push({ is: "heading", title: name, text: benchmark.summary });
-    await benchmark.run({
+    const work = benchmark.run({
       rounds: Number(values.rounds),
       seconds: Number(values.seconds),
       onlyPatches: values["only-patches"],
@@ -73,10 +76,19 @@ async function main(): Promise<number> {
       },
       distribution: (title, unit, values) => parts.push({ is: "distribution", title, unit, values }),
     });
+    // One that fails takes nothing from the others.
+    await work.catch((error: unknown) => {
+      failed.push(name);
+      const said = error instanceof Error ? (error.stack ?? error.message) : String(error);
+      print(`${name} failed: ${said}`);
+      parts.push({ is: "failure", title: name, text: said });
+    });
+    await write();
     print("");
   }
-  if (values.html !== undefined) await writeFile(values.html, pageOf(machine, parts));
-  return 0;
+  if (values.html !== undefined) print(`The page with charts: ${values.html}`);
+  if (failed.length > 0) print(`Not measured to the end: ${failed.join(", ")}. Run them again: npm run bench -- NAME`);
+  return failed.length === 0 ? 0 : 1;
 }
 
 process.exit(await main());

@@ -3,7 +3,7 @@ import { openDatabase } from "../../../src/database/open.js";
 import { type PostgresServer, startPostgresServer } from "../../../test/support/postgres-server.js";
 import { figure } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
-import { type Race, race } from "../race.js";
+import { type Race, race, showWaits } from "../race.js";
 import { busy } from "./busy.js";
 import { plans } from "./plans.js";
 import { fill, pullAll, selectAll } from "./readers.js";
@@ -53,7 +53,9 @@ async function run(options: BenchmarkOptions): Promise<void> {
     },
   });
   const rows: string[][] = [["a second", "perch", "other", "ratio", "at least"]];
-  const add = (name: string, { ours, theirs, ratio }: Race, atLeast?: number) => {
+  const add = (name: string, found: Race, atLeast?: number) => {
+    const { ours, theirs, ratio } = found;
+    showWaits(options, name, found);
     rows.push([name, figure(ours), figure(theirs), ratio.toFixed(2), atLeast === undefined ? "" : String(atLeast)]);
     options.print(rows.at(-1)?.join("   ") ?? "");
   };

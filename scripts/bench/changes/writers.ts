@@ -83,12 +83,15 @@ export function all(
   units: number,
   step: (client: pg.Client, user: string) => Promise<unknown>,
 ): Work {
-  return async (deadline) => {
+  return async (deadline, took) => {
     let done = 0;
     await Promise.all(
       clients.map(async (client, index) => {
-        while (performance.now() < deadline) {
+        for (let now = performance.now(); now < deadline; ) {
           await step(client, `user${index}`);
+          const then = performance.now();
+          took(then - now);
+          now = then;
           done += units;
         }
       }),

@@ -3,7 +3,7 @@ import { openDatabase } from "../../../src/database/open.js";
 import { startPostgresServer } from "../../../test/support/postgres-server.js";
 import { figure } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
-import { type Race, race } from "../race.js";
+import { type Race, race, showWaits } from "../race.js";
 import { storedBytes } from "./bytes.js";
 import { latest, longThread, manyThreads } from "./latest.js";
 import { conversation, puts, replaced } from "./puts.js";
@@ -32,8 +32,10 @@ async function run(options: BenchmarkOptions): Promise<void> {
     rows.push(row);
     options.print(row.join("  "));
   };
-  const addRace = (name: string, { ours, theirs, ratio }: Race, atLeast: string) =>
-    add([name, figure(ours, "/s"), figure(theirs, "/s"), figure(ratio), atLeast]);
+  const addRace = (name: string, found: Race, atLeast: string) => {
+    showWaits(options, `${name} / LangGraph's saver`, found);
+    add([name, figure(found.ours, "/s"), figure(found.theirs, "/s"), figure(found.ratio), atLeast]);
+  };
   try {
     const url = await createDatabase("work");
     const db = await openDatabase(url);

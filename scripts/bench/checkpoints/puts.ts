@@ -27,13 +27,15 @@ export function conversation(): Step {
 export function puts(saver: BaseCheckpointSaver, threads: number, step: Step): Work {
   const runs = Array.from({ length: threads }, () => startRun(saver));
   let done = 0;
-  return async (deadline) => {
+  return async (deadline, took) => {
     const before = done;
     await Promise.all(
       runs.map(async (run) => {
         while (performance.now() < deadline) {
           const { state, written } = step(done);
+          const started = performance.now();
           await run.step({ state }, { state: written });
+          took(performance.now() - started);
           done += 1;
         }
       }),

@@ -142,6 +142,10 @@ async function run(options: BenchmarkOptions): Promise<void> {
         if (round >= 0) waits[which].push(...measured);
       }
     }
+    options.distribution(`an edit among many documents, ${editsPerSecond} a second`, "ms", {
+      "10,000 documents, 500 in memory": waits.many,
+      "100 documents": waits.few,
+    });
     const p99 = { many: quantile(waits.many, 0.99), few: quantile(waits.few, 0.99) };
     row(
       `p99 of an edit, 10,000 documents, 500 cached / 100, ${editsPerSecond} edits a second`,

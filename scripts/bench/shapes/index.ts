@@ -105,13 +105,17 @@ async function sync({ perch, client, options: { rounds }, add }: World): Promise
   }
 }
 
-async function manyReaders({ perch, client, options: { seconds }, add }: World): Promise<void> {
+async function manyReaders({ perch, client, options, add }: World): Promise<void> {
   await makeLiveItems(client);
-  const many = await timed(perch, client, (nth) => `n = ${nth % filters}`, seconds);
-  const one = await timed(perch, client, () => "n = 0", seconds);
+  const many = await timed(perch, client, (nth) => `n = ${nth % filters}`, options.seconds);
+  const one = await timed(perch, client, () => "n = 0", options.seconds);
+  options.distribution(`from COMMIT to ${figure(readers)} readers of a shape`, "ms", {
+    [`${filters} filters`]: many.delays,
+    "one filter": one.delays,
+  });
   const p99 = [quantile(many.delays, 0.99), quantile(one.delays, 0.99)] as const;
   add([
-    `${figure(readers)} readers, ${filters} filters, ${figure(many.writes / seconds)} writes/s: p99 ms against one filter`,
+    `${figure(readers)} readers, ${filters} filters, ${figure(many.writes / options.seconds)} writes/s: p99 ms against one filter`,
     ...[figure(p99[0]), figure(p99[1]), (p99[0] / p99[1]).toFixed(2), "at most 2"],
   ]);
   add([
@@ -135,7 +139,7 @@ async function idleReaders({ perch, client, add }: World): Promise<void> {
   }
 }
 
-async function device({ perch, client, add }: World): Promise<void> {
+async function device({ perch, client, options, add }: World): Promise<void> {
   await client.query("create table notes (id text primary key, team text not null, title text)");
   await client.query(
     `select perch.sync_table(relation => 'notes', app_id => 'bench', space_column => 'team', writable_columns => '{title}')`,
@@ -150,6 +154,11 @@ async function device({ perch, client, add }: World): Promise<void> {
     ["it is acknowledged, and its echo there", times.acknowledged],
     ["another device has it", times.echoed],
   ] as const;
+  options.distribution("a mutation on a device", "ms", {
+    "shows there": times.visible,
+    "is acknowledged, and its echo there": times.acknowledged,
+    "another device has it": times.echoed,
+  });
   for (const [name, values] of steps) {
     add([name, figure(quantile(values, 0.5)), figure(quantile(values, 0.99)), "", ""]);
   }

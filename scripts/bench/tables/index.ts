@@ -4,7 +4,7 @@ import { openDatabase } from "../../../src/database/open.js";
 import { type PostgresServer, startPostgresServer } from "../../../test/support/postgres-server.js";
 import { figure, quantile } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
-import { type Race, race, type Work } from "../race.js";
+import { type Race, race, showWaits, type Work } from "../race.js";
 import { delays } from "./delays.js";
 import { startSequencing } from "./sequencing.js";
 import { type Backlog, backlog, bulk, contestants, type Kind, reset } from "./writers.js";
@@ -36,11 +36,12 @@ async function writing(
       return client;
     }),
   );
-  const work = async (deadline: number) => {
+  const work = async (deadline: number, took: (ms: number) => void) => {
     let done = 0;
     await Promise.all(
       clients.map(async (client, nth) => {
         while (performance.now() < deadline) {
+          const started = performance.now();
           if (what === "insert") {
             await client.query({
               name: `i${kind}`,
@@ -54,6 +55,7 @@ async function writing(
               values: [-1 - nth, `Buy milk ${done}`],
             });
           }
+          took(performance.now() - started);
           done++;
         }
       }),
@@ -76,7 +78,9 @@ async function run(options: BenchmarkOptions): Promise<void> {
     },
   });
   const rows: string[][] = [["a second", "perch", "other", "ratio", "at least"]];
-  const add = (name: string, { ours, theirs, ratio }: Race, atLeast?: number) => {
+  const add = (name: string, found: Race, atLeast?: number) => {
+    const { ours, theirs, ratio } = found;
+    showWaits(options, name, found);
     rows.push([name, figure(ours), figure(theirs), ratio.toFixed(2), atLeast === undefined ? "" : String(atLeast)]);
     options.print(rows.at(-1)?.join("   ") ?? "");
   };
@@ -105,7 +109,11 @@ async function run(options: BenchmarkOptions): Promise<void> {
     const slow = `${url}?options=-c%20commit_delay%3D2000%20-c%20commit_siblings%3D0`;
     await pair("insert of a row, 32 connections, 2 ms commits / without perch", slow, 32, "insert", "plain", 0.9);
 
-    const { beyondBare, captured } = await delays(url, options.seconds);
+    const { beyondBare, captured, bare } = await delays(url, options.seconds);
+    options.distribution("from COMMIT to a reader who listens, at 500 writes a second", "ms", {
+      perch: captured,
+      "a bare LISTEN and SELECT": bare,
+    });
     options.print(
       `from COMMIT to the page of a reader who listens, at 500 writes/s: p50 ${figure(quantile(captured, 0.5), "ms")}, p99 ${figure(quantile(captured, 0.99), "ms")}; ` +
         `beyond a bare LISTEN and SELECT: p50 ${figure(beyondBare(0.5), "ms")} (at most 10), p99 ${figure(beyondBare(0.99), "ms")} (at most 60)`,
