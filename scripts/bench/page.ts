@@ -128,6 +128,6 @@ export function pageOf(machine: string, parts: readonly Part[]): string {
     part.is === "heading" ? `<a href="#${idOf(part.title)}">${text(part.title)}</a>` : "",
   );
   const reading =
-    "Bars are within their row. ✓ and ✗ say whether a ratio is what is wanted. Curves show which share of all took at most so long: further left is faster, and each step up is one nine more, so the upper half is the slowest tenth.";
+    "Bars are within their row. ✓ and ✗ say whether a ratio is what is wanted. Curves show which share of all took at most so long: further left is faster, and each step up is one nine more, so the upper two thirds are the slowest tenth.";
   return `<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>perch: benchmarks</title><style>${style}</style><body><h1>Benchmarks</h1><p>${text(machine)}, ${new Date().toISOString().slice(0, 10)}. ${reading}</p><nav>${links.join("")}</nav>${body.join("\n")}</body></html>\n`;
 }

@@ -310,7 +310,7 @@ export const operations = {
     method: "GET",
     path: "/v1/console/{name}",
     summary: "What the console shows: for tokens with the claim perch_role, viewer or admin.",
-    description: `For the page at /console/, and of no promised shape. Views: figures, doctor, content, ${Object.keys(views).join(", ")}.`,
+    description: `For the page at /console/, and of no promised shape. Views: figures, shapes, doctor, content, ${Object.keys(views).join(", ")}.`,
     authenticated: true,
     query: consoleQuery,
     answer: json(z.record(z.string(), z.unknown()), "The view."),

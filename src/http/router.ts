@@ -170,6 +170,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       await figures.refresh();
       return telemetry.metrics.text();
     },
+    shapes: () => shapes.seen(),
   });
 
   /** Undefined when the response has been begun, and goes on by itself. */

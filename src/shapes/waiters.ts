@@ -30,10 +30,18 @@ export interface Heard {
   readonly upto: bigint;
 }
 
+/** How many readers wait for changes of a table. */
+export interface WaitingReaders {
+  readonly appId: string;
+  readonly table: string;
+  readonly count: number;
+}
+
 /** Tells many readers of shapes when there is something to read for them. */
 export interface ShapeWaiters {
   /** Resolves when there may be something, or after a while, or when the signal says so. */
   wait(wanted: Wanted, ms: number, signal: AbortSignal): Promise<Heard>;
+  readers(): WaitingReaders[];
   close(): void;
 }
 
@@ -263,6 +271,12 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
         }
       });
     },
+    readers: () =>
+      [...waiters].flatMap(([name, others]) => {
+        const own = [...others].filter((waiter) => waiter.name === name);
+        const [first] = own;
+        return first === undefined ? [] : [{ appId: first.appId, table: first.table, count: own.length }];
+      }),
     close() {
       for (const others of waiters.values()) {
         for (const waiter of [...others]) waiter.wake({ found: false, upto: waiter.upto });

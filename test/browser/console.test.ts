@@ -82,6 +82,16 @@ describe("the console in a browser", () => {
     return page;
   };
 
+  /** What keeps somebody out, as axe finds it. */
+  const serious = async (page: WatchedPage) => {
+    const { violations } = (await page.evaluate("axe.run()")) as {
+      violations: { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[];
+    };
+    return violations
+      .filter(({ impact }) => impact === "serious" || impact === "critical")
+      .map(({ id, nodes }) => [id, nodes[0]?.html, nodes[0]?.failureSummary]);
+  };
+
   const sees = (page: WatchedPage, words: string) => page.getByText(words).first().waitFor();
 
   const push = async (id: string, data: object, user = "ines"): Promise<void> => {
@@ -114,13 +124,7 @@ describe("the console in a browser", () => {
       for (const [place, words] of places) {
         await page.goto(`${node.gateway.url}/console/#/${place}`);
         await sees(page, words);
-        const { violations } = (await page.evaluate("axe.run()")) as {
-          violations: { id: string; impact: string; nodes: { html: string; failureSummary: string }[] }[];
-        };
-        const serious = violations
-          .filter(({ impact }) => impact === "serious" || impact === "critical")
-          .map(({ id, nodes }) => [id, nodes[0]?.html, nodes[0]?.failureSummary]);
-        expect({ place, serious }).toEqual({ place, serious: [] });
+        expect({ place, serious: await serious(page) }).toEqual({ place, serious: [] });
       }
       expect(page.errors).toEqual([]);
     },
@@ -213,6 +217,30 @@ describe("the console in a browser", () => {
     await ask("vera", "vera is viewer of this space");
     await ask("mallory", "mallory is no member of this space");
     await ask("tom", "tom is editor of this space");
+  });
+
+  it("shows which filters of shapes are slow, and who waits for a table", async () => {
+    await db.query("create table public.tides (id int primary key, note text)");
+    await db.query("insert into public.tides select n, md5(n::text) from generate_series(1, 50000) n");
+    await db.query("select perch.sync_table(relation => 'public.tides', app_id => 'harbour', space_id => 'harbour')");
+    const stop = new AbortController();
+    onTestFinished(() => stop.abort());
+    const ask = (query: Record<string, string>) =>
+      fetch(`${node.gateway.url}/v1/shape?${new URLSearchParams({ table: "tides", ...query })}`, {
+        headers: { authorization: "Bearer ines" },
+        signal: stop.signal,
+      });
+    const where = Array.from({ length: 12 }, (_, n) => `note ~ '^[0-9]+x${n}.*q$'`).join(" or ");
+    const first = await ask({ offset: "-1", where });
+    expect(await first.text()).toContain("up-to-date");
+    const [handle, offset] = ["electric-handle", "electric-offset"].map((name) => first.headers.get(name) ?? "");
+    const page = await open("synced", { viewport: { width: 360, height: 740 } });
+    await sees(page, "note ~");
+    await sees(page, "0 readers waiting");
+    ask({ where, handle: `${handle}`, offset: `${offset}`, live: "true" }).catch(() => undefined);
+    await sees(page, "1 reader waiting");
+    expect(await serious(page)).toEqual([]);
+    expect(await page.evaluate("document.documentElement.scrollWidth - innerWidth")).toBe(0);
   });
 
   it("compares the states of an agent", async () => {

@@ -150,6 +150,7 @@ describe("the console's API", () => {
       patch: '{"title": "x"}',
       error: { message: "it was no title" },
     });
+    expect(await ask("shapes")).toMatchObject({ readers: [], slow: [] });
     expect(await ask("synced")).toMatchObject({ tables: [{ relation: "public.orders" }], waiting: [{ changes: 1 }] });
     const threads = await ask("threads", { tenant_id: "acme" });
     expect(threads.threads.length).toBeGreaterThan(0);

@@ -73,7 +73,7 @@ const places = [
   ["now", "Now"],
   ["spaces", "Spaces"],
   ["set-aside", "Set aside"],
-  ["synced", "Synced tables"],
+  ["synced", "Tables and shapes"],
   ["threads", "Threads"],
 ] as const;
 

@@ -20,6 +20,8 @@ export interface ConsoleServices {
   readonly log: Logger;
   /** The figures of this process in the text format of Prometheus. */
   figures(): Promise<string>;
+  /** What this process knows of shapes. */
+  shapes(): { readonly readers: readonly object[]; readonly slow: readonly object[] };
   /** What perch doctor says; undefined where nobody can say it. */
   readonly doctor?: (() => Promise<readonly object[]>) | undefined;
   /** Who has a document open on this node: the users, by its address. */
@@ -132,6 +134,7 @@ export function createConsoleRequests({ shares, live, log, ...services }: Consol
     async view(identity, name, question) {
       roleOf(identity);
       if (name === "figures") return JSON.stringify({ node, at: Date.now(), text: await services.figures() });
+      if (name === "shapes") return JSON.stringify({ node, ...services.shapes() });
       if (name === "doctor") return findings();
       if (name === "content") return content(identity, question);
       return fromDatabase(identity, name, question);

@@ -1,3 +1,4 @@
+import { sqlStateOf } from "../../database/errors.js";
 import type { Shares } from "../../database/shares.js";
 import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
@@ -5,6 +6,7 @@ import type { Identity } from "../../identity/identity.js";
 import { tablesIn } from "../../shapes/filter.js";
 import { definitionOf, type Handle, type Snapshot, snapshotText } from "../../shapes/handle.js";
 import { type ChangesPage, logPosition, type OpenedShape, openShape, readChanges } from "../../shapes/queries.js";
+import type { SlowFilters } from "../../shapes/slow-filters.js";
 import type { OnBehalf } from "../on-behalf.js";
 import { type Development, developmentApp } from "./development.js";
 import type { ShapeRequest } from "./request.js";
@@ -48,12 +50,16 @@ export interface ReadingSettings {
   readonly shapeChunkBytes: number;
 }
 
+/** Postgres has ended the statement. */
+const queryCanceled = "57014";
+
 /** Reads shapes on behalf of users, each in its user's turn. */
 export function createShapeReading(
   shares: Shares,
   onBehalf: OnBehalf,
   settings: ReadingSettings,
   development: Development | undefined,
+  slow: SlowFilters,
 ): ShapeReading {
   const underWay = new Map<string, { readonly asker: Identity; readonly result: Promise<SharedPage> }>();
 
@@ -74,7 +80,18 @@ export function createShapeReading(
         }
         development.note(shape, { schema, table });
       }
-      return work(tx, { ...opened, shape, selected });
+      if (ask.where === "") return work(tx, { ...opened, shape, selected });
+      const began = performance.now();
+      let failed: unknown;
+      try {
+        return await work(tx, { ...opened, shape, selected });
+      } catch (error) {
+        failed = error;
+        throw error;
+      } finally {
+        const took = performance.now() - began;
+        slow.note({ ...ask, userId: identity.userId }, took, sqlStateOf(failed) === queryCanceled);
+      }
     });
   }
 

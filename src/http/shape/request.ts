@@ -10,6 +10,8 @@ export interface ShapeRequest extends ShapeQuery {
   readonly from: Position;
   /** Undefined where the reader begins, and for one that was not made here. */
   readonly handle: Handle | undefined;
+  /** The filter as it was written; empty: there is none. */
+  readonly where: string;
   readonly live: boolean;
   readonly events: boolean;
   /** Updates and deletions with whole rows, and old values. */
@@ -71,6 +73,7 @@ export async function shapeRequest(target: URL): Promise<ShapeRequest> {
     events,
     columns,
     queryable,
+    where: value("where") ?? "",
     filter: await filterOf(value("where"), paramsOf(target), table),
     whole: oneOf("replica", value("replica"), ["default", "full"]) === "full",
     changesOnly: oneOf("log", value("log"), ["full", "changes_only"]) === "changes_only",

@@ -8,7 +8,8 @@ import type { Counts } from "../../lib/counts.js";
 import type { Account, Reservation } from "../../lib/ledger.js";
 import type { NotificationHub } from "../../notifications/hub.js";
 import { readHandle } from "../../shapes/handle.js";
-import { createShapeWaiters } from "../../shapes/waiters.js";
+import { createSlowFilters, type SlowFilter } from "../../shapes/slow-filters.js";
+import { createShapeWaiters, type WaitingReaders } from "../../shapes/waiters.js";
 import type { Answer } from "../answers.js";
 import type { OnBehalf } from "../on-behalf.js";
 import type { Readiness } from "../readiness.js";
@@ -56,6 +57,8 @@ export interface ShapeRequests {
   answer(exchange: ShapeExchange): Promise<Answer | undefined>;
   /** DELETE of /v1/shape: all shapes of a table begin anew. In development mode alone. */
   forget(exchange: ShapeExchange): Promise<Answer>;
+  /** What this process knows of shapes: who waits for which tables, and whose filters took long. */
+  seen(): { readonly readers: readonly WaitingReaders[]; readonly slow: readonly SlowFilter[] };
   /** GET of /v1/health. */
   health(): Promise<Answer>;
   /** Answers those who wait. */
@@ -75,7 +78,8 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
     intervalMs: settings.streamIntervalMs,
     pollMs: settings.recheckMs,
   });
-  const reading = createShapeReading(shares, onBehalf, settings, development);
+  const slow = createSlowFilters();
+  const reading = createShapeReading(shares, onBehalf, settings, development, slow);
   const ahead = createReadAhead();
   const serving = { reading, ahead, waiters, settings, log };
   const asking = new Set<AbortController>();
@@ -175,6 +179,7 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
         return shapeFailure(error);
       }
     },
+    seen: () => ({ readers: waiters.readers(), slow: slow.all() }),
     async health() {
       const active = (await readiness.trouble()) === undefined;
       return { status: active ? 200 : 202, body: `{"status":"${active ? "active" : "waiting"}"}` };

@@ -1,4 +1,4 @@
-import { Badge, Card, Empty, Facts, Failure, Loading, Title } from "../parts/basics.js";
+import { Badge, Card, Empty, Facts, Failure, Loading, several, Table, Time, Title } from "../parts/basics.js";
 import { useView } from "../use-view.js";
 
 interface Page {
@@ -27,15 +27,35 @@ interface Page {
   }[];
 }
 
-/** The app's own tables that are kept in sync: their options, whether every change is captured, and what waits for its number. */
+interface Shapes {
+  readonly readers: readonly { readonly appId: string; readonly table: string; readonly count: number }[];
+  readonly slow: readonly {
+    readonly table: string;
+    readonly where: string;
+    readonly times: number;
+    readonly totalMs: number;
+    readonly slowestMs: number;
+    readonly ended: number;
+    readonly userId: string;
+    readonly lastAt: string;
+  }[];
+}
+
+/**
+ * The app's own tables that are kept in sync: their options, whether every change is captured, what waits for its number, who waits for what is
+ * new; and which filters of shapes take long.
+ */
 export function Synced() {
   const { data, error } = useView<Page>("synced", {}, 2_000);
+  const { data: shapes } = useView<Shapes>("shapes", {}, 2_000);
+  const readers = (app: string, table: string) =>
+    shapes?.readers.find((each) => each.appId === app && each.table === table)?.count ?? 0;
   if (data === undefined) return error === undefined ? <Loading /> : <Failure error={error} />;
   const waits = (app: string, table: string) =>
     data.waiting.find((each) => each.app_id === app && each.table === table);
   return (
     <>
-      <Title>Synced tables</Title>
+      <Title>Tables and shapes</Title>
       {error !== undefined && <Failure error={error} />}
       {data.tables.length === 0 && (
         <Empty title="No synced table">
@@ -77,6 +97,10 @@ export function Synced() {
                   "Waits for numbers",
                   waiting === undefined ? "nothing" : `${waiting.changes} for ${waiting.seconds.toFixed(1)} s`,
                 ],
+                [
+                  "Shapes, on this node",
+                  shapes === undefined ? "–" : `${several(readers(table.app_id, table.table), "reader")} waiting`,
+                ],
                 ["Columns", table.columns?.join(", ") ?? "all"],
                 ["Clients write", table.writable_columns.join(", ") || "nothing"],
                 [
@@ -91,6 +115,55 @@ export function Synced() {
           </Card>
         );
       })}
+      {shapes !== undefined && <SlowFilters shapes={shapes} />}
     </>
+  );
+}
+
+const milliseconds = (ms: number) => (ms < 1_000 ? `${Math.round(ms)} ms` : `${(ms / 1_000).toFixed(1)} s`);
+
+/** What readers of shapes ask that the database is long at. */
+function SlowFilters({ shapes: { slow } }: { shapes: Shapes }) {
+  return (
+    <Card
+      title="Slow filters"
+      aside={<span class="faint">of shapes, from 50 ms on, on this node</span>}
+      flush={slow.length > 0}
+    >
+      {slow.length === 0 ? (
+        <Empty title="No filter was slow">
+          A filter that the database is long at would be here, with how often and for whom. An index on what it compares
+          helps.
+        </Empty>
+      ) : (
+        <Table
+          label="Slow filters"
+          head={[
+            "Table",
+            "Filter",
+            { text: "Slow", class: "number" },
+            { text: "Longest", class: "number" },
+            "Last, for",
+          ]}
+        >
+          {slow.map((each) => (
+            <tr key={`${each.userId} ${each.table} ${each.where}`}>
+              <td>{each.table}</td>
+              <td class="long">
+                <code>{each.where}</code>
+              </td>
+              <td class="number">
+                {`${each.times}×, ${milliseconds(each.totalMs)}`}
+                {each.ended > 0 && <Badge tone="bad">{`ended ${each.ended}×`}</Badge>}
+              </td>
+              <td class="number">{milliseconds(each.slowestMs)}</td>
+              <td>
+                <Time at={each.lastAt} /> {each.userId}
+              </td>
+            </tr>
+          ))}
+        </Table>
+      )}
+    </Card>
   );
 }
