@@ -117,6 +117,9 @@ export const lockTimeoutCode = "55P03";
 /** Whether a lock was waited for as long as `lock_timeout` says. */
 export const isLockTimeout = (error: unknown): boolean => sqlStateOf(error) === lockTimeoutCode;
 
+/** Whether Postgres ended a statement, for its time or because it was asked to. */
+export const isCancelled = (error: unknown): boolean => sqlStateOf(error) === "57014";
+
 /** Whether the login lacks a right. */
 export const lacksRight = (error: unknown): boolean => sqlStateOf(error) === "42501";
 

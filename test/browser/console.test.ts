@@ -232,7 +232,7 @@ describe("the console in a browser", () => {
       });
     const where = Array.from({ length: 12 }, (_, n) => `note ~ '^[0-9]+x${n}.*q$'`).join(" or ");
     const first = await ask({ offset: "-1", where });
-    expect(await first.text()).toContain("up-to-date");
+    expect(await first.text()).toContain("snapshot-end");
     const [handle, offset] = ["electric-handle", "electric-offset"].map((name) => first.headers.get(name) ?? "");
     const page = await open("synced", { viewport: { width: 360, height: 740 } });
     await sees(page, "note ~");

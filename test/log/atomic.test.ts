@@ -63,6 +63,7 @@ describeEachEngine("An atomic push", (open) => {
             code: "PE409",
             message: expect.stringMatching(/^conflict: aborted/),
             detail: { reason: "aborted", at: 2, op_id: null },
+            hint: expect.stringMatching(/^Mend or leave out/),
           },
         });
       }

@@ -16,7 +16,9 @@ begin
     perform perch.fail('PE403', format('this user may not %s this space', case when to_write then 'write'
       else 'read' end),
       jsonb_build_object('space_id', wanted),
-      'A space is readable for its members, and writable for its editors and owners; see perch.set_context.');
+      case when to_write then
+        'Its editors and owners write in it: leave it out, or have an owner let this user in (perch.set_space_member).'
+      else 'Its members read it: ask an owner to let this user in (perch.set_space_member).' end);
   end if;
   return wanted;
 end

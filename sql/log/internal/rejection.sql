@@ -1,4 +1,5 @@
--- Says what to do, too: what the error itself says, or what follows from its DETAIL, or what helps with most of its kind.
+-- Says what to do, too: what the error itself says, or what follows from its DETAIL, or what helps with most of its
+-- kind.
 create or replace function perch.rejection(
   op_id text, space_id text, code text, message text, detail jsonb, hint text default null
 )

@@ -1,4 +1,4 @@
-import { sqlStateOf } from "../../database/errors.js";
+import { isCancelled } from "../../database/errors.js";
 import type { Shares } from "../../database/shares.js";
 import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
@@ -50,9 +50,6 @@ export interface ReadingSettings {
   readonly shapeChunkBytes: number;
 }
 
-/** Postgres has ended the statement. */
-const queryCanceled = "57014";
-
 /** Reads shapes on behalf of users, each in its user's turn. */
 export function createShapeReading(
   shares: Shares,
@@ -90,7 +87,7 @@ export function createShapeReading(
         throw error;
       } finally {
         const took = performance.now() - began;
-        slow.note({ ...ask, userId: identity.userId }, took, sqlStateOf(failed) === queryCanceled);
+        slow.note({ ...ask, userId: identity.userId }, took, isCancelled(failed));
       }
     });
   }
