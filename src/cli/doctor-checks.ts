@@ -1,3 +1,4 @@
+import { NoAnswer, within } from "../database/answers.js";
 import { catalogDifferences } from "../database/catalog-differences.js";
 import { lacksRight } from "../database/errors.js";
 import { readMigrationSources } from "../database/migration-sources.js";
@@ -10,7 +11,7 @@ import { refusedColumns, sequencing, syncedTables } from "./doctor-tables.js";
 import { type Check, type Finding, ok, warning, wrong } from "./finding.js";
 
 /** Looks at everything, in this order. A server that nothing else can be asked of, and a database never migrated, is examined no further. */
-export async function examine(db: Database, { longSeconds = 60 } = {}): Promise<Finding[]> {
+export async function examine(db: Database, { longSeconds = 60, checkMs = 20_000 } = {}): Promise<Finding[]> {
   const version = await serverVersion(db);
   const obstacle = await standingInTheWay(db);
   if (obstacle !== undefined) return [...version, obstacle];
@@ -39,14 +40,19 @@ export async function examine(db: Database, { longSeconds = 60 } = {}): Promise<
     history,
     upgrades,
   ]) {
-    findings.push(...(await check(db).catch((error: unknown) => [failure(check.name, error)])));
+    // What one waits for (a lock, a commit that does not end) is told by others.
+    findings.push(...(await within(checkMs, check(db)).catch((error: unknown) => [failure(check.name, error)])));
   }
   return findings;
 }
 
 function failure(name: string, error: unknown): Finding {
   const { message } = error as { message?: unknown };
-  const remedy = lacksRight(error) ? "run it as a login that is a member of perch_worker" : "see the message";
+  const remedy = lacksRight(error)
+    ? "run it as a login that is a member of perch_worker"
+    : error instanceof NoAnswer
+      ? "see what it waits for: select * from pg_stat_activity where state <> 'idle'"
+      : "see the message";
   return wrong(name, `could not be checked: ${String(message ?? error)}`, remedy);
 }
 
@@ -81,10 +87,15 @@ const migrations: Check = async (db) => {
 const shown = 20;
 
 /** What the database has, against what migrating makes: hashes alone would only say what perch once wrote down. */
-const catalog: Check = async (db) => {
+export const catalog = async (db: Database, root?: string): Promise<Finding[]> => {
   // What a later version has made this one cannot judge.
   if ((await migrationStatus(db)).newer) return [];
-  const differences = await catalogDifferences(db, await readMigrationSources());
+  const sources = await readMigrationSources(root);
+  if (sources.catalog === undefined) {
+    const detail = "could not be compared: docs/schema.txt, which says what it should be, is not beside sql/";
+    return [warning("catalog", detail, "install the package whole, with its folder docs")];
+  }
+  const differences = await catalogDifferences(db, sources);
   if (differences.length === 0)
     return [ok("catalog", "is what perch makes it: owners, rights, policies, triggers, functions")];
   const sorted = differences.sort((a, b) => Number(b.level === "error") - Number(a.level === "error"));

@@ -1,4 +1,5 @@
 import { afterEach, expect, it } from "vitest";
+import { examine } from "../../src/cli/doctor-checks.js";
 import { commits, notificationQueue, settings } from "../../src/cli/doctor-sessions.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
@@ -22,6 +23,33 @@ describeBothKinds("perch doctor on sessions", (open) => {
     for (const check of [settings, commits, notificationQueue]) {
       expect((await check(t.db)).map(({ level }) => level)).toEqual(["ok"]);
     }
+  });
+});
+
+describeEachPostgres("perch doctor where something holds what it asks for", (open) => {
+  it("says so after a while, and what there is to be said besides", async () => {
+    const t = await open();
+    let release = () => {};
+    const asked = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const other = opened(t.url, 1);
+    const held = new Promise<void>((resolve) => {
+      closers.push(() => release());
+      void other.transaction(async (tx) => {
+        await tx.query("lock table perch.document_inbox");
+        resolve();
+        await asked;
+      });
+    });
+    await held;
+    const findings = await examine(opened(t.url), { checkMs: 1_000 });
+    expect(findings.find(({ name }) => name === "pending")).toMatchObject({
+      level: "error",
+      detail: expect.stringContaining("did not answer"),
+      remedy: expect.stringContaining("pg_stat_activity"),
+    });
+    expect(findings.map(({ name }) => name)).toEqual(expect.arrayContaining(["server", "login", "history"]));
   });
 });
 
@@ -73,7 +101,13 @@ it("sees commits that wait for a standby, and a queue of notifications that fill
   await db.query("alter system set synchronous_standby_names = 'nosuch'");
   await db.query("select pg_reload_conf()");
   while ((await db.query("select from pg_settings where setting = 'nosuch'")).length === 0);
-  void db.query("insert into written values (1)").catch(() => undefined);
+  // Sessions hear of a setting one by one: until one waits.
+  const writing = opened(server.url(), 1);
+  const write = async (): Promise<void> => {
+    await writing.query("insert into written values (1)");
+    return write();
+  };
+  void write().catch(() => undefined);
   const finding = await until(async () => (await commits(db)).find(({ level }) => level !== "ok"));
   expect(finding).toMatchObject({ level: "error", remedy: expect.stringContaining("synchronous_standby_names") });
 });

@@ -1,5 +1,9 @@
-import { expect, it } from "vitest";
-import { examine } from "../../src/cli/doctor-checks.js";
+import { cp, mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { expect, it, onTestFinished } from "vitest";
+import { catalog, examine } from "../../src/cli/doctor-checks.js";
+import { packageRoot } from "../../src/database/package-root.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import { describeBothKinds, describeEachPostgres, emptyDatabase } from "../support/databases.js";
 import { runPerch } from "../support/processes.js";
@@ -85,6 +89,17 @@ describeBothKinds("perch doctor", (open, engine) => {
         /^1 records of todo\/tasks .* ~ada t1: .*invalid input syntax for type integer: "abc"/,
       ),
     });
+  });
+
+  it("says when there is nothing to compare the catalog with", async () => {
+    const t = await open();
+    const root = await mkdtemp(join(tmpdir(), "perch-doctor-"));
+    onTestFinished(() => rm(root, { recursive: true }));
+    for (const folder of ["migrations", "sql"])
+      await cp(join(packageRoot, folder), join(root, folder), { recursive: true });
+    expect(await catalog(t.db, root)).toMatchObject([
+      { level: "warning", detail: expect.stringMatching(/schema.txt/) },
+    ]);
   });
 
   it("sees that no worker runs", async () => {
