@@ -33,6 +33,12 @@ it.each([
   expect(JSON.parse(text).error.message.length).toBeGreaterThan(20);
 });
 
+it("a short body with more items than any honest one is refused before they are looked at", async () => {
+  const response = await post("pull", `{"app_id":"a","tables":[${"0,".repeat(30_000)}0]}`);
+  expect(response.status).toBe(413);
+  expect(await response.json()).toMatchObject({ error: { detail: { limit: "items", at: "tables" } } });
+});
+
 it("a query of fifteen thousand parameters is refused, at a cost that grows with its length only", async () => {
   const query = Array.from({ length: 15_000 }, (_, n) => `${n.toString(36)}=`).join("&");
   const response = await fetch(`${node.gateway.url}/v1/changes?${query}`, { headers: { authorization: "Bearer eve" } });

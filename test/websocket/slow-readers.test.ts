@@ -67,7 +67,13 @@ describe("a reader that is slow", () => {
 
   it("is closed when it stays slow for too long", async () => {
     const node = await startNode(database, {
-      env: { PERCH_MAX_QUEUED_BYTES: "100000", PERCH_SLOW_READER_MS: "300", PERCH_RECHECK_MS: "100" },
+      env: {
+        PERCH_MAX_QUEUED_BYTES: "100000",
+        PERCH_SLOW_READER_MS: "300",
+        PERCH_RECHECK_MS: "100",
+        // What does not read answers no ping either, and would be closed for that.
+        PERCH_PING_MS: "600000",
+      },
     });
     const roomId = newRoom();
     const [writer, slow] = [await rawClient(node), await rawClient(node)];
