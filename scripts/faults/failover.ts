@@ -1,14 +1,20 @@
 /**
- * The server of the database is killed, over and over, and its standby is promoted, while clients edit, push and put checkpoints through nodes
- * whose URL names both. The standby of a round is synchronous, and then nothing that was acknowledged may be gone; or it has fallen behind, and
- * then it must be noticed before anybody is served.
+ * The server of the database is killed, over and over, and another takes its place, while clients edit, push and put checkpoints through nodes
+ * whose URL names both. It is a standby that is synchronous, and then nothing that was acknowledged may be gone; or one that has fallen behind, or
+ * is made of a backup, and then that must be noticed before anybody is served.
  */
 import { randomUUID } from "node:crypto";
+import { examine } from "../../src/cli/doctor-checks.js";
 import { migrate } from "../../src/database/migrate.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
 import { withContext } from "../../src/identity/context.js";
-import { type PostgresServer, type PostgresVersion, startPostgresServer } from "../../test/support/postgres-server.js";
+import {
+  backUp,
+  type PostgresServer,
+  type PostgresVersion,
+  startPostgresServer,
+} from "../../test/support/postgres-server.js";
 import { counterOf } from "../demo/author.js";
 import { type Place, readStored, roomOf } from "../demo/document.js";
 import { freePort } from "../support/free-port.js";
@@ -18,10 +24,16 @@ import { type Editor, openEditor } from "./editor.js";
 import { seeded } from "./random.js";
 import { installWatchedSockets } from "./wire.js";
 
+/**
+ * What takes the place of the server that was killed. synchronous, behind: its standby, which has all that was acknowledged, or not. restored: a
+ * backup as it was made, which goes on as if nothing had been after it, on the same timeline. recovered: a backup, and the log up to a point.
+ */
+export type Successor = "synchronous" | "behind" | "restored" | "recovered";
+
 export interface FailoverOptions {
   readonly version: PostgresVersion;
-  /** Of each round, whether the standby has all that was acknowledged when the server is killed. */
-  readonly synchronous: readonly boolean[];
+  /** One for each round. */
+  readonly successors: readonly Successor[];
   readonly seed: number;
   readonly nodes: number;
   readonly clients: number;
@@ -31,14 +43,14 @@ export interface FailoverOptions {
 }
 
 export interface RoundResult {
-  readonly synchronous: boolean;
+  readonly successor: Successor;
   /** Acknowledged until the server was killed, over all rounds. */
   readonly pushes: number;
   readonly checkpoints: number;
   readonly edits: number;
-  /** Of these, what the standby lacked. */
+  /** Of these, what the successor lacked. */
   readonly missing: number;
-  /** From the promotion until each kind of client had something acknowledged again. */
+  /** From when it takes connections until each kind of client had something acknowledged again. */
   readonly resumedMs: number;
 }
 
@@ -231,6 +243,106 @@ async function missingEdits(
 const epochOf = async (db: Database) =>
   (await db.query<{ epoch: string }>("select perch.current_epoch() as epoch"))[0]?.epoch ?? "";
 
+const pullFrom = async (httpUrl: string, cursor: unknown) => {
+  const body = JSON.stringify({ app_id: "faults", cursor, page_size: 1 });
+  const answer = await fetch(`${httpUrl}/v1/pull`, { method: "POST", headers: headersOf("owner"), body });
+  return { status: answer.status, text: await answer.text() };
+};
+
+/** Where somebody has read to: the beginning of the log will do, as its entries stay whatever is restored. */
+async function cursorBefore(httpUrl: string): Promise<unknown> {
+  let cursor: unknown;
+  await until("a page is pulled", async () => {
+    const { status, text } = await pullFrom(httpUrl, null);
+    if (status === 200) cursor = (JSON.parse(text) as { cursor: unknown }).cursor;
+    return status === 200;
+  });
+  return cursor;
+}
+
+/** What is to take the place of a server. */
+interface Copy {
+  /** From now on it gets nothing any more. */
+  fallBehind(): Promise<void>;
+  /** The server was killed: what the copy has, before anybody can write to it. */
+  asItIs(): Promise<Database>;
+  /** Takes connections, and writes. */
+  serve(): Promise<PostgresServer>;
+  end(): Promise<void>;
+}
+
+const direct = (server: PostgresServer) => openPostgres({ url: server.url(), poolSize: 3, onError: ignore });
+
+async function copyOf(
+  primary: PostgresServer,
+  db: Database,
+  successor: Successor,
+  own: { version: PostgresVersion; settings: Record<string, string | number>; port: number },
+): Promise<Copy> {
+  let server: PostgresServer | undefined;
+  let ownDb: Database | undefined;
+  const end = async () => {
+    await ownDb?.close();
+    await server?.close();
+  };
+  if (successor === "synchronous" || successor === "behind") {
+    const standby = await startPostgresServer({ ...own, standbyOf: primary });
+    server = standby;
+    const standbyDb = direct(standby);
+    ownDb = standbyDb;
+    return {
+      async fallBehind() {
+        await standbyDb.query("alter system set primary_conninfo = ''");
+        await standbyDb.query("select pg_reload_conf()");
+        await until("the standby does not follow any more", async () => {
+          const rows = await db.query("select from pg_stat_replication");
+          return rows.length === 0;
+        });
+      },
+      async asItIs() {
+        await until("the standby has replayed what it has", async () => {
+          const [row] = await standbyDb.query<{ done: boolean }>(
+            "select pg_last_wal_replay_lsn() >= coalesce(pg_last_wal_receive_lsn(), '0/0') as done",
+          );
+          return row?.done ?? false;
+        });
+        return standbyDb;
+      },
+      async serve() {
+        await standby.promote();
+        return standby;
+      },
+      end,
+    };
+  }
+  let backup = await backUp(primary, `${primary.data}-backup-${Date.now()}`);
+  return {
+    async fallBehind() {
+      if (successor === "restored") return;
+      await db.query("select pg_create_restore_point('wanted')");
+      backup = { ...backup, upTo: "wanted" };
+    },
+    async asItIs() {
+      // Where nobody looks for it yet.
+      server = await startPostgresServer({ ...own, port: await freePort(), restored: backup });
+      ownDb = direct(server);
+      await until("it takes writes", async () => {
+        const rows = await ownDb?.query<{ standby: boolean }>("select pg_is_in_recovery() as standby");
+        return rows?.[0]?.standby === false;
+      });
+      return ownDb;
+    },
+    async serve() {
+      const restored = server as PostgresServer;
+      await ownDb?.close();
+      await restored.stop();
+      await restored.start(own.port);
+      return restored;
+    },
+    end,
+  };
+}
+
 export async function runFailover(options: FailoverOptions): Promise<FailoverResult> {
   const { version, nodes: nodeCount, clients, calmMs, seed } = options;
   installWatchedSockets();
@@ -245,7 +357,6 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
     const settings = durable;
     let primary = await startPostgresServer({ version, port: ports[0], settings });
     ends.push(() => primary.close());
-    const direct = (server: PostgresServer) => openPostgres({ url: server.url(), poolSize: 3, onError: ignore });
     let db = direct(primary);
     ends.push(() => db.close());
     await prepare(db, [...users, "sql"]);
@@ -292,16 +403,11 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
     /** Gone for good with a standby that was behind; a pusher does not push again what was acknowledged. */
     const given = new Set<string>();
 
-    for (const [round, synchronous] of options.synchronous.entries()) {
-      const standby = await startPostgresServer({
-        version,
-        settings,
-        standbyOf: primary,
-        port: primary.port === ports[0] ? ports[1] : ports[0],
-      });
-      ends.push(() => standby.close());
-      const standbyDb = direct(standby);
-      ends.push(() => standbyDb.close());
+    for (const [round, successor] of options.successors.entries()) {
+      const synchronous = successor === "synchronous";
+      const otherPort = primary.port === ports[0] ? ports[1] : ports[0];
+      const copy = await copyOf(primary, db, successor, { version, settings, port: otherPort });
+      ends.push(copy.end);
       if (synchronous) {
         await db.query("alter system set synchronous_standby_names = '*'");
         await db.query("select pg_reload_conf()");
@@ -316,18 +422,14 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
       await pause(calmMs);
       await until("everybody has something acknowledged", () => moreThan(start));
       if (!synchronous) {
-        await standbyDb.query("alter system set primary_conninfo = ''");
-        await standbyDb.query("select pg_reload_conf()");
-        await until("the standby does not follow any more", async () => {
-          const rows = await db.query("select from pg_stat_replication");
-          return rows.length === 0;
-        });
+        await copy.fallBehind();
         const cut = marks();
         // A node looks every second how far the logs have come: it knows what it has seen.
         await pause(2_500);
-        await until("the standby is behind", () => moreThan(cut, behindBy));
+        await until("it is behind", () => moreThan(cut, behindBy));
       }
       const epoch = await epochOf(db);
+      const cursor = await cursorBefore(nodeOf(round).httpUrl);
 
       await primary.killPostmaster();
       const killedAt = Date.now();
@@ -340,29 +442,26 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
       const pushes = pushers.flatMap(({ acknowledged }) => acknowledged).filter((id) => !given.has(id));
       const checkpoints = checkpointer.acknowledged.filter((id) => !given.has(id));
       const edits = acknowledgedEdits();
-      await until("the standby has replayed what it has", async () => {
-        const [row] = await standbyDb.query<{ done: boolean }>(
-          "select pg_last_wal_replay_lsn() >= coalesce(pg_last_wal_receive_lsn(), '0/0') as done",
-        );
-        return row?.done ?? false;
-      });
+      const standbyDb = await copy.asItIs();
       const missing = [...(await missingIn(standbyDb, pushes, checkpoints)), ...(await missingEdits(standbyDb, edits))];
       if (synchronous)
         for (const what of missing) wrong.add(`round ${round + 1}: ${what} was acknowledged, and is lost`);
       else {
-        if (missing.length < behindBy) wrong.add(`round ${round + 1}: the standby lacked only ${missing.length}`);
+        if (missing.length < behindBy) wrong.add(`round ${round + 1}: it lacked only ${missing.length}`);
         for (const what of missing) given.add(what.split(" ").at(-1) as string);
       }
 
       const watch = watchingEpochs(nodeOf(round).httpUrl);
       const down = marks();
       const promotedAt = Date.now();
-      await standby.promote();
+      const standby = await copy.serve();
       await until("everybody has something acknowledged by the other server", () => moreThan(down));
       const resumedMs = Date.now() - promotedAt;
       await watch.stop();
 
-      db = standbyDb;
+      db = direct(standby);
+      const served = db;
+      ends.push(() => served.close());
       const now = await epochOf(db);
       if (now === epoch) wrong.add(`round ${round + 1}: the epoch is the one of before`);
       for (const { begunAt, status, text } of watch.answers) {
@@ -377,8 +476,14 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
       if (noted === undefined) wrong.add(`round ${round + 1}: it is not noted that the epoch was begun`);
       if (!synchronous && noted?.lost[spaceId] === undefined)
         wrong.add(`round ${round + 1}: it is not noted that ${spaceId} lost changes`);
+      const told = (await examine(db)).find(({ name }) => name === "history");
+      if (!synchronous && (told?.level !== "warning" || !told.detail.includes(`of space ${spaceId}`)))
+        wrong.add(`round ${round + 1}: doctor does not say what was lost: ${told?.level} ${told?.detail}`);
+      const old = await pullFrom(nodeOf(round).httpUrl, cursor);
+      if (old.status !== 410 || !old.text.includes('"PE410"'))
+        wrong.add(`round ${round + 1}: a cursor of before was answered ${old.status}: ${old.text.slice(0, 300)}`);
       const result: RoundResult = {
-        synchronous,
+        successor,
         pushes: pushes.length,
         checkpoints: checkpoints.length,
         edits: edits.reduce((sum, { count }) => sum + count, 0),

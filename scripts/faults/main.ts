@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { postgresBinaries } from "../../test/support/postgres-server.js";
 import { figure } from "../support/figures.js";
-import { runFailover } from "./failover.js";
+import { runFailover, type Successor } from "./failover.js";
 import { type FaultsResult, runFaults } from "./run.js";
 
 const help = `Usage: npm run test:faults [-- options]
@@ -23,7 +23,9 @@ itself are killed, paused and cut at random. In the end all copies must be equal
                   clients edit, push and put checkpoints; on each Postgres that is installed. After five rounds with a
                   synchronous standby, which must lack nothing that was acknowledged, comes one with a standby that is
                   behind, which must be noticed before anybody is served
-  --rounds N      rounds with a synchronous standby; default 20
+  --restore       the same with what is restored: a backup as it was made, and, in turn, one with the log up to a point
+                  (point-in-time recovery)
+  --rounds N      rounds with a synchronous standby, default 20; with --restore, rounds, default 10
 
 Exit code 1 when anything was lost, or is not equal, or gave up.
 `;
@@ -59,33 +61,38 @@ function report(result: FaultsResult): boolean {
   return wrong.length === 0;
 }
 
-async function failover(seed: number, rounds: number, verbose: boolean): Promise<number> {
-  // After every fifth one with a standby that is behind.
-  const synchronous = Array.from({ length: rounds }, (_, n) => (n % 5 === 4 ? [true, false] : [true])).flat();
+/** After every fifth one with a standby that has all comes one that is behind. */
+const standbys = (rounds: number): Successor[] =>
+  Array.from({ length: rounds }, (_, n): Successor[] =>
+    n % 5 === 4 ? ["synchronous", "behind"] : ["synchronous"],
+  ).flat();
+const restores = (rounds: number): Successor[] =>
+  Array.from({ length: rounds }, (_, n) => (n % 2 === 0 ? "restored" : "recovered"));
+
+async function failover(seed: number, successors: readonly Successor[], verbose: boolean): Promise<number> {
   let code = 0;
   for (const version of ([18, 15] as const).filter((each) => postgresBinaries(each) !== undefined)) {
     print(`Postgres ${version}`);
     let number = 0;
     const { wrong, log } = await runFailover({
       version,
-      synchronous,
+      successors,
       seed,
       nodes: 2,
       clients: 4,
       calmMs: 1_500,
       onRound: (round) => {
         number += 1;
-        const kind = round.synchronous ? "synchronous" : "behind";
         const had = `${round.pushes} pushes, ${round.checkpoints} checkpoints, ${round.edits} operations acknowledged`;
         print(
-          `  ${String(number).padStart(3)}  ${kind.padEnd(12)} ${had}, ${round.missing} missing; resumed in ${round.resumedMs} ms`,
+          `  ${String(number).padStart(3)}  ${round.successor.padEnd(12)} ${had}, ${round.missing} missing; resumed in ${round.resumedMs} ms`,
         );
       },
     });
     for (const line of wrong.slice(0, maxShown)) print(`  ✗ ${line}`);
     if (wrong.length === 0)
       print(
-        "  ✓ nothing was lost that a synchronous standby had to have, and nobody was served before an epoch was begun",
+        "  ✓ nothing was lost that had to be there, nobody was served before an epoch was begun, and it is said what is gone",
       );
     if (wrong.length > 0) code = 1;
     if (verbose || wrong.length > 0) {
@@ -107,7 +114,8 @@ async function main(): Promise<number> {
       nodes: { type: "string", default: "3" },
       verbose: { type: "boolean", default: false },
       failover: { type: "boolean", default: false },
-      rounds: { type: "string", default: "20" },
+      restore: { type: "boolean", default: false },
+      rounds: { type: "string" },
       help: { type: "boolean", short: "h", default: false },
     },
   });
@@ -117,8 +125,10 @@ async function main(): Promise<number> {
   }
   const seed = values.seed === undefined ? Math.floor(Math.random() * 1_000_000) + 1 : count(values.seed, "seed");
   const seconds = count(values.seconds, "seconds");
-  print(values.failover ? `seed ${seed}` : `seed ${seed}, ${seconds} s`);
-  if (values.failover) return failover(seed, count(values.rounds, "rounds"), values.verbose);
+  const { failover: promoted, restore: restored } = values;
+  print(promoted || restored ? `seed ${seed}` : `seed ${seed}, ${seconds} s`);
+  if (promoted) return failover(seed, standbys(count(values.rounds ?? "20", "rounds")), values.verbose);
+  if (restored) return failover(seed, restores(count(values.rounds ?? "10", "rounds")), values.verbose);
   const begun = Date.now();
   const result = await runFaults({
     seed,

@@ -3,6 +3,7 @@ import { catalogDifferences } from "../database/catalog-differences.js";
 import { lacksRight } from "../database/errors.js";
 import { readMigrationSources } from "../database/migration-sources.js";
 import { canServe, migrationStatus } from "../database/migration-status.js";
+import { moveState, refusalOf } from "../database/moving/ends.js";
 import type { Database } from "../database/types.js";
 import { type Lost, lostInWords } from "../worker/history.js";
 import { serverChecks, standingInTheWay } from "./doctor-server.js";
@@ -19,6 +20,7 @@ export async function examine(db: Database, { longSeconds = 60, checkMs = 20_000
   if (!schema?.there) return [...version, wrong("schema", "there is no perch in this database", "perch migrate up")];
   const findings = [...version];
   for (const check of [
+    moving,
     migrations,
     catalog,
     roles,
@@ -55,6 +57,21 @@ function failure(name: string, error: unknown): Finding {
       : "see the message";
   return wrong(name, `could not be checked: ${String(message ?? error)}`, remedy);
 }
+
+/** Whether the database is in the midst of a move, or was left by one. */
+const moving: Check = async (db) => {
+  const state = await moveState(db);
+  if (state === undefined) return [];
+  const refusal = refusalOf(state);
+  if (refusal !== undefined) return [wrong("move", refusal, "see docs/operations.md, Moving to a server")];
+  return [
+    warning(
+      "move",
+      `this database is being moved to ${state.other}${state.phase === "fenced" ? ", and takes no writes" : ""}`,
+      "if nobody is at it any more: perch move again, or perch move --abort",
+    ),
+  ];
+};
 
 const serverVersion: Check = async (db) => {
   const [row] = await db.query<{ version: string; number: number; encoding: string }>(

@@ -47,6 +47,10 @@ const commands: CommandTable = {
     summary: "restore such a file, also into another user or space",
     load: () => import("./import.js"),
   },
+  move: {
+    summary: "move everything from the embedded folder to a server, or between servers, while it is served",
+    load: () => import("./move.js"),
+  },
   completion: {
     summary: "print a script that lets a shell complete commands and options",
     load: async () => ({ command: (await import("./completion.js")).completionOf(commands) }),

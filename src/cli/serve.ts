@@ -1,6 +1,7 @@
 import { createServer } from "node:net";
 import type { Logger } from "pino";
 import { shareConnections } from "../database/shares.js";
+import { openStandbys, type Standbys } from "../database/standbys.js";
 import type { Database } from "../database/types.js";
 import { engineLimits } from "../documents/limit-settings.js";
 import { createLiveDocuments } from "../documents/live/documents.js";
@@ -8,11 +9,16 @@ import { createDocumentEngine } from "../documents/loro/engine.js";
 import { addEngineFigures, addWorkerFigures, type Gateway, startGateway } from "../gateway/index.js";
 import { createNotificationHub } from "../notifications/hub.js";
 import { startWorker } from "../worker/index.js";
+import { UsageError } from "./command.js";
+import { nameOf } from "./connect.js";
 import { examine } from "./doctor-checks.js";
+import { watchMove } from "./moved.js";
 import type { ServeSettings } from "./settings.js";
 
 export interface Serving {
   readonly gateway: Gateway;
+  /** Resolves when the database was moved away, with what to do. */
+  readonly moved: Promise<string>;
   /** Answers what was accepted, then ends everything but the database. */
   close(): Promise<void>;
 }
@@ -33,6 +39,7 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
     heavy: settings.gateway.heavyConnections,
     waiters: settings.gateway.waitingConnections,
   });
+  const standbys = settings.readUrls === undefined ? undefined : openReaders(db, settings.readUrls, settings, log);
   const live = createLiveDocuments({
     db: shares.reads,
     appendsDb: shares.appends,
@@ -41,7 +48,14 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
     log,
   });
   const notifications = createNotificationHub(db, log);
-  const ends: (() => Promise<void>)[] = [() => notifications.close(), () => live.close(), () => engine.close()];
+  const move = watchMove(db, log);
+  const ends: (() => Promise<void>)[] = [
+    async () => move.close(),
+    async () => standbys?.close(),
+    () => notifications.close(),
+    () => live.close(),
+    () => engine.close(),
+  ];
   try {
     const worker = await startWorker({
       db: shares.worker,
@@ -55,22 +69,27 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
     const gateway = await startGateway({
       db,
       shares,
+      standbys,
       live,
       settings: settings.gateway,
       log,
       notifications,
       doctor: () => examine(db),
-      notReady: () => (notifications.listening() ? undefined : "the connection that listens is being made again"),
+      notReady: () =>
+        move.trouble() ?? (notifications.listening() ? undefined : "the connection that listens is being made again"),
     });
     addEngineFigures(gateway.metrics, engine);
     addWorkerFigures(gateway.metrics, worker);
     return {
       gateway,
+      moved: move.moved,
       async close() {
+        move.close();
         // The worker begins nothing new while the gateway answers what it has accepted.
         await Promise.all([gateway.close(), worker.close()]);
         await notifications.close();
         await live.close();
+        await standbys?.close();
         await engine.close();
       },
     };
@@ -81,6 +100,14 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
       );
     throw addressError(error, settings);
   }
+}
+
+/** Standbys that answer reads. Throws UsageError where there can be none. */
+function openReaders(db: Database, urls: readonly string[], settings: ServeSettings, log: Logger): Standbys {
+  if (db.kind === "pglite") throw new UsageError("PERCH_READ_URLS is set, and the embedded database has no standbys");
+  for (const url of urls) nameOf(url);
+  const { poolSize, queryTimeoutMs, maxMessageBytes } = settings;
+  return openStandbys({ urls, db, poolSize, queryTimeoutMs, maxMessageBytes, log });
 }
 
 const dayMs = 24 * 60 * 60 * 1_000;
@@ -116,13 +143,15 @@ export async function requireAddress(settings: ServeSettings): Promise<void> {
 const stopsWithinMs = 4_700;
 
 /**
- * Waits for SIGTERM or SIGINT, then runs `stop`. What does not end in time is cut off, which loses nothing that was acknowledged:
- * it is committed. A second signal ends the process at once.
+ * Waits for SIGTERM or SIGINT, or until there is nothing more to serve (`over`, with what to do), then runs `stop`. What does not end in time
+ * is cut off, which loses nothing that was acknowledged: it is committed. A second signal ends the process at once. Out: the exit code.
  */
-export async function untilStopped(stop: () => Promise<void>): Promise<number> {
-  await new Promise<void>((asked) => {
-    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => asked());
+export async function untilStopped(stop: () => Promise<void>, over: Promise<string>): Promise<number> {
+  const asked = new Promise<undefined>((resolve) => {
+    for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve(undefined));
   });
+  const reason = await Promise.race([asked, over]);
+  if (reason !== undefined) process.stderr.write(`perch: ${reason}\n`);
   process.stdout.write("stopping\n");
   for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => process.exit(1));
   setTimeout(() => {
@@ -131,5 +160,5 @@ export async function untilStopped(stop: () => Promise<void>): Promise<number> {
   }, stopsWithinMs).unref();
   await stop();
   process.stdout.write("stopped\n");
-  return 0;
+  return reason === undefined ? 0 : 1;
 }

@@ -10,6 +10,7 @@ import type { GatewaySettings } from "../gateway/index.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { type Connected, connect, newerDatabase, requireRoles } from "./connect.js";
 import { createLog, createReadableLog } from "./log.js";
+import { requireNotMoved } from "./moved.js";
 import { requireAddress, serve, untilStopped } from "./serve.js";
 import { idleTransactionMs, type ServeSettings, serveOptions, serveSettings, settingsHelp } from "./settings.js";
 
@@ -53,6 +54,7 @@ export async function runStart(args: string[], { forPeople = false } = {}): Prom
   const { db } = connected;
   let socket: PgliteSocket | undefined;
   try {
+    await requireNotMoved(db, (message) => print(`waiting: ${message}`));
     const migrated = await bringUpToDate(db, values["database-url"], log);
     await requireRoles(db);
     socket = await openSocket(connected, log);
@@ -61,7 +63,7 @@ export async function runStart(args: string[], { forPeople = false } = {}): Prom
     return await untilStopped(async () => {
       await Promise.all([serving.close(), socket?.close()]);
       await db.close();
-    });
+    }, serving.moved);
   } finally {
     await socket?.close();
     await db.close();

@@ -1,6 +1,7 @@
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { connect, newerDatabase, requireMigrated, requireRoles } from "./connect.js";
 import { createLog } from "./log.js";
+import { requireNotMoved } from "./moved.js";
 import { requireAddress, serve, untilStopped } from "./serve.js";
 import { idleTransactionMs, serveOptions, serveSettings, settingsHelp } from "./settings.js";
 
@@ -38,13 +39,14 @@ async function run(args: string[]): Promise<number> {
   });
   try {
     await requireRoles(db);
+    await requireNotMoved(db, (message) => process.stdout.write(`waiting: ${message}\n`));
     if (await requireMigrated(db)) log.warn(newerDatabase);
     const serving = await serve(db, settings, log);
     process.stdout.write(`perch serves ${name} on ${serving.gateway.url}\n`);
     return await untilStopped(async () => {
       await serving.close();
       await db.close();
-    });
+    }, serving.moved);
   } finally {
     await db.close();
   }

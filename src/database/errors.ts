@@ -120,6 +120,10 @@ export const isLockTimeout = (error: unknown): boolean => sqlStateOf(error) === 
 /** Whether Postgres ended a statement, for its time or because it was asked to. */
 export const isCancelled = (error: unknown): boolean => sqlStateOf(error) === "57014";
 
+/** Whether the database takes no writes since it is being moved to another one, or was (perch move). */
+export const isMoving = (error: unknown): boolean =>
+  sqlStateOf(error) === "25006" && (error as { schema?: unknown }).schema === "perch_move";
+
 /** Whether the login lacks a right. */
 export const lacksRight = (error: unknown): boolean => sqlStateOf(error) === "42501";
 

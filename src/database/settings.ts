@@ -8,6 +8,11 @@ export const databaseSettingTable = {
     .string()
     .optional()
     .describe("where to LISTEN, when DATABASE_URL goes through a transaction-pooling proxy"),
+  readUrls: z
+    .string()
+    .transform((text) => text.split(/\s+/).filter((url) => url !== ""))
+    .optional()
+    .describe("standbys, by spaces, which answer pull, snapshots and streams when they are as far as the primary"),
   poolSize: count(10, { min: 2, max: 1_000 }).describe("connections to Postgres at most"),
   queryTimeoutMs: milliseconds(60_000, { min: 1_000, max: 3_600_000 }).describe(
     "how long a statement may take before its connection counts as lost",

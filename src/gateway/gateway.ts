@@ -5,6 +5,7 @@ import type { Logger } from "pino";
 import { WebSocketServer } from "ws";
 import { loggedError } from "../database/logged-error.js";
 import { type Shares, shareConnections } from "../database/shares.js";
+import type { Standbys } from "../database/standbys.js";
 import type { Database } from "../database/types.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
 import type { LiveDocuments } from "../documents/live.js";
@@ -37,6 +38,8 @@ export interface GatewayOptions {
   readonly db: Database;
   /** How the connections are shared, where other parts of the process use them too. */
   readonly shares?: Shares;
+  /** Who answers what only reads, where there is somebody besides `db`. */
+  readonly standbys?: Standbys | undefined;
   readonly live: LiveDocuments;
   readonly settings: GatewaySettings;
   readonly log: Logger;
@@ -174,6 +177,7 @@ export async function startGateway({
   const http = createHttpHandler({
     db,
     shares,
+    standbys: options.standbys,
     live,
     settings,
     log,

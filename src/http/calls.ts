@@ -119,7 +119,7 @@ export async function call(
     };
     return name === "push"
       ? onBehalf.write(identity, spacesOf(given.changes), run, since)
-      : onBehalf.read(identity, run);
+      : onBehalf.look(identity, run);
   };
   const askReadable = () => {
     const { app_id, client_id = null, atomic = null } = given;

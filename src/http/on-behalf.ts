@@ -1,4 +1,5 @@
 import type { Shares } from "../database/shares.js";
+import type { Standbys } from "../database/standbys.js";
 import type { Database, Transaction } from "../database/types.js";
 import { type Identity, personalSpaceId } from "../identity/identity.js";
 import { withContext } from "../identity/index.js";
@@ -7,6 +8,8 @@ type Work<T> = (tx: Transaction) => Promise<T>;
 
 /** Transactions for those who ask over HTTP, in their user's turn. Errors: TurnMissed; as `work`. */
 export interface OnBehalf {
+  /** The same as `read` by a standby, where there is one that knows all that is known: for what writes nothing at all. */
+  look<T>(identity: Identity, work: Work<T>): Promise<T>;
   read<T>(identity: Identity, work: Work<T>): Promise<T>;
   /**
    * For what takes numbers of spaces (null: the personal one), or locks rows in them. While somebody else holds one of them it is tried
@@ -20,14 +23,22 @@ export interface OnBehalf {
 const turnMs = 30_000;
 
 /** In: how long a request waits for what others hold locked. */
-export function createOnBehalf({ turn, contention }: Shares, lockWaitMs: number): OnBehalf {
+export function createOnBehalf({ turn, contention }: Shares, lockWaitMs: number, standbys?: Standbys): OnBehalf {
+  const on = <T>(db: Database, identity: Identity, work: Work<T>) =>
+    withContext(db, { ...identity, lockTimeoutMs: lockWaitMs }, work, { retry: true });
+  const read: OnBehalf["read"] = (identity, work) =>
+    turn(identity.userId, (db) => on(db, identity, work), performance.now() + turnMs);
   return {
-    read: (identity, work) =>
-      turn(
-        identity.userId,
-        (db) => withContext(db, { ...identity, lockTimeoutMs: lockWaitMs }, work, { retry: true }),
-        performance.now() + turnMs,
-      ),
+    read,
+    look:
+      standbys === undefined
+        ? read
+        : (identity, work) =>
+            turn(
+              identity.userId,
+              (primary) => standbys.read(primary, (db) => on(db, identity, work)),
+              performance.now() + turnMs,
+            ),
     write: <T>(
       identity: Identity,
       spaceIds: Iterable<string | null>,

@@ -1,5 +1,5 @@
 import { z } from "zod";
-import { constraintOf, isConflict, meaningOf } from "../database/errors.js";
+import { constraintOf, isConflict, isMoving, meaningOf } from "../database/errors.js";
 import { MessageTooLarge } from "../database/message-limit.js";
 import { EngineBusy, EngineLost } from "../engine/engine.js";
 import { toPerchError } from "../errors.js";
@@ -67,6 +67,9 @@ export function problemOf(error: unknown): Problem {
     return problem(503, "unavailable", "the document cannot be decoded just now; try again");
   if (error instanceof KeysAway)
     return problem(503, "unavailable", "the keys that tokens are verified with cannot be fetched; try again");
+  // Where to is for those who operate it: the error of the database has it, the log and /readyz.
+  if (isMoving(error))
+    return problem(503, "unavailable", "the database is being moved to another server; try again in a moment");
   const meaning = meaningOf(error);
   if (meaning === "input")
     return problem(

@@ -3,6 +3,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Logger } from "pino";
 import { meaningOf } from "../database/errors.js";
 import type { Shares } from "../database/shares.js";
+import type { Standbys } from "../database/standbys.js";
 import type { Database } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
 import type { TokenIdentity, VerifyToken } from "../identity/tokens.js";
@@ -36,6 +37,7 @@ import { createWithheld } from "./withheld.js";
 export interface HttpServices {
   readonly db: Database;
   readonly shares: Shares;
+  readonly standbys?: Standbys | undefined;
   readonly live: LiveDocuments;
   readonly settings: HttpSettings;
   readonly log: Logger;
@@ -98,7 +100,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   const withheld = createWithheld(telemetry.withheld, log);
   const streams = createStreams({ ...services, withheld, onEnded: telemetry.streamEnded });
   telemetry.watchStreams(streams);
-  const onBehalf = createOnBehalf(services.shares, settings.lockWaitMs);
+  const onBehalf = createOnBehalf(services.shares, settings.lockWaitMs, services.standbys);
   const documents = createDocumentRequests({ ...services, onBehalf });
   const spaces = createSpaceRequests(onBehalf);
   const shapes = createShapeRequests({ ...services, onBehalf });

@@ -6,7 +6,17 @@
  * The server ends and its folder goes when `close()` is called, and also when this process ends in any other way.
  */
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
-import { chownSync, cpSync, existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chownSync,
+  cpSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -34,10 +44,19 @@ export interface PostgresServer {
   pause(): Promise<() => void>;
   /** Orderly stop. The folder stays, for `start()`. */
   stop(): Promise<void>;
-  /** Starts again after `kill()` or `stop()`, on the same port and folder. */
-  start(): Promise<void>;
+  /** Starts again after `kill()` or `stop()`, on the same folder, and on the same port unless another is given. */
+  start(port?: number): Promise<void>;
   /** Orderly stop; removes the folder. */
   close(): Promise<void>;
+}
+
+/** A copy of a server's folder, made while it ran. */
+export interface Backup {
+  readonly data: string;
+  /** What it is restored to: a restore point of that name that its server made later (point-in-time recovery); undefined: itself. */
+  readonly upTo?: string;
+  /** The folder of the server that it was made of, whose log is read from there on. */
+  readonly from: string;
 }
 
 export interface PostgresServerOptions {
@@ -48,6 +67,8 @@ export interface PostgresServerOptions {
   port?: number;
   /** The server is a standby that follows this one, from a copy of its folder. Settings of that one are not its own. */
   standbyOf?: PostgresServer;
+  /** It is made of a backup, whose folder becomes its own. */
+  restored?: Backup;
   /** The folder in which its own is made; the system's folder for temporary files when not given. */
   parent?: string;
 }
@@ -99,29 +120,62 @@ function signal(pid: number, name: NodeJS.Signals): boolean {
   }
 }
 
-/** What pg_basebackup does, which the packages of npm do not have: a copy of a server's folder while it runs, from which a standby starts. */
-async function copyRunning(server: PostgresServer, data: string): Promise<void> {
+/** What pg_basebackup does, which the packages of npm do not have: a copy of a server's folder while it runs, and all of its log until then. */
+async function copyRunning(server: Pick<PostgresServer, "url" | "data">, data: string): Promise<void> {
   const client = new pg.Client({ connectionString: server.url() });
   await client.connect();
   try {
-    await client.query("select pg_backup_start('standby', true)");
+    await client.query("select pg_backup_start('copy', true)");
     // Files come and go meanwhile; what the log has of them is replayed. cp ends with 1 where one went.
     spawnSync("cp", ["-a", server.data, data], { stdio: "ignore" });
     const { rows } = await client.query<{ labelfile: string }>("select labelfile from pg_backup_stop(false)");
+    spawnSync("cp", ["-a", join(server.data, "pg_wal"), data], { stdio: "ignore" });
     writeFileSync(join(data, "backup_label"), rows[0]?.labelfile ?? "");
-    writeFileSync(join(data, "standby.signal"), "");
-    const own = [
-      `primary_conninfo = 'host=127.0.0.1 port=${server.port} user=postgres'`,
-      "wal_retrieve_retry_interval = '100ms'",
-    ];
-    writeFileSync(join(data, "postgresql.auto.conf"), `${own.join("\n")}\n`);
-    for (const name of ["postmaster.pid", "postmaster.opts"]) rmSync(join(data, name), { force: true });
+    for (const name of ["postmaster.pid", "postmaster.opts", "postgresql.auto.conf"])
+      rmSync(join(data, name), { force: true });
   } finally {
     await client.end();
   }
-  const { uid, gid } = statSync(server.data);
-  execFileSync("chown", ["-R", `${uid}:${gid}`, data]);
+  ownedAs(server.data, data);
 }
+
+function ownedAs(like: string, path: string): void {
+  const { uid, gid } = statSync(like);
+  execFileSync("chown", ["-R", `${uid}:${gid}`, path]);
+}
+
+/** Makes a backup. In: the folder that it becomes. */
+export async function backUp(server: PostgresServer, data: string): Promise<Backup> {
+  await copyRunning(server, data);
+  return { data, from: server.data };
+}
+
+const configured = (data: string, signal: string | undefined, lines: readonly string[]) => {
+  if (signal !== undefined) writeFileSync(join(data, signal), "");
+  writeFileSync(join(data, "postgresql.auto.conf"), `${lines.join("\n")}\n`);
+  ownedAs(join(data, "base"), data);
+};
+
+/** Follows a server. */
+const following = (data: string, { port }: PostgresServer) =>
+  configured(data, "standby.signal", [
+    `primary_conninfo = 'host=127.0.0.1 port=${port} user=postgres'`,
+    "wal_retrieve_retry_interval = '100ms'",
+  ]);
+
+/** Recovers to a point behind the backup, and goes on from there on a timeline of its own; or to the backup itself, on the same timeline. */
+const recovering = ({ data, upTo, from }: Backup) =>
+  configured(
+    data,
+    upTo === undefined ? undefined : "recovery.signal",
+    upTo === undefined
+      ? []
+      : [
+          `restore_command = 'cp "${join(from, "pg_wal")}/%f" "%p"'`,
+          `recovery_target_name = '${upTo}'`,
+          "recovery_target_action = 'promote'",
+        ],
+  );
 
 const fast = { fsync: "off", synchronous_commit: "off", full_page_writes: "off" };
 
@@ -142,14 +196,21 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
   }
   const data = join(dir, "data");
   const spawnOptions = { ...user, cwd: dir, env: { ...process.env, LC_ALL: "C" } };
-  const { standbyOf } = options;
+  const { standbyOf, restored } = options;
   // Sorting as people expect it, unlike "C": what depends on byte order must say so itself.
   const initdb = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"];
   initdb.push("--locale-provider=icu", "--icu-locale=en-US");
-  if (standbyOf === undefined) execFileSync(join(binaries, "initdb"), initdb, { ...spawnOptions, stdio: "pipe" });
-  else await copyRunning(standbyOf, data);
+  if (restored !== undefined) {
+    renameSync(restored.data, data);
+    recovering({ ...restored, data });
+  } else if (standbyOf === undefined)
+    execFileSync(join(binaries, "initdb"), initdb, { ...spawnOptions, stdio: "pipe" });
+  else {
+    await copyRunning(standbyOf, data);
+    following(data, standbyOf);
+  }
 
-  const port = options.port ?? (await freePort());
+  let port = options.port ?? (await freePort());
   const settings = {
     listen_addresses: "127.0.0.1",
     unix_socket_directories: "",
@@ -162,7 +223,8 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
 
   let keeper: ChildProcess | undefined;
 
-  async function start(): Promise<void> {
+  async function start(on = port): Promise<void> {
+    port = on;
     const child = spawn(
       "sh",
       ["-c", watchdog, "sh", dir, join(binaries, "postgres"), "-D", data, "-p", String(port), ...args],
@@ -223,7 +285,9 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
   await start();
   return {
     version,
-    port,
+    get port() {
+      return port;
+    },
     url,
     pid,
     data,

@@ -1,6 +1,8 @@
 import type { ServerResponse } from "node:http";
 import type { Logger } from "pino";
 import type { Shares } from "../../database/shares.js";
+import type { Standbys } from "../../database/standbys.js";
+import type { Database } from "../../database/types.js";
 import type { TokenIdentity } from "../../identity/tokens.js";
 import type { Counts } from "../../lib/counts.js";
 import { createLanes } from "../../lib/lanes.js";
@@ -14,6 +16,7 @@ import { openStream, type Stream, type StreamEnd } from "./stream.js";
 
 export interface StreamsOptions {
   readonly shares: Shares;
+  readonly standbys?: Standbys | undefined;
   readonly settings: HttpSettings;
   readonly log: Logger;
   readonly notifications: Pick<NotificationHub, "add">;
@@ -46,7 +49,7 @@ export interface Streams {
 }
 
 export function createStreams(options: StreamsOptions): Streams {
-  const { shares, settings, log, addresses, users } = options;
+  const { shares, standbys, settings, log, addresses, users } = options;
   const feed = createFeed({
     db: shares.worker,
     notifications: options.notifications,
@@ -75,7 +78,8 @@ export function createStreams(options: StreamsOptions): Streams {
       account,
       read: (from) =>
         reads.run(identity.userId, async () => {
-          const page = await readPage(shares.reads, identity, selection, from, settings.maxStreamPageBytes);
+          const pageOf = (db: Database) => readPage(db, identity, selection, from, settings.maxStreamPageBytes);
+          const page = await (standbys === undefined ? pageOf(shares.reads) : standbys.read(shares.reads, pageOf));
           options.withheld.answered(page.body ?? "", selection.appId);
           return page;
         }),

@@ -1,0 +1,109 @@
+/** Reads by a standby, which may be behind, stand still, or go. */
+import { expect, it, onTestFinished } from "vitest";
+import { migrate } from "../../src/database/migrate.js";
+import { openPostgres } from "../../src/database/postgres.js";
+import { openStandbys } from "../../src/database/standbys.js";
+import type { Database, Transaction } from "../../src/database/types.js";
+import { withContext } from "../../src/identity/context.js";
+import { startPostgresServer } from "../support/postgres-server.js";
+import { pause, until } from "../support/until.js";
+
+const push = (db: Database, userId: string, id: string) =>
+  withContext(db, { userId }, (tx) =>
+    tx.query("select perch.push(app_id => 'todo', client_id => 'c', changes => $1::jsonb)", [
+      JSON.stringify([{ op: "insert", table: "tasks", id, space_id: "team", data: {} }]),
+    ]),
+  );
+
+it("answers what a standby knows, and by the primary what it does not: nobody reads less than they have written or read", async () => {
+  const primary = await startPostgresServer();
+  onTestFinished(() => primary.close());
+  const db = openPostgres({ url: primary.url() });
+  onTestFinished(() => db.close());
+  await migrate(db);
+  await withContext(db, { userId: "ann" }, async (tx) => {
+    await tx.query("select perch.create_space(space_id => 'team')");
+    await tx.query("select perch.set_space_member(space_id => 'team', user_id => 'ben', role => 'editor')");
+  });
+  const standby = await startPostgresServer({ standbyOf: primary });
+  onTestFinished(() => standby.close());
+  const there = openPostgres({ url: standby.url(), poolSize: 2, onError: () => undefined });
+  onTestFinished(() => there.close());
+  const warnings: string[] = [];
+  // What is no server at all is passed over.
+  const urls = [standby.url(), "postgres://postgres@127.0.0.1:1/postgres"];
+  const log = { warn: (_: object, message: string) => warnings.push(message) };
+  const standbys = openStandbys({ urls, db, log });
+  onTestFinished(() => standbys.close());
+
+  const counts = { standby: 0, primary: 0 };
+  /** A page of the log, or of a snapshot, and who has answered. */
+  const look = <T>(userId: string, work: (tx: Transaction) => Promise<T>) =>
+    standbys.read(db, (on) =>
+      withContext(on, { userId }, async (tx) => {
+        const [row] = await tx.query<{ standby: boolean }>("select pg_is_in_recovery() as standby");
+        const result = await work(tx);
+        counts[row?.standby ? "standby" : "primary"] += 1;
+        return result;
+      }),
+    );
+  const pull = (userId: string, cursor: unknown) =>
+    look(userId, async (tx) => {
+      const [row] = await tx.query<{ page: { changes: { id: string }[]; cursor: unknown } }>(
+        "select perch.pull(app_id => 'todo', cursor => $1::jsonb) as page",
+        [JSON.stringify(cursor)],
+      );
+      return row?.page ?? { changes: [], cursor };
+    });
+
+  // One that is as far answers; what is written there meanwhile is told by another process, or by nobody.
+  let written = 0;
+  let cursor: unknown = {};
+  const read: string[] = [];
+  const writeAndRead = async () => {
+    const id = `t${++written}`;
+    await push(db, "ann", id);
+    const page = await pull("ben", cursor);
+    cursor = page.cursor;
+    read.push(...page.changes.map((change) => change.id));
+    expect(read.at(-1)).toBe(id);
+  };
+  await until(async () => {
+    await writeAndRead();
+    return counts.standby >= 5;
+  });
+
+  // It stands still.
+  await there.query("select pg_wal_replay_pause()");
+  const before = { ...counts };
+  for (let n = 0; n < 3; n += 1) {
+    await writeAndRead();
+    await pause(300);
+  }
+  expect(counts).toEqual({ standby: before.standby, primary: before.primary + 3 });
+  const snapshot = await look("ben", async (tx) => {
+    const [row] = await tx.query<{ count: number }>(
+      "select jsonb_array_length(perch.snapshot_records(app_id => 'todo', space_id => 'team', page_size => 10000) -> 'records') as count",
+    );
+    return row?.count;
+  });
+  expect(snapshot).toBe(written);
+
+  // And goes on.
+  await there.query("select pg_wal_replay_resume()");
+  await until(async () => {
+    await writeAndRead();
+    return counts.standby > before.standby + 3;
+  });
+  // Nothing twice, nothing left out, whoever has answered.
+  expect(read).toEqual(Array.from({ length: written }, (_, n) => `t${n + 1}`));
+
+  // What writes is for the primary, wherever it was sent.
+  await standbys.read(db, (on) => push(on, "ann", "written"));
+  await expect(standbys.read(db, (on) => on.query("select 1 / 0"))).rejects.toMatchObject({ code: "22012" });
+
+  // It is gone.
+  await standby.kill();
+  for (let n = 0; n < 3; n += 1) expect((await pull("ben", {})).changes.length).toBe(written + 1);
+  expect(warnings.length).toBeGreaterThan(0);
+});
