@@ -253,7 +253,7 @@ const pullFrom = async (httpUrl: string, cursor: unknown) => {
 async function cursorBefore(httpUrl: string): Promise<unknown> {
   let cursor: unknown;
   await until("a page is pulled", async () => {
-    const { status, text } = await pullFrom(httpUrl, null);
+    const { status, text } = await pullFrom(httpUrl, undefined);
     if (status === 200) cursor = (JSON.parse(text) as { cursor: unknown }).cursor;
     return status === 200;
   });
