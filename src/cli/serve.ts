@@ -19,8 +19,8 @@ export interface Serving {
   readonly gateway: Gateway;
   /** Resolves when the database was moved away, with what to do. */
   readonly moved: Promise<string>;
-  /** Answers what was accepted, then ends everything but the database. */
-  close(): Promise<void>;
+  /** Answers what was accepted, for so long at most, then ends everything but the database. */
+  close(withinMs?: number): Promise<void>;
 }
 
 /**
@@ -83,10 +83,10 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
     return {
       gateway,
       moved: move.moved,
-      async close() {
+      async close(withinMs) {
         move.close();
         // The worker begins nothing new while the gateway answers what it has accepted.
-        await Promise.all([gateway.close(), worker.close()]);
+        await Promise.all([gateway.close(withinMs), worker.close()]);
         await notifications.close();
         await live.close();
         await standbys?.close();
@@ -141,12 +141,17 @@ export async function requireAddress(settings: ServeSettings): Promise<void> {
 
 /** What remains of the 5 s within which a process has to end, with some room. */
 const stopsWithinMs = 4_700;
+/** For answers that are on their way. */
+const overWithinMs = 250;
 
 /**
  * Waits for SIGTERM or SIGINT, or until there is nothing more to serve (`over`, with what to do), then runs `stop`. What does not end in time
  * is cut off, which loses nothing that was acknowledged: it is committed. A second signal ends the process at once. Out: the exit code.
  */
-export async function untilStopped(stop: () => Promise<void>, over: Promise<string>): Promise<number> {
+export async function untilStopped(
+  stop: (withinMs: number | undefined) => Promise<void>,
+  over: Promise<string>,
+): Promise<number> {
   const asked = new Promise<undefined>((resolve) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, () => resolve(undefined));
   });
@@ -158,7 +163,8 @@ export async function untilStopped(stop: () => Promise<void>, over: Promise<stri
     process.stderr.write("perch: stopping took too long; what was not acknowledged may have to be sent again\n");
     process.exit(1);
   }, stopsWithinMs).unref();
-  await stop();
+  // What is under way cannot be written any more, and its clients are waited for elsewhere.
+  await stop(reason === undefined ? undefined : overWithinMs);
   process.stdout.write("stopped\n");
   return reason === undefined ? 0 : 1;
 }

@@ -60,8 +60,8 @@ export async function runStart(args: string[], { forPeople = false } = {}): Prom
     socket = await openSocket(connected, log);
     const serving = await serve(db, settings, log);
     print(welcome(connected, settings, migrated, serving.gateway.url, socket));
-    return await untilStopped(async () => {
-      await Promise.all([serving.close(), socket?.close()]);
+    return await untilStopped(async (withinMs) => {
+      await Promise.all([serving.close(withinMs), socket?.close()]);
       await db.close();
     }, serving.moved);
   } finally {

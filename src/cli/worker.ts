@@ -43,8 +43,8 @@ async function run(args: string[]): Promise<number> {
     if (await requireMigrated(db)) log.warn(newerDatabase);
     const serving = await serve(db, settings, log);
     process.stdout.write(`perch serves ${name} on ${serving.gateway.url}\n`);
-    return await untilStopped(async () => {
-      await serving.close();
+    return await untilStopped(async (withinMs) => {
+      await serving.close(withinMs);
       await db.close();
     }, serving.moved);
   } finally {

@@ -57,8 +57,8 @@ export interface Gateway {
   readonly port: number;
   /** What /metrics shows; others may add to it. */
   readonly metrics: Metrics;
-  /** Accepts nothing more, answers what was accepted, tells clients to come back, and resolves when all is closed. */
-  close(): Promise<void>;
+  /** Accepts nothing more, answers what was accepted, for so long at most, tells clients to come back, and resolves when all is closed. */
+  close(withinMs?: number): Promise<void>;
 }
 
 /** Connections besides sockets and streams, which have limits of their own. */
@@ -268,7 +268,7 @@ export async function startGateway({
   }
 
   let closing: Promise<void> | undefined;
-  async function close(): Promise<void> {
+  async function close(withinMs: number): Promise<void> {
     draining = true;
     clearInterval(tick);
     http.close();
@@ -280,7 +280,7 @@ export async function startGateway({
         server.closeAllConnections();
         metricsServer?.closeAllConnections();
         resolve();
-      }, settings.drainMs);
+      }, withinMs);
     });
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
     const drained = [...connections].map(async (connection) => {
@@ -312,8 +312,8 @@ export async function startGateway({
     url: `http://${host}:${port}`,
     port,
     metrics: telemetry.metrics,
-    close() {
-      closing ??= close();
+    close(withinMs = settings.drainMs) {
+      closing ??= close(withinMs);
       return closing;
     },
   };

@@ -92,6 +92,7 @@ describe("moving", () => {
        select 'team', 'plant ' || n, n / 3.0, 0.1, sha256(n::text::bytea), case n % 2 when 0 then 'olga' end from generate_series(1, 100) n`,
     );
     await from.db.query("insert into public.seeds select gen_random_uuid(), n, 'team' from generate_series(1, 50) n");
+    await from.db.query("insert into public.orders values (1)");
     await from.db.query("select perch.set_limit('max_change_bytes', 4000)");
     const { cursor } = await pull(from, "olga");
 

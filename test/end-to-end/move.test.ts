@@ -17,6 +17,7 @@ import {
 } from "../faults/support.js";
 import { postgres } from "../support/databases.js";
 import { runPerch } from "../support/processes.js";
+import { startTcpProxy } from "../support/tcp-proxy.js";
 import { underWay, until } from "../support/until.js";
 
 const open = postgres(18);
@@ -34,7 +35,14 @@ it("clients of perch start go on with the server that its folder is moved to, wi
   await prepare(folder, users);
   await folder.close();
 
-  const editors = await openEditors(source.url, users);
+  const worker = await perchProcess({ args: ["worker"], env: { DATABASE_URL: target.url as string } });
+  onTestFinished(() => worker.kill());
+  // As a load balancer, it leads to whoever takes connections.
+  const front = await startTcpProxy([source, worker].map(({ httpUrl }) => ({ port: Number(new URL(httpUrl).port) })));
+  onTestFinished(() => front.close());
+  const frontUrl = `http://127.0.0.1:${front.port}`;
+
+  const editors = await openEditors(`ws://127.0.0.1:${front.port}/sync`, users);
   onTestFinished(() => {
     for (const editor of editors) editor.close();
   });
@@ -52,7 +60,7 @@ it("clients of perch start go on with the server that its folder is moved to, wi
   const pusher = underWay(
     (async () => {
       for (let n = 0; pushing; ) {
-        const answer = await fetch(`${source.httpUrl}/v1/push`, { method: "POST", headers, body: body(`t${n}`) }).catch(
+        const answer = await fetch(`${frontUrl}/v1/push`, { method: "POST", headers, body: body(`t${n}`) }).catch(
           () => undefined,
         );
         await answer?.arrayBuffer();
@@ -63,7 +71,7 @@ it("clients of perch start go on with the server that its folder is moved to, wi
   );
   await until(() => pushed.length > 5 && typed(editors) > 20);
   const pull = async (cursor: unknown) => {
-    const answer = await fetch(`${source.httpUrl}/v1/pull`, {
+    const answer = await fetch(`${frontUrl}/v1/pull`, {
       method: "POST",
       headers,
       body: JSON.stringify({ app_id: "todo", cursor, page_size: 1000 }),
@@ -73,18 +81,18 @@ it("clients of perch start go on with the server that its folder is moved to, wi
   };
   const first = await pull(null);
 
-  // The server's worker is started before there is anything to serve, as one that takes the place of the other.
-  const moving = runPerch(["move", "--from", `pglite:${join(cwd, ".perch")}`, "--to", target.url as string]);
-  await until(() => source.ended);
-  const worker = await perchProcess({
-    args: ["worker"],
-    port: Number(new URL(source.httpUrl).port),
-    env: { DATABASE_URL: target.url as string },
+  const moving = ["move", "--from", `pglite:${join(cwd, ".perch")}`, "--to", target.url as string];
+  expect(await runPerch([...moving, "--copy-only"])).toMatchObject({
+    code: 0,
+    stdout: expect.stringContaining("copied"),
   });
-  onTestFinished(() => worker.kill());
-  await worker.start();
-  const ended = await moving;
-  expect(ended, ended.stderr).toMatchObject({ code: 0 });
+  // It waits until there is something to serve.
+  const serving = underWay(worker.start());
+  await until(() => worker.output.includes("waiting"));
+  const ended = await runPerch(moving);
+  expect(ended, ended.stderr).toMatchObject({ code: 0, stdout: expect.stringContaining("the same at both ends") });
+  await serving;
+  await until(() => source.ended);
   expect(source.output).toMatch(/this database was moved to 127\.0\.0\.1/);
 
   const there = pushed.length;
@@ -96,11 +104,12 @@ it("clients of perch start go on with the server that its folder is moved to, wi
   await expectAllEqual(target.db, editors);
   await expectNothingLost(target.db, editors);
   const gaps = pushed.slice(1).map(({ at }, n) => at - (pushed[n]?.at ?? at));
+  if (process.env.CI === undefined)
+    console.log("longest gap", Math.round(Math.max(...gaps)), ended.stdout.split("\n").slice(-4));
   expect(Math.max(...gaps), "milliseconds without a push").toBeLessThan(10_000);
 
   const rest = await pull(first.cursor);
   expect([...first.changes, ...rest.changes].map(({ id }) => id)).toEqual(pushed.map(({ id }) => id));
   const again = await perchProcess({ cwd, env });
   await expect(again.start()).rejects.toThrow(/was moved to .* set DATABASE_URL/s);
-  console.log("longest gap", Math.round(Math.max(...gaps)), ended.stdout.split("\n").slice(-4));
 });
