@@ -535,7 +535,7 @@ const tables: Record<string, FunctionEntry> = {
   choose_captured: piece(),
   has_captured: piece(),
   late_statements: piece(),
-  is_waiting: piece("perch_worker"),
+  waiting_in: piece("perch_worker"),
   waits_from: piece("perch_worker"),
   drop_sync_triggers: piece(),
   allow_filter: piece(),

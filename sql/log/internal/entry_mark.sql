@@ -4,7 +4,7 @@
 -- of a time depends on settings, its epoch does not.
 create or replace function perch.entry_mark(created_at timestamptz)
 returns text
-language sql immutable parallel safe
+language sql stable parallel safe
 return to_hex((extract(epoch from created_at) * 1000000)::bigint);
 grant execute on function perch.entry_mark to perch_worker;
 

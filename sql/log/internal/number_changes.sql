@@ -24,6 +24,8 @@ create or replace function perch.number_changes(changes perch.change[], app_id t
 returns bigint[]
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
 as $$
 declare
   seqs bigint[];
@@ -40,7 +42,7 @@ begin
       from perch.space_heads h
      where h.space_id = any (array(select w.space_id from wanted w))
        and current_setting('perch.capturing', true) is distinct from 'on'
-       and (not perch.is_waiting(h.space_id)
+       and (not exists (select from perch.waiting_in(h.space_id))
             or exists (select from perch.sync_changes l
                         where l.space_id = h.space_id and l.seq = h.seq and l.txid = pg_current_xact_id())
                and not exists (

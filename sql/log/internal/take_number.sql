@@ -4,6 +4,8 @@ create or replace function perch.take_number(space_id text, created_at timestamp
 returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
 as $$
 declare
   taken bigint;
@@ -14,7 +16,7 @@ begin
   update perch.space_heads h set seq = h.seq + 1, mark = perch.entry_mark(take_number.created_at)
    where h.space_id = (
      select x.space_id from perch.space_heads x
-      where x.space_id = take_number.space_id and not perch.is_waiting(take_number.space_id)
+      where x.space_id = take_number.space_id and not exists (select from perch.waiting_in(take_number.space_id))
         for no key update skip locked)
   returning h.seq into taken;
   return taken;

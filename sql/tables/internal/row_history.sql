@@ -38,7 +38,7 @@ as $$
       from perch.captured_changes c
       join asked a on a.space_id = c.space_id and a.record_id = c.record_id
      where c.app_id = row_history.app_id and c.table_name = row_history.table_name and c.op_id is null
-       and c.txid >= perch.waits_from()
+       and c.txid >= (select w from perch.waits_from() w)
   ),
   stamped as (
     select w.nth, w.key, max(w.stamp collate "C") as stamp
