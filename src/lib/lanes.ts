@@ -33,20 +33,20 @@ interface Owner {
   readonly line: Set<(heavy: boolean) => void>;
 }
 
-/** How soon it is forgotten what time an owner took: half of it after so long. So one place, all the time, adds up to 14,400 ms. */
+/** How soon it is forgotten what an owner took: half of it after so long. So all there is, all the time, adds up to 14,400 ms. */
 const halfLifeMs = 10_000;
 /** Less than this in all is not judged. */
-const littleMs = 500;
-/** Works that take longer are long, */
-const longMs = 50;
-/** where they also take so many times as long as most do: on a slow disk all take long, and none of them is at fault. */
+const littleMs = 250;
+/** Works that take more are long, */
+const longMs = 25;
+/** where they also take so many times as much as most do: on a slow disk all take long, and none of them is at fault. */
 const longTimes = 8;
-/** From so much on an owner is heavy however short the works are: a place and a half, all the time. */
-const muchMs = 21_600;
+/** From so much on an owner is heavy however short the works are: a quarter of all there is, all the time. */
+const muchMs = 3_600;
 /** Who has worked in this time still works. */
 const recentMs = 1_000;
 
-/** Of the time that an owner took lately: how much, and how much of it was for long works; as of `at`. */
+/** Of what an owner took lately, in ms of all there is: how much, and how much of it was for long works; as of `at`. */
 interface Spent {
   readonly ms: number;
   readonly long: number;
@@ -62,7 +62,7 @@ interface LaneState extends LaneOptions {
   readonly owners: Map<string, Owner>;
   /** Those who took some longest ago come first. */
   readonly spent: Map<string, Spent>;
-  /** How long a work takes: half of them longer. */
+  /** What a work takes: half of them more. */
   usualMs: number;
   /** When an owner who is not heavy last began or ended a work. */
   lightAt: number;
@@ -75,10 +75,14 @@ interface LaneState extends LaneOptions {
  * who has one waits for one of each of the others at most.
  *
  * Turns are not equal, though. What makes the short works of some slow is not that they wait for a place, but that they share the
- * processors behind the places with works of others. So heavy owners, most of whose time goes into works much longer than most, or who fill
- * a place and a half all the time, have few places together, and those who took least go first; all others go before them. Heavy is a word
- * of comparison: where everything takes long nobody is, and while nobody else works they may have all places. (Nobody waits for ever: who waits takes no time, and is as all others
+ * processors behind the places with works of others. So heavy owners, who took mostly by works much longer than most, or a quarter of all
+ * there was, have few places together, and those who took least go first; all others go before them. Heavy is a word
+ * of comparison: where everything takes long nobody is, and while nobody else works they may have all places. (Nobody waits for ever: who waits for others takes nothing, and is as all others
  * are soon.)
+ *
+ * What is taken is not the time that a work takes by the clock, which is long for everybody where many are at work: of each moment every
+ * work under way takes its share. What somebody has wait behind works of their own takes a share as well, though it does not run: who always asks for more than they may have at
+ * once is heavy before that slows others down, however short the works are.
  *
  * In: how many places; the kinds of work; a clock in ms.
  */
@@ -89,6 +93,16 @@ export function createLanes<Name extends string>(
 ): Readonly<Record<Name, Lane>> {
   const states: LaneState[] = [];
   let running = 0;
+  /** What one work took that has been under way from the beginning, as of `sharedAt`. */
+  let shared = 0;
+  let sharedAt = now();
+
+  /** The same as of now. To be asked before a work begins or ends. */
+  function share(): number {
+    shared += (now() - sharedAt) / Math.max(1, running);
+    sharedAt = now();
+    return shared;
+  }
 
   const lacking = ({ kept = 0, running: own }: LaneState) => Math.max(0, kept - own);
 
@@ -106,11 +120,12 @@ export function createLanes<Name extends string>(
     return { ms: ms * left, long: long * left };
   }
 
-  function charge(lane: LaneState, name: string, ms: number): void {
+  /** In: what a work took, and what it took while it waited behind others of its owner. */
+  function charge(lane: LaneState, name: string, ms: number, behindMs: number): void {
     const before = spentBy(lane, name);
     const isLong = ms > Math.max(longMs, longTimes * lane.usualMs);
     lane.spent.delete(name);
-    lane.spent.set(name, { ms: before.ms + ms, long: before.long + (isLong ? ms : 0), at: now() });
+    lane.spent.set(name, { ms: before.ms + ms + behindMs, long: before.long + (isLong ? ms : 0), at: now() });
     // A step towards each: where it stays, as many are above as below.
     lane.usualMs *= ms > lane.usualMs ? 1.05 : 1 / 1.05;
     // After so many half-lives nothing is left of what anybody took.
@@ -143,6 +158,7 @@ export function createLanes<Name extends string>(
     owner.running < (lane.perOwner ?? places) && hasPlace(lane) && (!heavy || hasHeavyPlace(lane));
 
   function occupy(lane: LaneState, owner: Owner, heavy: boolean): void {
+    share();
     running += 1;
     lane.running += 1;
     owner.running += 1;
@@ -185,6 +201,7 @@ export function createLanes<Name extends string>(
   }
 
   function leave(lane: LaneState, name: string, owner: Owner, heavy: boolean): void {
+    share();
     running -= 1;
     lane.running -= 1;
     owner.running -= 1;
@@ -256,13 +273,15 @@ export function createLanes<Name extends string>(
       async run(name, work, until) {
         const owner = ownerOf(lane, name);
         let heavy = isHeavy(lane, name);
+        const asked = share();
+        const isBehindOwn = owner.running + owner.line.size >= (lane.perOwner ?? places);
         if (owner.line.size === 0 && mayRun(lane, owner, heavy)) occupy(lane, owner, heavy);
         else heavy = await wait(lane, name, owner, until);
-        const began = now();
+        const began = share();
         try {
           return await work();
         } finally {
-          if (options.heavy !== undefined) charge(lane, name, now() - began);
+          if (options.heavy !== undefined) charge(lane, name, share() - began, isBehindOwn ? began - asked : 0);
           leave(lane, name, owner, heavy);
         }
       },

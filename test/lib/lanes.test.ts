@@ -121,7 +121,7 @@ it("nobody is heavy where everything takes long", async () => {
   expect(begun.slice(-3)).toEqual(["a-1", "b-1", "c-1"]);
 });
 
-it("who fills a place and a half with short works is heavy, too", async () => {
+it("who takes much of all there is by short works is heavy, too", async () => {
   const { begun, begin, pass, end } = clocked(4, { heavy: 1, perOwner: 2 });
   for (let n = 0; n < 2_500; n++) {
     begin(`a${n}`);
@@ -134,6 +134,18 @@ it("who fills a place and a half with short works is heavy, too", async () => {
   begin("a+1");
   begin("a+2");
   expect(begun.slice(-2)).toEqual(["b1", "a+1"]);
+});
+
+it("who always has works that wait behind their own is heavy, and nobody for what many at once make long", async () => {
+  const { begun, begin, pass, end } = clocked(4, { heavy: 1, perOwner: 2 });
+  for (let n = 0; n < 600; n++) {
+    // Four run, and three more of a's wait.
+    for (const name of ["b", "c", "a1", "a2", "a3", "a4", "a5"]) begin(`${name}:${n}`);
+    pass(20);
+    while (begun.length > 0) await end(begun.shift() ?? "");
+  }
+  for (const name of ["a1", "a2", "b1", "c1"]) begin(name);
+  expect(begun).toEqual(["a1", "b1", "c1"]);
 });
 
 it("while nobody else works, who works long has all places; and a while later is as all others are", async () => {
