@@ -59,13 +59,39 @@ const keySetRefreshMs = 10 * 60_000;
 /** Longer ones are not looked at. */
 export const maxTokenLength = 16 * 1024;
 
+/** A token that was found good is so for a while, unless it expires: a key that is taken back counts no later than this. */
+const goodForMs = 30_000;
+/** How many of them are known, each of at most so many characters. */
+const knownTokens = 5_000;
+const maxKnownLength = 2 * 1024;
+
 export function createTokenVerifier(settings: IdentitySettings): VerifyToken {
-  const verify = settings.development ? verifyDevelopmentToken : createJwtVerifier(settings);
+  const verify = settings.development ? verifyDevelopmentToken : remembering(createJwtVerifier(settings));
   return async (token) => {
     if (token === "")
       throw refused("there is none; send Authorization: Bearer TOKEN, or ?token=, or the auth of a join");
     if (token.length > maxTokenLength) throw refused("it is too long");
     return verify(token);
+  };
+}
+
+/**
+ * Remembers tokens that were found good: a client sends the same one with each request, and looking at it takes some turns of the event loop.
+ * Whoever makes tokens up fills nothing here.
+ */
+function remembering(verify: VerifyToken): VerifyToken {
+  /** Those that were looked at longest ago come first. */
+  const known = new Map<string, { readonly identity: TokenIdentity; readonly until: number }>();
+  return async (token) => {
+    const found = known.get(token);
+    if (found !== undefined && Date.now() < found.until) return found.identity;
+    known.delete(token);
+    const identity = await verify(token);
+    if (token.length > maxKnownLength) return identity;
+    known.set(token, { identity, until: Math.min(Date.now() + goodForMs, identity.expiresAt) });
+    const [oldest] = known.keys();
+    if (known.size > knownTokens && oldest !== undefined) known.delete(oldest);
+    return identity;
   };
 }
 

@@ -86,6 +86,25 @@ describe("HS256 tokens", () => {
     await expect(lenient(await sign({ sub: "ada", exp: now() - 5 }))).rejects.toMatchObject(refusal);
   });
 
+  it("are looked at once in a while, and no longer taken for good than they are", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    try {
+      const looks = vi.spyOn(crypto.subtle, "verify");
+      const verify = verifier();
+      const token = await sign({ sub: "ada", exp: now() + 50 });
+      for (let n = 0; n < 3; n++) expect(await verify(token)).toMatchObject({ userId: "ada" });
+      expect(looks).toHaveBeenCalledTimes(1);
+      vi.setSystemTime(Date.now() + 31_000);
+      expect(await verify(token)).toMatchObject({ userId: "ada" });
+      expect(looks).toHaveBeenCalledTimes(2);
+      vi.setSystemTime(Date.now() + 21_000);
+      await expect(verify(token)).rejects.toMatchObject(refusal);
+      looks.mockRestore();
+    } finally {
+      vi.useRealTimers();
+    }
+  });
+
   it("allow for clocks that differ a little", async () => {
     const verify = verifier({ PERCH_JWT_CLOCK_SKEW_SECONDS: "10" });
     expect(await verify(await sign({ sub: "ada", exp: now() - 5 }))).toMatchObject({ userId: "ada" });
@@ -183,7 +202,11 @@ describe("tokens of public keys", () => {
       expect(await verify(token)).toMatchObject({ userId: "ada" });
       published.splice(published.indexOf(next), 1);
       vi.setSystemTime(Date.now() + 11 * 60_000);
-      await until(async () => (await verify(token).catch((error: unknown) => error)) instanceof PerchError);
+      // What was found good a moment ago still is.
+      await until(async () => {
+        vi.setSystemTime(Date.now() + 31_000);
+        return (await verify(token).catch((error: unknown) => error)) instanceof PerchError;
+      });
       await expect(verify(token)).rejects.toMatchObject(refusal);
       expect(await verify(await signed("ES256"))).toMatchObject({ userId: "ada" });
     } finally {
