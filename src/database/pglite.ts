@@ -104,6 +104,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
         };
         const tx: Transaction = {
           query: <Row>(sql: string, params?: readonly unknown[]) => noting(run<Row>(inner, sql, params)),
+          last: <Row>(sql: string, params?: readonly unknown[]) => noting(run<Row>(inner, sql, params)),
           script: async (sql) => {
             await noting(inner.exec(sql));
           },

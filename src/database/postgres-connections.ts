@@ -173,8 +173,8 @@ export function createConnections(options: ConnectionsOptions): Connections {
     }
     // There is one server that takes writes. What is still asked of the one before would wait until its time is over.
     if (hosts.reached(host)) leave((each) => each !== host, cut);
-    // What is sent with one statement goes in one round trip there; see `alone`.
-    if (!sessions.get(client)?.direct) (client as { pipeline: boolean }).pipeline = true;
+    // What is asked before the last is answered goes out at once; see `Transaction`.
+    (client as { pipeline: boolean }).pipeline = true;
   }
 
   async function connect(from: pg.Pool): Promise<pg.PoolClient> {

@@ -209,34 +209,35 @@ export function openPostgres(options: PostgresOptions): Database {
         if (readsOnly(error)) refused = error;
         throw error;
       });
-    // BEGIN goes out with the first statement, and in one message with it where that is a script: a round trip less. A script that
-    // cannot even be parsed begins nothing; so after any error of it nothing more is sent, just as the server would refuse it.
+    // BEGIN goes out with the first statement. It is a message of its own: so whatever is behind it, sent before anything is answered, is in a
+    // transaction, and is refused there when something before it has failed.
     const first = isDirect(client) ? begin.direct : begin.pooled;
-    let begun: Promise<unknown> | undefined;
+    let begun: Promise<void> | undefined;
+    let committing: Promise<pg.QueryResult> | undefined;
+    function inOrder<T>(send: () => Promise<T>): Promise<T> {
+      if (begun === undefined) {
+        begun = noting(runScript(client, first));
+        // Whoever has to know of it asks below.
+        begun.catch(() => undefined);
+      }
+      return noting(send());
+    }
+    const commit = () => noting(answer(client.query("commit")));
     const tx: Transaction = {
-      async query(sql, params, how) {
-        begun ??= noting(runScript(client, first));
-        await begun;
-        return noting(run(client, sql, params, how));
-      },
-      async script(sql) {
-        if (begun === undefined) {
-          begun = noting(runScript(client, `${first};\n${sql}`));
-          await begun;
-        } else {
-          await begun;
-          await noting(runScript(client, sql));
-        }
+      query: (sql, params, how) => inOrder(() => run(client, sql, params, how)),
+      script: (sql) => inOrder(() => runScript(client, sql)),
+      last(sql, params, how) {
+        const asked = inOrder(() => run<never>(client, sql, params, how));
+        committing = commit();
+        committing.catch(() => undefined);
+        return asked;
       },
     };
     try {
       const result = await work(tx);
       if (begun === undefined) return result;
-      const open = await begun.then(
-        () => true,
-        () => false,
-      );
-      const committed = open ? await noting(answer(client.query("commit"))) : undefined;
+      await begun;
+      const committed = await (committing ?? commit());
       // Postgres answers the COMMIT of a failed transaction with success and the tag ROLLBACK.
       if (committed?.command !== "COMMIT") {
         throw new Error(
@@ -246,7 +247,7 @@ export function openPostgres(options: PostgresOptions): Database {
       return result;
     } catch (error) {
       // A connection that is closed is rolled back by the server; asking for it would only wait once more.
-      if (broken === undefined) await noting(answer(client.query("rollback"))).catch(() => undefined);
+      if (broken === undefined) await (committing ?? noting(answer(client.query("rollback")))).catch(() => undefined);
       throw queryError(error);
     } finally {
       client.off("error", breaking);

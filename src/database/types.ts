@@ -25,10 +25,15 @@ export interface QueryOptions {
   readonly prepare?: boolean;
 }
 
-/** A transaction in progress; use it only inside the `work` it was handed to. */
+/**
+ * A transaction in progress; use it only inside the `work` it was handed to. What is asked is sent at once, in the order in which it is asked,
+ * also while nothing was answered yet: so what needs no answer before the next is asked costs no wait of its own.
+ */
 export interface Transaction extends Queryable {
   /** Runs a script of several statements without parameters. Throws like `query`. */
   script(sql: string): Promise<void>;
+  /** As `query`, of the statement behind which nothing is asked any more: COMMIT goes out with it. */
+  last: Queryable["query"];
 }
 
 export interface ListenHandlers {

@@ -114,7 +114,7 @@ export async function call(
     .map(([argument, read]) => `${argument} => ${read(argument)}`);
   const ask = (text: string, asked: string = sql) => {
     const run = async (tx: Transaction) => {
-      const [row] = await tx.query<{ result: string }>(`select ${asked}(${named.join(", ")})::text as result`, [text]);
+      const [row] = await tx.last<{ result: string }>(`select ${asked}(${named.join(", ")})::text as result`, [text]);
       return row?.result ?? "null";
     };
     return name === "push"

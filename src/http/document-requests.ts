@@ -192,7 +192,7 @@ export function createDocumentRequests({
     if (await isSuspicious(body)) await refuseUnreadable(onBehalf, identity, body);
     const [pushed] = await onBehalf
       .write(identity, [spaceId], (tx) =>
-        tx.query<{ seq: number; revision: number | null; space_id: string }>(patchSql, [
+        tx.last<{ seq: number; revision: number | null; space_id: string }>(patchSql, [
           appId,
           tableName,
           recordId,
@@ -252,7 +252,7 @@ export function createDocumentRequests({
     history(identity, { spaceId, appId, tableName, recordId }, { before, max_count: maxCount = defaultMaxCount }) {
       return onBehalf.read(identity, async (tx) => {
         const params = [appId, tableName, recordId, spaceId, before ?? null, maxCount];
-        const [row] = await tx.query<{ answer: string }>(historySql, params);
+        const [row] = await tx.last<{ answer: string }>(historySql, params);
         return row?.answer ?? "null";
       });
     },

@@ -47,7 +47,7 @@ async function stateOfEach(
   for (const text of texts) states.push(isFarTooLarge(text) ? number : (await isTooDeep(text)) ? depth : null);
   const unknown = texts.filter((_, nth) => states[nth] === null);
   const rows = await onBehalf.read(identity, (tx) =>
-    tx.query<{ state: string | null }>("select state from perch.json_errors(texts => $1::text[])", [unknown]),
+    tx.last<{ state: string | null }>("select state from perch.json_errors(texts => $1::text[])", [unknown]),
   );
   let nth = 0;
   return states.map((state) => state ?? rows[nth++]?.state ?? null);

@@ -6,7 +6,10 @@ import { withContext } from "../identity/index.js";
 
 type Work<T> = (tx: Transaction) => Promise<T>;
 
-/** Transactions for those who ask over HTTP, in their user's turn. Errors: TurnMissed; as `work`. */
+/**
+ * Transactions for those who ask over HTTP, in their user's turn; `work` does nothing but ask them, so it may begin before the database has
+ * taken the user's context. Errors: TurnMissed; as `work`.
+ */
 export interface OnBehalf {
   /** The same as `read` by a standby, where there is one that knows all that is known: for what writes nothing at all. */
   look<T>(identity: Identity, work: Work<T>): Promise<T>;
@@ -25,7 +28,7 @@ const turnMs = 30_000;
 /** In: how long a request waits for what others hold locked. */
 export function createOnBehalf({ turn, contention }: Shares, lockWaitMs: number, standbys?: Standbys): OnBehalf {
   const on = <T>(db: Database, identity: Identity, work: Work<T>) =>
-    withContext(db, { ...identity, lockTimeoutMs: lockWaitMs }, work, { retry: true });
+    withContext(db, { ...identity, lockTimeoutMs: lockWaitMs }, work, { retry: true, atOnce: true });
   const read: OnBehalf["read"] = (identity, work) =>
     turn(identity.userId, (db) => on(db, identity, work), performance.now() + turnMs);
   return {
@@ -51,7 +54,8 @@ export function createOnBehalf({ turn, contention }: Shares, lockWaitMs: number,
         names: [...new Set([...spaceIds].map((spaceId) => spaceId ?? personalSpaceId(userId)))],
         owner: userId,
         until: since + lockWaitMs,
-        attempt: (lockTimeoutMs, db) => withContext(db, { ...identity, lockTimeoutMs }, work, { retry: true }),
+        attempt: (lockTimeoutMs, db) =>
+          withContext(db, { ...identity, lockTimeoutMs }, work, { retry: true, atOnce: true }),
         // Until it is known that somebody holds what it needs, it waits for its user's turn as everything does.
         enter: (inside, by = turnBy) => turn(userId, inside, Math.min(by, turnBy)),
       });

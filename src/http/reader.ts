@@ -80,7 +80,7 @@ export function createReaderRequests({ onBehalf, notifications, isDraining }: Re
 
   const ask = (identity: TokenIdentity, sql: string, params: unknown[]) =>
     onBehalf.read(identity, async (tx) => {
-      const [row] = await tx.query<{ answer: string }>(`select ${sql}::text as answer`, params);
+      const [row] = await tx.last<{ answer: string }>(`select ${sql}::text as answer`, params);
       return row?.answer ?? "null";
     });
 

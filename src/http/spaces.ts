@@ -76,7 +76,7 @@ export interface SpaceRequests {
 
 export function createSpaceRequests(onBehalf: OnBehalf): SpaceRequests {
   const ask = (sql: string, params: unknown[]) => async (tx: Transaction) => {
-    const [row] = await tx.query<{ answer: string }>(`select ${sql}::text as answer`, params);
+    const [row] = await tx.last<{ answer: string }>(`select ${sql}::text as answer`, params);
     return row?.answer ?? "null";
   };
   return {

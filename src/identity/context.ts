@@ -49,8 +49,13 @@ export async function withContext<T>(
   for (let attempt = 1; ; attempt++) {
     try {
       return await db.transaction(async (tx) => {
-        await enterContext(tx, context);
-        return work(tx);
+        const entering = enterContext(tx, context);
+        if (!options.atOnce) await entering;
+        // Where the context is refused so is all that was asked behind it, for this reason.
+        const [entered, done] = await Promise.allSettled([entering, work(tx)]);
+        if (entered.status === "rejected") throw entered.reason;
+        if (done.status === "rejected") throw done.reason;
+        return done.value;
       });
     } catch (error) {
       if (!options.retry || !isUndoneForAnother(error) || attempt === maxAttempts) throw error;
@@ -65,12 +70,20 @@ export interface WithContextOptions {
    * failure): up to five times, after a little while. So `work` must do nothing outside the transaction that may not be done twice.
    */
   readonly retry?: boolean;
+  /**
+   * `work` does nothing but ask the transaction: it may begin before the database has taken the context, and what it asks goes out with that, in one
+   * round trip.
+   */
+  readonly atOnce?: boolean;
 }
 
 const maxAttempts = 5;
 
-/** What `withContext` does first, for a transaction that is open already. It lasts until the transaction ends. */
-export async function enterContext(tx: Transaction, context: Context): Promise<void> {
+/**
+ * What `withContext` does first, for a transaction that is open already. It lasts until the transaction ends. Throws, before it asks the
+ * database, as the database would of what cannot be asked; otherwise what is asked behind it may be sent before it is answered.
+ */
+export function enterContext(tx: Transaction, context: Context): Promise<void> {
   const { userId, spaceIds, writableSpaceIds, tenantId } = context;
   if (userId === undefined && tenantId === undefined) throw new PerchError("PE401", "no user is named");
   const calls: string[] = [];
@@ -84,7 +97,7 @@ export async function enterContext(tx: Transaction, context: Context): Promise<v
   if (context.lockTimeoutMs !== undefined)
     calls.push(`set_config('lock_timeout', '${Number(context.lockTimeoutMs)}', true)`);
   // Two statements, since what the second calls may take the role that the first brings; one script, since every transaction begins so.
-  await tx.script(`${takeRole};\nselect ${calls.join(", ")}`);
+  return tx.script(`${takeRole};\nselect ${calls.join(", ")}`);
 }
 
 // Whoever writes JavaScript may pass null.

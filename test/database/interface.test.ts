@@ -145,6 +145,31 @@ describeEachEngine("a database", (open) => {
     expect(await db.query("select n from things")).toEqual([]);
   });
 
+  it("keeps the order of what is asked before anything is answered, and commits with what comes last", async () => {
+    const { db } = await open();
+    await db.query("create table things (n int primary key, xid xid8 default pg_current_xact_id())");
+    const rows = await db.transaction((tx) => {
+      void tx.script("insert into things values (1); insert into things values (2)");
+      void tx.query("delete from things where n = 1");
+      return tx.last("select n, xid = pg_current_xact_id() as same from things");
+    });
+    expect(rows).toEqual([{ n: 2, same: true }]);
+
+    const duplicate = { code: "23505" };
+    const refused = db.transaction(async (tx) => {
+      const first = tx.query("insert into things values (2)");
+      const second = tx.last("insert into things values (3)");
+      await expect(first).rejects.toMatchObject(duplicate);
+      return second;
+    });
+    await expect(refused).rejects.toMatchObject({ code: "25P02" });
+    await db.query("alter table things add unique (n) deferrable initially deferred");
+    await db.query("alter table things drop constraint things_pkey");
+    const atCommit = db.transaction((tx) => tx.last("insert into things values (2) returning n"));
+    await expect(atCommit).rejects.toMatchObject(duplicate);
+    expect(await db.query("select n from things")).toEqual([{ n: 2 }]);
+  });
+
   it("lets a transaction go on after a savepoint took an error back", async () => {
     const { db } = await open();
     await db.query("create table things (n int primary key)");

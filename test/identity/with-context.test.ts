@@ -130,6 +130,17 @@ describeEachEngine("withContext", (open) => {
     expect(await fresh.transaction(who)).toEqual([{ me: null, tenant: null, readable: [] }]);
   });
 
+  it("does nothing of the work that was sent with a context that the database refuses, and says why", async () => {
+    const { db } = await open();
+    await db.query("create table things (n int)");
+    await db.query("grant insert on things to perch_app");
+    const work = withContext(db, { userId: "a".repeat(300) }, (tx) => tx.last("insert into things values (1)"), {
+      atOnce: true,
+    });
+    await expect(work).rejects.toMatchObject({ code: "PE413" });
+    expect(await db.query("select from things")).toEqual([]);
+  });
+
   it("refuses to run for nobody", async () => {
     const t = await open();
     const never = async () => {
