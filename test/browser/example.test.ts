@@ -70,10 +70,10 @@ async function type(page: WatchedPage, words: string): Promise<void> {
   await page.locator("#note .cm-content").pressSequentially(words);
 }
 
-/** How many pieces of a user's notes the device holds. */
-const keptPieces = (page: WatchedPage, user: string) =>
+/** How many pieces a database of the device holds. */
+const keptPieces = (page: WatchedPage, name: string) =>
   page.evaluate<number>(`new Promise((resolve, reject) => {
-    const asked = indexedDB.open("notes/${user}");
+    const asked = indexedDB.open("${name}");
     asked.onerror = () => reject(asked.error);
     asked.onsuccess = () => {
       const count = asked.result.transaction("transactions").objectStore("transactions").count();
@@ -116,7 +116,7 @@ it("two people write at once, offline for a while, over closed tabs and two deat
   const bobsOther = watched(await bob.context().newPage());
   await bobsOther.goto(bob.url());
   await until(async () => (await titles(bobsOther)).length === 3);
-  const before = await keptPieces(ada, "ada");
+  const before = await keptPieces(ada, "notes/ada");
   await Promise.all([ada.context().setOffline(true), bob.context().setOffline(true)]);
   await Promise.all([type(ada, "On the train. "), type(bob, "In the field. ")]);
   await addTodo(ada, "weed");
@@ -124,16 +124,19 @@ it("two people write at once, offline for a while, over closed tabs and two deat
   await addTodo(bobsOther, "rake");
   await until(async () => (await bobsOther.locator("#state").textContent()) === "1 to be sent");
   await bobsOther.close();
-  await until(async () => (await keptPieces(ada, "ada")) > before);
+  await until(async () => (await keptPieces(ada, "notes/ada")) > before);
   await until(async () => (await ada.locator("#state").textContent()) === "1 to be sent");
   const adasContext = ada.context();
   await ada.close();
   await perch.kill();
-  await perch.start();
-  await Promise.all([adasContext.setOffline(false), bob.context().setOffline(false)]);
+  await adasContext.setOffline(false);
+  // Opened again while the server is down, her tab shows the rows that were there, and what waits.
   const again = watched(await adasContext.newPage());
   await again.goto(url);
   await again.locator("#projects a").getByText("Garden").click();
+  await until(async () => (await titles(again)).length === 4);
+  await perch.start();
+  await bob.context().setOffline(false);
 
   const words = ["Ada was here.", "So was Bob.", "On the train.", "In the field."];
   await until(async () => {
@@ -171,7 +174,8 @@ it("two people write at once, offline for a while, over closed tabs and two deat
   await again.locator("#sign-out").click();
   await again.locator("#sign-in:not([hidden])").waitFor();
   expect(await again.evaluate("localStorage.length")).toBe(0);
-  expect(await keptPieces(again, "ada")).toBe(0);
+  expect(await keptPieces(again, "notes/ada")).toBe(0);
+  expect(await keptPieces(again, "projects/ada")).toBe(0);
 });
 
 it("npm run example starts it, and Ctrl-C ends it", async () => {

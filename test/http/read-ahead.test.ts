@@ -48,5 +48,6 @@ it("is held one for each user, a few for all, and for a moment, and what fails i
   expect(await ahead.take("ada", "1")).toBe(undefined);
   ahead.begin("ada", "1", room(), async () => page);
   ahead.close();
+  ahead.begin("ada", "1", room(), async () => page);
   expect(taken()).toBe(0);
 });

@@ -82,11 +82,12 @@ async function sync({ perch, client, options: { rounds }, add }: World): Promise
       most = Math.max(most, (await held(perch)).bytes);
     }, 50);
     const ratios: number[] = [];
-    let [ours, theirs] = [0, 0];
+    let [ours, theirs, parsed] = [0, 0, 0];
     for (let round = 0; round < (count > 100_000 ? Math.min(rounds, 2) : rounds); round++) {
       let at = performance.now();
-      const synced = await firstSync(perch.httpUrl, name, "reader0");
+      const { rows: synced, parsing } = await firstSync(perch.httpUrl, name, "reader0");
       ours = (synced * 1_000) / (performance.now() - at);
+      parsed = (synced * 1_000) / parsing;
       at = performance.now();
       const copy = await copyOut(client, `copy (select * from ${name}) to stdout`);
       theirs = (copy * 1_000) / (performance.now() - at);
@@ -97,6 +98,10 @@ async function sync({ perch, client, options: { rounds }, add }: World): Promise
     add([
       `first sync of ${figure(count)} rows, rows/s, against COPY`,
       ...[figure(ours), figure(theirs), median(ratios).toFixed(2), "0.35"],
+    ]);
+    add([
+      "what a client parses of that text, rows/s, against COPY",
+      ...[figure(parsed), figure(theirs), (parsed / theirs).toFixed(2), ""],
     ]);
     add([
       "memory while it runs, and before, MB",

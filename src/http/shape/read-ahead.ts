@@ -7,7 +7,7 @@ import type { RowsPage } from "../../shapes/queries.js";
  * same, before it is given. One chunk for each user, a few for all, and each for a moment alone.
  */
 export interface ReadAhead {
-  /** Begins to read what a reader will ask for next; does nothing while too many are held. */
+  /** Begins to read what a reader will ask for next; does nothing while too many are held, or when closed. */
   begin(userId: string, name: string, room: Reservation, read: () => Promise<RowsPage>): void;
   /** What was read ahead under this name, once. Undefined where there is none, or it failed: whoever reads it then is told why. */
   take(userId: string, name: string): Promise<RowsPage | undefined>;
@@ -26,11 +26,12 @@ const most = 8;
 /** In: for how long a chunk is kept that nobody comes for. */
 export function createReadAhead(keepMs = 2_000): ReadAhead {
   const held = new Map<string, Held>();
+  let isClosed = false;
 
   return {
     begin(userId, name, room, read) {
       held.get(userId)?.drop();
-      if (held.size >= most) {
+      if (isClosed || held.size >= most) {
         room.release();
         return;
       }
@@ -56,6 +57,7 @@ export function createReadAhead(keepMs = 2_000): ReadAhead {
       return one.page;
     },
     close() {
+      isClosed = true;
       for (const one of held.values()) one.drop();
     },
   };

@@ -146,13 +146,15 @@ async function beginning(
   });
   if (next !== undefined) {
     const { handle, shape, key } = next;
-    const room = await spare(settings.shapeChunkBytes);
     const read = () =>
       reading.open(identity, ask, (tx, opened) => {
         if (opened.shape !== shape) throw new Outdated(opened.shape);
         return rows(key, handle.snapshot)(tx, opened);
       });
-    if (room !== undefined) ahead.begin(identity.userId, name(handle, key), room, read);
+    // The answer does not wait for it.
+    void spare(settings.shapeChunkBytes).then((room) => {
+      if (room !== undefined) ahead.begin(identity.userId, name(handle, key), room, read);
+    });
   }
   return answer;
 }
