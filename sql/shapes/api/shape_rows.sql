@@ -27,6 +27,8 @@ set intervalstyle = 'iso_8601'
 set bytea_output = 'hex'
 set extra_float_digits = 1
 set jit = off
+-- What it gives stays in memory.
+set work_mem = '16MB'
 as $$
 declare
   me constant text := perch.require_user();
