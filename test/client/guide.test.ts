@@ -49,7 +49,7 @@ it("docs/clients.md shows what happens, in TypeScript and in SQL", async () => {
   await writeFile(file, text);
   await import(file);
   await runSqlUpTo(examples.length);
-  expect({ checks, results }).toEqual({ checks: 12, results: 2 });
+  expect({ checks, results }).toEqual({ checks: 13, results: 2 });
 
   const config = {
     extends: join(packageRoot, "tsconfig.json"),
