@@ -169,6 +169,8 @@ describe("the console in a browser", () => {
     await page.locator(".versions button").last().click();
     await sees(page, "as it was at");
     await expect.poll(() => page.locator(".content").textContent()).not.toContain("ferry");
+    // None are there until the positions have come.
+    await page.locator("select option").nth(1).waitFor({ state: "attached" });
     const [first] = await page
       .locator("select option")
       .evaluateAll((options) => options.slice(-1).map((each) => each.getAttribute("value")));
