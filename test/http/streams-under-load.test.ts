@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { thrownByDriver } from "../../src/database/errors.js";
 import type { Database } from "../../src/database/types.js";
 import { makeSpace, startNode, until } from "../gateway/support.js";
 import { postgres } from "../support/databases.js";
@@ -141,7 +142,9 @@ describe("event streams on Postgres 18", () => {
     const db: Database = {
       ...t.db,
       query: (sql, params) =>
-        away ? Promise.reject(new Error("Connection terminated unexpectedly")) : t.db.query(sql, params),
+        away
+          ? Promise.reject(thrownByDriver(new Error("Connection terminated unexpectedly")))
+          : t.db.query(sql, params),
     };
     const node = await startNode(t, { db, env: { PERCH_STREAM_HEARTBEAT_MS: "50" } });
     const stream = await openEvents(node, "app_id=away");
