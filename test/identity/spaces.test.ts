@@ -355,6 +355,12 @@ describeEachPostgres("spaces under concurrency", (open) => {
     expect(Object.values(await members(t, "contested"))).toEqual(["owner"]);
   });
 
+  it("are made once by one user who asks for one twenty times at once", async () => {
+    const t = await open();
+    await Promise.all(Array.from({ length: 20 }, () => t.asUser("olga", (tx) => create(tx, "wanted"))));
+    expect(await members(t, "wanted")).toEqual({ olga: "owner" });
+  });
+
   /** Runs `first` up to its commit, starts `second`, which waits for it, lets the first commit. Out: how both ended. */
   const overlapping = async (
     { db }: TestDatabase,

@@ -8,6 +8,7 @@ as $$
 declare
   me constant text := perch.require_user();
   max_spaces constant bigint := perch.setting('max_spaces_made', 1000);
+  is_taken boolean;
   could_write constant boolean := coalesce(create_space.space_id = any (perch.writable_space_ids()), false);
 begin
   perform perch.check_id(create_space.space_id, 'space_id');
@@ -30,22 +31,23 @@ begin
   -- A space that is in use without a row here is managed by the app (its ids came in set_context's lists): whoever
   -- creates it would become the owner of what is in it, so only somebody whom the app already lets write may.
   if not could_write and perch.space_in_use(create_space.space_id) then
-    perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id),
-      'Choose another id: a random one, say. A space that tokens have made gets its owner by perch.adopt_space.');
-  end if;
-
-  if (select count(*) from perch.spaces s where s.created_by = me) >= max_spaces then
+    is_taken := true;
+  elsif (select count(*) from perch.spaces s where s.created_by = me) >= max_spaces then
     perform perch.fail('PE413', format('this user has made %s spaces, which is the limit', max_spaces),
       jsonb_build_object('limit', 'max_spaces_made', 'max', max_spaces),
       'The DBA sets the limit: perch.set_limit.');
+  else
+    insert into perch.spaces (space_id, created_by) values (create_space.space_id, me) on conflict do nothing;
+    is_taken := not found;
   end if;
 
-  insert into perch.spaces (space_id, created_by) values (create_space.space_id, me) on conflict do nothing;
-  if not found then
+  if not is_taken then
+    insert into perch.space_members (space_id, user_id, role) values (create_space.space_id, me, 'owner');
+  -- Asked behind it: another call of the caller's may have made it since.
+  elsif not perch.owns_space(create_space.space_id) then
     perform perch.fail('PE409', 'this space id is taken', jsonb_build_object('space_id', create_space.space_id),
       'Choose another id: a random one, say. A space that tokens have made gets its owner by perch.adopt_space.');
   end if;
-  insert into perch.space_members (space_id, user_id, role) values (create_space.space_id, me, 'owner');
 end
 $$;
 grant execute on function perch.create_space to perch_app;
