@@ -1,4 +1,5 @@
 import { beforeAll, expect, it } from "vitest";
+import { thrownByDriver } from "../../src/database/errors.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { declareNotes, makeSpace, startNode } from "./support.js";
 
@@ -140,7 +141,7 @@ describeBothKinds("HTTP", (open) => {
 
   it("is not ready while the database is away, and answers 503 then", async () => {
     let away = false;
-    const gone = Object.assign(new Error("Connection terminated unexpectedly"));
+    const gone = thrownByDriver(new Error("Connection terminated unexpectedly"));
     const query = <Row>(sql: string, params?: readonly unknown[]) =>
       away ? Promise.reject(gone) : database.db.query<Row>(sql, params);
     const db = {
