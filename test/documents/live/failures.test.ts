@@ -1,9 +1,9 @@
 import { expect, it } from "vitest";
-import { isPassing } from "../../../src/database/errors.js";
+import { isPassing, thrownByDriver } from "../../../src/database/errors.js";
 import { failureOf } from "../../../src/documents/live/failures.js";
 import { PerchError } from "../../../src/errors.js";
 
-const coded = (code?: string) => Object.assign(new Error("failed"), code === undefined ? {} : { code });
+const coded = (code?: string) => thrownByDriver(Object.assign(new Error("failed"), code === undefined ? {} : { code }));
 
 it.each(["ECONNRESET", "EPIPE", "ETIMEDOUT", undefined, "57P01", "08006", "58030", "XX000"])(
   "an append that failed with %s may have been committed: nobody knows",
