@@ -6,7 +6,7 @@ import { installWatchedSockets } from "./line.js";
 import { replayInMemory } from "./replay.js";
 import { type Schedule, scheduleOf } from "./schedule.js";
 import { embeddedStage, ownPostgresStage, postgresStage, type Stage } from "./stage.js";
-import { type Measures, playStory } from "./story.js";
+import { type Measures, pickInterruptions, playStory } from "./story.js";
 
 const help = `Usage: npm run demo [-- options]
 
@@ -92,6 +92,13 @@ async function main(): Promise<number> {
   }
   const schedule = sessionOf(values.edits === undefined ? Number.POSITIVE_INFINITY : count(values.edits, "edits"));
   const ahead = count(values.ahead, "ahead");
+  if (pickInterruptions(schedule) === undefined) {
+    process.stderr.write("--edits is too few for the server to be killed twice amid them: take some hundred\n");
+    return 2;
+  }
+  // What was started ends with this process, which it does not when a signal ends that.
+  const interrupted = () => process.exit(130);
+  process.once("SIGINT", interrupted);
   installWatchedSockets();
 
   const rows: string[][] = [];
@@ -123,8 +130,10 @@ async function main(): Promise<number> {
   process.stdout.write(
     "p50, p99: from the keystroke to the other client, after the commit. Bytes are for each edit: on the wires of both authors,\nkept for the document with its whole history, and written to the database's log with records, change log and folding.\n",
   );
-  if (kept !== undefined) await show(kept);
-  else
+  if (kept !== undefined) {
+    process.off("SIGINT", interrupted);
+    await show(kept);
+  } else
     process.stdout.write(
       "\nWith --keep it goes on, and its console shows what was made: spaces, the document and its history, the log.\n",
     );

@@ -115,7 +115,7 @@ export async function playStory({ stage, schedule, ahead, onProgress }: StoryOpt
     const crashes: Crash[] = [];
     let at = 0;
     let rolledBackPeer = "";
-    for (const [index, { from, to }] of pickInterruptions(schedule).entries()) {
+    for (const [index, { from, to }] of (pickInterruptions(schedule) ?? []).entries()) {
       const middle = Math.floor((at + from) / 2);
       await type(at, middle);
       const sql = db;
@@ -225,15 +225,18 @@ async function prepare(db: Database, place: Place, owner: string, members: Recor
   });
 }
 
-/** Two places in the session, a third and two thirds through, at which the server may die, each with some edits to die in. */
-function pickInterruptions(schedule: Schedule): { from: number; to: number }[] {
+/**
+ * Two places in the session, a third and two thirds through, at which the server may die, each with some edits to die in: both authors have
+ * caught up with one another behind them. Undefined when it is too short for that.
+ */
+export function pickInterruptions(schedule: Schedule): { from: number; to: number }[] | undefined {
   for (const quiet of [40, 20, 10, 6, 4, 2]) {
     const found = interruptions(schedule, quiet);
     const picked = [1 / 3, 2 / 3].map((share) => found.find((to) => to - quiet >= share * schedule.steps.length));
     if (picked[0] === undefined || picked[1] === undefined || picked[1] - quiet <= picked[0]) continue;
     return [picked[0], picked[1]].map((to) => ({ from: to - quiet, to }));
   }
-  throw new Error("the session has no moment at which both authors have caught up with one another");
+  return undefined;
 }
 
 interface CrashOptions {
