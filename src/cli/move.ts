@@ -1,4 +1,5 @@
-import { abortMove, MoveRefused, move } from "../database/moving/move.js";
+import { MoveRefused } from "../database/moving/begin.js";
+import { abortMove, move } from "../database/moving/move.js";
 import { databaseUrl } from "../database/open.js";
 import { type Command, parseCommandLine, UsageError } from "./command.js";
 import { connect, isPostgresUrl, nameOf } from "./connect.js";
