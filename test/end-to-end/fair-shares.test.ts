@@ -16,7 +16,7 @@ const few = 50;
 /** The fewest of the attacker's answers that come while something of the victim's is done, of a few times. */
 async function servedMeanwhile(served: () => number, work: () => Promise<unknown>): Promise<number> {
   let fewest = Number.POSITIVE_INFINITY;
-  for (let n = 0; n < 6 && fewest > few; n++) {
+  for (let n = 0; n < 15 && fewest > few; n++) {
     const before = served();
     await work();
     fewest = Math.min(fewest, served() - before);
