@@ -1,4 +1,4 @@
-import { isPassing } from "./errors.js";
+import { isPassing, meaningOf } from "./errors.js";
 import { openPostgres } from "./postgres.js";
 import type { Database, Transaction } from "./types.js";
 
@@ -6,7 +6,7 @@ import type { Database, Transaction } from "./types.js";
 export interface Standbys {
   /**
    * Runs what only reads on a standby, or, where none is as far as the primary was when this was called, on the primary. `work` may be run
-   * twice: on a standby that goes, and then on the primary. Errors: those of `work`.
+   * twice: on a standby that goes, or undoes it for the sake of what it replays, and then on the primary. Errors: those of `work`.
    */
   read<T>(primary: Database, work: (db: Database) => Promise<T>): Promise<T>;
   close(): Promise<void>;
@@ -72,12 +72,17 @@ export function openStandbys({ urls, db, log, ...options }: StandbyOptions): Sta
       const awake = standbys.filter(({ restsUntil }) => restsUntil <= Date.now());
       const standby = awake[turn++ % awake.length];
       if (standby === undefined) return work(primary);
+      // Where the primary does not say how far it is, it is asked for the rest, too: then it says what is wrong with it.
+      const at = await horizon().catch(() => undefined);
+      if (at === undefined) return work(primary);
       try {
-        const result = await work(gated(standby.db, await horizon()));
+        const result = await work(gated(standby.db, at));
         standby.isAway = false;
         return result;
       } catch (error) {
         if (!(error instanceof NotThere) && !isPassing(error)) throw error;
+        // What somebody asks too much of a standby keeps it from nobody else.
+        if (meaningOf(error) === "contended") return work(primary);
         const reason = error instanceof NotThere ? error.reason : "away";
         standby.restsUntil = Date.now() + restMs[reason];
         if (reason === "away" && !standby.isAway) {

@@ -1,9 +1,10 @@
 /** Reads by a standby, which may be behind, stand still, or go. */
 import { expect, it, onTestFinished } from "vitest";
+import { thrownByDriver } from "../../src/database/errors.js";
 import { migrate } from "../../src/database/migrate.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import { openStandbys } from "../../src/database/standbys.js";
-import type { Database, Transaction } from "../../src/database/types.js";
+import type { Database, Queryable, Transaction } from "../../src/database/types.js";
 import { withContext } from "../../src/identity/context.js";
 import { startPostgresServer } from "../support/postgres-server.js";
 import { pause, until } from "../support/until.js";
@@ -101,6 +102,34 @@ it("answers what a standby knows, and by the primary what it does not: nobody re
   // What writes is for the primary, wherever it was sent.
   await standbys.read(db, (on) => push(on, "ann", "written"));
   await expect(standbys.read(db, (on) => on.query("select 1 / 0"))).rejects.toMatchObject({ code: "22012" });
+
+  // Whoever asks for too much, or finds the primary away, has no standby left out for the others.
+  const said = warnings.length;
+  let isSilent = false;
+  const noAnswer = () => Promise.reject(thrownByDriver(new Error("no answer")));
+  const aside: Queryable = { query: (sql, params) => (isSilent ? noAnswer() : db.aside.query(sql, params)) };
+  const one = openStandbys({ urls: urls.slice(0, 1), db: { ...db, aside }, log });
+  onTestFinished(() => one.close());
+  const whoAnswers = async () => {
+    const [row] = await one.read(db, (on) => on.query<{ there: boolean }>("select pg_is_in_recovery() as there"));
+    return row?.there ? "standby" : "primary";
+  };
+  await until(async () => (await whoAnswers()) === "standby");
+  const slow = one.read(db, (on) =>
+    on.transaction(async (tx) => {
+      await tx.script("set local statement_timeout = 1");
+      return tx.query("select pg_sleep(1)");
+    }),
+  );
+  await expect(slow).rejects.toMatchObject({ code: "57014" });
+  isSilent = true;
+  expect(await whoAnswers()).toBe("primary");
+  isSilent = false;
+  const began = performance.now();
+  while ((await whoAnswers()) === "primary") await pause(50);
+  // One that is taken for away is not asked for five seconds.
+  expect(performance.now() - began).toBeLessThan(4_000);
+  expect(warnings).toHaveLength(said);
 
   // It is gone.
   await standby.kill();
