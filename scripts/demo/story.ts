@@ -148,6 +148,7 @@ export async function playStory({ stage, schedule, ahead, onProgress }: StoryOpt
     }
     await progress
       .until(() => seen.changes.at(-1)?.data.body === text, "the last change to be pulled")
+      // Should it never come, the findings say what was pulled.
       .catch(() => undefined);
     for (const { data } of seen.changes) titlesSeen.add(data.title);
     const walBytes = (await walPosition(db)) - wal;

@@ -36,9 +36,20 @@ it("a chunk that was read ahead is given once, to its user, under its name, and 
 it("is held one for each user, a few for all, and for a moment, and what fails is read again by whoever asks", async () => {
   const { room, taken } = rooms();
   const ahead = createReadAhead(50);
-  ahead.begin("ada", "1", room(), async () => page);
-  ahead.begin("ada", "2", room(), async () => page);
-  expect(taken()).toBe(1);
+  let reads = 0;
+  const read = async () => {
+    reads += 1;
+    return page;
+  };
+  ahead.begin("ada", "1", room(), read);
+  ahead.begin("ada", "2", room(), read);
+  expect({ reads, taken: taken() }).toEqual({ reads: 1, taken: 1 });
+  expect(await ahead.take("ada", "1")).toBe(page);
+  ahead.begin("ada", "1", room(), read);
+  await new Promise(setImmediate);
+  ahead.begin("ada", "2", room(), read);
+  expect(await ahead.take("ada", "2")).toBe(page);
+  ahead.begin("ada", "3", room(), read);
   for (let nth = 0; nth < 20; nth++) ahead.begin(`user${nth}`, "1", room(), async () => page);
   expect(taken()).toBe(8);
   await until(() => taken() === 0);
