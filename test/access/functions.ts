@@ -569,6 +569,8 @@ const tables: Record<string, FunctionEntry> = {
   listed_columns: piece(),
   make_sync_triggers: piece(),
   mend_order: piece(),
+  captured_net: piece(),
+  number_first: piece(),
   move_captured: piece(),
   make_row_filter: piece(),
   check_based_row: piece(),

@@ -169,14 +169,15 @@ describe("the console in a browser", () => {
     await page.locator(".versions button").last().click();
     await sees(page, "as it was at");
     await expect.poll(() => page.locator(".content").textContent()).not.toContain("ferry");
-    // None are there until the positions have come.
-    await page.locator("select option").nth(1).waitFor({ state: "attached" });
-    const [first] = await page
-      .locator("select option")
-      .evaluateAll((options) => options.slice(-1).map((each) => each.getAttribute("value")));
     await page.getByText("Now, as people type").click();
-    await page.locator("select").selectOption(String(first));
-    await expect.poll(() => page.locator("ins").textContent()).toContain("The ferry came at nine.");
+    // None are there until the positions have come, and which there are changes as they are put together.
+    await expect
+      .poll(async () => {
+        const positions = await page.locator("select option").count();
+        await page.locator("select").selectOption({ index: positions - 1 });
+        return page.locator("ins").allTextContents();
+      })
+      .toEqual([expect.stringContaining("The ferry came at nine.")]);
     // Gone back to: an edit like any other, which people who have it open see.
     await page.locator(".versions button").last().click();
     await page.getByRole("button", { name: "Go back to this" }).click();

@@ -34,6 +34,10 @@ export function runProgram(program: string, args: readonly string[], options: Ru
     });
     child.on("error", reject);
     child.on("close", (code) => resolve({ code, stdout, stderr }));
+    // A program that ends before it has read what it is given: its exit code says what that means, not the pipe.
+    child.stdin.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") reject(error);
+    });
     child.stdin.end(options.input ?? "");
   });
 }

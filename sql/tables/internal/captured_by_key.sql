@@ -1,6 +1,7 @@
 -- What a statement did, by the keys of its rows: those that were there before (the old rows) and those that are behind
 -- it (the new ones). A row that was touched twice (a cascade that comes back to it) was something in between: that is
--- among the old rows as well as among the new ones, and is struck from both.
+-- among the old rows as well as among the new ones, and is struck from both. A key that is checked late may have
+-- several rows (twin). A row that goes to another space is deleted in the one before it is inserted in the other.
 create or replace function perch.captured_by_key(op text, relation oid, arguments text[], space text)
 returns text
 language sql stable
@@ -10,32 +11,26 @@ as $$
     $sql$with old_rows as (%1$s),
     new_rows as (%2$s),
     before as (
-      select distinct on (o.record_id) o.* from old_rows o
-       where not exists (select from new_rows n where n.record_id = o.record_id and n.row = o.row and n.time = o.time)
-       order by o.record_id, o.nth
+      select o.*, row_number() over (partition by o.space_id, o.record_id order by o.nth) as twin from old_rows o
+       where octet_length(o.space_id) between 1 and 256
+         and not exists (select from new_rows n where n.record_id = o.record_id and n.row = o.row and n.time = o.time)
     ),
     behind as (
-      select distinct on (n.record_id) n.* from new_rows n
-       where not exists (select from old_rows o where o.record_id = n.record_id and o.row = n.row and o.time = n.time)
-       order by n.record_id, n.nth desc
+      select n.*, row_number() over (partition by n.space_id, n.record_id order by n.nth) as twin from new_rows n
+       where octet_length(n.space_id) between 1 and 256
+         and not exists (select from old_rows o where o.record_id = n.record_id and o.row = n.row and o.time = n.time)
     )
     insert into perch.captured_changes
       (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, new_row, user_id, client_id, op_id,
         captured_at)
-    select $1, row_number() over (), pg_current_xact_id(), e.space_id, $2, $3, e.record_id, e.op, e.old_row, e.new_row,
-           $4, $5, $6 ->> e.record_id, $7
+    select $1, row_number() over (order by e.is_first desc, e.nth), pg_current_xact_id(), e.space_id, $2, $3,
+           e.record_id, e.op, e.old_row, e.new_row, $4, $5, $6 ->> e.record_id, $7
       from (
-        select x.*
-          from before b full join behind a on a.record_id = b.record_id
-         cross join lateral (
-           select a.space_id, a.record_id, 'update' as op, b.row as old_row, a.row as new_row
-             where a.space_id = b.space_id
-           union all
-           select b.space_id, b.record_id, 'delete', b.row, null where (a.space_id = b.space_id) is not true
-           union all
-           select a.space_id, a.record_id, 'insert', null, a.row where (a.space_id = b.space_id) is not true) x
-         where octet_length(x.space_id) between 1 and 256
-         order by coalesce(b.nth, a.nth), x.op) e$sql$,
+        select space_id, record_id, a.record_id is null as is_first, coalesce(b.nth, a.nth) as nth, b.row as old_row,
+               a.row as new_row,
+               case when a.record_id is null then 'delete' when b.record_id is null then 'insert'
+                    else 'update' end as op
+          from before b full join behind a using (space_id, record_id, twin)) e$sql$,
     s.sources[1], s.sources[2])
     from (
       select array_agg(case when t.there then format(

@@ -2,6 +2,10 @@
 -- AFTER trigger changes, the update comes before the insertion. What each of them did says in which order it was: each
 -- begins with what the one before left. So for every row that a transaction wrote more than once it is looked whether
 -- they fit; where one does not, it is put before what goes on from it. (Changes of records have their order.)
+--
+-- A key that is checked at the end of a transaction may have two rows in it meanwhile. What was done to one of them does
+-- not go on from what was done to the other, so no order fits; then the transaction as a whole did this to the key
+-- (perch.captured_net).
 create or replace function perch.mend_order(ordinals bigint[], ends bigint[])
 returns void
 language plpgsql volatile
@@ -13,6 +17,7 @@ declare
   sorted integer[];
   place integer;
   count integer;
+  changes perch.captured_changes[];
 begin
   for crossed in
     with several as (
@@ -20,21 +25,21 @@ begin
       select g from unnest(mend_order.ends) g group by g having count(*) > 1
     ),
     steps as (
-      select c.txid, c.space_id, c.app_id, c.table_name, c.record_id, c.old_row,
+      select c.txid, c.app_id, c.table_name, c.record_id, c.old_row,
              lag(c.new_row) over w as before, row_number() over w as step
         from unnest(mend_order.ordinals, mend_order.ends) b (ordinal, greatest)
         join several s on s.g = b.greatest
        cross join lateral (
          select x.* from perch.captured_changes x where x.ordinal = b.ordinal and x.at is null offset 0) c
-      window w as (partition by c.txid, c.space_id, c.app_id, c.table_name, c.record_id order by c.ordinal, c.nth)
+      window w as (partition by c.txid, c.app_id, c.table_name, c.record_id order by c.ordinal, c.nth)
     )
-    select s.txid, s.space_id, s.app_id, s.table_name, s.record_id from steps s
+    select s.txid, s.app_id, s.table_name, s.record_id from steps s
      where s.step > 1 and s.before is distinct from s.old_row
-     group by s.txid, s.space_id, s.app_id, s.table_name, s.record_id
+     group by s.txid, s.app_id, s.table_name, s.record_id
   loop
     places := array(
       select c from perch.captured_changes c
-       where c.ordinal = any (mend_order.ordinals) and c.txid = crossed.txid and c.space_id = crossed.space_id
+       where c.ordinal = any (mend_order.ordinals) and c.txid = crossed.txid
          and c.app_id = crossed.app_id and c.table_name = crossed.table_name and c.record_id = crossed.record_id
        order by c.ordinal, c.nth);
     sorted := '{}';
@@ -56,13 +61,26 @@ begin
         count + 1);
       sorted := sorted[:place - 1] || nth || sorted[place:];
     end loop;
+    changes := array(select places[s.nth] from unnest(sorted) with ordinality s (nth, place) order by s.place);
+    if exists (
+      select from generate_series(2, cardinality(changes)) p
+       where changes[p - 1].new_row is distinct from changes[p].old_row)
+    then
+      changes := perch.captured_net(changes);
+    end if;
+    -- The last places are kept.
+    count := cardinality(places) - cardinality(changes);
+    delete from perch.captured_changes c using unnest(places[:count]) p where c.ordinal = p.ordinal and c.nth = p.nth;
     update perch.captured_changes c
-       set op = (places[s.from_place]).op, old_row = (places[s.from_place]).old_row,
-         new_row = (places[s.from_place]).new_row,
-           user_id = (places[s.from_place]).user_id, client_id = (places[s.from_place]).client_id,
-             op_id = (places[s.from_place]).op_id
-      from unnest(sorted) with ordinality s (from_place, to_place)
-     where c.ordinal = (places[s.to_place]).ordinal and c.nth = (places[s.to_place]).nth and s.from_place <> s.to_place;
+       set space_id = s.space_id, op = s.op, old_row = s.old_row, new_row = s.new_row, user_id = s.user_id,
+           client_id = s.client_id, op_id = s.op_id
+      from generate_series(1, cardinality(changes)) n
+     cross join lateral unnest(changes[n:n]) s
+     cross join lateral unnest(places[count + n:count + n]) p
+     where c.ordinal = p.ordinal and c.nth = p.nth;
+    if count > 0 then
+      perform perch.number_first(array(select distinct p.ordinal from unnest(places[:count]) p));
+    end if;
   end loop;
 end
 $$;

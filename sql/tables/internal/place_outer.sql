@@ -53,11 +53,7 @@ begin
        where c.ordinal = place_outer.ordinal and c.nth = outer_change.nth;
     end if;
   end loop;
-  -- A statement is found by its first.
-  update perch.captured_changes c set nth = 1
-   where c.ordinal = place_outer.ordinal
-     and c.nth = (select min(x.nth) from perch.captured_changes x
-       where x.ordinal = place_outer.ordinal having min(x.nth) > 1);
+  perform perch.number_first(array[place_outer.ordinal]);
 end
 $$;
 

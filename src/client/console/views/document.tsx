@@ -143,6 +143,10 @@ export function DocumentView({ name, isAdmin }: { name: RecordName; isAdmin: boo
                 }
               >
                 <option value="">nothing</option>
+                {/* Versions are put together as they grow old: what was chosen stays chosen. */}
+                {from !== undefined && stored.data.versions.every(({ seq }) => seq !== from) && (
+                  <option value={from}>{from}</option>
+                )}
                 {stored.data.versions.map(({ seq, user_id }) => (
                   <option key={seq} value={seq}>{`${seq}, ${user_id}`}</option>
                 ))}
