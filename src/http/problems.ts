@@ -5,6 +5,7 @@ import { EngineBusy, EngineLost } from "../engine/engine.js";
 import { toPerchError } from "../errors.js";
 import { KeysAway } from "../identity/tokens.js";
 import { TurnMissed } from "../lib/lanes.js";
+import { remedyOf } from "./remedies.js";
 
 /** The body of a request that failed. */
 export const problemSchema = z.object({
@@ -25,11 +26,17 @@ export interface Problem {
   readonly word: string;
   readonly message: string;
   readonly detail: unknown;
-  readonly hint?: string | undefined;
+  readonly hint: string;
 }
 
-export function problem(status: number, word: string, message: string, detail: unknown = null): Problem {
-  return { status, code: `PE${status}`, word, message: `${word}: ${message}`, detail };
+export function problem(
+  status: number,
+  word: string,
+  message: string,
+  detail: unknown = null,
+  hint: string = remedyOf({ status, detail }),
+): Problem {
+  return { status, code: `PE${status}`, word, message: `${word}: ${message}`, detail, hint };
 }
 
 /** Thrown where HTTP itself refuses a request. */
@@ -49,13 +56,18 @@ export function problemOf(error: unknown): Problem {
   if (error instanceof RequestRefused) return error.problem;
   const own = toPerchError(error);
   if (own !== undefined) {
-    const { code, word, message, detail, hint } = own;
-    return { status: Number(code.slice(2)), code, word, message, detail, hint };
+    const { code, word, message, detail } = own;
+    const status = Number(code.slice(2));
+    return { status, code, word, message, detail, hint: own.hint ?? remedyOf({ status, detail }) };
   }
   if (error instanceof MessageTooLarge) {
-    return problem(413, "too_large", "the answer is larger than this server passes on: ask for less", {
-      limit: "max_message_bytes",
-    });
+    return problem(
+      413,
+      "too_large",
+      "the answer is larger than this server passes on: ask for less",
+      { limit: "max_message_bytes" },
+      "Ask for fewer at a time (page_size), or for some fields only (fields).",
+    );
   }
   if (error instanceof TurnMissed)
     return problem(
@@ -84,6 +96,7 @@ export function problemOf(error: unknown): Problem {
       word,
       "a constraint or trigger of this database refuses it; the server's log has its message",
       { constraint: constraintOf(error) ?? null },
+      "Mend what that rule wants, or leave it out: the same is refused again.",
     );
   }
   if (meaning === "contended") return problem(503, "unavailable", "others are at work here; try again");

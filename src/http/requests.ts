@@ -17,28 +17,42 @@ export function admit(request: IncomingMessage, settings: HttpSettings): Admissi
   const target = targetOf(request.url ?? "");
   if (target === undefined) return refuse(400, "invalid", "the path is not in its plain form");
   if (!isAllowedHost(request.headers.host, settings)) {
-    return refuse(403, "forbidden", "this name is not one of this server's; PERCH_ALLOWED_HOSTS names more");
+    return refuse(403, "forbidden", "this name is not one of this server's", null, "PERCH_ALLOWED_HOSTS names more.");
   }
   const { origin } = request.headers;
-  if (!isAllowedOrigin(origin, settings)) return refuse(403, "forbidden", "this origin may not connect");
+  if (!isAllowedOrigin(origin, settings))
+    return refuse(403, "forbidden", "this origin may not connect", null, originHint(settings));
   if (settings.development) {
     const forwarded = Object.keys(request.headers).find((name) => forwardingHeader.test(name));
     if (forwarded !== undefined) {
       return refuse(
         403,
         "forbidden",
-        `in development mode whoever connects is whoever they say, so what a proxy passes on (${forwarded}) is refused; set PERCH_JWT_SECRET or PERCH_JWKS_URL`,
+        `in development mode whoever connects is whoever they say, so what a proxy passes on (${forwarded}) is refused`,
+        null,
+        "Set PERCH_JWT_SECRET or PERCH_JWKS_URL, and give users tokens; or let the proxy add no such header.",
       );
     }
     // A page elsewhere that only embeds or follows a link sends no Origin, and cannot be told from a program by anything else.
     if (origin === undefined && request.headers["sec-fetch-site"] === "cross-site") {
-      return refuse(403, "forbidden", "pages of other sites may not connect in development mode");
+      return refuse(
+        403,
+        "forbidden",
+        "pages of other sites may not connect in development mode",
+        null,
+        originHint(settings),
+      );
     }
   }
   return { target };
 }
 
 const refuse = (...args: Parameters<typeof problem>): Admission => ({ refused: problem(...args) });
+
+const originHint = ({ development }: HttpSettings) =>
+  development
+    ? "In development mode serve the page from this machine (http://localhost:…); elsewhere set PERCH_JWT_SECRET or PERCH_JWKS_URL."
+    : "PERCH_ALLOWED_ORIGINS names the origins of pages that may.";
 
 /** What proxies and load balancers add. */
 const forwardingHeader =

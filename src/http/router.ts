@@ -279,7 +279,9 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     readyz,
     async metrics({ request }) {
       if (settings.metricsPort !== undefined && request.socket.localPort === services.port()) {
-        return failed(problem(404, "not_found", "the figures are on a port of their own (PERCH_METRICS_PORT)"));
+        return failed(
+          problem(404, "not_found", "the figures are on a port of their own", null, "Ask at PERCH_METRICS_PORT."),
+        );
       }
       await figures.refresh();
       const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
@@ -325,9 +327,16 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       const isKnown = request.headers["if-none-match"] === file.headers?.etag;
       return isKnown ? { ...file, status: 304, body: "" } : file;
     }
-    const why =
-      pathname === "/console/" ? "the console was not built: npm run build makes it" : "there is nothing at this path";
-    return failed(problem(404, "not_found", why));
+    const isBuilt = pathname !== "/console/";
+    return failed(
+      problem(
+        404,
+        "not_found",
+        isBuilt ? "there is nothing at this path" : "the console was not built",
+        null,
+        isBuilt ? "The console's page is at /console/." : "Run npm run build in the checkout.",
+      ),
+    );
   }
 
   async function answer(exchange: Exchange): Promise<{ path: string; result: Answer | undefined }> {
@@ -354,7 +363,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       return {
         path: "other",
         result: failed(
-          problem(404, "not_found", "there is nothing at this path; GET /openapi.json says what there is"),
+          problem(404, "not_found", "there is nothing at this path", null, "GET /openapi.json says what there is."),
         ),
       };
     const method = exchange.request.method === "HEAD" ? "GET" : exchange.request.method;
