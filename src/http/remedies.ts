@@ -1,5 +1,3 @@
-import type { Problem } from "./problems.js";
-
 /** What helps with most problems of a status, where they say nothing better themselves. */
 const byStatus: Readonly<Record<number, string>> = {
   400: "Send the path as GET /openapi.json has it, each part percent-encoded once.",
@@ -18,7 +16,7 @@ const byStatus: Readonly<Record<number, string>> = {
 };
 
 /** What to do about a problem that does not say so itself, for people: by its detail, or else what helps with most of its status. */
-export function remedyOf({ status, detail }: Pick<Problem, "status" | "detail">): string {
+export function remedyOf({ status, detail }: { readonly status: number; readonly detail: unknown }): string {
   const told = (typeof detail === "object" && detail !== null ? detail : {}) as Record<string, unknown>;
   if (Array.isArray(told.issues)) return "GET /openapi.json says what this request takes.";
   if (typeof told.limit === "string" && typeof told.max === "number")
