@@ -1,9 +1,9 @@
 import { join, resolve } from "node:path";
 import { inspect } from "node:util";
 import { PGlite, type Transaction as PGliteTransaction, types } from "@electric-sql/pglite";
-import { durableFolder } from "./durable-folder.js";
 import { thrownByDriver } from "./errors.js";
 import { lockFolder } from "./folder-lock.js";
+import { durableFolder, inMemory } from "./pglite-options.js";
 import { makePrivate } from "./private-folder.js";
 import { queryError } from "./query-error.js";
 import { pinning } from "./session.js";
@@ -59,7 +59,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
   let client: PGlite;
   try {
     client = await PGlite.create({
-      ...(dataDir === undefined ? {} : durableFolder(dataDir)),
+      ...(dataDir === undefined ? inMemory : durableFolder(dataDir)),
       ...(options.loadDataDir === undefined ? {} : { loadDataDir: options.loadDataDir }),
       parsers: { [types.INT8]: Number },
     });

@@ -42,8 +42,20 @@ class DurableFolder extends NodeFS {
   }
 }
 
+/**
+ * Postgres' own buffers. They are cleared when a database opens, which for the usual 128 MB takes as long as all the rest; and what they hold
+ * is in memory once more, in this process or as the system keeps files.
+ */
+const buffers = (size: string) => ["-c", `shared_buffers=${size}`];
+
+/** Options of PGlite.create for a database in memory. */
+export const inMemory = { startParams: [...PGlite.defaultStartParams, ...buffers("16MB")] };
+
 /** Options of PGlite.create for a database in a folder. Of Postgres's ways to sync its log only this one arrives at the file. */
 export function durableFolder(folder: string) {
   const settings = PGlite.defaultStartParams.filter((param) => param !== "-F");
-  return { fs: new DurableFolder(folder), startParams: [...settings, "-c", "wal_sync_method=fsync"] };
+  return {
+    fs: new DurableFolder(folder),
+    startParams: [...settings, "-c", "wal_sync_method=fsync", ...buffers("32MB")],
+  };
 }
