@@ -19,20 +19,31 @@ import { keyOf, prepare, writer } from "./documents/content.js";
  * them. Compared with one Loro peer that makes the same edits. When all is written each is folded, so that all are sent in the same form.
  * A join is what a client with nothing does with what it is sent: they take turns, and medians are compared.
  * A process says how fast it went in each tenth of its patches: they cost what they cost, however many there were before.
- * `node build/scripts/bench/patched.js [patches, default 2000] [processes, default 1 8]`.
+ * `node build/scripts/bench/patched.js [patches, default 2000] [processes, default 1 8]`. On SIGTERM no more patches are made, and what there are
+ * by then is compared with one peer that makes as many.
  */
 
 const title = (n: number) => `Title ${n}`;
 const rounds = 41;
 
+// A patch takes one position.
+const foundSql = `
+  select d.tail_count as tail, d.merged_seq as patches, r.data->>'title' as last
+    from perch.documents d join perch.stored_records r using (space_id, app_id, table_name, record_id)
+   where d.record_id = $1`;
+
 /** A process of its own, so that nothing is shared but the database. */
 async function patchAll(url: string, recordId: string, count: number): Promise<void> {
+  let isOver = false;
+  process.once("SIGTERM", () => {
+    isOver = true;
+  });
   const db = await openDatabase({ url, prepare: true });
   const documents = new DocumentStore();
   const tenth = Math.ceil(count / 10);
   const paces: number[] = [];
   let began = performance.now();
-  for (let n = 0; n < count; n++) {
+  for (let n = 0; n < count && !isOver; n++) {
     await withContext(db, { userId: writer }, (tx) => documents.applyPatch(tx, keyOf(recordId), { title: title(n) }));
     if ((n + 1) % tenth !== 0) continue;
     paces.push(Math.round(tenth / ((performance.now() - began) / 1_000)));
@@ -74,6 +85,7 @@ const median = (values: readonly number[]) => values.toSorted((a, b) => a - b)[M
 
 interface Written {
   readonly name: string;
+  readonly patches: number;
   readonly perSecond: number;
   readonly peers: number;
   readonly snapshotBytes: number;
@@ -95,17 +107,21 @@ async function main(count: number, processes: readonly number[]): Promise<void> 
     process.stderr.write(`${message} ${String((details as { err?: unknown }).err ?? "")}\n`);
   const worker = await startWorker({ db, live, log: { info: () => undefined, warn } });
 
-  async function write(name: string, processes: number): Promise<Written> {
+  async function write(name: string, processes: number, count: number): Promise<Written> {
     const began = performance.now();
     const children: ChildProcess[] = Array.from({ length: processes }, () =>
       fork(fileURLToPath(import.meta.url), ["patch", postgres.url(), name, `${Math.ceil(count / processes)}`]),
     );
     if (processes === 0) await writeAlone(db, name, count);
+    const stop = () => {
+      for (const child of children) child.kill();
+    };
+    process.once("SIGTERM", stop);
     const codes = await Promise.all(children.map(async (child) => (await once(child, "exit"))[0] as number));
+    process.off("SIGTERM", stop);
     if (codes.some((code) => code !== 0)) throw new Error(`a process ended with ${codes.join(", ")}`);
-    const perSecond = (count / (performance.now() - began)) * 1_000;
-    const tailSql = "select tail_count from perch.documents where record_id = $1";
-    const [tail] = await db.query<{ tail_count: number }>(tailSql, [name]);
+    const ms = performance.now() - began;
+    const [found] = await db.query<{ tail: number; patches: number; last: string }>(foundSql, [name]);
     // Until the worker has projected and folded what it wants to; then the rest is folded, too.
     while ((await db.query("select from perch.document_queue where record_id = $1", [name])).length > 0)
       await new Promise((done) => setTimeout(done, 100));
@@ -118,31 +134,30 @@ async function main(count: number, processes: readonly number[]): Promise<void> 
     written.release();
     return {
       name,
-      perSecond,
+      patches: found?.patches ?? 0,
+      perSecond: ((found?.patches ?? 0) / ms) * 1_000,
       peers: LoroDoc.fromSnapshot(snapshot).oplogVersion().length(),
       snapshotBytes: snapshot.byteLength,
       versionBytes: version.byteLength,
-      tail: tail?.tail_count ?? 0,
+      tail: found?.tail ?? 0,
       updates: joined.updates,
-      last: title(Math.ceil(count / Math.max(1, processes)) - 1),
+      last: found?.last ?? "",
     };
   }
 
   try {
-    const documents = [await write("one Loro peer", 0)];
-    for (const number of processes) documents.push(await write(`patches by ${number}`, number));
-    const times = documents.map(() => [] as number[]);
-    for (let round = 0; round < rounds; round++)
-      for (const [n, { updates, last }] of documents.entries()) times[n]?.push(importing(updates, last));
-    const [alone] = documents;
-    const aloneMs = median(times[0] ?? []);
-    for (const [n, document] of documents.entries()) {
-      const ms = median(times[n] ?? []);
+    for (const number of processes) {
+      const document = await write(`patches by ${number}`, number, count);
+      const alone = await write(`one Loro peer beside ${number}`, 0, document.patches);
+      const times = [document, alone].map(() => [] as number[]);
+      for (let round = 0; round < rounds; round++)
+        for (const [n, { updates, last }] of [document, alone].entries()) times[n]?.push(importing(updates, last));
+      const [ms = 0, aloneMs = 0] = times.map(median);
       process.stdout.write(
-        `${document.name}: ${document.perSecond.toFixed(0)}/s, ${document.peers} peers, ` +
-          `snapshot ${document.snapshotBytes} bytes (${(document.snapshotBytes / (alone?.snapshotBytes ?? 1)).toFixed(2)}), ` +
+        `${document.patches} ${document.name}: ${document.perSecond.toFixed(0)}/s, ${document.peers} peers, ` +
+          `snapshot ${document.snapshotBytes} bytes (${(document.snapshotBytes / alone.snapshotBytes).toFixed(2)}), ` +
           `version ${document.versionBytes} bytes, tail ${document.tail} before it was folded, sent in ${document.updates.length} parts, ` +
-          `joined in ${ms.toFixed(2)} ms (${(ms / aloneMs).toFixed(2)})\n`,
+          `joined in ${ms.toFixed(2)} ms (${(ms / aloneMs).toFixed(2)} of ${aloneMs.toFixed(2)})\n`,
       );
     }
   } finally {
