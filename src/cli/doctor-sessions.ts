@@ -56,7 +56,7 @@ export async function notificationQueue(db: Database): Promise<Finding[]> {
       level: usage < 0.9 ? "warning" : "error",
       detail: `${detail}: a session that listens stays in a transaction; once it is full, commits that notify fail`,
       remedy:
-        "find it: select pid, application_name, xact_start from pg_stat_activity order by xact_start limit 5; end it: select pg_terminate_backend(pid); where none is in a transaction, have all that listen connect anew: restart perch, too",
+        "find it: select pid, application_name, xact_start from pg_stat_activity order by xact_start limit 5; end it: select pg_terminate_backend(pid); where none is in a transaction, have whatever else listens connect anew: perch's processes do so by themselves",
     },
   ];
 }

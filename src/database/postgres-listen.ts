@@ -2,7 +2,7 @@ import type pg from "pg";
 import pgListen from "pg-listen";
 import { backOff } from "../lib/back-off.js";
 import type { Hosts } from "./hosts.js";
-import type { ListenHandlers, Subscription } from "./types.js";
+import type { ListenHandlers, Listening } from "./types.js";
 
 // A CommonJS module with a `default` of its own, seen from ESM.
 const createSubscriber = pgListen.default;
@@ -33,8 +33,10 @@ export async function listenPostgres(
   channels: readonly string[],
   on: ListenHandlers,
   onError: (error: Error) => void,
-): Promise<Subscription> {
+): Promise<Listening> {
   let closed = false;
+  /** Another connection is being made in place of the one there is, or was. */
+  let replacing = false;
   let wake: () => void = () => undefined;
 
   /** Handlers are called from the socket's event: what they throw would end the process. */
@@ -87,7 +89,7 @@ export async function listenPostgres(
       hosts.failed(host, error);
       guarded(() => on.lost?.(error));
       void end();
-      if (listening) void replace();
+      if (listening) void replacingBy(tryAgain);
     });
     try {
       await subscriber.connect();
@@ -101,7 +103,14 @@ export async function listenPostgres(
       throw error;
     }
     listening = true;
-    return { close: () => subscriber.close() };
+    return {
+      close: () => subscriber.close(),
+      isOver: () => over,
+      retire() {
+        over = true;
+        void end();
+      },
+    };
   }
 
   /** Tries each host once. */
@@ -119,7 +128,26 @@ export async function listenPostgres(
   let current = await first();
   guarded(on.ready);
 
-  async function replace(): Promise<void> {
+  async function take(made: Promise<Subscriber>): Promise<void> {
+    const next = await made;
+    if (closed) return next.retire();
+    current = next;
+    guarded(on.ready);
+  }
+
+  /** One at a time. What was lost meanwhile is made again afterwards. */
+  async function replacingBy(make: () => Promise<void>): Promise<void> {
+    if (closed || replacing) return;
+    replacing = true;
+    try {
+      await make();
+    } finally {
+      replacing = false;
+      if (current.isOver()) void replacingBy(tryAgain);
+    }
+  }
+
+  async function tryAgain(): Promise<void> {
     for (let attempt = 0; !closed; attempt++) {
       await new Promise<void>((resolve) => {
         wake = resolve;
@@ -127,11 +155,7 @@ export async function listenPostgres(
       });
       if (closed) return;
       try {
-        const next = await subscribe();
-        if (closed) return void next.close().catch(onError);
-        current = next;
-        guarded(on.ready);
-        return;
+        return await take(subscribe());
       } catch (error) {
         guarded(() => on.lost?.(error instanceof Error ? error : new Error(String(error))));
       }
@@ -139,6 +163,13 @@ export async function listenPostgres(
   }
 
   return {
+    anew: () =>
+      replacingBy(async () => {
+        const before = current;
+        // It may lead elsewhere, should the server have been replaced meanwhile, so everybody is told.
+        await take(subscribe());
+        before.retire();
+      }),
     async close() {
       if (closed) return;
       closed = true;
@@ -150,4 +181,8 @@ export async function listenPostgres(
 
 interface Subscriber {
   close(): Promise<void>;
+  /** It was lost, and does not come back by itself. */
+  isOver(): boolean;
+  /** It is heard no more, and closes. */
+  retire(): void;
 }

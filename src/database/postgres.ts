@@ -1,8 +1,9 @@
 import type pg from "pg";
 import { breaks, NoAnswer, within } from "./answers.js";
-import { lacksConnections, thrownByDriver } from "./errors.js";
+import { isFullNotificationQueue, lacksConnections, thrownByDriver } from "./errors.js";
 import { createHosts } from "./hosts.js";
 import { defaultMaxMessageBytes } from "./message-limit.js";
+import { createQueueRelief } from "./notification-queue.js";
 import { connectTimeoutMs, createConnections, readsOnly } from "./postgres-connections.js";
 import { listenPostgres } from "./postgres-listen.js";
 import { readPostgresUrl } from "./postgres-url.js";
@@ -10,7 +11,7 @@ import { createPreparedStatements } from "./prepared.js";
 import { queryError } from "./query-error.js";
 import { beginning, beginningPinned, type SessionLimits } from "./session.js";
 import { requireStorable } from "./text.js";
-import type { Database, Queryable, QueryOptions, Subscription, Transaction } from "./types.js";
+import type { Database, Listening, Queryable, QueryOptions, Transaction } from "./types.js";
 
 export interface PostgresOptions {
   /** May name several hosts, and which of them are wanted; see `readPostgresUrl`. */
@@ -61,7 +62,13 @@ export function openPostgres(options: PostgresOptions): Database {
     idleTransactionMs: options.idleTransactionMs,
   };
   const begin = { direct: beginning, pooled: beginningPinned(limits) };
-  const subscriptions = new Set<Subscription>();
+  const subscriptions = new Set<Listening>();
+  const queue = createQueueRelief(
+    async () => (await aside.query<{ usage: number }>("select pg_notification_queue_usage() as usage"))[0]?.usage ?? 0,
+    async () => {
+      await Promise.all([...subscriptions].map((subscription) => subscription.anew()));
+    },
+  );
   const prepared = options.prepare ? createPreparedStatements() : undefined;
   /** Failures of statements only because they were prepared. */
   const stale = new WeakSet<object>();
@@ -82,6 +89,12 @@ export function openPostgres(options: PostgresOptions): Database {
   // Once made it is kept, also while the server has none left.
   const asidePool = connections.openPool({ max: 1, min: 1 }, { ...limits, statementMs: asideMs });
   const isDirect = (client: pg.ClientBase) => connections.session(client)?.direct ?? false;
+
+  /** What to throw for what a statement, or a commit, failed with. */
+  function failed(error: unknown): unknown {
+    if (isFullNotificationQueue(error) && closing === undefined) queue.relieve().catch(onError);
+    return queryError(error);
+  }
 
   /** Waits for an answer for as long as statements may take. Errors: NoAnswer. */
   async function answer<T>(asked: Promise<T>): Promise<T> {
@@ -111,7 +124,7 @@ export function openPostgres(options: PostgresOptions): Database {
       return (await answer(asked)).rows as Row[];
     } catch (error) {
       if (prepare && prepared?.isStale(error)) stale.add(error as object);
-      throw queryError(error);
+      throw failed(error);
     }
   }
 
@@ -119,7 +132,7 @@ export function openPostgres(options: PostgresOptions): Database {
     try {
       await answer(client.query(sql));
     } catch (error) {
-      throw queryError(error);
+      throw failed(error);
     }
   }
 
@@ -134,7 +147,7 @@ export function openPostgres(options: PostgresOptions): Database {
     ]);
     if (begun.status === "rejected") throw begun.reason;
     if (rows.status === "rejected") throw rows.reason;
-    if (ended.status === "rejected") throw queryError(ended.reason);
+    if (ended.status === "rejected") throw failed(ended.reason);
     return rows.value;
   }
 
@@ -248,7 +261,7 @@ export function openPostgres(options: PostgresOptions): Database {
     } catch (error) {
       // A connection that is closed is rolled back by the server; asking for it would only wait once more.
       if (broken === undefined) await (committing ?? noting(answer(client.query("rollback")))).catch(() => undefined);
-      throw queryError(error);
+      throw failed(error);
     } finally {
       client.off("error", breaking);
       void give(client, broken ?? refused);
@@ -282,7 +295,7 @@ export function openPostgres(options: PostgresOptions): Database {
         });
       }
     } catch (error) {
-      throw queryError(error);
+      throw failed(error);
     } finally {
       // It is not as it was.
       client.release(true);
@@ -318,7 +331,8 @@ export function openPostgres(options: PostgresOptions): Database {
       const subscription = await listenPostgres(place, channels, on, onError).catch((error: unknown) => {
         throw thrownByDriver(error);
       });
-      const tracked: Subscription = {
+      const tracked: Listening = {
+        anew: subscription.anew,
         close: () => {
           subscriptions.delete(tracked);
           return subscription.close();
@@ -328,6 +342,7 @@ export function openPostgres(options: PostgresOptions): Database {
       return tracked;
     },
     beforeServing: connections.beforeServing,
+    relieveQueue: queue.relieve,
     stats() {
       const now = performance.now();
       const oldestMs = [...unanswered].reduce((oldest, { since }) => Math.max(oldest, now - since), 0);

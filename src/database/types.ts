@@ -56,6 +56,12 @@ export interface Subscription {
   close(): Promise<void>;
 }
 
+/** A subscription on a connection that can be lost. */
+export interface Listening extends Subscription {
+  /** Listens on a new connection, and then no more on the one before: nothing is missed, some of it may be told twice. Errors: it goes on as it was. */
+  anew(): Promise<void>;
+}
+
 /** How the connections are used at this moment. PGlite is one session, which counts as one connection. */
 export interface PoolStats {
   /** The most there may be. */
@@ -91,6 +97,11 @@ export interface Database extends Queryable {
   beforeServing?(check: (on: Queryable) => Promise<void>): () => void;
   /** Listens on channels until closed; resolves once LISTEN is in force, after the first `ready()`. */
   listen(channels: readonly string[], on: ListenHandlers): Promise<Subscription>;
+  /**
+   * The server's queue of notifications is nearly full: has room made in it, as far as that is ours to do (notification-queue.ts). Whose own
+   * notifications did not fit need not ask. Absent where nobody else can fill it.
+   */
+  relieveQueue?(): Promise<void>;
   /**
    * A connection of its own, for what has to be answered while all others are busy: whether the database answers, and what it is doing.
    * What takes longer than 1.5 s fails. On PGlite it is the one session.

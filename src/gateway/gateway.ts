@@ -94,7 +94,7 @@ export async function startGateway({
   requireAuthentication(settings);
   if (settings.development) log.warn("development mode: a token is a plain user id");
   const verifyToken = createTokenVerifier(settings);
-  const readiness = createReadiness(db.aside, log);
+  const readiness = createReadiness(db, log);
   const connections = new Set<OpenConnection>();
   const addresses = createCounts(settings.maxSocketsPerAddress);
   const users = createCounts(settings.maxSocketsPerUser);

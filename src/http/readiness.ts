@@ -1,12 +1,6 @@
 import type { Logger } from "pino";
-import {
-  isFullNotificationQueue,
-  type Meaning,
-  meaningOf,
-  sqlStateOf,
-  troubleOf as troubleWith,
-} from "../database/errors.js";
-import type { Queryable } from "../database/types.js";
+import { type Meaning, meaningOf, sqlStateOf, troubleOf as troubleWith } from "../database/errors.js";
+import type { Database } from "../database/types.js";
 
 export interface Readiness {
   /** Asks whether the database answers, was migrated and takes writes. Out: what is wrong, for people; undefined when nothing is. */
@@ -45,10 +39,14 @@ function troubleOf({ only_reads, notification_queue, commit_seconds }: State): s
 }
 
 /**
- * In: a connection that nothing else keeps busy. Those who ask at once share one question: however often a node is asked, that is all it
- * is busy with.
+ * Asks on the connection aside, which nothing else keeps busy. Those who ask at once share one question: however often a node is asked, that is
+ * all it is busy with.
  */
-export function createReadiness(db: Queryable, log: Logger, now: () => number = Date.now): Readiness {
+export function createReadiness(
+  db: Pick<Database, "aside" | "relieveQueue">,
+  log: Logger,
+  now: () => number = Date.now,
+): Readiness {
   let asking: Promise<string | undefined> | undefined;
   let failedAt = Number.NEGATIVE_INFINITY;
   let reason = "";
@@ -59,7 +57,9 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
       timer = setTimeout(() => reject(new Error("no answer in time")), timeoutMs);
     });
     try {
-      const [state] = await Promise.race([db.query<State>("select * from perch.server_state()"), late]);
+      const [state] = await Promise.race([db.aside.query<State>("select * from perch.server_state()"), late]);
+      // Others were refused, perhaps; what they left in the queue may be for this process to pass over.
+      if ((state?.notification_queue ?? 0) >= fullQueue) db.relieveQueue?.().catch(unrelieved);
       return state && troubleOf(state);
     } catch (error) {
       log.warn({ err: error }, "not ready: the database does not answer");
@@ -67,6 +67,10 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  function unrelieved(error: unknown): void {
+    log.warn({ err: error }, "the queue of notifications is full, and listening anew failed");
   }
 
   /** Asks, unless somebody does. */
@@ -88,9 +92,6 @@ export function createReadiness(db: Queryable, log: Logger, now: () => number = 
     writeFailed(error) {
       const state = sqlStateOf(error);
       if (state === undefined || !takesNoWrites.has(meaningOf(error))) return;
-      // Postgres finds that a full queue has been read only when somebody asks how full it is: who is refused does not ask, so that all
-      // would go on being refused.
-      if (isFullNotificationQueue(error)) void askOnce();
       failedAt = now();
       reason = troubleWith(error) ?? `error ${state}`;
     },

@@ -137,7 +137,7 @@ it("commits that do not end keep as many connections as there may be, are seen, 
     await pause(100);
   }
   expect(db.stats().oldestMs).toBeGreaterThan(1_000);
-  const readiness = createReadiness(db.aside, log);
+  const readiness = createReadiness(db, log);
   await until(async () => (await readiness.trouble())?.includes("synchronous standby") ?? false);
 
   await standbys("");

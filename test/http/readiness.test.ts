@@ -79,7 +79,8 @@ describe("readiness", () => {
   });
 });
 
-it("a full queue of notifications is 503, no readiness, and seen by doctor and metrics, until it has been read", async () => {
+/** Nodes on a server whose queue of notifications is small. */
+async function smallQueue() {
   const server = await startPostgresServer({ settings: { max_notify_queue_pages: "64" } });
   cleanup(() => server.close());
   const opened = (options: Partial<PostgresOptions> = {}) => {
@@ -87,21 +88,30 @@ it("a full queue of notifications is 503, no readiness, and seen by doctor and m
     cleanup(() => db.close());
     return db;
   };
-  const db = opened();
-  await migrate(db);
-  const { gateway } = await startNode({ db, login: async () => db } as unknown as TestDatabase);
-  const ask = async (path: string, init: RequestInit = {}) => {
-    const response = await fetch(gateway.url + path, { headers: { authorization: "Bearer ada" }, ...init });
-    return { status: response.status, retryAfter: response.headers.get("retry-after"), text: await response.text() };
-  };
+  await migrate(opened());
   let changes = 0;
-  const push = () => {
-    const change = { op: "insert", table: "t", id: `${changes++}`, space_id: null };
-    return ask("/v1/push", {
-      method: "POST",
-      body: JSON.stringify({ app_id: "a", client_id: "c", changes: [change] }),
-    });
-  };
+  async function node() {
+    const db = opened();
+    const { gateway } = await startNode({ db, login: async () => db } as unknown as TestDatabase);
+    const ask = async (path: string, init: RequestInit = {}) => {
+      const response = await fetch(gateway.url + path, { headers: { authorization: "Bearer ada" }, ...init });
+      return { status: response.status, retryAfter: response.headers.get("retry-after"), text: await response.text() };
+    };
+    const push = () => {
+      const change = { op: "insert", table: "t", id: `${changes++}`, space_id: null };
+      return ask("/v1/push", {
+        method: "POST",
+        body: JSON.stringify({ app_id: "a", client_id: "c", changes: [change] }),
+      });
+    };
+    return { db, ask, push };
+  }
+  return { opened, node };
+}
+
+it("a full queue of notifications is 503, no readiness, and seen by doctor and metrics, until it has been read", async () => {
+  const { opened, node } = await smallQueue();
+  const { db, ask, push } = await node();
   const full = async () => ({
     ready: (await ask("/readyz")).status,
     doctor: (await notificationQueue(db))[0]?.level,
@@ -152,4 +162,25 @@ it("a full queue of notifications is 503, no readiness, and seen by doctor and m
   await until(async () => (await push()).status === 200);
   await until(async () => (await ask("/readyz")).status === 200);
   await until(async () => (await notificationQueue(db))[0]?.level === "ok");
+});
+
+it("a queue of notifications that one transaction has filled is passed over by nodes that write and nodes that do not", async () => {
+  const { opened, node } = await smallQueue();
+  const nodes = [await node(), await node()] as const;
+  const heard: string[] = [];
+  for (const [n, { db }] of nodes.entries())
+    await db.listen(["news"], { notify: (_, news) => heard.push(`${n} ${news}`), ready: () => undefined });
+  const db = opened();
+  const tooMany = "select pg_notify('somewhere', repeat('x', 7000) || n) from generate_series(1, 200) n";
+  await expect(db.query(tooMany)).rejects.toMatchObject({ code: "54000" });
+  // Nobody was woken, nobody is in a transaction, and nothing that notifies can be committed.
+  expect((await notificationQueue(db))[0]).toMatchObject({ level: "error", detail: expect.stringContaining("100 %") });
+  const [writing, reading] = nodes;
+  expect((await writing.push()).status).toBe(503);
+  expect((await reading.ask("/readyz")).status).toBe(503);
+  await until(async () => (await writing.push()).status === 200);
+  expect((await notificationQueue(db))[0]?.level).toBe("ok");
+  await db.query("select pg_notify('news', 'good')");
+  await until(() => heard.includes("0 good") && heard.includes("1 good"));
+  expect(heard.length).toBe(2);
 });
