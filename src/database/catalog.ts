@@ -145,4 +145,27 @@ const queries = [
                           from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) where grantee <> p.proowner) g
     where p.pronamespace = 'perch'::regnamespace
     group by p.oid, item`,
+  // Rights that an owner has without being granted them, and that were revoked: what runs as the owner fails then.
+  `select ${relation} as item,
+          'lacking ' || string_agg(lower(l.privilege_type), ', ' order by l.privilege_type)
+            || case c.relkind when 'S' then ' on sequence ' else ' on table ' end || 'perch.' || c.relname as line
+     from pg_class c
+    cross join lateral (select privilege_type
+                          from aclexplode(acldefault(case c.relkind when 'S' then 's' else 'r' end::"char", c.relowner)) where grantee = c.relowner
+                        except
+                        select privilege_type from aclexplode(c.relacl) where grantee = c.relowner) l
+    where ${ours} and c.relkind in ('r', 'p', 'v', 'm', 'S') and c.relacl is not null and l.privilege_type <> 'MAINTAIN'
+    group by c.oid, item`,
+  `select 'schema perch' as item, 'lacking ' || string_agg(lower(l.privilege_type), ', ' order by l.privilege_type) || ' on schema perch' as line
+     from pg_namespace n
+    cross join lateral (select privilege_type from aclexplode(acldefault('n', n.nspowner)) where grantee = n.nspowner
+                        except
+                        select privilege_type from aclexplode(n.nspacl) where grantee = n.nspowner) l
+    where n.nspname = 'perch' and n.nspacl is not null
+   having count(*) > 0`,
+  `select 'function ' || p.proname || '(' || pg_get_function_arguments(p.oid) || ')' as item,
+          'lacking execute on function ' || p.oid::regprocedure as line
+     from pg_proc p
+    where p.pronamespace = 'perch'::regnamespace and p.proacl is not null
+      and not exists (select from aclexplode(p.proacl) where grantee = p.proowner and privilege_type = 'EXECUTE')`,
 ];

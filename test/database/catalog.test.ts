@@ -28,6 +28,16 @@ const sabotage: [what: string, sql: string, named: RegExp][] = [
     /table document_updates: .*perch_worker/,
   ],
   [
+    "a right is revoked from who owns the table",
+    "revoke insert, delete on perch.document_updates from perch_owner",
+    /table document_updates: its owner is lacking delete, insert/,
+  ],
+  [
+    "a right is revoked from who owns the function, and the schema",
+    "revoke execute on function perch.push from perch_owner; revoke usage on schema perch from perch_owner",
+    /function push.*: its owner is lacking execute/,
+  ],
+  [
     "the right to use the schema is revoked",
     "revoke usage on schema perch from perch_app",
     /schema perch: grant usage to perch_app is missing/,
