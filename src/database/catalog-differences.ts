@@ -183,8 +183,14 @@ function surplus(item: string, key: string, line: string): FoundDifference[] {
       // Of a database that is being moved, or was: perch doctor says so once.
       if (/^trigger perch_move_/.test(key)) return [];
       return [{ detail, level: "warning", remedy: "find out who made it, and drop it if nobody needs it" }];
-    case "lacking":
-      return [mended(`${item}: its owner is ${line}`, `grant ${line.slice("lacking ".length)} to perch_owner`)];
+    case "lacking": {
+      const statement = `grant ${line.slice("lacking ".length)} to perch_owner`;
+      const found = `${item}: its owner is ${line}`;
+      // Without these migrating cannot begin.
+      if (/ on (schema perch|table perch\.(migrations|applied_\w+))$/.test(line))
+        return [{ detail: found, remedy: statement }];
+      return [mended(found, statement)];
+    }
     case "foreign":
       return [
         { detail: `${item}: ${line}`, remedy: `as a superuser: alter table ${relationOf(item)} enable trigger all` },

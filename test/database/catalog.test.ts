@@ -33,8 +33,8 @@ const sabotage: [what: string, sql: string, named: RegExp][] = [
     /table document_updates: its owner is lacking delete, insert/,
   ],
   [
-    "a right is revoked from who owns the function, and the schema",
-    "revoke execute on function perch.push from perch_owner; revoke usage on schema perch from perch_owner",
+    "a right is revoked from who owns the function",
+    "revoke execute on function perch.push from perch_owner",
     /function push.*: its owner is lacking execute/,
   ],
   [
@@ -229,6 +229,11 @@ it("two catalogs differ by what either has and the other has not", () => {
     "table a: column n bigint, where perch makes column n integer",
     "table a: column m text is not perch's",
     "table b is not perch's",
+  ]);
+  const lacking = parseCatalog("schema perch\n  owner x\n  lacking usage on schema perch\n");
+  expect(compareCatalogs(parseCatalog("schema perch\n  owner x\n"), lacking)).toMatchObject([
+    // Migrating itself could not begin.
+    { level: "error", mended: false, remedy: "grant usage on schema perch to perch_owner" },
   ]);
 });
 
