@@ -26,6 +26,7 @@ itself are killed, paused and cut at random. In the end all copies must be equal
   --restore       the same with what is restored: a backup as it was made, and, in turn, one with the log up to a point
                   (point-in-time recovery)
   --rounds N      rounds with a synchronous standby, default 20; with --restore, rounds, default 10
+  --postgres N    only on this version, 15 or 18
 
 Exit code 1 when anything was lost, or is not equal, or gave up.
 `;
@@ -69,9 +70,17 @@ const standbys = (rounds: number): Successor[] =>
 const restores = (rounds: number): Successor[] =>
   Array.from({ length: rounds }, (_, n) => (n % 2 === 0 ? "restored" : "recovered"));
 
-async function failover(seed: number, successors: readonly Successor[], verbose: boolean): Promise<number> {
+async function failover(
+  seed: number,
+  successors: readonly Successor[],
+  only: number | undefined,
+  verbose: boolean,
+): Promise<number> {
   let code = 0;
-  for (const version of ([18, 15] as const).filter((each) => postgresBinaries(each) !== undefined)) {
+  const installed = ([18, 15] as const).filter((each) => postgresBinaries(each) !== undefined);
+  const versions = installed.filter((each) => only === undefined || each === only);
+  if (versions.length === 0) throw new Error("no such Postgres is installed");
+  for (const version of versions) {
     print(`Postgres ${version}`);
     let number = 0;
     const { wrong, log } = await runFailover({
@@ -116,6 +125,7 @@ async function main(): Promise<number> {
       failover: { type: "boolean", default: false },
       restore: { type: "boolean", default: false },
       rounds: { type: "string" },
+      postgres: { type: "string" },
       help: { type: "boolean", short: "h", default: false },
     },
   });
@@ -127,8 +137,9 @@ async function main(): Promise<number> {
   const seconds = count(values.seconds, "seconds");
   const { failover: promoted, restore: restored } = values;
   print(promoted || restored ? `seed ${seed}` : `seed ${seed}, ${seconds} s`);
-  if (promoted) return failover(seed, standbys(count(values.rounds ?? "20", "rounds")), values.verbose);
-  if (restored) return failover(seed, restores(count(values.rounds ?? "10", "rounds")), values.verbose);
+  const version = values.postgres === undefined ? undefined : count(values.postgres, "postgres");
+  if (promoted) return failover(seed, standbys(count(values.rounds ?? "20", "rounds")), version, values.verbose);
+  if (restored) return failover(seed, restores(count(values.rounds ?? "10", "rounds")), version, values.verbose);
   const begun = Date.now();
   const result = await runFaults({
     seed,
