@@ -42,6 +42,7 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
   const standbys = settings.readUrls === undefined ? undefined : openReaders(db, settings.readUrls, settings, log);
   const live = createLiveDocuments({
     db: shares.reads,
+    ...(standbys !== undefined && { look: (read) => standbys.read(shares.reads, read) }),
     appendsDb: shares.appends,
     engine,
     limits: { idleDocuments: settings.cachedDocuments },

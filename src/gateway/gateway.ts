@@ -149,13 +149,16 @@ export async function startGateway({
   addPoolFigures(telemetry.metrics, db, shares);
   const { joins } = createLanes(joinsAtOnce, { joins: { perOwner: joinsPerUser, heavy: heavyJoins } });
   addHeldFigures(telemetry.metrics, ledger);
+  const { standbys } = options;
+  const look = <T>(read: (on: Database) => Promise<T>) =>
+    standbys === undefined ? read(shares.reads) : standbys.read(shares.reads, read);
   const services: ConnectionServices = {
     settings,
     log,
     warn,
     verifyToken,
     ledger,
-    accessTo: (identity, key) => accessToDocument(shares.reads, identity, key),
+    accessTo: (identity, key) => look((on) => accessToDocument(on, identity, key)),
     inTurn: joins.run,
     channelOf: (type) => (Object.hasOwn(channels, type) ? channels[type] : undefined),
     admitUser: users.take,
@@ -177,7 +180,7 @@ export async function startGateway({
   const http = createHttpHandler({
     db,
     shares,
-    standbys: options.standbys,
+    standbys,
     live,
     settings,
     log,

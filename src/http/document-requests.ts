@@ -164,7 +164,7 @@ export function createDocumentRequests({
 
   async function read(identity: Identity, parts: NamedDocument, seq: number | undefined): Promise<string> {
     const { appId, tableName, recordId } = parts;
-    const current = await onBehalf.read(identity, (tx) => lookAt(tx, parts));
+    const current = await onBehalf.look(identity, (tx) => lookAt(tx, parts));
     const answer = (at: number, revision: number | null, data: string) => {
       const address = { space_id: current.in_space, app_id: appId, table: tableName, id: recordId };
       return `${JSON.stringify({ ...address, seq: at, revision }).slice(0, -1)},"data":${data}}`;
@@ -250,7 +250,7 @@ export function createDocumentRequests({
       for (const waiters of waiting.values()) for (const wake of waiters) wake();
     },
     history(identity, { spaceId, appId, tableName, recordId }, { before, max_count: maxCount = defaultMaxCount }) {
-      return onBehalf.read(identity, async (tx) => {
+      return onBehalf.look(identity, async (tx) => {
         const params = [appId, tableName, recordId, spaceId, before ?? null, maxCount];
         const [row] = await tx.last<{ answer: string }>(historySql, params);
         return row?.answer ?? "null";

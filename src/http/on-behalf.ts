@@ -13,6 +13,8 @@ type Work<T> = (tx: Transaction) => Promise<T>;
 export interface OnBehalf {
   /** The same as `read` by a standby, where there is one that knows all that is known: for what writes nothing at all. */
   look<T>(identity: Identity, work: Work<T>): Promise<T>;
+  /** Whether `look` may ask a standby. */
+  readonly looksElsewhere: boolean;
   read<T>(identity: Identity, work: Work<T>): Promise<T>;
   /**
    * For what takes numbers of spaces (null: the personal one), or locks rows in them. While somebody else holds one of them it is tried
@@ -33,6 +35,7 @@ export function createOnBehalf({ turn, contention }: Shares, lockWaitMs: number,
     turn(identity.userId, (db) => on(db, identity, work), performance.now() + turnMs);
   return {
     read,
+    looksElsewhere: standbys !== undefined,
     look:
       standbys === undefined
         ? read

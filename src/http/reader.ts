@@ -78,11 +78,17 @@ export function createReaderRequests({ onBehalf, notifications, isDraining }: Re
       gone.addEventListener("abort", done);
     });
 
-  const ask = (identity: TokenIdentity, sql: string, params: unknown[]) =>
-    onBehalf.read(identity, async (tx) => {
+  /** In: of the parameters the first is the reader. */
+  async function ask(identity: TokenIdentity, sql: string, params: unknown[]): Promise<string> {
+    // A standby gives no places. What has none when it answers is given one behind all that it knows.
+    if (onBehalf.looksElsewhere) {
+      await onBehalf.read(identity, (tx) => tx.last("select perch.give_places(reader => $1)", params.slice(0, 1)));
+    }
+    return onBehalf.look(identity, async (tx) => {
       const [row] = await tx.last<{ answer: string }>(`select ${sql}::text as answer`, params);
       return row?.answer ?? "null";
     });
+  }
 
   return {
     async read(identity, body, gone, reserving) {

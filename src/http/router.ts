@@ -29,6 +29,7 @@ import { shapeHeaders } from "./shape/answers.js";
 import { createShapeRequests } from "./shape/requests.js";
 import { queryOf } from "./shapes.js";
 import { createSpaceRequests, spacesQuery } from "./spaces.js";
+import { addStandbyFigures } from "./standby-figures.js";
 import { selectionOf, streamQuery } from "./streams/page.js";
 import { createStreams } from "./streams/streams.js";
 import type { Telemetry } from "./telemetry.js";
@@ -164,12 +165,15 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   };
 
   const figures = addDatabaseFigures(telemetry.metrics, db.aside, log);
+  const { standbys } = services;
+  const refreshLags = standbys && addStandbyFigures(telemetry.metrics, standbys);
+  const refresh = () => Promise.all([figures.refresh(), refreshLags?.()]);
   let openApi: string | undefined;
   const page = createConsolePage();
   const consoleRequests = createConsoleRequests({
     ...services,
     async figures() {
-      await figures.refresh();
+      await refresh();
       return telemetry.metrics.text();
     },
     shapes: () => shapes.seen(),
@@ -283,7 +287,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
           problem(404, "not_found", "the figures are on a port of their own", null, "Ask at PERCH_METRICS_PORT."),
         );
       }
-      await figures.refresh();
+      await refresh();
       const headers = { "content-type": "text/plain; version=0.0.4; charset=utf-8" };
       return { status: 200, body: telemetry.metrics.text(), headers };
     },

@@ -22,7 +22,12 @@ export interface Metrics {
     label?: string,
   ): void;
   /** The same for one that only ever grows, and that somebody else counts. */
-  total(name: string, help: string, read: () => number | undefined): void;
+  total(
+    name: string,
+    help: string,
+    read: () => number | undefined | Readonly<Record<string, number>>,
+    label?: string,
+  ): void;
   /** What several figures are read from, so that it is looked at once each time somebody asks. */
   shared<T>(read: () => T): () => T;
   /** All of it, for `GET /metrics`. */
@@ -71,18 +76,10 @@ export function createMetrics(): Metrics {
       };
     },
     gauge(name, help, read, label) {
-      section(name, "gauge", help, () => {
-        const value = read();
-        if (value === undefined) return [];
-        if (typeof value === "number") return [`${name} ${value}`];
-        return Object.entries(value).map(([key, each]) => `${name}{${label}="${key}"} ${each}`);
-      });
+      section(name, "gauge", help, () => linesOf(name, read(), label));
     },
-    total(name, help, read) {
-      section(name, "counter", help, () => {
-        const value = read();
-        return value === undefined ? [] : [`${name} ${value}`];
-      });
+    total(name, help, read, label) {
+      section(name, "counter", help, () => linesOf(name, read(), label));
     },
     shared(read) {
       let at = -1;
@@ -98,4 +95,10 @@ export function createMetrics(): Metrics {
       return sections.map((lines) => lines()).join("");
     },
   };
+}
+
+function linesOf(name: string, value: number | undefined | Readonly<Record<string, number>>, label?: string): string[] {
+  if (value === undefined) return [];
+  if (typeof value === "number") return [`${name} ${value}`];
+  return Object.entries(value).map(([key, each]) => `${name}{${label}="${key}"} ${each}`);
 }

@@ -138,8 +138,15 @@ export async function readSubset(
 
 /** How far the log has come, of all that is committed. In: a connection of perch_worker. */
 export async function logPosition(db: Queryable): Promise<bigint> {
-  const [row] = await db.query<{ position: string }>("select perch.log_position()::text as position", [], {
-    prepare: true,
-  });
-  return BigInt(row?.position ?? 0);
+  return (await logMoment(db)).position;
+}
+
+/** The same, with the snapshot of Postgres in which it was seen; undefined with more open transactions than a handle holds. */
+export async function logMoment(db: Queryable): Promise<{ position: bigint; snapshot: Snapshot | undefined }> {
+  const [row] = await db.query<{ position: string; snapshot: string }>(
+    "select perch.log_position()::text as position, pg_current_snapshot()::text as snapshot",
+    [],
+    { prepare: true },
+  );
+  return { position: BigInt(row?.position ?? 0), snapshot: readSnapshot(row?.snapshot ?? "") };
 }

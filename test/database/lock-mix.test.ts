@@ -244,6 +244,7 @@ const elsewhere: Record<string, string> = {
   stream_page: "as pull",
   read_log: "as pull, of what nobody locks",
   read_log_snapshot: "as pull, of what nobody locks",
+  give_places: "read_log",
   forget_commits: "prune_changes, of what nobody locks",
   promise_sequencing: "the workers",
   sequence_changes: "the workers",

@@ -7,17 +7,19 @@ import { openStandbys } from "../../src/database/standbys.js";
 import type { Database, Queryable, Transaction } from "../../src/database/types.js";
 import { withContext } from "../../src/identity/context.js";
 import { startPostgresServer } from "../support/postgres-server.js";
-import { pause, until } from "../support/until.js";
+import { pause, underWay, until } from "../support/until.js";
 
-const push = (db: Database, userId: string, id: string) =>
-  withContext(db, { userId }, (tx) =>
-    tx.query("select perch.push(app_id => 'todo', client_id => 'c', changes => $1::jsonb)", [
+const push = (db: Database, userId: string, id: string, waits = "off") =>
+  withContext(db, { userId }, async (tx) => {
+    await tx.query("select set_config('synchronous_commit', $1, true)", [waits]);
+    return tx.query("select perch.push(app_id => 'todo', client_id => 'c', changes => $1::jsonb)", [
       JSON.stringify([{ op: "insert", table: "tasks", id, space_id: "team", data: {} }]),
-    ]),
-  );
+    ]);
+  });
 
 it("answers what a standby knows, and by the primary what it does not: nobody reads less than they have written or read", async () => {
-  const primary = await startPostgresServer();
+  // What does not wait for the disk gets there, and so to the standby, ten seconds later by itself.
+  const primary = await startPostgresServer({ settings: { wal_writer_delay: "10s" } });
   onTestFinished(() => primary.close());
   const db = openPostgres({ url: primary.url() });
   onTestFinished(() => db.close());
@@ -73,6 +75,41 @@ it("answers what a standby knows, and by the primary what it does not: nobody re
     await writeAndRead();
     return counts.standby >= 5;
   });
+
+  // A commit that the primary does not show yet, since it waits, is shown by nobody; what is merely open is in nobody's way.
+  let end = () => {};
+  const ended = new Promise<void>((done) => {
+    end = done;
+  });
+  const open = underWay(
+    db.transaction(async (tx) => {
+      await tx.query("select pg_current_xact_id(), pg_notify('nobody', '')");
+      await ended;
+    }),
+  );
+  const setting = async (names: string) => {
+    await db.query(`alter system set synchronous_standby_names = '${names}'`);
+    await db.query("select pg_reload_conf()");
+    await until(async () => (await db.query("show synchronous_standby_names"))[0]?.synchronous_standby_names === names);
+  };
+  await setting("nosuch");
+  const waiting = underWay(push(db, "ann", `t${++written}`, "on"));
+  const records = "select record_id from perch.records where record_id = $1";
+  await until(async () => (await there.query(records, [`t${written}`])).length > 0);
+  const seen = standbys.stats();
+  await pause(300);
+  for (let n = 0; n < 2; n += 1) expect((await pull("ben", cursor)).changes).toEqual([]);
+  expect(seen.primary.ahead).toBeGreaterThan(0);
+  await setting("");
+  await waiting;
+  read.push(`t${written}`);
+  cursor = (await pull("ben", cursor)).cursor;
+  await pause(300);
+  const [answered, pages] = [seen.standby, 5];
+  for (let n = 0; n < pages; n += 1) await writeAndRead();
+  expect(seen.standby).toBe(answered + pages);
+  end();
+  await open;
 
   // It stands still.
   await there.query("select pg_wal_replay_pause()");

@@ -21,13 +21,14 @@ import type { Preloadable, Preloader } from "./preload.js";
 import { createReading } from "./reading.js";
 import { type Action, type Event, firstState, isQuiet, isReading, type State, step } from "./states.js";
 import { createSubscribers } from "./subscribers.js";
-import type { CommitNotice, Ending, ExclusiveDocument, LiveDocument, Tail } from "./types.js";
+import type { CommitNotice, Ending, ExclusiveDocument, LiveDocument, Look, Tail } from "./types.js";
 
 /** Longer than any lock should last; then appends are sent again, and wait in the database if they must. */
 const longestLockMs = 250;
 
 export interface DocumentParts {
   readonly db: Database;
+  readonly look: Look;
   readonly engine: DocumentEngine;
   readonly groupCommit: GroupCommit;
   readonly catchUpBatcher: CatchUpBatcher;
@@ -95,7 +96,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   });
   const { replica, subscribers, notifications } = open;
   const catchUp = createCatchUp(open);
-  const loader = createLoader(open, { db, catchUp, broken: (tail) => parts.broken(tail, id) });
+  const loader = createLoader(open, { db, look: parts.look, catchUp, broken: (tail) => parts.broken(tail, id) });
   const queue = createCommitQueue(open, catchUp);
   const imports = createImports(open, { authorLimits: parts.authorLimits, stale: loader.stale, stage: queue.stage });
   const intake = createIntake(open, {

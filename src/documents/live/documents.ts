@@ -9,7 +9,7 @@ import { createExportCache } from "./export-cache.js";
 import { createGroupCommit, type GroupCommitOptions } from "./group-commit.js";
 import { createPreloader } from "./preload.js";
 import { createRowAdopter } from "./row-adopter.js";
-import type { CommitNotice, LiveDocument, LiveDocuments, LiveStats } from "./types.js";
+import type { CommitNotice, LiveDocument, LiveDocuments, LiveStats, Look } from "./types.js";
 
 export interface LiveLimits extends GroupCommitOptions {
   /** How long a document that nobody has open is kept. Default 30,000. */
@@ -27,6 +27,8 @@ export interface LiveLog {
 
 export interface LiveOptions {
   db: Database;
+  /** Reads what is stored, where there is somebody besides `db` who knows all that is known; `db` when not given. */
+  look?: Look | undefined;
   /** The same for appending, where a process keeps connections for that; `db` when not given. */
   appendsDb?: Database | undefined;
   engine: DocumentEngine;
@@ -35,7 +37,14 @@ export interface LiveOptions {
 }
 
 /** The documents of this node. In: the database, as a login with perch_worker, and the engine; both stay the caller's to close. */
-export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, log }: LiveOptions): LiveDocuments {
+export function createLiveDocuments({
+  db,
+  look = (read) => read(db),
+  appendsDb = db,
+  engine,
+  limits = {},
+  log,
+}: LiveOptions): LiveDocuments {
   const idleMs = limits.idleMs ?? 30_000;
   const idleDocuments = limits.idleDocuments ?? 500;
   const groupCommit = createGroupCommit(appendsDb, limits);
@@ -71,6 +80,7 @@ export function createLiveDocuments({ db, appendsDb = db, engine, limits = {}, l
   async function load(id: string, key: DocumentKey): Promise<Document> {
     const document = createDocument(key, {
       db,
+      look,
       engine,
       groupCommit,
       catchUpBatcher,

@@ -4,7 +4,7 @@ import type { CatchUp } from "./catch-up.js";
 import { remembered } from "./notification-tracker.js";
 import type { OpenDocument } from "./open-document.js";
 import { readDocument, type VersionedDocument } from "./queries.js";
-import type { Tail } from "./types.js";
+import type { Look, Tail } from "./types.js";
 
 export interface Loader {
   /** Bytes of the last known projection and snapshot, and what is behind that. */
@@ -28,6 +28,7 @@ export interface Loader {
 
 export interface LoaderParts {
   readonly db: Queryable;
+  readonly look: Look;
   readonly catchUp: CatchUp;
   /** The document's tail did not hold together, and was mended. */
   broken(tail: BrokenTail): void;
@@ -36,11 +37,15 @@ export interface LoaderParts {
 /** Others may write to the document, and break it, while it is mended. */
 const maxMendings = 3;
 
-export function createLoader(open: OpenDocument, { db, catchUp, broken }: LoaderParts): Loader {
+export function createLoader(open: OpenDocument, { db, look, catchUp, broken }: LoaderParts): Loader {
   const { key, replica, subscribers, notifications } = open;
   const sizes = { projection: 0, snapshot: 0, tail: { updates: 0, bytes: 0 } };
   let kept: VersionedDocument | undefined;
 
+  /*
+   * Who is looked at, here and below, has all that was committed and told when the look began: so what was heard of before, what readers were given, and
+   * what a client brings along that it was acknowledged. What is committed later is notified later, and asked of the primary.
+   */
   async function read(): Promise<VersionedDocument> {
     const heard = notifications.begin();
     try {
@@ -53,9 +58,9 @@ export function createLoader(open: OpenDocument, { db, catchUp, broken }: Loader
 
   async function readOn(heard: readonly number[]): Promise<VersionedDocument> {
     kept = undefined;
-    const stored = await readDocument(db, key);
+    const stored = await look((on) => readDocument(on, key));
     // Where the document has moved, readers are given what they lack, if it still leads on from what they have.
-    const lacking = isBegun() && !isAtHead(stored) ? await readDocument(db, key, open.at) : undefined;
+    const lacking = isBegun() && !isAtHead(stored) ? await look((on) => readDocument(on, key, open.at)) : undefined;
     if (lacking && !lacking.leadsOn) open.endIncarnation(lacking.incarnationSeq > open.at.seq ? "deleted" : "moved");
     // Whatever replica there is lacks what readers are about to be given.
     replica.unload();

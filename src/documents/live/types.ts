@@ -196,3 +196,6 @@ export interface LiveDocuments {
   /** Takes no more appends, waits for what is under way, forgets everything. */
   close(): Promise<void>;
 }
+
+/** Asks whoever has all that anybody was told of when this was called; perhaps twice. */
+export type Look = <T>(read: (on: Queryable) => Promise<T>) => Promise<T>;

@@ -5,7 +5,14 @@ import { PerchError } from "../../errors.js";
 import type { Identity } from "../../identity/identity.js";
 import { tablesIn } from "../../shapes/filter.js";
 import { definitionOf, type Handle, type Snapshot, snapshotText } from "../../shapes/handle.js";
-import { type ChangesPage, logPosition, type OpenedShape, openShape, readChanges } from "../../shapes/queries.js";
+import {
+  type ChangesPage,
+  logMoment,
+  logPosition,
+  type OpenedShape,
+  openShape,
+  readChanges,
+} from "../../shapes/queries.js";
 import type { SlowFilters } from "../../shapes/slow-filters.js";
 import type { OnBehalf } from "../on-behalf.js";
 import { type Development, developmentApp } from "./development.js";
@@ -26,16 +33,26 @@ interface SharedPage {
 }
 
 export interface ShapeReading {
-  /** Runs work in a transaction of the user, with the shape opened. Errors: PE401, PE404; as `work`. */
-  open<T>(identity: Identity, ask: ShapeRequest, work: (tx: Transaction, opened: Opened) => Promise<T>): Promise<T>;
+  /** Runs work in a transaction of the user, with the shape opened; perhaps on a standby, and perhaps twice. Errors: PE401, PE404; as `work`. */
+  open<T>(identity: Identity, ask: ShapeRequest, work: Work<T>): Promise<T>;
+  /** The same on the server that writes: for what asks which snapshot of Postgres it sees. */
+  openThere<T>(identity: Identity, ask: ShapeRequest, work: Work<T>): Promise<T>;
   /** How far the log has come. */
   position(): Promise<bigint>;
+  /**
+   * The same for who begins, and in which snapshot that was seen; undefined: it is that of whoever reads next, since no standby does. A
+   * standby shows nothing of which it could say what it shows: it does not tell which transactions are open. So there the rows are read as of this
+   * snapshot, and what is later is taken back, as in the chunks behind the first. Errors: PE413.
+   */
+  moment(): Promise<{ position: bigint; snapshot: Snapshot | undefined }>;
   /**
    * What happened to a shape behind a position. Who asks the same of the same shape at once gets the same answer, of one evaluation. Out:
    * undefined where the shape of this user is another by now. Errors: PE401, PE404, PE410, PE413, PE422.
    */
   changes(identity: Identity, ask: ShapeRequest, shape: string, from: ReadFrom): Promise<SharedPage | undefined>;
 }
+
+type Work<T> = (tx: Transaction, opened: Opened) => Promise<T>;
 
 /** Where a reader stands, how far the log has come, and what the reader's first snapshot showed. */
 export interface ReadFrom {
@@ -50,7 +67,13 @@ export interface ReadingSettings {
   readonly shapeChunkBytes: number;
 }
 
-/** Reads shapes on behalf of users, each in its user's turn. */
+/**
+ * Reads shapes on behalf of users, each in its user's turn.
+ *
+ * Why a standby may answer. It has all that was in the log when it was asked, so also what the handle and the offset tell of, and the position up to
+ * which is read: that was asked of the primary before. Between two positions the log says the same wherever it is read. Rights are those of a moment
+ * behind the request. That what is shown first is a moment of the primary is said at `moment`.
+ */
 export function createShapeReading(
   shares: Shares,
   onBehalf: OnBehalf,
@@ -60,8 +83,8 @@ export function createShapeReading(
 ): ShapeReading {
   const underWay = new Map<string, { readonly asker: Identity; readonly result: Promise<SharedPage> }>();
 
-  function open<T>(identity: Identity, ask: ShapeRequest, work: (tx: Transaction, opened: Opened) => Promise<T>) {
-    return onBehalf.read(identity, async (tx) => {
+  function openBy<T>(by: OnBehalf["read"], identity: Identity, ask: ShapeRequest, work: Work<T>) {
+    return by(identity, async (tx) => {
       // What a filter costs is bounded by time: it is ended by the server, and its user's turn with it.
       await tx.script(`set local statement_timeout = ${Number(settings.shapeStatementMs)}`);
       const opened = await openShape(tx, ask);
@@ -91,6 +114,8 @@ export function createShapeReading(
       }
     });
   }
+
+  const open = <T>(identity: Identity, ask: ShapeRequest, work: Work<T>) => openBy(onBehalf.look, identity, ask, work);
 
   async function changes(
     identity: Identity,
@@ -124,7 +149,24 @@ export function createShapeReading(
     return other === undefined ? undefined : changes(identity, ask, shape, from);
   }
 
-  return { open, position: () => logPosition(shares.reads), changes };
+  const position = () => logPosition(shares.reads);
+  return {
+    open,
+    openThere: (identity, ask, work) => openBy(onBehalf.read, identity, ask, work),
+    position,
+    async moment() {
+      if (!onBehalf.looksElsewhere) return { position: await position(), snapshot: undefined };
+      const moment = await logMoment(shares.reads);
+      return { ...moment, snapshot: snapshotOf(moment.snapshot) };
+    },
+    changes,
+  };
+}
+
+/** Errors: PE413. */
+export function snapshotOf(snapshot: Snapshot | undefined): Snapshot {
+  if (snapshot === undefined) throw new PerchError("PE413", "more transactions are open than a handle can name");
+  return snapshot;
 }
 
 /** Of a page what the reader does not have from its snapshot already. */

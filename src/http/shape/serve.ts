@@ -20,7 +20,7 @@ import {
   upToDate,
 } from "./answers.js";
 import type { ReadAhead } from "./read-ahead.js";
-import { newHandle, type Opened, refetchHandle, type ShapeReading, unseen } from "./reading.js";
+import { newHandle, type Opened, refetchHandle, type ShapeReading, snapshotOf, unseen } from "./reading.js";
 import { invalidBy, type ShapeRequest, shapeRequest } from "./request.js";
 import { subsetError, subsetOf } from "./subset.js";
 
@@ -115,7 +115,8 @@ async function beginning(
   const known = isNext ? await ahead.take(identity.userId, name(handle, from.key)) : undefined;
   await reserve(settings.shapeChunkBytes);
   // Before the snapshot: whatever has such a position is shown by it.
-  const since = handle?.since ?? (await reading.position());
+  const moment = handle === undefined ? await reading.moment() : undefined;
+  const since = handle?.since ?? moment?.position ?? 0n;
   const rows = (key: readonly string[] | null, snapshot: Snapshot | undefined) => (tx: Transaction, opened: Opened) =>
     outdatedBy410(opened.shape, () => readRows(tx, ask, { key, since, snapshot, maxBytes: settings.shapeChunkBytes }));
   let next: { readonly handle: Handle; readonly shape: string; readonly key: readonly string[] } | undefined;
@@ -125,13 +126,13 @@ async function beginning(
     const answer = { columns, from, live: undefined };
     if (from.in !== "rows" || (from.key === null && ask.changesOnly)) {
       const next = { in: "log", lsn: since, op: 0n } as const;
-      const begun = newHandle(shape, since, snapshotOf(readSnapshot(opened.snapshot)));
+      const begun = newHandle(shape, since, moment?.snapshot ?? snapshotOf(readSnapshot(opened.snapshot)));
       // A snapshot of no rows ends, too: whoever counts transactions knows by it which are behind.
       const ends = from.in === "rows" && begun.snapshot !== undefined ? [snapshotEnd(begun.snapshot)] : [];
       return shapeAnswer({ ...answer, handle: begun, next, messages: ends, isUpToDate: true });
     }
     if (from.key !== null && (handle?.definition !== shape || handle.snapshot === undefined)) throw new Outdated(shape);
-    const { messages, lastKey, ...page } = known ?? (await rows(from.key, handle?.snapshot)(tx, opened));
+    const { messages, lastKey, ...page } = known ?? (await rows(from.key, (handle ?? moment)?.snapshot)(tx, opened));
     const snapshot = snapshotOf(page.snapshot);
     const shown = handle ?? newHandle(shape, since, snapshot);
     if (lastKey !== null) next = { handle: shown, shape, key: lastKey };
@@ -170,7 +171,7 @@ async function subsetAnswer(
   // Whoever has not begun to follow the shape does so from here: what these rows do not show comes later.
   const since = await reading.position();
   const { handle, from } = ask;
-  const { opened, rows } = await reading.open(identity, ask, async (tx, opened) => {
+  const { opened, rows } = await reading.openThere(identity, ask, async (tx, opened) => {
     const isAgain = handle?.definition === refetchHandle(opened.shape).definition;
     if (from.in === "log" && handle?.definition !== opened.shape && !isAgain) throw new Outdated(opened.shape);
     const rows = await readSubset(tx, ask, subset).catch((error: unknown) => {
@@ -307,11 +308,6 @@ async function begun(serving: ShapeServing, caller: ShapeCaller, ask: ShapeReque
 
 function columnsOf({ columns }: Opened, ask: ShapeRequest): Opened["columns"] {
   return Object.fromEntries(Object.entries(columns).filter(([name]) => ask.columns?.includes(name) ?? true));
-}
-
-function snapshotOf(snapshot: Snapshot | undefined): Snapshot {
-  if (snapshot === undefined) throw new PerchError("PE413", "more transactions are open than a handle can name");
-  return snapshot;
 }
 
 const seenBy = ({ snapshot }: Handle) =>
