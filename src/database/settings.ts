@@ -12,7 +12,7 @@ export const databaseSettingTable = {
     .string()
     .transform((text) => text.split(/\s+/).filter((url) => url !== ""))
     .optional()
-    .describe("standbys, by spaces, which answer pull, snapshots and streams when they are as far as the primary"),
+    .describe("standbys, by spaces, which answer what only reads when they are as far as the primary"),
   poolSize: count(10, { min: 2, max: 1_000 }).describe("connections to Postgres at most"),
   queryTimeoutMs: milliseconds(60_000, { min: 1_000, max: 3_600_000 }).describe(
     "how long a statement may take before its connection counts as lost",

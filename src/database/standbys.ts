@@ -162,11 +162,14 @@ async function answerOf<T>(
 
 /** Waits until the primary shows all that the standby shows by now. In: how the primary was some time ago. Errors: NotThere. */
 async function shownBy(watched: WatchedPrimary, before: Moment, standby: Database): Promise<void> {
-  let [shown, upto]: [Moment, bigint | undefined] = [before, undefined];
+  let shown = before;
+  let upto: bigint | undefined;
   for (const until = performance.now() + patienceMs; ; await pause()) {
-    const now = await inTime((arrived) => ended(standby, shown.open).finally(arrived));
-    const last = (upto ??= now.xmax);
-    if (last <= shown.xmax && !now.committed.some((txid) => txid < last)) return;
+    const { xmax, committed } = await inTime((arrived) => ended(standby, shown.open).finally(arrived));
+    // What ends later was not read.
+    const last = upto ?? xmax;
+    upto = last;
+    if (last <= shown.xmax && !committed.some((txid) => txid < last)) return;
     if (performance.now() > until) throw new NotThere("ahead");
     shown = await watched.now().catch(() => {
       throw new NotThere("ahead");

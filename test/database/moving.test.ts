@@ -49,6 +49,21 @@ const quietly = (from: TestDatabase, to: TestDatabase): MoveOptions => ({
   toName: "there",
 });
 
+/** A database with which something happens before a question is asked for the first time. */
+function interposed(db: Database, asked: RegExp, happens: () => Promise<unknown>): Database {
+  let isOver = false;
+  return {
+    ...db,
+    async query(sql, ...rest) {
+      if (!isOver && asked.test(sql)) {
+        isOver = true;
+        await happens();
+      }
+      return db.query(sql, ...rest);
+    },
+  };
+}
+
 const push = (t: TestDatabase, user: string, id: string, space: string | null = null) =>
   t.asUser(user, async (tx) => {
     const changes = [{ op: "insert", table: "tasks", id, data: { title: id }, op_id: id, space_id: space }];
@@ -155,6 +170,35 @@ describe("moving", () => {
     expect(await catalogDifferences(from.db, await readMigrationSources())).toEqual([]);
     // And what was half filled is not filled again.
     await expect(move(quietly(from, to))).rejects.toThrow(/midst of another move/);
+  });
+
+  it("takes nothing on trust: what differs is copied again, or nothing is switched over and the source goes on", async () => {
+    const [from, to] = [await server(), await server()];
+    for (const id of ["t1", "t2"]) await push(from, "ann", id);
+    const options = quietly(from, to);
+    await move({ ...options, copyOnly: true });
+    const there = (sql: string) =>
+      to.db.transaction(async (tx) => {
+        await tx.query("select set_config('perch.move', s.run::text, true) from perch_move.state s");
+        await tx.query(sql);
+      });
+    await there("update perch.stored_records set data = '{}' where record_id = 't1'");
+    await there("insert into perch.spaces (space_id, created_by) values ('stray', 'x')");
+    await expect(move(options)).rejects.toThrow(/ends are not the same: perch\.spaces has/);
+    expect(await push(from, "ann", "t3")).toMatchObject({ status: "applied" });
+    await there("delete from perch.spaces where space_id = 'stray'");
+
+    // What is synced meanwhile is not left behind, and of two runs the later one wins.
+    await from.db.query("create table public.orders (id int primary key)");
+    const sync = "select perch.sync_table(relation => 'public.orders', app_id => 'shop', space_id => 'team')";
+    const syncing = interposed(from.db, /max\(number\)/, () => from.db.query(sync));
+    await expect(move({ ...options, from: syncing })).rejects.toThrow(/tables were synced/);
+    await from.db.query("select perch.unsync_table(relation => 'public.orders')");
+    const later = interposed(from.db, /max\(number\)/, () => move({ ...options, copyOnly: true }));
+    await expect(move({ ...options, from: later })).rejects.toThrow(/another perch move has taken over/);
+    await move(options);
+    const [here, other] = [await content(from.db), await content(to.db)];
+    for (const [relation, rows] of here) expect(other.get(relation), relation).toEqual(rows);
   });
 
   it("takes what exchanges unique values, is truncated, and is rolled back meanwhile", async () => {
