@@ -243,7 +243,7 @@ const changes: Record<string, FunctionEntry> = {
     "jsonb_path_query_array(perch.read_log_snapshot(reader => 'search'), '$.records[*].id')",
     "otto-in-elsewhere",
   ),
-  give_places: app("perch.give_places(reader => 'search')::text", ""),
+  give_places: app("perch.give_places(reader => 'search')", "ok"),
   register_reader: dba("perch.register_reader(reader => 'other', app_ids => '{todo}')", "ok"),
   note_commit: piece(),
   order_commits: piece(),
