@@ -52,6 +52,10 @@ class Reader {
   refetches = 0;
   upto = -1n;
   readonly faults: string[] = [];
+  /**
+   * A first snapshot shows what is committed, also what has no position yet: until all that has one, it is ahead of its position.
+   */
+  isAhead = true;
   /** What it held each time that it was told it was up to date, and with what. */
   seen: { readonly upto: bigint; readonly rows: readonly Row[] }[] = [];
 
@@ -76,7 +80,7 @@ class Reader {
     // A node that was just stopped.
     if (reply === undefined || reply.status === 503) return;
     if (reply.status === 409) {
-      Object.assign(this, { rows: new Map(), offset: "-1", upto: -1n, refetches: this.refetches + 1 });
+      Object.assign(this, { rows: new Map(), offset: "-1", upto: -1n, isAhead: true, refetches: this.refetches + 1 });
       return;
     }
     if (reply.status !== 200) throw new Error(`${reply.status} ${JSON.stringify(reply.body)}`);
@@ -85,7 +89,7 @@ class Reader {
     this.handle = reply.handle;
     if (!reply.headers.has("electric-up-to-date")) return;
     this.upto = BigInt(reply.offset.split("_")[0] ?? "0");
-    this.seen.push({ upto: this.upto, rows: this.sorted() });
+    if (!this.isAhead) this.seen.push({ upto: this.upto, rows: this.sorted() });
   }
 
   sorted(): Row[] {
@@ -261,6 +265,15 @@ describeEachPostgres("shapes, by an oracle", (open) => {
         }),
     ];
 
+    // They begin before anybody writes.
+    for (const reader of readers) {
+      await until(async () => {
+        await reader.step(false);
+        return reader.upto >= 0n;
+      }, "a reader to have begun");
+      reader.isAhead = false;
+    }
+
     let written = 0;
     async function write(): Promise<void> {
       const own = await t.connect();
@@ -332,12 +345,13 @@ describeEachPostgres("shapes, by an oracle", (open) => {
             }))
           : [],
       );
-      for (const [one, rows] of await past.select(asked)) {
+      const some = asked.filter(() => Math.random() < 100 / asked.length);
+      for (const [one, rows] of await past.select(some)) {
         const { upto, query, rows: got } = one as (typeof asked)[number];
         expect(got, `${JSON.stringify(query)} at ${upto} in round ${round}`).toEqual(rows);
       }
-      compared += asked.length;
-      for (const reader of readers) reader.seen = [];
+      compared += some.length;
+      for (const reader of readers) Object.assign(reader, { seen: [], isAhead: false });
     }
     expect(compared).toBeGreaterThan(20);
     // It would show nothing if nobody had ever been told to begin anew.
