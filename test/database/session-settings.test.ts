@@ -5,6 +5,7 @@ import pg from "pg";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
+import { pinnedSettings } from "../../src/database/session.js";
 import type { Database, Queryable } from "../../src/database/types.js";
 import { createDocumentEngine, type DocumentEngine } from "../../src/documents/loro/engine.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
@@ -162,6 +163,20 @@ describeEachPostgres("a login with settings of its own", (open) => {
       };
       expect(await values(db)).toEqual(usual);
       expect(await db.transaction(values)).toEqual(usual);
+      const pinned = await db.query<{ name: string; setting: string }>(
+        "select name, setting from pg_settings where name = any ($1)",
+        [Object.keys(pinnedSettings)],
+      );
+      // DateStyle also says the order of day and month, which is free.
+      expect(Object.fromEntries(pinned.map(({ name, setting }) => [name, setting.split(",")[0]]))).toEqual(
+        pinnedSettings,
+      );
+      // Somebody may set it later: both forms are read.
+      const escaped = await db.transaction(async (tx) => {
+        await tx.script("set local bytea_output = escape");
+        return values(tx);
+      });
+      expect(escaped).toEqual(usual);
       expect(await story(db)).toEqual(expected);
     },
   );
