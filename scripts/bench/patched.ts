@@ -26,7 +26,7 @@ import { keyOf, prepare, writer } from "./documents/content.js";
 const title = (n: number) => `Title ${n}`;
 const rounds = 41;
 
-// A patch takes one position.
+// A patch that changes something takes one position; of two processes that set the same title one after the other the second does not.
 const foundSql = `
   select d.tail_count as tail, d.merged_seq as patches, r.data->>'title' as last
     from perch.documents d join perch.stored_records r using (space_id, app_id, table_name, record_id)
