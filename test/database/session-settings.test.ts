@@ -5,7 +5,6 @@ import pg from "pg";
 import { afterAll, afterEach, beforeAll, expect, it } from "vitest";
 import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
-import { pinnedSettings } from "../../src/database/session.js";
 import type { Database, Queryable } from "../../src/database/types.js";
 import { createDocumentEngine, type DocumentEngine } from "../../src/documents/loro/engine.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
@@ -32,6 +31,18 @@ const oddSettings: [string, string][] = [
   ["quote_all_identifiers", "on"],
   ["transform_null_equals", "on"],
 ];
+
+/** What every session of perch has, whatever the login's is. */
+const pinned = {
+  bytea_output: "hex",
+  DateStyle: "ISO",
+  IntervalStyle: "postgres",
+  extra_float_digits: "1",
+  standard_conforming_strings: "on",
+  array_nulls: "on",
+  row_security: "on",
+  default_transaction_isolation: "read committed",
+};
 
 const closers: (() => Promise<unknown>)[] = [];
 afterEach(async () => {
@@ -163,14 +174,12 @@ describeEachPostgres("a login with settings of its own", (open) => {
       };
       expect(await values(db)).toEqual(usual);
       expect(await db.transaction(values)).toEqual(usual);
-      const pinned = await db.query<{ name: string; setting: string }>(
+      const found = await db.query<{ name: string; setting: string }>(
         "select name, setting from pg_settings where name = any ($1)",
-        [Object.keys(pinnedSettings)],
+        [Object.keys(pinned)],
       );
       // DateStyle also says the order of day and month, which is free.
-      expect(Object.fromEntries(pinned.map(({ name, setting }) => [name, setting.split(",")[0]]))).toEqual(
-        pinnedSettings,
-      );
+      expect(Object.fromEntries(found.map(({ name, setting }) => [name, setting.split(",")[0]]))).toEqual(pinned);
       // Somebody may set it later: both forms are read.
       const escaped = await db.transaction(async (tx) => {
         await tx.script("set local bytea_output = escape");
