@@ -1,4 +1,4 @@
-import { writeFile } from "node:fs/promises";
+import { writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 import { table } from "../support/figures.js";
@@ -57,13 +57,16 @@ async function main(): Promise<number> {
   print(`${machine}\n`);
   const parts: Part[] = [];
   // Written as it grows: a run that ends early leaves what it had found.
-  const write = () => (values.html === undefined ? undefined : writeFile(values.html, pageOf(machine, parts)));
+  const add = (part: Part) => {
+    parts.push(part);
+    if (values.html !== undefined) writeFileSync(values.html, pageOf(machine, parts));
+  };
   const failed: string[] = [];
   for (const [name, load] of Object.entries(benchmarks)) {
     if (positionals.length > 0 && !positionals.includes(name)) continue;
     const { benchmark } = await load();
     print(`${name}: ${benchmark.summary}\n`);
-    parts.push({ is: "heading", title: name, text: benchmark.summary });
+    add({ is: "heading", title: name, text: benchmark.summary });
     const work = benchmark.run({
       rounds: Number(values.rounds),
       seconds: Number(values.seconds),
@@ -72,18 +75,17 @@ async function main(): Promise<number> {
       print,
       show(rows) {
         print(table(rows));
-        parts.push({ is: "table", rows });
+        add({ is: "table", rows });
       },
-      distribution: (title, unit, values) => parts.push({ is: "distribution", title, unit, values }),
+      distribution: (title, unit, values) => add({ is: "distribution", title, unit, values }),
     });
     // One that fails takes nothing from the others.
     await work.catch((error: unknown) => {
       failed.push(name);
       const said = error instanceof Error ? (error.stack ?? error.message) : String(error);
       print(`${name} failed: ${said}`);
-      parts.push({ is: "failure", title: name, text: said });
+      add({ is: "failure", title: name, text: said });
     });
-    await write();
     print("");
   }
   if (values.html !== undefined) print(`The page with charts: ${values.html}`);
