@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { readable } from "../src/cli/pretty.js";
 import { PerchError, toPerchError } from "../src/errors.js";
 
 describe("PerchError", () => {
@@ -37,4 +38,17 @@ describe("PerchError", () => {
       expect(toPerchError(other)).toBe(undefined);
     }
   });
+});
+
+it("a line of the log on a terminal says what happened, why, and to what", () => {
+  const line = {
+    level: 40,
+    time: 1,
+    msg: "merging failed",
+    err: { message: "no room" },
+    document: "a/b/c",
+    failures: 3,
+  };
+  expect(readable(JSON.stringify(line))).toBe("warn: merging failed: no room (document a/b/c, failures 3)\n");
+  expect(readable('{"level":30,"msg":"stopping"}')).toBe("info: stopping\n");
 });

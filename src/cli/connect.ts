@@ -32,7 +32,9 @@ export async function connect({ existing = false, ...options }: ConnectOptions):
   const name = nameOf(url);
   if (options.listenUrl !== undefined) {
     if (!isPostgresUrl(url))
-      throw new UsageError(`PERCH_LISTEN_URL is set, and the database is ${name}, which has no other URL to listen on`);
+      throw new UsageError(
+        `PERCH_LISTEN_URL is set, and the database is ${name}, which has no other URL to listen on; unset it, or name a server in DATABASE_URL`,
+      );
     nameOf(options.listenUrl);
   }
   const folder = url.startsWith("pglite:") ? resolve(url.slice("pglite:".length) || ".perch") : undefined;
@@ -104,7 +106,9 @@ function requireTls(searchParams: URLSearchParams): void {
     try {
       accessSync(file, constants.R_OK);
     } catch {
-      throw new UsageError(`the database URL names a file as ${name} that cannot be read: ${file}`);
+      throw new UsageError(
+        `the database URL names a file as ${name} that cannot be read: ${file}; it is a path on this machine, readable for the user who runs perch`,
+      );
     }
   }
 }

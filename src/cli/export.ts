@@ -68,7 +68,7 @@ async function run(args: string[]): Promise<number | undefined> {
   });
   if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
   const { user, out, "database-url": url } = values;
-  if (!user) throw new UsageError("--user is missing");
+  if (!user) throw new UsageError("--user is missing: whose changes are to be exported");
   if (out === undefined && process.stdout.isTTY) {
     throw new UsageError("the export is binary: name a file with --out, or redirect it");
   }

@@ -40,7 +40,7 @@ async function run(args: string[]): Promise<number | undefined> {
     "skip-forbidden": { type: "boolean" },
   });
   const [path, ...rest] = positionals;
-  if (path === undefined) throw new UsageError("which file?");
+  if (path === undefined) throw new UsageError("which file? perch import FILE --user ID");
   if (rest.length > 0) throw new UsageError(`unexpected argument "${rest[0]}"`);
   const url = values["database-url"];
   const progress = progressLine();

@@ -1,12 +1,6 @@
 import { type Logger, pino } from "pino";
 import { loggedError } from "../gateway/index.js";
-import { pinoPretty } from "./pretty.js";
-
-interface Line {
-  level: number;
-  msg?: string;
-  err?: { message?: string };
-}
+import { pinoPretty, readable } from "./pretty.js";
 
 // A driver's errors carry the parameters of the query, which are content.
 const serializers = { err: loggedError };
@@ -21,10 +15,4 @@ export function createLog(level: string): Logger {
 /** The log of `perch dev`, to standard error: lines for people, with a time, wherever they go; colours on a terminal only. */
 export function createReadableLog(level: string): Logger {
   return pino({ level, base: null, serializers }, pinoPretty(process.stderr.isTTY === true));
-}
-
-function readable(json: string): string {
-  const { level, msg, err } = JSON.parse(json) as Line;
-  const word = pino.levels.labels[level] ?? "log";
-  return `${word}: ${[msg, err?.message].filter(Boolean).join(": ")}\n`;
 }

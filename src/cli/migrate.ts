@@ -69,8 +69,9 @@ async function run(args: string[]): Promise<number | undefined> {
   if (rest.length > 0) throw new UsageError(`unexpected argument "${rest[0]}"`);
   const url = values["database-url"];
   const count = Number(values.count ?? 1);
-  if (values.yes && action !== "down") throw new UsageError("--yes goes with down");
-  if (values.count !== undefined && action !== "down") throw new UsageError("--count goes with down");
+  if (values.yes && action !== "down") throw new UsageError("--yes goes with down: perch migrate down --yes");
+  if (values.count !== undefined && action !== "down")
+    throw new UsageError("--count goes with down: perch migrate down --count 2");
   if (!Number.isSafeInteger(count) || count < 1) throw new UsageError("--count must be a whole number from 1");
 
   switch (action) {

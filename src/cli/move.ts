@@ -32,8 +32,10 @@ async function run(args: string[]): Promise<number | undefined> {
   });
   if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
   const { from, to, abort = false } = values;
-  if (abort && to !== undefined) throw new UsageError("--abort goes with --from alone");
-  if (!abort && to === undefined) throw new UsageError("--to is missing");
+  if (abort && to !== undefined)
+    throw new UsageError("--abort goes with --from alone: it names the database that stays");
+  if (!abort && to === undefined)
+    throw new UsageError("--to is missing: the server that everything is to go to, postgres://…");
   if (to !== undefined && !isPostgresUrl(to)) throw new UsageError("--to has to be a server: postgres://…");
   const fromName = nameOf(databaseUrl(from));
   const source = await connect({

@@ -105,7 +105,10 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
 
 /** Standbys that answer reads. Throws UsageError where there can be none. */
 function openReaders(db: Database, urls: readonly string[], settings: ServeSettings, log: Logger): Standbys {
-  if (db.kind === "pglite") throw new UsageError("PERCH_READ_URLS is set, and the embedded database has no standbys");
+  if (db.kind === "pglite")
+    throw new UsageError(
+      "PERCH_READ_URLS is set, and the embedded database has no standbys; unset it, or name a server in DATABASE_URL",
+    );
   for (const url of urls) nameOf(url);
   const { poolSize, queryTimeoutMs, maxMessageBytes } = settings;
   return openStandbys({ urls, db, poolSize, queryTimeoutMs, maxMessageBytes, log });

@@ -51,7 +51,10 @@ const notice = (severity: string, message: string) => process.stderr.write(`${se
 
 async function runOn(url: string, name: string, asked: SqlRun): Promise<void> {
   if (isPostgresUrl(url)) return runOnPostgres(url, asked, (error) => cannotReach(name, error));
-  if (!url.startsWith("pglite:")) throw new UsageError("a database in memory is gone when the command ends");
+  if (!url.startsWith("pglite:"))
+    throw new UsageError(
+      "a database in memory is gone when the command ends; name a folder (pglite:FOLDER) or a server (postgres://…)",
+    );
   const folder = resolve(url.slice("pglite:".length) || ".perch");
   if (!existsSync(folder)) throw noFolder(folder);
   const opened = await openOrReach(folder, { migrate: false });

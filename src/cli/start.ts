@@ -49,7 +49,8 @@ export async function runStart(args: string[], { forPeople = false } = {}): Prom
     queryTimeoutMs: settings.queryTimeoutMs,
     idleTransactionMs: idleTransactionMs(settings),
     maxMessageBytes: settings.maxMessageBytes,
-    onError: (error) => log.warn({ err: error }, "database"),
+    onError: (error) =>
+      log.warn({ err: error }, "a connection to the database was lost; another is made when one is needed"),
   });
   const { db } = connected;
   let socket: PgliteSocket | undefined;
@@ -92,7 +93,10 @@ async function openSocket({ db, folder }: Connected, log: Logger): Promise<Pglit
   try {
     return await openPgliteSocket({ client: (db as PgliteDatabase).client, folder });
   } catch (error) {
-    log.warn({ err: error }, "no SQL from outside: the embedded database has no socket");
+    log.warn(
+      { err: error },
+      "perch sql and psql cannot reach the embedded database while it is served; all else works",
+    );
     return undefined;
   }
 }

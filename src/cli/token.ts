@@ -29,7 +29,7 @@ async function run(args: string[]): Promise<number> {
   if (positionals.length > 0) throw new UsageError(`unexpected argument "${positionals[0]}"`);
   const { user, read, write, console: role } = values;
   if (role !== undefined && role !== "admin" && role !== "viewer") throw new UsageError("--console is admin or viewer");
-  if (!user) throw new UsageError("--user is missing");
+  if (!user) throw new UsageError("--user is missing: the id that the token is to speak for");
   const minutes = Number(values.minutes ?? 60);
   if (!(Number.isInteger(minutes) && minutes >= 1 && minutes <= 1_440)) {
     throw new UsageError("--minutes must be a whole number from 1 to 1440");

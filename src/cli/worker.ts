@@ -35,7 +35,8 @@ async function run(args: string[]): Promise<number> {
     queryTimeoutMs: settings.queryTimeoutMs,
     idleTransactionMs: idleTransactionMs(settings),
     maxMessageBytes: settings.maxMessageBytes,
-    onError: (error) => log.warn({ err: error }, "database"),
+    onError: (error) =>
+      log.warn({ err: error }, "a connection to the database was lost; another is made when one is needed"),
   });
   try {
     await requireRoles(db);

@@ -130,7 +130,7 @@ async function takeTurn(folder: string, me: Holder, mine: string, serves: boolea
   for (let attempt = 1; ; attempt += 1) {
     await writeFile(join(folder, mine), serves ? serving : "", { flag: "wx" }).catch((error: NodeJS.ErrnoException) => {
       if (error.code !== "EEXIST") throw error;
-      throw new Error(`${folder} is already open in this process`);
+      throw new Error(`${folder} is already open in this process: use that database, or close it first`);
     });
     const other = await liveOther(folder, mine);
     if (other === undefined) return () => unlink(join(folder, mine));

@@ -54,8 +54,14 @@ const longestPath = process.platform === "darwin" ? 103 : 107;
 export async function openPgliteSocket(options: PgliteSocketOptions): Promise<PgliteSocket> {
   const { client, folder } = options;
   const path = socketPath(folder);
-  if (process.platform === "win32") throw new Error("Windows has no sockets that Postgres clients could use");
-  if (Buffer.byteLength(path) > longestPath) throw new Error(`the path ${path} is too long for a socket`);
+  if (process.platform === "win32")
+    throw new Error(
+      "Windows has no sockets that Postgres clients could use; stop perch start, and perch sql opens the folder itself",
+    );
+  if (Buffer.byteLength(path) > longestPath)
+    throw new Error(
+      `the path ${path} is too long for a socket; name a shorter folder, with --database-url pglite:FOLDER`,
+    );
 
   const version = (await client.query<{ server_version: string }>("show server_version")).rows[0]?.server_version ?? "";
   const guests = new Set<Guest>();

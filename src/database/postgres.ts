@@ -254,7 +254,7 @@ export function openPostgres(options: PostgresOptions): Database {
       // Postgres answers the COMMIT of a failed transaction with success and the tag ROLLBACK.
       if (committed?.command !== "COMMIT") {
         throw new Error(
-          "the transaction was rolled back: one of its statements failed and the error was not passed on",
+          "the transaction was rolled back: one of its statements failed, and the error was caught; let it through, or try the statement within a savepoint",
         );
       }
       return result;

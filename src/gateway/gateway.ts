@@ -92,7 +92,10 @@ export async function startGateway({
   const log = options.log.child({}, { serializers: { err: loggedError } });
   const warn = sparing(log);
   requireAuthentication(settings);
-  if (settings.development) log.warn("development mode: a token is a plain user id");
+  if (settings.development)
+    log.warn(
+      "development mode: a token is a plain user id, so only this machine may connect; PERCH_JWT_SECRET or PERCH_JWKS_URL ends it",
+    );
   const verifyToken = createTokenVerifier(settings);
   const readiness = createReadiness(db, log);
   const connections = new Set<OpenConnection>();
@@ -265,7 +268,10 @@ export async function startGateway({
     for (const connection of own.sort((a, b) => b.account.held() - a.account.held())) {
       if (left <= 0) return;
       left -= connection.account.held();
-      log.warn({ bytes: connection.account.held() }, "a socket was ended: more was held for its user than may be");
+      log.warn(
+        { bytes: connection.account.held() },
+        "a socket was ended: more was held for its user than may be (PERCH_MAX_HELD_BYTES_PER_USER); its client reads too slowly, or sends too much at once",
+      );
       connection.terminate();
     }
   }
@@ -308,7 +314,13 @@ export async function startGateway({
     throw error;
   }
   if (options.notifications === undefined) notifications.keepStarting();
-  for (const each of [server, metricsServer]) each?.on("error", (error) => log.error({ err: error }, "server error"));
+  for (const each of [server, metricsServer])
+    each?.on("error", (error) =>
+      log.error(
+        { err: error },
+        "the port that is listened on has a fault; restart this process if clients cannot connect",
+      ),
+    );
   const host = settings.host.includes(":") ? `[${settings.host.replace(/^\[|\]$/g, "")}]` : settings.host;
 
   return {

@@ -62,7 +62,7 @@ export function createReadiness(
       if ((state?.notification_queue ?? 0) >= fullQueue) db.relieveQueue?.().catch(unrelieved);
       return state && troubleOf(state);
     } catch (error) {
-      log.warn({ err: error }, "not ready: the database does not answer");
+      log.warn({ err: error }, "not ready: the database does not answer; /readyz is 503 until it does");
       return "the database does not answer";
     } finally {
       clearTimeout(timer);

@@ -385,8 +385,16 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       const failure = problemOf(error);
       readiness.writeFailed(error);
       const details = { err: error, requestId: exchange.requestId };
-      if (failure.status >= 500) log.error(details, "a request failed");
-      else if (meaningOf(error) === "rule") log.warn(details, "a rule of this database refused what a request wrote");
+      if (failure.status >= 500)
+        log.error(
+          details,
+          "a request failed in the server; its client was told to try again, or to look here by its X-Request-Id",
+        );
+      else if (meaningOf(error) === "rule")
+        log.warn(
+          details,
+          "a constraint or trigger of this database refused what a request wrote; the client was not shown its message",
+        );
       return { path, result: failed(failure) };
     }
   }

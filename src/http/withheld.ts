@@ -30,8 +30,8 @@ export function createWithheld(count: (reason: string, count: number) => void, l
     remember(toldAt, key, now, maxApps);
     const what =
       reason === "too_large"
-        ? "changes or records are longer than an answer may be (max_page_bytes), and went to a reader without their content"
-        : "an upgrade of a schema version failed on changes or records, which went to a reader without their content; perch doctor names them";
+        ? "changes or records are longer than an answer may be, and went to a reader without their content; perch.set_limit raises max_page_bytes"
+        : "an upgrade of a schema version failed on changes or records, which went to a reader without their content; perch doctor names them, and perch.register_upgrade mends it";
     log.warn({ reason, appId, count }, what);
   }
 

@@ -43,7 +43,10 @@ export function createNotificationHub(db: Pick<Database, "listen">, log?: HubLog
       try {
         call(listener);
       } catch (error) {
-        log?.warn({ err: error }, "a listener for notifications threw");
+        log?.warn(
+          { err: error },
+          "a part of perch failed over a notification, and finds by its poll what it missed; this is a fault of perch to report",
+        );
       }
     }
   }
@@ -65,7 +68,10 @@ export function createNotificationHub(db: Pick<Database, "listen">, log?: HubLog
         },
         lost(error) {
           listening = false;
-          log?.warn({ err: error }, "the connection that listens was lost; it is being made again");
+          log?.warn(
+            { err: error },
+            "the connection that listens was lost, and is being made again; until then what other processes write shows after a second or two",
+          );
         },
       })
       .catch((error: unknown) => {
@@ -78,7 +84,7 @@ export function createNotificationHub(db: Pick<Database, "listen">, log?: HubLog
   function keepStarting(): void {
     start().catch((error: unknown) => {
       if (closed) return;
-      log?.warn({ err: error }, "listening failed; it is tried again");
+      log?.warn({ err: error }, "listening for notifications failed; it is tried again");
       timer = setTimeout(keepStarting, retryMs);
     });
   }

@@ -125,12 +125,12 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
         for (const [room, entries] of changes.rooms) on.arrived(room, entries);
         ({ cursor, more } = changes);
       }
-      if (failing) log.info("the presence of other nodes can be read again");
+      if (failing) log.info("who is present on other nodes can be read again");
       failing = false;
     } catch (error) {
       // One line when it begins and one when it ends, however long the database is away.
       if (!failing && order.state !== "closed")
-        log.warn({ err: error }, "the presence of other nodes could not be read");
+        log.warn({ err: error }, "who is present on other nodes could not be read; it is tried again");
       failing = true;
     }
   }
@@ -238,7 +238,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       }
       if (alone) return;
       await leavePresence(db, nodeId).catch((error: unknown) =>
-        log.info({ err: error }, "presence: the other nodes will notice by themselves"),
+        log.info({ err: error }, "the other nodes could not be told that this one ends; they notice by themselves"),
       );
     },
   };

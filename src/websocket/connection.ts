@@ -206,7 +206,10 @@ export function createConnection(
       else if (data.length === 4 && data.toString("latin1") === "ping") outbox.send("pong");
       if (outbox.isFull()) regulate();
     } catch (error) {
-      log.error({ socket: id, err: error }, "a frame could not be handled");
+      log.error(
+        { socket: id, err: error },
+        "a frame could not be handled; its socket was closed, and the client connects anew",
+      );
       close(closeCode.tryAgainLater, "try again later");
     }
   });

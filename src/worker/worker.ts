@@ -99,9 +99,13 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     polling = Promise.allSettled(polls).then((results) => {
       const failed = results.find((result) => result.status === "rejected");
       // One line when it begins and one when it ends, however long the database is away.
-      if (failed && failures++ === 0) log.warn({ err: failed.reason }, "looking at the tables failed; it goes on");
+      if (failed && failures++ === 0)
+        log.warn(
+          { err: failed.reason },
+          "the worker could not look for what is to be done; it is tried again, and merges and records wait",
+        );
       if (!failed && failures > 0) {
-        log.info({ failures }, "looking at the tables works again");
+        log.info({ failures }, "the worker can look for what is to be done again");
         failures = 0;
       }
       polling = undefined;
@@ -139,7 +143,8 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
     });
     const ended = await Promise.race([finish(), overtime]);
     clearTimeout(patience);
-    if (ended === "overtime") log.warn({}, "closing did not wait any longer for what is under way");
+    if (ended === "overtime")
+      log.warn({}, "closing did not wait any longer for what is under way; whoever serves next does it again");
   }
 
   try {

@@ -259,7 +259,9 @@ export async function move(options: MoveOptions): Promise<MoveResult> {
     const wrong = [...here].filter(([relation, count]) => there.get(relation) !== count);
     if (wrong.length === 0) return here;
     const told = wrong.map(([relation, count]) => `${relation} has ${count} rows, and ${there.get(relation)} there`);
-    throw new Error(`the ends are not the same: ${told.join("; ")}`);
+    throw new Error(
+      `the ends are not the same: ${told.join("; ")}; nobody else may write to the target: let perch move run again`,
+    );
   }
 
   let fenced = phase === "moved";
@@ -374,5 +376,7 @@ async function missingNotes(from: Database, tables: readonly MovedTable[]): Prom
 
 function requireEqual(differing: Keys): void {
   if (differing.size() === 0) return;
-  throw new Error(`rows differ at the target: ${differing.sample()}; nothing was switched over`);
+  throw new Error(
+    `rows differ at the target: ${differing.sample()}; nothing was switched over, so run it again, and let nobody else write to the target`,
+  );
 }

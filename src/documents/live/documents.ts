@@ -169,7 +169,10 @@ export function createLiveDocuments({
     };
     while (busy()) {
       if (Date.now() > end) {
-        log?.warn({}, "closing did not wait any longer for appends whose outcome is not known");
+        log?.warn(
+          {},
+          "closing did not wait any longer for appends whose outcome is not known; their clients send them again",
+        );
         break;
       }
       await new Promise((done) => setTimeout(done, 5));

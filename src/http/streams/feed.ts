@@ -90,10 +90,11 @@ export function createFeed({ db, notifications, log, pollMs }: FeedOptions): Fee
     try {
       await pollMembers();
       await pollLogs();
-      if (failing) log.info("streams: looking at the log works again");
+      if (failing) log.info("streams go on: looking for new entries of the log works again");
       failing = false;
     } catch (error) {
-      if (!failing) log.warn({ err: error }, "streams: looking at the log failed; it goes on");
+      if (!failing)
+        log.warn({ err: error }, "streams wait: looking for new entries of the log failed; it is tried again");
       failing = true;
     }
   }
