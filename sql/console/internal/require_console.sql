@@ -12,7 +12,7 @@ begin
   end if;
   if to_act and current_setting('perch.console_role', true) is distinct from 'admin' then
     perform perch.fail('PE403', 'a viewer changes nothing in the console', jsonb_build_object('perch_role', 'viewer'),
-      'a token with the claim perch_role: "admin" may');
+      'Come with a token that has the claim perch_role: "admin".');
   end if;
   return me;
 end

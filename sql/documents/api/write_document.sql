@@ -32,7 +32,8 @@ begin
   if is_writable is not true then
     perform perch.fail('PE403', 'this user may not write this space',
       jsonb_build_object('space_id', write_document.space_id),
-      'A space is writable for its editors and owners; see perch.set_context.');
+      'Its editors and owners write in it: have an owner let this user in, or list it in the token''s '
+      'writable_space_ids, where tokens list spaces.');
   end if;
   relation := perch.document_relation(app_id, table_name);
   max_bytes := perch.setting('max_update_bytes', 16777216);

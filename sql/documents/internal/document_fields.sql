@@ -10,9 +10,10 @@ begin
     from perch.document_tables t
    where t.app_id = document_fields.app_id and t.table_name = document_fields.table_name;
   if declared is null then
-    perform perch.fail('PE404', 'this is not a document table',
+    perform perch.fail('PE404', format('%s is not a document table of app %s', document_fields.table_name,
+        document_fields.app_id),
       jsonb_build_object('app_id', document_fields.app_id, 'table', document_fields.table_name),
-      'A DBA declares it with perch.declare_table.');
+      'Check both names; a DBA declares such a table with perch.declare_table.');
   end if;
   return declared;
 end

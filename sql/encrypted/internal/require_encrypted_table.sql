@@ -7,9 +7,11 @@ begin
   if not exists (select from perch.encrypted_tables t
                   where t.app_id = require_encrypted_table.app_id
                     and t.table_name = require_encrypted_table.table_name) then
-    perform perch.fail('PE404', 'this is not a table of encrypted documents',
+    perform perch.fail('PE404', format('%s is not a table of encrypted documents of app %s',
+      require_encrypted_table.table_name,
+      require_encrypted_table.app_id),
       jsonb_build_object('app_id', require_encrypted_table.app_id, 'table', require_encrypted_table.table_name),
-      'A DBA declares it with perch.declare_encrypted_table.');
+      'Check both names; a DBA declares such a table with perch.declare_encrypted_table.');
   end if;
 end
 $$;

@@ -16,9 +16,11 @@ begin
     perform perch.fail('PE403', format('this user may not %s this space', case when to_write then 'write'
       else 'read' end),
       jsonb_build_object('space_id', wanted),
-      case when to_write then
-        'Its editors and owners write in it: leave it out, or have an owner let this user in (perch.set_space_member).'
-      else 'Its members read it: ask an owner to let this user in (perch.set_space_member).' end);
+      case when to_write
+        then 'Its editors and owners write in it: have an owner let this user in (perch.set_space_member), or, where '
+             'tokens list spaces, list it in writable_space_ids; without space_id it is the personal space.'
+        else 'Its members read it: have an owner let this user in (perch.set_space_member), or, where tokens list '
+             'spaces, list it in space_ids.' end);
   end if;
   return wanted;
 end

@@ -26,7 +26,8 @@ begin
   end if;
   -- A mistake in the function is for its author to mend.
   if left(code, 2) not in ('22', '23', '44', 'P0') then
-    raise warning 'perch: mutator % failed: %', change.table_name, message using errcode = code;
+    raise warning 'perch: mutator % failed: %', change.table_name, message
+      using errcode = code, hint = 'The call was rejected, and is until the function is mended.';
   end if;
   return perch.rejection(change.op_id, null, case when is_conflict then 'PE409' else 'PE422' end,
     format('%s: %s', case when is_conflict then 'conflict' else 'invalid' end, message),

@@ -24,7 +24,7 @@ begin
       -- An upgrade that fails is for the operator to mend.
       if details::jsonb ? 'from_version' then
         raise warning 'perch: a change of %/% was rejected: %', change ->> 'table', change ->> 'id',
-          message using errcode = code;
+          message using errcode = code, hint = remedy;
       end if;
       results[place] := perch.rejection(
         case when jsonb_typeof(change -> 'op_id') = 'string' then left(change ->> 'op_id', 256) end,

@@ -118,7 +118,8 @@ begin
         case when read.schema_version > versions.current_version then 'not known yet' else 'no longer taken' end),
       jsonb_build_object('argument', 'schema_version', 'table', read.table_name, 'got', read.schema_version,
         'minimum', versions.minimum_version, 'current', versions.current_version),
-      'A change without a schema_version is of version 1.');
+      format('Push version %s to %s (without schema_version it is 1), or update what is older: the app that pushes, or '
+          'the database (perch.set_schema_version).', versions.minimum_version, versions.current_version));
   end if;
   for field in select n.name from unnest('{base_seq,base_revision}'::text[]) n (name) where change ? n.name loop
     if (change ->> field.name)::numeric not between 0 and 9007199254740991 or (change ->> field.name)::numeric % 1

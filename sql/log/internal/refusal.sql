@@ -36,7 +36,9 @@ begin
                           else 'invalid' end, constraint_name)
                       else 'invalid: a trigger or constraint of this database cannot take it' end,
       jsonb_build_object('sqlstate', code, 'constraint', nullif(constraint_name, '')),
-      case when code = 'P0001' then hint end);
+      case when code = 'P0001' then hint
+           when constraint_name = '' then 'The same is refused again; the log of the database says why, as a warning.'
+      end);
   end if;
   return null;
 end

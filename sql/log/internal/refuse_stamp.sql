@@ -4,8 +4,8 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 begin
-  perform perch.fail('PE422', 'no stamp holds this time', jsonb_build_object('got', moment::text),
-    'Times from 1970 to 9999 can be kept.');
+  perform perch.fail('PE422', 'this time cannot be kept', jsonb_build_object('got', moment::text),
+    'Give a time of the years 1970 to 9999.');
 end
 $$;
 

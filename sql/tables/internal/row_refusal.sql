@@ -21,7 +21,7 @@ begin
     return perch.rejection(change.op_id, change.space_id, code, message, found, hint);
   elsif left(code, 2) in ('22', '23', '44') or code in ('P0001', '42501', '428C9', '42804') then
     raise warning 'perch: the rules of table % refused a change of %: %', change.table_name, change.record_id, message
-      using errcode = code;
+      using errcode = code, hint = 'The change was rejected; those beside it were not.';
     return perch.rejection(change.op_id, change.space_id,
       case when code = '42501' then 'PE403' when is_conflict then 'PE409' else 'PE422' end,
       case
@@ -34,7 +34,9 @@ begin
         else format('invalid: table %s cannot take it', change.table_name) end,
       jsonb_strip_nulls(jsonb_build_object('table', change.table_name, 'sqlstate', code,
         'constraint', nullif(constraint_name, ''), 'column', nullif(column_name, ''))),
-      case when code = 'P0001' then hint end);
+      case when code = 'P0001' then hint
+           when constraint_name = '' and column_name = '' and code <> '42501' then
+             'The same is refused again; the log of the database says why, as a warning.' end);
   end if;
   return null;
 end
