@@ -101,17 +101,17 @@ function distributionOf({ title, unit, values }: Distribution): string {
         .map((share) => `<td>${figure(quantile(sorted, share), text(unit))}</td>`)
         .join("")}<td>${figure(sorted.at(-1) ?? 0, text(unit))}</td><td>${figure(sorted.length)}</td></tr>`,
   );
-  return `<figure><figcaption>${text(title)}</figcaption><svg viewBox="0 0 ${size.width} ${size.height}" role="img" aria-label="${text(title)}: which share took at most so long"><g class="grid">${ticks.join("")}${levels.join("")}</g>${curves.join("")}</svg><div class="table"><table><thead><tr><th scope="col"></th><th scope="col">p50</th><th scope="col">p90</th><th scope="col">p99</th><th scope="col">longest</th><th scope="col">measured</th></tr></thead><tbody>${keys.join("")}</tbody></table></div></figure>`;
+  return `<figure><figcaption>${text(title)}</figcaption><div class="table"><svg viewBox="0 0 ${size.width} ${size.height}" role="img" aria-label="${text(title)}: which share took at most so long"><g class="grid">${ticks.join("")}${levels.join("")}</g>${curves.join("")}</svg></div><div class="table"><table><thead><tr><th scope="col"></th><th scope="col">p50</th><th scope="col">p90</th><th scope="col">p99</th><th scope="col">longest</th><th scope="col">measured</th></tr></thead><tbody>${keys.join("")}</tbody></table></div></figure>`;
 }
 
 const style = `:root{color-scheme:light dark;--ink:light-dark(#14201f,#e4ebea);--dim:light-dark(#5b6b6a,#9aa9a8);--ground:light-dark(#f6f7f7,#101615);--card:light-dark(#fff,#18201f);--line:light-dark(#dde3e3,#2c3837)}
 body{max-width:900px;margin:40px auto;padding:0 16px;font:14px/20px system-ui,sans-serif;color:var(--ink);background:var(--ground)}
-h1{font-size:24px;line-height:32px;margin:0}h2{margin:48px 0 4px;font-size:20px}p{margin:0 0 16px;color:var(--dim)}nav{display:flex;flex-wrap:wrap;gap:4px 16px}a{color:#0c7f88}
+h1{font-size:24px;line-height:32px;margin:0}h2{margin:48px 0 4px;font-size:20px}p{margin:0 0 16px;color:var(--dim)}nav{display:flex;flex-wrap:wrap;gap:4px 16px}a{color:light-dark(#0c7f88,#4fc3cc)}
 .table{overflow-x:auto;margin:16px 0;background:var(--card)}table{width:100%;border-collapse:collapse;font-variant-numeric:tabular-nums}th,td{padding:8px 12px;border-top:1px solid var(--line);text-align:left;vertical-align:bottom}
 th[scope=row]{font-weight:500}thead th{font-weight:500;color:var(--dim);font-size:12px;border-top:0}thead th:first-child{width:38%}.bar{display:block;height:6px;margin-bottom:4px;border-radius:3px;min-width:1px}
 .reached::after,.missed::after{margin-left:6px}.reached::after{content:"✓";color:#3d7a2a}.missed::after{content:"✗";color:#c2550a}
-figure{margin:16px 0;padding:16px;background:var(--card)}figcaption{font-weight:600;margin-bottom:8px}svg{width:100%}.grid line{stroke:var(--line)}.grid text{font-size:11px;fill:var(--dim)}
-figure .table{margin:8px 0 0}figure th,figure td{padding:4px 12px}.key{display:inline-block;width:10px;height:10px;margin-right:8px;border-radius:2px}pre{white-space:pre-wrap;padding:16px;background:var(--card)}`;
+figure{margin:16px 0;padding:16px;background:var(--card)}figcaption{font-weight:600;margin-bottom:8px}figure .table{margin:8px 0 0}figure svg{display:block;width:100%;min-width:560px}figure td,figure th{white-space:nowrap}.grid line{stroke:var(--line)}.grid text{font-size:11px;fill:var(--dim)}
+figure th,figure td{padding:4px 12px}.key{display:inline-block;width:10px;height:10px;margin-right:8px;border-radius:2px}pre{max-height:400px;overflow:auto;white-space:pre-wrap;padding:16px;background:var(--card)}`;
 
 const idOf = (title: string) => text(title.replaceAll(" ", "-"));
 

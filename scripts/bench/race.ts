@@ -50,5 +50,5 @@ export async function race({ rounds, seconds }: BenchmarkOptions, ours: Work, th
 export function showWaits({ distribution }: BenchmarkOptions, name: string, { waits }: Race): void {
   if (waits === undefined || waits.ours.length === 0 || waits.theirs.length === 0) return;
   const [what = name, other = "other"] = name.split(" / ");
-  distribution(what, "ms", { perch: waits.ours, [other]: waits.theirs });
+  distribution(`${what}: perch and ${other}`, "ms", { perch: waits.ours, [other]: waits.theirs });
 }
