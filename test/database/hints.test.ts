@@ -62,7 +62,7 @@ describeEachEngine("The hint of an error", (open) => {
     ).toEqual([
       "applied",
       "Give each change an op_id of its own.",
-      expect.stringMatching(/^Its editors and owners write in it: leave it out/),
+      expect.stringMatching(/^Its editors and owners write in it: have an owner/),
       expect.any(String),
       "At most 256 may be given.",
       mend,
@@ -72,7 +72,7 @@ describeEachEngine("The hint of an error", (open) => {
     ]);
     expect(await push([insert({ id: "b2" }), insert({ space_id: "secret" })], true)).toEqual([
       "Mend or leave out the change that was rejected, and push the others again as they are.",
-      expect.stringMatching(/^Its editors and owners write in it: leave it out/),
+      expect.stringMatching(/^Its editors and owners write in it: have an owner/),
     ]);
   });
 });
