@@ -13,7 +13,7 @@ export type { Database, Queryable, Transaction } from "./database/types.js";
 
 /**
  * A new, empty database with everything migrated, in memory (PGlite): the same SQL as on a server, with nothing to install.
- * The first call of a process migrates, later ones copy. Close each: a database holds some 100 MB.
+ * The first call of a process migrates, later ones copy. Close each: the first takes some 350 MB, each that is open beside it 200 to 300 MB more.
  */
 export async function createTestDatabase(): Promise<Database> {
   return becomeItself(await openPglite({ loadDataDir: await databaseTemplate() }));

@@ -3,8 +3,8 @@
 -- begins with what the one before left. So for every row that a transaction wrote more than once it is looked whether
 -- they fit; where one does not, it is put before what goes on from it. (Changes of records have their order.)
 --
--- A key that is checked at the end of a transaction may have two rows in it meanwhile. What was done to one of them does
--- not go on from what was done to the other, so no order fits; then the transaction as a whole did this to the key
+-- A key that is checked at the end of a transaction may have two rows in it meanwhile. What was done to one of them
+-- does not go on from what was done to the other, so no order fits; then the transaction as a whole did this to the key
 -- (perch.captured_net).
 create or replace function perch.mend_order(ordinals bigint[], ends bigint[])
 returns void
