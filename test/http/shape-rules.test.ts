@@ -1,6 +1,8 @@
 import { beforeAll, expect, it } from "vitest";
+import type { Database } from "../../src/database/types.js";
 import { makeSpace, startNode } from "../gateway/support.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
+import { until } from "../support/until.js";
 import { syncTable } from "../tables/support.js";
 import { askShape, operations, readShape } from "./shape-support.js";
 
@@ -79,13 +81,26 @@ describeBothKinds("shapes of tables with rules", (open) => {
     await t.db.query("create table crowd (id int primary key, team text, name text)");
     await t.db.query("insert into crowd select g, 'north', repeat('x', 100) from generate_series(1, 1000) g");
     await syncTable(t.db, "crowd", "space_column => 'team'");
-    const node = await startNode(t, { env: { PERCH_SHAPE_CHUNK_BYTES: "20000" } });
+    const db = await t.connect();
+    let chunks = 0;
+    const transaction: Database["transaction"] = (work) =>
+      db.transaction((tx) =>
+        work({
+          ...tx,
+          async query(sql, ...rest) {
+            const rows = await tx.query(sql, ...rest);
+            if (sql.includes("perch.shape_rows")) chunks += 1;
+            return rows as never;
+          },
+        }),
+      );
+    const node = await startNode(t, { env: { PERCH_SHAPE_CHUNK_BYTES: "20000" }, db: { ...db, transaction } });
     const query = { table: "crowd" };
     const first = await askShape(node, { ...query, offset: "-1" }, ben);
     expect(keysOf([first]).length).toBeLessThan(200);
     const next = { ...query, offset: first.offset, handle: first.handle };
-    await new Promise((resolve) => setTimeout(resolve, 100));
     // Ahead of ben's request; ada's is hers.
+    await until(() => chunks === 2, "the next chunk to have been read");
     expect((await askShape(node, next)).status).toBe(409);
     await t.asUser("ada", (tx) => tx.query("select perch.remove_space_member('north', 'ben')"));
     expect((await askShape(node, next, ben)).status).toBe(409);

@@ -305,6 +305,43 @@ describeEachPostgres("the order of captured changes", (open) => {
       { space_id: "red", ids: ["2", "4", "6", "1", "8"] },
     ]);
   });
+
+  it("deletes a row that moved before it inserts it, wherever the lines of held spaces are cut", async () => {
+    const t = await open();
+    await t.db.query("create table items (id int primary key, team text)");
+    await syncTable(t.db, "items", "space_column => 'team'");
+    await t.db.query("insert into items values (1, 'red'), (2, 'red'), (3, 'blue')");
+    await sequence(t.db);
+    const other = await t.connect();
+    const inTurns = () => other.query("select perch.sequence_changes(max_count => 1)");
+    const whileRedIsHeld = (work: () => Promise<unknown>) =>
+      t.db.transaction(async (tx) => {
+        await tx.query("select from perch.space_heads where space_id = 'red' for no key update");
+        await work();
+      });
+    // In the lines of both spaces.
+    await whileRedIsHeld(async () => {
+      await other.query("update items set team = 'blue' where id = 1");
+      await inTurns();
+    });
+    await inTurns();
+    // In a line that is left, and in a space that is free.
+    await whileRedIsHeld(async () => {
+      for (const id of [4, 5, 6]) {
+        await other.query("insert into items values ($1, 'red')", [id]);
+        await inTurns();
+      }
+    });
+    await other.query("update items set team = 'blue' where id = 2");
+    await inTurns();
+    await sequence(other);
+    const moves = await other.query<{ moves: string[] }>(
+      `select array_agg(op || ' ' || space_id order by position) as moves from perch.sync_changes
+        where record_id in ('1', '2') group by record_id`,
+    );
+    const moved = { moves: ["insert red", "delete red", "insert blue"] };
+    expect(moves).toEqual([moved, moved]);
+  });
 });
 
 afterEach(cleanUp);

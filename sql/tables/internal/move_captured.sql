@@ -24,10 +24,12 @@ begin
   end if;
   with line as materialized (
     -- As many transactions of the lines as there is room for, and one at least, the first to have come first: in the
-    -- order that they had, whichever line they are in.
+    -- order that they had, and each with all that it has in these spaces. Of a row that went from one to another the
+    -- insertion is in this batch if the deletion is.
     select q.space_id, q.queued
       from (
-        select c.space_id, c.queued, sum(count(*)) over (order by c.queued, c.space_id) - count(*) as before
+        select c.space_id, c.queued,
+               sum(count(*)) over (order by c.queued) - sum(count(*)) over (partition by c.queued) as before
           from perch.captured_changes c
          where move_captured.max_count is not null and c.queued is not null
            and c.space_id = any (move_captured.space_ids)

@@ -92,6 +92,10 @@ begin
   end if;
   if chosen.ordinals <> '{}' then
     free := array(select f from unnest(free) f where f <> all (lined));
+    if lined <> '{}' then
+      -- What was left in a line is held back as well.
+      free := perch.keep_with_held(free, chosen.ordinals);
+    end if;
     moved := moved + perch.move_captured(free, chosen.ordinals, chosen.ends, null);
     if cardinality(free) < cardinality(wanted) then
       kept := perch.line_up(chosen.ordinals, chosen.ends);

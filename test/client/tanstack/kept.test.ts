@@ -97,12 +97,14 @@ it("signing out takes the rows off the device, those that are being written, too
     release = resolve;
   });
   let isWriting = false;
+  let isWritten = false;
   const storage: DeviceStorage = {
     ...inner,
     async set(key, value) {
       isWriting ||= key === kept;
       if (key === kept) await held;
       await inner.set(key, value);
+      isWritten ||= key === kept;
     },
   };
   const client = as("ada", server);
@@ -119,6 +121,6 @@ it("signing out takes the rows off the device, those that are being written, too
   const out = outbox.signOut();
   setTimeout(release, 50);
   await out;
-  await new Promise((resolve) => setTimeout(resolve, 50));
+  await until(() => isWritten);
   expect(await storage.keys()).toEqual([]);
 });
