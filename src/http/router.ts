@@ -166,8 +166,8 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
 
   const figures = addDatabaseFigures(telemetry.metrics, db.aside, log);
   const { standbys } = services;
-  const refreshLags = standbys && addStandbyFigures(telemetry.metrics, standbys);
-  const refresh = () => Promise.all([figures.refresh(), refreshLags?.()]);
+  const refreshLags = addStandbyFigures(telemetry.metrics, standbys);
+  const refresh = () => Promise.all([figures.refresh(), refreshLags()]);
   let openApi: string | undefined;
   const page = createConsolePage();
   const consoleRequests = createConsoleRequests({

@@ -12,7 +12,7 @@ import { askShape } from "./shape-support.js";
 const spaces = ["red", "blue", "green"] as const;
 const rounds = 4;
 const writers = 8;
-const roundMs = 600;
+const roundMs = 400;
 
 const pick = <T>(values: readonly T[]): T => values[Math.floor(Math.random() * values.length)] as T;
 const id = () => 1 + Math.floor(Math.random() * 40);
@@ -193,7 +193,7 @@ describeEachPostgres("shapes, by an oracle", (open) => {
     await syncTable(t.db, "people", "space_column => 'team'");
     const past = new Past(await t.connect());
     await past.begin();
-    const env = { PERCH_SHAPE_WAIT_MS: "100", PERCH_SHAPE_CHUNK_BYTES: "600", PERCH_RECHECK_MS: "100" };
+    const env = { PERCH_SHAPE_WAIT_MS: "100", PERCH_SHAPE_CHUNK_BYTES: "1500", PERCH_RECHECK_MS: "100" };
     const nodes = [await startNode(t, { env }), await startNode(t, { env, db: await t.connect() })];
     const worker = await startWorker({ db: await t.connect(), live: (nodes[0] as Node).live });
     cleanup(() => worker.close());
@@ -266,13 +266,13 @@ describeEachPostgres("shapes, by an oracle", (open) => {
     ];
 
     // They begin before anybody writes.
-    for (const reader of readers) {
-      await until(async () => {
+    const begin = (reader: Reader) =>
+      until(async () => {
         await reader.step(false);
         return reader.upto >= 0n;
       }, "a reader to have begun");
-      reader.isAhead = false;
-    }
+    await Promise.all(readers.map(begin));
+    for (const reader of readers) reader.isAhead = false;
 
     let written = 0;
     async function write(): Promise<void> {
@@ -323,11 +323,13 @@ describeEachPostgres("shapes, by an oracle", (open) => {
         return row?.left === 0;
       }, "all changes to have numbers");
       const [head] = await db.query<{ at: string }>("select max(position)::text as at from perch.sync_changes");
-      for (const reader of readers) {
-        await until(async () => {
+      const toTheEnd = (reader: Reader) =>
+        until(async () => {
           await reader.step(false);
           return reader.upto >= BigInt(head?.at ?? 0);
         }, "a reader to have come to the end");
+      await Promise.all(readers.map(toTheEnd));
+      for (const reader of readers) {
         const memberOf = reader.user === "ben" ? [...spaces] : round === 1 ? ["red", "blue"] : ["red"];
         const rows = await db.query<Row>(
           `select id::text, team, n::text, title, done::text from items where team = any ($1) and (${rule}) and (${reader.sql}) order by items.id`,

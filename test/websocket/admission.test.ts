@@ -105,7 +105,7 @@ describe("development mode", () => {
     const node = await startNode(database);
     const refused = await ask(node, "/v1/openapi.json", { [name]: value });
     expect(refused.status).toBe(403);
-    expect(JSON.parse(refused.body).error.message).toContain("PERCH_JWT_SECRET");
+    expect(JSON.parse(refused.body).error.hint).toContain("PERCH_JWT_SECRET");
     expect((await ask(node, stream, { [name]: value })).status).toBe(403);
     expect(await shakeHands(node, { [name]: value })).toBe(403);
     const withKey = await startNode(database, { env: key });

@@ -6,8 +6,9 @@
 -- their greatest ordinal. (1) What an earlier batch has was visible earlier, and what was not visible then had not
 -- committed: none of the earlier one can rest on it. (2) Within a batch: if T2 overwrote, or read and then wrote, what
 -- T1 had written, T1 had committed before that statement of T2; all ordinals of T1 were taken before, and that of the
--- statement behind: so T1's greatest is smaller. (3) A transaction is visible as a whole, and is taken as a whole. (4)
--- Whoever takes the counter of a space next has waited for our commit.
+-- statement behind: so T1's greatest is smaller. (What T2 reads behind its last statement that writes is in nothing
+-- that it wrote, and has no bearing on its place.) (3) A transaction is visible as a whole, and is taken as a whole.
+-- (4) Whoever takes the counter of a space next has waited for our commit.
 --
 -- Open transactions delay nobody: what they wrote is not visible, and not waited for. They may have ordinals below what
 -- has been given numbers already; so where to go on is told by an ordinal (bound) and, for what lies below it, by the
