@@ -40,8 +40,8 @@ export function shareConnections(db: Database, options: ShareOptions = defaultSh
     appends: { kept: kept("appends") },
     // Joins of rooms are cheap to ask for and wait for each other anyway: however many come, others find places.
     reads: { kept: kept("reads"), most: Math.max(1, Math.floor((3 * places) / 10)) },
-    // What it does is behind what was answered. Half of these may be waiting for what others hold locked.
-    worker: { kept: kept("worker"), most: Math.max(2, Math.floor((4 * places) / 10)) },
+    // What it does is behind what was answered. Some of these may be waiting for what others hold locked.
+    worker: { kept: kept("worker"), most: Math.max(options.waiters + 2, Math.floor((4 * places) / 10)) },
     users: { kept: kept("users"), perOwner: options.perUser, heavy: options.heavy },
   });
   const through = (lane: Lane, owner: string): Database => ({

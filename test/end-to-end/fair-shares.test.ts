@@ -3,6 +3,8 @@
  * whom however slow the machine is, which all of them share.
  */
 import { expect, it } from "vitest";
+import { openPostgres } from "../../src/database/postgres.js";
+import { shareConnections } from "../../src/database/shares.js";
 import { declareNotes, until } from "../gateway/support.js";
 import { postgres } from "../support/databases.js";
 import { type Serving, serving, typist } from "../support/serving.js";
@@ -119,4 +121,26 @@ it("a user's pushes that wait for each other leave others their connections", as
     over = true;
     await Promise.all(attack);
   }
+});
+
+it("what is done in the background leaves most connections to those who wait for an answer", async () => {
+  const t = await open();
+  const db = openPostgres({ url: t.url as string, poolSize: 10 });
+  const shares = shareConnections(db);
+  const background = Array.from({ length: 12 }, () => shares.worker.query("select pg_sleep(0.2), 'background'"));
+  const sleeping = async () => {
+    const [row] = await t.db.query<{ count: number }>(
+      "select count(*)::int as count from pg_stat_activity where query = 'select pg_sleep(0.2), ''background''' and state = 'active'",
+    );
+    return row?.count ?? 0;
+  };
+  let isOver = false;
+  const ended = Promise.all(background).then(() => {
+    isOver = true;
+  });
+  let most = 0;
+  while (!isOver) most = Math.max(most, await sleeping());
+  await ended;
+  expect(most).toBe(4);
+  await db.close();
 });

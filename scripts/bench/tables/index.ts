@@ -65,6 +65,17 @@ async function writing(
   return Object.assign(work, { end: async () => void (await Promise.all(clients.map((client) => client.end()))) });
 }
 
+/** Resolves when all that was captured has its number. */
+async function drained(url: string): Promise<void> {
+  const db = await openDatabase(url);
+  for (let left = true; left; ) {
+    const [row] = await db.query<{ left: boolean }>("select perch.has_captured() as left");
+    left = row?.left === true;
+    if (left) await new Promise((done) => setTimeout(done, 100));
+  }
+  await db.close();
+}
+
 async function run(options: BenchmarkOptions): Promise<void> {
   const postgres = await startPostgresServer({
     version: 18,
@@ -109,6 +120,8 @@ async function run(options: BenchmarkOptions): Promise<void> {
     const slow = `${url}?options=-c%20commit_delay%3D2000%20-c%20commit_siblings%3D0`;
     await pair("insert of a row, 32 connections, 2 ms commits / without perch", slow, 32, "insert", "plain", 0.9);
 
+    // What the races left would be in front of it.
+    await drained(url);
     const { beyondBare, captured, bare } = await delays(url, options.seconds);
     options.distribution("from COMMIT to a reader who listens, at 500 writes a second", "ms", {
       perch: captured,
