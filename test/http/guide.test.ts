@@ -2,9 +2,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { expect, it } from "vitest";
 import { packageRoot } from "../../src/database/package-root.js";
-import { openStandbys } from "../../src/database/standbys.js";
 import { addEngineFigures, addWorkerFigures } from "../../src/gateway/index.js";
-import { addStandbyFigures } from "../../src/http/standby-figures.js";
 import { startWorker } from "../../src/worker/index.js";
 import { cleanup, startNode, until } from "../gateway/support.js";
 import { withoutMoments } from "../log/guide.js";
@@ -105,7 +103,6 @@ it("docs/http.md lists every metric, and no other", async () => {
   cleanup(() => worker.close());
   addEngineFigures(node.gateway.metrics, node.engine);
   addWorkerFigures(node.gateway.metrics, worker);
-  addStandbyFigures(node.gateway.metrics, openStandbys({ urls: [], db: t.db, log: { warn: () => undefined } }));
   const text = await (await fetch(`${node.gateway.url}/metrics`)).text();
   const served = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].map(([, name, type]) => `${name} ${type}`);
   const listed = [...page.matchAll(/^\| `(\w+)`[^|]*\| (counter|gauge|histogram) \|/gm)].map(
