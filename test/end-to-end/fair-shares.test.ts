@@ -127,10 +127,10 @@ it("what is done in the background leaves most connections to those who wait for
   const t = await open();
   const db = openPostgres({ url: t.url as string, poolSize: 10 });
   const shares = shareConnections(db);
-  const background = Array.from({ length: 12 }, () => shares.worker.query("select pg_sleep(0.2), 'background'"));
+  const background = Array.from({ length: 12 }, () => shares.worker.query("select pg_sleep(0.5), 'background'"));
   const sleeping = async () => {
     const [row] = await t.db.query<{ count: number }>(
-      "select count(*)::int as count from pg_stat_activity where query = 'select pg_sleep(0.2), ''background''' and state = 'active'",
+      "select count(*)::int as count from pg_stat_activity where query = 'select pg_sleep(0.5), ''background''' and state = 'active'",
     );
     return row?.count ?? 0;
   };
