@@ -51,4 +51,13 @@ it("a line of the log on a terminal says what happened, why, and to what", () =>
   };
   expect(readable(JSON.stringify(line))).toBe("warn: merging failed: no room (document a/b/c, failures 3)\n");
   expect(readable('{"level":30,"msg":"stopping"}')).toBe("info: stopping\n");
+  const hostile = {
+    level: 40,
+    msg: "refused",
+    document: "a\u001b]0;owned\u0007\u009b2J",
+    err: { message: "no\u001b[1A" },
+  };
+  expect(readable(JSON.stringify(hostile))).toBe(
+    "warn: refused: no\\u001b[1A (document a\\u001b]0;owned\\u0007\\u009b2J)\n",
+  );
 });

@@ -2,17 +2,12 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { inspect } from "node:util";
-import { setFlagsFromString } from "node:v8";
 import { packageRoot } from "../database/package-root.js";
 import { toPerchError } from "../errors.js";
 import { nearest, SettingsError } from "../lib/settings.js";
 import { UsageError } from "./command.js";
 import type { CommandTable } from "./completion.js";
 import { requireKnownEnvironment } from "./settings.js";
-
-// The embedded database is WebAssembly. What of it is called a few times at the start is not worth the optimizing compiler, which took a
-// fourth of the time until perch answers; what is called again and again is compiled as before, some seconds later.
-setFlagsFromString("--wasm-tiering-budget=400000000");
 
 /** Every command: one line for `perch --help`, and the module that has the rest, loaded only when it is called. */
 const commands: CommandTable = {

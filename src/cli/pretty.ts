@@ -33,7 +33,11 @@ export function readable(json: string): string {
   const word = pino.levels.labels[level] ?? "log";
   const told = Object.entries(about).map(([name, value]) => `${name} ${said(value)}`);
   const where = told.length === 0 ? "" : ` (${told.join(", ")})`;
-  return `${word}: ${[msg, err?.message].filter(Boolean).join(": ")}${where}\n`;
+  return `${harmless(`${word}: ${[msg, err?.message].filter(Boolean).join(": ")}${where}`)}\n`;
 }
 
 const said = (value: unknown) => (typeof value === "string" ? value : JSON.stringify(value));
+
+/** What clients sent may be among it, and a terminal obeys control characters. */
+const harmless = (line: string) =>
+  line.replace(/[^\P{Cc}\n\t]/gu, (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`);

@@ -141,3 +141,43 @@ it("whatever statements write a table, followers of its spaces have its rows", {
     { numRuns: 30, endOnFailure: true },
   );
 });
+
+it.each([
+  [
+    "one is changed, and then the other is gone",
+    ["update $T set title = 'c' where title = 'a'", "delete from $T where title = 'b'"],
+  ],
+  [
+    "one is gone, and then the other is changed",
+    ["delete from $T where title = 'b'", "update $T set title = 'c' where title = 'a'"],
+  ],
+  ["both are gone at once", ["delete from $T where id = 6"]],
+  ["the first is gone", ["delete from $T where title = 'a'"]],
+  ["the second goes elsewhere", ["update $T set id = 7 where title = 'b'"]],
+])("of a key that has two rows for a while, followers have what is there in the end: %s", async (_, statements) => {
+  const t = await open();
+  for (const [table, second] of [
+    ["beside", "red"],
+    ["apart", "blue"],
+  ] as const) {
+    await t.db.query(`create table ${table} (id int primary key deferrable initially deferred, team text, title text)`);
+    await syncTable(t.db, table, "space_column => 'team'");
+    await t.db.query(`insert into ${table} values (6, 'red', 'a')`);
+    await sequence(t.db);
+    await t.db.transaction(async (tx) => {
+      await tx.query(`insert into ${table} values (6, '${second}', 'b')`);
+      for (const sql of statements) await tx.query(sql.replaceAll("$T", table));
+    });
+    await sequence(t.db);
+    const follower = new Follower();
+    await t.asUser("ann", async (tx) => {
+      await tx.query("select perch.set_context('ann', '{red,blue}')");
+      await follower.toTheEnd(tx);
+    });
+    const now = await t.db.query<{ key: string; data: Record<string, unknown> }>(
+      `select team || ':${table}/' || id as key, to_jsonb(x) as data from ${table} x`,
+    );
+    const there = [...follower.rows].filter(([key]) => key.includes(`:${table}/`));
+    expect(Object.fromEntries(there)).toEqual(Object.fromEntries(now.map(({ key, data }) => [key, data])));
+  }
+});

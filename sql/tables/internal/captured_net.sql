@@ -13,23 +13,17 @@ declare
   change perch.captured_changes;
 begin
   for change in
-    select distinct on (c.space_id) c.*
-      from unnest(changes) c
-      join unnest(changes) with ordinality o on (o.ordinal, o.nth) = (c.ordinal, c.nth)
-     order by c.space_id, o.ordinality desc
+    -- The last one in each space says who did it.
+    select distinct on ((changes[n]).space_id) (changes[n]).* from generate_subscripts(changes, 1) n
+     order by (changes[n]).space_id, n desc
   loop
-    change.old_row := (
-      select x.row from (
-        select c.old_row as row from unnest(changes) c where c.space_id = change.space_id
-        except all
-        select c.new_row from unnest(changes) c where c.space_id = change.space_id) x
-       where x.row is not null limit 1);
-    change.new_row := (
-      select x.row from (
-        select c.new_row as row from unnest(changes) c where c.space_id = change.space_id
-        except all
-        select c.old_row from unnest(changes) c where c.space_id = change.space_id) x
-       where x.row is not null limit 1);
+    select (array_agg(r.row) filter (where r.left_over > 0))[1], (array_agg(r.row) filter (where r.left_over < 0))[1]
+      into change.old_row, change.new_row
+      from (
+        select v.row, sum(v.sign) as left_over
+          from unnest(changes) c cross join lateral (values (c.old_row, 1), (c.new_row, -1)) v (row, sign)
+         where c.space_id = change.space_id and v.row is not null
+         group by v.row) r;
     if change.new_row is not null then
       change.op := case when change.old_row is null then 'insert' else 'update' end;
       others := others || change;

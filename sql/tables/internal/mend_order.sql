@@ -4,8 +4,8 @@
 -- they fit; where one does not, it is put before what goes on from it. (Changes of records have their order.)
 --
 -- A key that is checked at the end of a transaction may have two rows in it meanwhile. What was done to one of them
--- does not go on from what was done to the other, so no order fits; then the transaction as a whole did this to the key
--- (perch.captured_net).
+-- does not go on from what was done to the other; and where it seems to, as for one that is inserted and deleted again,
+-- it says nothing of the one that stays. So the transaction as a whole did this to the key (perch.captured_net).
 create or replace function perch.mend_order(ordinals bigint[], ends bigint[])
 returns void
 language plpgsql volatile
@@ -33,8 +33,14 @@ begin
          select x.* from perch.captured_changes x where x.ordinal = b.ordinal and x.at is null offset 0) c
       window w as (partition by c.txid, c.app_id, c.table_name, c.record_id order by c.ordinal, c.nth)
     )
-    select s.txid, s.app_id, s.table_name, s.record_id from steps s
-     where s.step > 1 and s.before is distinct from s.old_row
+    select s.txid, s.app_id, s.table_name, s.record_id, bool_or(l.is_late) as is_late
+      from steps s
+     cross join lateral (
+       select (s.app_id, s.table_name) in (
+         select r.app_id, r.table_name
+           from perch.synced_relations r join pg_index i on i.indrelid = r.relation
+          where i.indisprimary and not i.indimmediate)) l (is_late)
+     where s.step > 1 and (s.before is distinct from s.old_row or l.is_late)
      group by s.txid, s.app_id, s.table_name, s.record_id
   loop
     places := array(
@@ -62,7 +68,7 @@ begin
       sorted := sorted[:place - 1] || nth || sorted[place:];
     end loop;
     changes := array(select places[s.nth] from unnest(sorted) with ordinality s (nth, place) order by s.place);
-    if exists (
+    if crossed.is_late or exists (
       select from generate_series(2, cardinality(changes)) p
        where changes[p - 1].new_row is distinct from changes[p].old_row)
     then
