@@ -156,12 +156,12 @@ it.each([
   ["the second goes elsewhere", ["update $T set id = 7 where title = 'b'"]],
 ])("of a key that has two rows for a while, followers have what is there in the end: %s", async (_, statements) => {
   const t = await open();
-  for (const [table, second] of [
-    ["beside", "red"],
-    ["apart", "blue"],
+  for (const [table, second, space] of [
+    ["beside", "red", "space_column => 'team'"],
+    ["apart", "blue", "space_expression => 'team || '''''"],
   ] as const) {
     await t.db.query(`create table ${table} (id int primary key deferrable initially deferred, team text, title text)`);
-    await syncTable(t.db, table, "space_column => 'team'");
+    await syncTable(t.db, table, space);
     await t.db.query(`insert into ${table} values (6, 'red', 'a')`);
     await sequence(t.db);
     await t.db.transaction(async (tx) => {
