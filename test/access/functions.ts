@@ -63,6 +63,8 @@ const context: Record<string, FunctionEntry> = {
   personal_space_id: both("perch.personal_space_id(user_id => 'ann')", "~ann"),
   check_id: piece("perch_worker"),
   error_word: piece("perch_worker"),
+  catches_undone: piece("perch_worker"),
+  fail_undone: piece("perch_worker"),
   fail: piece("perch_worker"),
   hint_for: piece("perch_worker"),
   limit_names: piece("perch_worker"),

@@ -252,6 +252,7 @@ const elsewhere: Record<string, string> = {
   number_waiting: "pull",
   open_shape: "as pull, for what it gives numbers",
   changed_tables: "as pull, for what it gives numbers",
+  catches_undone: "whatever writes; it takes no lock",
   set_context: "every transaction begins with it",
   set_tenant: "every transaction begins with it",
   write_document: "DocumentStore, after open_in_transaction",

@@ -10,6 +10,14 @@ declare
   tenant constant text := perch.require_tenant();
   lease perch.thread_leases;
 begin
+  if perch.catches_undone() then
+    begin
+      return query select * from perch.acquire_lease(thread_id, holder, duration);
+      return;
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   perform perch.check_id(acquire_lease.thread_id, 'thread_id');
   perform perch.check_id(acquire_lease.holder, 'holder');
   perform perch.check_duration(acquire_lease.duration);

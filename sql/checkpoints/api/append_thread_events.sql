@@ -12,6 +12,13 @@ declare
   added constant integer := coalesce(cardinality(append_thread_events.events), 0);
   last bigint;
 begin
+  if perch.catches_undone() then
+    begin
+      return perch.append_thread_events(thread_id, events, fencing_token);
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   perform perch.check_id(append_thread_events.thread_id, 'thread_id');
   if added = 0 or array_position(append_thread_events.events, null) is not null then
     perform perch.fail('PE422', 'events is empty, or has a null in it', jsonb_build_object('argument', 'events'),

@@ -7,6 +7,14 @@ declare
   tenant constant text := perch.require_tenant();
   log perch.thread_logs;
 begin
+  if perch.catches_undone() then
+    begin
+      return query select * from perch.archive_thread_events(thread_id, up_to, fencing_token);
+      return;
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   if archive_thread_events.fencing_token is not null then
     perform perch.require_lease(tenant, archive_thread_events.thread_id, archive_thread_events.fencing_token);
   else

@@ -9,6 +9,13 @@ declare
   numbers bigint[];
   deleted bigint;
 begin
+  if perch.catches_undone() then
+    begin
+      return perch.delete_thread(thread_id, fencing_token);
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   -- In the order in which others take them: the lease, then the thread and its namespaces. Whoever is putting is waited
   -- for; whoever comes later starts a new thread.
   select x.* into lease

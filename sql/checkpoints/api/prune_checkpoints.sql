@@ -12,6 +12,13 @@ declare
   here bigint;
   found_thread text;
 begin
+  if perch.catches_undone() then
+    begin
+      return perch.prune_checkpoints(keep_last, keep_for, thread_id, fencing_token);
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   if prune_checkpoints.keep_last is null and prune_checkpoints.keep_for is null
      or prune_checkpoints.keep_last < 1 or prune_checkpoints.keep_for < '0' then
     perform perch.fail('PE422', 'say what to keep: keep_last (1 or more), keep_for (not negative), or both',

@@ -31,6 +31,15 @@ declare
   known text[] := '{}';
   others jsonb;
 begin
+  if perch.catches_undone() then
+    begin
+      perform perch.put_channels(tenant_id, thread_id, namespace, id, parent_id, step, metadata, checkpoint,
+        channels, types, starts, sizes, payload, only_known, delta_channels, fencing_token);
+      return;
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   if put_channels.id is null or jsonb_typeof(put_channels.checkpoint) is distinct
     from 'object' or jsonb_typeof(versions) <> 'object'
      or jsonb_typeof(put_channels.metadata) is distinct from 'object' or size is null then

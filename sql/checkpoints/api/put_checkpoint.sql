@@ -23,6 +23,14 @@ declare
   size bigint;
   made uuid := put_checkpoint.id;
 begin
+  if perch.catches_undone() then
+    begin
+      return perch.put_checkpoint(thread_id, state, step, parent_id, next_node, schema_version, metadata, id,
+        expected_head, fencing_token);
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   perform perch.check_checkpoint(put_checkpoint.thread_id, put_checkpoint.state, put_checkpoint.step,
     put_checkpoint.next_node,
     put_checkpoint.schema_version, described);

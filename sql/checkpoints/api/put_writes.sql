@@ -17,6 +17,15 @@ declare
   number bigint;
   found_format text;
 begin
+  if perch.catches_undone() then
+    begin
+      perform perch.put_writes(tenant_id, thread_id, namespace, checkpoint_id, task_id, idxs, channels, types,
+        starts, sizes, payload, replace, fencing_token);
+      return;
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   if coalesce(put_writes.task_id, '') = '' or octet_length(put_writes.task_id) > 1024
     or put_writes.checkpoint_id is null or put_writes.payload is null then
     perform perch.require_tenant();

@@ -6,6 +6,13 @@ as $$
 declare
   tenant constant text := perch.require_tenant();
 begin
+  if perch.catches_undone() then
+    begin
+      return perch.release_lease(thread_id, token);
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   -- The row stays, and with it the token: the next one is greater.
   update perch.thread_leases l
      set holder = null, expires_at = clock_timestamp()

@@ -7,6 +7,13 @@ declare
   tenant constant text := perch.require_tenant();
   until timestamptz;
 begin
+  if perch.catches_undone() then
+    begin
+      return perch.renew_lease(thread_id, token, duration);
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   perform perch.check_duration(renew_lease.duration);
   select l.expires_at into until
     from perch.thread_leases l

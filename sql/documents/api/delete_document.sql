@@ -12,6 +12,14 @@ declare
   moment timestamptz;
   logged bigint;
 begin
+  if perch.catches_undone() then
+    begin
+      perform perch.delete_document(app_id, table_name, record_id, space_id);
+      return;
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   perform perch.check_id(delete_document.record_id, 'record_id');
   if exists (select from perch.encrypted_tables t
               where t.app_id = delete_document.app_id and t.table_name = delete_document.table_name) then

@@ -7,6 +7,14 @@ as $$
 declare
   space constant text := perch.require_space(lock_document.space_id, to_write => true);
 begin
+  if perch.catches_undone() then
+    begin
+      perform perch.lock_document(app_id, table_name, record_id, space_id);
+      return;
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   perform perch.check_id(lock_document.app_id, 'app_id', 64);
   perform perch.check_id(lock_document.table_name, 'table_name', 128);
   perform perch.check_id(lock_document.record_id, 'record_id');

@@ -37,6 +37,15 @@ declare
   is_newest boolean := false;    -- whether the caller has all there is
   locked perch.documents;
 begin
+  if perch.catches_undone() then
+    begin
+      return query select * from perch.open_in_transaction(app_id, table_name, record_id, space_id, to_write,
+        known_spaces, known_seqs, known_revisions);
+      return;
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   -- Assigned rather than performed, which would start an executor for each.
   usable := perch.check_id(open_in_transaction.record_id, 'record_id');
   relation := perch.document_relation(open_in_transaction.app_id, open_in_transaction.table_name);

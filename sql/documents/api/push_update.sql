@@ -10,6 +10,13 @@ declare
   space constant text := perch.require_space(push_update.space_id, to_write => true);
   max_bytes constant bigint := perch.setting('max_update_bytes', 16777216);
 begin
+  if perch.catches_undone() then
+    begin
+      return perch.push_update(app_id, table_name, record_id, update, space_id, client_id, op_id);
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   if octet_length(push_update.update) > max_bytes then
     perform perch.fail('PE413', format('the update is longer than %s bytes', max_bytes),
       jsonb_build_object('limit', 'max_update_bytes', 'max', max_bytes, 'got', octet_length(push_update.update)));

@@ -12,6 +12,16 @@ declare
   max_bytes constant bigint := perch.setting('max_patch_bytes', 4194304);
   content constant text := submit_patch.patch::text;
 begin
+  if perch.catches_undone() then
+    begin
+      select s.seq, s.revision into seq, revision
+        from perch.submit_patch(app_id, table_name, record_id, patch, space_id, base_seq, client_id, op_id,
+        base_revision) s;
+      return;
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   if octet_length(content) > max_bytes then
     perform perch.fail('PE413', format('the patch is longer than %s bytes', max_bytes),
       jsonb_build_object('limit', 'max_patch_bytes', 'max', max_bytes, 'got', octet_length(content)));

@@ -29,6 +29,15 @@ declare
   ignored text;
 begin
   ignored := set_config('role', 'perch_worker', true);
+  if perch.catches_undone() then
+    begin
+      ignored := set_config('role', role_before, true);
+      return perch.write_document(app_id, table_name, record_id, space_id, after_seq, update, ends, client_id, data,
+        size, is_whole, after_revision, revision);
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   if is_writable is not true then
     perform perch.fail('PE403', 'this user may not write this space',
       jsonb_build_object('space_id', write_document.space_id),

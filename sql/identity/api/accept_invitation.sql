@@ -13,6 +13,13 @@ declare
   id text;
   given text;
 begin
+  if perch.catches_undone() then
+    begin
+      return perch.accept_invitation(invitation);
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   if (accept_invitation.invitation ~ '^[0-9a-f]{64}[.]'
     and octet_length(accept_invitation.invitation) <= 65 + 256) is not true then
     perform perch.fail('PE422', 'this is no invitation', '{"argument": "invitation"}',

@@ -11,6 +11,14 @@ declare
   is_taken boolean;
   could_write constant boolean := coalesce(create_space.space_id = any (perch.writable_space_ids()), false);
 begin
+  if perch.catches_undone() then
+    begin
+      perform perch.create_space(space_id);
+      return;
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   perform perch.check_id(create_space.space_id, 'space_id');
   if create_space.space_id like '~%' then
     perform perch.fail('PE422', 'a space id that starts with ~ names a personal space, which needs no creating',

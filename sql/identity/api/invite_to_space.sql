@@ -9,6 +9,13 @@ declare
   -- 244 random bits: of each UUID six are fixed.
   secret constant text := replace(gen_random_uuid()::text || gen_random_uuid()::text, '-', '');
 begin
+  if perch.catches_undone() then
+    begin
+      return perch.invite_to_space(space_id, role, valid_for, max_uses);
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   perform perch.require_owner(invite_to_space.space_id);
   perform perch.check_role(invite_to_space.role);
   if (invite_to_space.valid_for between '1 minute' and '1 year') is not true then

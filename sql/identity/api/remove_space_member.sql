@@ -7,6 +7,14 @@ as $$
 declare
   leaving constant boolean := coalesce(remove_space_member.user_id = perch.require_user(), false);
 begin
+  if perch.catches_undone() then
+    begin
+      perform perch.remove_space_member(space_id, user_id);
+      return;
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   -- Anybody may leave; removing somebody else is for owners.
   if leaving then
     -- Of whoever may write here, a token that lets only read does not give the membership up.

@@ -6,6 +6,13 @@ as $$
 declare
   gone bigint;
 begin
+  if perch.catches_undone() then
+    begin
+      return perch.revoke_invitation(space_id, invitation_id);
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   perform perch.require_owner(revoke_invitation.space_id);
   delete from perch.space_invitations i
    where i.space_id = revoke_invitation.space_id

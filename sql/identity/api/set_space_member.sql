@@ -5,6 +5,14 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 begin
+  if perch.catches_undone() then
+    begin
+      perform perch.set_space_member(space_id, user_id, role);
+      return;
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   perform perch.require_owner(set_space_member.space_id);
   perform perch.check_id(set_space_member.user_id, 'user_id', 255);
   perform perch.check_role(set_space_member.role);

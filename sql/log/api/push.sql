@@ -8,9 +8,17 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   now constant timestamptz := clock_timestamp();
-  -- Of one change alone it makes no difference whether it is atomic.
-  result constant jsonb := perch.push_single(app_id, changes, client_id, now);
+  result jsonb;
 begin
+  if perch.catches_undone() then
+    begin
+      return perch.push(app_id, changes, client_id, atomic);
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
+  -- Of one change alone it makes no difference whether it is atomic.
+  result := perch.push_single(app_id, changes, client_id, now);
   if result is not null then
     return result;
   elsif atomic then

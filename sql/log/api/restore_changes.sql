@@ -20,6 +20,14 @@ declare
   there integer[];
   batch record;
 begin
+  if perch.catches_undone() then
+    begin
+      return query select * from perch.restore_changes(lines, from_user, from_epoch, space_id);
+      return;
+    exception when serialization_failure then
+      perform perch.fail_undone(sqlerrm);
+    end;
+  end if;
   perform perch.take_document_lock(perch.personal_space_id(me), 'perch', 'imports', 'all', purpose => 'write',
     wait => true);
   lines := (

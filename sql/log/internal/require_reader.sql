@@ -25,8 +25,9 @@ begin
       jsonb_build_object('reader', known.reader),
       'Let a DBA call perch.register_reader once more, or perch migrate up; then take a snapshot.');
   end if;
-  -- For the record of who reads; once a minute, so that it is no load.
-  if current_setting('transaction_read_only') <> 'on' then
+  -- For the record of who reads; once a minute, so that it is no load. Above read committed the row may be newer than
+  -- the snapshot, and reading would fail for it.
+  if current_setting('transaction_read_only') <> 'on' and current_setting('transaction_isolation') like 'read %' then
     update perch.readers r set last_read_at = clock_timestamp(), last_read_by = session_user
      where r.reader = (
        select x.reader from perch.readers x

@@ -101,7 +101,8 @@ begin
   )
   select (select count(*) from changes), (select count(*) from gone) into found, moved;
   if moved <> found then
-    raise exception 'the sync of a table ended meanwhile' using errcode = 'serialization_failure';
+    raise exception 'the sync of a table ended meanwhile'
+      using errcode = 'serialization_failure', hint = 'Ask again, in a new transaction.';
   end if;
   return moved;
 end
