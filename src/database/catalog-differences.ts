@@ -1,4 +1,4 @@
-import { type Catalog, parseCatalog, readCatalog } from "./catalog.js";
+import { type Catalog, parseCatalog, readCatalog, readTables } from "./catalog.js";
 import type { MigrationSources } from "./migration-sources.js";
 import type { Database, Queryable, Transaction } from "./types.js";
 
@@ -48,6 +48,24 @@ export async function catalogDifferences(
   return [...differences, ...(await otherTexts(db, sources, new Set(expected.keys())))];
 }
 
+const ledger = ["migrations", "applied_sql", "applied_release"];
+
+/**
+ * The same of the tables by which migrating knows what a database has, and of the schema: what has to be right before anything else can be.
+ * In: the transaction in which it migrates. Out: nothing where there is no such table yet.
+ */
+export async function ledgerDifferences(
+  tx: Transaction,
+  { catalog }: Pick<MigrationSources, "catalog">,
+): Promise<Difference[]> {
+  const [row] = await tx.query<{ found: boolean }>("select to_regclass('perch.migrations') is not null as found");
+  if (catalog === undefined || !row?.found) return [];
+  await tx.script("set local search_path = pg_catalog; set local quote_all_identifiers = off");
+  const items = new Set(["schema perch", ...ledger.map((name) => `table ${name}`)]);
+  const expected = Array.from(parseCatalog(catalog)).filter(([item]) => items.has(item));
+  return compareCatalogs(new Map(expected), await readTables(tx, ledger));
+}
+
 export function compareCatalogs(expected: Catalog, found: Catalog): Difference[] {
   const differences: Difference[] = [];
   for (const [item, lines] of expected) {
@@ -88,7 +106,7 @@ function byKey(item: string, lines: readonly string[]): Map<string, string> {
     const [, grantee] = /^grant (?!\().* to (\S+)$/.exec(line) ?? [];
     const [, name] = /^CREATE (?:CONSTRAINT )?TRIGGER (\S+)/.exec(line) ?? [];
     const [, index] = /^CREATE (?:UNIQUE )?INDEX (\S+)/.exec(line) ?? [];
-    const [plain = ""] = /^(column|constraint|policy|default|grant) \S+|^\S+/.exec(line) ?? [];
+    const [plain = ""] = /^policy (?:"(?:[^"]|"")+"|\S+)|^(column|constraint|default|grant) \S+|^\S+/.exec(line) ?? [];
     const [, executors] = /^execute (.*)$/.exec(line) ?? [];
     if (executors !== undefined) for (const each of executors.split(", ")) facts.set(`execute of ${each}`, each);
     else if (grantee !== undefined) facts.set(`grants to ${grantee}`, line);
@@ -185,11 +203,7 @@ function surplus(item: string, key: string, line: string): FoundDifference[] {
       return [{ detail, level: "warning", remedy: "find out who made it, and drop it if nobody needs it" }];
     case "lacking": {
       const statement = `grant ${line.slice("lacking ".length)} to perch_owner`;
-      const found = `${item}: its owner is ${line}`;
-      // Without these migrating cannot begin.
-      if (/ on (schema perch|table perch\.(migrations|applied_\w+))$/.test(line))
-        return [{ detail: found, remedy: statement }];
-      return [mended(found, statement)];
+      return [mended(`${item}: its owner is ${line}`, statement)];
     }
     case "foreign":
       return [

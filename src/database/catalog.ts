@@ -8,7 +8,17 @@ export type Catalog = ReadonlyMap<string, readonly string[]>;
  * sql/), who owns them, and what is granted to whom. The same on every version of Postgres. Names are written out in full only while
  * the search_path does not find them: `pg_catalog`, or the default, not one with perch in it.
  */
-export async function readCatalog(db: Queryable): Promise<Catalog> {
+export function readCatalog(db: Queryable): Promise<Catalog> {
+  return itemsOf(db, [...ofRelations(ours), ...ofSchema, ...ofFunctions]);
+}
+
+/** Of some tables alone, and of the schema itself. */
+export function readTables(db: Queryable, names: readonly string[]): Promise<Catalog> {
+  const chosen = names.map((name) => `'${name}'`).join(", ");
+  return itemsOf(db, [...ofRelations(`${ours} and c.relname in (${chosen})`), ...ofSchema]);
+}
+
+async function itemsOf(db: Queryable, queries: readonly string[]): Promise<Catalog> {
   const items = new Map<string, string[]>();
   for (const sql of queries) {
     for (const { item, line } of await db.query<{ item: string; line: string }>(sql)) {
@@ -53,12 +63,12 @@ const relation = `case c.relkind when 'v' then 'view ' when 'S' then 'sequence '
 const ours = `c.relnamespace = 'perch'::regnamespace`;
 
 /** Each gives lines under an item; what comes first here comes first under it. */
-const queries = [
+const ofRelations = (chosen: string) => [
   `select ${relation} as item,
           concat_ws(' ', 'owner', pg_get_userbyid(c.relowner),
             case when c.relrowsecurity then 'row level security' end, case when c.relforcerowsecurity then 'forced' end,
             c.reloptions::text, case when c.relpersistence = 'u' then 'unlogged' end) as line
-     from pg_class c where ${ours} and c.relkind in ('r', 'p', 'v', 'm', 'S')`,
+     from pg_class c where ${chosen} and c.relkind in ('r', 'p', 'v', 'm', 'S')`,
   `select ${relation} as item,
           concat_ws(' ', 'column', a.attname, format_type(a.atttypid, a.atttypmod),
             case when a.attcollation <> 0 and co.collname <> 'default' then 'collate ' || co.collname end,
@@ -70,49 +80,63 @@ const queries = [
      join pg_type t on t.oid = a.atttypid
      left join pg_attrdef d on d.adrelid = c.oid and d.adnum = a.attnum
      left join pg_collation co on co.oid = a.attcollation
-    where ${ours} and c.relkind in ('r', 'p', 'v', 'm')
+    where ${chosen} and c.relkind in ('r', 'p', 'v', 'm')
     order by c.relname collate "C", a.attnum`,
   // Postgres 18 lists NOT NULL among the constraints, older versions do not: the columns have said it.
   `select ${relation} as item, 'constraint ' || k.conname || ' ' || pg_get_constraintdef(k.oid) as line
      from pg_constraint k join pg_class c on c.oid = k.conrelid
-    where ${ours} and k.contype <> 'n'
+    where ${chosen} and k.contype <> 'n'
     order by k.conname collate "C"`,
   `select ${relation} as item, pg_get_indexdef(i.indexrelid) as line
      from pg_index i join pg_class c on c.oid = i.indrelid join pg_class x on x.oid = i.indexrelid
-    where ${ours} and not exists (select from pg_constraint k where k.conindid = i.indexrelid)
+    where ${chosen} and not exists (select from pg_constraint k where k.conindid = i.indexrelid)
     order by x.relname collate "C"`,
   `select ${relation} as item,
-          concat_ws(' ', 'policy', p.polname, case when not p.polpermissive then 'restrictive' end,
+          concat_ws(' ', 'policy', quote_ident(p.polname), case when not p.polpermissive then 'restrictive' end,
             case p.polcmd when 'r' then 'select' when 'a' then 'insert' when 'w' then 'update' when 'd' then 'delete' else 'all' end,
             'to', array_to_string(array(select coalesce(r.rolname, 'public') from unnest(p.polroles) as u (oid)
                                           left join pg_roles r on r.oid = u.oid order by 1), ', '),
             'using ' || pg_get_expr(p.polqual, p.polrelid), 'check ' || pg_get_expr(p.polwithcheck, p.polrelid)) as line
      from pg_policy p join pg_class c on c.oid = p.polrelid
-    where ${ours}
+    where ${chosen}
     order by p.polname collate "C"`,
   `select ${relation} as item,
           pg_get_triggerdef(g.oid) || case g.tgenabled when 'O' then '' when 'D' then ' disabled' else ' enabled ' || g.tgenabled::text end as line
      from pg_trigger g join pg_class c on c.oid = g.tgrelid
-    where ${ours} and not g.tgisinternal
+    where ${chosen} and not g.tgisinternal
     order by g.tgname collate "C"`,
   // Those that keep foreign keys.
   `select ${relation} as item, 'foreign keys are not checked' as line
      from pg_class c
-    where ${ours} and exists (select from pg_trigger g where g.tgrelid = c.oid and g.tgisinternal and g.tgenabled = 'D')`,
+    where ${chosen} and exists (select from pg_trigger g where g.tgrelid = c.oid and g.tgisinternal and g.tgenabled = 'D')`,
   `select ${relation} as item, 'shows ' || pg_get_viewdef(c.oid) as line
-     from pg_class c where ${ours} and c.relkind = 'v'`,
+     from pg_class c where ${chosen} and c.relkind = 'v'`,
   `select ${relation} as item,
           'grant ' || string_agg(lower(g.privilege_type), ', ' order by g.privilege_type) || ' to ' || g.grantee as line
      from pg_class c
     cross join lateral (select privilege_type, case when grantee = 0 then 'public' else pg_get_userbyid(grantee) end as grantee
                           from aclexplode(c.relacl) where grantee <> c.relowner) g
-    where ${ours}
+    where ${chosen}
     group by item, g.grantee
     order by g.grantee collate "C"`,
   `select ${relation} as item, 'grant (' || a.attname || ') ' || array_to_string(a.attacl, ' ') as line
      from pg_class c join pg_attribute a on a.attrelid = c.oid
-    where ${ours} and a.attacl is not null
+    where ${chosen} and a.attacl is not null
     order by a.attnum`,
+  // Rights that an owner has without being granted them, and that were revoked: what runs as the owner fails then.
+  `select ${relation} as item,
+          'lacking ' || string_agg(lower(l.privilege_type), ', ' order by l.privilege_type)
+            || case c.relkind when 'S' then ' on sequence ' else ' on table ' end || 'perch.' || c.relname as line
+     from pg_class c
+    cross join lateral (select privilege_type
+                          from aclexplode(acldefault(case c.relkind when 'S' then 's' else 'r' end::"char", c.relowner)) where grantee = c.relowner
+                        except
+                        select privilege_type from aclexplode(c.relacl) where grantee = c.relowner) l
+    where ${chosen} and c.relkind in ('r', 'p', 'v', 'm', 'S') and c.relacl is not null and l.privilege_type <> 'MAINTAIN'
+    group by c.oid, item`,
+];
+
+const ofSchema = [
   `select 'schema perch' as item, 'owner ' || pg_get_userbyid(n.nspowner) as line from pg_namespace n where n.nspname = 'perch'`,
   `select 'schema perch' as item,
           'grant ' || string_agg(lower(g.privilege_type), ', ' order by g.privilege_type) || ' to ' || g.grantee as line
@@ -125,6 +149,16 @@ const queries = [
   `select 'schema perch' as item, 'default privileges ' || d.defaclobjtype::text || ' ' || array_to_string(d.defaclacl, ' ') as line
      from pg_default_acl d where pg_get_userbyid(d.defaclrole) = 'perch_owner' and d.defaclnamespace = 0
     order by d.defaclobjtype`,
+  `select 'schema perch' as item, 'lacking ' || string_agg(lower(l.privilege_type), ', ' order by l.privilege_type) || ' on schema perch' as line
+     from pg_namespace n
+    cross join lateral (select privilege_type from aclexplode(acldefault('n', n.nspowner)) where grantee = n.nspowner
+                        except
+                        select privilege_type from aclexplode(n.nspacl) where grantee = n.nspowner) l
+    where n.nspname = 'perch' and n.nspacl is not null
+   having count(*) > 0`,
+];
+
+const ofFunctions = [
   `select 'function ' || p.proname || '(' || pg_get_function_arguments(p.oid) || ')' as item,
           concat_ws(' ', 'returns', pg_get_function_result(p.oid), l.lanname,
             case p.provolatile when 'i' then 'immutable' when 's' then 'stable' else 'volatile' end,
@@ -145,24 +179,6 @@ const queries = [
                           from aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) where grantee <> p.proowner) g
     where p.pronamespace = 'perch'::regnamespace
     group by p.oid, item`,
-  // Rights that an owner has without being granted them, and that were revoked: what runs as the owner fails then.
-  `select ${relation} as item,
-          'lacking ' || string_agg(lower(l.privilege_type), ', ' order by l.privilege_type)
-            || case c.relkind when 'S' then ' on sequence ' else ' on table ' end || 'perch.' || c.relname as line
-     from pg_class c
-    cross join lateral (select privilege_type
-                          from aclexplode(acldefault(case c.relkind when 'S' then 's' else 'r' end::"char", c.relowner)) where grantee = c.relowner
-                        except
-                        select privilege_type from aclexplode(c.relacl) where grantee = c.relowner) l
-    where ${ours} and c.relkind in ('r', 'p', 'v', 'm', 'S') and c.relacl is not null and l.privilege_type <> 'MAINTAIN'
-    group by c.oid, item`,
-  `select 'schema perch' as item, 'lacking ' || string_agg(lower(l.privilege_type), ', ' order by l.privilege_type) || ' on schema perch' as line
-     from pg_namespace n
-    cross join lateral (select privilege_type from aclexplode(acldefault('n', n.nspowner)) where grantee = n.nspowner
-                        except
-                        select privilege_type from aclexplode(n.nspacl) where grantee = n.nspowner) l
-    where n.nspname = 'perch' and n.nspacl is not null
-   having count(*) > 0`,
   `select 'function ' || p.proname || '(' || pg_get_function_arguments(p.oid) || ')' as item,
           'lacking execute on function ' || p.oid::regprocedure as line
      from pg_proc p

@@ -39,7 +39,7 @@ export async function foreignProperty(tx: Transaction): Promise<string[]> {
   const rows = await tx.query<{ detail: string }>(
     `select format('%s belonged to %s', each.item, pg_get_userbyid(each.owner)) as detail
        from (select 'table ' || c.relname as item, c.relowner as owner, c.relnamespace as schema
-               from pg_class c where c.relkind in ('r', 'p', 'v')
+               from pg_class c where c.relkind in ('r', 'p', 'v') and c.relname not in ('migrations', 'applied_sql', 'applied_release')
              union all
              select 'function ' || p.proname, p.proowner, p.pronamespace from pg_proc p) each
       where each.schema = to_regnamespace('perch') and each.owner <> to_regrole('perch_owner')

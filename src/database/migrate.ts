@@ -1,11 +1,11 @@
 import { backOff } from "../lib/back-off.js";
-import { catalogDifferences, type Difference } from "./catalog-differences.js";
+import { catalogDifferences, type Difference, ledgerDifferences } from "./catalog-differences.js";
 import { applySql, dropDefinitions, foreignProperty } from "./definitions.js";
 import { isLockTimeout, isUndoneForAnother } from "./errors.js";
 import { applyOutside } from "./migrate-outside.js";
 import { type Apply, applyFile, runMigrations } from "./migration-runner.js";
 import { type MigrationFile, type MigrationSources, readMigrationSources } from "./migration-sources.js";
-import { appliedMigrations, changedFiles, isLater } from "./migration-status.js";
+import { appliedMigrations, fileChanges, isLater } from "./migration-status.js";
 import type { Database, Transaction } from "./types.js";
 
 export interface MigrateOptions {
@@ -137,9 +137,12 @@ async function migrateOnce(
   );
   const budgetMs = Math.min(lockBudgetMs, (server?.deadlock_ms ?? 1_000) / 2);
   await tx.query("select set_config('lock_timeout', $1, true)", [String(Math.ceil(budgetMs))]);
+  // What these two put right is right behind them, so it is looked for before.
   const strays = await foreignProperty(tx);
+  const ofLedger = await ledgerDifferences(tx, sources);
   await applyFile(tx, "sql/bootstrap.sql", sources.bootstrap);
   await tx.script(migrationSettings);
+  for (const statement of statementsFor(ofLedger)) await applyFile(tx, statement, statement);
   await applyFile(tx, "sql/ledger.sql", sources.ledger);
   await applyFile(tx, "another migration is at work", migrationLock);
   let began = Date.now();
@@ -152,7 +155,9 @@ async function migrateOnce(
   };
   if (options.direction === "down") return down(tx, apply, sources, options.count ?? 1);
   const done = await up(tx, apply, sources, hasOutside);
-  return { ...done, mended: [...strays, ...done.mended] };
+  const left = new Set(done.differences.map(({ detail }) => detail));
+  const before = [...strays, ...ofLedger.map(({ detail }) => detail)].filter((detail) => !left.has(detail));
+  return { ...done, mended: [...new Set([...before, ...done.mended])] };
 }
 
 /** In: for how long to wait for a lock while others may be waiting for one of ours, and while not. Out: whether they may. */
@@ -177,17 +182,22 @@ async function up(tx: Transaction, apply: Apply, sources: MigrationSources, hasO
   const count = next === undefined ? pending.length : at;
   const migrations = count === 0 ? [] : await runMigrations(tx, apply, sources, { direction: "up", count });
   if (next !== undefined) return { migrations, changedFiles: [], mended: [], differences: [], next };
-  const changed = await changedFiles(tx, sources.files);
-  if (migrations.length > 0 || changed.length > 0) await applySql(tx, apply, sources, new Set(changed));
+  const { changed, lost } = await fileChanges(tx, sources.files);
+  const applying = migrations.length > 0 || changed.length > 0 || (lost.length > 0 && sources.catalog === undefined);
+  if (applying) await applySql(tx, apply, sources, new Set([...changed, ...lost]));
+  const done = { migrations, changedFiles: applying ? [...changed, ...lost] : [] };
   // What was dropped, revoked, disabled or lost in a restore changes no file: the catalog itself is compared.
   const found = await catalogDifferences(tx, sources);
-  if (!found.some(({ mended }) => mended)) return { migrations, changedFiles: changed, mended: [], differences: found };
+  if (!found.some(({ mended }) => mended)) return { ...done, mended: [], differences: found };
   await mend(tx, apply, sources, found);
   const differences = await catalogDifferences(tx, sources);
   const left = new Set(differences.map(({ detail }) => detail));
   const mended = found.map(({ detail }) => detail).filter((detail) => !left.has(detail));
-  return { migrations, changedFiles: changed, mended, differences };
+  return { ...done, mended, differences };
 }
+
+const statementsFor = (broken: readonly Difference[]) =>
+  broken.flatMap(({ statements, mended }) => (mended ? statements : []));
 
 /** Puts right what can be: some of it by a statement of its own, the rest because sql/ makes everything that it names anew. */
 async function mend(
@@ -196,9 +206,7 @@ async function mend(
   sources: MigrationSources,
   broken: readonly Difference[],
 ): Promise<void> {
-  for (const { statements, mended } of broken) {
-    if (mended) for (const statement of statements) await apply(statement, statement);
-  }
+  for (const statement of statementsFor(broken)) await apply(statement, statement);
   await applySql(tx, apply, sources, new Set(sources.files.map(({ path }) => path)));
 }
 

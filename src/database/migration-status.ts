@@ -94,6 +94,15 @@ function compareVersions(left: string, right: string): number {
 
 /** Paths that are new, have another text, or are in the database only; also those of which something is gone. */
 export async function changedFiles(db: Queryable, files: readonly SqlFile[]): Promise<string[]> {
+  const { changed, lost } = await fileChanges(db, files);
+  return [...changed, ...lost];
+}
+
+/** `changed`: paths that are new, have another text, or are in the database only. `lost`: others of which something is gone. */
+export async function fileChanges(
+  db: Queryable,
+  files: readonly SqlFile[],
+): Promise<{ changed: string[]; lost: string[] }> {
   const rows = await db.query<{ path: string; hash: string }>("select path, hash from perch.applied_sql order by path");
   const hashes = new Map(rows.map(({ path, hash }) => [path, hash]));
   const there = new Set(
@@ -104,9 +113,12 @@ export async function changedFiles(db: Queryable, files: readonly SqlFile[]): Pr
       )
     ).map(({ name }) => name),
   );
-  const changed = files
-    .filter(({ path, hash, makes }) => hashes.get(path) !== hash || makes.some((name) => !there.has(name)))
-    .map(({ path }) => path);
-  const kept = new Set(files.map(({ path }) => path));
-  return [...changed, ...[...hashes.keys()].filter((path) => !kept.has(path))];
+  const isChanged = ({ path, hash }: SqlFile) => hashes.get(path) !== hash;
+  const isLost = (file: SqlFile) => !isChanged(file) && file.makes.some((name) => !there.has(name));
+  const pathsOf = (some: readonly SqlFile[]) => some.map(({ path }) => path);
+  const kept = new Set(pathsOf(files));
+  return {
+    changed: [...pathsOf(files.filter(isChanged)), ...[...hashes.keys()].filter((path) => !kept.has(path))],
+    lost: pathsOf(files.filter(isLost)),
+  };
 }

@@ -74,6 +74,11 @@ const sabotage: [what: string, sql: string, named: RegExp][] = [
     /table stored_records: policy everybody .* is not perch's/,
   ],
   [
+    "a policy with another name does",
+    'create policy "all may, too" on perch.sync_changes using (true)',
+    /table sync_changes: policy "all may, too" .* is not perch's/,
+  ],
+  [
     "a policy is altered",
     "alter policy worker on perch.document_updates using (false)",
     /table document_updates: policy worker .*false.*where perch makes/,
@@ -116,6 +121,24 @@ const sabotage: [what: string, sql: string, named: RegExp][] = [
   ],
   [
     "new functions are executable by PUBLIC",
+    "alter default privileges for role perch_owner grant execute on functions to public",
+    /schema perch: default privileges/,
+  ],
+];
+
+/** What is done to the tables by which migrating knows what a database has. */
+const ledgerSabotage: [sql: string, named: RegExp][] = [
+  ["drop policy ledger on perch.migrations", /table migrations: policy ledger .* is missing/],
+  ["drop policy worker on perch.applied_sql", /table applied_sql: policy worker .* is missing/],
+  ["alter policy ledger on perch.migrations using (false)", /table migrations: policy ledger .*false/],
+  ["create policy anybody on perch.applied_release using (true)", /applied_release: policy anybody .* is not perch's/],
+  ["revoke select on perch.migrations from perch_owner", /table migrations: its owner is lacking select/],
+  ["revoke usage on schema perch from perch_owner", /schema perch: its owner is lacking usage/],
+  ["drop function perch.pull", /function pull\(.*\) is missing/],
+  ["alter table perch.applied_sql disable row level security", /table applied_sql: owner/],
+  ["drop table perch.applied_release", /table applied_release is missing/],
+  ["alter schema perch owner to postgres", /schema perch: owner postgres/],
+  [
     "alter default privileges for role perch_owner grant execute on functions to public",
     /schema perch: default privileges/,
   ],
@@ -176,6 +199,17 @@ describeEachEngine("a database that is compared with what migrating makes", (ope
     expect((await migrate(t.db)).mended).toEqual([]);
   });
 
+  it("has its own ledger mended by perch migrate up, which says so", async () => {
+    const t = await open();
+    const up = () => migrate(t.db).then((done) => ({ ...done, mended: done.mended.join("\n") }));
+    for (const [sql, named] of ledgerSabotage) {
+      await t.db.transaction((tx) => tx.script(sql));
+      expect(await up(), sql).toMatchObject({ mended: expect.stringMatching(named), migrations: [], differences: [] });
+      expect(await differences(t.db), sql).toEqual([]);
+      expect(await up(), sql).toMatchObject({ mended: "", changedFiles: [] });
+    }
+  });
+
   it("names what only its owner can make again, with the statement to run, and migrating does not hide it", async () => {
     const t = await open();
     for (const [what, sql, named, remedy] of lasting) {
@@ -232,8 +266,7 @@ it("two catalogs differ by what either has and the other has not", () => {
   ]);
   const lacking = parseCatalog("schema perch\n  owner x\n  lacking usage on schema perch\n");
   expect(compareCatalogs(parseCatalog("schema perch\n  owner x\n"), lacking)).toMatchObject([
-    // Migrating itself could not begin.
-    { level: "error", mended: false, remedy: "grant usage on schema perch to perch_owner" },
+    { level: "error", mended: true, statements: ["grant usage on schema perch to perch_owner"] },
   ]);
 });
 
