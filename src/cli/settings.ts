@@ -10,6 +10,7 @@ import {
   SettingsError,
   type SettingsOf,
   strayVariables,
+  variableOf,
 } from "../lib/settings.js";
 import { workerSettingTable } from "../worker/settings.js";
 import { UsageError } from "./command.js";
@@ -70,8 +71,22 @@ export function serveSettings(flags: ServeFlags, env: Environment = process.env)
       { development: flags.development ?? false },
     ),
   );
-  if (own === undefined || gateway === undefined) throw new UsageError(`wrong settings: ${problems.join("; ")}`);
+  if (own !== undefined && gateway !== undefined) problems.push(...contradictions({ ...own, gateway }, env));
+  if (own === undefined || gateway === undefined || problems.length > 0)
+    throw new UsageError(`wrong settings: ${problems.join("; ")}`);
   return { ...own, gateway };
+}
+
+/** What was set and cannot be, beside another setting. A default that does not fit is nobody's mistake. */
+function contradictions({ poolSize, gateway }: ServeSettings, env: Environment): string[] {
+  const { port, metricsPort } = gateway;
+  const ofThePool = ["waitingConnections", "streamReads"] as const;
+  return [
+    ...ofThePool
+      .filter((name) => env[variableOf(name)] !== undefined && gateway[name] >= poolSize)
+      .map((name) => `${variableOf(name)} is ${gateway[name]}: it has to be less than PERCH_POOL_SIZE, ${poolSize}`),
+    ...(metricsPort === port && port !== 0 ? [`PERCH_METRICS_PORT and PERCH_PORT are both ${port}`] : []),
+  ];
 }
 
 const described = () => [...describeSettings(gatewaySettingTable), ...describeSettings(processSettingTable)];

@@ -11,6 +11,7 @@ export const databaseSettingTable = {
   readUrls: z
     .string()
     .transform((text) => text.split(/\s+/).filter((url) => url !== ""))
+    .refine((urls) => urls.length > 0, "no URL is in it")
     .optional()
     .describe("standbys, by spaces, which answer what only reads when they are as far as the primary"),
   poolSize: count(10, { min: 2, max: 1_000 }).describe("connections to Postgres at most"),

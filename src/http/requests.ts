@@ -169,7 +169,7 @@ export async function readBody(
 function append(gathered: Buffer, size: number, piece: Buffer): Buffer {
   if (size === 0) return piece;
   const needed = size + piece.length;
-  const target = needed <= gathered.length ? gathered : Buffer.allocUnsafeSlow(2 * needed);
+  const target = needed <= gathered.length ? gathered : Buffer.alloc(2 * needed);
   if (target !== gathered) gathered.copy(target, 0, 0, size);
   piece.copy(target, size);
   return target;

@@ -8,7 +8,10 @@ export const identitySettingTable = {
     .refine((secret) => Buffer.byteLength(secret) >= 32, "shorter than 32 bytes, so it could be guessed from one token")
     .optional()
     .describe("secret of HS256 tokens, 32 bytes or more"),
-  jwksUrl: z.url().optional().describe("where the public keys of RS, PS, ES and EdDSA tokens are"),
+  jwksUrl: z
+    .url({ protocol: /^https?$/ })
+    .optional()
+    .describe("where the public keys of RS, PS, ES and EdDSA tokens are"),
   jwtIssuer: z.string().min(1).optional().describe("the iss a token must have"),
   jwtAudience: z.string().min(1).optional().describe("the aud a token must have"),
   jwtClockSkewSeconds: z.coerce.number().min(0).max(300).default(1).describe("by how much clocks may differ"),

@@ -29,7 +29,10 @@ export const countOrNone = (fallback: number) => count(fallback, { min: 0 });
 export const milliseconds = (fallback: number, { min = 1, max = longestTimerMs }: Bounds = {}) =>
   count(fallback, { min, max });
 /** Texts by commas. */
-export const list = z.string().transform((text) => text.split(",").flatMap((item) => item.trim() || []));
+export const list = z
+  .string()
+  .transform((text) => text.split(",").flatMap((item) => item.trim() || []))
+  .refine((items) => items.length > 0, "nothing is between the commas");
 export const flag = z
   .enum(["true", "false", "1", "0"])
   .default("false")

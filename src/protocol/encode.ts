@@ -16,7 +16,7 @@ const permissionText = { read: Buffer.from("read"), write: Buffer.from("write") 
 
 /** A frame of the given size with head and type written; the payload starts at `head.length + 1`. */
 function start(head: Buffer, type: number, payloadBytes: number): Buffer {
-  const frame = Buffer.allocUnsafe(head.length + 1 + payloadBytes);
+  const frame = Buffer.alloc(head.length + 1 + payloadBytes);
   head.copy(frame, 0);
   frame[head.length] = type;
   return frame;

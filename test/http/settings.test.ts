@@ -72,12 +72,21 @@ describe("what perch was not told clearly it does not do", () => {
     ["with an empty database URL", { ...key, DATABASE_URL: "" }, ["DATABASE_URL is empty"]],
     ["with a misspelt database URL", { ...key, PERCH_DATABASE_URL: unreachable }, ["did you mean DATABASE_URL?"]],
     [
+      "with more connections that wait than there are",
+      { ...key, PERCH_WAITING_CONNECTIONS: "10", PERCH_STREAM_READS: "11" },
+      ["PERCH_WAITING_CONNECTIONS is 10", "PERCH_STREAM_READS is 11", "PERCH_POOL_SIZE, 10"],
+    ],
+    ["with one port for two things", { ...key, PERCH_PORT: "4477", PERCH_METRICS_PORT: "4477" }, ["both 4477"]],
+    ["with keys from nowhere on the web", { PERCH_JWKS_URL: "ftp://id.example/keys" }, ["PERCH_JWKS_URL"]],
+    ["with a list of nothing", { ...key, PERCH_ALLOWED_ORIGINS: "," }, ["PERCH_ALLOWED_ORIGINS"]],
+    [
       "with a URL to listen on and none to go with it",
       { ...key, PERCH_LISTEN_URL: unreachable, DATABASE_URL: "memory:" },
       ["PERCH_LISTEN_URL"],
     ],
   ])("perch worker %s says so and ends with exit code 2", async (_, env, said) => {
-    const result = await runPerch(["worker", "--port", "0"], { env: { DATABASE_URL: unreachable, ...env } });
+    const port = "PERCH_PORT" in env ? [] : ["--port", "0"];
+    const result = await runPerch(["worker", ...port], { env: { DATABASE_URL: unreachable, ...env } });
     expect(result).toMatchObject({ code: 2, stdout: "" });
     for (const each of said) expect(result.stderr).toContain(each);
   });
