@@ -33,7 +33,7 @@ async function digest(): Promise<string> {
   return createHash("sha256").update(all).digest("hex").slice(0, 32);
 }
 
-async function make(): Promise<Uint8Array> {
+async function make(): Promise<Uint8Array<ArrayBuffer>> {
   const db = await openPglite();
   try {
     await migrate(db);
@@ -64,6 +64,24 @@ export async function prepareTemplate(): Promise<void> {
   for (const other of there) if (other !== name) await rm(join(folder, other), { force: true });
 }
 
+/** Bytes in memory as PGlite takes them. A Blob of Node puts its bytes together from pieces each time it is read: a fifth of what opening a database takes. */
+class WholeBlob extends Blob {
+  readonly #bytes: Uint8Array<ArrayBuffer>;
+
+  constructor(bytes: Uint8Array<ArrayBuffer>) {
+    super([]);
+    this.#bytes = bytes;
+  }
+
+  override async arrayBuffer(): Promise<ArrayBuffer> {
+    const { buffer, byteOffset, byteLength } = this.#bytes;
+    return byteLength === buffer.byteLength ? buffer : buffer.slice(byteOffset, byteOffset + byteLength);
+  }
+}
+
+/** In: a dump. Out: the same for `loadDataDir`, which reads but does not change it. */
+export const dumpInMemory = (bytes: Uint8Array<ArrayBuffer>): Blob => new WholeBlob(bytes);
+
 let template: Promise<Blob> | undefined;
 
 async function load(): Promise<Blob> {
@@ -71,7 +89,7 @@ async function load(): Promise<Blob> {
     if (error.code !== "ENOENT") throw error;
     return undefined;
   });
-  return new Blob([packed === undefined ? await make() : await promisify(gunzip)(packed)]);
+  return dumpInMemory(packed === undefined ? await make() : await promisify(gunzip)(packed));
 }
 
 /** The template, as a tar file: prepared, or made now. Kept by the process. */

@@ -3,11 +3,11 @@
  * (docs/architecture.md) promises none: calls in transactions of their own; transactions of several calls in that order; and
  * transactions in any order against workers alone.
  */
-import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import type { Database, Transaction } from "../../src/database/types.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
 import { withContext } from "../../src/index.js";
-import { cleanUp, connect, declare, eventually, keyOf } from "../documents/live/support.js";
+import { connect, declare, eventually, keyOf } from "../documents/live/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
 import { replica, startWorkerNode } from "../worker/support.js";
 
@@ -360,8 +360,6 @@ describe("all functions at once", () => {
       }
     });
   });
-  afterEach(cleanUp);
-
   it("are all here: what writes or locks is called by this test", async () => {
     const rows = await t.db.query<{ name: string }>(
       `select distinct p.proname as name from pg_proc p

@@ -1,5 +1,5 @@
 import { LoroDoc } from "loro-crdt";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import type { Database } from "../../src/database/types.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
 import { foldDocument } from "../../src/worker/project.js";
@@ -8,7 +8,6 @@ import { startWorkerNode } from "../worker/support.js";
 import {
   ada,
   type Client,
-  cleanUp,
   cleanup,
   connect,
   declare,
@@ -18,8 +17,6 @@ import {
   startNode,
   storedText,
 } from "./live/support.js";
-
-afterEach(cleanUp);
 
 const key = keyOf("folded");
 

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { LoroDoc } from "loro-crdt";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Database, Transaction } from "../../src/database/types.js";
 import type { Ends } from "../../src/documents/loro/api.js";
 import { createDocumentEngine } from "../../src/documents/loro/engine.js";
@@ -9,12 +9,10 @@ import { DocumentStore } from "../../src/documents/store/store.js";
 import { withContext } from "../../src/identity/index.js";
 import { describeEachPostgres, postgres, type TestDatabase } from "../support/databases.js";
 import { inbox, patchDocument, startWorkerNode } from "../worker/support.js";
-import { cleanUp, declare, eventually, freshId, keyOf } from "./live/support.js";
+import { declare, eventually, freshId, keyOf } from "./live/support.js";
 
 const engine = createDocumentEngine({ threads: 1 });
 afterAll(() => engine.close());
-afterEach(cleanUp);
-
 const fields = { title: "string", body: "text", stars: "integer" };
 const page = (recordId: string) => ({ appId: "notes", tableName: "pages", recordId });
 

@@ -3,17 +3,17 @@ import type { LoroDoc } from "loro-crdt";
 import { encode, MessageType, type ProtocolMessage, tryDecode } from "loro-protocol";
 import { LoroWebsocketClient } from "loro-websocket";
 import { pino } from "pino";
-import { afterEach } from "vitest";
 import { WebSocket } from "ws";
 import type { Database } from "../../src/database/types.js";
 import { createLiveDocuments, type LiveDocuments } from "../../src/documents/live.js";
 import { createDocumentEngine, type DocumentEngine } from "../../src/documents/loro/engine.js";
 import { type Gateway, type GatewayOptions, startGateway } from "../../src/gateway/index.js";
 import { gatewaySettings } from "../../src/gateway/settings.js";
+import { cleanup, cleanupFirst } from "../support/cleanup.js";
 import type { TestDatabase } from "../support/databases.js";
 import { until } from "../support/until.js";
 
-export { until };
+export { cleanup, until };
 
 // Node 20 has no WebSocket of its own, which the official client expects.
 Object.assign(globalThis, { WebSocket });
@@ -35,18 +35,6 @@ export function randomText(length: number): string {
 }
 
 export const text = (value: string) => new TextEncoder().encode(value);
-
-const cleanups: (() => unknown)[] = [];
-const clients: { destroy(): void }[] = [];
-afterEach(async () => {
-  // Clients first: one that is destroyed while it reconnects leaves a rejection that nobody handles.
-  for (const client of clients.splice(0)) client.destroy();
-  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
-/** Runs after the test, last added first. */
-export function cleanup(work: () => unknown): void {
-  cleanups.push(work);
-}
 
 export interface Node {
   readonly gateway: Gateway;
@@ -142,7 +130,8 @@ export function officialClient(
     reconnect: { initialDelayMs: 50, maxDelayMs: 200 },
     onError: (error) => options.errors?.push(error),
   });
-  clients.push(client);
+  // One that is destroyed while it reconnects leaves a rejection that nobody handles.
+  cleanupFirst(() => client.destroy());
   return client;
 }
 

@@ -1,13 +1,11 @@
 import { LoroDoc } from "loro-crdt";
 import { MessageType } from "loro-protocol";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { DocumentStore } from "../../src/documents/store/store.js";
-import { cleanUp, connect, declare, eventually, keyOf, storedText } from "../documents/live/support.js";
+import { connect, declare, eventually, keyOf, storedText } from "../documents/live/support.js";
 import { rawClient, startNode as startGatewayNode } from "../gateway/support.js";
 import { describeEachEngine, type TestDatabase } from "../support/databases.js";
 import { inbox, pushUpdate, replica, startWorkerNode } from "../worker/support.js";
-
-afterEach(cleanUp);
 
 const key = keyOf("again");
 const deleteSql = "select perch.delete_document(app_id => 'notes', table_name => 'pages', record_id => 'again')";

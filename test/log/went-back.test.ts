@@ -6,21 +6,19 @@ import { execFileSync } from "node:child_process";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { migrate } from "../../src/database/migrate.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
 import { withContext } from "../../src/identity/index.js";
 import { type FollowEvent, follow } from "../../src/log/index.js";
-import { cleanUp, cleanup, eventually } from "../documents/live/support.js";
+import { cleanup, eventually } from "../documents/live/support.js";
 import { startNode } from "../gateway/support.js";
 import { openEvents } from "../http/support.js";
 import type { TestDatabase } from "../support/databases.js";
 import { type PostgresVersion, postgresBinaries, startPostgresServer } from "../support/postgres-server.js";
 import { startWorkerNode } from "../worker/support.js";
 import { type Cursor, insert, pullAll, push, type Snapshot } from "./support.js";
-
-afterEach(cleanUp);
 
 const ada = { userId: "ada" };
 const asAda = <T>(db: Database, work: Parameters<typeof withContext<T>>[2]) => withContext(db, ada, work);

@@ -19,10 +19,11 @@
  * Not for concurrent tests, in which nobody knows whose database is whose. To kill or restart a server, make your own with postgres-server.ts.
  */
 import { randomBytes } from "node:crypto";
-import { openAsBlob } from "node:fs";
+import { readFile } from "node:fs/promises";
 import { afterAll, describe, inject, onTestFinished, TestRunner } from "vitest";
 import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
+import { dumpInMemory } from "../../src/database/template.js";
 import type { Database, Transaction } from "../../src/database/types.js";
 import { type PostgresVersion, postgresBinaries } from "./postgres-server.js";
 import { templateName } from "./templates.js";
@@ -198,8 +199,15 @@ function goingBy(db: Database, login: string): Database {
   };
 }
 
+let dump: Promise<Blob> | undefined;
+
+async function pgliteTemplate(): Promise<Blob> {
+  return dumpInMemory(await readFile(await template("pglite")));
+}
+
 async function openOnPglite(): Promise<TestDatabase> {
-  const db = await openPglite({ loadDataDir: await openAsBlob(await template("pglite")) });
+  dump ??= pgliteTemplate();
+  const db = await openPglite({ loadDataDir: await dump });
   return {
     engine: "PGlite",
     db,

@@ -1,14 +1,12 @@
 import fc from "fast-check";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { DocumentStore } from "../../src/documents/index.js";
 import type { DocumentKey } from "../../src/documents/key.js";
 import { withContext } from "../../src/identity/context.js";
-import { type Client, cleanUp, cleanup, connect, eventually } from "../documents/live/support.js";
+import { type Client, cleanup, connect, eventually } from "../documents/live/support.js";
 import { describeEachPostgres } from "../support/databases.js";
 import { startWorkerNode } from "../worker/support.js";
 import { syncTable } from "./support.js";
-
-afterEach(cleanUp);
 
 const identity = { userId: "ann", spaceIds: ["team"], writableSpaceIds: ["team"] };
 

@@ -1,14 +1,12 @@
-import { afterEach, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import { refusedColumns } from "../../src/cli/doctor-tables.js";
 import { DocumentStore } from "../../src/documents/index.js";
 import type { DocumentKey } from "../../src/documents/key.js";
 import { withContext } from "../../src/identity/context.js";
-import { type Client, cleanUp, cleanup, connect, eventually } from "../documents/live/support.js";
+import { type Client, cleanup, connect, eventually } from "../documents/live/support.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { patchDocument, startWorkerNode, type WorkerNode } from "../worker/support.js";
 import { logOf, sequence, syncTable } from "./support.js";
-
-afterEach(cleanUp);
 
 const ann = { userId: "ann", clientId: "ann-1", spaceIds: ["team"], writableSpaceIds: ["team"] };
 

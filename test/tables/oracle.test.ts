@@ -1,9 +1,9 @@
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { isPassing } from "../../src/database/errors.js";
 import { migrate } from "../../src/database/migrate.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database, Transaction } from "../../src/database/types.js";
-import { cleanUp, cleanup } from "../documents/live/support.js";
+import { cleanup } from "../documents/live/support.js";
 import { type Entry, pull } from "../log/support.js";
 import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
 import { type PostgresServer, startPostgresServer } from "../support/postgres-server.js";
@@ -343,8 +343,6 @@ describeEachPostgres("the order of captured changes", (open) => {
     expect(moves).toEqual([moved, moved]);
   });
 });
-
-afterEach(cleanUp);
 
 /** A migrated database on a server of its own, which may be killed. */
 async function ownServer(): Promise<{ server: PostgresServer; t: TestDatabase }> {

@@ -3,7 +3,6 @@ import { LoroDoc, type PeerID } from "loro-crdt";
 import { MessageType } from "loro-protocol";
 import { beforeAll, describe, expect, it } from "vitest";
 import { DocumentStore } from "../../src/documents/store/store.js";
-import { cleanUp } from "../documents/live/support.js";
 import {
   cleanup,
   declareNotes,
@@ -199,7 +198,6 @@ describe("the peer of another writer", () => {
     for (const update of [forge(bob, "EEE"), underServers])
       await database.asUser("eve", (tx) => pushUpdate(tx, key, update));
     const worker = await startWorkerNode(database);
-    cleanup(cleanUp);
     await until(async () => (await inbox(worker.db)).every(({ status }) => status === "rejected"));
     expect((await inbox(worker.db)).map(({ error }) => error?.code)).toEqual(["PE422", "PE422"]);
     const after = await database.asUser("eve", (tx) => store.applyPatch(tx, key, { title: "again" }));

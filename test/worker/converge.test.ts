@@ -1,6 +1,6 @@
 import * as fc from "fast-check";
 import { LoroDoc } from "loro-crdt";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import type { DocumentKey } from "../../src/documents/key.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
 import { withContext } from "../../src/identity/index.js";
@@ -8,7 +8,6 @@ import { foldDocument } from "../../src/worker/project.js";
 import {
   ada,
   type Client,
-  cleanUp,
   cleanup,
   connect,
   declare,
@@ -22,8 +21,6 @@ import {
 } from "../documents/live/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
 import { inbox, patchDocument, pushUpdate, record, startWorkerNode, type WorkerNode } from "./support.js";
-
-afterEach(cleanUp);
 
 /*
  * Every edit inserts one character that occurs nowhere else. So the text in the end tells, of each edit, whether it is there, and

@@ -1,6 +1,5 @@
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import {
-  cleanUp,
   connect,
   declare,
   eventually,
@@ -13,8 +12,6 @@ import {
 import { describeBothKinds } from "../support/databases.js";
 import { underWay } from "../support/until.js";
 import { inbox, patchDocument, pushUpdate, record, replica, startWorkerNode } from "./support.js";
-
-afterEach(cleanUp);
 
 describeBothKinds("the worker's inbox", (open, engine) => {
   it("merges what SQL pushes, in order, and readers hear of it", async () => {

@@ -1,7 +1,6 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import {
   type Client,
-  cleanUp,
   connect,
   declare,
   eventually,
@@ -12,8 +11,6 @@ import {
 } from "../documents/live/support.js";
 import { describeBothKinds, postgres } from "../support/databases.js";
 import { inbox, patchDocument, pushUpdate, record, replica, startWorkerNode } from "./support.js";
-
-afterEach(cleanUp);
 
 describeBothKinds("the worker's projections", (open) => {
   it("show small documents in their records within 250 ms, and log which fields changed", async () => {

@@ -2,22 +2,11 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { exportUser, importUser } from "../../src/log/backup/index.js";
-import {
-  cleanUp,
-  cleanup,
-  connect,
-  declare,
-  eventually,
-  freshId,
-  keyOf,
-  storedText,
-} from "../documents/live/support.js";
+import { cleanup, connect, declare, eventually, freshId, keyOf, storedText } from "../documents/live/support.js";
 import { describeEachPostgres } from "../support/databases.js";
 import { patchDocument, pushUpdate, record, replica, startWorkerNode } from "./support.js";
-
-afterEach(cleanUp);
 
 describeEachPostgres("documents of a backup", (open) => {
   it("are merged where they are imported, with edits made there meanwhile, and only once", async () => {

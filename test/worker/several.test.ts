@@ -1,22 +1,10 @@
 import { spawn } from "node:child_process";
 import { join } from "node:path";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { packageRoot } from "../../src/database/package-root.js";
-import {
-  cleanUp,
-  cleanup,
-  connect,
-  declare,
-  eventually,
-  freshId,
-  keyOf,
-  pause,
-  storedText,
-} from "../documents/live/support.js";
+import { cleanup, connect, declare, eventually, freshId, keyOf, pause, storedText } from "../documents/live/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
 import { inbox, patchDocument, pushUpdate, record, replica, startWorkerNode } from "./support.js";
-
-afterEach(cleanUp);
 
 const open = postgres(18);
 

@@ -1,10 +1,8 @@
-import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import { createKeyedMutex } from "../../src/lib/keyed-mutex.js";
-import { cleanUp, connect, declare, eventually, freshId, keyOf } from "../documents/live/support.js";
+import { connect, declare, eventually, freshId, keyOf } from "../documents/live/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
 import { patchDocument, record, startWorkerNode } from "./support.js";
-
-afterEach(cleanUp);
 
 describe("turns", () => {
   it("come one after another for one name, beside those of others, and after one that fails", async () => {

@@ -1,9 +1,7 @@
-import { afterEach, describe, expect, it } from "vitest";
-import { cleanUp, connect, declare, eventually, freshId, keyOf } from "../documents/live/support.js";
+import { describe, expect, it } from "vitest";
+import { connect, declare, eventually, freshId, keyOf } from "../documents/live/support.js";
 import { postgres } from "../support/databases.js";
 import { inbox, patchDocument, startWorkerNode } from "./support.js";
-
-afterEach(cleanUp);
 
 describe("a patch that was based on an older position", () => {
   const open = postgres(18);

@@ -1,9 +1,7 @@
-import { afterEach, expect, it } from "vitest";
-import { cleanUp, connect, declare, eventually, freshId, keyOf, pause } from "../documents/live/support.js";
+import { expect, it } from "vitest";
+import { connect, declare, eventually, freshId, keyOf, pause } from "../documents/live/support.js";
 import { describeBothKinds } from "../support/databases.js";
 import { patchDocument, pushUpdate, replica, startWorkerNode } from "./support.js";
-
-afterEach(cleanUp);
 
 describeBothKinds("what a worker says of itself", (open) => {
   it("is how long something has waited to be merged, and what became of it", async () => {

@@ -1,8 +1,6 @@
-import { afterEach, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import { describeBothKinds, type TestDatabase } from "../../support/databases.js";
-import { ada, cleanUp, connect, declare, freshId, keyOf, startNode, storedText, strangersUpdate } from "./support.js";
-
-afterEach(cleanUp);
+import { ada, connect, declare, freshId, keyOf, startNode, storedText, strangersUpdate } from "./support.js";
 
 describeBothKinds("appending to a live document", (open) => {
   let t: TestDatabase;

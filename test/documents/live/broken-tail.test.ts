@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { examine } from "../../../src/cli/doctor-checks.js";
 import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
 import { readLiveDocument } from "../../../src/documents/reading.js";
@@ -9,7 +9,6 @@ import { postgres, type TestDatabase } from "../../support/databases.js";
 import { inbox, patchDocument, record, startWorkerNode } from "../../worker/support.js";
 import {
   type Client,
-  cleanUp,
   cleanup,
   connect,
   declare,
@@ -20,8 +19,6 @@ import {
   storedText,
   strangersUpdate,
 } from "./support.js";
-
-afterEach(cleanUp);
 
 const open = postgres(18);
 

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import fc from "fast-check";
 import { LoroDoc, VersionVector } from "loro-crdt";
-import { afterEach, beforeAll, describe, expect, it, vi } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import type { DocumentKey } from "../../../src/documents/key.js";
 import { createPreloader, type Preloadable } from "../../../src/documents/live/preload.js";
 import type { Joined } from "../../../src/documents/live/types.js";
@@ -11,7 +11,6 @@ import { describeBothKinds, postgres, type TestDatabase } from "../../support/da
 import {
   ada,
   type Client,
-  cleanUp,
   cleanup,
   connect,
   declare,
@@ -23,8 +22,6 @@ import {
   pause,
   startNode,
 } from "./support.js";
-
-afterEach(cleanUp);
 
 type Call = DocumentEngine["call"];
 

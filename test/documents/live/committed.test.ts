@@ -1,20 +1,7 @@
 import { LoroDoc } from "loro-crdt";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { postgres, type TestDatabase } from "../../support/databases.js";
-import {
-  ada,
-  cleanUp,
-  connect,
-  countingEngine,
-  declare,
-  eventually,
-  freshId,
-  keyOf,
-  startNode,
-  storedText,
-} from "./support.js";
-
-afterEach(cleanUp);
+import { ada, connect, countingEngine, declare, eventually, freshId, keyOf, startNode, storedText } from "./support.js";
 
 /** A line that went dead, as a driver reports it. */
 const lineDead = () => Object.assign(new Error("Connection terminated unexpectedly"), { code: undefined });

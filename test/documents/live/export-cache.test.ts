@@ -1,11 +1,9 @@
 import { randomBytes } from "node:crypto";
 import { LoroDoc } from "loro-crdt";
-import { afterEach, expect, it, vi } from "vitest";
+import { expect, it, vi } from "vitest";
 import { createExportCache } from "../../../src/documents/live/export-cache.js";
 import { postgres } from "../../support/databases.js";
-import { ada, cleanUp, connect, declare, freshId, keyOf, startNode } from "./support.js";
-
-afterEach(cleanUp);
+import { ada, connect, declare, freshId, keyOf, startNode } from "./support.js";
 
 const open = postgres(18);
 const letters = (count: number) => randomBytes(count / 2).toString("hex");

@@ -1,9 +1,8 @@
 import { LoroDoc } from "loro-crdt";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { describeBothKinds, postgres } from "../../support/databases.js";
 import {
   ada,
-  cleanUp,
   connect,
   declare,
   fragileEngine,
@@ -13,8 +12,6 @@ import {
   storedText,
   strangersUpdate,
 } from "./support.js";
-
-afterEach(cleanUp);
 
 /** An update that builds on one that the server was never sent. */
 function orphan(): Uint8Array {

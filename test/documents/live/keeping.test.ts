@@ -1,8 +1,6 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { postgres } from "../../support/databases.js";
-import { cleanUp, connect, declare, eventually, freshId, keyOf, startNode, storedText } from "./support.js";
-
-afterEach(cleanUp);
+import { connect, declare, eventually, freshId, keyOf, startNode, storedText } from "./support.js";
 
 const open = postgres(18);
 

@@ -1,9 +1,8 @@
 import { LoroDoc } from "loro-crdt";
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { postgres } from "../../support/databases.js";
 import {
   type Client,
-  cleanUp,
   cleanup,
   connect,
   declare,
@@ -14,8 +13,6 @@ import {
   startNode,
   storedText,
 } from "./support.js";
-
-afterEach(cleanUp);
 
 const open = postgres(18);
 

@@ -1,22 +1,9 @@
-import { afterEach, expect, it, vi } from "vitest";
+import { expect, it, vi } from "vitest";
 import type { Database, Queryable } from "../../../src/database/types.js";
 import { createNotifyBatcher } from "../../../src/documents/live/notify-batcher.js";
 import { describeBothKinds, postgres } from "../../support/databases.js";
 import { lockWaiters } from "../../support/locks.js";
-import {
-  cleanUp,
-  cleanup,
-  connect,
-  declare,
-  eventually,
-  freshId,
-  keyOf,
-  pause,
-  startNode,
-  storedText,
-} from "./support.js";
-
-afterEach(cleanUp);
+import { cleanup, connect, declare, eventually, freshId, keyOf, pause, startNode, storedText } from "./support.js";
 
 /** What the database answers to a statement that it has undone. */
 const undone = Object.assign(new Error("out of memory"), { code: "53200" });

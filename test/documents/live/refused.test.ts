@@ -1,8 +1,6 @@
-import { afterEach, expect, it } from "vitest";
+import { expect, it } from "vitest";
 import { describeEachPostgres } from "../../support/databases.js";
-import { ada, cleanUp, connect, declare, freshId, keyOf, startNode, storedText, typed } from "./support.js";
-
-afterEach(cleanUp);
+import { ada, connect, declare, freshId, keyOf, startNode, storedText, typed } from "./support.js";
 
 describeEachPostgres("what the database refuses of a transaction over many updates", (open) => {
   it("takes nothing with it that others wrote, and leaves nothing behind that builds on it", async () => {

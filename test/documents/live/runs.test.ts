@@ -1,13 +1,12 @@
 import fc from "fast-check";
 import { LoroDoc } from "loro-crdt";
-import { afterEach, beforeAll, expect, it } from "vitest";
+import { beforeAll, expect, it } from "vitest";
 import type { Database } from "../../../src/database/types.js";
 import type { DocumentEngine } from "../../../src/documents/loro/engine.js";
 import { describeBothKinds, type TestDatabase } from "../../support/databases.js";
 import {
   ada,
   type Client,
-  cleanUp,
   connect,
   countingEngine,
   declare,
@@ -21,8 +20,6 @@ import {
   storedText,
   typed,
 } from "./support.js";
-
-afterEach(cleanUp);
 
 const ben = { userId: "ben", writableSpaceIds: ["~ada"] };
 

@@ -12,9 +12,11 @@ import {
 } from "../../../src/documents/live.js";
 import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
 import type { DocumentLimits } from "../../../src/documents/loro/limits.js";
+import { cleanUp, cleanup } from "../../support/cleanup.js";
 import type { TestDatabase } from "../../support/databases.js";
 
 export { pause, until as eventually } from "../../support/until.js";
+export { cleanUp, cleanup };
 
 export const ada: Author = { userId: "ada", clientId: "ada-1" };
 export const fields = { title: "string", body: "text" };
@@ -27,15 +29,6 @@ export async function declare(t: TestDatabase, declared: Record<string, string> 
   await t.db.query("select perch.declare_table(app_id => 'notes', table_name => 'pages', fields => $1::jsonb)", [
     JSON.stringify(declared),
   ]);
-}
-
-/** What to undo after a test, last first. */
-const cleanups: (() => unknown)[] = [];
-export function cleanup(work: () => unknown): void {
-  cleanups.push(work);
-}
-export async function cleanUp(): Promise<void> {
-  for (const work of cleanups.splice(0).reverse()) await work();
 }
 
 export interface Node {

@@ -1,11 +1,10 @@
-import { afterEach, beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it } from "vitest";
 import type { LiveDocument } from "../../../src/documents/live.js";
 import { postgres, type TestDatabase } from "../../support/databases.js";
 import { seededRandom } from "../../support/traces.js";
 import {
   ada,
   type Client,
-  cleanUp,
   connect,
   countingEngine,
   declare,
@@ -18,8 +17,6 @@ import {
   storedText,
   typed,
 } from "./support.js";
-
-afterEach(cleanUp);
 
 const alphabet = "abcdefghijklmnopqrstuvwxyz";
 const projectedBody = async (document: LiveDocument) => (await document.project()).data.body;

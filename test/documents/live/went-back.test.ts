@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { DocumentStore } from "../../../src/documents/store/store.js";
 import { createKeyedMutex } from "../../../src/lib/keyed-mutex.js";
 import { foldDocument, projectDocument } from "../../../src/worker/project.js";
@@ -7,7 +7,6 @@ import { postgres } from "../../support/databases.js";
 import { startWorkerNode } from "../../worker/support.js";
 import {
   type Client,
-  cleanUp,
   cleanup,
   connect,
   declare,
@@ -19,8 +18,6 @@ import {
   startNode,
   storedText,
 } from "./support.js";
-
-afterEach(cleanUp);
 
 const open = postgres(18);
 
