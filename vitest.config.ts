@@ -16,7 +16,5 @@ export default defineConfig({
     isolate: false,
     // One more than the processors of a small machine: many tests wait.
     maxWorkers: 3,
-    // A test calls most functions of Postgres and Loro a few times: the optimizing compiler costs a fifth more time than it saves.
-    execArgv: ["--wasm-tiering-budget=100000000"],
   },
 });
