@@ -283,7 +283,7 @@ describeBothKinds("the protocol of shapes", (open) => {
     if (t.url === undefined) return;
     await makeTable("slow");
     await t.db.query("insert into slow select g, 'north', repeat('a', 3001) from generate_series(1, 3000) g");
-    const node = await startNode(t, { env: { PERCH_SHAPE_STATEMENT_MS: "200" } });
+    const node = await startNode(t, { env: { PERCH_SHAPE_STATEMENT_MS: "2000" } });
     const where = "title ~ '^(a+)(a+)\\1\\2$'";
     const slow = askShape(node, { table: "slow", where, offset: "-1" });
     const other = await askShape(node, { table: "slow", where: "id = 1", offset: "-1" }, { token: "ben" });

@@ -34,7 +34,7 @@ describeEachPostgres("a row that somebody has locked", (open) => {
     const t = await open();
     await t.db.query("create table notes (id int primary key, team text, body text)");
     await syncTable(t.db, "notes", `space_column => 'team', documents => '{"body": "text"}'`);
-    await t.db.query("insert into notes select n, 'team', 'x' from generate_series(1, 21) n");
+    await t.db.query("insert into notes select n, 'team', 'x' from generate_series(1, 13) n");
     const node = await startWorkerNode(t);
     const key = (id: number): DocumentKey => ({
       spaceId: "team",
@@ -44,9 +44,9 @@ describeEachPostgres("a row that somebody has locked", (open) => {
     });
     let wanting: Promise<unknown> = Promise.resolve();
     await t.db.transaction(async (tx) => {
-      await tx.query("select from notes where id <= 20 for update");
-      wanting = Promise.all(Array.from({ length: 20 }, (_, n) => node.live.adopt(key(n + 1))));
-      await node.live.adopt(key(21));
+      await tx.query("select from notes where id <= 12 for update");
+      wanting = Promise.all(Array.from({ length: 12 }, (_, n) => node.live.adopt(key(n + 1))));
+      await node.live.adopt(key(13));
     });
     await wanting;
   });
