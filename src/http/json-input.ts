@@ -1,4 +1,5 @@
 import { unreadableJson } from "../database/errors.js";
+import { canBeStored } from "../database/text.js";
 import { PerchError } from "../errors.js";
 import { type Identity, personalSpaceId } from "../identity/identity.js";
 import { jsonDepth, jsonMembers } from "../lib/json-outline.js";
@@ -90,13 +91,35 @@ export async function refuseUnreadable(onBehalf: OnBehalf, identity: Identity, b
     state = states[at] ?? undefined;
     if (state !== undefined && text !== undefined) reasonOf(state, text);
   }
-  if (state === undefined) return;
-  const [argument, field] = path;
-  throw new PerchError("PE422", `${path.join(".")} holds ${reasons[state] ?? otherReason}`, {
+  if (state !== undefined) throw unreadable(path, state);
+}
+
+function unreadable([argument, field]: readonly string[], state: string): PerchError {
+  const named = field === undefined ? argument : `${argument}.${field}`;
+  return new PerchError("PE422", `${named} holds ${reasons[state] ?? otherReason}`, {
     argument,
     ...(field !== undefined && { field }),
     reason: state,
   });
+}
+
+/** In: what a body or a query says. Errors: PE422 for a text that cannot be stored, by itself or in a list, naming it. */
+export function requireTexts(given: object): void {
+  for (const [name, value] of Object.entries(given)) {
+    for (const [nth, text] of Array.isArray(value) ? value.entries() : [[undefined, value] as const]) {
+      if (typeof text !== "string" || canBeStored(text)) continue;
+      const state = text.includes("\0") ? unreadableJson.nul : unreadableJson.halfCharacter;
+      throw unreadable(nth === undefined ? [name] : [name, String(nth)], state);
+    }
+  }
+}
+
+/** In: an argument that is JSON, parsed. Errors: PE422 where there is a text in it that cannot be stored. */
+export function requireStorableJson(argument: string, value: unknown): void {
+  // Of all characters JSON.stringify escapes these, as it escapes a backslash: by another.
+  const [, , code] = /(?<!\\)(\\\\)*\\u(0000|d[89a-f])/.exec(JSON.stringify(value)) ?? [];
+  if (code !== undefined)
+    throw unreadable([argument], code === "0000" ? unreadableJson.nul : unreadableJson.halfCharacter);
 }
 
 /** A string among the members of a change; null when there is none. */

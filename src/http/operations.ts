@@ -392,7 +392,10 @@ function partsOf(template: readonly string[], given: readonly string[]): Record<
       continue;
     }
     try {
-      taken[part.slice(1, -1)] = decodeURIComponent(own);
+      const text = decodeURIComponent(own);
+      // No name has that.
+      if (text.includes("\0")) return undefined;
+      taken[part.slice(1, -1)] = text;
     } catch {
       return undefined;
     }

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { PerchError } from "../errors.js";
 import { jsonMembers } from "../lib/json-outline.js";
+import { requireTexts } from "./json-input.js";
 
 /** What perch.pull takes. */
 export const maxPageSize = 10_000;
@@ -65,7 +66,10 @@ const plain = { enumerable: true, writable: true, configurable: true };
 export function shaped<T extends z.ZodType>(shape: T, value: unknown, what: string): z.output<T> {
   refuseTooMany(value, what);
   const { data, error } = shape.safeParse(value);
-  if (error === undefined) return data;
+  if (error === undefined) {
+    if (typeof data === "object" && data !== null) requireTexts(data);
+    return data;
+  }
   const issues = error.issues.slice(0, maxIssues).map(({ path, message }) => ({
     at: short(path.join(".")),
     message: short(message),
@@ -108,8 +112,11 @@ export type QueryShape = Readonly<Record<string, z.ZodType>>;
 /** A stream may name many tables. */
 const maxParameters = 1_100;
 
-/** Reads a query. Errors: PE422 for a parameter that is unknown, repeated, or of another shape. `token` may always be there. */
+/**
+ * Reads a query. Errors: PE422 for a parameter that is unknown, repeated, of another shape, or not UTF-8. `token` may always be there.
+ */
 export function queryOf<T extends QueryShape>(target: URL, shape: T): z.output<z.ZodObject<T>> {
+  const { search } = target;
   const values = new Map<string, string[]>();
   let count = 0;
   for (const [name, value] of target.searchParams) {
@@ -118,6 +125,9 @@ export function queryOf<T extends QueryShape>(target: URL, shape: T): z.output<z
     if (count > maxParameters) {
       throw new PerchError("PE422", `the query has over ${maxParameters} parameters`, { max: maxParameters });
     }
+    // What does not decode was replaced by that character.
+    if (`${name}${value}`.includes("\ufffd") && !/\ufffd|%ef%bf%bd/i.test(search))
+      throw new PerchError("PE422", `${short(name)} is not UTF-8`, { argument: short(name), expected: "UTF-8" });
     const before = values.get(name);
     if (before === undefined) values.set(name, [value]);
     else before.push(value);

@@ -13,10 +13,10 @@ describeBothKinds("What the database cannot read", (open) => {
     const t = await open();
     await t.db.query(`select perch.declare_table('app', 'pages', '{"title": "string", "n": "number"}')`);
     const node = await startNode(t);
-    const ask = async (method: string, path: string, body: string | Buffer, headers: Record<string, string> = {}) => {
+    const ask = async (method: string, path: string, body?: string | Buffer, headers: Record<string, string> = {}) => {
       const response = await fetch(node.gateway.url + path, {
         method,
-        body,
+        ...(body !== undefined && { body }),
         headers: { authorization: "Bearer ada", "content-type": "application/json", ...headers },
       });
       const text = await response.text();
@@ -89,9 +89,35 @@ describeBothKinds("What the database cannot read", (open) => {
       code: "PE422",
       detail: { argument: "cursor", field: "x" },
     });
-    expect((await ask("POST", "/v1/push", '{"app_id":"a\\u0000","changes":[]}')).json.error).toMatchObject({
-      code: "PE422",
-    });
+    const named: [method: string, path: string, body: string | undefined, detail: object][] = [
+      ["POST", "/v1/push", '{"app_id":"a\\u0000","changes":[]}', { argument: "app_id", reason: "22P05" }],
+      [
+        "POST",
+        "/v1/push",
+        '{"app_id":"a","client_id":"\\ud83d","changes":[]}',
+        { argument: "client_id", reason: "22P02" },
+      ],
+      ["POST", "/v1/pull", '{"app_id":"a","tables":["t","\\ud83d"]}', { argument: "tables", field: "1" }],
+      ["POST", "/v1/spaces", '{"space_id":"\\ud83d"}', { argument: "space_id" }],
+      ["GET", "/v1/spaces?after=%00", undefined, { argument: "after" }],
+      ["GET", "/v1/changes?app_id=a%00", undefined, { argument: "app_id" }],
+      ["GET", "/v1/changes?app_id=%ed%a0%bd", undefined, { argument: "app_id", expected: "UTF-8" }],
+      [
+        "GET",
+        `/v1/changes?app_id=a&cursor=${encodeURIComponent('{"x":"\\u0000"}')}`,
+        undefined,
+        { argument: "cursor" },
+      ],
+      [
+        "GET",
+        `/v1/changes?app_id=a&fields=${encodeURIComponent('{"x":["\\ud83d"]}')}`,
+        undefined,
+        { argument: "fields" },
+      ],
+    ];
+    for (const [method, path, body, detail] of named)
+      expect(await ask(method, path, body), path).toMatchObject({ status: 422, json: { error: { detail } } });
+    expect((await ask("GET", "/v1/documents/~/app/pages/%00")).status).toBe(404);
     expect((await ask("PATCH", page, '{"patch":{"title":"good"}}')).status).toBe(202);
   });
 

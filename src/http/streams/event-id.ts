@@ -1,5 +1,6 @@
 import { deflateRawSync, inflateRawSync } from "node:zlib";
 import { PerchError } from "../../errors.js";
+import { requireStorableJson } from "../json-input.js";
 
 /** Longer ones are not looked at: header fields end there. */
 export const maxIdLength = 64 * 1024;
@@ -29,8 +30,12 @@ export function cursorOf(text: string): string {
   try {
     const cursor = decoded(text);
     const value: unknown = JSON.parse(cursor);
-    if (typeof value === "object" && value !== null && !Array.isArray(value)) return cursor;
-  } catch {
+    if (typeof value === "object" && value !== null && !Array.isArray(value)) {
+      requireStorableJson("cursor", value);
+      return cursor;
+    }
+  } catch (error) {
+    if (error instanceof PerchError) throw error;
     // Told below, like everything else that is no cursor.
   }
   throw new PerchError("PE422", "the cursor is neither the id of an event nor a cursor of pull", {

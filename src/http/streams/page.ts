@@ -2,6 +2,7 @@ import { z } from "zod";
 import type { Queryable } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { Identity } from "../../identity/identity.js";
+import { requireStorableJson } from "../json-input.js";
 import { maxPageSize } from "../shapes.js";
 import { cursorOf } from "./event-id.js";
 
@@ -72,11 +73,13 @@ export function selectionOf(
 }
 
 function requireJson(argument: string, text: string | undefined): void {
+  let value: unknown;
   try {
-    if (text !== undefined) JSON.parse(text);
+    if (text !== undefined) value = JSON.parse(text);
   } catch {
     throw new PerchError("PE422", `${argument} is not JSON`, { argument });
   }
+  if (value !== undefined) requireStorableJson(argument, value);
 }
 
 // The context lasts as long as the statement does, and pull_text runs as its owner, whom the policies bind whoever calls. A stream's
