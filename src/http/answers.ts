@@ -2,7 +2,7 @@ import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 
 export interface Answer {
   readonly status: number;
-  readonly body: string;
+  readonly body: string | Buffer;
   readonly headers?: OutgoingHttpHeaders;
 }
 
@@ -41,14 +41,14 @@ export function createAnswers(slowReaderMs: number): Answers {
       if (response.destroyed) return;
       sending.set(response, Date.now());
       response.once("close", () => sending.delete(response));
-      const bytes = body.length > pieceBytes / 2 ? Buffer.from(body) : undefined;
+      const bytes = body instanceof Buffer || body.length <= pieceBytes / 2 ? body : Buffer.from(body);
       response.writeHead(status, {
-        ...(body && { "content-type": "application/json" }),
-        ...(bytes && { "content-length": bytes.length }),
+        ...(body.length > 0 && { "content-type": "application/json" }),
+        ...(bytes instanceof Buffer && { "content-length": bytes.length }),
         ...headers,
       });
-      if (bytes === undefined) response.end(body);
-      else void sendPieces(response, bytes);
+      if (bytes instanceof Buffer) void sendPieces(response, bytes);
+      else response.end(bytes);
     },
     tick(now) {
       for (const [response, since] of sending) if (now - since > slowReaderMs) response.destroy();

@@ -77,3 +77,9 @@ export function snapshotText({ xmin, xmax, open }: Snapshot): string {
 export function shows({ xmin, xmax, open }: Snapshot, txid: bigint): boolean {
   return txid < xmin || (txid < xmax && !open.includes(txid));
 }
+
+/** The message that all of a first snapshot has been told. */
+export function snapshotEnd({ xmin, xmax, open }: Snapshot): string {
+  const headers = { control: "snapshot-end", xmin: `${xmin}`, xmax: `${xmax}`, xip_list: open.map(String) };
+  return JSON.stringify({ headers });
+}

@@ -1,7 +1,8 @@
 import { z } from "zod";
 import type { Queryable } from "../database/types.js";
 import type { OrderItem } from "./filter.js";
-import { readSnapshot, type Snapshot, snapshotText } from "./handle.js";
+import { readSnapshot, type Snapshot, snapshotEnd, snapshotText } from "./handle.js";
+import { type MessageFrame, rowMessages } from "./row-messages.js";
 import type { FilterNode } from "./tree.js";
 
 /** Which rows and columns of a table. */
@@ -36,9 +37,11 @@ export async function openShape(tx: Queryable, { schema, table }: Pick<ShapeQuer
 /** As a parameter of type jsonb; null: SQL's. */
 const json = (value: unknown) => (value === null ? null : JSON.stringify(value));
 
+/** A chunk as Postgres gives it; `rowsBody` makes messages of it. */
 export interface RowsPage {
-  /** Operations as JSON, each text many of them, by commas. */
-  readonly messages: readonly string[];
+  /** Of one row or of many, as `rowMessages` takes them. */
+  readonly texts: readonly string[];
+  readonly frame: MessageFrame;
   /** Where the next chunk goes on; null: there is none. */
   readonly lastKey: readonly string[] | null;
   /** Undefined when more transactions are open than can be told to the reader. */
@@ -46,9 +49,16 @@ export interface RowsPage {
 }
 
 const rowsSql = `
-  select r.messages, r.last_key, r.snapshot::text as snapshot
+  select r.fields, r.last_key, r.snapshot::text as snapshot, r.frame
     from perch.shape_rows(schema_name => $1, table_name => $2, filter => $3::jsonb, columns => $4::text[],
       after_key => $5::text[], since_position => $6::bigint, since_snapshot => $7::pg_snapshot, max_bytes => $8) r`;
+
+interface RowsRow {
+  fields: string;
+  last_key: string[] | null;
+  snapshot: string;
+  frame: MessageFrame;
+}
 
 /** A chunk of the first snapshot. In: behind which key; the moment that all chunks show, undefined: now. Errors: PE401, PE404, PE410, PE413, PE422. */
 export async function readRows(
@@ -58,11 +68,17 @@ export async function readRows(
 ): Promise<RowsPage> {
   const snapshot = from.snapshot === undefined ? null : snapshotText(from.snapshot);
   const params = [schema, table, json(filter), columns, from.key, from.since, snapshot, from.maxBytes];
-  const rows = await tx.query<{ messages: string; last_key: string[] | null; snapshot: string }>(rowsSql, params);
+  const rows = await tx.query<RowsRow>(rowsSql, params);
   const last = rows.at(-1);
   if (last === undefined) throw new Error("perch.shape_rows gave no row");
-  const messages = rows.map((row) => row.messages).filter((text) => text !== "");
-  return { messages, lastKey: last.last_key, snapshot: readSnapshot(last.snapshot) };
+  const texts = rows.map(({ fields }) => fields).filter((text) => text !== "");
+  return { texts, frame: last.frame, lastKey: last.last_key, snapshot: readSnapshot(last.snapshot) };
+}
+
+/** The chunk as a list in JSON: its rows, and behind the last of all that the snapshot ends. Out: undefined where they are over so many bytes. */
+export function rowsBody({ texts, frame, lastKey, snapshot }: RowsPage, maxBytes: number): Buffer | undefined {
+  const ends = lastKey === null && snapshot !== undefined ? [snapshotEnd(snapshot)] : [];
+  return rowMessages(texts, frame, ends, maxBytes);
 }
 
 export interface ChangesPage {

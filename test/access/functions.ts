@@ -486,7 +486,7 @@ const tables: Record<string, FunctionEntry> = {
   // Its triggers are not there, so it is none of the log.
   open_shape: app("perch.open_shape('public', 'orders') ->> 'app_id'", "401 404 404 404 404 404"),
   give_up: piece(),
-  shape_rows: app("(perch.shape_rows('public', 'orders')).messages", "401 404 404 404 404 404"),
+  shape_rows: app("(perch.shape_rows('public', 'orders')).fields", "401 404 404 404 404 404"),
   shape_changes: app("(perch.shape_changes('public', 'orders', 0)).lsn", "401 404 404 404 404 404"),
   changed_tables: worker("(select count(*) from perch.changed_tables(0))", "1", "0 1 0 0 0 0"),
   shape_subset: app("(perch.shape_subset('public', 'orders')).messages", "401 404 404 404 404 404"),
@@ -511,7 +511,7 @@ const tables: Record<string, FunctionEntry> = {
   filter_selects: piece(),
   moved_messages: piece(),
   net_changes: piece(),
-  row_message: piece(),
+  message_frame: piece(),
   rows_at: piece(),
   selected_table: piece(),
   shape_entries: piece(),

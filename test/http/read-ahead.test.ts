@@ -3,7 +3,12 @@ import { createReadAhead } from "../../src/http/shape/read-ahead.js";
 import type { RowsPage } from "../../src/shapes/queries.js";
 import { until } from "../gateway/support.js";
 
-const page: RowsPage = { messages: ["{}"], lastKey: null, snapshot: undefined };
+const page: RowsPage = {
+  texts: [],
+  frame: { opening: "", keys: [], names: [], ending: "" },
+  lastKey: null,
+  snapshot: undefined,
+};
 
 /** Rooms that are taken, and how many of them are not given back. */
 function rooms() {

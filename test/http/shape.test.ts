@@ -130,10 +130,11 @@ describeBothKinds("shapes over HTTP", (open) => {
 
   it("give chunks of a bounded size however the length of rows changes", async () => {
     await makeTable("uneven");
-    // Of the long ones some are short where they are stored: compressed.
+    // Of the long ones some are short where they are stored, compressed, and some where JSON does not escape them.
     await t.db.query(
       `insert into uneven select g, 'north', case when g between 1500 and 1520 then repeat('x', 30000)
          when g between 1600 and 1610 then (select string_agg(md5((g * n)::text), '') from generate_series(1, 1000) n)
+         when g between 2000 and 2300 then repeat(chr(7), 500)
          else 'short' end, g from generate_series(1, 3000) g`,
     );
     const node = await startNode(t, { env: { PERCH_SHAPE_CHUNK_BYTES: "50000" } });

@@ -1,8 +1,11 @@
 import { beforeAll, expect, it } from "vitest";
 import { PerchError } from "../../src/errors.js";
 import { readFilter } from "../../src/shapes/filter.js";
+import { readRows } from "../../src/shapes/queries.js";
+import type { FilterNode } from "../../src/shapes/tree.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { syncTable } from "../tables/support.js";
+import { operations } from "./support.js";
 
 describeBothKinds("filters of shapes", (open) => {
   let t: TestDatabase;
@@ -55,11 +58,9 @@ describeBothKinds("filters of shapes", (open) => {
 
   async function idsOfTree(filter: unknown): Promise<number[]> {
     return t.asUser("ada", async (tx) => {
-      const [row] = await tx.query<{ messages: string }>(
-        "select r.messages from perch.shape_rows(schema_name => 'public', table_name => 'items', filter => $1::jsonb) r",
-        [JSON.stringify(filter)],
-      );
-      return JSON.parse(`[${row?.messages}]`).map(({ value }: { value: { id: string } }) => Number(value.id));
+      const query = { schema: "public", table: "items", filter: filter as FilterNode, columns: null };
+      const page = await readRows(tx, query, { key: null, since: 0n, snapshot: undefined, maxBytes: 4_000_000 });
+      return operations(page).map(({ value }) => Number(value.id));
     });
   }
 

@@ -7,6 +7,7 @@ import { logPosition, readChanges, readRows } from "../../src/shapes/queries.js"
 import type { FilterNode } from "../../src/shapes/tree.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { sequence, syncTable } from "../tables/support.js";
+import { operations } from "./support.js";
 
 const filters = [
   "n in (select id from people where active)",
@@ -64,7 +65,7 @@ describeBothKinds("sub-selects of filters", (open) => {
         const page = await asAda((tx) => readRows(tx, { ...shape, filter: this.filter }, from));
         this.snapshot = page.snapshot;
         this.key = page.lastKey ?? undefined;
-        for (const message of JSON.parse(`[${page.messages}]`)) this.take(message);
+        for (const message of operations(page)) this.take(message);
         return false;
       }
       const upto = await logPosition(t.db);
@@ -147,7 +148,7 @@ describeBothKinds("sub-selects of filters", (open) => {
     const filter = await readFilter(where, {}, table);
     const from = { key: null, since: 0n, snapshot: undefined, maxBytes: 1_000_000 };
     const page = await t.asUser(who, (tx) => readRows(tx, { schema: "public", table, columns: null, filter }, from));
-    return JSON.parse(`[${page.messages}]`).map(({ value }: { value: { id: string } }) => Number(value.id));
+    return operations(page).map(({ value }) => Number(value.id));
   };
 
   it("tells of a row that moved as the doing of the transaction that moved it", async () => {

@@ -505,7 +505,7 @@ describeEachPostgres("A statement that began before rules were changed", (open) 
       snapshot: "select perch.snapshot_records('hr', space_id => 'north')::text as told",
       pull: "select perch.pull(app_id => 'hr')::text as told",
       "first rows of a shape":
-        "select messages as told from perch.shape_rows(schema_name => 'hr', table_name => 'seen_by')",
+        "select fields as told from perch.shape_rows(schema_name => 'hr', table_name => 'seen_by')",
       "changes of a shape":
         "select messages::text as told from perch.shape_changes(schema_name => 'hr', table_name => 'seen_by', after_lsn => 0)",
     };

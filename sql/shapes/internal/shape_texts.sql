@@ -1,10 +1,11 @@
 -- What the queries of a shape are put together from. Of the two aliases perch_row is a row of the table, or an image of
--- one that was read back as its type; perch_value has its columns as text, as Postgres writes them. insertion is
--- the message that a row is there.
+-- one that was read back as its type; perch_value has its columns as text, as Postgres writes them. fields are these
+-- texts as one text, of an array: each is quoted there as JSON quotes it, but for control characters, so whoever makes
+-- messages of them (frame has what else is in one) copies bytes, and looks at no value.
 create or replace function perch.shape_texts(
   synced perch.synced_relations, spaces text[], filter jsonb, columns text[], moment jsonb,
   out "values" text, out key text, out condition text, out order_by text, out keys text[], out relation text[],
-  out headers text, out is_safe boolean, out insertion text
+  out headers text, out is_safe boolean, out fields text, out frame jsonb
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -12,6 +13,7 @@ as $$
 declare
   all_columns constant jsonb := perch.shape_columns(synced, spaces);
   missing text;
+  listed text[];
 begin
   keys := perch.key_columns(synced.relation);
   select n into missing from unnest(columns) n where not all_columns ? n limit 1;
@@ -42,9 +44,12 @@ begin
   condition := perch.filter_in_sight(synced, condition);
   is_safe := synced.row_filter is null and perch.never_fails(filter);
   headers := '"relation":' || to_json(relation)::text;
-  insertion := perch.row_message(synced.relation, relation, keys, array(
+  listed := array(
     select c.key from jsonb_each(all_columns) c where columns is null or c.key = any (columns)
-     order by (c.value -> 'number')::integer), format('{"operation":"insert",%s}', headers));
+     order by (c.value -> 'number')::integer);
+  fields := (select format('array[%s]::text', string_agg(format('perch_row.%I::text', c.name), ', ' order by c.nth))
+    from unnest(listed) with ordinality c (name, nth));
+  frame := perch.message_frame(relation, keys, listed, headers);
 end
 $$;
 

@@ -19,28 +19,28 @@ export function upToDate(lsn: bigint): string {
   return `{"headers":{"control":"up-to-date","global_last_seen_lsn":"${lsn}"}}`;
 }
 
-export function snapshotEnd({ xmin, xmax, open }: Snapshot): string {
-  const headers = { control: "snapshot-end", xmin: `${xmin}`, xmax: `${xmax}`, xip_list: open.map(String) };
-  return JSON.stringify({ headers });
-}
-
 export interface ShapeAnswer {
   readonly handle: Handle;
   readonly columns: OpenedShape["columns"];
   /** Where the reader stood, and stands now. */
   readonly from: Position;
   readonly next: Position;
-  readonly messages: readonly string[];
+  /** By themselves, or as a list in JSON. */
+  readonly messages: readonly string[] | Buffer;
   readonly isUpToDate: boolean;
   /** Undefined when it was not asked to wait. */
   readonly live: { readonly cursor: string | undefined; readonly everyMs: number } | undefined;
 }
 
-/** One answer of the log. */
+const emptyList = "[]".length;
+
+/** One answer of the log, or a chunk of the first snapshot. */
 export function shapeAnswer(answer: ShapeAnswer): Answer {
   const { messages, isUpToDate, next } = answer;
+  const headers = headersOf(answer);
+  if (messages instanceof Buffer) return { status: 200, body: messages, headers };
   const controls = isUpToDate && next.in === "log" ? [upToDate(next.lsn)] : [];
-  return { status: 200, body: `[${[...messages, ...controls].join(",")}]`, headers: headersOf(answer) };
+  return { status: 200, body: `[${[...messages, ...controls].join(",")}]`, headers };
 }
 
 /** Those of an answer, or of a stream that begins. */
@@ -58,7 +58,7 @@ export function headersOf({
     ...(live === undefined ? caching : never),
     "electric-handle": text,
     "electric-offset": offsetOf(next),
-    "electric-has-data": String(messages.length > 0),
+    "electric-has-data": String(messages.length > (messages instanceof Buffer ? emptyList : 0)),
     etag: `"${text}:${offsetOf(from)}:${offsetOf(next)}"`,
     ...(isUpToDate && { "electric-up-to-date": "" }),
     ...(live === undefined

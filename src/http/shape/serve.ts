@@ -3,22 +3,13 @@ import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { TokenIdentity } from "../../identity/tokens.js";
 import type { Reservation } from "../../lib/ledger.js";
-import { type Handle, handleText, readSnapshot, type Snapshot, shows } from "../../shapes/handle.js";
+import { type Handle, handleText, readSnapshot, type Snapshot, shows, snapshotEnd } from "../../shapes/handle.js";
 import { logStart, offsetOf } from "../../shapes/position.js";
-import { readRows, readSubset, type Subset } from "../../shapes/queries.js";
+import { readRows, readSubset, rowsBody, type Subset } from "../../shapes/queries.js";
 import type { ShapeWaiters } from "../../shapes/waiters.js";
 import type { Answer } from "../answers.js";
 import { problemOf } from "../problems.js";
-import {
-  failedAnswer,
-  headersOf,
-  invalidAnswer,
-  mustRefetch,
-  shapeAnswer,
-  shapeSubset,
-  snapshotEnd,
-  upToDate,
-} from "./answers.js";
+import { failedAnswer, headersOf, invalidAnswer, mustRefetch, shapeAnswer, shapeSubset, upToDate } from "./answers.js";
 import type { ReadAhead } from "./read-ahead.js";
 import { newHandle, type Opened, refetchHandle, type ShapeReading, snapshotOf, unseen } from "./reading.js";
 import { invalidBy, type ShapeRequest, shapeRequest } from "./request.js";
@@ -117,9 +108,29 @@ async function beginning(
   // Before the snapshot: whatever has such a position is shown by it.
   const moment = handle === undefined ? await reading.moment() : undefined;
   const since = handle?.since ?? moment?.position ?? 0n;
-  const rows = (key: readonly string[] | null, snapshot: Snapshot | undefined) => (tx: Transaction, opened: Opened) =>
-    outdatedBy410(opened.shape, () => readRows(tx, ask, { key, since, snapshot, maxBytes: settings.shapeChunkBytes }));
-  let next: { readonly handle: Handle; readonly shape: string; readonly key: readonly string[] } | undefined;
+  const rows = (
+    { tx, opened }: { tx: Transaction; opened: Opened },
+    key: readonly string[] | null,
+    snapshot: Snapshot | undefined,
+    maxBytes: number,
+  ) => outdatedBy410(opened.shape, () => readRows(tx, ask, { key, since, snapshot, maxBytes }));
+
+  /** The answer does not wait for it. */
+  function readNext(shown: Handle, key: readonly string[] | null): void {
+    if (key === null) return;
+    const read = () =>
+      reading.open(identity, ask, (tx, opened) => {
+        if (opened.shape !== shown.definition) throw new Outdated(opened.shape);
+        return rows({ tx, opened }, key, shown.snapshot, settings.shapeChunkBytes);
+      });
+    void spare(settings.shapeChunkBytes).then((room) => {
+      if (room !== undefined) ahead.begin(identity.userId, name(shown, key), room, read);
+    });
+  }
+
+  // While the database reads the next chunk, the rights to this one are looked at, and its messages are made.
+  if (known !== undefined && handle !== undefined) readNext(handle, known.lastKey);
+  let next: { readonly handle: Handle; readonly key: readonly string[] | null } | undefined;
   const answer = await reading.open(identity, ask, async (tx, opened) => {
     const { shape } = opened;
     const columns = columnsOf(opened, ask);
@@ -132,31 +143,28 @@ async function beginning(
       return shapeAnswer({ ...answer, handle: begun, next, messages: ends, isUpToDate: true });
     }
     if (from.key !== null && (handle?.definition !== shape || handle.snapshot === undefined)) throw new Outdated(shape);
-    const { messages, lastKey, ...page } = known ?? (await rows(from.key, (handle ?? moment)?.snapshot)(tx, opened));
+    const read = (maxBytes: number) => rows({ tx, opened }, from.key, (handle ?? moment)?.snapshot, maxBytes);
+    let page = known ?? (await read(settings.shapeChunkBytes));
+    let body = rowsBody(page, 2 * settings.shapeChunkBytes);
+    if (body === undefined) {
+      // Control characters, which Postgres writes as they are, are longer in JSON: then a quarter is enough.
+      page = await read(settings.shapeChunkBytes >> 2);
+      body = rowsBody(page, Number.POSITIVE_INFINITY) as Buffer;
+    }
+    const { lastKey } = page;
     const snapshot = snapshotOf(page.snapshot);
     const shown = handle ?? newHandle(shape, since, snapshot);
-    if (lastKey !== null) next = { handle: shown, shape, key: lastKey };
+    if (page !== known) next = { handle: shown, key: lastKey };
     return shapeAnswer({
       ...answer,
       handle: shown,
       next: lastKey === null ? logStart : { in: "rows", key: lastKey },
-      messages: [...messages, ...(lastKey === null ? [snapshotEnd(snapshot)] : [])],
+      messages: body,
       // What was committed meanwhile comes with the next answer.
       isUpToDate: false,
     });
   });
-  if (next !== undefined) {
-    const { handle, shape, key } = next;
-    const read = () =>
-      reading.open(identity, ask, (tx, opened) => {
-        if (opened.shape !== shape) throw new Outdated(opened.shape);
-        return rows(key, handle.snapshot)(tx, opened);
-      });
-    // The answer does not wait for it.
-    void spare(settings.shapeChunkBytes).then((room) => {
-      if (room !== undefined) ahead.begin(identity.userId, name(handle, key), room, read);
-    });
-  }
+  if (next !== undefined) readNext(next.handle, next.key);
   return answer;
 }
 
