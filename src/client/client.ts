@@ -9,8 +9,8 @@ export interface PerchClientOptions {
   /** Where perch serves: `https://sync.example.org`. */
   url: string | URL;
   /**
-   * A token, or a function that gets one: it is asked once, and again, with `refused`, when the server does not take that any more. None where a
-   * proxy or a cookie of yours sees to it.
+   * A token, or a function that gets one: it is asked once, and again, with `refused`, when the server does not take that any more; also when it threw
+   * something else than a PerchError. None where a proxy or a cookie of yours sees to it.
    */
   token?: TokenSource | undefined;
   /** Names this device in what it pushes: choose it once and keep it. */

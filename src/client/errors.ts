@@ -1,4 +1,4 @@
-/** The word of each code, where the answer itself does not say it (a proxy's, or none at all). */
+/** The word of each code, where the answer itself does not say it. */
 const words: Readonly<Record<string, string>> = {
   PE401: "unauthenticated",
   PE403: "forbidden",
@@ -12,7 +12,11 @@ const words: Readonly<Record<string, string>> = {
 };
 
 /** Codes of what may succeed when the same is asked again. */
-const passing: ReadonlySet<string> = new Set(["PE408", "PE429", "PE500", "PE502", "PE503", "PE504"]);
+const passing = /^PE(408|425|429|5\d\d)$/;
+/** Codes of perch: others' bodies may look like its own. */
+const own = /^PE\d{3}$/;
+/** What a proxy says of a request in the server's place: whose it is, how long, how many. Anything else it says only of itself. */
+const sayable: ReadonlySet<number> = new Set([401, 413, 429]);
 
 interface PerchErrorParts {
   readonly code: string;
@@ -55,17 +59,20 @@ export class PerchError extends Error {
 
   /** Whether the same may succeed later: the server is away, busy or stopping. */
   get isPassing(): boolean {
-    return passing.has(this.code);
+    return passing.test(this.code);
   }
 }
 
-/** The error in an answer's body, or one by its status where the body is not perch's. */
+/**
+ * The error in an answer's body. A body that is not perch's (a page of a proxy, a firewall, a deploy) is no refusal, whatever its status: the
+ * request did not reach perch, and passes.
+ */
 export function errorOf(status: number, body: string, retryAfter: string | null): PerchError {
   const seconds = retryAfter === null || !/^\d+$/.test(retryAfter) ? null : Number(retryAfter);
   const { error } = (parsed(body) ?? {}) as {
     error?: { code?: unknown; word?: unknown; message?: unknown; detail?: unknown; hint?: unknown };
   };
-  if (typeof error?.code === "string" && typeof error.message === "string") {
+  if (typeof error?.code === "string" && own.test(error.code) && typeof error.message === "string") {
     const word = typeof error.word === "string" ? error.word : undefined;
     return new PerchError({
       code: error.code,
@@ -76,8 +83,9 @@ export function errorOf(status: number, body: string, retryAfter: string | null)
       retryAfter: seconds,
     });
   }
-  const message = `the server, or a proxy before it, answered with status ${status}`;
-  return new PerchError({ code: `PE${status}`, message, detail: { status }, retryAfter: seconds });
+  const code = sayable.has(status) ? `PE${status}` : "PE503";
+  const message = `a proxy, or what is at this address instead of perch, answered with status ${status}`;
+  return new PerchError({ code, message, detail: { status }, retryAfter: seconds });
 }
 
 function parsed(text: string): unknown {

@@ -125,7 +125,11 @@ async function* stream<Content>(
       headers,
       signal: idle.signal,
     });
-    if (response.body === null) throw unreachable("an answer without a body");
+    const type = response.headers.get("content-type");
+    if (response.body === null || !type?.startsWith("text/event-stream")) {
+      await response.body?.cancel();
+      throw unreachable(`a stream was asked for, and ${type} came`);
+    }
     options.onOpen?.();
     const on = {
       touch: idle.touch,

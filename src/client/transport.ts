@@ -2,7 +2,10 @@ import { errorOf, PerchError, unreachable } from "./errors.js";
 import type { Json } from "./exact-json.js";
 import { deadline, pauseMs, sleep } from "./waiting.js";
 
-/** A token, or what gives one. `refused`: the server does not take the one before any more; get a new one. */
+/**
+ * A token, or what gives one. `refused`: the server does not take the one before any more; get a new one. What it throws counts as no network, and it is
+ * asked again; a PerchError (`PE401`: nobody is signed in) is the request's own error.
+ */
 export type TokenSource = string | ((request: { refused: boolean }) => string | Promise<string>);
 
 export interface TransportOptions {
@@ -79,8 +82,13 @@ export function createTransport(options: TransportOptions): Transport {
   async function once(request: Request): Promise<unknown> {
     const limit = deadline(timeoutMs, request.signal);
     try {
-      const response = await open({ ...request, signal: limit.signal });
-      return json.parse(await textOf(response));
+      const text = await textOf(await open({ ...request, signal: limit.signal }));
+      try {
+        return json.parse(text);
+      } catch (error) {
+        // The page of a network that wants a sign-in of its own, say: perch was not asked.
+        throw unreachable(error);
+      }
     } finally {
       limit.end();
     }
@@ -122,7 +130,9 @@ function createTokens(source: TokenSource | undefined) {
   let known: Promise<string> | undefined;
   const get = (refused: boolean): Promise<string> | undefined => {
     if (typeof source !== "function") return source === undefined ? undefined : Promise.resolve(source);
-    const asked = Promise.resolve(source({ refused }));
+    const asked = (async () => source({ refused }))().catch((error: unknown) => {
+      throw error instanceof PerchError ? error : unreachable(error);
+    });
     known = asked;
     // One that could not be had is asked for again by the next request.
     asked.catch(() => {

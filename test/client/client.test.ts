@@ -161,3 +161,51 @@ it("stops trying when its signal comes", async () => {
   stop.abort(new Error("enough"));
   await expect(asked).rejects.toThrow("enough");
 });
+
+it("takes nothing for a refusal that perch did not say", async () => {
+  let page = { status: 200, body: "<html>" };
+  const server = await scripted(() => page);
+  const client = createPerchClient({ url: server.url, patienceMs: 0 });
+  const foreign = '{"error":{"code":"Forbidden","message":"no"}}';
+  for (const [status, body] of [
+    [200, "<html>"],
+    [403, foreign],
+    [404, "<html>"],
+    [410, ""],
+    [507, ""],
+    [521, ""],
+  ] as const) {
+    page = { status, body };
+    await expect(client.push({ appId: "todo", changes: [] })).rejects.toMatchObject({ code: "PE503", isPassing: true });
+    const stop = new AbortController();
+    const told: PerchError[] = [];
+    const onError = (error: PerchError) => {
+      told.push(error);
+      stop.abort();
+    };
+    for await (const event of client.follow({ appId: "todo", signal: stop.signal, onError }))
+      expect(event).toBe("none");
+    expect(told).toMatchObject([{ code: "PE503" }]);
+  }
+  page = { status: 413, body: "<html>" };
+  await expect(client.push({ appId: "todo", changes: [] })).rejects.toMatchObject({ code: "PE413", isPassing: false });
+});
+
+it("asks for a token again that could not be had, unless nobody is signed in", async () => {
+  const server = await scripted(() => ({ status: 200, body: '{"results":[]}' }));
+  const failures: Error[] = [
+    new TypeError("Failed to fetch"),
+    new PerchError({ code: "PE401", message: "signed out" }),
+  ];
+  const client = createPerchClient({
+    url: server.url,
+    token: () => {
+      const failure = failures.shift();
+      if (failure !== undefined) throw failure;
+      return "ada";
+    },
+  });
+  await expect(client.push({ appId: "todo", changes: [] })).rejects.toMatchObject({ code: "PE401" });
+  expect([failures.length, server.asked.length]).toEqual([0, 0]);
+  await client.push({ appId: "todo", changes: [] });
+});
