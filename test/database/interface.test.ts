@@ -268,7 +268,8 @@ describeEachEngine("a database", (open) => {
   it("closes once, however often it is asked to, and ends its subscriptions", async () => {
     const t = await open();
     await t.db.listen(["perch_one"], { ready: () => undefined, notify: () => undefined });
-    await Promise.all([t.db.close(), t.db.close()]);
+    await Promise.all([t.db[Symbol.asyncDispose](), t.db[Symbol.asyncDispose]()]);
+    await expect(t.db.query("select 1")).rejects.toThrow();
     await t.db.close();
     await expect(t.db.query("select 1")).rejects.toThrow();
   });
