@@ -108,3 +108,9 @@ export function problemOf(error: unknown): Problem {
     "something went wrong in the server; its log has the details, under this answer's X-Request-Id",
   );
 }
+
+export function tooMuchHeld(): RequestRefused {
+  return new RequestRefused(
+    problem(429, "too_many_requests", "too much is held for you: read the answers that are on their way first"),
+  );
+}

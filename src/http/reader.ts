@@ -36,15 +36,18 @@ export const readLogSnapshotBody = z.strictObject({
 /** What services ask for that read the logs of all spaces. The answers are JSON text. Errors: PE401, PE403, PE410, PE413, PE422. */
 export interface ReaderRequests {
   /**
-   * `body`: JSON text of `readLogBody`; `gone`: says that nobody waits for the answer any more; `reserving`: asks when there is room for what may be a long
-   * answer, which is not held while there is nothing new.
+   * `body`: JSON text of `readLogBody`; `gone`: says that nobody waits for the answer any more; `room`: for what may be a long answer, which is not held
+   * while there is nothing new.
    */
-  read(identity: TokenIdentity, body: string, gone: AbortSignal, reserving: Reserving): Promise<string>;
+  read(identity: TokenIdentity, body: string, gone: AbortSignal, room: RoomToAnswer): Promise<string>;
   /** `body`: JSON text of `readLogSnapshotBody`. */
   snapshot(identity: TokenIdentity, body: string): Promise<string>;
 }
 
-type Reserving = (ask: () => Promise<string>) => Promise<string>;
+interface RoomToAnswer {
+  take(): Promise<void>;
+  rest(): void;
+}
 
 interface ReaderServices {
   readonly onBehalf: OnBehalf;
@@ -91,7 +94,7 @@ export function createReaderRequests({ onBehalf, notifications, isDraining }: Re
   }
 
   return {
-    async read(identity, body, gone, reserving) {
+    async read(identity, body, gone, room) {
       const reader = readerOf(identity);
       const { cursor, page_size, tables, fields, wait_ms } = await parsedBody(readLogBody, body, []);
       const params = [reader, JSON.stringify(cursor ?? {}), page_size ?? 1_000, tables ?? null, textOf(fields)];
@@ -99,15 +102,15 @@ export function createReaderRequests({ onBehalf, notifications, isDraining }: Re
       for (;;) {
         // It listens from now on: what is committed while it looks wakes it at once.
         const notified = nextNotification(Math.min(lookMs, Math.max(0, until - performance.now())), gone);
-        const answer = await reserving(() =>
-          ask(
-            identity,
-            "perch.read_log(reader => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], fields => $5::jsonb)",
-            params,
-          ),
+        await room.take();
+        const answer = await ask(
+          identity,
+          "perch.read_log(reader => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], fields => $5::jsonb)",
+          params,
         );
         const left = until - performance.now();
         if (!answer.endsWith(nothingNew) || left <= 0 || gone.aborted || isDraining()) return answer;
+        room.rest();
         await notified;
       }
     },

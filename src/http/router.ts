@@ -10,6 +10,7 @@ import type { TokenIdentity, VerifyToken } from "../identity/tokens.js";
 import { type Counts, createCounts } from "../lib/counts.js";
 import { type Account, type Ledger, openAccount } from "../lib/ledger.js";
 import type { NotificationHub } from "../notifications/hub.js";
+import { createAnswerRoom } from "./answer-room.js";
 import { type Answer, createAnswers } from "./answers.js";
 import { call } from "./calls.js";
 import { createConsolePage } from "./console/page.js";
@@ -17,10 +18,11 @@ import { type ConsoleServices, createConsoleRequests } from "./console/requests.
 import { consoleQuery } from "./console/views.js";
 import { addDatabaseFigures } from "./database-figures.js";
 import { createDocumentRequests, documentParts, documentQuery, historyQuery } from "./document-requests.js";
+import { goneSignal } from "./gone.js";
 import { createOnBehalf } from "./on-behalf.js";
 import { openApiDocument } from "./openapi.js";
 import { type Match, type OperationName, operationsAt } from "./operations.js";
-import { type Problem, problem, problemBody, problemOf, RequestRefused } from "./problems.js";
+import { type Problem, problem, problemBody, problemOf, RequestRefused, tooMuchHeld } from "./problems.js";
 import { createReaderRequests } from "./reader.js";
 import type { Readiness } from "./readiness.js";
 import { addressOfClient, admit, readBody, tokenOf } from "./requests.js";
@@ -138,12 +140,13 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
 
   /** Asks for an answer that may be long, when there is room for it in the user's share. */
   async function reserving(
-    { account, ends }: Exchange,
+    { account, response, ends }: Exchange,
     ask: () => Promise<string>,
     bytes = answerBytes,
   ): Promise<string> {
-    const room = await account.reserve(bytes);
-    ends.push(room.release);
+    const room = createAnswerRoom(account, goneSignal(response));
+    ends.push(room.rest);
+    await room.take(bytes);
     return ask();
   }
 
@@ -188,9 +191,11 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     async readLog(exchange) {
       const identity = await identify(exchange);
       const body = await bodyOf(exchange, Math.min(settings.maxBodyBytes, wishBytes));
-      const gone = new AbortController();
-      exchange.response.once("close", () => gone.abort());
-      return json(await readers.read(identity, body, gone.signal, (ask) => reserving(exchange, ask)));
+      const gone = goneSignal(exchange.response);
+      const room = createAnswerRoom(exchange.account, gone);
+      exchange.ends.push(room.rest);
+      const take = () => room.take(answerBytes);
+      return json(await readers.read(identity, body, gone, { take, rest: room.rest }));
     },
     async readLogSnapshot(exchange) {
       const identity = await identify(exchange);
@@ -477,12 +482,6 @@ const preflight = {
   "access-control-allow-headers": "authorization, content-type, last-event-id, x-request-id",
   "access-control-max-age": "600",
 };
-
-function tooMuchHeld(): RequestRefused {
-  return new RequestRefused(
-    problem(429, "too_many_requests", "too much is held for you: read the answers that are on their way first"),
-  );
-}
 
 function json(body: string): Answer {
   return { status: 200, body };

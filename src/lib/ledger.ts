@@ -10,7 +10,9 @@ export interface Ledger {
   /**
    * Takes room for something large that somebody will read, as a backfill; resolves with the function that gives it back. Whoever is
    * over the share waits, behind what that owner asked for before. One that is larger than the whole share gets it when nothing else is reserved.
+   * Undefined where `gone` was aborted while it waited.
    */
+  reserve(owner: string, bytes: number, gone: AbortSignal): Promise<Reservation | undefined>;
   reserve(owner: string, bytes: number): Promise<Reservation>;
   /** Who holds more than the share, and how much more; what is reserved does not count: waiting bounds that. */
   over(): { readonly owner: string; readonly bytes: number }[];
@@ -30,10 +32,16 @@ export interface Reservation {
 /** The owner of what is held for those who have shown no token. */
 export const strangers = "";
 
+interface Waiting {
+  readonly bytes: number;
+  /** Undefined: it waited in vain. */
+  readonly enter: (entered: true | undefined) => void;
+}
+
 interface Share {
   held: number;
   reserved: number;
-  readonly line: { readonly bytes: number; readonly enter: () => void }[];
+  readonly line: Waiting[];
 }
 
 /** In: how many bytes may be held for one owner. */
@@ -58,7 +66,7 @@ export function createLedger(shareBytes: number): Ledger {
     for (let next = share.line[0]; next !== undefined && mayEnter(share, next.bytes); next = share.line[0]) {
       share.line.shift();
       take(share, next.bytes);
-      next.enter();
+      next.enter(true);
     }
     if (share.held === 0 && share.reserved === 0 && share.line.length === 0) shares.delete(owner);
   }
@@ -66,6 +74,42 @@ export function createLedger(shareBytes: number): Ledger {
   function take(share: Share, bytes: number): void {
     share.reserved += bytes;
     total += bytes;
+  }
+
+  function leave(owner: string, share: Share, waiting: Waiting): void {
+    const place = share.line.indexOf(waiting);
+    if (place < 0) return;
+    share.line.splice(place, 1);
+    waiting.enter(undefined);
+    // It may have been the one that all behind it waited for.
+    settle(owner, share);
+  }
+
+  /** Out: undefined when `gone` came first. */
+  function inLine(owner: string, share: Share, bytes: number, gone?: AbortSignal): Promise<true | undefined> {
+    return new Promise((enter) => {
+      const waiting = { bytes, enter };
+      share.line.push(waiting);
+      const left = () => leave(owner, share, waiting);
+      if (gone?.aborted) left();
+      else gone?.addEventListener("abort", left, { once: true });
+    });
+  }
+
+  async function reserve(owner: string, bytes: number): Promise<Reservation>;
+  async function reserve(owner: string, bytes: number, gone: AbortSignal): Promise<Reservation | undefined>;
+  async function reserve(owner: string, bytes: number, gone?: AbortSignal): Promise<Reservation | undefined> {
+    const share = shareOf(owner);
+    if (share.line.length > 0 || !mayEnter(share, bytes)) {
+      if (!(await inLine(owner, share, bytes, gone))) return undefined;
+    } else take(share, bytes);
+    let current = bytes;
+    const resize = (to: number) => {
+      take(share, to - current);
+      current = to;
+      settle(owner, share);
+    };
+    return { resize, release: () => resize(0) };
   }
 
   return {
@@ -79,19 +123,7 @@ export function createLedger(shareBytes: number): Ledger {
       const { held, reserved } = shares.get(owner) ?? { held: 0, reserved: 0 };
       return held + reserved + bytes <= shareBytes;
     },
-    async reserve(owner, bytes) {
-      const share = shareOf(owner);
-      if (share.line.length > 0 || !mayEnter(share, bytes)) {
-        await new Promise<void>((enter) => share.line.push({ bytes, enter }));
-      } else take(share, bytes);
-      let current = bytes;
-      const resize = (to: number) => {
-        take(share, to - current);
-        current = to;
-        settle(owner, share);
-      };
-      return { resize, release: () => resize(0) };
-    },
+    reserve,
     over: () =>
       [...shares].flatMap(([owner, { held }]) => (held > shareBytes ? [{ owner, bytes: held - shareBytes }] : [])),
     total: () => total,
@@ -106,6 +138,7 @@ export interface Account {
   /** Whether so many more are within its owner's share. */
   fits(bytes: number): boolean;
   /** See `Ledger`. */
+  reserve(bytes: number, gone: AbortSignal): Promise<Reservation | undefined>;
   reserve(bytes: number): Promise<Reservation>;
   /** From now on it is this owner's, with all that it holds. */
   become(owner: string): void;
@@ -120,6 +153,11 @@ export function openAccount(ledger: Ledger): Account {
   let owner = strangers;
   let held = 0;
   let closed = false;
+  function reserve(bytes: number): Promise<Reservation>;
+  function reserve(bytes: number, gone: AbortSignal): Promise<Reservation | undefined>;
+  function reserve(bytes: number, gone?: AbortSignal): Promise<Reservation | undefined> {
+    return gone === undefined ? ledger.reserve(owner, bytes) : ledger.reserve(owner, bytes, gone);
+  }
   return {
     add(bytes) {
       if (closed) return;
@@ -127,7 +165,7 @@ export function openAccount(ledger: Ledger): Account {
       ledger.add(owner, bytes);
     },
     fits: (bytes) => ledger.fits(owner, bytes),
-    reserve: (bytes) => ledger.reserve(owner, bytes),
+    reserve,
     become(next) {
       if (next === owner) return;
       ledger.add(next, held);

@@ -1,5 +1,5 @@
 import { type ByteReader, readByte, readBytes, readerOf, readUint, readVarBytes } from "../lib/binary.js";
-import { batchIdBytes, maxRoomIdBytes, messageType } from "./protocol.js";
+import { batchIdBytes, maxRoomIdBytes, maxUpdatesOfFrame, messageType } from "./protocol.js";
 
 /** What every frame starts with. */
 export interface FrameHead {
@@ -76,6 +76,7 @@ function decodePayload(reader: ByteReader, type: number, place: FrameHead): Fram
       return { kind: "join", ...place, auth: readVarBytes(reader), version: readVarBytes(reader) };
     case messageType.docUpdate: {
       const count = readUint(reader);
+      if (count > maxUpdatesOfFrame) return undefined;
       const updates: Buffer[] = [];
       for (let n = 0; n < count && !reader.bad; n++) updates.push(readVarBytes(reader));
       return exact(reader, { kind: "update", ...place, updates, batchId: readBytes(reader, batchIdBytes) });

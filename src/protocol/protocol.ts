@@ -10,6 +10,9 @@ export const maxRoomIdBytes = 128;
 
 export const batchIdBytes = 8;
 
+/** Updates that one DocUpdate may bring: a client sends one, or what it wrote while it was offline. As empty ones a frame could hold a quarter of a million. */
+export const maxUpdatesOfFrame = 4_000;
+
 export const messageType = {
   joinRequest: 0x00,
   joinResponseOk: 0x01,

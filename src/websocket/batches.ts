@@ -30,7 +30,7 @@ export interface Member {
   unaccepted(status: AckStatus, waitMs: number): void;
 }
 
-/** Roughly what a batch in flight costs besides its bytes. */
+/** Roughly what each update of a batch in flight costs besides its bytes. */
 export const batchOverhead = 256;
 const rateLimitPauseMs = 1_000;
 
@@ -58,10 +58,11 @@ export function createBatches(connection: Connection, { head, room }: Room, memb
   function submit(batchId: Buffer, updates: readonly Uint8Array<ArrayBuffer>[], bytes: number): void {
     const channel = channelOf(member.state());
     if (channel === undefined) return;
-    connection.hold(bytes + batchOverhead);
+    const held = bytes + batchOverhead * updates.length;
+    connection.hold(held);
     const received = performance.now();
     const answer = (status: AckStatus) => {
-      connection.hold(-bytes - batchOverhead);
+      connection.hold(-held);
       settle(batchId, status, performance.now() - received);
     };
     const result = channel.submit(updates);

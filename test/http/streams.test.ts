@@ -1,8 +1,10 @@
-import { SignJWT } from "jose";
+import { createServer, get } from "node:http";
+import type { AddressInfo } from "node:net";
+import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { beforeAll, expect, it } from "vitest";
 import { withContext } from "../../src/identity/index.js";
 import { push } from "../../src/log/index.js";
-import { makeSpace, startNode, until } from "../gateway/support.js";
+import { cleanup, makeSpace, startNode, until } from "../gateway/support.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { insert, metric, openEvents, pushAs } from "./support.js";
 
@@ -194,6 +196,39 @@ describeBothKinds("event streams", (open) => {
     expect(await stream.ended).toBe("end");
     expect(stream.retry()).toBeGreaterThanOrEqual(1_000);
     expect(stream.retry()).toBeLessThanOrEqual(2_000);
+  });
+
+  it("take no place for who has gone before they begin", async () => {
+    const { publicKey, privateKey } = await generateKeyPair("ES256");
+    const keySet = JSON.stringify({ keys: [{ ...(await exportJWK(publicKey)), kid: "k", alg: "ES256" }] });
+    // Nobody is known before it answers.
+    const waiting: (() => void)[] = [];
+    const keys = createServer((_, response) => void waiting.push(() => response.end(keySet)));
+    await new Promise<void>((resolve) => keys.listen(0, "127.0.0.1", resolve));
+    cleanup(() => keys.close());
+    const token = await new SignJWT({ sub: "ada" })
+      .setProtectedHeader({ alg: "ES256", kid: "k" })
+      .setExpirationTime("1h")
+      .sign(privateKey);
+    const env = {
+      ...quiet,
+      PERCH_MAX_SOCKETS_PER_USER: "1",
+      PERCH_JWKS_URL: `http://127.0.0.1:${(keys.address() as AddressInfo).port}/`,
+    };
+    const node = await startNode(t, { env });
+    const request = get(`${node.gateway.url}/v1/changes?app_id=many`, {
+      headers: { authorization: `Bearer ${token}` },
+    });
+    request.on("error", () => undefined);
+    await until(() => waiting.length > 0);
+    request.destroy();
+    const address = new URL(node.gateway.url);
+    // The node knows by then that it has gone: it answers those who come later.
+    await fetch(new URL("/healthz", address));
+    for (const answer of waiting) answer();
+    await fetch(`${node.gateway.url}/v1/spaces`, { headers: { authorization: `Bearer ${token}` } });
+    const stream = await openEvents(node, "app_id=many", { token });
+    expect((await stream.next()).event).toBe("changes");
   });
 
   it("are as many as a user, an address and the node may have", async () => {

@@ -51,6 +51,20 @@ describe("what is held for users", () => {
     expect([entered.slice(3), ledger.most()]).toEqual([["third", "fourth"], 100]);
   });
 
+  it("keeps no place for who goes while it waits, and lets those behind on", async () => {
+    const ledger = createLedger(100);
+    const first = await ledger.reserve("ann", 90);
+    const gone = new AbortController();
+    const second = ledger.reserve("ann", 50, gone.signal);
+    const third = ledger.reserve("ann", 10);
+    gone.abort();
+    expect(await second).toBeUndefined();
+    (await third).release();
+    expect(await ledger.reserve("ann", 20, gone.signal)).toBeUndefined();
+    first.release();
+    expect([ledger.total(), ledger.most()]).toEqual([0, 0]);
+  });
+
   it("is nothing once all was given back, and never over the share while each alone is below it", async () => {
     const step = fc.record({ owner: fc.constantFrom("ann", "bob", "eve"), bytes: fc.integer({ min: 1, max: 60 }) });
     await fc.assert(

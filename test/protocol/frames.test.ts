@@ -19,7 +19,7 @@ import {
   updateFrame,
   updateFrames,
 } from "../../src/protocol/encode.js";
-import { maxFrameBytes } from "../../src/protocol/protocol.js";
+import { maxFrameBytes, maxUpdatesOfFrame } from "../../src/protocol/protocol.js";
 
 const hex = (text: string) => Buffer.from(text.replaceAll(" ", ""), "hex");
 /** "%LOR", length 9, "room-1234": how every frame of that room starts. */
@@ -45,6 +45,18 @@ describe("decoding what clients send", () => {
       updates: [hex("010203"), hex("04050607"), hex("08")],
       batchId: hex("0102030405060708"),
     });
+  });
+
+  it("reads no more updates of one batch than a client has, however little each is", () => {
+    const batch = (count: number) =>
+      official({
+        type: MessageType.DocUpdate,
+        ...room,
+        updates: Array(count).fill(new Uint8Array()),
+        batchId: "0x0102030405060708",
+      });
+    expect(decodeFrame(batch(maxUpdatesOfFrame))).toMatchObject({ kind: "update" });
+    expect(decodeFrame(batch(maxUpdatesOfFrame + 1))).toBeUndefined();
   });
 
   it("reads fragment headers and fragments", () => {

@@ -5,11 +5,12 @@ import { PerchError } from "../../errors.js";
 import type { Identity } from "../../identity/identity.js";
 import type { TokenIdentity } from "../../identity/tokens.js";
 import type { Counts } from "../../lib/counts.js";
-import type { Account, Reservation } from "../../lib/ledger.js";
+import type { Account } from "../../lib/ledger.js";
 import type { NotificationHub } from "../../notifications/hub.js";
 import { readHandle } from "../../shapes/handle.js";
 import { createSlowFilters, type SlowFilter } from "../../shapes/slow-filters.js";
 import { createShapeWaiters, type WaitingReaders } from "../../shapes/waiters.js";
+import { createAnswerRoom } from "../answer-room.js";
 import type { Answer } from "../answers.js";
 import type { OnBehalf } from "../on-behalf.js";
 import type { Readiness } from "../readiness.js";
@@ -88,7 +89,8 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
 
   /** A place among the connections of the node, the address and the user, given back when the response is over. */
   function takeStream(response: ServerResponse, address: string, { userId }: Identity): boolean {
-    if (stopping || streams >= settings.maxStreams || !addresses.take(address)) return false;
+    // Whoever has gone would never give it back.
+    if (stopping || response.destroyed || streams >= settings.maxStreams || !addresses.take(address)) return false;
     if (!users.take(userId)) {
       addresses.give(address);
       return false;
@@ -126,14 +128,16 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
       return token === "" && settings.development ? developer : token;
     },
     async answer({ request, response, target, address, account, ends, identify, body }) {
-      let room: Reservation | undefined;
-      ends.push(() => room?.release());
       const gone = new AbortController();
+      const room = createAnswerRoom(account, gone.signal);
+      ends.push(room.rest);
       asking.add(gone);
-      response.once("close", () => {
+      const left = () => {
         asking.delete(gone);
         gone.abort();
-      });
+      };
+      if (response.destroyed) left();
+      else response.once("close", left);
       try {
         const identity = await identify();
         const answer = await serve({
@@ -142,17 +146,12 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
           signal: gone.signal,
           waits: request.method === "GET",
           body: await body?.(),
-          async reserve(bytes) {
-            room ??= await account.reserve(bytes);
-          },
+          reserve: room.take,
           async spare(bytes) {
             // What the user does meanwhile is not to wait for it.
             return account.fits(3 * bytes) && !gone.signal.aborted && !stopping ? account.reserve(bytes) : undefined;
           },
-          rest() {
-            room?.release();
-            room = undefined;
-          },
+          rest: room.rest,
           stream: (headers) =>
             takeStream(response, address, identity)
               ? openEventWriter(response, headers, account, settings.slowReaderMs)

@@ -107,6 +107,8 @@ export function createStreams(options: StreamsOptions): Streams {
     },
     async open(stream) {
       const { address, identity, response } = stream;
+      // Whoever has gone would never give back what is taken now.
+      if (response.destroyed) return "open";
       if (streams.size + opening >= settings.maxStreams || !addresses.take(address)) return "full";
       if (!users.take(identity.userId)) {
         addresses.give(address);

@@ -1,0 +1,35 @@
+import { SignJWT } from "jose";
+import { expect, it } from "vitest";
+import { startNode } from "../gateway/support.js";
+import { pglite } from "../support/databases.js";
+import { insert, metric, pushAs } from "./support.js";
+
+const secret = "of thirty-two bytes and some more";
+const open = pglite();
+
+it("a service that waits for its log is held room for one answer, and none while there is nothing new, however often others write", async () => {
+  const t = await open();
+  await t.db.query("select perch.register_reader(reader => 'search', app_ids => '{watched}')");
+  const node = await startNode(t, { env: { PERCH_JWT_SECRET: secret } });
+  const token = await new SignJWT({ sub: "search", perch_reader: "search" })
+    .setProtectedHeader({ alg: "HS256" })
+    .setExpirationTime("1h")
+    .sign(new TextEncoder().encode(secret));
+  const ask = async (path: string, body: object) => {
+    const headers = { authorization: `Bearer ${token}` };
+    const response = await fetch(node.gateway.url + path, { method: "POST", headers, body: JSON.stringify(body) });
+    return (await response.json()) as { cursor: object; changes: { id: string }[] };
+  };
+  const { cursor } = await ask("/v1/log/snapshot", {});
+  const waiting = ask("/v1/log", { cursor, wait_ms: 25_000 });
+  const held: (number | undefined)[] = [];
+  for (let n = 0; n < 10; n++) {
+    await pushAs(t.db, "ada", "other", insert(`o${n}`));
+    // It is asked behind the look that this push was the reason of.
+    await ask("/v1/log", { cursor });
+    held.push(await metric(node, "perch_held_bytes_of_one_user"));
+  }
+  expect(Math.max(...held.map((bytes) => bytes ?? Number.NaN))).toBeLessThan(40_000_000);
+  await pushAs(t.db, "ada", "watched", insert("w"));
+  expect((await waiting).changes).toMatchObject([{ id: "w" }]);
+});
