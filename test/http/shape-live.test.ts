@@ -197,6 +197,7 @@ describeBothKinds("live shapes", (open) => {
       status: 400,
       body: { errors: { table: [expect.stringContaining("no primary key")] } },
     });
+    expect((await fetch(`${url}?table=keyless`, { method: "DELETE" })).status).toBe(404);
     const strict = await startNode(t, { env: { PERCH_JWT_SECRET: "0123456789abcdef0123456789abcdef" } });
     expect((await fetch(`${strict.gateway.url}/v1/shape?table=by_itself`, { method: "DELETE" })).status).toBe(405);
   });

@@ -69,7 +69,12 @@ export function createDevelopment(db: Database): Development {
         throw error;
       }
     },
-    forget: (table) => sync(table),
+    forget: (table) =>
+      sync(table).catch((error: unknown) => {
+        // Of a table that cannot be synced there are no shapes.
+        if (error instanceof PerchError && error.code === "PE422") return false;
+        throw error;
+      }),
     noted: (shape) => shapes.get(shape),
     note(shape, { schema, table }) {
       shapes.delete(shape);
