@@ -71,7 +71,8 @@ export interface Replica {
   readonly records: ReadonlyMap<string, FoldedRecord>;
   /**
    * Takes in an event of `follow`, or an answer of `pull` as one. Out: the keys of what may have changed. The pages of a snapshot replace
-   * what is held of their space at once, with the last of them.
+   * what is held of their space at once, with the last of them. Begun anew after its first page, a snapshot of yours (not `follow`'s) needs a `resync` event
+   * before it.
    */
   apply(event: FollowEvent): Set<string>;
 }

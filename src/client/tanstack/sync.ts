@@ -89,9 +89,13 @@ function createSync(client: PerchClient, appId: string): AppSync {
     for (const each of waiting) if (isSeen(run, each.result)) each.resolve(true);
   }
 
-  /** Takes the records of all spaces. Out: the cursor behind them; the beginning of the log where they could not be had as one. */
+  /**
+   * Takes the records of all spaces, in place of what an attempt before this one had of them: what was deleted since then is not told. Out: the cursor
+   * behind them; the beginning of the log where they could not be had as one.
+   */
   async function takeSnapshots(run: Run): Promise<Cursor> {
     const { signal } = run.stop;
+    forget(run);
     const spaces = await client.spaces.list();
     if (spaces.length > maxSnapshots) return {};
     let cursor: Cursor = {};
@@ -109,8 +113,7 @@ function createSync(client: PerchClient, appId: string): AppSync {
     } catch (error) {
       if (!(error instanceof PerchError) || !["PE403", "PE410"].includes(error.code)) throw error;
       // Put out of a space meanwhile, or the database went back.
-      run.replica = createReplica();
-      run.touched = new Set();
+      forget(run);
       return {};
     }
   }
@@ -201,6 +204,12 @@ function createSync(client: PerchClient, appId: string): AppSync {
       return () => openListeners.delete(listener);
     },
   };
+}
+
+/** Of what nobody was shown yet. */
+function forget(run: Run): void {
+  run.replica = createReplica();
+  run.touched = new Set();
 }
 
 function apply(run: Run, event: FollowEvent): void {

@@ -200,6 +200,33 @@ it("begins anew where the log does not go on, and keeps what is on its way", asy
   expect(frames().seen).toEqual([true]);
 });
 
+it("shows nothing of an attempt to begin that failed midway", async () => {
+  const server = await testServer();
+  const olga = as("olga", server);
+  await olga.spaces.create("club");
+  await olga.spaces.setMember("club", "ada", "editor");
+  await olga.push({ appId: "todo", changes: [insert("theirs", { space_id: "club" })] });
+  const ada = as("ada", server);
+  await ada.push({ appId: "todo", changes: ["a", "b", "c"].map((id) => insert(id)) });
+  let asked = 0;
+  // A record a page; of club all have come, and of ada's own space the first, when the network goes.
+  const breaking: typeof fetch = async (input, init) => {
+    if (!String(input).includes("/v1/snapshot")) return fetch(input, init);
+    const body = { ...(JSON.parse(String(init?.body)) as { space_id: string }), page_size: 1 };
+    asked += Number(body.space_id === "~ada");
+    if (asked !== 2) return fetch(input, { ...init, body: JSON.stringify(body) });
+    asked += 1;
+    await ada.push({ appId: "todo", changes: [{ op: "delete", table: "tasks", id: "a" }] });
+    await olga.spaces.removeMember("club", "ada");
+    throw new TypeError("Failed to fetch");
+  };
+  const client = as("ada", server, { patienceMs: 0, fetch: breaking });
+  const all = createCollection(perchCollectionOptions<Task>(client, { appId: "todo", table: "tasks" }));
+  cleanup(() => all.cleanup());
+  await all.preload();
+  expect([...all.values()].map(({ id }) => id).sort()).toEqual(["b", "c"]);
+});
+
 it("says that it failed where the token is refused for good", async () => {
   const server = await testServer({ PERCH_JWT_SECRET: "s".repeat(32) });
   const tasks = tasksOf(as("ada", server));
