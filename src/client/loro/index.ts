@@ -2,7 +2,7 @@
  * `perch/loro`: Loro documents that are there without a network. What a document's editor and the official Loro client do stays as it is.
  * @module
  */
-import type { LoroDoc, VersionVector } from "loro-crdt";
+import type { ImportStatus, LoroDoc, VersionVector } from "loro-crdt";
 import { type DeviceStorage, newId } from "../index.js";
 import { pauseMs, sleep } from "../waiting.js";
 
@@ -39,16 +39,14 @@ const maxPieces = 50;
  * Loads what the device has of a document into it, and from then on keeps what comes to it: the user's edits at once, the others' as they
  * arrive. Resolves when it is loaded, which needs no network.
  *
- * A piece is never overwritten and only removed once a snapshot that holds it is kept; and by the tab that read or wrote it, so that tabs with
- * the same document open do not take each other's. After a crash in between a piece is there twice, and Loro takes each operation once.
+ * A piece is never overwritten and only removed once a snapshot that holds it is kept; and by a tab that read or wrote it and has all of it, so that
+ * tabs with the same document open do not take each other's. After a crash in between a piece is there twice, and Loro takes each operation once.
  */
 export async function keepDocument(doc: LoroDoc, { key, storage, join, onError }: KeepOptions): Promise<KeptDocument> {
   const prefix = `${key}/`;
-  const pieces = (await storage.keys()).filter((each) => each.startsWith(prefix));
-  const texts = await Promise.all(pieces.map((each) => storage.get(each)));
-  const updates = texts.flatMap((text) => (text === null ? [] : [bytesOf(text)]));
   const isNews = doc.opCount() > 0;
-  if (updates.length > 0) doc.importBatch(updates);
+  /** What is kept on the device and is in the document: of nothing else may a snapshot take the place. */
+  const pieces = await load(doc, storage, prefix);
   const stop = new AbortController();
   let kept: VersionVector = doc.version();
   let work: Promise<void> = Promise.resolve();
@@ -117,6 +115,38 @@ export async function keepDocument(doc: LoroDoc, { key, storage, join, onError }
     },
   };
 }
+
+/**
+ * Takes all pieces into the document. Out: the names of those that it holds; of others something is missing that they build on.
+ *
+ * What is listed may be gone when it is read, and what builds on it is there: another tab made them one snapshot, which stands in the next list. So
+ * it is listed until there is nothing new; no name comes twice.
+ */
+async function load(doc: LoroDoc, storage: DeviceStorage, prefix: string): Promise<string[]> {
+  const seen = new Set<string>();
+  const held: string[] = [];
+  let waiting: [name: string, bytes: Uint8Array][] = [];
+  for (;;) {
+    const names = (await storage.keys()).filter((each) => each.startsWith(prefix) && !seen.has(each));
+    if (names.length === 0) return held;
+    const texts = await Promise.all(names.map((each) => storage.get(each)));
+    for (const [nth, name] of names.entries()) {
+      const text = texts[nth] ?? null;
+      seen.add(name);
+      if (text !== null) waiting.push([name, bytesOf(text)]);
+    }
+    if (waiting.length === 0) continue;
+    const isWhole = isEmpty(doc.importBatch(waiting.map(([, bytes]) => bytes)));
+    waiting = waiting.filter(([name, bytes]) => {
+      // What the document has already is taken as nothing, and what it cannot take yet is pending again.
+      const isHeld = isWhole || isEmpty(doc.import(bytes));
+      if (isHeld) held.push(name);
+      return !isHeld;
+    });
+  }
+}
+
+const isEmpty = ({ pending }: ImportStatus) => pending === null || pending.size === 0;
 
 const textOf = (bytes: Uint8Array) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
 const bytesOf = (text: string) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));

@@ -70,6 +70,44 @@ it("has what was kept whenever it ends, and loses nothing of a tab beside it", a
   }
 });
 
+it("loses nothing of others while one tab makes a snapshot of the pieces that another reads", async () => {
+  const values = new Map<string, string>();
+  const storage = memoryStorage(values);
+  const edit = async (doc: LoroDoc, tab: { saved(): Promise<void> }, times: number, letters: string) => {
+    for (let n = 0; n < times; n++) {
+      type(doc, letters);
+      await tab.saved();
+    }
+  };
+  const [first, second, third] = [new LoroDoc(), new LoroDoc(), new LoroDoc()];
+  const one = await keepDocument(first, { key: "a", storage });
+  await edit(first, one, 40, "x");
+  const two = await keepDocument(second, { key: "a", storage });
+  await edit(second, two, 1, "two");
+  let isFirst = true;
+  const keys = async () => {
+    const listed = await storage.keys();
+    if (isFirst) await edit(first, one, 10, "y");
+    isFirst = false;
+    return listed;
+  };
+  await keepDocument(third, { key: "a", storage: { ...storage, keys } });
+  expect([...bodyOf(third)].sort().join("")).toBe(`otw${"x".repeat(40)}${"y".repeat(10)}`);
+
+  // Of what was lost before: what builds on it stays until it can be read.
+  const [fourth, fifth] = [new LoroDoc(), new LoroDoc()];
+  const lost = new Map([...values].filter(([name]) => name.startsWith("a/")));
+  const four = await keepDocument(fourth, { key: "a", storage });
+  await edit(fourth, four, 1, "four");
+  for (const name of lost.keys()) values.delete(name);
+  const five = await keepDocument(fifth, { key: "a", storage });
+  await edit(fifth, five, 60, "z");
+  for (const [name, text] of lost) values.set(name, text);
+  const last = new LoroDoc();
+  await keepDocument(last, { key: "a", storage });
+  expect(bodyOf(last)).toContain("four");
+});
+
 it("is there without a network, and joins when there is one, with what was written meanwhile on both sides", async () => {
   const server = await testServer();
   await server.db.query(
