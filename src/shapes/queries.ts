@@ -18,6 +18,8 @@ const openedSchema = z.object({
   table: z.string(),
   spaces: z.array(z.string()),
   columns: z.record(z.string(), z.looseObject({ type: z.string(), pk_index: z.int().optional() })),
+  /** Of the log: positions of another epoch mean other entries. */
+  epoch: z.string(),
   definition: z.string(),
   snapshot: z.string(),
 });
@@ -152,17 +154,21 @@ export async function readSubset(
   return { messages: row.messages, snapshot: readSnapshot(row.snapshot), waiting: BigInt(row.waiting) };
 }
 
-/** How far the log has come, of all that is committed. In: a connection of perch_worker. */
-export async function logPosition(db: Queryable): Promise<bigint> {
-  return (await logMoment(db)).position;
+/** How far the log has come, of all that is committed, and in which epoch. */
+export interface LogMoment {
+  readonly position: bigint;
+  readonly epoch: string;
+  /** In which that was seen; undefined with more open transactions than a handle holds. */
+  readonly snapshot: Snapshot | undefined;
 }
 
-/** The same, with the snapshot of Postgres in which it was seen; undefined with more open transactions than a handle holds. */
-export async function logMoment(db: Queryable): Promise<{ position: bigint; snapshot: Snapshot | undefined }> {
-  const [row] = await db.query<{ position: string; snapshot: string }>(
-    "select perch.log_position()::text as position, pg_current_snapshot()::text as snapshot",
+/** In: a connection of perch_worker. */
+export async function logMoment(db: Queryable): Promise<LogMoment> {
+  const [row] = await db.query<{ position: string; epoch: string; snapshot: string }>(
+    "select perch.log_position()::text as position, perch.current_epoch() as epoch, pg_current_snapshot()::text as snapshot",
     [],
     { prepare: true },
   );
-  return { position: BigInt(row?.position ?? 0), snapshot: readSnapshot(row?.snapshot ?? "") };
+  if (row === undefined) throw new Error("the database did not say how far the log has come");
+  return { position: BigInt(row.position), epoch: row.epoch, snapshot: readSnapshot(row.snapshot) };
 }

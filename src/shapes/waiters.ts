@@ -15,6 +15,8 @@ export interface Wanted {
   readonly userId: string;
   /** Tables whose changes concern it as well: those of the filter's sub-selects. */
   readonly others: readonly Place[];
+  /** The epoch of the log that the position is one of. */
+  readonly epoch: string;
   readonly after: bigint;
 }
 
@@ -25,7 +27,7 @@ interface Place {
 }
 
 export interface Heard {
-  /** Whether there may be something; else there is nothing up to here. */
+  /** Whether there may be something; else there is nothing up to here. The position is one of the epoch that was waited in. */
   readonly found: boolean;
   readonly upto: bigint;
 }
@@ -67,15 +69,18 @@ interface Waiter extends Wanted {
   wake(heard: Heard): void;
 }
 
+/** Without a change there is one row, of the epoch alone. */
 interface ChangedRow {
-  app_id: string;
+  epoch: string;
+  app_id: string | null;
   table_name: string;
   space_id: string;
   position: string;
 }
 
-const changedSql = `select n.app_id, n.table_name, n.space_id, n.position::text as position
-                   from perch.changed_tables(after_position => $1::bigint) n`;
+const changedSql = `select e.epoch, n.app_id, n.table_name, n.space_id, n.position::text as position
+                      from perch.current_epoch() e (epoch)
+                      left join perch.changed_tables(after_position => $1::bigint) n on true`;
 const matchesSql = `select perch.shape_matches(schema_name => $1, relation_name => $2, app_id => $3, table_name => $4,
                       after_position => $5::bigint, upto => $6::bigint, filters => $7::text[]::jsonb[]) as matches`;
 /** Filters that are tried for a user, and how long they may be: the looks are everybody's. With more, or longer ones, each looks for itself, in its user's turn. */
@@ -93,9 +98,15 @@ const maxFilters = 200;
  * their commits). Whoever begins to wait has read up to `after`. What lies behind that is told by a later look, or was told by an
  * earlier one: then `latest` says so, and nobody waits. Where none looked so far back, the next one does. A filter is tried on rows as they
  * were and as they are: of which it is true of neither, that is neither in its shape nor was.
+ *
+ * A database may go back under this process (a restore, a failover): then the log has another epoch, and gives out the same positions to other
+ * entries. So all that is known here is of one epoch, that of all who wait, which each look tells, too. Whoever comes with another one,
+ * and a look that finds another one, begins it: nothing of the old one counts any more, and whoever waited in it is to ask again.
  */
 export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs }: ShapeWaitersOptions): ShapeWaiters {
   const waiters = new Map<string, Set<Waiter>>();
+  /** What follows is of this epoch. */
+  let epoch: string | undefined;
   /** Of each table, up to where it was seen to have changed. */
   const latest = new Map<string, bigint>();
   /** All behind `from` has been looked at, up to `looked`. */
@@ -111,10 +122,13 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
   const nameOf = ({ appId, table }: Pick<Wanted, "appId" | "table">) => JSON.stringify([appId, table]);
 
   async function look(): Promise<void> {
-    const before = looked;
-    const rows = await db.query<ChangedRow>(changedSql, [before], { prepare: true });
-    // Whoever came meanwhile may stand before what this look began with.
-    if (looked !== before) return;
+    const [before, during] = [looked, epoch];
+    const found = await db.query<ChangedRow>(changedSql, [before], { prepare: true });
+    // Whoever came meanwhile may stand before what this look began with, or in another epoch.
+    if (looked !== before || epoch !== during) return;
+    const now = found[0]?.epoch;
+    if (now !== undefined && now !== epoch) return beginEpoch(now);
+    const rows = found.flatMap((row) => (row.app_id === null ? [] : [{ ...row, app_id: row.app_id }]));
     // What one statement sees is there up to the last of it.
     const upto = rows.reduce((most, { position }) => (BigInt(position) > most ? BigInt(position) : most), before);
     const changed = new Map<string, Map<string, bigint>>();
@@ -145,6 +159,14 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
     }
     // Whoever waits for several tables is past this when all of them have been looked at.
     for (const waiter of passed) if (upto > waiter.upto) waiter.upto = upto;
+  }
+
+  /** Those who wait are in the old one. What they ask next tells them that it is over. */
+  function beginEpoch(another: string): void {
+    epoch = another;
+    latest.clear();
+    for (const others of [...waiters.values()])
+      for (const waiter of [...others]) waiter.wake({ found: true, upto: waiter.upto });
   }
 
   function concerns({ after, places }: Waiter, name: string, changed: ReadonlyMap<string, bigint>): boolean {
@@ -215,6 +237,7 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
   }
 
   function enter(waiter: Waiter): void {
+    if (waiter.epoch !== epoch) beginEpoch(waiter.epoch);
     for (const name of waiter.places.keys()) waiters.set(name, (waiters.get(name) ?? new Set()).add(waiter));
     waiting += 1;
     if (waiting > 1 && waiter.after >= from) return;
@@ -225,7 +248,12 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
     if (waiting > 1) return;
     stopListening = notifications.add({
       notified: ({ channel }) => (channel === "perch_changes" || channel === "perch_captured") && notified(),
-      ready: notified,
+      // The database may be another, which nobody has found out. What is told after this is told of this one.
+      ready() {
+        latest.clear();
+        looked = from;
+        notified();
+      },
     });
   }
 
@@ -240,6 +268,8 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
     waiting -= 1;
     if (waiting > 0) return;
     clearTimeout(timer);
+    // From now on nobody hears of anything.
+    latest.clear();
     stopListening?.();
   }
 

@@ -1,8 +1,9 @@
 import { get, type IncomingMessage } from "node:http";
 import { beforeAll, expect, it } from "vitest";
 import { cleanup, makeSpace, type Node, startNode, until } from "../gateway/support.js";
+import { logMoment } from "../../src/shapes/queries.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
-import { syncTable } from "../tables/support.js";
+import { goBackTo, syncTable } from "../tables/support.js";
 import { askShape, followShape, operations, readShape } from "./shape-support.js";
 
 describeBothKinds("live shapes", (open) => {
@@ -98,6 +99,37 @@ describeBothKinds("live shapes", (open) => {
     const next = await startNode(t);
     await t.db.query("insert into stopping values (1, 'north', 'x')");
     expect((await readShape(next, { table: "stopping" }, {}, last)).flatMap(operations)).toHaveLength(1);
+  });
+
+  it("begin anew, and miss nothing, when the database went back under the server", async () => {
+    await makeTable("went_back");
+    const node = await startNode(t, { env: { PERCH_RECHECK_MS: "60000" } });
+    const begun = async (where: string) => {
+      const query = { table: "went_back", where };
+      const last = (await readShape(node, query)).at(-1);
+      return () => askShape(node, { ...query, offset: last?.offset ?? "", handle: last?.handle ?? "", live: "true" });
+    };
+    await t.db.query("insert into went_back values (1, 'north', 'kept')");
+    await readShape(node, { table: "went_back" });
+    const { position } = await logMoment(t.db);
+    const patient = (await begun("id > 1000"))();
+    const lost = (await begun("id > 1"))();
+    await t.db.query("insert into went_back select n, 'north', 'lost' from generate_series(2, 6) n");
+    expect((await lost).offset).toBe(`${position + 5n}_0`);
+    await goBackTo(t.db, position);
+    const found = (await begun("id > 6"))();
+    await t.db.query("insert into went_back values (7, 'north', 'new')");
+    const reply = await found;
+    expect(operations(reply)).toEqual([expect.stringContaining("new")]);
+    expect(reply.offset).toBe(`${position + 1n}_0`);
+    expect((await patient).status).toBe(409);
+    const ahead = "select perch.shape_changes('public', 'went_back', after_lsn => $1, upto => $2)";
+    for (const [after, upto] of [
+      [0n, position + 5n],
+      [position + 5n, position + 5n],
+    ]) {
+      await expect(t.asUser("ada", (tx) => tx.query(ahead, [after, upto]))).rejects.toMatchObject({ code: "PE410" });
+    }
   });
 
   it("are followed by the published client over events", async () => {

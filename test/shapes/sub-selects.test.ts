@@ -3,7 +3,7 @@ import type { Queryable } from "../../src/database/types.js";
 import { PerchError } from "../../src/errors.js";
 import { readFilter, tablesIn } from "../../src/shapes/filter.js";
 import { type Snapshot, shows } from "../../src/shapes/handle.js";
-import { logPosition, readChanges, readRows } from "../../src/shapes/queries.js";
+import { logMoment, readChanges, readRows } from "../../src/shapes/queries.js";
 import type { FilterNode } from "../../src/shapes/tree.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { sequence, syncTable } from "../tables/support.js";
@@ -60,7 +60,7 @@ describeBothKinds("sub-selects of filters", (open) => {
     /** A chunk of the first snapshot, or else what the log has by now. */
     async step(): Promise<boolean> {
       if (this.key !== undefined) {
-        if (this.key === null) this.place.lsn = await logPosition(t.db);
+        if (this.key === null) this.place.lsn = (await logMoment(t.db)).position;
         const from = { key: this.key, since: this.place.lsn, snapshot: this.snapshot, maxBytes: 300 };
         const page = await asAda((tx) => readRows(tx, { ...shape, filter: this.filter }, from));
         this.snapshot = page.snapshot;
@@ -68,7 +68,7 @@ describeBothKinds("sub-selects of filters", (open) => {
         for (const message of operations(page)) this.take(message);
         return false;
       }
-      const upto = await logPosition(t.db);
+      const upto = (await logMoment(t.db)).position;
       const from = { ...this.place, upto, whole: false, maxBytes: 2_000, since: this.snapshot };
       const page = await asAda((tx) => readChanges(tx, { ...shape, filter: this.filter }, from));
       for (const [nth, message] of page.messages.entries()) {

@@ -1,11 +1,11 @@
 import { beforeAll, expect, it } from "vitest";
 import { createNotificationHub } from "../../src/notifications/hub.js";
 import { readFilter } from "../../src/shapes/filter.js";
-import { logPosition } from "../../src/shapes/queries.js";
+import { logMoment } from "../../src/shapes/queries.js";
 import { createShapeWaiters, type Heard } from "../../src/shapes/waiters.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { until } from "../support/until.js";
-import { syncTable } from "../tables/support.js";
+import { goBackTo, syncTable } from "../tables/support.js";
 
 describeBothKinds("who waits for changes of shapes", (open) => {
   let t: TestDatabase;
@@ -14,6 +14,8 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     await t.db.query("create table items (id int primary key, team text, n int)");
     await syncTable(t.db, "items", "space_column => 'team'");
   });
+
+  const position = async () => (await logMoment(t.db)).position;
 
   async function start() {
     const hub = createNotificationHub(t.db);
@@ -38,7 +40,8 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     ) => {
       const filter = await readFilter(where, {}, "items");
       const place = { appId: "shop", table: "items", schema: "public", relation: "items" };
-      const wanted = { ...place, filter, others: [], userId, after };
+      const { epoch } = await logMoment(t.db);
+      const wanted = { ...place, filter, others: [], userId, epoch, after };
       void waiters.wait({ ...wanted, spaces: new Set(spaces) }, ms, stop.signal).then((one) => {
         heard[name] = one;
       });
@@ -55,14 +58,14 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     const { wait, heard, stop, warnings } = await start();
     await t.db.query("insert into items values (1, 'north', 1), (2, 'south', 2)");
     await t.db.query("select perch.sequence_changes()");
-    const after = await logPosition(t.db);
+    const after = await position();
     for (let n = 0; n < 6; n++) await wait(`is ${n}`, `n = ${n}`, after);
     await wait("all", "", after);
     await wait("may fail", "10 / n = 77", after);
     await wait("elsewhere", "n > 0", after, ["south"]);
     await t.db.query("update items set n = 3 where id = 1");
     await until(() => Object.keys(heard).length >= 4, "those whom it concerns");
-    const head = await logPosition(t.db);
+    const head = await position();
     expect(Object.fromEntries(Object.entries(heard).sort())).toEqual(
       Object.fromEntries(["all", "is 1", "is 3", "may fail"].map((name) => [name, { found: true, upto: head }])),
     );
@@ -78,7 +81,7 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     const { wait, heard, stop, warnings } = await start();
     await t.db.query("insert into items values (7, 'west', 1)");
     await t.db.query("select perch.sequence_changes()");
-    const after = await logPosition(t.db);
+    const after = await position();
     for (let n = 0; n < 25; n++) await wait(`mallory ${n}`, `n = ${1000 + n}`, after, ["west"], 60_000, "mallory");
     await wait("long", `n in (${Array.from({ length: 900 }, (_, n) => n + 2000)})`, after, ["west"], 60_000, "bob");
     for (let n = 0; n < 3; n++) await wait(`ada ${n}`, `n = ${1000 + n}`, after, ["west"]);
@@ -96,27 +99,49 @@ describeBothKinds("who waits for changes of shapes", (open) => {
   it("tell who comes late of what was before", async () => {
     const { wait, heard, stop } = await start();
     await t.db.query("select perch.sequence_changes()");
-    const before = await logPosition(t.db);
+    const before = await position();
     await t.db.query("insert into items values (3, 'north', 9)");
     await t.db.query("select perch.sequence_changes()");
     await wait("late", "", before);
     await until(() => heard.late, "what was before");
     expect(heard.late?.found).toBe(true);
     // While another looks already, from further on.
-    await wait("other", "n = 1000", await logPosition(t.db));
+    await wait("other", "n = 1000", await position());
     await wait("further back", "n = 9", before);
     await until(() => heard["further back"], "what was before that");
     expect(heard.other).toBeUndefined();
-    await wait("brief", "n = 1000", await logPosition(t.db), ["nowhere"], 5);
+    await wait("brief", "n = 1000", await position(), ["nowhere"], 5);
     await until(() => heard.brief, "its time to be over");
     expect(heard.brief?.found).toBe(false);
     await stop();
   });
 
+  it("are told of no position of a log that is gone", async () => {
+    const { wait, heard, stop } = await start();
+    await t.db.query("select perch.sequence_changes()");
+    const before = await position();
+    await wait("from before", "", before, ["nowhere"]);
+    await wait("of what is lost", "", before);
+    await t.db.query("insert into items select n, 'north' from generate_series(50, 54) n");
+    await until(() => heard["of what is lost"], "what will be lost");
+    expect(heard["of what is lost"]?.upto).toBe(before + 5n);
+    await goBackTo(t.db, before);
+    await wait("new", "", before);
+    await wait("elsewhere", "", before, ["nowhere"]);
+    await until(() => heard["from before"], "who waits in a log that is gone to be sent away");
+    await t.db.query("insert into items values (55, 'north')");
+    await until(() => heard.new, "what is new");
+    expect(heard.new).toEqual({ found: true, upto: before + 1n });
+    expect(heard.elsewhere).toBeUndefined();
+    await stop();
+    await until(() => heard.elsewhere, "its end");
+    expect(heard.elsewhere).toEqual({ found: false, upto: before + 1n });
+  });
+
   it("wake everybody when filters cannot be tried", async () => {
     const { wait, heard, stop, warnings } = await start();
     await t.db.query("select perch.sequence_changes()");
-    const after = await logPosition(t.db);
+    const after = await position();
     for (const where of ["n = 1", "n = 2", "gone = 3"]) await wait(where, where, after);
     await t.db.query("insert into items values (4, 'north', 7)");
     await until(() => Object.keys(heard).length === 3, "all of them");

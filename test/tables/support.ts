@@ -13,6 +13,13 @@ export async function sequence(db: Queryable): Promise<number> {
 export const syncTable = (db: Queryable, relation: string, options: string) =>
   db.query(`select perch.sync_table(relation => '${relation}', app_id => 'shop', ${options})`);
 
+/** Takes the log back to a position, as a backup that is restored does: the next one is given out again. */
+export async function goBackTo(db: Queryable, position: bigint): Promise<void> {
+  await db.query("delete from perch.sync_changes where position > $1", [position]);
+  await db.query("select setval('perch.change_position', $1)", [position]);
+  await db.query("select perch.new_epoch()");
+}
+
 /** What the log of one space has, in its order, as short lines: "insert tasks/1 {…}". */
 export async function logOf(db: Queryable, space: string): Promise<string[]> {
   const rows = await db.query<{ line: string }>(

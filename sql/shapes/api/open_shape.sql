@@ -19,6 +19,7 @@ begin
     'app_id', synced.app_id, 'table', synced.table_name, 'spaces', spaces,
     'columns', (select json_object_agg(c.key, c.value -> 'schema' order by (c.value -> 'number')::integer)
       from jsonb_each(columns) c),
+    'epoch', (select l.epoch from perch.log_epoch l),
     -- Rows under other options, of other columns, in other spaces, or of another history of the log are another shape.
     'definition', md5(concat_ws(E'\n', (select l.epoch from perch.log_epoch l), synced.relation::oid, synced.synced_at,
       columns, spaces)),
@@ -30,4 +31,4 @@ $$;
 grant execute on function perch.open_shape to perch_app;
 
 comment on function perch.open_shape(text, text) is
-  'What the current user may see of a synced table, for whoever serves shapes of it; by its schema and name in the database. Returns {"app_id", "table", "spaces", "columns": {name: {"type", …}}, "definition", "snapshot"}: definition is the same for as long as rows and rights mean the same; snapshot is the moment, for whoever wants what happens from now on. Errors: PE401, PE404 when no such table is synced. Example: select perch.open_shape(schema_name => ''public'', table_name => ''orders'');';
+  'What the current user may see of a synced table, for whoever serves shapes of it; by its schema and name in the database. Returns {"app_id", "table", "spaces", "columns": {name: {"type", …}}, "epoch", "definition", "snapshot"}: epoch is that of the log, in which its positions count; definition is the same for as long as rows and rights mean the same; snapshot is the moment, for whoever wants what happens from now on. Errors: PE401, PE404 when no such table is synced. Example: select perch.open_shape(schema_name => ''public'', table_name => ''orders'');';

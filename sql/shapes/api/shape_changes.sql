@@ -52,6 +52,7 @@ declare
   entry record;
 begin
   perform perch.require_history(synced, spaces, start);
+  perform perch.require_history(synced, spaces, head);
   perform perch.require_history((t.synced), t.spaces, start)
     from perch.filter_selects(shape_changes.filter, true, true) f
    cross join lateral perch.selected_table(f.found) t;
@@ -105,4 +106,4 @@ grant execute on function perch.shape_changes to perch_app;
 
 comment on function perch.shape_changes(text, text, bigint, bigint, jsonb, text[], boolean, bigint, integer,
   integer, pg_snapshot) is
-  'What happened after a position to the rows of a synced table that the current user may see and of which the filter is true, for whoever serves shapes: a page of the log, of at most max_count positions and some max_bytes. upto: how far the log had come (null: as far as the user sees). filter, columns: as for perch.shape_rows. since_snapshot: the moment that the first snapshot showed, for filters with sub-selects. whole: whole rows with updates and deletions, and old values. messages: operations of the shape protocol, as JSON; txids: the transaction of each; (lsn, op): where to go on, as after_lsn and after_op; is_end: that is upto. Errors: PE401, PE404 when no such table is synced, PE410 when entries behind the position were forgotten, PE413, PE422. Example: select * from perch.shape_changes(schema_name => ''public'', table_name => ''orders'', after_lsn => 0);';
+  'What happened after a position to the rows of a synced table that the current user may see and of which the filter is true, for whoever serves shapes: a page of the log, of at most max_count positions and some max_bytes. upto: how far the log had come (null: as far as the user sees). filter, columns: as for perch.shape_rows. since_snapshot: the moment that the first snapshot showed, for filters with sub-selects. whole: whole rows with updates and deletions, and old values. messages: operations of the shape protocol, as JSON; txids: the transaction of each; (lsn, op): where to go on, as after_lsn and after_op; is_end: that is upto. Errors: PE401, PE404 when no such table is synced, PE410 when entries behind the position were forgotten, or the log has not come to it or to upto, PE413, PE422. Example: select * from perch.shape_changes(schema_name => ''public'', table_name => ''orders'', after_lsn => 0);';

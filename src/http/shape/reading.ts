@@ -7,8 +7,8 @@ import { tablesIn } from "../../shapes/filter.js";
 import { definitionOf, type Handle, type Snapshot, snapshotText } from "../../shapes/handle.js";
 import {
   type ChangesPage,
+  type LogMoment,
   logMoment,
-  logPosition,
   type OpenedShape,
   openShape,
   readChanges,
@@ -38,13 +38,13 @@ export interface ShapeReading {
   /** The same on the server that writes: for what asks which snapshot of Postgres it sees. */
   openThere<T>(identity: Identity, ask: ShapeRequest, work: Work<T>): Promise<T>;
   /** How far the log has come. */
-  position(): Promise<bigint>;
+  position(): Promise<Pick<LogMoment, "position" | "epoch">>;
   /**
    * The same for who begins, and in which snapshot that was seen; undefined: it is that of whoever reads next, since no standby does. A
    * standby shows nothing of which it could say what it shows: it does not tell which transactions are open. So there the rows are read as of this
    * snapshot, and what is later is taken back, as in the chunks behind the first. Errors: PE413.
    */
-  moment(): Promise<{ position: bigint; snapshot: Snapshot | undefined }>;
+  moment(): Promise<LogMoment>;
   /**
    * What happened to a shape behind a position. Who asks the same of the same shape at once gets the same answer, of one evaluation. Out:
    * undefined where the shape of this user is another by now. Errors: PE401, PE404, PE410, PE413, PE422.
@@ -149,14 +149,14 @@ export function createShapeReading(
     return other === undefined ? undefined : changes(identity, ask, shape, from);
   }
 
-  const position = () => logPosition(shares.reads);
+  const position = () => logMoment(shares.reads);
   return {
     open,
     openThere: (identity, ask, work) => openBy(onBehalf.read, identity, ask, work),
     position,
     async moment() {
-      if (!onBehalf.looksElsewhere) return { position: await position(), snapshot: undefined };
-      const moment = await logMoment(shares.reads);
+      const moment = await position();
+      if (!onBehalf.looksElsewhere) return { ...moment, snapshot: undefined };
       return { ...moment, snapshot: snapshotOf(moment.snapshot) };
     },
     changes,

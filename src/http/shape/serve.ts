@@ -85,6 +85,12 @@ export async function serveShape(serving: ShapeServing, caller: ShapeCaller): Pr
   }
 }
 
+/** A position says something of a shape only in the epoch that the shape was opened in. Errors: Outdated. */
+function positionIn({ epoch, shape }: Opened, there: { readonly position: bigint; readonly epoch: string }): bigint {
+  if (there.epoch !== epoch) throw new Outdated(shape);
+  return there.position;
+}
+
 /** The answer to a request that threw, in the protocol's form. Errors: those that are nobody's fault. */
 export function shapeFailure(error: unknown): Answer {
   const invalid = invalidBy(error);
@@ -133,6 +139,7 @@ async function beginning(
   let next: { readonly handle: Handle; readonly key: readonly string[] | null } | undefined;
   const answer = await reading.open(identity, ask, async (tx, opened) => {
     const { shape } = opened;
+    if (moment !== undefined) positionIn(opened, moment);
     const columns = columnsOf(opened, ask);
     const answer = { columns, from, live: undefined };
     if (from.in !== "rows" || (from.key === null && ask.changesOnly)) {
@@ -177,18 +184,20 @@ async function subsetAnswer(
 ): Promise<Answer> {
   await reserve(maxSubsetBytes);
   // Whoever has not begun to follow the shape does so from here: what these rows do not show comes later.
-  const since = await reading.position();
+  const before = await reading.position();
   const { handle, from } = ask;
   const { opened, rows } = await reading.openThere(identity, ask, async (tx, opened) => {
     const isAgain = handle?.definition === refetchHandle(opened.shape).definition;
     if (from.in === "log" && handle?.definition !== opened.shape && !isAgain) throw new Outdated(opened.shape);
+    positionIn(opened, before);
     const rows = await readSubset(tx, ask, subset).catch((error: unknown) => {
       throw subsetError(error);
     });
     return { opened, rows };
   });
   // What had no number yet when they were read gets one behind this, with room for numbers that come to nothing.
-  const upto = (await reading.position()) + 1n + (rows.waiting === 0n ? 0n : rows.waiting + 100_000n);
+  const since = before.position;
+  const upto = positionIn(opened, await reading.position()) + 1n + (rows.waiting === 0n ? 0n : rows.waiting + 100_000n);
   return shapeSubset({
     handle: handle ?? newHandle(opened.shape, since, undefined),
     columns: columnsOf(opened, ask),
@@ -229,7 +238,7 @@ async function* stretches(
   const spaces = new Set(opened.spaces);
   let position = { lsn: from.lsn, op: from.op };
   let verifiedAt = Date.now();
-  let upto = await reading.position();
+  let upto = positionIn(opened, await reading.position());
   for (let empty = 0; !signal.aborted; ) {
     // The database went back, or the offset was made up.
     if (position.lsn + position.op > upto) throw new Outdated(opened.shape);
@@ -245,7 +254,7 @@ async function* stretches(
     if (messages.length === 0 && !page.isEnd && empty < maxEmptyPages) continue;
     const wanted = {
       ...{ appId: opened.app_id, table: opened.table, schema: ask.schema, relation: ask.table },
-      ...{ spaces, others, filter: ask.filter, userId: identity.userId, after: page.lsn },
+      ...{ spaces, others, filter: ask.filter, userId: identity.userId, epoch: opened.epoch, after: page.lsn },
     };
     const isOver = () => Date.now() >= deadline;
     if (messages.length > 0 || !page.isEnd || isOver()) {
