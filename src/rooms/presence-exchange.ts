@@ -214,8 +214,10 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
           (entry) =>
             new Promise<void>((resolve, reject) => {
               const id = JSON.stringify([room.kind, documentId(room.key), entry.key]);
-              const earlier = waiting.get(id);
-              waiting.set(id, { room, entry, settle: [...(earlier?.settle ?? []), { resolve, reject }] });
+              // Very many may wait for one key while the database is away.
+              const settle = waiting.get(id)?.settle ?? [];
+              settle.push({ resolve, reject });
+              waiting.set(id, { room, entry, settle });
             }),
         ),
       );

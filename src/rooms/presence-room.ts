@@ -72,7 +72,9 @@ type PresenceRoom = ReturnType<typeof createRoom>;
 function createRoom(address: PresenceAddress, settings: RoomSettings, exchange: PresenceExchange, close: () => void) {
   /** And on whose behalf. */
   const readers = new Map<RoomReader, string>();
-  const isHere = (userId: string) => [...readers.values()].includes(userId);
+  /** How many of them are each user's. */
+  const here = new Map<string, number>();
+  const isHere = (userId: string) => here.has(userId);
   const isPersisted = address.kind === "persisted";
   const keepMs = isPersisted ? settings.persistedPresenceMs : settings.presenceTimeoutMs;
   const keys = createPresenceKeys(settings, keepMs, isHere);
@@ -93,8 +95,17 @@ function createRoom(address: PresenceAddress, settings: RoomSettings, exchange: 
       by,
     );
 
-  function leave(reader: RoomReader): void {
+  function forget(reader: RoomReader): void {
+    const userId = readers.get(reader);
+    if (userId === undefined) return;
     readers.delete(reader);
+    const left = (here.get(userId) ?? 0) - 1;
+    if (left > 0) here.set(userId, left);
+    else here.delete(userId);
+  }
+
+  function leave(reader: RoomReader): void {
+    forget(reader);
     broadcast.left(reader);
     if (readers.size > 0) return;
     broadcast.end();
@@ -105,7 +116,9 @@ function createRoom(address: PresenceAddress, settings: RoomSettings, exchange: 
   return {
     /** Errors: what is stored cannot be read; then the reader is not there. */
     async enter(reader: RoomReader, userId: string): Promise<void> {
+      forget(reader);
       readers.set(reader, userId);
+      here.set(userId, (here.get(userId) ?? 0) + 1);
       try {
         // Everybody in the room waits for it, and has it in the backfill.
         loaded ??= exchange.load(address).then((entries) => void keys.takeStored(entries));

@@ -74,8 +74,10 @@ export function snapshotText({ xmin, xmax, open }: Snapshot): string {
 }
 
 /** Whether a snapshot shows what a transaction did. */
-export function shows({ xmin, xmax, open }: Snapshot, txid: bigint): boolean {
-  return txid < xmin || (txid < xmax && !open.includes(txid));
+export function showing({ xmin, xmax, open }: Snapshot): (txid: bigint) => boolean {
+  // A reader may name as many as a handle holds, and is asked about every change of a page.
+  const running = new Set(open);
+  return (txid) => txid < xmin || (txid < xmax && !running.has(txid));
 }
 
 /** The message that all of a first snapshot has been told. */

@@ -341,11 +341,11 @@ async function mergeItem(
     return session.importUpdate(item.payload, async (peers) => {
       const { foreign, own } = await ownersOf(tx, key, item.user_id, peers);
       // What was merged before it in this transaction is not in the tail yet.
-      const others = merged
-        .filter(({ userId }) => userId !== item.user_id)
-        .flatMap(({ ends }) => Object.keys(ends ?? {}));
-      const justNow = own.filter((peer) => others.includes(peer));
-      return { foreign: [...foreign, ...justNow], own: own.filter((peer) => !justNow.includes(peer)) };
+      const others = new Set(
+        merged.filter(({ userId }) => userId !== item.user_id).flatMap(({ ends }) => Object.keys(ends ?? {})),
+      );
+      const justNow = own.filter((peer) => others.has(peer));
+      return { foreign: [...foreign, ...justNow], own: own.filter((peer) => !others.has(peer)) };
     });
   }
   const { seq, patch, base_seq: baseSeq, user_id: userId } = item;

@@ -1,7 +1,7 @@
 import { get, type IncomingMessage } from "node:http";
 import { beforeAll, expect, it } from "vitest";
-import { cleanup, makeSpace, type Node, startNode, until } from "../gateway/support.js";
 import { logMoment } from "../../src/shapes/queries.js";
+import { cleanup, makeSpace, type Node, startNode, until } from "../gateway/support.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { goBackTo, syncTable } from "../tables/support.js";
 import { askShape, followShape, operations, readShape } from "./shape-support.js";

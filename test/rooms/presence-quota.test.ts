@@ -1,4 +1,6 @@
+import { pino } from "pino";
 import { beforeAll, expect, it } from "vitest";
+import { createPresenceExchange } from "../../src/rooms/presence-exchange.js";
 import { type PresenceAddress, putPresence, readPresence } from "../../src/rooms/presence-queries.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 
@@ -27,6 +29,26 @@ describeBothKinds("persisted presence", (open) => {
     await put("a", "nobodys", null, 1, 1_000);
     for (const [n, room] of ["a", "b", "a", "b"].entries()) await put(room, `k${n}`, "ada", 1, 1_000);
     expect([await keys("a"), await keys("b")]).toEqual([["bobs 1", "k2 1", "nobodys 1"], ["k3 1"]]);
+  });
+
+  it("is stored once for all who set a key meanwhile, however many they are", async () => {
+    const exchange = createPresenceExchange({
+      db: t.db,
+      notifications: { add: () => () => undefined },
+      log: pino({ level: "silent" }),
+      intervalMs: 10,
+      maxUserBytes: 2 ** 20,
+      on: { arrived: () => undefined, othersCame: () => undefined },
+    });
+    const began = performance.now();
+    const told = Array.from({ length: 20_000 }, (_, n) => {
+      const entry = { key: "k", bytes: new Uint8Array(8), setAt: n + 1, userId: "ada", keepMs: 60_000, heldMs: 0 };
+      return exchange.store(roomOf("many"), [entry]);
+    });
+    expect(performance.now() - began).toBeLessThan(2_000);
+    await Promise.all(told);
+    expect(await keys("many")).toEqual(["k 20000"]);
+    await exchange.close();
   });
 
   it("keeps a key for its user until it has not been set for a while, or has expired", async () => {

@@ -2,7 +2,7 @@ import { beforeAll, expect, it } from "vitest";
 import type { Queryable } from "../../src/database/types.js";
 import { PerchError } from "../../src/errors.js";
 import { readFilter, tablesIn } from "../../src/shapes/filter.js";
-import { type Snapshot, shows } from "../../src/shapes/handle.js";
+import { type Snapshot, showing } from "../../src/shapes/handle.js";
 import { logMoment, readChanges, readRows } from "../../src/shapes/queries.js";
 import type { FilterNode } from "../../src/shapes/tree.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
@@ -72,7 +72,7 @@ describeBothKinds("sub-selects of filters", (open) => {
       const from = { ...this.place, upto, whole: false, maxBytes: 2_000, since: this.snapshot };
       const page = await asAda((tx) => readChanges(tx, { ...shape, filter: this.filter }, from));
       for (const [nth, message] of page.messages.entries()) {
-        if (!shows(this.snapshot as Snapshot, page.txids[nth] as bigint)) this.take(JSON.parse(message));
+        if (!showing(this.snapshot as Snapshot)(page.txids[nth] as bigint)) this.take(JSON.parse(message));
       }
       this.place = { lsn: page.lsn, op: page.op };
       return page.isEnd;

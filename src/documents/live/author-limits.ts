@@ -1,3 +1,5 @@
+import { createQueue, type Queue } from "../../lib/queue.js";
+
 /** Begins an append; when it returns a promise, the author's next waits for that. */
 export type Begin = () => unknown;
 
@@ -26,7 +28,7 @@ interface AuthorAccount {
   freeAt: number;
   /** What began last is still at it. */
   busy: boolean;
-  readonly waiting: Begin[];
+  readonly waiting: Queue<Begin>;
   /** How many may begin at once: one after a debt, since it may cost again, and twice as many each time that it did not. */
   burst: number;
   timer: NodeJS.Timeout | undefined;
@@ -43,7 +45,13 @@ export function createAuthorLimits(now: () => number = () => performance.now()):
   let closed = false;
 
   function accountOf(author: string): AuthorAccount {
-    const account = accounts.get(author) ?? { freeAt: now(), busy: false, waiting: [], burst: 1, timer: undefined };
+    const account = accounts.get(author) ?? {
+      freeAt: now(),
+      busy: false,
+      waiting: createQueue<Begin>(),
+      burst: 1,
+      timer: undefined,
+    };
     accounts.set(author, account);
     return account;
   }

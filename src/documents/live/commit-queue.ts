@@ -90,10 +90,11 @@ export function createCommitQueue(open: OpenDocument, catchUp: CatchUp): CommitQ
   function failed(batch: CommitBatch, error: unknown): void {
     atMost = Number.POSITIVE_INFINITY;
     failures += 1;
-    for (const append of batch.appends) {
-      if (append.known) putBack(open, [append]);
-      else append.reject(error);
-    }
+    putBack(
+      open,
+      batch.appends.filter((append) => append.known),
+    );
+    for (const append of batch.appends) if (!append.known) append.reject(error);
     discard(open);
     notifications.failed(batch.notifications);
     catchUp.giveAsking(batch.asking);
@@ -120,12 +121,9 @@ export function createCommitQueue(open: OpenDocument, catchUp: CatchUp): CommitQ
       notifications.committed(last.seq);
     } else if (last) fallBehind(open);
     for (const { append, seq } of accepted) append.resolve({ seq, forked: append.forked });
-    putBack(open, again);
-    for (const append of batch.appends) {
-      if (!append.known) continue;
-      if (refused.length > 0) putBack(open, [append]);
-      else append.resolve({ seq: open.at.seq });
-    }
+    const known = batch.appends.filter((append) => append.known);
+    putBack(open, refused.length > 0 ? [...again, ...known] : again);
+    if (refused.length === 0) for (const append of known) append.resolve({ seq: open.at.seq });
     if (complete) {
       notifications.end(batch.notifications, open.at.seq);
       for (const asked of batch.asking) asked();

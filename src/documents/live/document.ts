@@ -1,4 +1,5 @@
 import type { Database } from "../../database/types.js";
+import { createQueue } from "../../lib/queue.js";
 import { createMachine } from "../../lib/state-machine.js";
 import { type DocumentKey, documentId } from "../key.js";
 import type { DocumentEngine } from "../loro/engine.js";
@@ -78,8 +79,8 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   let nextOrder = 0;
   let references = 0;
 
-  const line: Task[] = [];
-  const waits = () => ({ next: line[0]?.kind, staged: open.staged.length > 0, asked: catchUp.wanted() });
+  const line = createQueue<Task>();
+  const waits = () => ({ next: line.first?.kind, staged: open.staged.length > 0, asked: catchUp.wanted() });
   const machine = createMachine(firstState, (state: State, event: Event) => step(state, event, waits()), perform);
   const open: OpenDocument = Object.assign(machine, {
     key,
@@ -115,7 +116,7 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   });
 
   function perform(action: Action): Event | undefined {
-    const [next] = line;
+    const next = line.first;
     switch (action) {
       case "commit":
         parts.groupCommit.wake(queue);
@@ -144,8 +145,9 @@ export function createDocument(key: DocumentKey, parts: DocumentParts): Document
   }
 
   function refuseAppends(error: unknown): void {
-    for (const task of line) if (task.kind === "append") task.reject(error);
-    line.splice(0, line.length, ...line.filter((task) => task.kind === "exclusive"));
+    const tasks = [...line];
+    line.become(tasks.filter((task) => task.kind === "exclusive"));
+    for (const task of tasks) if (task.kind === "append") task.reject(error);
   }
 
   /** What readers and writers know of the document is not what the database has: they have to begin anew. */

@@ -65,7 +65,7 @@ export function createImports(open: OpenDocument, { authorLimits, stale, stage }
       run.push(task);
       if (task.alone) break;
     }
-    open.line.splice(0, run.length);
+    open.line.take(run.length);
     return run;
   }
 

@@ -3,7 +3,7 @@ import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { TokenIdentity } from "../../identity/tokens.js";
 import type { Reservation } from "../../lib/ledger.js";
-import { type Handle, handleText, readSnapshot, type Snapshot, shows, snapshotEnd } from "../../shapes/handle.js";
+import { type Handle, handleText, readSnapshot, type Snapshot, showing, snapshotEnd } from "../../shapes/handle.js";
 import { logStart, offsetOf } from "../../shapes/position.js";
 import { readRows, readSubset, rowsBody, type Subset } from "../../shapes/queries.js";
 import type { ShapeWaiters } from "../../shapes/waiters.js";
@@ -237,6 +237,7 @@ async function* stretches(
   const others = opened.selected.map(({ app_id: appId, table, spaces }) => ({ appId, table, spaces: new Set(spaces) }));
   const spaces = new Set(opened.spaces);
   let position = { lsn: from.lsn, op: from.op };
+  const isSeen = seenBy(handle);
   let verifiedAt = Date.now();
   let upto = positionIn(opened, await reading.position());
   for (let empty = 0; !signal.aborted; ) {
@@ -249,7 +250,7 @@ async function* stretches(
     if (shared === undefined) throw new Outdated(opened.shape);
     const { page } = shared;
     position = { lsn: page.lsn, op: page.op };
-    const messages = unseen(page, seenBy(handle));
+    const messages = unseen(page, isSeen);
     empty = messages.length > 0 ? 0 : empty + 1;
     if (messages.length === 0 && !page.isEnd && empty < maxEmptyPages) continue;
     const wanted = {
@@ -327,8 +328,7 @@ function columnsOf({ columns }: Opened, ask: ShapeRequest): Opened["columns"] {
   return Object.fromEntries(Object.entries(columns).filter(([name]) => ask.columns?.includes(name) ?? true));
 }
 
-const seenBy = ({ snapshot }: Handle) =>
-  snapshot === undefined ? () => false : (txid: bigint) => shows(snapshot, txid);
+const seenBy = ({ snapshot }: Handle) => (snapshot === undefined ? () => false : showing(snapshot));
 
 function verify({ reading }: ShapeServing, { identity }: ShapeCaller, ask: ShapeRequest): Promise<Opened> {
   return reading.open(identity, ask, async (_, opened) => opened);
