@@ -3,7 +3,7 @@ import { type OpenDocument, putBack, type Task } from "../../../src/documents/li
 import { createQueue } from "../../../src/lib/queue.js";
 
 const task = (order: number): Task => ({ kind: "exclusive", order, run: () => Promise.resolve(), reject() {} });
-const many = 100_000;
+const many = 50_000;
 
 it("takes very many back to their places, and gives them out one by one, in a moment", () => {
   const line: OpenDocument["line"] = createQueue<Task>();
