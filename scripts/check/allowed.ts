@@ -14,5 +14,9 @@ export const allowed: Allowed = new Map([
     "src/identity/context.ts",
     ["takes the role perch_app, without whose rights a login may not be able to call any function of perch"],
   ],
+  [
+    "src/shapes/waiters.ts",
+    ["asks what has changed, and in which epoch of the log, also where nothing has: two calls, and no table"],
+  ],
   ["src/worker/inbox.ts", ["calls perch.finish_inbox for each item of a batch, in their order, in one round trip"]],
 ]);
