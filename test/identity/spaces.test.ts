@@ -117,6 +117,27 @@ describeEachEngine("spaces", (open) => {
     expect(columns.length).toBeGreaterThan(15);
   });
 
+  it("are refused to a creator when rows of a synced table are there, though they stood in it before it was synced", async () => {
+    const tables = `
+      create table public.old_orders (id text primary key, team text not null, total integer);
+      insert into public.old_orders values ('o1', 'old-team', 77), ('o2', '9', 78), ('o3', 'nine', 79);
+      create table public.old_visits (id text primary key, place uuid not null);
+      insert into public.old_visits values ('v1', '00000000-0000-4000-8000-000000000001');
+      create table public.old_parts (id text primary key, part text not null);
+      insert into public.old_parts select id, team from public.old_orders;`;
+    await t.db.transaction((tx) => tx.script(tables));
+    for (const [table, options] of [
+      ["old_orders", "space_column => 'team'"],
+      ["old_visits", "space_column => 'place'"],
+      // Fails for all rows but one.
+      ["old_parts", "space_expression => $$'part-' || part::integer$$"],
+    ] as const)
+      await t.db.query(`select perch.sync_table(relation => 'public.${table}', app_id => 'shop', ${options})`);
+    for (const taken of ["old-team", "00000000-0000-4000-8000-000000000001", "part-9"])
+      await expect(t.asUser("mallory", (tx) => create(tx, taken))).rejects.toMatchObject({ code: "PE409" });
+    await t.asUser("mallory", (tx) => create(tx, "part-nine"));
+  });
+
   it("show whoever has left nothing that is written later, also not in what they made; what they wrote they may take along", async () => {
     await t.db.query(
       "select perch.declare_table(app_id => 'notes', table_name => 'pages', fields => '{\"title\": \"string\"}')",
