@@ -3,32 +3,54 @@
 -- one before left. As a rule that is before theirs (they were set off behind the row); or behind, where they made room
 -- for it. Where both fit, as for a row that is inserted and deleted again, from one that is deleted and inserted anew,
 -- the table is asked which of them it shows.
+--
+-- What the triggers did is read once, however many rows there are, and only of this table.
 create or replace function perch.place_outer(relation oid, ordinal bigint, nested_from bigint)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
 as $$
 declare
   outer_change perch.captured_changes;
+  statements bigint[];
+  touched record;
   nested perch.captured_changes[];
   places integer[];
   place integer;
   current jsonb;
 begin
-  for outer_change in
-    select c.* from perch.captured_changes c where c.ordinal = place_outer.ordinal order by c.nth
+  select c.* into outer_change from perch.captured_changes c where c.ordinal = place_outer.ordinal and c.nth = 1;
+  -- All changes of a statement are of one table.
+  statements := array(
+    select s.ordinal from perch.captured_changes s
+     where s.txid = outer_change.txid and s.nth = 1 and s.ordinal >= place_outer.nested_from
+       and s.ordinal < place_outer.ordinal
+       and s.app_id = outer_change.app_id and s.table_name = outer_change.table_name);
+  if statements = '{}' then
+    return;
+  end if;
+  for touched in
+    select o.nth, min(o.twins) as twins, array_agg(x order by x.ordinal, x.nth) as nested
+      from (
+        select c.nth, c.space_id, c.record_id, count(*) over (partition by c.space_id, c.record_id) as twins
+          from perch.captured_changes c where c.ordinal = place_outer.ordinal) o
+      join perch.captured_changes x on x.space_id = o.space_id and x.record_id = o.record_id
+     where x.ordinal = any (statements)
+     group by o.nth order by o.nth
   loop
-    nested := array(
-      select c
-        from perch.captured_changes s
-       cross join lateral (
-         select x.* from perch.captured_changes x
-          where x.ordinal = s.ordinal and x.space_id = outer_change.space_id and x.app_id = outer_change.app_id
-            and x.table_name = outer_change.table_name and x.record_id = outer_change.record_id offset 0) c
-       where s.txid = outer_change.txid and s.nth = 1 and s.ordinal >= place_outer.nested_from
-         and s.ordinal < place_outer.ordinal
-       order by c.ordinal, c.nth);
-    continue when nested = '{}';
+    select c.* into outer_change
+      from perch.captured_changes c where c.ordinal = place_outer.ordinal and c.nth = touched.nth;
+    nested := touched.nested;
+    if touched.twins > 1 then
+      -- What was done to the row before is among them by now.
+      nested := array(
+        select x from perch.captured_changes x
+         where x.ordinal = any (statements) and x.space_id = outer_change.space_id
+           and x.record_id = outer_change.record_id
+         order by x.ordinal, x.nth);
+    end if;
     places := array(
       select p from generate_series(1, cardinality(nested) + 1) p
        where (p = 1 or nested[p - 1].new_row is not distinct from outer_change.old_row)
