@@ -54,7 +54,7 @@ begin
      where synced.column_roles <> '{}';
     return query
       select e.space_id, e.seq, o.op, o.data,
-             case when pg_column_size(o.data) > 500 then nullif(greatest(octet_length(o.data::text), 2000), 2000) end
+             nullif(greatest(perch.text_size(o.data), 2000), 2000)
         from unnest(batch.space_ids, batch.seqs, batch.ops, batch.user_ids, batch.old_rows, batch.new_rows,
                sees[:cardinality(batch.seqs)], sees[cardinality(batch.seqs) + 1:])
                e (space_id, seq, op, user_id, old_row, new_row, saw, sees)

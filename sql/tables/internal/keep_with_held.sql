@@ -32,6 +32,7 @@ begin
      where exists (
              select from perch.captured_changes d
               where d.queued is not null and d.op = 'delete' and d.app_id = i.app_id and d.table_name = i.table_name
+                and hashtextextended(d.record_id, 0) = hashtextextended(i.record_id, 0)
                 and d.record_id = i.record_id and d.space_id <> all (free)
                 and (i.queued is null or d.queued <= i.queued))
         or i.queued is null and exists (

@@ -70,7 +70,9 @@ begin
            coalesce(o.at, o.captured_at), o.deleted_at, o.user_id, o.client_id, o.op_id, coalesce(o.schema_version, 1),
            o.actor, o.origin,
            case when o.at is not null then o.size
-                when pg_column_size(o.data) > 500 then nullif(greatest(octet_length(o.data::text), 2000), 2000) end,
+                when pg_column_size('{}'::jsonb || o.data) <= 500
+                  then nullif(greatest(octet_length(o.data::text), 2000), 2000)
+                else nullif(greatest(perch.text_size(o.data), 2000), 2000) end,
            o.captured_at, o.txid, nextval('perch.change_position')
       from (
         select c.*, x.seq,

@@ -29,7 +29,7 @@ as $$
      cross join lateral (
        select x.op, x.created_at, x.data from perch.sync_changes x
         where x.space_id = a.space_id and x.app_id = row_history.app_id and x.table_name = row_history.table_name
-          and x.record_id = a.record_id
+          and hashtextextended(x.record_id, 0) = hashtextextended(a.record_id, 0) and x.record_id = a.record_id
           and x.position is not null and x.op_id is null
         order by x.seq limit 10000) l
     union all
