@@ -91,5 +91,17 @@ export const sequencing: Check = async (db) => {
       ),
     );
   }
+  const stuck = await db.query<{ space: string; reason: string }>(
+    "select e.key as space, e.value ->> 'reason' as reason from perch.sequencer s cross join lateral jsonb_each(s.stuck) e order by 1 limit 6",
+  );
+  for (const { space, reason } of stuck) {
+    findings.push(
+      wrong(
+        "sequencer",
+        `the log does not take changes of synced tables in the space ${space} (${reason})`,
+        "the other spaces go on; what waits is in perch.captured_changes, and is tried again each minute: mend what the reason names",
+      ),
+    );
+  }
   return findings;
 };

@@ -264,6 +264,28 @@ describeEachPostgres("A push behind rows that have no number", (open) => {
     await t.db.query("insert into items values (3, 'red')");
     expect(await pushed()).toBe(null);
   });
+
+  it("has none either where their transaction gave what it had written a number by a pull, and wrote on", async () => {
+    const t = await open();
+    await t.db.query("create table items (id int primary key, team text, n int)");
+    await syncTable(t.db, "items", "space_column => 'team', writable_columns => '{n}'");
+    const holder = await t.connect();
+    const at = new Date().toISOString();
+    await holder.transaction(async (tx) => {
+      await tx.query("select perch.set_context('ann', '{red}', '{red}')");
+      await tx.query("insert into items values (1, 'red', 1)");
+      await t.db.query("insert into items values (2, 'blue', 1)");
+      expect((await pullAll(tx, { appId: "shop" })).changes).toHaveLength(1);
+      await tx.query("update items set n = 2 where id = 1");
+    });
+    const changes = [
+      insert("x", {}, { space_id: "red" }),
+      update("1", { n: 0 }, { table: "items", space_id: "red", at }),
+    ];
+    const results = await as(t.db, "bob", ["red"], (tx) => push(tx, changes, "phone", "shop"));
+    expect(results).toMatchObject([{ seq: null }, { seq: null }]);
+    expect(await t.db.query("select n from items where id = 1")).toEqual([{ n: 2 }]);
+  });
 });
 
 describeEachEngine("Rows and records of one transaction", (open) => {

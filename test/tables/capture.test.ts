@@ -1,4 +1,5 @@
 import { beforeAll, expect, it } from "vitest";
+import { sequencing } from "../../src/cli/doctor-tables.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../support/databases.js";
 import { Follower, held, logOf, sequence, syncTable, tableNow } from "./support.js";
 
@@ -301,6 +302,51 @@ const capturing = (watched: boolean, ...[open, engine]: Given) => {
     });
   });
 
+  it("takes keys as long as their table does, and numbers of more text than Postgres can make, and goes on", async () => {
+    await t.db.query("create table long_ones (url text primary key, team text, n int, meta jsonb)");
+    await syncTable(t.db, "long_ones", "space_column => 'team'");
+    const url = Array.from({ length: 84 }, () => crypto.randomUUID().replaceAll("-", "")).join("");
+    const meta = `[${Array(9_000).fill("1e131071").join(",")}]`;
+    await t.db.query("insert into long_ones values ($1, 'long_ones', 1, $2::jsonb), ('b', 'long_ones', 1, '[1.0]')", [
+      url,
+      meta,
+    ]);
+    await t.db.query("update long_ones set n = 2");
+    await t.db.query("update long_ones set meta = '[1.00]' where url = 'b'");
+    await sequence(t.db);
+    const entries = await t.db.query(
+      `select record_id, op, array(select jsonb_object_keys(data)) as columns, size > 1000000000 as is_huge
+         from perch.sync_changes where space_id = 'long_ones' order by seq`,
+    );
+    const columns = expect.arrayContaining(["url", "team", "n", "meta"]);
+    expect(entries).toEqual([
+      { record_id: url, op: "insert", columns, is_huge: true },
+      { record_id: "b", op: "insert", columns, is_huge: null },
+      { record_id: url, op: "update", columns: ["n"], is_huge: null },
+      { record_id: "b", op: "update", columns: ["n"], is_huge: null },
+      { record_id: "b", op: "update", columns: ["meta"], is_huge: null },
+    ]);
+  });
+
+  it("goes on where the log does not take what is in one space, says so, and takes it in its order when it can", async () => {
+    await t.db.query("create table odd (id text primary key, team text)");
+    await syncTable(t.db, "odd", "space_column => 'team'");
+    await t.db.query("alter table perch.sync_changes add constraint no_poison check (record_id <> 'poison')");
+    await t.db.query("insert into odd values ('a', 'odd1'), ('poison', 'odd2'), ('b', 'odd3')");
+    await sequence(t.db);
+    await t.db.query("insert into odd values ('c', 'odd2'), ('d', 'odd1')");
+    await sequence(t.db);
+    const ids = async (space: string) => (await log(space)).map((line) => line.split(/[/ ]/)[2]);
+    expect([await ids("odd1"), await ids("odd2"), await ids("odd3")]).toEqual([["a", "d"], [], ["b"]]);
+    expect((await sequencing(t.db)).map(({ detail }) => detail)).toEqual([expect.stringContaining("odd2 (23514")]);
+
+    await t.db.query("alter table perch.sync_changes drop constraint no_poison");
+    expect(await ids("odd2")).toEqual([]);
+    await t.db.query(`update perch.sequencer set stuck = jsonb_set(stuck, '{odd2,at}', '"2000-01-01"')`);
+    expect(await ids("odd2")).toEqual(["poison", "c"]);
+    expect(await sequencing(t.db)).toEqual([]);
+  });
+
   it("captures for replication's appliers only with always", async () => {
     await tasks("replicated");
     const apply = (id: number) =>
@@ -391,5 +437,57 @@ describeEachPostgres("capturing COPY", (open) => {
       'insert sorted/[2, "b"] {"id": 2, "kind": "b"}',
       'insert sorted/[3, "a"] {"id": 3, "kind": "a"}',
     ]);
+  });
+});
+
+describeEachPostgres("capturing what triggers do", (open) => {
+  it("costs what they write, not its square: where each row writes one of another table, and one of its own", async () => {
+    const t = await open();
+    await t.db.transaction((tx) =>
+      tx.script(`
+        create table parts (id int primary key, team text, n int);
+        create table marks (id int primary key, team text, n int);
+        insert into parts select g, 'parts', 0 from generate_series(1, 250) g;
+        insert into marks select g, 'parts', 0 from generate_series(1, 250) g;
+        create function mark_part() returns trigger language plpgsql as $$
+        begin
+          update marks set n = n + 1 where id = new.id;
+          if new.n = 1 then update parts set n = 2 where id = new.id; end if;
+          return null;
+        end $$;
+        create trigger marked after update on parts for each row execute function mark_part();`),
+    );
+    await syncTable(t.db, "parts", "space_column => 'team'");
+    await syncTable(t.db, "marks", "space_column => 'team'");
+    await t.db.transaction(async (tx) => {
+      await tx.query("set local statement_timeout = '10s'");
+      await tx.query("update parts set n = 1");
+    });
+    await sequence(t.db);
+    const [last] = await t.db.query(
+      `select count(*) filter (where table_name = 'marks')::int as marks, count(*) filter (where table_name = 'parts')::int as parts,
+              bool_and(n = 'first' or table_name = 'marks') as in_order
+         from (select c.*, case when c.data = jsonb_build_object('n', row_number() over (partition by table_name, record_id order by seq))
+                                then 'first' end as n from perch.sync_changes c where space_id = 'parts') x`,
+    );
+    expect(last).toEqual({ marks: 500, parts: 500, in_order: true });
+  });
+
+  it("does not keep back a row with a long key whose space is held", async () => {
+    const t = await open();
+    await t.db.query("create table links (url text primary key, team text)");
+    await syncTable(t.db, "links", "space_column => 'team'");
+    const url = Array.from({ length: 84 }, () => crypto.randomUUID().replaceAll("-", "")).join("");
+    await t.db.query("insert into links values ($1, 'red')", [url]);
+    await sequence(t.db);
+    const holder = await t.connect();
+    await holder.transaction(async (tx) => {
+      await tx.query("select from perch.space_heads where space_id = 'red' for update");
+      await t.db.query("update links set team = 'blue'");
+      await sequence(t.db);
+    });
+    await sequence(t.db);
+    expect((await logOf(t.db, "red")).at(-1)).toBe(`delete links/${url}`);
+    expect(await logOf(t.db, "blue")).toHaveLength(1);
   });
 });

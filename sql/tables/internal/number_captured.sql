@@ -16,7 +16,7 @@
 -- snapshot that was taken behind reading it, or over.
 --
 -- Where nothing is left, and no line, whatever is captured is of transactions that are open, or to come: waits_from is
--- the oldest of them, and what asks for changes of a space looks from there on. (A copy of the database may count its
+-- the oldest of them (our own may be: a reader that has written, and goes on to), and what asks for changes of a space looks from there on. (A copy of the database may count its
 -- transactions anew: then waits_from is ahead of them, and means nothing.)
 --
 -- Plans are kept, and may have been made while the queue was empty: without enable_seqscan they would go over all of it
@@ -26,6 +26,10 @@
 -- there (perch.keep_with_held): they are put in a line (queued), in the order that they had, and what comes later
 -- for that space behind them. When there is a line, its counter is waited for, for a moment: a counter that many
 -- take in turn would never be found free by trying.
+--
+-- What the log cannot take, for whatever is in it, must not stop the others either. Then the space that it is in is
+-- found, and treated as if its counter were taken: its changes stay in their line, in their order. It is tried again
+-- each minute (perch.sequencer has it in stuck, and doctor shows it).
 create or replace function perch.number_captured(max_count integer, may_wait boolean)
 returns bigint
 language plpgsql volatile security definer
@@ -47,6 +51,11 @@ declare
   moved bigint := 0;
   kept bigint := 0;
   size integer;
+  lines text[];
+  unlined text[] := '{}';
+  still_stuck jsonb;
+  fault record;
+  faults integer := 0;
 begin
   -- As a rule. The lock would be written to the log of the database, however little there is to do.
   if not perch.has_captured() then
@@ -83,25 +92,55 @@ begin
      cross join lateral (select c.space_id from perch.captured_changes c where c.ordinal = b.ordinal
        and c.queued is null offset 0) x
     union select unnest(lined));
-  free := perch.try_heads(wanted);
-  if cardinality(free) < cardinality(wanted) then
-    free := perch.keep_with_held(free, chosen.ordinals);
-  end if;
+  free := perch.try_heads(array(
+    select w from unnest(wanted) w
+     where ((state.stuck -> w ->> 'at')::timestamptz > clock_timestamp() - interval '1 minute') is not true));
+  still_stuck := state.stuck;
   started := clock_timestamp();
-  if lined <> '{}' then
-    moved := perch.move_captured(array(select l from unnest(lined) l where l = any (free)), null, null, size);
-    lined := perch.lined_spaces();
-  end if;
-  if chosen.ordinals <> '{}' then
-    free := array(select f from unnest(free) f where f <> all (lined));
-    if lined <> '{}' then
-      -- What was left in a line is held back as well.
+  loop
+    if cardinality(free) < cardinality(wanted) then
       free := perch.keep_with_held(free, chosen.ordinals);
     end if;
-    moved := moved + perch.move_captured(free, chosen.ordinals, chosen.ends, null);
-    if cardinality(free) < cardinality(wanted) then
-      kept := perch.line_up(chosen.ordinals, chosen.ends);
-    end if;
+    begin
+      lines := lined;
+      moved := 0;
+      if lines <> '{}' then
+        moved := perch.move_captured(array(select l from unnest(lines) l where l = any (free)), null, null, size);
+        lines := perch.lined_spaces();
+      end if;
+      if chosen.ordinals <> '{}' then
+        if lines <> '{}' then
+          -- What was left in a line is held back as well.
+          unlined := perch.keep_with_held(array(select f from unnest(free) f where f <> all (lines)), chosen.ordinals);
+        else
+          unlined := free;
+        end if;
+        moved := moved + perch.move_captured(unlined, chosen.ordinals, chosen.ends, null);
+      end if;
+      exit;
+    exception when data_exception or program_limit_exceeded or integrity_constraint_violation or internal_error then
+      fault := perch.space_at_fault(free, lined, chosen.ordinals, chosen.ends, size);
+    end;
+    -- Of many, some in this batch: then all of it is lined up, and the next goes on.
+    faults := faults + 1;
+    free := array(select f from unnest(free) f where f <> fault.space_id and faults < 20);
+    still_stuck := still_stuck || jsonb_build_object(fault.space_id,
+      jsonb_build_object('at', clock_timestamp(), 'reason', fault.reason));
+  end loop;
+  lined := lines;
+  if cardinality(unlined) < cardinality(wanted) then
+    kept := perch.line_up(chosen.ordinals, chosen.ends);
+  end if;
+  if faults >= 20 then
+    -- There is more to do.
+    kept := greatest(kept, 1);
+  end if;
+  if still_stuck <> '{}' then
+    still_stuck := (select coalesce(json_object_agg(e.key, e.value)::jsonb, '{}') from jsonb_each(still_stuck) e
+      where e.key = any (wanted) and e.key <> all (free));
+  end if;
+  if still_stuck <> state.stuck then
+    update perch.sequencer s set stuck = still_stuck;
   end if;
   -- Readers are waiting, and nobody else commits this.
   perform set_config('perch.notifies_itself', 'on', true);
@@ -118,7 +157,7 @@ begin
     update perch.sequencer s
        set bound = chosen.new_bound, open_txids = chosen.new_open, noted_at = clock_timestamp(), batch_size = size,
            waits_from = case when chosen.is_all and lined = '{}' and kept = 0
-             then (select min(o) from unnest(chosen.new_open) o) else s.waits_from end;
+             then (select min(o) from unnest(chosen.new_open || pg_current_xact_id()) o) else s.waits_from end;
   end if;
   return moved + kept;
 end
