@@ -1,4 +1,4 @@
-import type { PendingMutation, Transaction } from "@tanstack/db";
+import { CollectionImpl, createTransaction, type PendingMutation, type Transaction } from "@tanstack/db";
 import type { OfflineExecutor, OfflineTransaction } from "@tanstack/offline-transactions";
 import {
   type Call,
@@ -107,6 +107,7 @@ const waits = (cause: unknown) => new Error("not pushed yet; it is tried again",
 export async function perchOutbox(client: PerchClient, options: OutboxOptions): Promise<Outbox> {
   const offline = await import("@tanstack/offline-transactions");
   const { user, collections } = options;
+  demandOneCopy(offline, collections);
   const name = `perch-outbox/${user}`;
   const isDurable = page.indexedDB !== undefined;
   const storage = options.storage ?? (isDurable ? new offline.IndexedDBAdapter(name) : memoryStorage());
@@ -350,6 +351,30 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       if (options.storage === undefined && isDurable) page.indexedDB?.deleteDatabase(name);
     },
   };
+}
+
+/** Collections of one copy know nothing of another's transactions: what is written would not be kept, and nobody would hear of it. */
+function demandOneCopy(
+  { OfflineTransactionAPI }: typeof import("@tanstack/offline-transactions"),
+  collections: OutboxOptions["collections"],
+): void {
+  const never = async () => undefined;
+  const ours = createTransaction({ autoCommit: false, mutationFn: never });
+  const theirs = new OfflineTransactionAPI({ mutationFnName: push, autoCommit: false }, never, never, undefined).mutate(
+    () => undefined,
+  );
+  for (const each of [ours, theirs]) {
+    each.isPersisted.promise.catch(() => undefined);
+    each.rollback();
+  }
+  const isOne =
+    ours.constructor === theirs.constructor &&
+    Object.values(collections).every(({ collection }) => collection instanceof CollectionImpl);
+  if (isOne) return;
+  throw new Error(
+    'there are several copies of @tanstack/db: all of TanStack\'s packages must share one. In package.json "overrides": ' +
+      '{"@tanstack/db": "$@tanstack/db"}, or in Vite resolve: { dedupe: ["@tanstack/db"] }',
+  );
 }
 
 /** Whether the same push would be refused again. A token that is refused is the user's to renew, and what waits goes on waiting. */

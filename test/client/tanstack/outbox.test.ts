@@ -1,8 +1,11 @@
+import { execFile } from "node:child_process";
+import { promisify } from "node:util";
 import { expect, it } from "vitest";
 import { memoryStorage, type PerchClient } from "../../../src/client/index.js";
 import {
   type Outbox,
   type OutboxOptions,
+  perchCollectionOptions,
   perchOutbox,
   recordSpec,
   type SetAside,
@@ -181,6 +184,23 @@ it("calls a function of the app instead, once, however often it is sent", async 
   await called.transaction.isPersisted.promise;
   await until(() => tasks.get("t")?.title === "abab");
   expect(await logOf(server)).toEqual(["t"]);
+});
+
+it("is not made where there are two copies of @tanstack/db, as npm installs them", async () => {
+  const root = new URL("../../../", import.meta.url);
+  const nested = `node_modules/@tanstack/offline-transactions/node_modules/@tanstack/db/dist/esm/index.js`;
+  const { createCollection }: typeof import("@tanstack/db") = await import(new URL(nested, root).pathname);
+  const nobody = as("ada", { url: "http://127.0.0.1:1" });
+  const collection = createCollection(perchCollectionOptions<Task>(nobody, { appId: "todo", table: "tasks" }));
+  const spec = recordSpec<Task>({ appId: "todo", table: "tasks" });
+  await expect(tab(nobody, device(), { collections: { tasks: { collection, spec } } })).rejects.toThrow(
+    "several copies",
+  );
+  // Without a bundler the library has its own.
+  const script = `import { perchOutbox } from "./dist/client/tanstack/index.js";
+    await perchOutbox({}, { user: "ada", collections: {} }).catch(({ message }) => console.log(message));`;
+  const { stdout } = await promisify(execFile)(process.execPath, ["--input-type=module", "-e", script], { cwd: root });
+  expect(stdout).toContain("several copies");
 });
 
 it("refuses to write to a collection that it was not given", async () => {
