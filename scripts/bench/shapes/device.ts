@@ -1,9 +1,18 @@
-import { type CollectionConfig, createCollection } from "@tanstack/db";
+import { createRequire } from "node:module";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import type { CollectionConfig } from "@tanstack/db";
 import { electricCollectionOptions } from "@tanstack/electric-db-collection";
 import { createPerchClient } from "../../../src/client/index.js";
 import { perchWrites, type RowSpec } from "../../../src/client/tanstack/index.js";
 
 type Note = { id: string; team: string; title: string };
+
+/** An app's bundler sees to it that all use one copy of TanStack DB; without one, it is the copy of who makes the collection's options. */
+async function createCollectionOfOptions(): Promise<typeof import("@tanstack/db").createCollection> {
+  const require = createRequire(fileURLToPath(import.meta.resolve("@tanstack/electric-db-collection")));
+  const copy = new URL("dist/esm/index.js", pathToFileURL(require.resolve("@tanstack/db/package.json")));
+  return ((await import(copy.href)) as typeof import("@tanstack/db")).createCollection;
+}
 
 /** Milliseconds from a mutation to each of what happens then, of each mutation. */
 export interface DeviceTimes {
@@ -17,6 +26,7 @@ export interface DeviceTimes {
 
 /** One device writes rows of a synced table through a collection of TanStack DB, and another one follows. */
 export async function deviceTimes(base: string, spec: RowSpec<Note>, count: number): Promise<DeviceTimes> {
+  const createCollection = await createCollectionOfOptions();
   const deviceOf = (user: string) => {
     const client = createPerchClient({ url: base, token: user });
     return createCollection(
@@ -29,7 +39,7 @@ export async function deviceTimes(base: string, spec: RowSpec<Note>, count: numb
         },
         getKey: ({ id }) => id,
         ...perchWrites(client, spec),
-        // Made with another copy of TanStack's types than ours; an app has one.
+        // The types are of another copy than ours.
       }) as unknown as CollectionConfig<Note, string>,
     );
   };
