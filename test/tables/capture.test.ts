@@ -326,6 +326,15 @@ const capturing = (watched: boolean, ...[open, engine]: Given) => {
       { record_id: "b", op: "update", columns: ["n"], is_huge: null },
       { record_id: "b", op: "update", columns: ["meta"], is_huge: null },
     ]);
+    await t.asUser("ann", async (tx) => {
+      await tx.query("select perch.set_context(user_id => 'ann', space_ids => '{long_ones}')");
+      const [read] = await tx.query<{ ids: unknown[]; withheld: unknown[] }>(
+        `select json_agg(e ->> 'id') as ids, json_agg(e -> 'withheld' -> 'reason') as withheld
+           from jsonb_array_elements(perch.snapshot_records(app_id => 'shop', space_id => 'long_ones') -> 'records') e`,
+      );
+      expect(read?.withheld[read.ids.indexOf(url)]).toBe("too_large");
+      expect(read?.withheld[read.ids.indexOf("b")]).toBe(null);
+    });
   });
 
   it("goes on where the log does not take what is in one space, says so, and takes it in its order when it can", async () => {

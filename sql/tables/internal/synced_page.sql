@@ -29,6 +29,9 @@ declare
   data text;
   entry text;
   entries text[];
+  shown jsonb;
+  size integer;
+  sizes integer[];
   images jsonb[];
   sees boolean[];
   bytes bigint := 0;
@@ -56,6 +59,7 @@ begin
       -- itself.
       foreach careful in array '{false,true}'::boolean[] loop
         entries := '{}';
+        sizes := '{}';
         images := '{}';
         ahead := bytes;
         cut := false;
@@ -63,9 +67,13 @@ begin
           for found in execute perch.synced_rows(synced, synced_page.space_id, after_id, careful)
             using synced_page.space_id, asked
           loop
-            data := perch.chosen_fields(found.data - hidden, wanted -> synced.table_name)::text;
+            shown := perch.chosen_fields(found.data - hidden, wanted -> synced.table_name);
+            size := case when pg_column_size('{}'::jsonb || shown) > 4000 then perch.text_size(shown) end;
+            -- What may be more text than Postgres can make is not made text.
+            data := case when size > max_bytes then null else shown::text end;
             entries := entries || found.record_id || data;
-            ahead := ahead + octet_length(data);
+            sizes := sizes || size;
+            ahead := ahead + coalesce(octet_length(data), 0);
             if synced.row_filter is not null then
               images := array_append(images, found.image);
               ahead := ahead + pg_column_size(found.image);
@@ -88,8 +96,8 @@ begin
           entry := json_build_object('table', synced.table_name, 'id', entries[2 * nth - 1], 'data',
             entries[2 * nth]::json, 'field_meta', '{}'::json,
             'seq', synced_page.seq, 'inserted_at', null, 'deleted_at', null, 'schema_version', 1)::text;
-          if octet_length(entry) > max_bytes then
-            entry := perch.withheld(entry, 'too_large', octet_length(entry), max_bytes);
+          if octet_length(entry) > max_bytes or sizes[nth] > max_bytes then
+            entry := perch.withheld(entry, 'too_large', greatest(octet_length(entry), sizes[nth]), max_bytes);
             too_large := too_large + 1;
           end if;
           bytes := bytes + octet_length(entry) + 2;
