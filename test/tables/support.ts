@@ -16,7 +16,7 @@ export const syncTable = (db: Queryable, relation: string, options: string) =>
 /** Takes the log back to a position, as a backup that is restored does: the next one is given out again. */
 export async function goBackTo(db: Queryable, position: bigint): Promise<void> {
   await db.query("delete from perch.sync_changes where position > $1", [position]);
-  await db.query("select setval('perch.change_position', $1)", [position]);
+  await db.query("select setval('perch.change_position', greatest($1, 1), $1 > 0)", [position]);
   await db.query("select perch.new_epoch()");
 }
 
