@@ -133,6 +133,11 @@ describeBothKinds("the protocol of shapes", (open) => {
     await t.asWorker((tx) => tx.query("select perch.prune_changes(keep_for => '0 seconds', keep_last => 1)"));
     expect((await readShape(node, query, {}, old))[0]?.status).toBe(409);
     expect((await readShape(node, query, {}, recent)).flatMap(operations)).toHaveLength(1);
+    await t.asWorker((tx) => tx.query("select perch.prune_changes(keep_for => '0 seconds', keep_last => 0)"));
+    const anew = await last();
+    expect(await readShape(node, query, {}, anew)).toMatchObject([{ status: 200 }]);
+    await t.db.query("insert into changing values (5, 'north', 'x')");
+    expect((await readShape(node, query, {}, anew)).flatMap(operations)).toHaveLength(1);
     await t.db.query("select perch.new_epoch()");
     expect((await readShape(node, query, {}, recent))[0]?.status).toBe(409);
   });

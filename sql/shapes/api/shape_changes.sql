@@ -33,8 +33,7 @@ declare
   synced constant perch.synced_relations := perch.open_relation(shape_changes.schema_name, shape_changes.table_name);
   spaces constant text[] := perch.shape_spaces(synced);
   start constant bigint := after_lsn + after_op;
-  head constant bigint := coalesce(shape_changes.upto, (select max(l.position) from perch.sync_changes l
-    where l.position is not null), 0);
+  head constant bigint := coalesce(shape_changes.upto, perch.log_position());
   snapshot constant pg_snapshot := coalesce(since_snapshot, '3:3:');
   stretch constant record := perch.shape_stretch(shape_changes.filter, start, least(head, start + max_count), head,
     snapshot);

@@ -59,8 +59,7 @@ begin
     perform perch.fail('PE422', 'the key is none of this table', jsonb_build_object('argument', 'after_key'),
       'Pass the key of a row of the last page as it came.');
   end if;
-  "position" := coalesce(shape_rows.since_position, (select max(l.position) from perch.sync_changes l
-    where l.position is not null), 0);
+  "position" := coalesce(shape_rows.since_position, perch.log_position());
   snapshot := coalesce(shape_rows.since_snapshot, pg_current_snapshot());
   fields := '';
   frame := texts.frame;
