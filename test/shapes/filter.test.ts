@@ -345,4 +345,67 @@ describeBothKinds("filters of shapes", (open) => {
     expect(await refusal(idsOf(Array(30_000).fill("done").join(" or ")))).toBe("PE413");
     expect(await refusal(idsOf(Array(30).fill("n * n > 1").join(" or ")))).toBe("PE422");
   });
+
+  it("fail for no row of others, whatever their columns are compared with", async () => {
+    await t.db.query("create domain mail as text check (value like '%@%')");
+    await t.db.query("create type parcel as (content xml)");
+    await t.db.query(
+      `create table staff (id text primary key, team text, email mail, salary int, amount numeric,
+         corners point[], parcel parcel, code text collate "C", label text collate "POSIX")`,
+    );
+    await t.db.query(
+      `insert into staff select 'x' || g, 'theirs', 'a@b', 5000, 1e400, '{"(1,1)"}', '(<a/>)', 'a', 'b'
+         from generate_series(1, 300) g`,
+    );
+    await t.db.query("create table fees (fee float8 primary key, team text)");
+    await syncTable(t.db, "staff", "space_column => 'team'");
+    await syncTable(t.db, "fees", "space_column => 'team'");
+    const failing = [
+      "email = 'bad'::mail",
+      "amount < '1.5'::float8",
+      "amount in (1, '1.5'::float8)",
+      "corners = '{\"(1,1)\"}'",
+      "parcel = '(<a/>)'::parcel",
+      "code < label",
+      "id like 'x\\\\'",
+      "salary / 0 = 1",
+      "amount in (select fee from fees)",
+      "id in (select id from staff where amount < '1.5'::float8)",
+    ];
+    const plain = [
+      "email = 'bad'",
+      "email in ('bad', 'worse')",
+      "email = 'bad'::text",
+      "salary < 1.5 and not salary = any ('{1,2}')",
+      "amount between 1 and 2 or amount is not distinct from null",
+      "code is not null and label > 'a'",
+    ];
+    const askFor = (where: string) =>
+      t.db.transaction(async (tx) => {
+        await tx.query("set local role perch_app");
+        await tx.query("select perch.set_context(user_id => 'u', space_ids => '{m1,m2,m3,m4,m5,m6}')");
+        const call = "schema_name => 'public', table_name => 'staff', filter => $1";
+        const filter = JSON.stringify(await readFilter(where, {}, "staff"));
+        const [rows] = await tx.query(`select fields from perch.shape_rows(${call})`, [filter]);
+        const [subset] = await tx.query(`select messages from perch.shape_subset(${call}, max_count => 5)`, [filter]);
+        return { rows: rows?.fields, subset: subset?.messages };
+      });
+    for (const where of [...failing, ...plain, ...failing.map((also) => `salary > 4000 and ${also}`)]) {
+      expect(await askFor(where).catch(String), where).toEqual({ rows: "", subset: "" });
+    }
+    // These are evaluated beside the condition for spaces, where indexes serve them.
+    for (const [wheres, isSafe] of [
+      [failing, false],
+      [plain, true],
+    ] as const) {
+      for (const where of wheres) {
+        const [row] = await t.db.query(
+          `select perch.never_fails($1, perch.shape_columns(r.*, '{}')) as safe from perch.synced_relations r
+            where table_name = 'staff'`,
+          [JSON.stringify(await readFilter(where, {}, "staff"))],
+        );
+        expect(row?.safe, where).toBe(isSafe);
+      }
+    }
+  });
 });

@@ -21,7 +21,7 @@ begin
   end if;
   execute format(
     'select array[%s] from unnest($1) i cross join lateral jsonb_populate_record(null::%s, i) perch_row',
-    (select string_agg(case when perch.never_fails(f.filter)
+    (select string_agg(case when perch.never_fails(f.filter, columns)
               then format('coalesce(bool_or(%s), false)', perch.filter_text(f.filter, columns)) else 'true' end, ', '
               order by f.nth)
        from unnest(filters) with ordinality f (filter, nth)),

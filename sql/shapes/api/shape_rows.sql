@@ -109,7 +109,7 @@ begin
         wanted := most;
         continue;
       -- An expression may fail for a single row, which is in no space then: then each is asked for itself.
-      when data_exception or program_limit_exceeded or raise_exception then
+      when data_exception or integrity_constraint_violation or program_limit_exceeded or raise_exception then
         if careful or synced.space_expression is null then
           raise;
         end if;

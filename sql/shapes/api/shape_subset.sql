@@ -23,7 +23,7 @@ declare
   narrowed constant text := perch.filter_text(shape_subset.subset, seen);
   sorted constant text := case when shape_subset."order" is not null then perch.order_text(shape_subset."order", seen)
     end;
-  is_safe constant boolean := texts.is_safe and perch.never_fails(shape_subset.subset);
+  is_safe constant boolean := texts.is_safe and perch.never_fails(shape_subset.subset, seen);
   found record;
   entries text[] := '{}';
   bytes bigint := 0;
@@ -31,7 +31,7 @@ begin
   snapshot := pg_current_snapshot();
   waiting := (select count(*) from perch.captured_changes);
   for found in execute format(
-    'select concat(''{"key":'', to_json(%s), '',"value":'', row_to_json(perch_value), %L) as message
+    'select concat(''{"key":'', to_json(%s), '',"value":'', row_to_json(perch_value.*), %L) as message
        from (select t.* from %s t where %s %s) perch_row
       cross join lateral (select %s) perch_value
       where %s

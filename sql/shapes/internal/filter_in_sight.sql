@@ -6,7 +6,7 @@ set search_path = pg_catalog, pg_temp
 as $$
   select case when synced.row_filter is null then condition
     else format('case when (perch.rows_in_sight((select r from perch.synced_relations r where r.relation = %s),
-      array[to_jsonb(perch_row)]))[1] then %s end', synced.relation::oid, condition) end
+      array[to_jsonb(perch_row.*)]))[1] then %s end', synced.relation::oid, condition) end
 $$;
 
 comment on function perch.filter_in_sight(perch.synced_relations, text) is

@@ -49,7 +49,8 @@ begin
       array_to_string(perch.filter_list(part.node -> 1, columns, 0, null), ', '), ') in (', moved, ')',
       case when not part.is_plain then ' is not false' end);
     is_safe := is_safe and not exists (
-      select from jsonb_array_elements(part.node -> 1) g where g.value ->> 0 <> 'column');
+      select from jsonb_array_elements(part.node -> 1) with ordinality g (value, nth)
+       where not perch.is_same_plain(g.value, columns, chosen.columns -> (part.node -> 4 ->> (g.nth - 1)::integer)));
   end loop;
 end
 $$;

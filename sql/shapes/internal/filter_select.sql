@@ -24,7 +24,11 @@ begin
       cardinality(given)), jsonb_build_object('argument', 'where'),
       'Select as many columns as stand before IN.');
   end if;
-  if (chosen.synced).row_filter is not null or not perch.never_fails(node -> 5) then
+  -- What is selected may be compared before anything else of the row is looked at.
+  if (chosen.synced).row_filter is not null or not perch.never_fails(node -> 5, chosen.columns) or exists (
+    select from unnest(wanted) with ordinality w (name, nth)
+     where not perch.is_same_plain(node -> 1 -> (w.nth - 1)::integer, columns, chosen.columns -> w.name))
+  then
     rows := format('select * from (%s) t offset 0', rows);
   end if;
   if (context -> 'positive') is null then

@@ -26,12 +26,12 @@ as $$
                      where x.value is distinct from a.value::jsonb -> x.key) end as old_value
              from (select 1) one
              left join lateral (
-               select %3$s as key, row_to_json(perch_value) as value
+               select %3$s as key, row_to_json(perch_value.*) as value
                  from jsonb_populate_record(null::%1$s, c.old_row) perch_row
                 cross join lateral (select %2$s) perch_value
                 where case when c.old_row is not null then %4$s end) b on true
              left join lateral (
-               select %3$s as key, row_to_json(perch_value) as value
+               select %3$s as key, row_to_json(perch_value.*) as value
                  from jsonb_populate_record(null::%1$s, c.new_row) perch_row
                 cross join lateral (select %2$s) perch_value
                 where case when c.new_row is not null then %5$s end) a on true

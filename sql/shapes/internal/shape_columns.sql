@@ -11,6 +11,13 @@ as $$
            'name', t.typname, 'spelled', format_type(a.atttypid, null),
            -- Comparing them is not pg_catalog's business: what an extension thinks equal may not be, byte by byte.
            'foreign', nullif(t.typnamespace <> 'pg_catalog'::regnamespace and t.typtype = 'b' and t.typelem = 0, false),
+           -- What it is compared as, where that fails for no value. Of domains over domains and enumerations it is not
+           -- said.
+           'plain', case
+             when t.typtype = 'e' then format_type(a.atttypid, null)
+             when b.typnamespace = 'pg_catalog'::regnamespace and b.typtype = 'b' and b.typname = any (
+               perch.plain_types()) then b.typname end,
+           'collation', nullif(a.attcollation, b.typcollation),
            'schema', json_strip_nulls(json_build_object(
              'type', coalesce(e.typname, t.typname),
              'dims', case when e.oid is not null then greatest(a.attndims, 1) end,
@@ -33,6 +40,7 @@ as $$
                end)))))::jsonb
     from pg_attribute a
     join pg_type t on t.oid = a.atttypid
+    join pg_type b on b.oid = coalesce(nullif(t.typbasetype, 0), t.oid)
     left join pg_type e on e.oid = t.typelem and t.typsubscript = 'array_subscript_handler'::regproc
    where a.attrelid = synced.relation and a.attnum > 0 and not a.attisdropped and a.attgenerated <> 'v'
      and (synced.columns is null or a.attname = any (synced.columns)
@@ -43,4 +51,4 @@ as $$
 $$;
 
 comment on function perch.shape_columns(perch.synced_relations, text[]) is
-  'Private. The columns of a synced table that shapes of these spaces may show, by name: number, modifier, name and spelling of the type, and schema, what the protocol says of it.';
+  'Private. The columns of a synced table that shapes of these spaces may show, by name: number, modifier, name and spelling of the type, plain, what it is compared as where that never fails, and schema, what the protocol says of it.';

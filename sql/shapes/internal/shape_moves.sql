@@ -16,9 +16,9 @@ begin
   return format(
     'select n.position, null::xid8 as txid, n.old_row, n.new_row from (%1$s) n
      union all
-     select %2$s, null, to_jsonb(perch_row), to_jsonb(perch_row)
+     select %2$s, null, to_jsonb(perch_row.*), to_jsonb(perch_row.*)
        from (%3$s) perch_row
-      where (%4$s) and perch.row_id(%5$s, to_jsonb(perch_row), %6$L) not in (select n.record_id from (%1$s) n)',
+      where (%4$s) and perch.row_id(%5$s, to_jsonb(perch_row.*), %6$L) not in (select n.record_id from (%1$s) n)',
     changed, after ->> 'position',
     case when moved.is_safe then rows else format('select * from (%s) t offset 0', rows) end,
     case when moved.is_safe then moved.condition else perch.filter_in_sight(synced, moved.condition) end,

@@ -42,7 +42,7 @@ begin
     from unnest(keys) with ordinality k (name, nth);
   condition := perch.filter_text(filter, all_columns, moment);
   condition := perch.filter_in_sight(synced, condition);
-  is_safe := synced.row_filter is null and perch.never_fails(filter);
+  is_safe := synced.row_filter is null and perch.never_fails(filter, all_columns);
   headers := '"relation":' || to_json(relation)::text;
   listed := array(
     select c.key from jsonb_each(all_columns) c where columns is null or c.key = any (columns)
