@@ -31,6 +31,17 @@ it("values of users are aggregated as json", async () => {
   expect(wrong).toEqual([]);
 });
 
+/** In a query a bare name is that of a column before it is that of a row: where a table of the app's has one of that name. */
+it("rows of the app's tables are taken as rows", async () => {
+  const { files } = await readMigrationSources();
+  // What is a variable in an expression of its own has no columns beside it.
+  const bare = /\b(?:to_json|to_jsonb|row_to_json)\((?!old\)|new\)|detail\)|relation\))[a-z_]+\)/g;
+  const wrong = files
+    .filter(({ path }) => /\b(?:tables|shapes)\//.test(path))
+    .flatMap(({ path, text }) => (text.match(bare) ?? []).map((use) => `${path}: ${use}`));
+  expect(wrong).toEqual([]);
+});
+
 /** Any login may take those, and reads in pg_locks which keys are in use: what perch waits for, it would wait for without end. */
 it("nothing takes an advisory lock", async () => {
   const { files } = await readMigrationSources();

@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { beforeAll, describe, expect, it } from "vitest";
 import type { Transaction } from "../../src/database/types.js";
 import { type Change, codes, type Result } from "../log/support.js";
@@ -91,7 +92,7 @@ describeEachEngine("A push to a synced table", (open) => {
       );
       return found?.row as Record<string, unknown> | undefined;
     };
-    return { name, base, push, log, person };
+    return { name, base, as, push, log, person };
   }
 
   it("writes the typed row; its defaults and generated columns come back through the log, with op_id, client and txid", async () => {
@@ -274,6 +275,95 @@ describeEachEngine("A push to a synced table", (open) => {
     expect(await t.db.query("select a, b, note from crm.pairs where b = $1", [name])).toEqual([
       { a: 1, b: name, note: "m" },
     ]);
+  });
+
+  it("goes by columns whatever they are called, as all that reads the table does", async () => {
+    const text = ["tables", "shapes"]
+      .flatMap((folder) => ["api", "internal"].map((part) => `sql/${folder}/${part}`))
+      .flatMap((folder) => readdirSync(folder).map((file) => readFileSync(`${folder}/${file}`, "utf8")))
+      .join();
+    const named = [...text.matchAll(/\b([a-z_]+)\.(?:[a-z_*]|%)|to_jsonb\(([a-z_]+)\)/g)].map(([, a, b]) => a ?? b);
+    const columns = [...new Set([...named, "row", "value", "old", "new", "changes", "nth"])].filter(
+      (column) => column !== "id" && column !== "team",
+    ) as string[];
+    expect(columns).toEqual(expect.arrayContaining(["x", "t", "k", "g", "r", "perch_row", "perch_value"]));
+    const { name, as, push, log } = team();
+    const typed = columns.map((column) => `"${column}" text default 'd'`).join(", ");
+    await t.db.query(`create table crm.odd (id text primary key, team text, ${typed})`);
+    await t.db.query(
+      `select perch.sync_table('crm.odd', 'crm', space_column => 'team', writable_columns => $1, row_filter => $$id <> 'out'$$)`,
+      [columns],
+    );
+    await t.db.query("insert into crm.odd (id, team) values ('out', $1)", [name]);
+    const all = (value: string) => Object.fromEntries(columns.map((column) => [column, value]));
+    const pushed = [];
+    for (const change of [
+      row("insert", "odd", "a", all("1")),
+      row("insert", "odd", "a", all("2")),
+      row("update", "odd", "a", all("3")),
+      row("insert", "odd", "b", all("4")),
+      row("delete", "odd", "b"),
+      row("update", "odd", "out", all("5")),
+    ]) {
+      pushed.push(...codes(await push([change])));
+    }
+    expect(pushed).toEqual(["applied", "applied", "applied", "applied", "applied", "PE404"]);
+    const a = { id: "a", team: name, ...all("3") };
+    expect(await t.db.query("select * from crm.odd where id <> 'out'")).toEqual([a]);
+    expect((await log()).map(({ op, data }) => [op, data?.x])).toEqual([
+      ["insert", "d"],
+      ["insert", "1"],
+      ["update", "2"],
+      ["update", "3"],
+      ["insert", "4"],
+      ["delete", undefined],
+    ]);
+    await as(async (tx) => {
+      const [page] = await tx.query<{ data: object }>(
+        "select perch.snapshot_records('crm', $1, tables => '{odd}') -> 'records' -> 0 -> 'data' as data",
+        [name],
+      );
+      expect(page?.data).toEqual(a);
+      const filter = JSON.stringify([
+        "op",
+        "=",
+        [
+          ["column", "x"],
+          ["value", "3"],
+        ],
+      ]);
+      const [chunk] = await tx.query<{ fields: string }>(
+        "select fields from perch.shape_rows('crm', 'odd', filter => $1)",
+        [filter],
+      );
+      expect(chunk?.fields).toContain("{a,");
+      const [changes] = await tx.query<{ messages: string[] }>(
+        "select messages from perch.shape_changes('crm', 'odd', 0, filter => $1)",
+        [filter],
+      );
+      expect(changes?.messages.map((message) => JSON.parse(message).value)).toEqual([a]);
+    });
+  });
+
+  it("leaves alone the domains of columns that it does not write", async () => {
+    await t.db.transaction((tx) =>
+      tx.script(`create domain crm.filled as text not null;
+        create domain crm.code as text check (value ~ '^[a-z]+$');
+        create table crm.sheets (id crm.code primary key, team text not null, title crm.filled default 'x', n crm.filled default '0');
+        select perch.sync_table('crm.sheets', 'crm', space_column => 'team', writable_columns => '{title,n}');`),
+    );
+    const { push } = team();
+    const answers = await push([
+      row("insert", "sheets", "a", { n: "1" }),
+      row("insert", "sheets", "b", { title: "t" }),
+      row("update", "sheets", "a", { n: "2" }),
+      row("update", "sheets", "a", { title: null }),
+      row("update", "sheets", "7", { n: "2" }),
+      row("delete", "sheets", "b"),
+    ]);
+    expect(codes(answers)).toEqual(["applied", "applied", "applied", "PE422", "PE422", "applied"]);
+    expect(answers[3]?.error?.detail).toMatchObject({ column: "title" });
+    expect(await t.db.query("select id, title, n from crm.sheets")).toEqual([{ id: "a", title: "x", n: "2" }]);
   });
 
   it("keeps the order of a push over tables, also where one of it is refused", async () => {

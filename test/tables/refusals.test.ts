@@ -220,6 +220,24 @@ describeEachEngine("sync_table refuses", (open) => {
       });
   });
 
+  it("a column that triggers do not see, named or not, and takes the others alone", async () => {
+    const [version] = await t.db.query<{ number: number }>(
+      "select current_setting('server_version_num')::int as number",
+    );
+    const make = t.db.query(
+      "create table doubled (id int primary key, team text, b int generated always as (id * 2) virtual)",
+    );
+    // Older ones have none.
+    if (Number(version?.number) < 180_000) return expect(make).rejects.toThrow(/syntax error/);
+    await make;
+    const sync = (columns: string) =>
+      t.db.query(`select perch.sync_table('doubled', 'shop', space_column => 'team', columns => ${columns})`);
+    for (const columns of ["null", "'{id,b}'"]) {
+      await expect(sync(columns)).rejects.toThrow(/b is a virtual generated column/);
+    }
+    await sync("'{id}'");
+  });
+
   it("a table whose owner the caller is not", async () => {
     const dba = await t.login("perch_owner");
     await t.db.query("create table if not exists public.mine (id int primary key)");

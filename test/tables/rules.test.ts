@@ -405,6 +405,34 @@ describeEachEngine("A row_filter", (open) => {
     expect(await seenBy("nina")).toEqual([2]);
   });
 
+  it("keeps to itself the keys of rows out of sight, however many pages they take", async () => {
+    await t.db.query(
+      "insert into hr.tasks select 10000 + n, 'far', case when n in (9, 30) then 'seen' else '' end from generate_series(1, 30) n",
+    );
+    await sync("case title when 'seen' then true else pg_sleep(0.015) is null end");
+    const places: unknown[] = [];
+    const seen: string[] = [];
+    for (let after: string | null = null; ; ) {
+      const next: string | null = await t.db.transaction(async (tx) => {
+        await tx.query("set local role perch_app");
+        await tx.query("select perch.set_context('nina', '{far}')");
+        const [row] = await tx.query<{ page: Snapshot }>(
+          "select perch.snapshot_records('hr', space_id => 'far', after => $1, page_size => 1) as page",
+          [after],
+        );
+        seen.push(...(row?.page.records ?? []).map(({ id }) => id));
+        return row?.page.next ?? null;
+      });
+      if (next === null) break;
+      places.push(JSON.parse(Buffer.from(next, "base64").toString())[6]);
+      after = next;
+    }
+    expect(seen).toEqual(["10009", "10030"]);
+    expect(places.length).toBeGreaterThan(1);
+    // None before the first that is in sight.
+    expect(new Set(places.filter((place) => place !== null))).toEqual(new Set(["10009"]));
+  });
+
   it("that looks further than the row has updates with all columns, since what it says may have changed meanwhile", async () => {
     const reads = async () => {
       const [row] = await t.db.query<{ reads_more: boolean }>("select reads_more from perch.synced_relations");

@@ -59,12 +59,13 @@ begin
     select * into rows from perch.synced_page(
       snapshot_text.app_id, space, snapshot_text.tables, case when place.is_row then place.table_name end,
       case when place.is_row then place.record_id end, records.room, max_bytes - octet_length(records.page), max_bytes,
-      taken.seq, wanted);
+      taken.seq, wanted, place.patience);
   end if;
   if records.room = 0 then
     next_place := jsonb_build_array(2, terms, space, taken.seq, taken.mark, records.last_table, records.last_id);
   elsif rows.last_table is not null then
-    next_place := jsonb_build_array(2, terms, space, taken.seq, taken.mark, rows.last_table, rows.last_id, 1);
+    next_place := jsonb_build_array(2, terms, space, taken.seq, taken.mark, rows.last_table, rows.last_id,
+      case when rows.count = 0 then 2 * place.patience else 1 end);
   end if;
   -- Of another epoch, or read by other rules, nothing can be kept.
   if given ->> 'epoch' <> epoch or given ->> 'rules' is distinct from rules then

@@ -1,8 +1,9 @@
--- A place as perch.snapshot_text gives it out: [2, terms, space, seq, mark, table, id], with a 1 behind it where it is
--- a row of a synced table, before which all records come.
+-- A place as perch.snapshot_text gives it out: [2, terms, space, seq, mark, table, id], with patience behind it where
+-- it is a row of a synced table, before which all records come (perch.synced_page).
 create or replace function perch.read_snapshot_place(
   after text, space_id text,
-  out terms text, out seq bigint, out mark text, out table_name text, out record_id text, out is_row boolean
+  out terms text, out seq bigint, out mark text, out table_name text, out record_id text, out is_row boolean,
+  out patience integer
 )
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
@@ -14,11 +15,13 @@ begin
     table_name := '';
     record_id := '';
     is_row := false;
+    patience := 1;
     return;
   end if;
   begin
     token := convert_from(decode(after, 'base64'), 'UTF8')::jsonb;
     seq := (token ->> 3)::bigint;
+    patience := least(greatest((token ->> 7)::integer, 1), 1000000);
   exception when data_exception then
     token := null;
   end;

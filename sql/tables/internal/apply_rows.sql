@@ -22,7 +22,7 @@ declare
   spaces text[];
   plan record;
   decided record;
-  target text;
+  targets text[];
   after_rows jsonb[];
   done bigint[];
   gone_rows jsonb[];
@@ -103,23 +103,21 @@ begin
      order by min(a.nth)
   loop
     if decided.action = 'insert' then
-      target := (
-        select string_agg(quote_ident(c), ', ') from (
-          select unnest(decided.written) union select unnest(keys) union select relation.space_column
-            where relation.space_column is not null) w (c));
+      targets := array(
+        select unnest(decided.written) union select unnest(keys) union select relation.space_column
+         where relation.space_column is not null);
       execute format(
         'with made as (
            insert into %1$s as x (%2$s)
-           select %3$s from (select jsonb_populate_record(null::%1$s, g.row) as r, g.nth
-             from unnest($1) with ordinality g (row, nth) offset 0) g
+           select %3$s from (select r.* from unnest($1) g (row)
+             cross join lateral jsonb_to_record(g.row) as r (%5$s) offset 0) g
             order by %4$s
            returning to_jsonb(x.*) as row)
          select array_agg(m.row) from made m',
-        relation.relation, target, (
-          select string_agg(format('(g.r).%I', c), ', ') from (
-            select unnest(decided.written) union select unnest(keys) union select relation.space_column
-              where relation.space_column is not null) w (c)),
-        (select string_agg(format('(g.r).%I', c), ', ') from unnest(keys) c))
+        relation.relation, (select string_agg(quote_ident(c), ', ') from unnest(targets) c),
+        (select string_agg(format('g.%I', c), ', ') from unnest(targets) c),
+        (select string_agg(format('g.%I', c), ', ') from unnest(keys) c),
+        perch.typed_columns(relation.relation, targets))
         into after_rows using decided.rows;
       done := array(
         select d.nth from unnest(decided.nths) d (nth)
@@ -135,21 +133,24 @@ begin
       execute format(
         'with made as (
            update %1$s x set %2$s
-             from (select jsonb_populate_record(null::%1$s, g.row) as r, g.place, g.part, g.nth from unnest($1, $2,
-               $3, $4) g (row, place, part, nth) offset 0) g
-            where x.ctid = g.place and x.tableoid = g.part
-           returning to_jsonb(x.*) as row, g.nth)
+             from (select r.*, g.place as perch_place, g.part as perch_part, g.nth as perch_nth
+               from unnest($1, $2, $3, $4) g (row, place, part, nth)
+              cross join lateral jsonb_to_record(g.row) as r (%3$s) offset 0) g
+            where x.ctid = g.perch_place and x.tableoid = g.perch_part
+           returning to_jsonb(x.*) as row, g.perch_nth as nth)
          select array_agg(m.row order by m.nth), array_agg(m.nth order by m.nth) from made m',
-        relation.relation, (select string_agg(format('%1$I = (g.r).%1$I', c), ', ') from unnest(decided.written) c))
+        relation.relation, (select string_agg(format('%1$I = g.%1$I', c), ', ') from unnest(decided.written) c),
+        perch.typed_columns(relation.relation, decided.written))
         into after_rows, done using decided.rows, decided.places, decided.parts, decided.nths;
     else
       execute format(
         'with made as (
-           delete from %1$s x using (select jsonb_populate_record(null::%1$s, g.row) as r, g.nth from unnest($1,
-             $2) g (row, nth) offset 0) g
-            where %2$s returning to_jsonb(x.*) as row, g.nth)
+           delete from %1$s x using (select r.*, g.nth as perch_nth from unnest($1, $2) g (row, nth)
+              cross join lateral jsonb_to_record(g.row) as r (%3$s) offset 0) g
+            where %2$s returning to_jsonb(x.*) as row, g.perch_nth as nth)
          select null::jsonb[], array_agg(m.row), array_agg(m.nth) from made m',
-        relation.relation, (select string_agg(format('x.%1$I = (g.r).%1$I', c), ' and ') from unnest(keys) c))
+        relation.relation, (select string_agg(format('x.%1$I = g.%1$I', c), ' and ') from unnest(keys) c),
+        perch.typed_columns(relation.relation, keys))
         into after_rows, gone_rows, done using decided.rows, decided.nths;
       -- It was not locked when it was looked at: somebody else may have moved it, or taken it out of sight.
       if exists (

@@ -122,8 +122,8 @@ begin
       execute perch.captured_by_key(tg_op, tg_relid, tg_argv, format('(%s)::text', tg_argv[3]))
         using taken, tg_argv[0], tg_argv[1], author, client, op_ids, now;
       get diagnostics captured = row_count;
-    exception when data_exception or undefined_column or undefined_function or program_limit_exceeded
-      or raise_exception or insufficient_privilege then
+    exception when data_exception or integrity_constraint_violation or undefined_column or undefined_function
+      or program_limit_exceeded or raise_exception or insufficient_privilege then
       execute perch.captured_by_key(tg_op, tg_relid, tg_argv, format('perch.try_space(%L, %s, to_jsonb(x.*))',
         tg_argv[3], tg_relid))
         using taken, tg_argv[0], tg_argv[1], author, client, op_ids, now;

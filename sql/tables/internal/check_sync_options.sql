@@ -102,11 +102,11 @@ begin
       'Leave the column out of writable_columns, or say by row_filter which rows a user may see and so make.');
   end if;
   select a.attname into missing from pg_attribute a
-   where a.attrelid = class.oid and a.attgenerated = 'v' and (a.attname = space_column
-     or a.attname = any (columns)) limit 1;
+   where a.attrelid = class.oid and a.attgenerated = 'v' and not a.attisdropped
+     and (columns is null or a.attname = space_column or a.attname = any (columns)) limit 1;
   if missing is not null then
     perform perch.fail('PE422', format('%s is a virtual generated column, which triggers do not see', missing),
-      jsonb_build_object('column', missing), 'Make it a stored one.');
+      jsonb_build_object('column', missing), 'Make it a stored one, or sync the others alone: name them in columns.');
   end if;
 
   if jsonb_typeof(coalesce(column_roles, '{}')) <> 'object' then

@@ -8,8 +8,9 @@ declare
 begin
   for field in select d.key, d.value from jsonb_each(data) d order by d.key loop
     begin
-      execute format('select jsonb_populate_record(null::%s, $1)', column_at_fault.relation)
-        using jsonb_build_object(field.key, field.value);
+      execute format('select from jsonb_to_record($1) as r (%s)',
+        coalesce(perch.typed_columns(column_at_fault.relation, array[field.key]), 'perch_none text'))
+        using data;
     exception when data_exception or integrity_constraint_violation or datatype_mismatch or program_limit_exceeded then
       return field.key;
     end;

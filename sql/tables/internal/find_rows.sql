@@ -11,17 +11,17 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  same constant text := (select string_agg(format('x.%1$I = (k.r).%1$I', c), ' and ') from unnest(keys) c);
-  key_order constant text := (select string_agg(format('(k.r).%I', c), ', ') from unnest(keys) c);
+  same constant text := (select string_agg(format('x.%1$I = k.%1$I', c), ' and ') from unnest(keys) c);
+  key_order constant text := (select string_agg(format('k.%I', c), ', ') from unnest(keys) c);
   given constant text := format(
-    'select jsonb_populate_record(null::%s, g.key) as r, g.nth from unnest($1) with ordinality g (key, nth) offset 0',
-    relation.relation);
+    'select r.*, g.nth as perch_nth from unnest($1) with ordinality g (key, nth)
+      cross join lateral jsonb_to_record(g.key) as r (%s) offset 0', perch.typed_columns(relation.relation, keys));
 begin
   -- As a rule what is inserted is not there.
   if is_new then
     execute format(
-      'select array_agg(l.row order by k.nth) from (%1$s) k
-         left join lateral (select to_jsonb(x) as row from %2$s x
+      'select array_agg(l.row order by k.perch_nth) from (%1$s) k
+         left join lateral (select to_jsonb(x.*) as row from %2$s x
            where %3$s limit 1) l on true', given, relation.relation, same)
       into rows_there using key_rows;
     if array_remove(rows_there, null) = '{}' then
@@ -31,16 +31,17 @@ begin
   if to_lock then
     execute format(
       'select array_agg(f.at order by f.nth), array_agg(f.part order by f.nth)
-         from (select k.nth, l.at, l.part from (select * from (%1$s) k order by %3$s) k
+         from (select k.perch_nth as nth, l.at, l.part from (select * from (%1$s) k order by %3$s) k
                  left join lateral (select x.ctid as at, x.tableoid as part from %2$s x
                    where %4$s limit 1 for update) l on true) f',
       given, relation.relation, key_order, same) into places, parts using key_rows;
   end if;
   -- In a statement of its own, which sees what whoever was waited for has written.
   execute format(
-    'select array_agg(l.row order by k.nth), array_agg(l.at = ($2)[k.nth] and l.part = ($3)[k.nth] order by k.nth)
+    'select array_agg(l.row order by k.perch_nth),
+            array_agg(l.at = ($2)[k.perch_nth] and l.part = ($3)[k.perch_nth] order by k.perch_nth)
        from (%1$s) k
-       left join lateral (select to_jsonb(x) as row, x.ctid as at, x.tableoid as part from %2$s x
+       left join lateral (select to_jsonb(x.*) as row, x.ctid as at, x.tableoid as part from %2$s x
          where %3$s limit 1) l on true',
     given, relation.relation, same) into rows_there, locked using key_rows, places, parts;
 end

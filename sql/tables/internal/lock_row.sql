@@ -13,7 +13,7 @@ begin
   begin
     select * into found from perch.find_rows(relation, perch.key_columns(relation.relation),
       array[perch.row_key(relation.relation, record_id)], to_lock => true, is_new => false);
-  exception when data_exception then
+  exception when data_exception or integrity_constraint_violation then
     -- No key of this table.
     perform perch.unpin_settings(settings);
     return null;

@@ -18,7 +18,7 @@ begin
         select distinct perch.row_key(relation.relation, c.record_id) from unnest(changes) c
           where c.table_name = relation.table_name),
         to_lock => true, is_new => false);
-    exception when data_exception then
+    exception when data_exception or integrity_constraint_violation then
       -- One of the ids is no key of this table, which is told when it is tried.
       null;
     end;

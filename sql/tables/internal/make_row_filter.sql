@@ -113,8 +113,10 @@ exception when others then
   perch_sees := '{}';
   foreach perch_row in array perch_rows loop
     begin
-      select case when perch_row is null then false else coalesce((%3$s), false) end into perch_one
-        from jsonb_populate_record(null::%1$s, perch_row) as %2$s;
+      perch_one := false;
+      if perch_row is not null then
+        select coalesce((%3$s), false) into perch_one from jsonb_populate_record(null::%1$s, perch_row) as %2$s;
+      end if;
     exception when others then
       if left(sqlstate, 2) in ('25', '40', '53', '55', '57', '58', 'XX') then
         raise;

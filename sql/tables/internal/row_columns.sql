@@ -9,7 +9,7 @@ begin
   begin
     select * into found from perch.find_rows(relation, perch.key_columns(relation.relation),
       array[perch.row_key(relation.relation, record_id)], to_lock => false, is_new => false);
-  exception when data_exception then
+  exception when data_exception or integrity_constraint_violation then
     return null;
   end;
   if (perch.space_of_rows(relation, found.rows_there))[1] is distinct from space_id then

@@ -16,7 +16,7 @@ begin
     select * into found from perch.find_rows(relation, perch.key_columns(relation.relation),
       array(select perch.row_key(relation.relation, r) from unnest(record_ids) with ordinality u (r, nth) order by nth),
       to_lock => false, is_new => false);
-  exception when data_exception then
+  exception when data_exception or integrity_constraint_violation then
     -- An id that is none of this table hides no other.
     if cardinality(record_ids) = 1 then
       return '{false}';

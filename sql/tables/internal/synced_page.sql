@@ -3,12 +3,16 @@
 -- key.
 --
 -- What is out of sight is passed over, many rows at a time; a page that has nothing else is empty, and not the last.
+-- Where the next page begins is told by the last row that is in sight: a place is in the hands of its reader, and the
+-- key of a row out of sight would be, too. So what was passed over behind that row is looked through again; a page
+-- behind an empty one looks for twice as long (patience), so that in the end one gets through, having looked at no row
+-- more than some three times as often as need be.
 --
 -- A table whose triggers are gone is none of the log any more, whatever perch.synced_relations says: the oid may be
 -- that of another table.
 create or replace function perch.synced_page(
   app_id text, space_id text, tables text[], after_table text, after_id text, max_count integer, max_page bigint,
-    max_bytes bigint, seq bigint, wanted jsonb,
+    max_bytes bigint, seq bigint, wanted jsonb, patience integer,
   out page text, out count integer, out too_large integer, out last_table text, out last_id text
 )
 language plpgsql stable
@@ -38,10 +42,13 @@ declare
   asked integer;
   ahead bigint;
   cut boolean;
+  passed text;
 begin
   page := '';
   count := 0;
   too_large := 0;
+  last_table := coalesce(after_table, '');
+  last_id := after_id;
   for synced in
     select r.* from perch.synced_relations r
      where r.app_id = synced_page.app_id and (synced_page.tables is null or r.table_name = any (synced_page.tables))
@@ -52,7 +59,7 @@ begin
      order by r.table_name
   loop
     hidden := perch.columns_hidden_from(synced.column_roles, role);
-    after_id := case when synced.table_name = after_table then after_id end;
+    passed := case when synced.table_name = after_table then after_id end;
     loop
       asked := max_count - count + 1;
       -- An expression may fail for a single row, which is in no space then: where that happens, each row is asked for
@@ -64,7 +71,7 @@ begin
         ahead := bytes;
         cut := false;
         begin
-          for found in execute perch.synced_rows(synced, synced_page.space_id, after_id, careful)
+          for found in execute perch.synced_rows(synced, synced_page.space_id, passed, careful)
             using synced_page.space_id, asked
           loop
             shown := perch.chosen_fields(found.data - hidden, wanted -> synced.table_name);
@@ -82,7 +89,8 @@ begin
             exit when cut;
           end loop;
           exit;
-        exception when data_exception or program_limit_exceeded or raise_exception then
+        exception when data_exception or integrity_constraint_violation or program_limit_exceeded
+          or raise_exception then
           if careful or synced.space_expression is null then
             raise;
           end if;
@@ -101,23 +109,25 @@ begin
             too_large := too_large + 1;
           end if;
           bytes := bytes + octet_length(entry) + 2;
-          -- There are more: the next page begins behind the last that was looked at.
+          -- There are more: the next page begins behind the last that is in sight.
           if count = max_count or count > 0 and bytes > max_page then
             return;
           end if;
           page := concat(page, case when count > 0 then ', ' end, entry);
           count := count + 1;
+          last_table := synced.table_name;
+          last_id := entries[2 * nth - 1];
         end if;
-        last_table := synced.table_name;
-        last_id := entries[2 * nth - 1];
+        passed := entries[2 * nth - 1];
       end loop;
       -- There may be more, though not all of these are in sight: some are looked through here, but nobody waits for
       -- long.
-      if cut or cardinality(entries) / 2 = asked and clock_timestamp() > started + interval '200 ms' then
+      if (cut or cardinality(entries) / 2 = asked)
+        and (cut and count > 0 or clock_timestamp() > started + patience * interval '200 ms')
+      then
         return;
       end if;
-      exit when cardinality(entries) / 2 < asked;
-      after_id := last_id;
+      exit when not cut and cardinality(entries) / 2 < asked;
     end loop;
   end loop;
   last_table := null;
@@ -125,5 +135,6 @@ begin
 end
 $$;
 
-comment on function perch.synced_page(text, text, text[], text, text, integer, bigint, bigint, bigint, jsonb) is
-  'Private. The rows of synced tables in a space, as records of a snapshot: text without its brackets; last_table and last_id where there are more.';
+comment on function perch.synced_page(
+  text, text, text[], text, text, integer, bigint, bigint, bigint, jsonb, integer) is
+  'Private. The rows of synced tables in a space, as records of a snapshot: text without its brackets; last_table and last_id, of the last that is in sight, where there are more. patience: for how many times as long it looks through rows that are out of sight.';
