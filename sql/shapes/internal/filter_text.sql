@@ -16,8 +16,8 @@ begin
       1000000));
   end if;
   select count(*) into dear
-    from jsonb_path_query(filter, 'strict $.** ? (@.type() == "array" && (@[0] == "op" || @[0] == "call" || @[0] == "any"
-      || @[0] == "all"))') n
+    from jsonb_path_query(filter, 'strict $.** ? (@.type() == "array"
+      && (@[0] == "op" || @[0] == "call" || @[0] == "any" || @[0] == "all"))') n
    where n ->> 1 = any ('{*,/,%,^,~,~*,!~,!~*,power,mod,div,gcd,lcm,sqrt,regexp_like,similar_to_escape}');
   if dear > 16 then
     perform perch.fail('PE422', 'the filter has over 16 products, quotients and regular expressions',

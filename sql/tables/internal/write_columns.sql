@@ -14,7 +14,8 @@ declare
   after jsonb;
 begin
   perform set_config('perch.projecting',
-    json_build_array(relation.app_id, relation.table_name, record_id)::text, true), set_config('app.current_user_id', author, true);
+    json_build_array(relation.app_id, relation.table_name, record_id)::text, true),
+    set_config('app.current_user_id', author, true);
   execute format(
     'update %1$s x set %2$s
        from jsonb_to_record($1) as n (%4$s), jsonb_to_record($2) as k (%5$s)
