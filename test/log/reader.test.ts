@@ -223,34 +223,6 @@ describeEachEngine("A reader of a service", (open) => {
       break;
     }
   });
-
-  it("is given each space of the rows of a table, which its index is asked for", async () => {
-    await t.db.query("create table sorted (id int primary key, place text, placed varchar(20))");
-    await t.db.query("create index on sorted (place)");
-    await t.db.query("select perch.sync_table('sorted', 'sorted', space_column => 'place')");
-    // Quieter than the triggers: what is there was never logged.
-    await t.db.query("alter table sorted disable trigger user");
-    await t.db.query(
-      "insert into sorted select n, (array['b', 'A', 'a', null, 'C', 'ä', ''])[n % 7 + 1], 'z' from generate_series(1, 700) n",
-    );
-    const asked = (after: string, count: number, seqscan = "off") =>
-      t.db.transaction(async (tx) => {
-        await tx.query(`set local enable_seqscan = ${seqscan}`);
-        const [row] = await tx.query(
-          `select s.spaces, (select seq_tup_read::int from pg_stat_xact_user_tables where relname = 'sorted') as scanned
-             from (select perch.spaces_after('{sorted}', $1, $2) as spaces offset 0) s`,
-          [after, count],
-        );
-        return row;
-      });
-    const some = { spaces: expect.arrayContaining(["A", "C", "a", "b", "ä"]), scanned: 0 };
-    expect(await asked("", 100)).toEqual(some);
-    expect(await asked("A", 2)).toEqual({ spaces: ["C", "a"], scanned: 0 });
-    await t.db.query('alter table sorted alter column place type text collate "C"');
-    expect(await asked("A", 2)).toEqual({ spaces: ["C", "a"], scanned: 0 });
-    expect(await asked("b", 9)).toEqual({ spaces: ["ä"], scanned: 0 });
-    await t.db.query("drop table sorted");
-  });
 });
 
 describeEachPostgres("A reader of a service beside writers", (open) => {
