@@ -5,7 +5,8 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select case when synced.row_filter is null then condition
-    else format('case when (perch.rows_in_sight((select r from perch.synced_relations r where r.relation = %s),
+    else format('case when (perch.rows_in_sight((
+      select row(r.*)::perch.synced_relations from perch.synced_relations r where r.relation = %s),
       array[to_jsonb(perch_row.*)]))[1] then %s end', synced.relation::oid, condition) end
 $$;
 
