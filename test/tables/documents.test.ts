@@ -201,25 +201,6 @@ describeBothKinds("documents in columns", (open) => {
     await shows(key, "ab");
   });
 
-  it("take what a trigger writes to a document of another table that has the same id", async () => {
-    await t.db.query("create table copies (id int primary key, team text, body text not null)");
-    await syncTable(t.db, "copies", `space_column => 'team', documents => '{"body": "text"}'`);
-    const key = await note("one");
-    const copy = { ...key, tableName: "copies" };
-    await t.db.query("insert into copies values ($1, 'team', 'none')", [Number(key.recordId)]);
-    await t.db.query(
-      `create function copy_note() returns trigger language plpgsql as
-         $$ begin update copies set body = new.body where id = new.id; return null; end $$`,
-    );
-    await t.db.query("create trigger copied after update on notes for each row execute function copy_note()");
-    const node = await startWorkerNode(t);
-    const editing = await editor(node, key);
-    const reading = await editor(node, copy);
-    await editing.type(" two");
-    await says(reading, "one two");
-    await t.db.query("drop trigger copied on notes");
-  });
-
   it("take pushes, patches and a store's writes", async () => {
     const key = await note("x");
     const node = await startWorkerNode(t);

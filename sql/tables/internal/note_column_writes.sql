@@ -34,7 +34,7 @@ begin
        where d.space_id = changed.space_id and d.app_id = tg_argv[0] and d.table_name = tg_argv[1]
          and d.record_id = changed.record_id;
       perform perch.add_column_write(changed.space_id, tg_argv[0], tg_argv[1], changed.record_id, null, null);
-    elsif projecting is distinct from json_build_array(tg_argv[0], tg_argv[1], changed.record_id)::text then
+    elsif projecting is distinct from changed.record_id then
       patch := perch.changed_columns(changed.old_row, changed.new_row,
         array(select f::name from jsonb_object_keys(relation.documents) f));
       if patch <> '{}' then

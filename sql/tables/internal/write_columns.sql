@@ -13,18 +13,14 @@ declare
   keys constant text[] := perch.key_columns(relation.relation);
   after jsonb;
 begin
-  perform set_config('perch.projecting',
-    json_build_array(relation.app_id, relation.table_name, record_id)::text, true),
-    set_config('app.current_user_id', author, true);
+  perform set_config('perch.projecting', record_id, true), set_config('app.current_user_id', author, true);
   execute format(
     'update %1$s x set %2$s
-       from jsonb_to_record($1) as n (%4$s), jsonb_to_record($2) as k (%5$s)
+       from (select (jsonb_populate_record(null::%1$s, $1)).*) n, (select (jsonb_populate_record(null::%1$s, $2)).*) k
       where %3$s returning to_jsonb(x.*)',
     relation.relation,
     (select string_agg(format('%1$I = n.%1$I', c), ', ') from jsonb_object_keys(columns) c),
-    (select string_agg(format('x.%1$I = k.%1$I', c), ' and ') from unnest(keys) c),
-    perch.typed_columns(relation.relation, array(select jsonb_object_keys(columns))),
-    perch.typed_columns(relation.relation, keys))
+    (select string_agg(format('x.%1$I = k.%1$I', c), ' and ') from unnest(keys) c))
     into after using columns, perch.row_key(relation.relation, record_id);
   perform set_config('perch.projecting', '', true), set_config('app.current_user_id', user_before, true);
   perform perch.check_deferred(array[relation.relation::oid]);
