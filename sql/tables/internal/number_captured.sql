@@ -16,8 +16,9 @@
 -- snapshot that was taken behind reading it, or over.
 --
 -- Where nothing is left, and no line, whatever is captured is of transactions that are open, or to come: waits_from is
--- the oldest of them (our own may be: a reader that has written, and goes on to), and what asks for changes of a space looks from there on. (A copy of the database may count its
--- transactions anew: then waits_from is ahead of them, and means nothing.)
+-- the oldest of them (our own may be: a reader that has written, and goes on to), and what asks for changes of a space
+-- looks from there on. (A copy of the database may count its transactions anew: then waits_from is ahead of them, and
+-- means nothing.)
 --
 -- Plans are kept, and may have been made while the queue was empty: without enable_seqscan they would go over all of it
 -- for every key when it is not.
