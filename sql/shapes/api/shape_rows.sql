@@ -6,8 +6,8 @@
 -- calls it: table, log and queue are those of one moment here, too.
 --
 -- Rows become text where they are read, many in one query: a row costs no call and no step of a loop. It is the text
--- of an array of its columns, since Postgres makes that in half the time of the message, and it is a third as long: what
--- is the same in each message (frame) is put around it by whoever serves it.
+-- of an array of its columns, since Postgres makes that in half the time of the message, and it is a third as long:
+-- what is the same in each message (frame) is put around it by whoever serves it.
 --
 -- The first query is for a few rows, the next for as many as should fill the chunk, by the length of those: few
 -- queries, since where no index has the order of the key each sorts all rows. What bounds the memory is that no row may
