@@ -342,13 +342,6 @@ describe("all functions at once", () => {
     t = await open();
     await declare(t);
     await t.db.query("select perch.declare_encrypted_table(app_id => 'notes', table_name => 'diaries')");
-    await t.db.query("create table public.cards (id text primary key, space text, title text)");
-    await t.db.query(
-      "insert into public.cards values ('a', 'team', ''), ('b', 'team', ''), ('c', 'crew', ''), ('d', 'crew', '')",
-    );
-    await t.db.query(
-      `select perch.sync_table('public.cards', app_id => 'notes', space_column => 'space', writable_columns => '{title}', documents => '{"title": "string"}')`,
-    );
     await t.asUser("ada", async (tx) => {
       for (const space of spaces) {
         await tx.query("select perch.create_space(space_id => $1)", [space]);
@@ -359,6 +352,13 @@ describe("all functions at once", () => {
           ]);
       }
     });
+    await t.db.query("create table public.cards (id text primary key, space text, title text)");
+    await t.db.query(
+      "insert into public.cards values ('a', 'team', ''), ('b', 'team', ''), ('c', 'crew', ''), ('d', 'crew', '')",
+    );
+    await t.db.query(
+      `select perch.sync_table('public.cards', app_id => 'notes', space_column => 'space', writable_columns => '{title}', documents => '{"title": "string"}')`,
+    );
   });
   it("are all here: what writes or locks is called by this test", async () => {
     const rows = await t.db.query<{ name: string }>(

@@ -42,11 +42,7 @@ const needed = 4 * 2 ** 30;
  */
 function folderInMemory(): string | undefined {
   try {
-    // Of runs that were killed.
-    for (const name of readdirSync(memory)) {
-      const [, pid] = /^perch-tests-(\d+)-/.exec(name) ?? [];
-      if (pid !== undefined && !isRunning(Number(pid))) rmSync(join(memory, name), { recursive: true, force: true });
-    }
+    for (const name of readdirSync(memory)) removeLeftOver(name);
     const { bsize, bavail } = statfsSync(memory);
     if (bsize * bavail < needed || freemem() < 2 * needed) return undefined;
     const folder = mkdtempSync(join(memory, `perch-tests-${process.pid}-`));
@@ -56,6 +52,18 @@ function folderInMemory(): string | undefined {
   } catch {
     // No such thing on this system, or not for us: then the usual place.
     return undefined;
+  }
+}
+
+/** Of a run that was killed. */
+function removeLeftOver(name: string): void {
+  const [, pid] = /^perch-tests-(\d+)-/.exec(name) ?? [];
+  if (pid === undefined || isRunning(Number(pid))) return;
+  try {
+    rmSync(join(memory, name), { recursive: true, force: true });
+  } catch (error) {
+    // A file system that a test mounted in it may still be there.
+    console.warn(`${join(memory, name)} cannot be removed: ${error instanceof Error ? error.message : error}`);
   }
 }
 
