@@ -44,7 +44,7 @@ declare
     and concat(current_setting('timezone'), current_setting('row_security'), date '2001-12-31', interval '1 day',
       bytea 'a', float8 '0.30000000000000004', current_setting('perch.nested', true),
       current_setting('perch.push_client_id', true), current_setting('perch.push_op_ids', true))
-      in ('UTCon2001-12-311 day\x610.30000000000000004', 'Etc/UTCon2001-12-311 day\x610.30000000000000004');
+      in (E'UTCon2001-12-311 day\\x610.30000000000000004', E'Etc/UTCon2001-12-311 day\\x610.30000000000000004');
   client text;
   op_ids jsonb;
   settings_before jsonb;
