@@ -56,6 +56,16 @@ describe("openDatabase", () => {
     await bare.close();
   });
 
+  it("brings a folder up to date that is there already", async () => {
+    const dataDir = join(cwd, "older");
+    const older = await openDatabase({ dataDir });
+    await older.query("drop function perch.log_position()");
+    await older.close();
+    const db = await openDatabase({ dataDir });
+    expect(await db.query("select to_regproc('perch.log_position') is not null as there")).toEqual([{ there: true }]);
+    await db.close();
+  });
+
   it("leaves a server to its DBA, and says how it is brought up to date", async () => {
     const db = await openDatabase(await emptyDatabase());
     onTestFinished(() => db.close());
