@@ -1,9 +1,14 @@
 import type { ServerResponse } from "node:http";
 
-/** Aborted when nobody waits for a response any more; at once where that is so already, which no event tells of again. */
+/** Runs `work` when nobody waits for a response any more: at once where that is so already, which no event tells of again. */
+export function whenGone(response: ServerResponse, work: () => void): void {
+  if (response.destroyed) work();
+  else response.once("close", work);
+}
+
+/** Aborted when nobody waits for a response any more. */
 export function goneSignal(response: ServerResponse): AbortSignal {
   const gone = new AbortController();
-  if (response.destroyed) gone.abort();
-  else response.once("close", () => gone.abort());
+  whenGone(response, () => gone.abort());
   return gone.signal;
 }

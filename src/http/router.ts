@@ -18,7 +18,7 @@ import { type ConsoleServices, createConsoleRequests } from "./console/requests.
 import { consoleQuery } from "./console/views.js";
 import { addDatabaseFigures } from "./database-figures.js";
 import { createDocumentRequests, documentParts, documentQuery, historyQuery } from "./document-requests.js";
-import { goneSignal } from "./gone.js";
+import { goneSignal, whenGone } from "./gone.js";
 import { createOnBehalf } from "./on-behalf.js";
 import { openApiDocument } from "./openapi.js";
 import { type Match, type OperationName, operationsAt } from "./operations.js";
@@ -435,8 +435,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       userId = asked.userId;
     }
     // What was read is held until the work on it has ended, and the answer until it has gone: whichever is later.
-    if (response.destroyed) account.close();
-    else response.once("close", account.close);
+    whenGone(response, account.close);
     const status = result?.status ?? response.statusCode;
     if (result !== undefined) {
       // What was not read of the body would be taken for the next request.

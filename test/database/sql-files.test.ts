@@ -42,6 +42,15 @@ it("rows of the app's tables are taken as rows", async () => {
   expect(wrong).toEqual([]);
 });
 
+/** Up to Postgres 16 no subtransaction may begin in a parallel query, and an exception is caught in one. */
+it("nothing that catches an exception is called in parallel", async () => {
+  const { files } = await readMigrationSources();
+  const wrong = files.filter(
+    ({ text }) => /^\s*exception\b/m.test(text) && /\bparallel (?:safe|restricted)\b/.test(text),
+  );
+  expect(wrong.map(({ path }) => path)).toEqual([]);
+});
+
 /** Any login may take those, and reads in pg_locks which keys are in use: what perch waits for, it would wait for without end. */
 it("nothing takes an advisory lock", async () => {
   const { files } = await readMigrationSources();

@@ -36,7 +36,8 @@ begin
     begin
       execute format('select exists (select from %s t where %s)', synced.relation,
         perch.rows_of_space(synced, space_in_use.space_id, false)) into used using space_in_use.space_id;
-    exception when data_exception or program_limit_exceeded or raise_exception then
+    exception
+      when data_exception or integrity_constraint_violation or program_limit_exceeded or raise_exception then
       execute format('select exists (select from %s t where %s)', synced.relation,
         perch.rows_of_space(synced, space_in_use.space_id, true)) into used using space_in_use.space_id;
     end;

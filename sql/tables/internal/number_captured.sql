@@ -120,6 +120,9 @@ begin
       end if;
       exit;
     exception when data_exception or program_limit_exceeded or integrity_constraint_violation or internal_error then
+      if free = '{}' then
+        raise;
+      end if;
       fault := perch.space_at_fault(free, lined, chosen.ordinals, chosen.ends, size);
     end;
     -- Of many, some in this batch: then all of it is lined up, and the next goes on.

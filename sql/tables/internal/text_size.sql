@@ -5,7 +5,7 @@
 -- '{}' || data: without compression.
 create or replace function perch.text_size(data jsonb)
 returns integer
-language plpgsql immutable parallel safe
+language plpgsql immutable
 set search_path = pg_catalog, pg_temp
 as $$
 declare

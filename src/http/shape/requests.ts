@@ -12,6 +12,7 @@ import { createSlowFilters, type SlowFilter } from "../../shapes/slow-filters.js
 import { createShapeWaiters, type WaitingReaders } from "../../shapes/waiters.js";
 import { createAnswerRoom } from "../answer-room.js";
 import type { Answer } from "../answers.js";
+import { whenGone } from "../gone.js";
 import type { OnBehalf } from "../on-behalf.js";
 import type { Readiness } from "../readiness.js";
 import { tokenOf } from "../requests.js";
@@ -132,12 +133,10 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
       const room = createAnswerRoom(account, gone.signal);
       ends.push(room.rest);
       asking.add(gone);
-      const left = () => {
+      whenGone(response, () => {
         asking.delete(gone);
         gone.abort();
-      };
-      if (response.destroyed) left();
-      else response.once("close", left);
+      });
       try {
         const identity = await identify();
         const answer = await serve({
