@@ -76,10 +76,12 @@ const die = "perform pg_terminate_backend(pg_backend_pid()); perform pg_sleep(60
 /** Until nothing is in public.held any more. */
 const wait = "while exists (select from public.held) loop perform pg_sleep(0.01); end loop;";
 
-/** Whoever folds, once they wait. */
-const reachedSql = `
+/** Whoever folds. */
+const foldingSql = `
   select from pg_stat_activity
-   where datname = current_database() and wait_event = 'PgSleep' and query like '%fold_document%' and pid <> pg_backend_pid()`;
+   where datname = current_database() and state = 'active' and query like '%fold_document%' and pid <> pg_backend_pid()`;
+/** Whoever folds and is asleep right now: reached, and left for a moment each time that they look whether to go on. */
+const asleepSql = `${foldingSql} and wait_event = 'PgSleep'`;
 
 async function typed(node: Node, letters: string): Promise<Client> {
   const client = await connect(node, key);
@@ -157,13 +159,13 @@ describeEachPostgres("folding a tail", (open) => {
       const resume = await atStep(t, step, wait);
       await t.db.query("insert into public.held values ('for a test')");
       const folding = foldDocument(node.db, client.document);
-      await expect.poll(() => t.db.query(reachedSql)).toHaveLength(1);
+      await expect.poll(() => t.db.query(asleepSql)).toHaveLength(1);
       await opened.document.refresh();
       await opened.type("w");
       await client.document.refresh();
       await client.type("v");
       text += "wv";
-      expect(await t.db.query(reachedSql)).toHaveLength(1);
+      expect(await t.db.query(foldingSql)).toHaveLength(1);
       await t.db.query("delete from public.held");
       expect(await folding, step.join(" ")).toBe(true);
       await resume();
