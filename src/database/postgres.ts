@@ -115,13 +115,13 @@ export function openPostgres(options: PostgresOptions): Database {
     client: pg.ClientBase,
     sql: string,
     params: readonly unknown[] = [],
-    { prepare = false }: QueryOptions = {},
+    { prepare = false, unlimited = false }: QueryOptions = {},
   ): Promise<Row[]> {
     const values = params as unknown[];
     requireStorable(params);
     const asked = prepare && prepared ? client.query(prepared.config(sql, values)) : client.query(sql, values);
     try {
-      return (await answer(asked)).rows as Row[];
+      return (await (unlimited ? asked : answer(asked))).rows as Row[];
     } catch (error) {
       if (prepare && prepared?.isStale(error)) stale.add(error as object);
       throw failed(error);
@@ -138,6 +138,7 @@ export function openPostgres(options: PostgresOptions): Database {
 
   /** A statement that is a transaction by itself. */
   async function alone<Row>(client: pg.PoolClient, sql: string, params?: readonly unknown[], how?: QueryOptions) {
+    if (how?.unlimited) return unlimited<Row>(client, sql, params, how);
     if (isDirect(client)) return run<Row>(client, sql, params, how);
     // All three go out at once. When the statement fails, so does what it is in, and COMMIT is then answered as ROLLBACK.
     const [begun, rows, ended] = await Promise.allSettled([
@@ -149,6 +150,20 @@ export function openPostgres(options: PostgresOptions): Database {
     if (rows.status === "rejected") throw rows.reason;
     if (ended.status === "rejected") throw failed(ended.reason);
     return rows.value;
+  }
+
+  /** In a transaction without the limit of the session. COMMIT goes out when there is an answer: it has a limit of its own. */
+  async function unlimited<Row>(client: pg.PoolClient, sql: string, params?: readonly unknown[], how?: QueryOptions) {
+    const first = isDirect(client) ? begin.direct : begin.pooled;
+    await runScript(client, `${first}; set local statement_timeout = 0`);
+    try {
+      const rows = await run<Row>(client, sql, params, how);
+      await runScript(client, "commit");
+      return rows;
+    } catch (error) {
+      if (!breaks(error)) await runScript(client, "rollback");
+      throw error;
+    }
   }
 
   /** A connection of the pool. Where the server has none left, whoever comes waits for one that this process has. */

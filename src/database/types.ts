@@ -23,6 +23,8 @@ export interface QueryOptions {
    * prepared. Not for texts that are put together, of which the server would collect one after another.
    */
   readonly prepare?: boolean;
+  /** It takes as long as it takes: no limit on statements, here or on the server, ends it. Only alone, not in a transaction. */
+  readonly unlimited?: boolean;
 }
 
 /**

@@ -1,3 +1,4 @@
+import { isCancelled } from "../database/errors.js";
 import type { Database } from "../database/types.js";
 import { createBurst } from "../lib/burst.js";
 import type { WorkerLog } from "./log.js";
@@ -46,11 +47,26 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
   let again = false;
   /** Writers notify often: it polls by itself, and promises to. */
   let polling = false;
+  /**
+   * The last batch was ended for its time: it has a transaction of millions of rows, which is never cut. The same would happen to it each
+   * time, and nobody's changes would get numbers any more; so the next is given as long as it takes.
+   */
+  let isLong = false;
   let closed = false;
 
   /** One batch, in a transaction of its own. Out: whether there may be more. */
   async function sequence(): Promise<boolean> {
-    const [row] = await db.query<{ moved: number }>(sequenceSql, [], { prepare: true });
+    const how = isLong ? { unlimited: true } : { prepare: true };
+    const [row] = await db.query<{ moved: number }>(sequenceSql, [], how).catch((error: unknown) => {
+      if (isLong || !isCancelled(error)) throw error;
+      log.warn(
+        { err: error },
+        "numbering a large transaction takes longer than a statement may; it is given the time it needs",
+      );
+      isLong = true;
+      return [{ moved: 1 }];
+    });
+    if (how.unlimited) isLong = false;
     if (row === undefined || row.moved === 0) return false;
     lastFound = Date.now();
     return true;
@@ -101,12 +117,13 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
     async poll() {
       if (closed) return;
       await db.query(promiseSql, [servePromise, "0"], { prepare: true });
-      // The poll waits for no more than a batch: under a steady load there is always a next one.
-      if (await sequence()) begin();
+      // The poll waits for no more than a batch: under a steady load there is always a next one. And for none that may take minutes.
+      if (isLong || (await sequence())) begin();
     },
     async close() {
       closed = true;
-      await working;
+      // What was not committed when the connection ends is begun anew by whoever comes next.
+      if (!isLong) await working;
     },
   };
 }

@@ -98,7 +98,7 @@ export function watch(db: Database): Watched {
   }
 
   const through = (inner: Queryable): Queryable => ({
-    query: (sql, params) => pass(sql, params ?? [], () => inner.query(sql, params)),
+    query: (sql, params, how) => pass(sql, params ?? [], () => inner.query(sql, params, how)),
   });
 
   return {

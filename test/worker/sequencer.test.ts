@@ -1,0 +1,47 @@
+import { expect, it } from "vitest";
+import { openPostgres } from "../../src/database/postgres.js";
+import { cleanup } from "../documents/live/support.js";
+import { describeEachPostgres } from "../support/databases.js";
+import { until } from "../support/until.js";
+import { logOf, syncTable } from "../tables/support.js";
+import { startWorkerNode } from "./support.js";
+
+describeEachPostgres("a batch of the sequencer that takes longer than statements may", (open) => {
+  it("is given the time it needs: it stops neither the log nor what else the worker does", async () => {
+    const t = await open();
+    await t.db.query("create table public.tasks (id text primary key, space text)");
+    await syncTable(t.db, "public.tasks", "space_column => 'space'");
+    // As a transaction of millions of rows would.
+    await t.db.query(`
+      create function public.takes_long() returns trigger language plpgsql as $$
+      begin
+        if exists (select from arrivals where data ->> 'id' = 'large') then
+          perform pg_sleep(2.5);
+        end if;
+        return null;
+      end $$`);
+    await t.db.query(`create trigger takes_long after insert on perch.sync_changes
+      referencing new table as arrivals for each statement execute function public.takes_long()`);
+    const login = await t.login("perch_worker");
+    const [{ name } = { name: "" }] = await login.query<{ name: string }>("select session_user as name");
+    const url = new URL(t.url ?? "");
+    url.username = name;
+    const db = openPostgres({ url: url.href, queryTimeoutMs: 1_500 });
+    cleanup(() => db.close());
+    const node = await startWorkerNode(t, { db, settings: { pollMs: 100 } });
+    await t.db.query("insert into public.tasks values ('large', 'team')");
+    await until(() => node.warnings.some(({ message }) => /large transaction/.test(message)));
+    node.db.counted();
+    let polls = 0;
+    await until(() => {
+      polls += node.db.counted().promise_sequencing ?? 0;
+      return polls >= 3;
+    });
+    expect(await logOf(t.db, "team")).toEqual([]);
+    await until(async () => (await logOf(t.db, "team")).length === 1);
+    // What comes behind it is held to the usual time again.
+    await t.db.query("insert into public.tasks values ('small', 'team')");
+    await until(async () => (await logOf(t.db, "team")).length === 2);
+    expect(node.warnings).toHaveLength(1);
+  });
+});
