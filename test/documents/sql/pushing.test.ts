@@ -51,6 +51,26 @@ describeEachEngine("Documents written by SQL", (open) => {
     ).toEqual([{ seq: 2, error: { code: "PE422" } }]);
   });
 
+  it("hide no other document, however many they are", async () => {
+    await t.db.query(`
+      insert into perch.document_inbox (space_id, app_id, table_name, record_id, seq, kind, payload, user_id)
+      select '~ada', 'notes', 'pages', case when n < 6000 then 'many' else 'few' || n end, n, 'update', '\\x00', 'ada'
+        from generate_series(1, 6002) n`);
+    await t.db.query(`
+      insert into perch.column_writes (space_id, app_id, table_name, record_id, ordinal, user_id)
+      select 'team', 'notes', 'rows', case when n < 6000 then 'many' else 'few' || n end, n, 'ada'
+        from generate_series(1, 6002) n`);
+    const found = await t.asWorker((tx) =>
+      tx.query<{ name: string }>("select table_name || '/' || record_id as name from perch.pending_documents()"),
+    );
+    expect(found.map(({ name }) => name).sort()).toEqual([
+      ...["few6000", "few6001", "few6002", "many"].map((id) => `pages/${id}`),
+      ...["few6000", "few6001", "few6002", "many"].map((id) => `rows/${id}`),
+    ]);
+    await t.db.query("delete from perch.column_writes");
+    await t.db.query("delete from perch.document_inbox where record_id = 'many' or record_id like 'few%'");
+  });
+
   it("leave nothing when the transaction rolls back", async () => {
     await expect(
       t.asUser("ada", async (tx) => {
