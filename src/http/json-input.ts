@@ -2,14 +2,13 @@ import { unreadableJson } from "../database/errors.js";
 import { canBeStored } from "../database/text.js";
 import { PerchError } from "../errors.js";
 import { type Identity, personalSpaceId } from "../identity/identity.js";
-import { jsonDepth, jsonMembers } from "../lib/json-outline.js";
+import { jsonDepth, jsonMembers, someOutsideStrings } from "../lib/json-outline.js";
 import type { OnBehalf } from "./on-behalf.js";
 
 /** A number that is a few characters as it is sent, and many as it is stored: exponents of three digits and more. */
 const shortAndLarge = /\d[eE]\+?0*[1-9]\d\d/;
 /** Over what perch.check_numbers takes; what is below, that judges. */
 const farTooLarge = /\d[eE][+-]?0*[1-9]\d{3}/;
-const strings = /"(?:[^"\\]+|\\.)*"/g;
 /** To look for an id in a change, and for what is wrong in a body. */
 const maxMembers = 1_000;
 const maxIdLength = 2_000;
@@ -35,7 +34,8 @@ export async function isSuspicious(body: string): Promise<boolean> {
 }
 
 const isTooDeep = async (text: string) => text.length > maxDepth && (await jsonDepth(text)) > maxDepth;
-const isFarTooLarge = (text: string) => farTooLarge.test(text) && farTooLarge.test(text.replaceAll(strings, ""));
+const isFarTooLarge = async (text: string) =>
+  farTooLarge.test(text) && (await someOutsideStrings(text, (part) => farTooLarge.test(part)));
 
 /** The SQLSTATE that reading each text as JSON fails with; null for what the database reads. */
 async function stateOfEach(
@@ -45,7 +45,7 @@ async function stateOfEach(
 ): Promise<(string | null)[]> {
   const states: (string | null)[] = [];
   const { number, depth } = unreadableJson;
-  for (const text of texts) states.push(isFarTooLarge(text) ? number : (await isTooDeep(text)) ? depth : null);
+  for (const text of texts) states.push((await isFarTooLarge(text)) ? number : (await isTooDeep(text)) ? depth : null);
   const unknown = texts.filter((_, nth) => states[nth] === null);
   const rows = await onBehalf.read(identity, (tx) =>
     tx.last<{ state: string | null }>("select state from perch.json_errors(texts => $1::text[])", [unknown]),

@@ -82,13 +82,38 @@ export async function jsonDepth(text: string): Promise<number> {
     }
     const code = text.charCodeAt(at);
     if (code === quote) {
-      do at = text.indexOf('"', at + 1);
-      while (at >= 0 && isEscaped(text, at));
+      do {
+        at = text.indexOf('"', at + 1);
+        if (at >= turnEnds) {
+          await setImmediate();
+          turnEnds = at + turnLength;
+        }
+      } while (at >= 0 && isEscaped(text, at));
       if (at < 0) break;
     } else if (isOpening(code)) deepest = Math.max(deepest, ++depth);
     else if (isClosing(code)) depth -= 1;
   }
   return deepest;
+}
+
+/** Whether a part of JSON text that is in no string is one that is looked for. Takes a few milliseconds at once, as `jsonMembers`. */
+export async function someOutsideStrings(text: string, isOne: (part: string) => boolean): Promise<boolean> {
+  let turnEnds = turnLength;
+  for (let at = 0; at >= 0; ) {
+    const opening = text.indexOf('"', at);
+    if (isOne(text.slice(at, opening < 0 ? undefined : opening))) return true;
+    if (opening < 0) return false;
+    at = opening;
+    do {
+      at = text.indexOf('"', at + 1);
+      if (at >= turnEnds) {
+        await setImmediate();
+        turnEnds = at + turnLength;
+      }
+    } while (at >= 0 && isEscaped(text, at));
+    if (at >= 0) at += 1;
+  }
+  return false;
 }
 
 function skipSpace(text: string, from: number): number {

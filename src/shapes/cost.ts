@@ -55,7 +55,10 @@ function createScale(argument: string): (node: unknown) => number {
     if (word === "cast") return bytesOf(first) * (node[3] === true || texts.has(String(second)) ? 2 : 1);
     if (word === "call") return call(String(first), second);
     if (word === "op") return operation(String(first), second);
-    if (word === "any" || word === "all") compared(String(first), [bytesOf(second), bytesOf(node[3])]);
+    if (word === "any" || word === "all") {
+      compared(String(first), [bytesOf(second), bytesOf(node[3])]);
+      return 1;
+    }
     if (word === "array") return sum(first) + itemBytes * (Array.isArray(first) ? first.length : 0);
     // Of the others it is one of their parts at most.
     const parts = node.slice(1).flatMap(flat);

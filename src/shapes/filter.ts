@@ -13,6 +13,8 @@ type Parsed = Readonly<Record<string, Fields>>;
 const maxLength = 5_000;
 /** As the database has it. */
 const maxDepth = 60;
+/** Parts of the tree, counted as often as they stand there: BETWEEN and CASE say some of theirs again, which say some of theirs again. */
+const maxParts = 10_000;
 
 const refused = (message: string, argument: string) => new PerchError("PE422", message, { argument });
 
@@ -41,6 +43,11 @@ export async function readFilter(
   if (unused !== undefined) throw refused(`there is no $${unused} in the filter, and a value for it`, "params");
   refuseDear(node, argument);
   return node;
+}
+
+function tooLarge(argument: string): PerchError {
+  const message = `it comes to more than ${maxParts} parts: what stands before BETWEEN, or behind CASE, counts each time it is compared`;
+  return new PerchError("PE413", message, { argument, limit: "filter_parts", max: maxParts });
 }
 
 /** One column of an order. */
@@ -195,8 +202,9 @@ function createReader(
     MinMaxExpr: ({ op, args }) => [op === "IS_GREATEST" ? "greatest" : "least", all(args)],
     A_ArrayExpr: ({ elements }) => ["array", all(elements)],
     CaseExpr({ arg, args, defresult }) {
+      const value = arg === undefined ? undefined : read(arg);
       const branches = (args as Fields[]).map(({ CaseWhen: { expr, result } }) => [
-        arg === undefined ? read(expr) : ["op", "=", [read(arg), read(expr)]],
+        value === undefined ? read(expr) : ["op", "=", [value, read(expr)]],
         read(result),
       ]);
       return ["case", branches, defresult === undefined ? null : read(defresult)];
@@ -262,6 +270,12 @@ function createReader(
     throw refused(`a filter may not have this: ${kind}`, argument);
   }
 
+  const sizes = new WeakMap<object, number>();
+  function sizeOf(part: unknown): number {
+    if (!Array.isArray(part)) return 0;
+    return sizes.get(part) ?? part.reduce((total: number, each) => total + sizeOf(each), 1);
+  }
+
   let depth = 0;
   function read(node: Parsed): FilterNode {
     const [kind = "nothing"] = Object.keys(node ?? {});
@@ -271,6 +285,9 @@ function createReader(
     if (depth > maxDepth) throw refused("it is nested too deeply", argument);
     const made = reader(node[kind]);
     depth -= 1;
+    const size = sizeOf(made);
+    if (size > maxParts) throw tooLarge(argument);
+    sizes.set(made, size);
     return made;
   }
   return read;

@@ -24,6 +24,8 @@ const values: Record<string, (bytes: number) => string> = {
   names: (bytes) => `{${names(Math.floor(bytes / 12))}}`,
   letters: (bytes) => `"${repeated(bytes, "a", '"')}`,
   quotes: (bytes) => `"${repeated(bytes, '\\"', '"')}`,
+  "strings around a large number": (bytes) => `[[${repeated(bytes, '"a",', "1e1000]")}]`,
+  "a string that does not end": (bytes) => `["\\\n",1e1000,${repeated(bytes - 20, "x", "]")}`,
   "letters of three bytes": (bytes) => `"${"€".repeat(Math.floor(bytes / 3.1))}"`,
 };
 const places: Record<string, readonly [string, string, (value: string) => string]> = {
@@ -108,6 +110,8 @@ it("no request keeps the process from everybody else for long, whatever is in it
     "as long as it may be": `a = 1${" and a=1".repeat(620)}`,
     "of a list as long as it may be": `a in (${"1,".repeat(2_400)}1)`,
     nested: `${"(".repeat(2_400)}a = 1${")".repeat(2_400)}`,
+    "that says a part again and again": `${"(".repeat(50)}a${" between 1 and 2)::int".repeat(50)} = 1`,
+    "of any within any": `${"(a = any (array[".repeat(50)}a${"]))::int".repeat(50)} = 1`,
   };
   for (const [kind, where] of Object.entries(filters)) {
     const query = new URLSearchParams({ table: "things", offset: "-1", where });

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { jsonMembers } from "../../src/lib/json-outline.js";
+import { jsonMembers, someOutsideStrings } from "../../src/lib/json-outline.js";
 
 const pieces = async (text: string) =>
   (await jsonMembers(text, 1_000))?.map(({ name, start, end }) => [name, text.slice(start, end)]);
@@ -49,16 +49,25 @@ describe("the outline of JSON", () => {
     '["',
   ])("is none of %s", async (text) => expect(await pieces(text)).toBeUndefined());
 
+  it("tells what is in strings from what is not", async () => {
+    const isThere = (text: string) => someOutsideStrings(text, (part) => part.includes("1e9"));
+    const found = await Promise.all(
+      ['["1e9"]', '["\\"1e9"]', '["\\\\",1e9]', "1e9", '["\\\n",1e9', '["', ""].map(isThere),
+    );
+    expect(found).toEqual([false, false, true, true, true, false, false]);
+  });
+
   it("takes no more than a turn of the event loop at once, of whatever is sent", async () => {
-    const megabytes = 4 * 2 ** 20;
+    const many = 2 ** 20;
     for (const text of [
-      `[${"0,".repeat(megabytes)}0]`,
-      `{"a":${"[".repeat(megabytes)}`,
-      `["${'\\\\\\"'.repeat(megabytes)}"]`,
+      `[${"0,".repeat(many)}0]`,
+      `{"a":${"[".repeat(many)}`,
+      `["${'\\\\\\"'.repeat(many)}"]`,
     ]) {
       let turns = 0;
       const counting = setInterval(() => turns++, 0);
       await jsonMembers(text, 10_000_000);
+      await someOutsideStrings(text, () => false);
       clearInterval(counting);
       expect(turns).toBeGreaterThan(3);
     }

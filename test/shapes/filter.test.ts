@@ -346,6 +346,21 @@ describeBothKinds("filters of shapes", (open) => {
     expect(await refusal(idsOf(Array(30).fill("n * n > 1").join(" or ")))).toBe("PE422");
   });
 
+  it("count a part as often as it is compared", async () => {
+    const nested = (levels: number, before: string, after: string) =>
+      idsOf(`${before.repeat(levels)}id${after.repeat(levels)} = 1`);
+    for (const [before, after] of [
+      ["(", " between 0 and 1)::int"],
+      ["(", " between symmetric 0 and 1)::int"],
+      ["case ", " when 0 then 0 when 1 then 1 end"],
+    ] as const) {
+      expect(await nested(2, before, after)).toContain(1);
+      expect(await refusal(nested(14, before, after)), before + after).toBe("PE413");
+      expect(await refusal(nested(28, before, after)), before + after).toBe("PE413");
+    }
+    expect(await refusal(nested(28, "(", " = any (array[1]))::int"))).not.toBe("PE413");
+  });
+
   it("fail for no row of others, whatever their columns are compared with", async () => {
     await t.db.query("create domain mail as text check (value like '%@%')");
     await t.db.query("create type parcel as (content xml)");
