@@ -42,6 +42,18 @@ const places: Record<string, readonly [string, string, (value: string) => string
   "bare value": ["POST", "/v1/push", (value) => value],
 };
 
+/** What it takes to read the longest body as text and to write it out again, ms of processor. */
+function leastMs(): number {
+  const body = Buffer.alloc(longest, "a");
+  const once = () => {
+    const before = process.cpuUsage();
+    Buffer.from(new TextDecoder().decode(body));
+    const { user, system } = process.cpuUsage(before);
+    return (user + system) / 1_000;
+  };
+  return Math.min(...Array.from({ length: 5 }, once));
+}
+
 it("no request keeps the process from everybody else for long, whatever is in it", async () => {
   const { url = "", db } = await open();
   await db.query("create table things (id int primary key, a int)");
@@ -64,16 +76,20 @@ it("no request keeps the process from everybody else for long, whatever is in it
     expect(length, `the answer to ${path}`).toBeLessThan(200_000);
   };
 
+  // On a machine that is slow to hand out memory the least is more than the bound already: the pieces that came are put together
+  // before, and go on to the database behind.
+  const bound = Math.max(50, 2 * leastMs());
   const slow: string[] = [];
   /** By the best of a few: a garbage collection may come at any time. */
   async function check(name: string, ask: () => Promise<void>): Promise<void> {
     const late: number[] = [];
-    while (late.length < 8 && Math.min(...late) > 50) {
+    while (late.length < 8 && Math.min(...late) > bound) {
       await askProbe(perch);
       await ask();
       late.push((await askProbe(perch)).busiest);
     }
-    if (Math.min(...late) > 50) slow.push(`${name}: ${late.map(Math.round).join(", ")} ms`);
+    if (Math.min(...late) > bound)
+      slow.push(`${name}: ${late.map(Math.round).join(", ")} ms, and not ${Math.round(bound)}`);
   }
 
   for (const [place, [method, path, bodyOf]] of Object.entries(places)) {
