@@ -6,6 +6,10 @@ import { PerchError } from "../errors.js";
  */
 export const canBeStored = (text: string): boolean => text.isWellFormed() && !text.includes("\0");
 
+/** The text, with U+FFFD in place of what Postgres cannot hold. */
+export const storable = (text: string): string =>
+  canBeStored(text) ? text : text.toWellFormed().replaceAll("\0", "\ufffd");
+
 /** As `perch.check_id`: what may be the id of a space, an app, a table, a record or a client; of a user with one byte less. */
 export function isId(text: string, maxBytes = 256): boolean {
   if (text === "" || !canBeStored(text) || Buffer.byteLength(text) > maxBytes) return false;

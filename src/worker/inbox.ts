@@ -1,4 +1,5 @@
 import type { Contention } from "../database/contention.js";
+import { storable } from "../database/text.js";
 import type { Database, Transaction } from "../database/types.js";
 import { type DocumentKey, documentId } from "../documents/key.js";
 import type { ExclusiveDocument, LiveDocuments, Merged, MergeSession } from "../documents/live.js";
@@ -353,9 +354,13 @@ async function mergeItem(
   return session.applyPatch(patch, await patchBase(tx, { key, seq, baseSeq, userId, merged }));
 }
 
-/** An Error's message would be left out of its JSON. */
+/**
+ * An Error's message would be left out of its JSON. It names what its author has named, perhaps cut off within a character: with what no jsonb
+ * holds in it the whole transaction would fail, and again each time.
+ */
 function describe({ code, word, message, detail }: PerchError): string {
-  return JSON.stringify({ code, word, message, detail });
+  const readable = (_: string, value: unknown) => (typeof value === "string" ? storable(value) : value);
+  return JSON.stringify({ code, word, message, detail }, readable);
 }
 
 /** Errors of the item itself. Anything else (the database is away, the engine is overloaded) concerns the whole transaction. */

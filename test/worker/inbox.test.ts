@@ -97,6 +97,30 @@ describeBothKinds("the worker's inbox", (open, engine) => {
     await eventually(() => reader.text().includes("base top"));
   });
 
+  it("sets aside what is bad also where its names hold what no jsonb does", async () => {
+    const t = await open();
+    await declare(t, { body: "text", extra: "json" });
+    const node = await startWorkerNode(t);
+    const key = keyOf(freshId());
+    // An error names the place by so many letters: in one of these it cuts a character in two.
+    const deep = (name: string) =>
+      Array.from({ length: 120 }).reduce<object>((value) => ({ "🎉": value }), { [name]: 1 });
+    await t.asUser("ada", async (tx) => {
+      await pushUpdate(
+        tx,
+        key,
+        strangersUpdate((doc) => doc.getMap("fields").set("a\0b", 1)),
+      );
+      for (const name of ["a", "ab", "abc"]) await patchDocument(tx, key, { extra: { [name]: deep(name) } });
+      await pushUpdate(tx, key, replica().type("behind"));
+    });
+    await eventually(async () => (await storedText(node.db, key)) === "behind");
+    expect(await inbox(node.db)).toMatchObject([
+      { status: "rejected", error: { code: "PE422", detail: { field: "a\ufffdb" } } },
+      ...Array.from({ length: 3 }, () => ({ status: "rejected", error: { code: "PE413" } })),
+    ]);
+  });
+
   it("keeps a push that brings nothing new out of the tail", async () => {
     const t = await open();
     await declare(t);

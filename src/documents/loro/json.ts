@@ -1,4 +1,5 @@
 import { isContainer } from "loro-crdt";
+import { storable } from "../../database/text.js";
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 
@@ -39,7 +40,7 @@ export function exactDigits(value: unknown): bigint | undefined {
 }
 
 /**
- * A value out of Loro as JSON that Postgres stores: no number that JSON lacks (null instead), integers beyond 2^53 as decimal strings,
+ * A value out of Loro as JSON that Postgres stores: no U+0000, which would make a document impossible to project, no number that JSON lacks (null instead), integers beyond 2^53 as decimal strings,
  * bytes as a list of numbers (as Loro itself writes them in JSON), a nested container as its value.
  */
 export function toJson(value: unknown): Json {
@@ -60,11 +61,6 @@ export function toJson(value: unknown): Json {
   if (Array.isArray(value)) return value.map(toJson);
   if (isContainer(value)) return toJson(value.toJSON());
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [storable(key), toJson(item)]));
-}
-
-/** jsonb cannot hold U+0000: one such character, typed by whoever, would make a document impossible to project. */
-export function storable(text: string): string {
-  return text.includes("\0") ? text.replaceAll("\0", "\ufffd") : text;
 }
 
 /** JSON has no infinities. */

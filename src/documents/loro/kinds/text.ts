@@ -1,5 +1,6 @@
+import { storable } from "../../../database/text.js";
 import { withHandle } from "../handles.js";
-import { exactDigits, storable } from "../json.js";
+import { exactDigits } from "../json.js";
 import { reconcileText } from "../text.js";
 import type { ContainerKind } from "./kind.js";
 
