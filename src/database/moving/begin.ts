@@ -153,7 +153,10 @@ async function closeTarget(to: Database, run: string): Promise<void> {
   });
 }
 
-/** The tables, by the target's order of columns. Throws MoveRefused where the ends do not have the same ones. */
+/**
+ * The tables as they are written to at the target, but for their partitions, which are the source's: what is noted and fenced there. Throws
+ * MoveRefused where the ends do not have the same tables.
+ */
 export async function sameTables(ends: Ends): Promise<MovedTable[]> {
   const here = await ends.read(movedTables);
   const there = new Map((await ends.look(movedTables)).map((table) => [table.relation, table]));
@@ -162,7 +165,7 @@ export async function sameTables(ends: Ends): Promise<MovedTable[]> {
     const other = there.get(table.relation);
     if (other === undefined || shape(other) !== shape(table))
       throw new MoveRefused(`${table.relation} has other columns, or another primary key, at the target`);
-    tables.push(other);
+    tables.push({ ...other, parts: table.parts });
     there.delete(table.relation);
   }
   if (there.size > 0)

@@ -54,9 +54,14 @@ begin
                 else 'Nothing was written. Write it there, as soon as it is served; if the move was given up: perch move --abort.' end;
 end $$`;
 
-/** Notes the key of each row that is written, in the transaction that writes it. Arguments: the table, and what makes an array of a row's key. */
+/**
+ * Notes the key of each row that is written, in the transaction that writes it. Arguments: the table, and what makes an array of a row's key,
+ * as text under the settings by which it is read again, whatever the writer's are (`settled`). It executes its argument with the rights of
+ * whoever moves: nobody else may make a trigger of it.
+ */
 const note = `create function perch_move.note() returns trigger
-language plpgsql security definer set search_path = pg_catalog, pg_temp as $$
+language plpgsql security definer set search_path = pg_catalog, pg_temp
+set timezone = 'UTC' set datestyle = 'ISO' set intervalstyle = 'postgres' set bytea_output = 'hex' set extra_float_digits = 1 as $$
 declare
   before text[];
   after text[];
@@ -83,12 +88,14 @@ create table perch_move.state (
   begun_at timestamptz not null default clock_timestamp());
 grant usage on schema perch_move to perch_worker;
 grant select on perch_move.state to perch_worker;
-${refuse}`;
+${refuse};
+revoke all on function perch_move.refuse() from public`;
 
 /** What the source has. */
 export const makeSource = `${state};
 create table perch_move.changed (number bigint generated always as identity primary key, relation text not null, key text[]);
-${note}`;
+${note};
+revoke all on function perch_move.note() from public`;
 
 /** What the target has: how far each table was copied, and the keys that could not be written yet. */
 export const makeTarget = `${state};

@@ -223,15 +223,19 @@ export async function move(options: MoveOptions): Promise<MoveResult> {
     for (const table of tables) {
       const keys = all.of(table.relation);
       if (keys.length === 0) continue;
-      const rows: Row[] = [];
-      for (const some of await ends.read((tx) => parted(tx, table, keys)))
-        rows.push(...(await ends.read((tx) => rowsOf(tx, table, some))));
+      const parts = await ends.read((tx) => parted(tx, table, keys));
+      const rowsHere = (some: readonly Key[]) => ends.read((tx) => rowsOf(tx, table, some));
       if (fenced) {
         await ends.write(async (tx) => {
-          await putAll(tx, table, keys, rows);
+          await putAll(tx, table, parts, rowsHere);
           await noteLeftOut(tx, table, keys, []);
         });
-      } else await ends.write(async (tx) => noteLeftOut(tx, table, keys, await put(tx, table, keys, rows)));
+        continue;
+      }
+      for (const some of parts) {
+        const rows = await rowsHere(some);
+        await ends.write(async (tx) => noteLeftOut(tx, table, some, await put(tx, table, some, rows)));
+      }
     }
     return all;
   }
@@ -333,19 +337,20 @@ export async function move(options: MoveOptions): Promise<MoveResult> {
         await tx.query("update perch_move.state set phase = 'moved'");
       });
     }
-    await openTarget(ends, tables, content);
+    await openTarget(ends, content);
     return found;
   }
 }
 
 /** Gives a move up: the source is as it was. Throws MoveRefused when there is none, or when it is done. */
 export async function abortMove(from: Database): Promise<void> {
-  const state = await moveState(from);
-  if (state?.direction !== "out") throw new MoveRefused("no move from this database is under way");
-  if (state.phase === "moved")
-    throw new MoveRefused(`this database was moved to ${state.other}, which is served since`);
+  if ((await moveState(from))?.direction !== "out") throw new MoveRefused("no move from this database is under way");
   const run = randomUUID();
   await takeOver(from, run);
+  // Asked behind it, when no other run can come to its end any more: both databases would take writes.
+  const state = await moveState(from);
+  if (state?.phase === "moved")
+    throw new MoveRefused(`this database was moved to ${state.other}, which is served since`);
   const tables = await settledRead(from, movedTables);
   await lockingAll(
     from,

@@ -1,7 +1,7 @@
 import { epochOf } from "./begin.js";
 import { type Declarations, declarationsOf, declareThere, enactThere } from "./declarations.js";
 import { without } from "./ends.js";
-import { type MovedTable, movedSequences } from "./tables.js";
+import { movedSequences, movedTables } from "./tables.js";
 import type { Ends } from "./transactions.js";
 
 /** What is moved besides rows, all at once when the rest is there. */
@@ -18,7 +18,8 @@ export const besideRows = async ({ from }: Ends): Promise<BesideRows> => ({
 });
 
 /** In one transaction the target is as if it had always been there. */
-export async function openTarget(ends: Ends, tables: readonly MovedTable[], content: BesideRows): Promise<void> {
+export async function openTarget(ends: Ends, content: BesideRows): Promise<void> {
+  const tables = await ends.look(movedTables);
   await ends.declare(async (tx) => {
     await declareThere(content.declarations, tx, { whole: true });
     await enactThere(tx);

@@ -177,8 +177,19 @@ export async function put(
   return leftOut;
 }
 
-/** The same for any number of rows of one moment: nothing is left out. All keys go before any row comes, since rows may have exchanged values. */
-export async function putAll(tx: Transaction, table: MovedTable, keys: readonly Key[], rows: readonly Row[]) {
-  for (let at = 0; at < keys.length; at += 1_000) await remove(tx, table, keys.slice(at, at + 1_000));
-  for (let at = 0; at < rows.length; at += 200) await insert(tx, table, rows.slice(at, at + 200));
+/**
+ * The same for any number of keys of one moment, in parts: nothing is left out. All keys go before any row comes, since rows may have exchanged
+ * values. In: what reads the rows of a part.
+ */
+export async function putAll(
+  tx: Transaction,
+  table: MovedTable,
+  parts: readonly (readonly Key[])[],
+  rowsOf: (keys: readonly Key[]) => Promise<Row[]>,
+) {
+  for (const keys of parts) await remove(tx, table, keys);
+  for (const keys of parts) {
+    const rows = await rowsOf(keys);
+    if (rows.length > 0) await insert(tx, table, rows);
+  }
 }

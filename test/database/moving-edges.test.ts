@@ -1,0 +1,125 @@
+/** perch move: who may do what while it is under way, and what is written at its edges. */
+import { expect, it } from "vitest";
+import { abortMove, type MoveOptions, move } from "../../src/database/moving/move.js";
+import type { Database } from "../../src/database/types.js";
+import { postgres, type TestDatabase } from "../support/databases.js";
+
+const server = postgres(18);
+
+const between = (from: TestDatabase, to: TestDatabase): MoveOptions => ({
+  from: from.db,
+  to: to.db,
+  fromName: "here",
+  toName: "there",
+});
+
+/** A database with which something happens before a question is asked for the nth time. */
+function interposed(db: Database, asked: RegExp, nth: number, happens: () => Promise<unknown>): Database {
+  let times = 0;
+  return {
+    ...db,
+    async query(sql, ...rest) {
+      if (asked.test(sql) && ++times === nth) await happens();
+      return db.query(sql, ...rest);
+    },
+  };
+}
+
+/** Syncs a table that both have. */
+async function withTable(make: string, name: string): Promise<[TestDatabase, TestDatabase]> {
+  const both: [TestDatabase, TestDatabase] = [await server(), await server()];
+  for (const { db } of both) await db.transaction((tx) => tx.script(make));
+  await both[0].db.query(`select perch.sync_table(relation => '${name}', app_id => 'shop', space_id => 'team')`);
+  return both;
+}
+
+it("lends nobody the rights of whoever moves", async () => {
+  const [from, to] = [await server(), await server()];
+  await move({ ...between(from, to), copyOnly: true });
+  const worker = await from.login("perch_worker");
+  const lent = worker.transaction((tx) =>
+    tx.script(`create temporary table mine (id text);
+               create trigger mine after insert on mine for each row
+                 execute function perch_move.note('mine', 'select array[current_setting(''is_superuser''), ($1).id]');
+               insert into mine values ('x')`),
+  );
+  await expect(lent).rejects.toMatchObject({ code: "42501" });
+});
+
+it("is not given up once it has come to its end, also when that happens meanwhile", async () => {
+  const [from, to] = [await server(), await server()];
+  await move({ ...between(from, to), copyOnly: true });
+  const late = interposed(from.db, /update perch_move\.state set run/, 1, () =>
+    from.db.query("update perch_move.state set phase = 'moved'"),
+  );
+  await expect(abortMove(late)).rejects.toThrow(/was moved to there/);
+  expect(await from.db.query("select phase from perch_move.state")).toEqual([{ phase: "moved" }]);
+});
+
+it("notes a key as it is read, whatever styles the session has that writes it", async () => {
+  const [from, to] = await withTable("create table public.days (day date primary key, note text)", "public.days");
+  await from.db.query("insert into public.days select date '2026-01-01' + n, 'first' from generate_series(0, 99) n");
+  const write = () =>
+    from.db.transaction((tx) =>
+      tx.script(
+        "set local datestyle = 'SQL, DMY'; update public.days set note = 'second' where day = make_date(2026, 2, 1)",
+      ),
+    );
+  // Behind the comparison of all rows.
+  await move({ ...between(from, to), from: interposed(from.db, /max\(number\)/, 2, write) });
+  expect(await to.db.query("select note from public.days where day = '2026-02-01'")).toEqual([{ note: "second" }]);
+});
+
+it("takes no writes any more in partitions that only the source has", async () => {
+  const [from, to] = [await server(), await server()];
+  const parts = { from: "days_a 0 100, days_b 100 200", to: "days_a 0 200" };
+  for (const [t, made] of [
+    [from, parts.from],
+    [to, parts.to],
+  ] as const) {
+    await t.db.query("create table public.days (id int primary key) partition by range (id)");
+    for (const part of made.split(", ")) {
+      const [name, low, high] = part.split(" ");
+      await t.db.query(`create table public.${name} partition of public.days for values from (${low}) to (${high})`);
+    }
+  }
+  await from.db.query("select perch.sync_table(relation => 'public.days', app_id => 'shop', space_id => 'team')");
+  await from.db.query("insert into public.days values (1), (101)");
+  await move(between(from, to));
+  expect(await to.db.query("select id from public.days order by id")).toEqual([{ id: 1 }, { id: 101 }]);
+  await expect(from.db.query("insert into public.days_b values (102)")).rejects.toThrow(/moved to there/);
+  await to.db.query("insert into public.days_a values (102)");
+});
+
+it("copies what differs page by page, however much that is", async () => {
+  const [from, to] = await withTable("create table public.pages (id int primary key, body text)", "public.pages");
+  // Of text that is as long as it is stored.
+  await from.db.query(
+    `insert into public.pages select n, (select string_agg(md5(concat(n, ' ', m)), '') from generate_series(1, 15000) m)
+       from generate_series(1, 12) n`,
+  );
+  await move({ ...between(from, to), copyOnly: true });
+  await to.db.transaction(async (tx) => {
+    await tx.query("select set_config('perch.move', s.run::text, true) from perch_move.state s");
+    await tx.query("update public.pages set body = 'other'");
+  });
+  let most = 0;
+  const counting: Database = {
+    ...to.db,
+    transaction: (work) =>
+      to.db.transaction((tx) =>
+        work({
+          ...tx,
+          query(sql, params, how) {
+            most = Math.max(most, JSON.stringify(params ?? []).length);
+            return tx.query(sql, params, how);
+          },
+        }),
+      ),
+  };
+  await move({ ...between(from, to), to: counting });
+  expect(await to.db.query("select count(*) as count from public.pages where length(body) = 480000")).toEqual([
+    { count: 12 },
+  ]);
+  expect(most).toBeLessThan(3_000_000);
+});
