@@ -2,6 +2,7 @@ import type { Queryable } from "../database/types.js";
 import type { DocumentKey } from "./key.js";
 import type { DocumentEngine } from "./loro/engine.js";
 import { blobSpans } from "./loro/format/spans.js";
+import { askApart } from "./loro/lost.js";
 import { isServerPeer } from "./server-peers.js";
 
 /*
@@ -35,8 +36,7 @@ const maxReadHere = 64 * 1024;
 /** The peers of which updates say that they hold operations. Errors: PE422 when their headers cannot be read. */
 export async function peersIn(engine: DocumentEngine, updates: readonly Uint8Array[]): Promise<Set<string>> {
   if (updates.some((update) => update.byteLength > maxReadHere)) {
-    const { peers } = await engine.call("reading headers", "peers", [updates], { apart: true });
-    return new Set(peers);
+    return new Set((await askApart(engine, "reading headers", "peers", updates)).peers);
   }
   return peersHere(updates);
 }

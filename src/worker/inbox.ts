@@ -47,6 +47,8 @@ const maxItems = 20;
 /** What is spent on items that have to be set aside is made up for: for so many times as long the document's inbox rests. */
 const restFactor = 9;
 const longestRestMs = 2_000;
+/** How long a document is merged before it is the turn of those that wait: more may be pushed to it all the time. */
+const turnMs = 100;
 /** Once so much was spent so, the transaction takes no further item: who edits the document meanwhile waits for it. */
 const maxWastedMs = 50;
 /** Notifications come in bursts: between two polls there is at least this much time. */
@@ -111,6 +113,7 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
     const claimed = (oldestMs: number) =>
       pending.set(id, Math.min(pending.get(id) ?? Date.now(), Date.now() - oldestMs));
     try {
+      const turnEndsAt = performance.now() + turnMs;
       while (!closed) {
         const done = await document.exclusive((held) => mergeSome(db, held, key, lockTimeoutMs, claimed));
         merged += done.merged;
@@ -120,9 +123,16 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
           rest(key, Math.min(longestRestMs, done.wastedMs * restFactor));
           return;
         }
-        if (done.merged < maxItems && !done.again) break;
+        if (done.merged < maxItems && !done.again) {
+          pending.delete(id);
+          return;
+        }
+        if (performance.now() > turnEndsAt) {
+          // Others have their turns before the rest of it.
+          missed.add(id);
+          return;
+        }
       }
-      pending.delete(id);
     } finally {
       document.release();
     }
@@ -226,7 +236,7 @@ interface Merging {
   readonly setAside: number;
   /** How long those took that had to be set aside. */
   readonly wastedMs: number;
-  /** There may be more, of the document that comes after. */
+  /** There is more, or there may be, of the document that comes after. */
   readonly again?: boolean;
 }
 
@@ -282,7 +292,7 @@ async function mergeSome(
         if (others?.found) throw new Error("somebody wrote under a peer of this server; merging it again");
       }
       const setAside = outcomes.filter(({ error }) => error !== null).length;
-      return { merged: outcomes.length, setAside, wastedMs };
+      return { merged: outcomes.length, setAside, wastedMs, again: outcomes.length < items.length };
     });
     committed = true;
     return done;
@@ -312,8 +322,9 @@ async function mergeItems(
 ): Promise<{ outcomes: Outcome[]; wastedMs: number }> {
   const outcomes: Outcome[] = [];
   let wastedMs = 0;
+  const endsAt = performance.now() + turnMs;
   for (const item of items) {
-    if (wastedMs > maxWastedMs) break;
+    if (wastedMs > maxWastedMs || (outcomes.length > 0 && performance.now() > endsAt)) break;
     const { seq, ordinal, user_id: userId } = item;
     const base = ordinal === null ? null : union([item.base ?? {}, outcomes.at(-1)?.version ?? {}]);
     const began = performance.now();

@@ -1,4 +1,7 @@
+import { randomBytes } from "node:crypto";
+import { LoroDoc } from "loro-crdt";
 import { expect, it } from "vitest";
+import type { DocumentEngine } from "../../src/documents/loro/engine.js";
 import {
   connect,
   declare,
@@ -200,6 +203,52 @@ describeBothKinds("the worker's inbox", (open, engine) => {
     expect(bystander.text()).toBe("before after");
     expect(await inbox(node.db)).toMatchObject([{ seq: 2, status: "rejected", error: { code: "PE422" } }]);
     expect(await storedText(node.db, key)).toBe(reader.text());
+  });
+
+  it("sets nothing aside for a thread that was lost to somebody else while its peers were read", async () => {
+    const t = await open();
+    await declare(t);
+    const { engine: inner } = fragileEngine();
+    const bomb = new LoroDoc();
+    bomb.getText("body").insert(0, "x".repeat(3_900_000));
+    const snapshot = bomb.export({ mode: "snapshot" });
+    let bombs = 0;
+    const call: DocumentEngine["call"] = (name, method, args, options) => {
+      // Stands before it in the thread's line.
+      if (method === "peers" && ++bombs === 1)
+        void underWay(inner.call("eve", "unpack", [[snapshot]], { apart: true }));
+      return inner.call(name, method, args, options);
+    };
+    const node = await startWorkerNode(t, { engine: { ...inner, call } });
+    const key = keyOf(freshId());
+    const long = randomBytes(50_000).toString("hex");
+    await t.asUser("ada", (tx) => pushUpdate(tx, key, replica().type(long)));
+    await eventually(async () => (await inbox(node.db)).every(({ status }) => status !== "pending"));
+    expect(await inbox(node.db)).toEqual([]);
+    expect(bombs).toBeGreaterThan(1);
+    expect(await storedText(node.db, key)).toBe(long);
+  });
+
+  it("lets everybody have a turn beside documents that very much was pushed to", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startWorkerNode(t, { settings: { concurrency: 2 } });
+    const busy = ["ada", "bob"];
+    for (const user of busy)
+      await t.asUser(user, (tx) => pushUpdate(tx, keyOf("busy", `~${user}`), replica().type("a")));
+    await eventually(async () => (await inbox(node.db)).length === 0);
+    await t.db.query(
+      `insert into perch.document_inbox (space_id, app_id, table_name, record_id, seq, kind, patch, user_id)
+       select '~' || u, 'notes', 'pages', 'busy', 1000 + n, 'patch', jsonb_build_object('title', n::text), u
+         from generate_series(1, 400) n, unnest($1::text[]) u`,
+      [busy],
+    );
+    await eventually(async () => (await inbox(node.db)).length < 800);
+    const other = keyOf("other", "~cleo");
+    await t.asUser("cleo", (tx) => pushUpdate(tx, other, replica().type("b")));
+    await eventually(async () => (await storedText(node.db, other)) === "b");
+    expect((await inbox(node.db)).length).toBeGreaterThan(400);
+    await eventually(async () => (await inbox(node.db)).length === 0);
   });
 
   it("does not let one document's locked row keep the others waiting", async () => {

@@ -1,7 +1,7 @@
 import type { Queryable } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { DocumentKey } from "../key.js";
-import { isLost } from "./engine-replica.js";
+import { isLost } from "../loro/lost.js";
 import type { StoredDocument, StoredUpdate } from "./queries.js";
 
 /** What was taken out of a document's tail, because it does not hold together with what is before it. */

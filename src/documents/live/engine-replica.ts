@@ -1,22 +1,15 @@
 import { type CallOptions, EngineLost } from "../../engine/engine.js";
 import type { Machine } from "../../lib/state-machine.js";
-import { type DocumentThreadApi, type Ends, isNotLoaded } from "../loro/api.js";
+import type { DocumentThreadApi, Ends } from "../loro/api.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { FieldKinds } from "../loro/fields.js";
 import { goesOn, type Typing, typingAfter } from "../loro/format/typing.js";
+import { innocentAttempts, isLost } from "../loro/lost.js";
 import type { StoredDocument } from "./queries.js";
 import type { Event, State } from "./states.js";
 
-/** How often a call is repeated whose thread was lost through no fault of its own. */
-export const innocentAttempts = 6;
-
 /** Typed updates that are kept back from the thread. */
 const maxTyped = 128;
-
-/** Whether a call failed only because its thread does not hold the document (any more): load it and call again. */
-export function isLost(error: unknown): boolean {
-  return error instanceof EngineLost || isNotLoaded(error);
-}
 
 /** After these it is not known where the writers stand. */
 const changes: ReadonlySet<string> = new Set(["import", "importRun", "patch", "revert"]);

@@ -1,6 +1,6 @@
 import { isNotLoaded } from "../loro/api.js";
+import { innocentAttempts, isLost } from "../loro/lost.js";
 import type { AuthorLimits } from "./author-limits.js";
-import { innocentAttempts, isLost } from "./engine-replica.js";
 import { type Append, authorName, ended, type OpenDocument, putBack } from "./open-document.js";
 import { type Event, isImporting } from "./states.js";
 

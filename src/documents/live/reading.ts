@@ -1,4 +1,4 @@
-import { isLost } from "./engine-replica.js";
+import { isLost } from "../loro/lost.js";
 import type { ExclusiveAccess } from "./exclusive-access.js";
 import type { Exported } from "./export-cache.js";
 import type { Intake } from "./intake.js";

@@ -1,6 +1,6 @@
 import type { DocumentEngine } from "../loro/engine.js";
 import { modeOf } from "../loro/format/envelope.js";
-import { innocentAttempts, isLost } from "./engine-replica.js";
+import { askApart } from "../loro/lost.js";
 
 /** Whether any of these, if they are what they say, is a snapshot. */
 export function isPacked(updates: readonly Uint8Array[]): boolean {
@@ -17,15 +17,5 @@ export async function unpacked(
   updates: readonly Uint8Array[],
   spent?: (ms: number) => void,
 ): Promise<readonly Uint8Array[]> {
-  for (let attempt = 1; ; attempt++) {
-    try {
-      const result = await engine.call(`unpacking ${source}`, "unpack", [updates], {
-        apart: true,
-        ...(spent && { spent }),
-      });
-      return result.updates;
-    } catch (error) {
-      if (!isLost(error) || attempt === innocentAttempts) throw error;
-    }
-  }
+  return (await askApart(engine, `unpacking ${source}`, "unpack", updates, spent)).updates;
 }

@@ -4,7 +4,6 @@ import { remember } from "../../lib/bounded-map.js";
 import { createMutex } from "../../lib/keyed-mutex.js";
 import type { DocumentKey } from "../key.js";
 import { holding, isBroken, setTailAside } from "../live/broken-tail.js";
-import { innocentAttempts, isLost } from "../live/engine-replica.js";
 import {
   type Missed,
   type Position,
@@ -15,6 +14,7 @@ import {
 } from "../live/queries.js";
 import type { DocumentEngine } from "../loro/engine.js";
 import type { DocumentSchema } from "../loro/fields.js";
+import { innocentAttempts, isLost } from "../loro/lost.js";
 import { type CachedProjection, projectChanged } from "./cached-projection.js";
 import type { OpenedDocument } from "./open-for-write.js";
 import { asWorker } from "./worker-role.js";
