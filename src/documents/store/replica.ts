@@ -68,8 +68,10 @@ export interface DocumentReplica {
   isOwner(userId: string, peers: Iterable<string>): boolean;
   /** Inside a turn: the user writes under these, which nobody had or which are theirs. */
   wrote(userId: string, peers: readonly string[]): void;
-  /** Forgets the replica; the next use loads it. */
-  forget(): void;
+  /** Uses that have a turn, or wait for one. */
+  readonly uses: number;
+  /** Takes a turn, in which it is forgotten, in the engine too; the next use loads it. */
+  drop(): Promise<void>;
 }
 
 /** Peers remembered; the longest known are forgotten first. */
@@ -83,7 +85,15 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
   let ahead: Ahead | undefined;
   /** Whose a peer is. Whoever wrote into this replica is in the database, or the replica is forgotten before its next use. */
   const owners = new Map<string, string>();
-  const inTurn = createMutex();
+  const mutex = createMutex();
+  let uses = 0;
+
+  function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    uses += 1;
+    return mutex(work).finally(() => {
+      uses -= 1;
+    });
+  }
 
   async function load(tx: Transaction, opened: OpenedDocument): Promise<View> {
     forget();
@@ -214,7 +224,15 @@ export function createReplica(id: string, key: DocumentKey, engine: DocumentEngi
     wrote(userId, peers) {
       for (const peer of peers) remember(owners, peer, userId, maxOwned);
     },
-    forget,
+    get uses() {
+      return uses;
+    },
+    drop: () =>
+      inTurn(async () => {
+        forget();
+        // A thread that is being replaced has forgotten it already.
+        await engine.call(id, "drop", [id]).catch(() => undefined);
+      }),
   };
 }
 

@@ -47,8 +47,8 @@ export class DocumentStore {
   readonly #hooks: DocumentHooks;
   readonly #peers = createServerPeers();
   readonly #name = `store ${++stores}: `;
-  /** In the order of their last use, the longest ago first. */
-  readonly #replicas = new Map<string, { key: DocumentKey; replica: DocumentReplica }>();
+  /** In the order of their last use, the longest ago first. There is one replica of a document, until it was dropped and nobody waits for it. */
+  readonly #replicas = new Map<string, Held>();
 
   constructor(options: DocumentStoreOptions = {}) {
     this.#engine = options.engine ?? createDocumentEngine(options.engineOptions);
@@ -181,7 +181,7 @@ export class DocumentStore {
 
   /** The documents held in memory, the longest unused first. */
   cachedDocuments(): DocumentKey[] {
-    return [...this.#replicas.values()].map(({ key }) => key);
+    return [...this.#replicas.values()].filter(({ dropped }) => !dropped).map(({ key }) => key);
   }
 
   /** Ends the engine, unless it is shared: its threads keep the process alive until then. */
@@ -339,11 +339,12 @@ export class DocumentStore {
   ): Promise<T> {
     const { key } = opened;
     const id = this.#idOf(key);
-    const held = this.#replicas.get(id) ?? { key, replica: createReplica(id, key, this.#engine) };
+    const held = this.#replicas.get(id) ?? { key, replica: createReplica(id, key, this.#engine), dropped: false };
+    held.dropped = false;
     this.#replicas.delete(id);
     this.#replicas.set(id, held);
-    for (const oldest of [...this.#replicas.keys()].slice(0, Math.max(0, this.#replicas.size - this.#maxDocuments)))
-      void this.#drop(oldest);
+    const kept = [...this.#replicas].filter(([, { dropped }]) => !dropped);
+    for (const [oldest] of kept.slice(0, Math.max(0, kept.length - this.#maxDocuments))) void this.#drop(oldest);
     return held.replica.use(tx, opened, (view) => work(id, view, held.replica));
   }
 
@@ -351,13 +352,21 @@ export class DocumentStore {
     return `${this.#name}${documentId(key)}`;
   }
 
+  /** In its turn: a second replica would load the document under a name that the first still works on. */
   async #drop(id: string): Promise<void> {
     const held = this.#replicas.get(id);
-    this.#replicas.delete(id);
-    held?.replica.forget();
-    // A thread that is being replaced has forgotten it already.
-    await this.#engine.call(id, "drop", [id]).catch(() => undefined);
+    if (held === undefined) return;
+    held.dropped = true;
+    await held.replica.drop();
+    if (held.replica.uses === 0 && held.dropped) this.#replicas.delete(id);
   }
+}
+
+interface Held {
+  readonly key: DocumentKey;
+  readonly replica: DocumentReplica;
+  /** It is being dropped, unless it is used meanwhile. */
+  dropped: boolean;
 }
 
 /** What an engine made of a change: the update to store, null when nothing changed. */

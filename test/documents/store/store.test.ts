@@ -6,7 +6,7 @@ import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
 import { DocumentStore, type HookEvent } from "../../../src/documents/store/store.js";
 import { withContext } from "../../../src/identity/index.js";
 import { describeEachEngine, describeEachPostgres, type TestDatabase } from "../../support/databases.js";
-import { until } from "../../support/until.js";
+import { pause, underWay, until } from "../../support/until.js";
 
 const engine = createDocumentEngine();
 afterAll(() => engine.close());
@@ -384,6 +384,48 @@ describeEachEngine("A DocumentStore", (open) => {
 });
 
 describeEachPostgres("Several DocumentStores", (open) => {
+  it("forgets no document while somebody works on it", async () => {
+    const t = await prepared(open);
+    let patched = (): void => undefined;
+    let goOn: Promise<void> | undefined;
+    const busy = new DocumentStore({
+      engine: {
+        ...engine,
+        call: (id, method, ...rest) => {
+          const result = engine.call(id, method, ...rest);
+          if (method !== "patch" || goOn === undefined) return result;
+          const held = goOn;
+          return result.finally(() => {
+            patched();
+            return held;
+          });
+        },
+      },
+    });
+    const asAda = <T>(work: (tx: Transaction) => Promise<T>) => withContext(t.db, { userId: "ada" }, work);
+    await asAda((tx) => busy.applyPatch(tx, page("a"), { title: "one" }));
+    await busy.evict();
+    let release = (): void => undefined;
+    const reached = new Promise<void>((resolve) => {
+      patched = resolve;
+    });
+    goOn = new Promise((resolve) => {
+      release = resolve;
+    });
+    const writing = underWay(asAda((tx) => busy.applyPatch(tx, page("a"), { title: "two" })));
+    await reached;
+    const forgetting = underWay(busy.evict());
+    const reading = underWay(asAda((tx) => busy.snapshot(tx, page("a"))));
+    // Whoever does not wait has it loaded by then.
+    await Promise.race([Promise.all([forgetting, reading]), pause(500)]);
+    goOn = undefined;
+    release();
+    expect((await writing).data).toMatchObject({ title: "two" });
+    await Promise.all([forgetting, reading]);
+    expect(await asAda((tx) => stored(tx, "a"))).toMatchObject([{ data: { title: "two" } }]);
+    await busy.close();
+  });
+
   it("both succeed when they make one document at once, and merge, also with writers in between", async () => {
     const t = await prepared(open);
     const stores = Array.from({ length: 4 }, () => new DocumentStore({ engine: createDocumentEngine() }));
