@@ -2,6 +2,7 @@ import type { Database } from "../database/types.js";
 import { ackStatus } from "../protocol/protocol.js";
 import { appendEncrypted, encryptedPositions, readEncrypted, readMissedRecords } from "./encrypted/queries.js";
 import {
+  allowanceOfBatch,
   containersOf,
   decodeVersion,
   type EncryptedRecord,
@@ -11,21 +12,20 @@ import {
 } from "./encrypted/records.js";
 import type { LogKind } from "./log-kind.js";
 
-/** Of one batch; official clients send one for each peer. */
-const maxRecords = 4_096;
-
 /** Documents that are encrypted end to end: records are stored and passed on as they are. */
 export function encryptedDocuments(db: Database): LogKind<EncryptedRecord, PeerVersion> {
   return {
     versions: { none: new Map(), decode: decodeVersion, encode: encodeVersion },
     entriesOf(updates) {
+      const allowance = { ...allowanceOfBatch };
       const records: EncryptedRecord[] = [];
       for (const update of updates) {
-        const some = encryptedRecords(Buffer.from(update.buffer, update.byteOffset, update.length));
+        const some = encryptedRecords(Buffer.from(update.buffer, update.byteOffset, update.length), allowance);
+        if (allowance.records < 0 || allowance.peers < 0) return ackStatus.payloadTooLarge;
         if (some === undefined) return ackStatus.invalidUpdate;
         records.push(...some);
       }
-      return records.length > maxRecords ? ackStatus.payloadTooLarge : records;
+      return records;
     },
     payloadOf: ({ payload }) => payload,
     updatesOf: containersOf,

@@ -2,10 +2,17 @@ import fc from "fast-check";
 import { VersionVector } from "loro-crdt";
 import { decodeEloContainer, encodeEloContainer, encryptDeltaSpan, encryptSnapshot } from "loro-protocol";
 import { describe, expect, it } from "vitest";
-import { containersOf, decodeVersion, encodeVersion, encryptedRecords } from "../../src/rooms/encrypted/records.js";
+import {
+  allowanceOfBatch,
+  containersOf,
+  decodeVersion,
+  encodeVersion,
+  encryptedRecords as taken,
+} from "../../src/rooms/encrypted/records.js";
 
 const hex = (text: string) => Buffer.from(text.replaceAll(" ", ""), "hex");
 const key = hex("000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f");
+const encryptedRecords = (container: Buffer) => taken(container, { ...allowanceOfBatch });
 const hexOf = (text: string) => Buffer.from(text).toString("hex");
 
 /** The test vector of the specification: kind, peer, start, end, key id, IV, ciphertext and tag. */
@@ -92,6 +99,25 @@ describe("the payload of an encrypted update", () => {
   ])("is refused with %s", (_what, record) => {
     expect(encryptedRecords(inContainer(hex(record)))).toBeUndefined();
     expect(encryptedRecords(inContainer(vector, hex(record)))).toBeUndefined();
+  });
+
+  it("is counted before it is read, over all of a batch", () => {
+    const snapshot = hex(
+      `01 8008 ${"013105".repeat(1_024)} 026b31 0c86bcad09d5e7e3d70503a57e 10 00000000000000000000000000000000`,
+    );
+    const many = inContainer(...Array(8).fill(snapshot));
+    const batch = { ...allowanceOfBatch };
+    expect([taken(many, batch)?.length, taken(many, batch)?.length, taken(many, batch)?.length]).toEqual([
+      8,
+      8,
+      undefined,
+    ]);
+    expect(batch.peers).toBe(-1_024);
+    const spans = { ...allowanceOfBatch };
+    for (let n = 0; n < 4_096; n++) expect(taken(inContainer(vector), spans)).toHaveLength(1);
+    // Nothing of it is there but the number.
+    expect(taken(hex("80808001"), spans)).toBeUndefined();
+    expect(spans.records).toBeLessThan(0);
   });
 
   it("is never more than undefined, whatever the bytes are", () => {

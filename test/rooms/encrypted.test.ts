@@ -205,6 +205,21 @@ describeBothKinds("an encrypted room", (open) => {
     expect((await newcomer(node, roomId)).records).toEqual(buffers(first, rest, third));
   });
 
+  it("keeps so many snapshots of one author beside each other, which each span would be held against", async () => {
+    const node = await startNode(database);
+    const roomId = newRoom();
+    const [ada, bob] = [await rawClient(node), await rawClient(node)];
+    await ada.join(roomId, { token: "ada", crdt: "%ELO" });
+    await bob.join(roomId, { token: "bob", crdt: "%ELO" });
+    for (let n = 1; n <= 16; n++) expect(await send(bob, roomId, await snapshot({ [n]: 5 }))).toBe(0);
+    expect(await send(bob, roomId, await snapshot({ 17: 5 }))).toBe(5);
+    await bob.join(roomId, { token: "bob", crdt: "%ELO" });
+    // One that replaces others, and anybody else's, are taken.
+    expect(await send(bob, roomId, await snapshot({ 1: 6, 2: 6 }))).toBe(0);
+    expect(await send(ada, roomId, await snapshot({ 17: 5 }))).toBe(0);
+    expect((await newcomer(node, roomId)).records).toHaveLength(16);
+  });
+
   it("loses nothing by what a member sends under another's peer, however much that claims to be", async () => {
     const node = await startNode(database);
     const roomId = newRoom();

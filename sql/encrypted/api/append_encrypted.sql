@@ -13,8 +13,12 @@
 -- That is asked under the lock of the row. A position that was replaced since says nothing, and is good enough: no
 -- record builds on another one here.
 --
+-- A snapshot counts for what no reach has. When the owners of its peers have sent all of that as spans, it goes: that is
+-- looked at once, behind all of the records.
+--
 -- Cost: of the spans that one record may cover, and of those that it may join to the reach, so many are looked at; what
--- is left stays beside it, and the reach short of what is there: whoever has more sends it again, and brings it on.
+-- is left stays beside it, and the reach short of what is there: whoever has more sends it again, and brings it on. Of
+-- one author there are so many snapshots beside each other: those of a client replace each other.
 create or replace function perch.append_encrypted(
   space_id text, app_id text, table_name text, record_id text, incarnation_seq bigint, user_ids text[],
   writable boolean[], peer_ids bytea[], firsts bigint[], nexts bigint[], versions jsonb[], payloads bytea[],
@@ -30,12 +34,14 @@ declare
   -- Operations that a span may be beyond the reach of its peer.
   max_beyond constant bigint := 16777216;
   max_looks constant integer := 256;
+  max_snapshots constant integer := 16;
   document perch.encrypted_documents;
   entry perch.encrypted_records;
   peer perch.encrypted_reaches;
   covered record;
   went_back boolean;
   bytes bigint;
+  has_moved boolean := false;
 begin
   perform perch.require_encrypted_table(append_encrypted.app_id, append_encrypted.table_name);
   insert into perch.encrypted_documents as d (space_id, app_id, table_name, record_id, created_by)
@@ -75,7 +81,12 @@ begin
          and x.record_id = entry.record_id and x.peer_id = entry.peer_id;
       covered := perch.covered_records(entry, max_looks);
       error := case when entry.next > coalesce(peer.reach, 0) + max_beyond then 'PE422'
-                    when bytes - covered.bytes + octet_length(entry.payload) > max_bytes then 'PE413' end;
+                    when bytes - covered.bytes + octet_length(entry.payload) > max_bytes then 'PE413'
+                    when entry.version is not null and max_snapshots <= (
+                      select count(*) from perch.encrypted_records x
+                       where x.space_id = entry.space_id and x.app_id = entry.app_id
+                         and x.table_name = entry.table_name and x.record_id = entry.record_id and x.peer_id is null
+                         and x.user_id = entry.user_id and x.seq <> all (covered.seqs)) then 'PE413' end;
     end if;
     if error is not null or perch.has_encrypted_record(entry) then
       return next;
@@ -91,12 +102,20 @@ begin
     insert into perch.encrypted_records select (entry).*;
     bytes := bytes - covered.bytes + octet_length(entry.payload);
     if entry.version is null then
-      bytes := bytes - perch.advance_reach(entry, peer, max_looks);
+      has_moved := perch.advance_reach(entry, peer, max_looks) > coalesce(peer.reach, 0) or has_moved;
     end if;
     seq := entry.seq;
     return next;
   end loop;
 
+  if has_moved then
+    with gone as (
+      delete from perch.encrypted_records x
+       where x.space_id = entry.space_id and x.app_id = entry.app_id and x.table_name = entry.table_name
+         and x.record_id = entry.record_id and x.peer_id is null and not perch.exceeds_reach(x)
+      returning octet_length(x.payload) as size)
+    select bytes - coalesce(sum(g.size), 0) into bytes from gone g;
+  end if;
   if entry.seq > document.head_seq then
     update perch.encrypted_documents d set head_seq = entry.seq, stored_bytes = bytes, revision = entry.revision
      where d.space_id = document.space_id and d.app_id = document.app_id
@@ -109,4 +128,4 @@ $$;
 grant execute on function perch.append_encrypted to perch_worker;
 
 comment on function perch.append_encrypted(text, text, text, text, bigint, text[], boolean[], bytea[], bigint[], bigint[], jsonb[], bytea[], bytea[], bigint, bigint, bigint) is
-  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots; marks: what identifies the ciphertext (its iv and tag); after_seq and after_revision: the position that the caller has given its readers (default: not compared); revision: what is to identify the position that the document then has (default: drawn here). Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a incarnation that has ended, or the document has something else at after_seq: the database went back; PE413: the document would be over max_encrypted_bytes; PE422: the span is more than 16,777,216 operations beyond what the document has of its peer, or the ciphertext is one of another document of the space). Errors: PE404 when the table is not declared.';
+  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots; marks: what identifies the ciphertext (its iv and tag); after_seq and after_revision: the position that the caller has given its readers (default: not compared); revision: what is to identify the position that the document then has (default: drawn here). Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a incarnation that has ended, or the document has something else at after_seq: the database went back; PE413: the document would be over max_encrypted_bytes, or has 16 snapshots of this author beside this one; PE422: the span is more than 16,777,216 operations beyond what the document has of its peer, or the ciphertext is one of another document of the space). Errors: PE404 when the table is not declared.';

@@ -1,6 +1,5 @@
 -- A peer belongs to the user who first sent a span of it, and only their spans move its reach. Beyond a new span there
--- may be spans that came before what they continue. A snapshot counts for what no reach has; when the owners of its
--- peers have sent all of that as spans, it goes.
+-- may be spans that came before what they continue.
 create or replace function perch.advance_reach(
   entry perch.encrypted_records, peer perch.encrypted_reaches, max_looks integer
 )
@@ -11,10 +10,9 @@ as $$
 declare
   reached bigint := coalesce(peer.reach, 0);
   further bigint;
-  freed bigint;
 begin
   if coalesce(peer.user_id, entry.user_id) <> entry.user_id then
-    return 0;
+    return reached;
   end if;
   if entry.first <= reached and entry.next > reached then
     further := entry.next;
@@ -31,21 +29,15 @@ begin
     end loop;
   end if;
   if peer.peer_id is not null and reached = peer.reach then
-    return 0;
+    return reached;
   end if;
   insert into perch.encrypted_reaches as x (space_id, app_id, table_name, record_id, peer_id, reach, user_id)
   values (entry.space_id, entry.app_id, entry.table_name, entry.record_id, entry.peer_id, reached, entry.user_id)
   on conflict on constraint encrypted_reaches_pkey do update set reach = excluded.reach;
-  with gone as (
-    delete from perch.encrypted_records s
-     where s.space_id = entry.space_id and s.app_id = entry.app_id and s.table_name = entry.table_name
-       and s.record_id = entry.record_id and s.peer_id is null and not perch.exceeds_reach(s)
-    returning octet_length(s.payload) as size)
-  select coalesce(sum(g.size), 0) into freed from gone g;
-  return freed;
+  return reached;
 end
 $$;
 grant execute on function perch.advance_reach to perch_worker;
 
 comment on function perch.advance_reach(perch.encrypted_records, perch.encrypted_reaches, integer) is
-  'Private. Moves the reach of a peer on by a span that was stored, and takes away the snapshots that have nothing beyond any reach. peer: its reach as it is (null: none); max_looks: how many spans are joined to it at most. Returns how many bytes went.';
+  'Private. Moves the reach of a peer on by a span that was stored. peer: its reach as it is (null: none); max_looks: how many spans are joined to it at most. Returns the reach.';

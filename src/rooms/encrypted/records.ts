@@ -38,24 +38,37 @@ const tagBytes = 16;
 /** Loro counts operations in 32 bits with a sign. */
 const maxCounter = 2 ** 31 - 1;
 
+/** How many records, and peers named by their snapshots, a batch may still have. Below 0: it has too many. */
+export interface Allowance {
+  records: number;
+  peers: number;
+}
+
+/** Of one batch; official clients send one record for each peer, and one snapshot. */
+export const allowanceOfBatch: Readonly<Allowance> = { records: 4_096, peers: 16 * maxPeers };
+
 /**
- * Takes the payload of a %ELO update apart: a count, then records, of which only the headers can be read.
- * Out: the records, copied; undefined when it is no such payload, or over the bounds that the specification recommends.
+ * Takes the payload of a %ELO update apart: a count, then records, of which only the headers can be read. What is in it is counted before it
+ * is read: three bytes name a peer, and there may be millions.
+ * In: what the batch may still have, from which this is taken. Out: the records, copied; undefined when it is no such payload, or over the
+ * bounds that the specification recommends, or has more than the batch may.
  */
-export function encryptedRecords(container: Buffer): EncryptedRecord[] | undefined {
+export function encryptedRecords(container: Buffer, allowance: Allowance): EncryptedRecord[] | undefined {
   const reader = readerOf(container);
   const count = readUint(reader);
+  allowance.records -= count;
+  if (allowance.records < 0) return undefined;
   const records: EncryptedRecord[] = [];
   for (let n = 0; n < count && !reader.bad; n++) {
     const payload = readVarBytes(reader);
-    const record = reader.bad ? undefined : encryptedRecord(payload);
+    const record = reader.bad ? undefined : encryptedRecord(payload, allowance);
     if (record === undefined) return undefined;
     records.push(record);
   }
   return reader.bad || reader.offset !== container.length ? undefined : records;
 }
 
-function encryptedRecord(bytes: Buffer): EncryptedRecord | undefined {
+function encryptedRecord(bytes: Buffer, allowance: Allowance): EncryptedRecord | undefined {
   const reader = readerOf(bytes);
   const kind = readByte(reader);
   let span: Span | undefined;
@@ -65,7 +78,8 @@ function encryptedRecord(bytes: Buffer): EncryptedRecord | undefined {
     if (span.first >= span.next || span.next > maxCounter) return undefined;
   } else if (kind === recordKind.snapshot) {
     const count = readUint(reader);
-    if (count > maxPeers) return undefined;
+    allowance.peers -= count;
+    if (count > maxPeers || allowance.peers < 0) return undefined;
     version = new Map();
     for (let n = 0; n < count && !reader.bad; n++) {
       const peer = readId(reader).toString("hex");
