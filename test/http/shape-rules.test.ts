@@ -77,6 +77,26 @@ describeBothKinds("shapes of tables with rules", (open) => {
     expect(keysOf(await readShape(node, query, ben))).toEqual(["1", "2", "3"]);
   });
 
+  it("are of each reader alone where a rule asks who reads, be the space one for all", async () => {
+    await t.db.query("create table notes (id int primary key, owner text)");
+    await syncTable(t.db, "notes", "space_id => 'north', row_filter => 'owner = perch.current_user_id()'");
+    const node = await startNode(t);
+    const query = { table: "notes" };
+    const [mine, theirs] = [(await readShape(node, query)).at(-1), (await readShape(node, query, ben)).at(-1)];
+    const wait = (from: typeof mine, init = {}) =>
+      askShape(node, { ...query, live: "true", offset: from?.offset ?? "", handle: from?.handle ?? "" }, init);
+    const waiting = [wait(mine), wait(theirs, ben)];
+    await until(async () => {
+      const seen = await fetch(`${node.gateway.url}/v1/console/shapes`, { headers: { authorization: "Bearer ada" } });
+      const { readers } = (await seen.json()) as { readers: { count: number }[] };
+      return readers[0]?.count === 2;
+    }, "both to wait");
+    await t.db.query("insert into notes values (1, 'ada'), (2, 'ben')");
+    expect((await Promise.all(waiting)).map((reply) => keysOf([reply]))).toEqual([["1"], ["2"]]);
+    // Who signs in on the device of another begins anew.
+    expect((await readShape(node, query, ben, mine))[0]?.status).toBe(409);
+  });
+
   it("hold for each chunk of the first snapshot, also for one that was read ahead", async () => {
     await t.db.query("create table crowd (id int primary key, team text, name text)");
     await t.db.query("insert into crowd select g, 'north', repeat('x', 100) from generate_series(1, 1000) g");
