@@ -366,6 +366,7 @@ describe("writes outside the declared fields", () => {
     });
     await take(update);
     expect(await read()).toMatchObject({ count: "9007199254740992" });
+    expect(await take(update)).toMatchObject({ changed: false });
     // As a client in another language writes it: 2^53 + 1, one bit more in the signed LEB128.
     const at = update.findIndex((byte, index) => byte === 0x80 && update[index + 7] === 0x10);
     expect(at).toBeGreaterThan(22);
@@ -376,6 +377,36 @@ describe("writes outside the declared fields", () => {
       code: "PE422",
       detail: { got: "9007199254740993" },
     });
+  });
+});
+
+describe("an integer beyond 2^53", () => {
+  test.each(["count", "score", "extra"])(
+    "in the field %s is no reason to refuse what comes with it, or again with it",
+    async (field) => {
+      const { take, read } = await open();
+      const doc = new LoroDoc();
+      doc.getMap("fields").set(field, 2 ** 60);
+      doc.commit();
+      expect(await take(doc.export({ mode: "update" }))).toMatchObject({ changed: true });
+      doc.getText("body").insert(0, "more");
+      doc.commit();
+      expect(await take(doc.export({ mode: "update" }))).toMatchObject({ changed: true, forked: false });
+      expect(await read()).toMatchObject({ [field]: field === "score" ? 2 ** 60 : String(2n ** 60n), body: "more" });
+    },
+  );
+
+  test("tells another's operation of the same name from it", async () => {
+    const { take } = await open();
+    const made = (value: number, more: string) =>
+      madeBy((doc) => {
+        doc.setPeerId("5");
+        doc.getMap("fields").set("count", value);
+        doc.commit();
+        doc.getText("body").insert(0, more);
+      });
+    await take(made(2 ** 60, ""));
+    await expect(take(made(2 ** 61, "more"))).rejects.toMatchObject({ code: "PE422", detail: { peer: "5" } });
   });
 });
 

@@ -143,7 +143,9 @@ function checkWhole(check: UpdateCheck, peer: PeerID, start: number, end: number
   for (const container of held.doc.getChangedContainersIn({ peer, counter: start }, end - start))
     checkContainer(check, container);
   const scalars = held.doc.getMap(scalarRoot);
-  for (const [key, value] of scalars.entries()) checkScalar(held.schema, key, toJson(value));
+  // Numbers as they are: one beyond 2^53 is text in JSON, and fits a number no more.
+  for (const [key, value] of scalars.entries())
+    checkScalar(held.schema, key, typeof value === "number" ? value : toJson(value));
   scalars.free();
   for (const [field, value] of Object.entries(project(held.doc, held.schema.fields))) {
     const { depth } = weigh(value, undefined, limits.depth + 2);

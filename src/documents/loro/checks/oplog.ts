@@ -44,6 +44,11 @@ export interface LoroChange {
 /** The type of an operation that could not be read, for an integer beyond 2^53 in it. Of such, nothing else is known. */
 export const unreadable = "unreadable";
 
+/** The integer beyond 2^53 for which operations cannot be exported as JSON; undefined of any other error. */
+export function unreadableInteger(error: unknown): string | undefined {
+  return /^(?:Error: )?(-?\d+) can't be represented as a JavaScript number/.exec(String(error))?.[1];
+}
+
 /**
  * Out: the operations `start` to `end` of a peer. Errors: PE422 when one holds an integer beyond 2^53 that no JavaScript number equals.
  */
@@ -56,7 +61,7 @@ export function readOperations(doc: LoroDoc, peer: PeerID, start: number, end: n
       return { peer: first.peer, start: first.counter, deps: deps.map(parseId), ops: ops as LoroOperation[] };
     });
   } catch (error) {
-    const integer = /^(?:Error: )?(-?\d+) can't be represented as a JavaScript number/.exec(String(error))?.[1];
+    const integer = unreadableInteger(error);
     if (integer === undefined) throw error;
     if (BigInt(Number(integer)) !== BigInt(integer)) {
       throw new PerchError("PE422", `the integer ${integer} cannot be kept exactly: write it as a decimal string`, {

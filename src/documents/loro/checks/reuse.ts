@@ -6,7 +6,7 @@ import { withHandle } from "../handles.js";
 import { project } from "../projection.js";
 import { peerTaken } from "../refusals.js";
 import type { FieldPatch } from "../values.js";
-import { readOperations } from "./oplog.js";
+import { readOperations, unreadableInteger } from "./oplog.js";
 
 /** Beyond this many operations that came a second time, only those up to here are compared one by one. */
 const maxCompared = 5_000;
@@ -104,8 +104,16 @@ function withoutKnown(doc: LoroDoc, version: VersionVector, known: Spans): LoroD
 }
 
 function sameOperations(ours: LoroDoc, theirs: LoroDoc, peer: PeerID, start: number, end: number): boolean {
-  const read = (doc: LoroDoc, from: number, length: number) =>
-    JSON.stringify(doc.exportJsonInIdSpan({ peer, counter: from, length }), sorted);
+  const read = (doc: LoroDoc, from: number, length: number) => {
+    try {
+      return JSON.stringify(doc.exportJsonInIdSpan({ peer, counter: from, length }), sorted);
+    } catch (error) {
+      if (unreadableInteger(error) === undefined) throw error;
+      // For an integer beyond 2^53 among them. Written as bytes it is the same in both, too.
+      const bytes = doc.export({ mode: "updates-in-range", spans: [{ id: { peer, counter: from }, len: length }] });
+      return Buffer.from(bytes).toString("latin1");
+    }
+  };
   if (read(ours, start, end - start) === read(theirs, start, end - start)) return true;
   // Cut into changes differently, perhaps.
   for (let counter = start; counter < Math.min(end, start + maxCompared); counter++) {
