@@ -63,7 +63,7 @@ export function createExclusiveAccess(open: OpenDocument, parts: ExclusiveAccess
     return retrying(loader.load, use);
   }
 
-  const at = () => ({ id, position: open.at.seq, incarnation: open.state.incarnation });
+  const at = () => ({ id, at: open.at });
 
   /** The same state is the same for everybody who knows nothing: kept for the others who come. */
   function keeping(version: Uint8Array, exported: Exported | undefined): Exported | undefined {

@@ -1,3 +1,5 @@
+import type { Position } from "./queries.js";
+
 /** What brings a reader to a version of a document. */
 export interface Exported {
   readonly version: Uint8Array;
@@ -7,8 +9,7 @@ export interface Exported {
 /** Which state of a document something was exported from. */
 export interface ExportedAt {
   readonly id: string;
-  readonly position: number;
-  readonly incarnation: number;
+  readonly at: Position;
 }
 
 /**
@@ -50,11 +51,12 @@ export function createExportCache(): ExportCache {
   }
 
   return {
-    get({ id, position, incarnation }) {
+    get({ id, at }) {
       const entry = kept.get(id);
       if (!entry) return undefined;
       drop(entry);
-      if (entry.at.position !== position || entry.at.incarnation !== incarnation) return undefined;
+      // By its revision, too: a document that was closed meanwhile may have something else there, where the database went back.
+      if (entry.at.at.seq !== at.seq || entry.at.at.revision !== at.revision) return undefined;
       keep({ ...entry, usedAt: Date.now() });
       return entry.exported;
     },

@@ -3,7 +3,7 @@ import { LoroDoc } from "loro-crdt";
 import { expect, it, vi } from "vitest";
 import { createExportCache } from "../../../src/documents/live/export-cache.js";
 import { postgres } from "../../support/databases.js";
-import { ada, connect, declare, freshId, keyOf, startNode } from "./support.js";
+import { ada, connect, declare, freshId, keyOf, rememberDocument, startNode } from "./support.js";
 
 const open = postgres(18);
 const letters = (count: number) => randomBytes(count / 2).toString("hex");
@@ -56,10 +56,28 @@ it("gives nobody the history of an incarnation that is over", async () => {
   expect((await connect(node, key)).text()).toBe("second life");
 });
 
+it("gives nobody what a database that went back has lost, whose position is something else now", async () => {
+  const t = await open();
+  await declare(t);
+  const node = await startNode(t, { limits: { idleDocuments: 0 } });
+  const key = keyOf(freshId());
+  const writer = await connect(node, key);
+  await writer.type("a");
+  const goBack = await rememberDocument(t.db, key);
+  await writer.type(letters(100_000));
+  (await connect(node, key)).leave();
+  writer.leave();
+  await goBack();
+  const other = await connect(await startNode(t), key);
+  await other.type("b");
+  expect(other.document.position).toBe(writer.document.position);
+  expect((await connect(node, key)).text()).toBe("ab");
+});
+
 it("keeps a bounded amount, of large documents only, and not for long", () => {
   const exportCache = createExportCache();
   const exported = (bytes: number) => ({ version: new Uint8Array(1), updates: [new Uint8Array(bytes)] });
-  const at = (id: number, position = 1) => ({ id: String(id), position, incarnation: 0 });
+  const at = (id: number, seq = 1) => ({ id: String(id), at: { seq, revision: 1 } });
   exportCache.put(at(0), exported(1_000));
   expect(exportCache.get(at(0))).toBeUndefined();
   for (let id = 1; id <= 20; id++) exportCache.put(at(id), exported(4 * 2 ** 20));
