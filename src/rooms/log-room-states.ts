@@ -7,7 +7,8 @@ import type { LogPosition } from "./log-kind.js";
  * held until commit, so what is read behind a position is complete, and the
  * database says whether it goes on from there: where it went back to an earlier state it does not, and the room is "over"; everybody joins
  * again, and sends what was lost. A reader is there from before its backfill is read, and the hand-over of
- * its membership drops what that has; so it misses nothing.
+ * its membership drops what that has; so it misses nothing that is delivered. Nothing that came before the first position is: until there is one,
+ * backfills are read one after the other, so that none leads less far.
  *
  * Nothing waits for ever: whatever is under way ends by an event, and each event looks at the rows again. What is beyond the position is read
  * ('catch up'), at once or, where reading failed, after a rest. An append whose outcome is not known leaves the room in doubt, so that

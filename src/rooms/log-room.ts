@@ -2,6 +2,7 @@ import type { DocumentKey } from "../documents/key.js";
 import { newRevision } from "../documents/live/queries.js";
 import type { Identity } from "../identity/identity.js";
 import { takeBatch } from "../lib/batches.js";
+import { createMutex } from "../lib/keyed-mutex.js";
 import { createMachine } from "../lib/state-machine.js";
 import { type AckStatus, ackStatus } from "../protocol/protocol.js";
 import type { EntryAppended, LoggedEntry, LogKind, LogPosition, LogState } from "./log-kind.js";
@@ -56,6 +57,7 @@ export function createLogRoom<Entry, Version>(
   const readers = new Set<RoomReader>();
   let submissions: Submission<Entry>[] = [];
   let resting: NodeJS.Timeout | undefined;
+  const inTurn = createMutex();
   const waits = () => ({ submitted: submissions.length > 0, readers: readers.size });
   const room = createMachine(firstState, (state: State, event: Event) => step(state, event, waits()), perform);
   const positionOf = (state: State) => (state.is === "open" ? state.position : beginning);
@@ -165,6 +167,12 @@ export function createLogRoom<Entry, Version>(
     }
   }
 
+  async function enter(version: Version): Promise<LogState<Version>> {
+    const state = await kind.read(key, version);
+    room.tell({ is: "joined", position: state.position, incarnation: state.incarnation });
+    return state;
+  }
+
   function leave(reader: RoomReader): void {
     readers.delete(reader);
     room.tell({ is: "left" });
@@ -177,8 +185,7 @@ export function createLogRoom<Entry, Version>(
     async join(reader, version) {
       readers.add(reader);
       try {
-        const state = await kind.read(key, version);
-        room.tell({ is: "joined", position: state.position, incarnation: state.incarnation });
+        const state = await (room.state.is === "unread" ? inTurn(() => enter(version)) : enter(version));
         if (room.state.is === "open" && room.state.incarnation === state.incarnation) return state;
         // A deletion that this room has not heard of.
         room.tell({ is: "in doubt" });

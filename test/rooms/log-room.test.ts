@@ -24,7 +24,9 @@ function createWall() {
   const positionOf = ({ incarnation, lines, revisions }: Board) => {
     return { seq: incarnation + lines.length, revision: revisions.at(-1) ?? 0 };
   };
-  return { boards, boardOf, positionOf, failing: undefined as Error | undefined };
+  /** What answers of reads wait for, the first of them first. */
+  const slow: Promise<void>[] = [];
+  return { boards, boardOf, positionOf, slow, failing: undefined as Error | undefined };
 }
 
 const bytes = (text: string) => new TextEncoder().encode(text);
@@ -51,7 +53,11 @@ function boardKind(wall: ReturnType<typeof createWall>): LogKind<string, number>
     entriesOf: (updates) => (updates.some(({ length }) => length > 80) ? ackStatus.payloadTooLarge : updates.map(text)),
     payloadOf: bytes,
     updatesOf: (payloads) => payloads,
-    read: async (key, version) => read(key, version),
+    async read(key, version) {
+      const state = read(key, version);
+      await wall.slow.shift();
+      return state;
+    },
     async readMissed(key, after) {
       const { payloads, ...state } = read(key, after.seq - wall.boardOf(key).incarnation);
       const entries = payloads.map((payload, n) => ({ seq: after.seq + n + 1, payload }));
@@ -181,6 +187,28 @@ describe("a room of a fourth kind", () => {
       ["b1", "b2"],
       ["a1", "a2"],
     ]);
+    for (const node of [one, two]) await node.close();
+  });
+
+  it("lets nobody who comes first miss what came between their reading and the next one's", async () => {
+    const wall = createWall();
+    const [one, two] = [startNode(wall), startNode(wall)];
+    const writer = await two.join("cleo");
+    let answer = () => {};
+    wall.slow.push(
+      new Promise((done) => {
+        answer = done;
+      }),
+    );
+    const first = one.join("ada");
+    await writer.write("between");
+    const second = one.join("bob");
+    await new Promise((done) => setTimeout(done, 5));
+    answer();
+    const [ada, bob] = [await first, await second];
+    one.notify(1);
+    await vi.waitUntil(() => ada.seen.length > 0 && bob.seen.length > 0);
+    expect([ada.seen, bob.seen]).toEqual([["between"], ["between"]]);
     for (const node of [one, two]) await node.close();
   });
 
