@@ -247,6 +247,25 @@ describeBothKinds("an encrypted room", (open) => {
     expect((await newcomer(node, roomId)).records).toEqual(buffers(mine, theirs, ...again));
   });
 
+  it("keeps a snapshot whose peers somebody else is the first to send spans of", async () => {
+    const node = await startNode(database);
+    const roomId = newRoom();
+    const [ada, bob] = [await rawClient(node), await rawClient(node)];
+    await ada.join(roomId, { token: "ada", crdt: "%ELO" });
+    await bob.join(roomId, { token: "bob", crdt: "%ELO" });
+    const mine = await snapshot({ 1: 9, 2: 3 });
+    expect(await send(ada, roomId, mine)).toBe(0);
+    const [one, two] = [await span("1", 0, 9, "junk"), await span("2", 0, 3, "junk")];
+    expect(await send(bob, roomId, one, two)).toBe(0);
+    const { answer, records } = await newcomer(node, roomId);
+    expect(records).toEqual(buffers(mine, one, two));
+    // Whoever has them is asked for them.
+    expect(answer).toMatchObject({ version: Uint8Array.of(0) });
+    const own = [await span("1", 0, 9), await span("2", 0, 3)] as const;
+    expect(await send(ada, roomId, ...own)).toBe(0);
+    expect((await newcomer(node, roomId)).records).toEqual(buffers(one, two, ...own));
+  });
+
   it("takes no record that another document of the space has: its key would open it there as well", async () => {
     const node = await startNode(database);
     const [roomId, other] = [newRoom(), newRoom()];

@@ -1,5 +1,8 @@
 -- A peer belongs to the user who first sent a span of it, and only their spans move its reach. Beyond a new span there
 -- may be spans that came before what they continue.
+--
+-- Where somebody else's snapshot has named a peer before anybody sent a span of it, nobody knows whose it is: anybody
+-- can read the name there. It stays nobody's for as long as that snapshot is there, which then nothing takes away.
 create or replace function perch.advance_reach(
   entry perch.encrypted_records, peer perch.encrypted_reaches, max_looks integer
 )
@@ -13,6 +16,14 @@ declare
 begin
   if coalesce(peer.user_id, entry.user_id) <> entry.user_id then
     return reached;
+  end if;
+  if peer.peer_id is null and exists (
+    select from perch.encrypted_records s
+     where s.space_id = entry.space_id and s.app_id = entry.app_id and s.table_name = entry.table_name
+       and s.record_id = entry.record_id and s.peer_id is null and s.user_id <> entry.user_id
+       and (s.version ->> encode(entry.peer_id, 'hex'))::bigint > 0)
+  then
+    return 0;
   end if;
   if entry.first <= reached and entry.next > reached then
     further := entry.next;
