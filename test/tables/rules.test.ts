@@ -326,6 +326,94 @@ describeEachEngine("Rules that change", (open) => {
     expect(titles(await pull())).toEqual(["insert A", "insert B"]);
   });
 
+  it("what was in a column that few may see is shown to nobody else when it has another name, or is gone", async () => {
+    await t.db.query("create table hr.deals (id int primary key, team text not null, title text, margin int)");
+    const syncDeals = (roles: string) =>
+      t.db.query("select perch.sync_table('hr.deals', 'deals', space_column => 'team', column_roles => $1)", [roles]);
+    const seen = async () => {
+      await sequence(t.db);
+      return asNina(async (tx) => {
+        const [row] = await tx.query<{ page: Page; rows: Snapshot }>(
+          `select perch.pull(app_id => 'deals') as page, perch.snapshot_records(app_id => 'deals', space_id => 'north') as rows`,
+        );
+        return [...(row?.page.changes ?? []), ...(row?.rows.records ?? [])].map(({ data }) => JSON.stringify(data));
+      });
+    };
+    await syncDeals('{"margin": ["owner"]}');
+    await t.db.query("insert into hr.deals values (1, 'north', 'A', 900)");
+    await t.db.query("alter table hr.deals rename column margin to profit");
+    await t.db.query("update hr.deals set title = 'B', profit = 901");
+    const before = ['{"id":1,"team":"north","title":"A"}', '{"title":"B"}', '{"id":1,"team":"north","title":"B"}'];
+    expect(await seen()).toEqual(before);
+    await syncDeals('{"profit": ["owner"]}');
+    expect(await seen()).toEqual(before);
+    await t.db.query("alter table hr.deals drop column profit");
+    expect(await seen()).toEqual(before);
+    await syncDeals("{}");
+    expect(await seen()).toEqual(before);
+  });
+
+  it("a row as it was when it had no column of the name that the filter asks for is out of sight", async () => {
+    await t.db.query("create table hr.drafts (id int primary key, team text not null, title text, private boolean)");
+    const syncDrafts = (filter: string) =>
+      t.db.query("select perch.sync_table('hr.drafts', 'drafts', space_column => 'team', row_filter => $1)", [filter]);
+    const seen = async () => {
+      await sequence(t.db);
+      const [row] = await asNina((tx) => tx.query<{ page: Page }>("select perch.pull(app_id => 'drafts') as page"));
+      return titles(row?.page as Page);
+    };
+    await syncDrafts("private is not true");
+    await t.db.query("insert into hr.drafts values (1, 'north', 'mine', true), (2, 'north', 'ours', false)");
+    expect(await seen()).toEqual(["insert ours"]);
+    await t.db.query("alter table hr.drafts rename column private to is_private");
+    await syncDrafts("is_private is not true");
+    await t.db.query("update hr.drafts set title = title || '!'");
+    expect(await seen()).toEqual(["update ours!"]);
+  });
+
+  it("a row whose space cannot be told is out of sight, and its document, and those of others are not", async () => {
+    await t.db.query("create table hr.boards (id int primary key, n int, body text not null default '')");
+    await t.db.query(
+      `select perch.sync_table('hr.boards', 'boards', space_expression => 'case when 6 / n > 0 then ''north'' end',
+         row_filter => 'true', documents => '{"body": "text"}')`,
+    );
+    await t.db.query("insert into hr.boards values (1, 1), (2, 0)");
+    const lists = 'array_fill(\'{"readable": ["north"]}\'::jsonb, array[2])';
+    expect(
+      await t.db.query(
+        `select perch.documents_in_sight('{nina,nina}', ${lists}, '{north,north}', '{boards,boards}', '{boards,boards}', '{1,2}') as sees`,
+      ),
+    ).toEqual([{ sees: [true, false] }]);
+  });
+
+  it("what was captured, and documents, are not shown without rules under a name that the table had before", async () => {
+    await t.db.query(
+      "create table hr.memos (id int primary key, team text not null, owner text, secret text, body text not null default '')",
+    );
+    const syncMemos = (name: string) =>
+      t.db.query(
+        `select perch.sync_table('hr.memos', 'memos', space_column => 'team', table_name => $1, columns => '{id,team,owner,body}',
+           row_filter => 'owner = perch.current_user_id()', documents => '{"body": "text"}')`,
+        [name],
+      );
+    const state = () =>
+      asNina((tx) =>
+        tx.query(
+          "select head_seq from perch.document_state(app_id => 'memos', table_name => 'memos', record_id => '1', space_id => 'north')",
+        ),
+      );
+    await syncMemos("memos");
+    await t.db.query("insert into hr.memos values (1, 'north', 'otto', 'hush', 'private')");
+    await t.db.query("select perch.adopt_row('north', 'memos', 'memos', '1')");
+    await expect(state()).rejects.toMatchObject({ code: "PE404" });
+    await syncMemos("slips");
+    await expect(state()).rejects.toMatchObject({ code: "PE404" });
+    await sequence(t.db);
+    expect(
+      await t.db.query("select from perch.sync_changes where app_id = 'memos' and data::text like '%hush%'"),
+    ).toEqual([]);
+  });
+
   it("what was in the log of a table with rules is shown to nobody once it is not synced, or has another name", async () => {
     await sync("row_filter => 'id = ''a'''");
     const { cursor } = await pull();

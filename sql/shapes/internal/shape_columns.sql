@@ -46,7 +46,7 @@ as $$
      and (synced.columns is null or a.attname = any (synced.columns)
           or a.attname = any (perch.key_columns(synced.relation)))
      and (synced.column_roles = '{}' or a.attname <> all (array(
-       select unnest(perch.columns_hidden_from(synced.column_roles, r.role))
+       select unnest(perch.columns_hidden_from(synced, r.role))
          from unnest(perch.roles_in(spaces)) r (role))))
 $$;
 

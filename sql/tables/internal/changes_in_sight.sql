@@ -3,6 +3,8 @@
 --
 -- An update of hidden columns alone is nothing, as if it had not been; but for its author, who waits for it.
 --
+-- Of the columns those are given that the table has now: of one that was dropped nobody knows any more for whom it is.
+--
 -- Where the filter looks beyond the row, the user may not have been given a row that was in sight before: so an update
 -- has all visible columns there.
 create or replace function perch.changes_in_sight(app_id text, space_ids text[], seqs bigint[])
@@ -15,7 +17,8 @@ declare
   batch record;
   synced perch.synced_relations;
   sees boolean[];
-  roles jsonb;
+  hidden jsonb;
+  columns name[];
 begin
   for batch in
     select p.table_name, array_agg(p.space_id order by p.nth) as space_ids, array_agg(p.seq order by p.nth) as seqs,
@@ -48,10 +51,14 @@ begin
       continue;
     end if;
     sees := perch.rows_in_sight(synced, batch.old_rows || batch.new_rows);
-    select json_object_agg(s.space_id, s.role)::jsonb into roles
+    select json_object_agg(s.space_id, perch.columns_hidden_from(synced, s.role))::jsonb into hidden
       from (select array(select distinct u collate "C" from unnest(batch.space_ids) u)) d (space_ids)
      cross join lateral unnest(d.space_ids, perch.roles_in(d.space_ids)) s (space_id, role)
      where synced.column_roles <> '{}';
+    columns := array(
+      select a.attname from pg_attribute a
+       where a.attrelid = synced.relation and a.attnum > 0 and not a.attisdropped
+         and (synced.columns is null or a.attname = any (synced.columns)));
     return query
       select e.space_id, e.seq, o.op, o.data,
              nullif(greatest(perch.text_size(o.data), 2000), 2000)
@@ -61,17 +68,16 @@ begin
        cross join lateral (
          select case when e.sees and (e.op = 'insert' or not e.saw) then 'insert' when e.sees then 'update'
                      when e.saw and e.op <> 'insert' then 'delete' end,
-                case when synced.column_roles = '{}' then '{}'
-                     else perch.columns_hidden_from(synced.column_roles, roles ->> e.space_id)::text[] end)
+                case when hidden is null then '{}'
+                     else array(select jsonb_array_elements_text(hidden -> e.space_id)) end)
                s (op, hidden)
        cross join lateral (
-         select case when s.op = 'update' then perch.changed_columns(e.old_row, e.new_row, synced.columns) end
+         select case when s.op = 'update' then perch.changed_columns(e.old_row, e.new_row, columns) end
          offset 0) c (changed)
        cross join lateral (
          select s.op,
                 case when s.op = 'insert' or s.op = 'update' and synced.reads_more then
-                       case when synced.columns is null then e.new_row
-                            else perch.listed_columns(e.new_row, synced.columns) end - s.hidden
+                       perch.listed_columns(e.new_row, columns) - s.hidden
                      when s.op = 'update' then c.changed - s.hidden end
          offset 0) o (op, data)
        where o.op is not null

@@ -1,6 +1,8 @@
 -- Of one that had rules nobody could tell any more who may see what is in the log: it is closed.
 --
--- What was captured and has no number yet goes, too: nobody could tell any more which of its columns may be shown.
+-- What was captured and has no number yet goes, too: nobody could tell any more which of its columns may be shown. So
+-- do the declarations of documents, whose rules were those of the table. All of it also where the table is to have
+-- another name in the log.
 create or replace function perch.forget_synced_table(relation regclass)
 returns void
 language sql volatile security definer

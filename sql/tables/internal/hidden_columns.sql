@@ -3,7 +3,7 @@ returns name[]
 language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
-  select perch.columns_hidden_from(r.column_roles, (perch.roles_in(array[hidden_columns.space_id]))[1])
+  select perch.columns_hidden_from(r, (perch.roles_in(array[hidden_columns.space_id]))[1])
     from perch.synced_relations r
    where r.app_id = hidden_columns.app_id and r.table_name = hidden_columns.table_name
 $$;

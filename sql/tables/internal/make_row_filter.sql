@@ -18,6 +18,9 @@
 -- Its name is that of the rules: a statement goes by the options of the table that it began with, and a function that
 -- was made anew since would show by new rules which rows there are, and by old ones their columns. So it finds none.
 --
+-- What the log has of a row is as the table was then. Where that lacks a column that the filter asks for, since it had
+-- another name or was not there, it is not null: nobody knows what it was, and the row as it was is out of sight.
+--
 -- The function evaluates it on many rows in one statement. Only where that fails it goes through them one by one, each
 -- in a subtransaction, and gives null for those that fail. What is no fault of a row is raised: a conflict with others,
 -- a time-out, a server without room.
@@ -35,6 +38,7 @@ declare
   hidden name;
   foreign_function text;
   document text;
+  asked text[];
   message text;
   code text;
   role_before constant text := current_setting('role');
@@ -64,6 +68,12 @@ begin
       join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
      where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass
        and d.refobjid = make_row_filter.relation and a.attgenerated = 'v' limit 1;
+    select coalesce(array_agg(distinct a.attname::text), '{}') into asked
+      from pg_depend d
+      join pg_rewrite w on w.oid = d.objid and w.ev_class = 'pg_temp.perch_probe'::regclass
+      join pg_attribute a on a.attrelid = d.refobjid and a.attnum = d.refobjsubid
+     where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_class'::regclass
+       and d.refobjid = make_row_filter.relation;
     select a.attname into document
       from pg_depend d
       join pg_rewrite w on w.oid = d.objid and w.ev_class = 'pg_temp.perch_probe'::regclass
@@ -103,7 +113,7 @@ begin
   select coalesce(array_agg(perch_seen.perch_one order by perch_given.perch_nth), '{}') into perch_sees
     from unnest(perch_rows) with ordinality perch_given (perch_row, perch_nth)
    cross join lateral (
-     select case when perch_given.perch_row is null then false else coalesce((%3$s), false) end
+     select case when perch_given.perch_row ?& %4$L::text[] then coalesce((%3$s), false) else false end
        from jsonb_populate_record(null::%1$s, perch_given.perch_row) as %2$s) perch_seen (perch_one);
 exception when others then
   if left(sqlstate, 2) in ('25', '40', '53', '55', '57', '58', 'XX') then
@@ -114,7 +124,7 @@ exception when others then
   foreach perch_row in array perch_rows loop
     begin
       perch_one := false;
-      if perch_row is not null then
+      if perch_row ?& %4$L::text[] then
         select coalesce((%3$s), false) into perch_one from jsonb_populate_record(null::%1$s, perch_row) as %2$s;
       end if;
     exception when others then
@@ -127,7 +137,7 @@ exception when others then
     perch_sees := array_append(perch_sees, perch_one);
   end loop;
 end
-$f$, relation, quote_ident(class.relname), canonical));
+$f$, relation, quote_ident(class.relname), canonical, asked));
     execute format('revoke all on function %s(jsonb[]) from public', made);
     execute format('grant execute on function %s(jsonb[]) to perch_owner', made);
     -- Whether its owner may do what it asks for is known without a row.

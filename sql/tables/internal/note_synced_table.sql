@@ -58,14 +58,16 @@ begin
       'Name them as before, or call perch.unsync_table first: their text stays in the columns, their history goes.');
   end if;
 
-  delete from perch.synced_relations r where r.relation = note_synced_table.relation returning r.* into before;
+  select r.* into before from perch.synced_relations r where r.relation = note_synced_table.relation;
   if (before.app_id, before.table_name) is distinct from (note_synced_table.app_id, note_synced_table.table_name) then
-    perform perch.close_log(before);
+    perform perch.forget_synced_table(note_synced_table.relation);
+  else
+    delete from perch.synced_relations r where r.relation = note_synced_table.relation;
   end if;
   insert into perch.synced_relations
     (app_id, table_name, relation, space_column, space_column_number, space_id, space_expression, columns,
       writable_columns, documents,
-     row_filter, column_roles, always, filter_function, reads_more, rules_mark)
+     row_filter, column_roles, column_role_numbers, always, filter_function, reads_more, rules_mark)
   values (note_synced_table.app_id, note_synced_table.table_name, note_synced_table.relation,
     note_synced_table.space_column,
           (select a.attnum from pg_attribute a where a.attrelid = note_synced_table.relation
@@ -73,6 +75,9 @@ begin
           note_synced_table.space_id, note_synced_table.space_expression, note_synced_table.columns,
             note_synced_table.writable_columns,
           note_synced_table.documents, note_synced_table.row_filter, note_synced_table.column_roles,
+          (select coalesce(json_object_agg(a.attname, a.attnum)::jsonb, '{}') from pg_attribute a
+            where a.attrelid = note_synced_table.relation and a.attnum > 0 and not a.attisdropped
+              and note_synced_table.column_roles ? a.attname),
             note_synced_table.always, note_synced_table.filter_function, note_synced_table.reads_more,
           -- What readers have was given to them by other rules, or by none; or it has other columns.
           case when (coalesce(before.column_roles, '{}'), before.row_filter)

@@ -13,7 +13,7 @@ begin
     return;
   end if;
   select min(h) into hidden
-    from unnest(perch.columns_hidden_from(relation.column_roles, (perch.roles_in(array[space_id]))[1])::text[]) h
+    from unnest(perch.columns_hidden_from(relation, (perch.roles_in(array[space_id]))[1])::text[]) h
    where relation.documents ? h;
   if hidden is not null then
     perform perch.fail('PE403', format('column %s is not for this user''s role in the space', hidden),

@@ -29,7 +29,7 @@ begin
   sees := perch.rows_in_sight(relation, found.rows_there);
   return array(
     select coalesce(u.sees and u.row_space = u.space_id and u.role is not null
-                    and not (perch.columns_hidden_from(relation.column_roles, u.role)::text[]
+                    and not (perch.columns_hidden_from(relation, u.role)::text[]
                              && array(select jsonb_object_keys(relation.documents))), false)
       from unnest(space_ids, spaces, sees, roles) with ordinality u (space_id, row_space, sees, role, nth)
      order by u.nth);

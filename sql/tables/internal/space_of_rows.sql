@@ -15,13 +15,21 @@ begin
         else perch.renamed_space(relation.relation, r) end
         from unnest(rows) with ordinality u (r, nth) order by nth);
   end if;
-  execute format(
-    'select array_agg(case when p.perch_row is not null then p.perch_space end order by p.perch_nth)
-       from (select u.perch_row, u.perch_nth, s.perch_space
-               from unnest($1) with ordinality u (perch_row, perch_nth)
-              cross join lateral (select (%s)::text from jsonb_populate_record(null::%s,
-                u.perch_row)) s (perch_space)) p',
-    relation.space_expression, relation.relation) into spaces using rows;
+  begin
+    execute format(
+      'select array_agg(case when p.perch_row is not null then p.perch_space end order by p.perch_nth)
+         from (select u.perch_row, u.perch_nth, s.perch_space
+                 from unnest($1) with ordinality u (perch_row, perch_nth)
+                cross join lateral (select (%s)::text from jsonb_populate_record(null::%s,
+                  u.perch_row)) s (perch_space)) p',
+      relation.space_expression, relation.relation) into spaces using rows;
+  exception when data_exception or integrity_constraint_violation or undefined_column or undefined_function
+    or program_limit_exceeded or raise_exception or insufficient_privilege then
+    -- For one of them it fails: that is in no space, and the others are where they are.
+    spaces := array(
+      select case when r is not null then perch.try_space(relation.space_expression, relation.relation, r) end
+        from unnest(rows) with ordinality u (r, nth) order by nth);
+  end;
   return spaces;
 end
 $$;

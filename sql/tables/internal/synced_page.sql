@@ -58,7 +58,7 @@ begin
                     where t.tgrelid = r.relation and p.pronamespace = 'perch'::regnamespace)
      order by r.table_name
   loop
-    hidden := perch.columns_hidden_from(synced.column_roles, role);
+    hidden := perch.columns_hidden_from(synced, role);
     passed := case when synced.table_name = after_table then after_id end;
     loop
       asked := max_count - count + 1;
