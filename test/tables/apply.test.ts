@@ -364,6 +364,79 @@ describeEachEngine("A push to a synced table", (open) => {
     expect(await t.db.query("select id, title, n from crm.sheets")).toEqual([{ id: "a", title: "x", n: "2" }]);
   });
 
+  it("refuses a change by whatever the table and its triggers raise, and takes those beside it", async () => {
+    await t.db.transaction((tx) =>
+      tx.script(`create table crm.picky (id int primary key, team text not null, title text, n int);
+        create index on crm.picky (title);
+        create function crm.picky() returns trigger language plpgsql as $$
+        declare one int;
+        begin
+          if new.n = 1 then select 1 into strict one where false; end if;
+          if new.n = 2 then raise exception 'pay first' using errcode = 'PT402', hint = 'Pay.'; end if;
+          if new.n = 3 then one := (select generate_series(1, 2)); end if;
+          if new.n = 4 then update crm.picky set title = 'again' where id = new.id; end if;
+          if new.n = 5 then perform from crm.nowhere; end if;
+          return new;
+        end $$;
+        create trigger odd before insert or update on crm.picky for each row execute function crm.picky();
+        select perch.sync_table('crm.picky', 'crm', space_column => 'team', writable_columns => '{title,n}');`),
+    );
+    const { base, push } = team();
+    const long = Array.from({ length: 300 }, () => crypto.randomUUID()).join("");
+    const answers = await push([
+      row("insert", "picky", base, { title: "a" }),
+      row("insert", "picky", base + 1, { title: long }),
+      row("insert", "picky", base + 2, { n: 1 }),
+      row("insert", "picky", base + 3, { n: 2 }),
+      row("insert", "picky", base + 4, { n: 3 }),
+      row("update", "picky", base, { n: 4 }),
+      row("insert", "picky", base + 6, { title: "b" }),
+    ]);
+    expect(codes(answers)).toEqual(["applied", "PE422", "PE422", "PE422", "PE422", "PE422", "applied"]);
+    expect(answers.map(({ error }) => (error?.detail as { sqlstate?: string } | undefined)?.sqlstate)).toEqual([
+      undefined,
+      "54000",
+      "P0002",
+      "PT402",
+      "21000",
+      "27000",
+      undefined,
+    ]);
+    expect(answers[3]?.error).toMatchObject({ message: "invalid: pay first", hint: "Pay." });
+    // A mistake in a function is no fault of the row, which waits until it is mended.
+    await expect(push([row("insert", "picky", base + 7, { n: 5 })])).rejects.toMatchObject({ code: "42P01" });
+  });
+
+  it("finds what triggers name without a schema, and writes rows that one wrote since, for another row of the push", async () => {
+    await t.db.transaction((tx) =>
+      tx.script(`create table crm.addresses (id int primary key, team text not null, main boolean default false, street text);
+        create function crm.only_one() returns trigger language plpgsql as $$ begin
+          update addresses set main = false where team = new.team and id <> new.id and main;
+          return null;
+        end $$;
+        create trigger only_one after update on crm.addresses for each row when (new.main) execute function crm.only_one();
+        select perch.sync_table('crm.addresses', 'crm', space_column => 'team', writable_columns => '{main,street}');`),
+    );
+    const { name, base, push } = team();
+    await t.db.query("insert into crm.addresses values ($1, $3, false, 'a'), ($2, $3, true, 'b')", [
+      base,
+      base + 1,
+      name,
+    ]);
+    expect(
+      codes(
+        await push([
+          row("update", "addresses", base, { main: true }),
+          row("update", "addresses", base + 1, { street: "c" }),
+        ]),
+      ),
+    ).toEqual(["applied", "applied"]);
+    expect(await t.db.query("select main, street from crm.addresses where team = $1 order by id", [name])).toEqual([
+      { main: true, street: "a" },
+      { main: false, street: "c" },
+    ]);
+  });
+
   it("keeps the order of a push over tables, also where one of it is refused", async () => {
     const { name, base, push, person } = team();
     const family = (id: string, n: number): Change[] => [
@@ -416,6 +489,45 @@ describeEachEngine("A push to a synced table", (open) => {
         expect(codes(await update({ name: "early" }, 59))).toEqual(["applied"]);
         expect(await person(base)).toMatchObject({ name: "SQL" });
       }
+    });
+
+    it("what plain SQL wrote counts, however often it wrote before", async () => {
+      const { name, base, update, person, log } = await setup();
+      await log();
+      await t.db.query(
+        `with head as (update perch.space_heads set seq = seq + 10000 where space_id = $1 returning seq - 10000 as seq)
+         insert into perch.sync_changes (space_id, seq, app_id, table_name, record_id, op, data, at, created_at, position)
+         select $1, h.seq + g, 'crm', 'people', $2, 'update', '{"age": 20}', '2026-01-01', '2026-01-01', nextval('perch.change_position')
+           from head h, generate_series(1, 10000) g`,
+        [name, String(base)],
+      );
+      await t.db.query("update crm.people set name = 'SQL' where id = $1", [base]);
+      await log();
+      await update({ name: "late" }, 50);
+      expect(await person(base)).toMatchObject({ name: "SQL" });
+    });
+
+    it("what a trigger wrote to a row of another table with the same id counts as written by plain SQL", async () => {
+      await t.db.transaction((tx) =>
+        tx.script(`create table crm.profiles (id bigint primary key, team text not null, name text);
+          create function crm.mirror() returns trigger language plpgsql as $$ begin
+            update crm.profiles set name = new.name where id = new.id;
+            return null;
+          end $$;
+          create trigger mirror after update on crm.people for each row execute function crm.mirror();
+          select perch.sync_table('crm.profiles', 'crm', space_column => 'team', writable_columns => '{name}');`),
+      );
+      const { name, base, update, push, log } = await setup();
+      await t.db.query("insert into crm.profiles values ($1, $2, 'A')", [base, name]);
+      await update({ name: "B" }, 30);
+      const logged = await log();
+      expect(logged.slice(-2).map(({ id, op_id }) => `${id} ${op_id === null ? "-" : "op"}`)).toEqual([
+        `profiles/${base} -`,
+        `people/${base} op`,
+      ]);
+      await push([row("update", "profiles", base, { name: "late" }, at(50))]);
+      expect(await t.db.query("select name from crm.profiles where id = $1", [base])).toEqual([{ name: "B" }]);
+      await t.db.query("drop trigger mirror on crm.people");
     });
 
     it("a change without a time is the last", async () => {

@@ -29,6 +29,10 @@ declare
   after_spaces text[];
   answers jsonb[];
   settings jsonb;
+  statement text;
+  wrote boolean := false;
+  own_path constant text := current_setting('search_path');
+  apps_path constant text := perch.apps_path(array[relation.relation::oid]);
   -- A trigger of another synced table may be pushing.
   outer_client constant text := coalesce(current_setting('perch.push_client_id', true), '');
   outer_op_ids constant text := coalesce(current_setting('perch.push_op_ids', true), '');
@@ -84,8 +88,9 @@ begin
 
   perform set_config('perch.push_client_id', coalesce(apply_rows.client_id, ''), true),
           set_config('perch.push_op_ids', coalesce((
-            select json_object_agg((c).record_id, (c).op_id)::text from (select unnest(changes) as c) u
-              where (c).op_id is not null), ''), true);
+            select json_build_object(concat(relation.app_id, ' ', relation.table_name),
+                     json_object_agg((c).record_id, (c).op_id))::text
+              from (select unnest(changes) as c) u where (c).op_id is not null having count(*) > 0), ''), true);
   for decided in
     select a.action, array_agg(a.nth order by a.nth) as nths, array_agg(plan.writes[a.nth] || key_rows[a.nth]
              || case when relation.space_column is not null and a.action = 'insert' then
@@ -102,23 +107,56 @@ begin
      group by a.action, k.columns
      order by min(a.nth)
   loop
-    if decided.action = 'insert' then
-      targets := array(
-        select unnest(decided.written) union select unnest(keys) union select relation.space_column
-         where relation.space_column is not null);
-      execute format(
+    -- A trigger may have written them since, for what was written first.
+    if wrote and decided.action = 'update' then
+      select f.places, f.parts into decided.places, decided.parts
+        from perch.find_rows(relation, keys, array(
+               select key_rows[n.nth] from unnest(decided.nths) with ordinality n (nth, place) order by n.place),
+               to_lock => true, is_new => false) f;
+    end if;
+    wrote := true;
+    targets := array(
+      select unnest(decided.written) union select unnest(keys) union select relation.space_column
+       where relation.space_column is not null);
+    statement := case decided.action
+      when 'insert' then format(
         'with made as (
            insert into %1$s as x (%2$s)
-           select %3$s from (select r.* from unnest($1) g (row)
-             cross join lateral jsonb_to_record(g.row) as r (%5$s) offset 0) g
+           select %3$s from (select r.* from pg_catalog.unnest($1) g (row)
+             cross join lateral pg_catalog.jsonb_to_record(g.row) as r (%5$s) offset 0) g
             order by %4$s
-           returning to_jsonb(x.*) as row)
-         select array_agg(m.row) from made m',
+           returning pg_catalog.to_jsonb(x.*) as row)
+         select pg_catalog.array_agg(m.row), null, null from made m',
         relation.relation, (select string_agg(quote_ident(c), ', ') from unnest(targets) c),
         (select string_agg(format('g.%I', c), ', ') from unnest(targets) c),
         (select string_agg(format('g.%I', c), ', ') from unnest(keys) c),
         perch.typed_columns(relation.relation, targets))
-        into after_rows using decided.rows;
+      when 'update' then format(
+        'with made as (
+           update %1$s x set %2$s
+             from (select r.*, g.place as perch_place, g.part as perch_part, g.nth as perch_nth
+               from unnest($1, $2, $3, $4) g (row, nth, place, part)
+              cross join lateral pg_catalog.jsonb_to_record(g.row) as r (%3$s) offset 0) g
+            where x.ctid = g.perch_place and x.tableoid = g.perch_part
+           returning pg_catalog.to_jsonb(x.*) as row, g.perch_nth as nth)
+         select pg_catalog.array_agg(m.row order by m.nth), null, pg_catalog.array_agg(m.nth order by m.nth)
+           from made m',
+        relation.relation, (select string_agg(format('%1$I = g.%1$I', c), ', ') from unnest(decided.written) c),
+        perch.typed_columns(relation.relation, decided.written))
+      else format(
+        'with made as (
+           delete from %1$s x using (select r.*, g.nth as perch_nth from unnest($1, $2) g (row, nth)
+              cross join lateral pg_catalog.jsonb_to_record(g.row) as r (%3$s) offset 0) g
+            where %2$s returning pg_catalog.to_jsonb(x.*) as row, g.perch_nth as nth)
+         select null, pg_catalog.array_agg(m.row), pg_catalog.array_agg(m.nth) from made m',
+        relation.relation,
+        (select string_agg(format('x.%1$I operator(pg_catalog.=) g.%1$I', c), ' and ') from unnest(keys) c),
+        perch.typed_columns(relation.relation, keys)) end;
+    perform set_config('search_path', apps_path, true);
+    execute statement into after_rows, gone_rows, done
+      using decided.rows, decided.nths, decided.places, decided.parts;
+    perform set_config('search_path', own_path, true);
+    if decided.action = 'insert' then
       done := array(
         select d.nth from unnest(decided.nths) d (nth)
           join unnest(after_rows) m (row)
@@ -129,38 +167,14 @@ begin
           jsonb_build_object('argument', 'id', 'got', perch.row_id(relation.relation, after_rows[1], keys)),
           'Push it under the id that the table makes of the key: got, in DETAIL.');
       end if;
-    elsif decided.action = 'update' then
-      execute format(
-        'with made as (
-           update %1$s x set %2$s
-             from (select r.*, g.place as perch_place, g.part as perch_part, g.nth as perch_nth
-               from unnest($1, $2, $3, $4) g (row, place, part, nth)
-              cross join lateral jsonb_to_record(g.row) as r (%3$s) offset 0) g
-            where x.ctid = g.perch_place and x.tableoid = g.perch_part
-           returning to_jsonb(x.*) as row, g.perch_nth as nth)
-         select array_agg(m.row order by m.nth), array_agg(m.nth order by m.nth) from made m',
-        relation.relation, (select string_agg(format('%1$I = g.%1$I', c), ', ') from unnest(decided.written) c),
-        perch.typed_columns(relation.relation, decided.written))
-        into after_rows, done using decided.rows, decided.places, decided.parts, decided.nths;
-    else
-      execute format(
-        'with made as (
-           delete from %1$s x using (select r.*, g.nth as perch_nth from unnest($1, $2) g (row, nth)
-              cross join lateral jsonb_to_record(g.row) as r (%3$s) offset 0) g
-            where %2$s returning to_jsonb(x.*) as row, g.perch_nth as nth)
-         select null::jsonb[], array_agg(m.row), array_agg(m.nth) from made m',
-        relation.relation, (select string_agg(format('x.%1$I = g.%1$I', c), ' and ') from unnest(keys) c),
-        perch.typed_columns(relation.relation, keys))
-        into after_rows, gone_rows, done using decided.rows, decided.nths;
-      -- It was not locked when it was looked at: somebody else may have moved it, or taken it out of sight.
-      if exists (
-        select from unnest(perch.space_of_rows(relation, coalesce(gone_rows, '{}')),
-          perch.rows_in_sight(relation, coalesce(gone_rows, '{}'))) g (space, sees)
-         where g.space is distinct from changes[1].space_id or not g.sees)
-      then
-        perform perch.fail('PE404', 'there is no such row in this space',
-          jsonb_build_object('table', changes[1].table_name));
-      end if;
+    -- It was not locked when it was looked at: somebody else may have moved it, or taken it out of sight.
+    elsif decided.action = 'delete' and exists (
+      select from unnest(perch.space_of_rows(relation, coalesce(gone_rows, '{}')),
+        perch.rows_in_sight(relation, coalesce(gone_rows, '{}'))) g (space, sees)
+       where g.space is distinct from changes[1].space_id or not g.sees)
+    then
+      perform perch.fail('PE404', 'there is no such row in this space',
+        jsonb_build_object('table', changes[1].table_name));
     end if;
     -- Where a trigger or a column moved it, the user must be allowed to write, too.
     after_spaces := perch.space_of_rows(relation, coalesce(after_rows, '{}'));

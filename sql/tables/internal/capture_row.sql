@@ -1,8 +1,9 @@
--- See perch.capture_statement; of partitioned tables, row by row: Postgres copies a trigger of rows to every partition,
--- also to one that is attached later, and fires it once, whether the statement named the table or the partition. A row
--- that moves to another partition is deleted in the one and inserted in the other, in this order. The key of a
--- partitioned table is checked row by row (perch.check_sync_options), so what was done to a key in this order can be
--- done again in this order.
+-- See perch.capture_statement; row by row, of partitioned tables and those of which replication's appliers are captured,
+-- too (perch.make_sync_triggers). Postgres copies a trigger of rows to every partition, also to one that is attached
+-- later, and fires it once, whether the statement named the table or the partition. A row that moves to another
+-- partition is deleted in the one and inserted in the other, in this order. The key of a partitioned table is checked
+-- row by row (perch.check_sync_options), so what was done to a key in this order can be done again in this order; where
+-- that of another is not, perch.mend_order takes all that the transaction did to it together.
 create or replace function perch.capture_row()
 returns trigger
 language plpgsql volatile security definer
@@ -16,7 +17,8 @@ declare
     and r.table_name = tg_argv[1]);
   old_id constant text := perch.row_id(tg_relid, before, tg_argv[4:]);
   new_id constant text := perch.row_id(tg_relid, behind, tg_argv[4:]);
-  op_ids constant jsonb := nullif(current_setting('perch.push_op_ids', true), '');
+  op_ids constant jsonb := nullif(current_setting('perch.push_op_ids', true), '')::jsonb
+    -> concat(tg_argv[0], ' ', tg_argv[1]);
   taken constant bigint := nextval('perch.capture_ordinal');
   spaces text[];
 begin
@@ -59,4 +61,4 @@ end
 $$;
 
 comment on function perch.capture_row() is
-  'Private. Trigger of partitioned synced tables, behind each row that is written: adds it to what the sequencer gives numbers.';
+  'Private. Trigger of synced tables that are partitioned, or captured always, behind each row that is written: adds it to what the sequencer gives numbers.';

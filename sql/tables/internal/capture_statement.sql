@@ -84,6 +84,10 @@ begin
       if total = 0 then
         return null;
       end if;
+      -- That is as they are stored; what is compressed may be a hundred times as long.
+      if total > 1 and bytes between 4194304 and 33554431 then
+        select sum(octet_length((n.*)::text)) into bytes from perch_new n;
+      end if;
       if total > 1 and bytes < 33554432 then
         insert into perch.captured_changes
           (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, new_row, user_id, captured_at)
@@ -109,7 +113,7 @@ begin
     end if;
   end if;
 
-  op_ids := nullif(current_setting('perch.push_op_ids', true), '');
+  op_ids := nullif(current_setting('perch.push_op_ids', true), '')::jsonb -> concat(tg_argv[0], ' ', tg_argv[1]);
   client := left(nullif(current_setting('perch.push_client_id', true), ''), 256);
   if (current_setting('timezone') in ('UTC', 'Etc/UTC', 'GMT', 'Etc/GMT')
       and left(current_setting('datestyle'), 3) = 'ISO' and current_setting('intervalstyle') = 'postgres'

@@ -9,10 +9,13 @@ declare
     select string_agg(format('%I.%I', n.nspname, c.conname), ', ')
       from pg_constraint c join pg_namespace n on n.oid = c.connamespace
      where c.condeferred and (c.conrelid = any (relations) or c.confrelid = any (relations)));
+  own_path constant text := current_setting('search_path');
 begin
   if names is not null then
-    execute format('set constraints %s immediate', names);
-    execute format('set constraints %s deferred', names);
+    perform set_config('search_path', perch.apps_path(relations), true);
+    execute 'set constraints ' || names || ' immediate';
+    perform set_config('search_path', own_path, true);
+    execute 'set constraints ' || names || ' deferred';
   end if;
 end
 $$;

@@ -11,11 +11,15 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  same constant text := (select string_agg(format('x.%1$I = k.%1$I', c), ' and ') from unnest(keys) c);
+  same constant text := (
+    select string_agg(format('x.%1$I operator(pg_catalog.=) k.%1$I', c), ' and ') from unnest(keys) c);
   key_order constant text := (select string_agg(format('k.%I', c), ', ') from unnest(keys) c);
   given constant text := format(
-    'select r.*, g.nth as perch_nth from unnest($1) with ordinality g (key, nth)
-      cross join lateral jsonb_to_record(g.key) as r (%s) offset 0', perch.typed_columns(relation.relation, keys));
+    'select r.*, g.nth as perch_nth from pg_catalog.unnest($1) with ordinality g (key, nth)
+      cross join lateral pg_catalog.jsonb_to_record(g.key) as r (%s) offset 0',
+    perch.typed_columns(relation.relation, keys));
+  own_path constant text := current_setting('search_path');
+  statement text;
 begin
   -- As a rule what is inserted is not there.
   if is_new then
@@ -29,12 +33,15 @@ begin
     end if;
   end if;
   if to_lock then
-    execute format(
-      'select array_agg(f.at order by f.nth), array_agg(f.part order by f.nth)
+    statement := format(
+      'select pg_catalog.array_agg(f.at order by f.nth), pg_catalog.array_agg(f.part order by f.nth)
          from (select k.perch_nth as nth, l.at, l.part from (select * from (%1$s) k order by %3$s) k
                  left join lateral (select x.ctid as at, x.tableoid as part from %2$s x
                    where %4$s limit 1 for update) l on true) f',
-      given, relation.relation, key_order, same) into places, parts using key_rows;
+      given, relation.relation, key_order, same);
+    perform set_config('search_path', perch.apps_path(array[relation.relation::oid]), true);
+    execute statement into places, parts using key_rows;
+    perform set_config('search_path', own_path, true);
   end if;
   -- In a statement of its own, which sees what whoever was waited for has written.
   execute format(

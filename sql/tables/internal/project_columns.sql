@@ -70,10 +70,8 @@ begin
         if written is null then
           raise exception 'a trigger keeps the row as it is' using errcode = 'raise_exception';
         end if;
-      exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
-                  or insufficient_privilege or generated_always or datatype_mismatch or program_limit_exceeded
-                  or sqlstate 'PE403' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
-        if raises then
+      exception when others then
+        if raises or not perch.is_refusal(sqlstate) then
           raise;
         end if;
         get stacked diagnostics code = returned_sqlstate, message = message_text;

@@ -70,11 +70,11 @@ begin
       end loop;
       perform perch.check_deferred(tables);
       exit;
-    exception when integrity_constraint_violation or data_exception or with_check_option_violation
-                or raise_exception or insufficient_privilege
-                or generated_always or datatype_mismatch
-                or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
+    exception when others then
       get stacked diagnostics code = returned_sqlstate;
+      if not perch.is_refusal(code) then
+        raise;
+      end if;
       answers := '{}';
       -- Somebody else inserted the same row: now it is in sight.
       continue when code = '23505' and attempt = 1;
@@ -86,11 +86,7 @@ begin
         begin
           answers := answers || perch.apply_rows(relation, good[n:n], writes[n:n], push_rows.client_id, push_rows.now);
           perform perch.check_deferred(array[relation.relation::oid]);
-        exception when integrity_constraint_violation or data_exception or with_check_option_violation
-                    or raise_exception or insufficient_privilege
-                    or generated_always or datatype_mismatch
-                    or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413'
-                      or sqlstate 'PE422' then
+        exception when others then
           get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail,
             remedy = pg_exception_hint, constraint_name = constraint_name, column_name = column_name;
           if column_name = '' and left(code, 2) in ('22', '23') and constraint_name = '' then

@@ -31,7 +31,7 @@ as $$
         where x.space_id = a.space_id and x.app_id = row_history.app_id and x.table_name = row_history.table_name
           and hashtextextended(x.record_id, 0) = hashtextextended(a.record_id, 0) and x.record_id = a.record_id
           and x.position is not null and x.op_id is null
-        order by x.seq limit 10000) l
+        order by x.seq desc limit 10000) l
     union all
     select a.nth, c.op, c.captured_at, case c.op when 'update' then perch.changed_columns(c.old_row, c.new_row, null)
       else c.new_row end

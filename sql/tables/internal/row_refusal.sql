@@ -12,33 +12,33 @@ declare
   is_conflict constant boolean := code in ('23503', '23505', '23P01');
   found jsonb;
 begin
-  if code like 'PE___' then
+  if not perch.is_refusal(code) then
+    return null;
+  elsif code like 'PE___' then
     begin
       found := detail::jsonb;
     exception when data_exception then
       found := to_jsonb(detail);
     end;
     return perch.rejection(change.op_id, change.space_id, code, message, found, hint);
-  elsif left(code, 2) in ('22', '23', '44') or code in ('P0001', '42501', '428C9', '42804') then
-    raise warning 'perch: the rules of table % refused a change of %: %', change.table_name, change.record_id, message
-      using errcode = code, hint = 'The change was rejected; those beside it were not.';
-    return perch.rejection(change.op_id, change.space_id,
-      case when code = '42501' then 'PE403' when is_conflict then 'PE409' else 'PE422' end,
-      case
-        when code = 'P0001' then format('invalid: %s', message)
-        when code = '42501' then format('forbidden: the policies of table %s do not let this user write the row',
-          change.table_name)
-        when constraint_name <> '' then format('%s: the constraint %s refuses it', case when is_conflict
-          then 'conflict' else 'invalid' end, constraint_name)
-        when column_name <> '' then format('invalid: column %s cannot take it', column_name)
-        else format('invalid: table %s cannot take it', change.table_name) end,
-      jsonb_strip_nulls(jsonb_build_object('table', change.table_name, 'sqlstate', code,
-        'constraint', nullif(constraint_name, ''), 'column', nullif(column_name, ''))),
-      case when code = 'P0001' then hint
-           when constraint_name = '' and column_name = '' and code <> '42501' then
-             'The same is refused again; the log of the database says why, as a warning.' end);
   end if;
-  return null;
+  raise warning 'perch: the rules of table % refused a change of %: %', change.table_name, change.record_id, message
+    using errcode = code, hint = 'The change was rejected; those beside it were not.';
+  return perch.rejection(change.op_id, change.space_id,
+    case when code = '42501' then 'PE403' when is_conflict then 'PE409' else 'PE422' end,
+    case
+      when perch.is_apps_code(code) then format('invalid: %s', message)
+      when code = '42501' then format('forbidden: the policies of table %s do not let this user write the row',
+        change.table_name)
+      when constraint_name <> '' then format('%s: the constraint %s refuses it', case when is_conflict
+        then 'conflict' else 'invalid' end, constraint_name)
+      when column_name <> '' then format('invalid: column %s cannot take it', column_name)
+      else format('invalid: table %s cannot take it', change.table_name) end,
+    jsonb_strip_nulls(jsonb_build_object('table', change.table_name, 'sqlstate', code,
+      'constraint', nullif(constraint_name, ''), 'column', nullif(column_name, ''))),
+    case when perch.is_apps_code(code) then hint
+         when constraint_name = '' and column_name = '' and code <> '42501' then
+           'The same is refused again; the log of the database says why, as a warning.' end);
 end
 $$;
 

@@ -11,17 +11,24 @@ declare
   settings constant jsonb := perch.pin_settings();
   user_before constant text := coalesce(current_setting('app.current_user_id', true), '');
   keys constant text[] := perch.key_columns(relation.relation);
+  own_path constant text := current_setting('search_path');
+  statement text;
   after jsonb;
 begin
-  perform set_config('perch.projecting', record_id, true), set_config('app.current_user_id', author, true);
-  execute format(
+  statement := format(
     'update %1$s x set %2$s
-       from (select (jsonb_populate_record(null::%1$s, $1)).*) n, (select (jsonb_populate_record(null::%1$s, $2)).*) k
-      where %3$s returning to_jsonb(x.*)',
+       from pg_catalog.jsonb_to_record($1) as n (%4$s), pg_catalog.jsonb_to_record($2) as k (%5$s)
+      where %3$s returning pg_catalog.to_jsonb(x.*)',
     relation.relation,
     (select string_agg(format('%1$I = n.%1$I', c), ', ') from jsonb_object_keys(columns) c),
-    (select string_agg(format('x.%1$I = k.%1$I', c), ' and ') from unnest(keys) c))
-    into after using columns, perch.row_key(relation.relation, record_id);
+    (select string_agg(format('x.%1$I operator(pg_catalog.=) k.%1$I', c), ' and ') from unnest(keys) c),
+    perch.typed_columns(relation.relation, array(select jsonb_object_keys(columns))),
+    perch.typed_columns(relation.relation, keys));
+  perform set_config('perch.projecting', perch.projected_row(relation.app_id, relation.table_name, record_id), true),
+          set_config('app.current_user_id', author, true),
+          set_config('search_path', perch.apps_path(array[relation.relation::oid]), true);
+  execute statement into after using columns, perch.row_key(relation.relation, record_id);
+  perform set_config('search_path', own_path, true);
   perform set_config('perch.projecting', '', true), set_config('app.current_user_id', user_before, true);
   perform perch.check_deferred(array[relation.relation::oid]);
   perform perch.unpin_settings(settings);
