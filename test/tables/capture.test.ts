@@ -283,6 +283,23 @@ const capturing = (watched: boolean, ...[open, engine]: Given) => {
     ]);
   });
 
+  it("keeps the order of what one transaction did to a row before it altered the table, and after", async () => {
+    await tasks("altering");
+    await t.db.query("insert into altering values (1, 'altering', 'z'), (2, 'altering', 'z')");
+    await script(
+      "update altering set title = 'y' where id = 1; alter table altering add column a int default 1; update altering set title = 'b' where id = 1",
+    );
+    await script(
+      "update altering set title = 'y' where id = 2; alter table altering add column b int default 1; delete from altering where id = 2",
+    );
+    expect((await log("altering")).slice(2)).toEqual([
+      'update altering/1 {"title": "y"}',
+      'update altering/1 {"title": "b"}',
+      'update altering/2 {"title": "y"}',
+      "delete altering/2",
+    ]);
+  });
+
   it("tells the space by an expression, and is not failed by one that fails", async () => {
     await t.db.query("create table told (id int primary key, n int)");
     await syncTable(t.db, "told", "space_expression => '''told'' || (6 / n)'");
@@ -480,6 +497,55 @@ describeEachPostgres("capturing what triggers do", (open) => {
                                 then 'first' end as n from perch.sync_changes c where space_id = 'parts') x`,
     );
     expect(last).toEqual({ marks: 500, parts: 500, in_order: true });
+  });
+
+  it("costs no more for each statement behind it, in its transaction", async () => {
+    const t = await open();
+    await t.db.transaction((tx) =>
+      tx.script(`
+        create table orders (id int primary key, team text);
+        create table counts (id int primary key, team text, n int);
+        create table lines (id int primary key, team text);
+        insert into counts values (1, 'lines', 0);
+        create function count_order() returns trigger language plpgsql as $$
+        begin
+          update counts set n = n + 1 where id = 1;
+          return null;
+        end $$;
+        create trigger counted after insert on orders for each row execute function count_order();`),
+    );
+    for (const table of ["orders", "counts", "lines"]) await syncTable(t.db, table, "space_column => 'team'");
+    const lines = (from: number) =>
+      `do $$ begin for i in ${from} .. ${from + 999} loop insert into lines values (i, 'lines'); end loop; end $$`;
+    await t.db.transaction(async (tx) => {
+      await tx.query("insert into orders values (1, 'lines')");
+      const took: number[] = [];
+      for (let nth = 0; nth < 6; nth++) {
+        const began = performance.now();
+        await tx.script(lines(nth * 1000));
+        took.push(performance.now() - began);
+      }
+      expect(Math.min(...took.slice(3))).toBeLessThan(2 * Math.max(...took.slice(0, 2)));
+    });
+    await sequence(t.db);
+    expect((await logOf(t.db, "lines")).length).toBe(6002);
+  });
+
+  it("costs the sequencer what they write, where a key is checked at the commit and its rows are written twice", async () => {
+    const t = await open();
+    await t.db.query("create table late (id int primary key deferrable, team text, n int)");
+    await syncTable(t.db, "late", "space_column => 'team'");
+    await t.db.transaction((tx) =>
+      tx.script(`insert into late select i, 'late', 0 from generate_series(1, 3000) i; update late set n = 1;
+        do $$ begin for i in 1 .. 1000 loop update late set n = i where id = 1; end loop; end $$`),
+    );
+    await t.db.transaction(async (tx) => {
+      await tx.query("set local statement_timeout = '8s'");
+      await sequence(tx);
+    });
+    const log = await logOf(t.db, "late");
+    expect([log.length, log.filter((line) => line.startsWith("insert")).length]).toEqual([3000, 3000]);
+    expect(log.at(-1)).toContain('"n": 1000');
   });
 
   it("does not keep back a row with a long key whose space is held", async () => {

@@ -201,6 +201,64 @@ describeBothKinds("documents in columns", (open) => {
     await shows(key, "ab");
   });
 
+  it("take what a statement writes to a row that a trigger behind it writes again", async () => {
+    await t.db.transaction((tx) =>
+      tx.script(`
+        create table counted (id int primary key, team text, n int not null default 0, title text not null default '', body text not null default '');
+        create function count_edit() returns trigger language plpgsql as $$ begin
+          update counted set n = n + 1, title = upper(new.title) where id = new.id;
+          return null;
+        end $$;
+        create trigger count_edit after update of body on counted for each row execute function count_edit();
+        insert into counted (id, team, title, body) values (1, 'team', 'a', 'one');`),
+    );
+    await syncTable(t.db, "counted", `space_column => 'team', documents => '{"title": "string", "body": "text"}'`);
+    const key = { spaceId: "team", appId: "shop", tableName: "counted", recordId: "1" };
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, key);
+    await t.db.query("update counted set title = 'b', body = 'one two' where id = 1");
+    await says(editing, "one two");
+    await eventually(() => editing.doc.getMap("fields").get("title") === "B");
+  });
+
+  it("take what a trigger writes to another table's document of the same id, when theirs are shown", async () => {
+    await t.db.transaction((tx) =>
+      tx.script(`
+        create table originals (id int primary key, team text, body text not null default '');
+        create table copies (id int primary key, team text, body text not null default '');
+        create function copy_body() returns trigger language plpgsql as $$ begin
+          update copies set body = new.body where id = new.id;
+          return null;
+        end $$;
+        create trigger copied after update on originals for each row execute function copy_body();
+        insert into originals values (1, 'team', 'one');
+        insert into copies values (1, 'team', 'one');`),
+    );
+    for (const table of ["originals", "copies"])
+      await syncTable(t.db, table, `space_column => 'team', documents => '{"body": "text"}'`);
+    const key = (tableName: string) => ({ spaceId: "team", appId: "shop", tableName, recordId: "1" });
+    const node = await startWorkerNode(t);
+    const [original, copy] = [await editor(node, key("originals")), await editor(node, key("copies"))];
+    await original.type(" two");
+    await says(copy, "one two");
+  });
+
+  it("leave alone the domains of columns beside them", async () => {
+    await t.db.transaction((tx) =>
+      tx.script(`create domain filled as text not null;
+        create table sheets (id int primary key, team text, kind filled default 'x', body text not null default '');
+        insert into sheets values (1, 'team', 'y', 'one');`),
+    );
+    await syncTable(t.db, "sheets", `space_column => 'team', documents => '{"body": "text"}'`);
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, { spaceId: "team", appId: "shop", tableName: "sheets", recordId: "1" });
+    await editing.type(" two");
+    await eventually(async () => {
+      const [row] = await t.db.query<{ body: string }>("select body from sheets");
+      return row?.body === "one two";
+    }, "the column to have it");
+  });
+
   it("take pushes, patches and a store's writes", async () => {
     const key = await note("x");
     const node = await startWorkerNode(t);

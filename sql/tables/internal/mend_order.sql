@@ -6,10 +6,15 @@
 -- A key that is checked at the end of a transaction may have two rows in it meanwhile. What was done to one of them
 -- does not go on from what was done to the other; and where it seems to, as for one that is inserted and deleted again,
 -- it says nothing of the one that stays. So the transaction as a whole did this to the key (perch.captured_net).
+--
+-- Of any other key there is one order. Where the transaction altered the table in between, images on either side of
+-- that never fit, and what was captured stays in the order in which it was.
 create or replace function perch.mend_order(ordinals bigint[], ends bigint[])
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
+set enable_nestloop = off
+set jit = off
 as $$
 declare
   crossed record;
@@ -18,6 +23,7 @@ declare
   place integer;
   count integer;
   changes perch.captured_changes[];
+  fewer boolean := false;
 begin
   for crossed in
     with several as (
@@ -32,24 +38,30 @@ begin
        cross join lateral (
          select x.* from perch.captured_changes x where x.ordinal = b.ordinal and x.at is null offset 0) c
       window w as (partition by c.txid, c.app_id, c.table_name, c.record_id order by c.ordinal, c.nth)
+    ),
+    crossed as materialized (
+      select s.txid, s.app_id, s.table_name, s.record_id, bool_or(l.is_late) as is_late
+        from steps s
+       cross join lateral (
+         select (s.app_id, s.table_name) in (
+           select r.app_id, r.table_name
+             from perch.synced_relations r join pg_index i on i.indrelid = r.relation
+            where i.indisprimary and not i.indimmediate)) l (is_late)
+       where s.step > 1 and (s.before is distinct from s.old_row or l.is_late)
+       group by s.txid, s.app_id, s.table_name, s.record_id
     )
-    select s.txid, s.app_id, s.table_name, s.record_id, bool_or(l.is_late) as is_late
-      from steps s
+    -- All of them at once: for each by itself the batch would be read again.
+    select k.is_late, array_agg(c.change order by c.ordinal, c.nth) as places
+      from unnest(mend_order.ordinals) b (ordinal)
      cross join lateral (
-       select (s.app_id, s.table_name) in (
-         select r.app_id, r.table_name
-           from perch.synced_relations r join pg_index i on i.indrelid = r.relation
-          where i.indisprimary and not i.indimmediate)) l (is_late)
-     where s.step > 1 and (s.before is distinct from s.old_row or l.is_late)
-     group by s.txid, s.app_id, s.table_name, s.record_id
+       select x as change, x.* from perch.captured_changes x where x.ordinal = b.ordinal and x.at is null offset 0) c
+      join crossed k
+        on k.txid = c.txid and k.app_id = c.app_id and k.table_name = c.table_name and k.record_id = c.record_id
+     group by k.txid, k.app_id, k.table_name, k.record_id, k.is_late
   loop
-    places := array(
-      select c from perch.captured_changes c
-       where c.ordinal = any (mend_order.ordinals) and c.txid = crossed.txid
-         and c.app_id = crossed.app_id and c.table_name = crossed.table_name and c.record_id = crossed.record_id
-       order by c.ordinal, c.nth);
+    places := crossed.places;
     sorted := '{}';
-    for nth in 1 .. cardinality(places) loop
+    for nth in 1 .. case when crossed.is_late then 0 else cardinality(places) end loop
       count := cardinality(sorted);
       -- Between two that do not fit, where it goes on from the one and the other from it; else behind all, where it
       -- goes on from the last;
@@ -67,27 +79,15 @@ begin
         count + 1);
       sorted := sorted[:place - 1] || nth || sorted[place:];
     end loop;
-    changes := array(select places[s.nth] from unnest(sorted) with ordinality s (nth, place) order by s.place);
-    if crossed.is_late or exists (
-      select from generate_series(2, cardinality(changes)) p
-       where changes[p - 1].new_row is distinct from changes[p].old_row)
-    then
-      changes := perch.captured_net(changes);
-    end if;
-    -- The last places are kept.
-    count := cardinality(places) - cardinality(changes);
-    delete from perch.captured_changes c using unnest(places[:count]) p where c.ordinal = p.ordinal and c.nth = p.nth;
-    update perch.captured_changes c
-       set space_id = s.space_id, op = s.op, old_row = s.old_row, new_row = s.new_row, user_id = s.user_id,
-           client_id = s.client_id, op_id = s.op_id
-      from generate_series(1, cardinality(changes)) n
-     cross join lateral unnest(changes[n:n]) s
-     cross join lateral unnest(places[count + n:count + n]) p
-     where c.ordinal = p.ordinal and c.nth = p.nth;
-    if count > 0 then
-      perform perch.number_first(array(select distinct p.ordinal from unnest(places[:count]) p));
-    end if;
+    changes := case when crossed.is_late then perch.captured_net(places)
+      else array(select places[s.nth] from unnest(sorted) with ordinality s (nth, place) order by s.place) end;
+    continue when changes = places;
+    perform perch.replace_captured(places, changes);
+    fewer := fewer or cardinality(changes) < cardinality(places);
   end loop;
+  if fewer then
+    perform perch.number_first(ordinals);
+  end if;
 end
 $$;
 

@@ -1,5 +1,6 @@
 -- Fires behind the trigger that captured the statement (Postgres goes by their names), whose rows it reads again by
--- the number that was taken for them. They say already what became what, and in which space.
+-- the number that was taken for them. They say already what became what, and in which space. (What was put before what
+-- triggers of the statement did has another number now: perch.place_outer has noted it.)
 --
 -- What the statement is based on is what the columns show. That is not noted here: it stays so until this write is
 -- merged. perch.project_columns, which writes the columns and what they show, needs the lock of the row, which this
@@ -13,14 +14,11 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  relation constant perch.synced_relations := perch.document_relation(tg_argv[0], tg_argv[1]);
-  projecting constant text := current_setting('perch.projecting', true);
   sees_latest constant boolean := current_setting('transaction_isolation') in ('read committed', 'read uncommitted');
-  changed record;
-  patch jsonb;
+  changed perch.captured_changes;
 begin
   for changed in
-    select c.space_id, c.record_id, c.op, c.old_row, c.new_row
+    select c.*
       from perch.captured_changes c
       left join perch.row_documents d
         on d.space_id = c.space_id and d.app_id = c.app_id and d.table_name = c.table_name and d.record_id = c.record_id
@@ -29,18 +27,7 @@ begin
        and (d.record_id is not null or not sees_latest)
      order by c.nth
   loop
-    if changed.op = 'delete' then
-      delete from perch.row_documents d
-       where d.space_id = changed.space_id and d.app_id = tg_argv[0] and d.table_name = tg_argv[1]
-         and d.record_id = changed.record_id;
-      perform perch.add_column_write(changed.space_id, tg_argv[0], tg_argv[1], changed.record_id, null, null);
-    elsif projecting is distinct from changed.record_id then
-      patch := perch.changed_columns(changed.old_row, changed.new_row,
-        array(select f::name from jsonb_object_keys(relation.documents) f));
-      if patch <> '{}' then
-        perform perch.add_column_write(changed.space_id, tg_argv[0], tg_argv[1], changed.record_id, patch, null);
-      end if;
-    end if;
+    perform perch.note_column_write(changed, '{}');
   end loop;
   return null;
 end

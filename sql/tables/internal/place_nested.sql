@@ -1,7 +1,7 @@
 -- A statement of a trigger ends, and is captured, before the one that set it off. So for each depth of triggers it is
--- kept where the last run of deeper captures began: that is what a capture at this depth may have set off, it and those
--- beside it that end with the same query. perch.nested has, for each depth, that ordinal and whether the run still goes
--- on. It ends with the transaction, and goes back with what a savepoint takes back.
+-- kept where the last run of deeper captures began, and where it ended: that is what a capture at this depth may have
+-- set off, it and those beside it that end with the same query. perch.nested has, for each depth, these two ordinals,
+-- the second 0 while the run goes on. It ends with the transaction, and goes back with what a savepoint takes back.
 create or replace function perch.place_nested(relation oid, ordinal bigint, depth integer)
 returns void
 language plpgsql volatile
@@ -11,16 +11,16 @@ declare
   runs bigint[] := coalesce(nullif(current_setting('perch.nested', true), ''), '{}');
 begin
   if runs[2 * depth - 1] is not null then
-    perform perch.place_outer(relation, ordinal, runs[2 * depth - 1]);
+    perform perch.place_outer(relation, ordinal, runs[2 * depth - 1], coalesce(nullif(runs[2 * depth], 0), ordinal));
   end if;
   for d in 1 .. greatest(depth, cardinality(runs) / 2) loop
     if d < depth then
-      if coalesce(runs[2 * d], 0) = 0 then
+      if runs[2 * d] is distinct from 0 then
         runs[2 * d - 1] := ordinal;
-        runs[2 * d] := 1;
+        runs[2 * d] := 0;
       end if;
-    elsif runs[2 * d] is not null then
-      runs[2 * d] := 0;
+    elsif runs[2 * d] = 0 then
+      runs[2 * d] := ordinal;
     end if;
   end loop;
   perform set_config('perch.nested', runs::text, true);

@@ -5,7 +5,7 @@
 -- the table is asked which of them it shows.
 --
 -- What the triggers did is read once, however many rows there are, and only of this table.
-create or replace function perch.place_outer(relation oid, ordinal bigint, nested_from bigint)
+create or replace function perch.place_outer(relation oid, ordinal bigint, nested_from bigint, nested_to bigint)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
@@ -20,17 +20,19 @@ declare
   places integer[];
   place integer;
   current jsonb;
+  has_documents boolean;
 begin
   select c.* into outer_change from perch.captured_changes c where c.ordinal = place_outer.ordinal and c.nth = 1;
   -- All changes of a statement are of one table.
   statements := array(
     select s.ordinal from perch.captured_changes s
      where s.txid = outer_change.txid and s.nth = 1 and s.ordinal >= place_outer.nested_from
-       and s.ordinal < place_outer.ordinal
+       and s.ordinal < place_outer.nested_to
        and s.app_id = outer_change.app_id and s.table_name = outer_change.table_name);
   if statements = '{}' then
     return;
   end if;
+  has_documents := (perch.document_relation(outer_change.app_id, outer_change.table_name)).relation is not null;
   for touched in
     select o.nth, min(o.twins) as twins, array_agg(x order by x.ordinal, x.nth) as nested
       from (
@@ -73,11 +75,18 @@ begin
              nth = (select least(min(x.nth), 0) - 1 from perch.captured_changes x
                where x.ordinal = nested[place].ordinal)
        where c.ordinal = place_outer.ordinal and c.nth = outer_change.nth;
+      if has_documents and outer_change.op in ('update', 'delete') and (
+        perch.is_row_document(outer_change.space_id, outer_change.app_id, outer_change.table_name,
+          outer_change.record_id)
+        or current_setting('transaction_isolation') not in ('read committed', 'read uncommitted'))
+      then
+        perform perch.note_column_write(outer_change, nested[place:]);
+      end if;
     end if;
   end loop;
   perform perch.number_first(array[place_outer.ordinal]);
 end
 $$;
 
-comment on function perch.place_outer(oid, bigint, bigint) is
-  'Private. Puts what a statement did to rows that its triggers wrote as well into the right order with these. nested_from: the first ordinal that a statement of a trigger has.';
+comment on function perch.place_outer(oid, bigint, bigint, bigint) is
+  'Private. Puts what a statement did to rows that its triggers wrote as well into the right order with these. nested_from: the first ordinal that a statement of a trigger has; nested_to: one behind the last.';
