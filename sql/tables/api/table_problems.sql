@@ -22,7 +22,8 @@ as $$
       union all
       select 2, format('its trigger %s is missing', w.name)
         from synced s
-       cross join unnest(case when s.relkind = 'p' then '{perch_capture,perch_truncate,perch_truncated}'::text[]
+       cross join unnest(case when s.relkind = 'p' or s.always
+                                then '{perch_capture,perch_truncate,perch_truncated}'::text[]
                               else '{perch_insert,perch_update,perch_delete,perch_truncate}' end
          || case when s.documents <> '{}' then '{perch_written,perch_truncate_written}'::text[] else '{}' end) w (name)
        where s.place is not null and not exists (select from triggers t where t.tgrelid = s.place and t.tgname = w.name)

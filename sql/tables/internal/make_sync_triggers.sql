@@ -1,6 +1,7 @@
 -- A partitioned table has triggers for each row, which Postgres itself copies to every partition, also to one that is
 -- attached later: statements that name a partition fire no trigger of the table. TRUNCATE has triggers of statements
--- only, so each partition gets its own.
+-- only, so each partition gets its own. So has a table of which is captured, too, what replication's appliers write
+-- (always): those fire no others.
 create or replace function perch.make_sync_triggers(relation regclass, arguments text[], always boolean,
   with_documents boolean default false)
 returns void
@@ -8,7 +9,8 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
-  partitioned constant boolean := (select c.relkind = 'p' from pg_class c where c.oid = make_sync_triggers.relation);
+  by_row constant boolean := always or (select c.relkind = 'p' from pg_class c
+    where c.oid = make_sync_triggers.relation);
   listed constant text := (select string_agg(format('%L', a.value), ', ' order by a.nth)
     from unnest(arguments) with ordinality a (value, nth));
   -- A trigger is made by whoever may execute its function, and has the right to make triggers on the table: perch_owner
@@ -38,8 +40,8 @@ begin
       ('perch_written', 'after update or delete', '', 'statement', 'note_column_writes', false),
       ('perch_written', 'after update or delete', '', 'row', 'note_column_writes', true),
       ('perch_truncate_written', 'before truncate', '', 'statement', 'note_column_writes', null)
-    ) m (name, event, referenced, level, function, of_partitioned)
-     where (m.of_partitioned is null or m.of_partitioned = partitioned)
+    ) m (name, event, referenced, level, function, for_rows)
+     where (m.for_rows is null or m.for_rows = by_row)
        and (with_documents or m.function <> 'note_column_writes')
   loop
     for place in

@@ -7,12 +7,17 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  style constant text := 'YYYY-MM-DD HH24:MI:SS.US';
   watched_until constant timestamptz := (select s.watched_until from perch.sequencer s);
 begin
-  if watched_until > clock_timestamp() then
+  -- Also of a login that is never to notify, since what has notified cannot be prepared (docs/tables.md).
+  if current_setting('perch.watched_until', true) collate "C" > to_char(clock_timestamp() at time zone 'UTC', style)
+  then
+    return;
+  elsif watched_until > clock_timestamp() then
     -- The promise stands, so this session need not ask again before it ends.
     perform set_config('perch.watched_until',
-      to_char(watched_until at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.US'), false);
+      to_char(watched_until at time zone 'UTC', style), false);
   else
     perform pg_notify('perch_captured', '{"v": 1}');
   end if;
