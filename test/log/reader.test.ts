@@ -225,6 +225,44 @@ describeEachEngine("A reader of a service", (open) => {
   });
 });
 
+describeEachPostgres("A snapshot for a service", (open) => {
+  it("looks for the spaces of rows as fast as their table is read, and misses none", async () => {
+    const t = await open();
+    await t.db.transaction((tx) =>
+      tx.script(`
+        create table lines (id int primary key, team text, pad text);
+        insert into lines select i, 'team' || i % 1000, repeat('x', 100) from generate_series(1, 60000) i;
+        create table sums (id int primary key, n numeric, pad text);
+        insert into sums values (1, 1.0, ''), (2, 1.00, ''), (3, null, '');
+        create table parts (id int primary key, n int);
+        insert into parts values (1, 0), (2, 3);
+        select perch.sync_table('lines', 'r', space_column => 'team');
+        select perch.sync_table('sums', 'r', space_column => 'n');
+        select perch.sync_table('parts', 'r', space_expression => '''part'' || 6 / n');`),
+    );
+    const spaces = async (after: string) => {
+      const [row] = await t.db.query<{ spaces: string[] }>("select perch.spaces_after('{r}', $1, 100) as spaces", [
+        after,
+      ]);
+      return row?.spaces ?? [];
+    };
+    const all: string[] = [];
+    for (let more = await spaces(""); more.length > 0; more = await spaces(all.at(-1) as string)) all.push(...more);
+    expect(all).toEqual(["1.0", "1.00", "part2", ...Array.from({ length: 1000 }, (_, n) => `team${n}`).sort()]);
+    const fastest = async (work: () => Promise<unknown>) => {
+      const took: number[] = [];
+      for (let nth = 0; nth < 5; nth++) {
+        const began = performance.now();
+        await work();
+        took.push(performance.now() - began);
+      }
+      return Math.min(...took);
+    };
+    const read = await fastest(() => t.db.query(`select count(distinct team collate "C") from lines`));
+    expect(await fastest(() => spaces("u"))).toBeLessThan(3 * read);
+  });
+});
+
 describeEachPostgres("A reader of a service beside writers", (open) => {
   it("misses nothing of transactions that commit late, and has each space in its order", async () => {
     const t = await open();
