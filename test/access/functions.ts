@@ -485,8 +485,8 @@ const tables: Record<string, FunctionEntry> = {
   note_column_write: piece(),
   projected_row: piece(),
   apps_path: piece(),
-  is_refusal: piece(),
-  is_apps_code: piece(),
+  is_refusal: piece("perch_worker"),
+  is_apps_code: piece("perch_worker"),
   table_problems: worker("cardinality(perch.table_problems('public.orders')) > 0", "yes", "yes"),
   // Its triggers are not there, so it is none of the log.
   open_shape: app("perch.open_shape('public', 'orders') ->> 'app_id'", "401 404 404 404 404 404"),
@@ -612,7 +612,7 @@ const tables: Record<string, FunctionEntry> = {
   text_size: piece(),
   space_at_fault: piece(),
   try_moving: piece(),
-  try_space: piece(),
+  try_space: piece("perch_worker"),
   unpin_settings: piece(),
   wait_for_head: piece(),
 };

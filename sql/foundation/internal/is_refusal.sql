@@ -11,6 +11,7 @@ return case
   when left(code, 2) = any ('{02,20,21,22,23,27,2F,38,39,44,54,P0}') then true
   when code in ('42501', '42804', '428C9') then true
   else perch.is_apps_code(code) end;
+grant execute on function perch.is_refusal to perch_worker;
 
 comment on function perch.is_refusal(text) is
   'Private. Whether an error (its SQLSTATE) in writing a row is a refusal of that row, and no fault of the server, of others at work, or of a function.';

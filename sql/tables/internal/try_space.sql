@@ -14,6 +14,7 @@ exception when data_exception or integrity_constraint_violation or undefined_col
   return null;
 end
 $$;
+grant execute on function perch.try_space to perch_worker;
 
 comment on function perch.try_space(text, oid, jsonb) is
   'Private. The space that an expression tells of a row; null where it fails.';
