@@ -51,6 +51,8 @@ const longestRestMs = 2_000;
 const turnMs = 100;
 /** Once so much was spent so, the transaction takes no further item: who edits the document meanwhile waits for it. */
 const maxWastedMs = 50;
+/** As perch.claim_pending has it: it begins with no further item once it has given so many bytes. */
+const claimedBytes = 8 * 2 ** 20;
 /** Notifications come in bursts: between two polls there is at least this much time. */
 const betweenPollsMs = 15;
 
@@ -139,6 +141,7 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
   }
 
   function rest(key: DocumentKey, ms: number): void {
+    if (closed) return;
     const id = documentId(key);
     const timer = setTimeout(() => {
       restingInboxes.delete(id);
@@ -236,7 +239,7 @@ interface Merging {
   readonly setAside: number;
   /** How long those took that had to be set aside. */
   readonly wastedMs: number;
-  /** There is more, or there may be, of the document that comes after. */
+  /** There is more, or there may be: of the document that comes after, or what was too much at once. */
   readonly again?: boolean;
 }
 
@@ -292,7 +295,9 @@ async function mergeSome(
         if (others?.found) throw new Error("somebody wrote under a peer of this server; merging it again");
       }
       const setAside = outcomes.filter(({ error }) => error !== null).length;
-      return { merged: outcomes.length, setAside, wastedMs, again: outcomes.length < items.length };
+      const again =
+        outcomes.length < items.length || items.reduce((sum, item) => sum + bytesOf(item), 0) >= claimedBytes;
+      return { merged: outcomes.length, setAside, wastedMs, again };
     });
     committed = true;
     return done;
@@ -300,6 +305,9 @@ async function mergeSome(
     if (begun) await held.merged(committed);
   }
 }
+
+/** What it takes in memory here, as `perch.claim_pending` counts it. */
+const bytesOf = ({ payload, patch }: Item) => payload?.byteLength ?? Buffer.byteLength(patch ?? "");
 
 /** A row that was deleted: its document ends. */
 function isEnd(item: Item | undefined): item is Item & { readonly ordinal: number } {

@@ -1,20 +1,33 @@
 import { randomBytes } from "node:crypto";
 import { LoroDoc } from "loro-crdt";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import type { DocumentEngine } from "../../src/documents/loro/engine.js";
 import {
   connect,
+  countingEngine,
   declare,
   eventually,
   fragileEngine,
   freshId,
   keyOf,
+  pause,
   storedText,
   strangersUpdate,
 } from "../documents/live/support.js";
 import { describeBothKinds } from "../support/databases.js";
 import { underWay } from "../support/until.js";
 import { inbox, patchDocument, pushUpdate, record, replica, startWorkerNode } from "./support.js";
+
+/** An engine whose imports take so much longer. */
+function slowed(ms: number, began: () => void = () => undefined): DocumentEngine {
+  const { engine } = countingEngine();
+  const call: DocumentEngine["call"] = (key, method, args, options) => {
+    if (method !== "import") return engine.call(key, method, args, options);
+    began();
+    return pause(ms).then(() => engine.call(key, method, args, options));
+  };
+  return { ...engine, call };
+}
 
 describeBothKinds("the worker's inbox", (open, engine) => {
   it("merges what SQL pushes, in order, and readers hear of it", async () => {
@@ -291,5 +304,54 @@ describeBothKinds("the worker's inbox", (open, engine) => {
     unlock();
     await holding;
     for (const key of locked) await eventually(async () => (await storedText(node.db, key)).length === 2);
+  });
+
+  it("is claimed only as far as it is held in memory well, by length, and merged all the same", async () => {
+    const t = await open();
+    await declare(t);
+    const key = keyOf(freshId());
+    const claimed = async () => {
+      const rows = await t.asWorker((tx) =>
+        tx.query<{ bytes: number }>(
+          `select coalesce(octet_length(payload), octet_length(patch)) as bytes from perch.claim_pending(
+             space_id => '~ada', app_id => 'notes', table_name => 'pages', record_id => $1, max_count => 20)`,
+          [key.recordId],
+        ),
+      );
+      return rows.reduce((sum, { bytes }) => sum + bytes, 0);
+    };
+    for (let nth = 0; nth < 10; nth++)
+      await t.asUser("ada", (tx) => patchDocument(tx, key, { body: "x".repeat(2 ** 20) }));
+    expect(await claimed()).toBeGreaterThan(7 * 2 ** 20);
+    expect(await claimed()).toBeLessThan(9.5 * 2 ** 20);
+    await t.db.query("delete from perch.document_inbox");
+    const author = replica();
+    for (let nth = 0; nth < 10; nth++) {
+      const long = randomBytes(2 ** 19).toString("hex");
+      await t.asUser("ada", (tx) => pushUpdate(tx, key, author.type(long)));
+    }
+    expect(await claimed()).toBeGreaterThan(7 * 2 ** 20);
+    expect(await claimed()).toBeLessThan(9.5 * 2 ** 20);
+    const node = await startWorkerNode(t, { settings: { pollMs: 60_000 } });
+    await eventually(async () => (await inbox(node.db)).length === 0);
+    expect(await node.db.query("select count(*) as updates from perch.document_updates")).toEqual([{ updates: 10 }]);
+  });
+
+  it("that rests after something bad rests no more once the worker is closed", async () => {
+    const t = await open();
+    await declare(t);
+    let began = () => {};
+    const begun = new Promise<void>((done) => {
+      began = done;
+    });
+    const node = await startWorkerNode(t, { engine: slowed(300, () => began()) });
+    const bad = strangersUpdate((doc) => doc.getText("elsewhere").insert(0, "x"));
+    await t.asUser("ada", (tx) => pushUpdate(tx, keyOf(freshId()), bad));
+    await begun;
+    const timers = vi.spyOn(globalThis, "setTimeout");
+    await node.worker.close();
+    expect(await inbox(node.db)).toMatchObject([{ status: "rejected" }]);
+    expect(timers.mock.calls.filter(([, ms]) => ms === 2_000)).toEqual([]);
+    timers.mockRestore();
   });
 });

@@ -42,17 +42,23 @@ begin
                 and e.record_id = w.record_id and e.ordinal < w.ordinal and e.ends is not null
               order by e.ordinal desc limit 1), '{}')),
            w.user_id, perch.age_ms(w.written_at)
-      from perch.column_writes w
+      from (
+        select s.*, sum(octet_length(s.patch::text)) over (order by s.ordinal rows between unbounded preceding
+                 and 1 preceding) as before
+          from (
+            select n.* from perch.column_writes n
+             where n.space_id = claim_column_writes.space_id and n.app_id = claim_column_writes.app_id
+               and n.table_name = claim_column_writes.table_name and n.record_id = claim_column_writes.record_id
+               and n.placed is null
+             order by n.ordinal
+             limit max_count) s) w
       left join perch.row_documents d
         on d.space_id = w.space_id and d.app_id = w.app_id and d.table_name = w.table_name and d.record_id = w.record_id
-     where w.space_id = claim_column_writes.space_id and w.app_id = claim_column_writes.app_id
-       and w.table_name = claim_column_writes.table_name and w.record_id = claim_column_writes.record_id
-       and w.placed is null
-     order by w.ordinal
-     limit max_count;
+     where coalesce(w.before, 0) < 8388608
+     order by w.ordinal;
 end
 $$;
 grant execute on function perch.claim_column_writes to perch_worker;
 
 comment on function perch.claim_column_writes(text, text, text, text, integer, integer) is
-  'For perch_worker: what plain statements wrote to the columns of a row that are a document and is not merged yet, in order, until the end of the transaction for this worker alone; nothing when another worker has it. patch: the new values as JSON; null: the row was deleted, and perch.end_row_document ends the document. base: the version (as document_updates.ends) that the first is based on; each later one also on those before it. patience_ms: for how long to try while another worker merges; 0: not at all. Errors: 55P03 when it takes longer.';
+  'For perch_worker: what plain statements wrote to the columns of a row that are a document and is not merged yet, in order, until the end of the transaction for this worker alone; nothing when another worker has it. patch: the new values as JSON; null: the row was deleted, and perch.end_row_document ends the document. Once it has given 8 MiB it gives no further one (perch.claim_inbox says why). base: the version (as document_updates.ends) that the first is based on; each later one also on those before it. patience_ms: for how long to try while another worker merges; 0: not at all. Errors: 55P03 when it takes longer.';
