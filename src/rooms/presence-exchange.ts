@@ -49,6 +49,8 @@ export interface ExchangeOptions {
 }
 
 interface Waiting extends PresenceItem {
+  /** When it counts no more (as of performance.now()). */
+  readonly until: number;
   readonly settle: { resolve(): void; reject(error: unknown): void }[];
 }
 
@@ -173,13 +175,28 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
 
   const nextDelay = () => Math.max(0, storedAt + intervalMs - performance.now());
 
+  /** What no room shows any more. However long the database is away, no more waits than the rooms have held. */
+  function forgetExpired(now: number): void {
+    for (const [id, { until, settle }] of waiting) {
+      if (until > now) continue;
+      waiting.delete(id);
+      for (const { resolve } of settle) resolve();
+    }
+  }
+
   async function put(): Promise<void> {
     storedAt = performance.now();
+    forgetExpired(storedAt);
     const batch = takeBatch(waiting, bounds, ([, { entry }]) => ({ items: 1, bytes: entry.bytes.length }));
     for (const [id] of batch) waiting.delete(id);
     const items = batch.map(([, item]) => item);
+    if (items.length === 0) return;
+    const left = items.map(({ room, entry, until }) => ({
+      room,
+      entry: { ...entry, keepMs: Math.max(1, Math.round(until - storedAt)) },
+    }));
     try {
-      const change = await putPresence(db, nodeId, items, maxUserBytes);
+      const change = await putPresence(db, nodeId, left, maxUserBytes);
       storeFailing = false;
       // Nobody else's call lies between, so there is nothing to read.
       if (cursor !== undefined && change === cursor.seen + 1) cursor = { ...cursor, seen: change };
@@ -217,7 +234,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
               // Very many may wait for one key while the database is away.
               const settle = waiting.get(id)?.settle ?? [];
               settle.push({ resolve, reject });
-              waiting.set(id, { room, entry, settle });
+              waiting.set(id, { room, entry, settle, until: performance.now() + entry.keepMs });
             }),
         ),
       );

@@ -13,6 +13,7 @@ import {
   until,
 } from "../gateway/support.js";
 import { describeBothKinds, postgres, type TestDatabase } from "../support/databases.js";
+import { pause } from "../support/until.js";
 
 type Store = EphemeralStore<Record<string, string>>;
 
@@ -216,5 +217,37 @@ describe("presence on two nodes", () => {
     await ada.join(roomId, { token: "ada", crdt: "%EPS" });
     expect(await ada.update(roomId, [updateOf({ ada: "here" })], "%EPS")).toBe(0);
     expect(statesOf((await bob.next(MessageType.DocUpdate)).updates)).toEqual({ ada: "here" });
+  });
+
+  it("that could not be stored while it counted is not stored later, nor kept until then", async () => {
+    const env = { PERCH_PRESENCE_TIMEOUT_MS: "200" };
+    const [one, two] = [await startNode(database, { env }), await startNode(database, { env })];
+    const [roomId, otherRoom] = [newRoom(), newRoom()];
+    const [ada, bob] = [await rawClient(one), await rawClient(two)];
+    await ada.join(roomId, { token: "ada", crdt: "%EPH" });
+    await ada.join(otherRoom, { token: "ada", crdt: "%EPH" });
+    await bob.join(roomId, { token: "bob", crdt: "%EPH" });
+    const stored = (room: string) => storedRows(database, room.split("/")[3] ?? "");
+    // Until this node knows of the other.
+    await until(async () => {
+      await ada.update(otherRoom, [updateOf({ ada: "here" })], "%EPH");
+      return (await stored(otherRoom)).length > 0;
+    });
+    await database.db.query(`create or replace function perch.broken() returns trigger language plpgsql as
+      $$ begin raise exception 'out of order' using errcode = '53100'; end $$`);
+    await database.db.query(
+      "create trigger broken before insert on perch.presence for each row execute function perch.broken()",
+    );
+    const repair = () => database.db.query("drop trigger if exists broken on perch.presence");
+    cleanup(repair);
+    await ada.update(roomId, [updateOf({ old: "was here" })], "%EPH");
+    await pause(500);
+    await repair();
+    await until(async () => {
+      await ada.update(roomId, [updateOf({ ada: "here" })], "%EPH");
+      return (await stored(roomId)).length > 0;
+    });
+    const keys = "select convert_from(entry_key, 'UTF8') as key from perch.presence where record_id = $1";
+    expect(await database.db.query(keys, [roomId.split("/")[3]])).toEqual([{ key: "ada" }]);
   });
 });

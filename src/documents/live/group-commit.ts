@@ -67,8 +67,10 @@ export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {
   const notifyBatcher = createNotifyBatcher(db);
   const shared = new Set<Appendable>();
   const own = new Set<Appendable>();
-  /** Documents that go by themselves, and since when. */
-  const apart = new Map<Appendable, number>();
+  /** Documents that go by themselves. */
+  const apart = new WeakSet<Appendable>();
+  /** Since when the first of a batch has been tried in a transaction of its own: its own time, whatever became of others of the document. */
+  const tried = new WeakMap<Append, number>();
   /** Taken, and waiting for its turn to go by itself. */
   const large: [Appendable, CommitBatch][] = [];
   let sharedBusy = false;
@@ -157,7 +159,7 @@ export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {
       const result = results?.[index];
       if (result) void document.stored(batch, result);
       else if (kind === "contended" || (kind === "undone" && (sent.length > 1 || notify || batch.appends.length > 1))) {
-        apart.set(document, Date.now());
+        apart.add(document);
         document.giveBack(batch);
       } else document.failed(batch, failure);
     }
@@ -168,7 +170,7 @@ export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {
     largeBusy = true;
     for (let next = large.shift(); next; next = large.shift()) {
       const [document, batch] = next;
-      apart.set(document, Date.now());
+      apart.add(document);
       await sendOwn(document, batch);
     }
     largeBusy = false;
@@ -176,6 +178,9 @@ export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {
 
   async function sendOwn(document: Appendable, batch: CommitBatch): Promise<void> {
     ownBusy++;
+    const [first] = batch.appends;
+    const since = (first && tried.get(first)) ?? Date.now();
+    if (first) tried.set(first, since);
     try {
       // It may wait long, and should fail for nothing but itself.
       const [result] = await append([batch.entry], ownPatienceMs, false);
@@ -183,7 +188,6 @@ export function createGroupCommit(db: Queryable, options: GroupCommitOptions = {
       apart.delete(document);
       void document.stored(batch, result);
     } catch (error) {
-      const since = apart.get(document) ?? 0;
       const kind = failureOf(error);
       if (kind === "contended" && Date.now() - since < giveUpMs) document.giveBack(batch);
       else if (kind !== "undone" || !document.part(batch)) {

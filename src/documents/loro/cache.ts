@@ -25,6 +25,8 @@ export interface CachedDocument {
   ended: ReadonlySet<string>;
   /** What owners of peers wrote under names that others had taken; see `keepApart`. */
   forks: Map<PeerID, Fork>;
+  /** Bytes of these. */
+  forkBytes: number;
   /** Bytes of the blobs it was made from: at least its stored size. */
   blobBytes: number;
   /** The last known stored size. */
@@ -41,6 +43,8 @@ export interface DocumentCache {
   put(id: string, held: CachedDocument): void;
   /** More bytes went into the document. */
   grow(id: string, blobBytes: number): void;
+  /** Its author wrote more under names that others had taken. */
+  fork(id: string, peer: PeerID, fork: Fork): void;
   /** Its stored size was measured. */
   measured(held: CachedDocument, storedBytes: number): void;
   drop(id: string): void;
@@ -49,6 +53,8 @@ export interface DocumentCache {
 
 /** Measured: an empty document takes some tens of kB, and one byte of a blob about ten once it is decoded. */
 export const estimateBytes = (blobBytes: number) => 32 * 1024 + 10 * blobBytes;
+
+const lengthOf = (fork: Fork | undefined) => (fork?.blobs ?? []).reduce((sum, blob) => sum + blob.length, 0);
 
 /**
  * Least recently used documents go first, and are freed at once: left to the garbage collector, WASM memory, of which it sees
@@ -62,7 +68,7 @@ export function createCache(limits: Pick<DocumentLimits, "cachedDocuments" | "ca
     const entry = held.get(id);
     if (!entry) return;
     held.delete(id);
-    bytes -= estimateBytes(entry.blobBytes);
+    bytes -= estimateBytes(entry.blobBytes) + entry.forkBytes;
     entry.doc.free();
   }
 
@@ -93,11 +99,19 @@ export function createCache(limits: Pick<DocumentLimits, "cachedDocuments" | "ca
     put(id, entry) {
       drop(id);
       held.set(id, entry);
-      bytes += estimateBytes(entry.blobBytes);
+      bytes += estimateBytes(entry.blobBytes) + entry.forkBytes;
       evict();
     },
     grow(id, blobBytes) {
       resize(get(id), blobBytes);
+      evict();
+    },
+    fork(id, peer, fork) {
+      const entry = get(id);
+      const more = lengthOf(fork) - lengthOf(entry.forks.get(peer));
+      entry.forks.set(peer, fork);
+      entry.forkBytes += more;
+      bytes += more;
       evict();
     },
     measured(entry, storedBytes) {

@@ -56,6 +56,7 @@ function load(
     history: createHistory(doc),
     ended: new Set(Object.keys(ended)),
     forks: new Map(),
+    forkBytes: 0,
     blobBytes: storedBytes + totalLength(updates),
     storedBytes,
     shownBytes: 0,
@@ -122,6 +123,10 @@ function exportSpans(doc: LoroDoc, spans: Spans): Uint8Array {
 /** See `keepApart`. */
 function importApart(id: string, held: CachedDocument, update: Uint8Array, peer: PeerID) {
   const { doc } = held;
+  // All of it is kept, and read again with each that follows: no more than a document may have.
+  const kept = held.forkBytes + update.length;
+  if (kept > limits.documentBytes)
+    throw tooLarge("document_bytes", limits.documentBytes, kept, { table: held.schema.table });
   const { patch, ...fork } = decoding(() =>
     withHandle(doc.oplogVersion(), (version) => keepApart(held, version, update, peer)),
   );
@@ -132,7 +137,7 @@ function importApart(id: string, held: CachedDocument, update: Uint8Array, peer:
     (at) => applyPatch(at, patch, limits),
   );
   const base = new Map([...fork.base, ...(Object.entries(ends) as [PeerID, number][])]);
-  held.forks.set(peer, { ...fork, base });
+  cache.fork(id, peer, { ...fork, base });
   const updates = made ? [made] : null;
   return transferring(
     { changed: made !== null, ends, version: encodedVersion(doc), room: 0, updates, forked: true },

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { LoroDoc, LoroList, LoroMap, LoroText, VersionVector } from "loro-crdt";
 import { afterAll, describe, expect, test } from "vitest";
 import { isNotLoaded } from "../../../src/documents/loro/api.js";
@@ -611,6 +612,46 @@ describe("what a thread keeps", () => {
       expect(await engine.call(id, "has", [id])).toBe(!(error instanceof Error) || !lost);
       if (lost) await engine.call(id, "load", [id, notes, null, stored]);
       expect(await projection(engine, id)).toMatchObject({ body: "hello", tags: [1, 2, 3] });
+    }
+  });
+
+  test("what authors wrote under names that others had taken counts as memory, and is bounded", async () => {
+    const small = createDocumentEngine({ threads: 1, limits: { documentBytes: 60_000 } });
+    try {
+      await small.call("d", "load", ["d", notes, null, []]);
+      const from = (text: string, extra = "") => {
+        const doc = new LoroDoc();
+        doc.setPeerId("7");
+        doc.getText("body").insert(0, text);
+        doc.getText("body").insert(0, extra);
+        doc.getText("body").delete(0, extra.length);
+        doc.commit();
+        return doc;
+      };
+      const take = (update: Uint8Array) => small.call("d", "import", ["d", [update], { own: ["7"] }]);
+      await take(from("theirs").export({ mode: "update" }));
+      const memory = async () => (await small.call("d", "stats", [])).estimatedBytes;
+      const before = await memory();
+      const twin = from("mine", randomBytes(8_000).toString("hex"));
+      const apart = await take(twin.export({ mode: "update" }));
+      expect(apart).toMatchObject({ forked: true });
+      const shown = 10 * (apart.updates?.[0]?.length ?? 0);
+      expect(await memory()).toBeGreaterThan(before + shown + 7_500);
+      let version = twin.oplogVersion();
+      const goOn = () => {
+        twin.getText("body").insert(0, randomBytes(8_000).toString("hex"));
+        twin.getText("body").delete(0, 16_000);
+        twin.commit();
+        const update = twin.export({ mode: "update", from: version });
+        version = twin.oplogVersion();
+        return take(update);
+      };
+      const rest = async () => {
+        for (let nth = 0; nth < 10; nth++) await goOn();
+      };
+      await expect(rest()).rejects.toMatchObject({ code: "PE413", detail: { limit: "document_bytes" } });
+    } finally {
+      await small.close();
     }
   });
 });
