@@ -13,7 +13,7 @@ export type { Database, Queryable, Transaction } from "./database/types.js";
  * Close each: the first of a process takes some 340 MB, each that is open beside it 70 MB more.
  */
 export async function createTestDatabase(): Promise<Database> {
-  return becomeItself(await openPglite({ loadDataDir: await databaseTemplate() }));
+  return openPglite({ template: { dump: databaseTemplate, finish: becomeItself } });
 }
 
 /** A server in this process, as `perch start` without a key: a token is a plain user id. */

@@ -1,11 +1,10 @@
-import { existsSync } from "node:fs";
 import { connect as connectTo } from "node:net";
 import { resolve } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { FolderInUseError } from "./folder-lock.js";
 import { migrate } from "./migrate.js";
 import type { OpenOptions } from "./options.js";
-import { databaseFolder, openPglite, type PgliteDatabase } from "./pglite.js";
+import { openPglite, type PgliteDatabase, type Template } from "./pglite.js";
 import { socketPath, socketUrl } from "./pglite-socket.js";
 import { becomeItself, databaseTemplate } from "./template.js";
 
@@ -14,17 +13,18 @@ export async function openEmbedded(
   dataDir: string | undefined,
   { onError, serves, ...options }: OpenOptions,
 ): Promise<PgliteDatabase> {
-  const isNew =
-    (options.migrate !== false || serves === true) && (dataDir === undefined || !existsSync(databaseFolder(dataDir)));
-  const db = await openPglite({
-    dataDir,
-    onError,
-    serves,
-    ...(isNew ? { loadDataDir: await databaseTemplate() } : {}),
-  });
+  let isNew = false;
+  const template: Template = {
+    dump: databaseTemplate,
+    async finish(made) {
+      isNew = true;
+      await becomeItself(made);
+    },
+  };
+  const isWanted = options.migrate !== false || serves === true;
+  const db = await openPglite({ dataDir, onError, serves, ...(isWanted && { template }) });
   try {
-    if (isNew) await becomeItself(db);
-    else if (options.migrate !== false) await migrate(db);
+    if (!isNew && options.migrate !== false) await migrate(db);
     return db;
   } catch (error) {
     await db.close();

@@ -63,12 +63,27 @@ export interface MessageReader {
 }
 
 export function createMessageReader(): MessageReader {
-  let buffered = new Uint8Array(0);
-  const view = () => new DataView(buffered.buffer, buffered.byteOffset, buffered.byteLength);
-  const take = (length: number): Uint8Array => {
-    const message = buffered.slice(0, length);
-    buffered = buffered.subarray(length);
-    return message;
+  /** What has arrived, in pieces: they are put together when there is enough of them, or a long message would be copied with each. */
+  let pieces: Uint8Array[] = [];
+  let total = 0;
+  /** What is next has at least so many bytes. */
+  let needed = 0;
+  /** All that has arrived as one piece; undefined while it is less than that. */
+  const atLeast = (length: number): Uint8Array | undefined => {
+    needed = length;
+    if (total < needed) return undefined;
+    if (pieces.length !== 1) pieces = [Buffer.concat(pieces)];
+    return pieces[0];
+  };
+  const numberAt = (bytes: Uint8Array, offset: number) =>
+    new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getInt32(offset);
+  const take = (length: number): Uint8Array | undefined => {
+    const bytes = atLeast(length);
+    if (bytes === undefined) return undefined;
+    total -= length;
+    pieces = total === 0 ? [] : [bytes.subarray(length)];
+    needed = 0;
+    return bytes.slice(0, length);
   };
   const checked = (length: number, longest: number): number => {
     if (length < 4 || length > longest) throw new Error("not the Postgres protocol");
@@ -76,23 +91,19 @@ export function createMessageReader(): MessageReader {
   };
   return {
     push(bytes) {
-      const joined = new Uint8Array(buffered.byteLength + bytes.byteLength);
-      joined.set(buffered);
-      joined.set(bytes, buffered.byteLength);
-      buffered = joined;
+      pieces.push(bytes);
+      total += bytes.byteLength;
     },
     nextStartup() {
-      if (buffered.byteLength < 8) return undefined;
-      const length = checked(view().getInt32(0), 10_000);
-      const code = view().getInt32(4);
-      if (buffered.byteLength < length) return undefined;
-      take(length);
-      return code;
+      const start = atLeast(Math.max(8, needed));
+      if (start === undefined) return undefined;
+      const length = checked(numberAt(start, 0), 10_000);
+      const code = numberAt(start, 4);
+      return take(length) && code;
     },
     next() {
-      if (buffered.byteLength < 5) return undefined;
-      const length = 1 + checked(view().getInt32(1), longestMessage);
-      return buffered.byteLength < length ? undefined : take(length);
+      const start = atLeast(Math.max(5, needed));
+      return start && take(1 + checked(numberAt(start, 1), longestMessage));
     },
   };
 }

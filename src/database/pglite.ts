@@ -9,24 +9,36 @@ import { queryError } from "./query-error.js";
 import { pinning } from "./session.js";
 import { requireStorable } from "./text.js";
 import type { Database, Queryable, Subscription, Transaction } from "./types.js";
+import { beginMaking, endMaking } from "./unfinished.js";
 
 export interface PgliteOptions {
   /** The folder that keeps the database; made when missing. Without it the database lives in memory. */
   dataDir?: string | undefined;
   /** It will be open to others through a socket: they wait for that instead of being refused. */
   serves?: boolean | undefined;
-  /** A dump to start from, when the folder is empty or there is none. */
-  loadDataDir?: Blob | undefined;
+  /** What a database in memory, or one that is not there yet, is made of. */
+  template?: Template | undefined;
   /** Told when a handler of a notification threw. */
   onError?: ((error: Error) => void) | undefined;
+}
+
+/** In a folder there is no database until all of that is done: whoever is killed in the midst of it begins anew. */
+export interface Template {
+  /** A dump to start from. */
+  dump(): Promise<Blob>;
+  /** What the database is still to become. */
+  finish?(db: PgliteDatabase): Promise<unknown>;
 }
 
 export interface PgliteDatabase extends Database {
   /** PGlite itself, for what goes past `Database`: the socket for other clients. */
   readonly client: PGlite;
-  /** A copy of the whole database, for `loadDataDir`. */
+  /** A copy of the whole database, for a `Template`. */
   dump(): Promise<Blob>;
 }
+
+/** It may be a project's folder, whose other files are none of perch's. */
+const isOurs = (name: string) => /^(postgres|lock\.|alive\.|\.s\.PGSQL\.)/.test(name);
 
 /** Where the files of Postgres are, within the folder that is locked. */
 export const databaseFolder = (folder: string) => join(resolve(folder), "postgres");
@@ -51,16 +63,19 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
   let dataDir: string | undefined;
   if (options.dataDir !== undefined) {
     const folder = resolve(options.dataDir);
-    await makePrivate(folder);
+    await makePrivate(folder, isOurs);
     unlock = await lockFolder(folder, options.serves);
     dataDir = databaseFolder(folder);
   }
 
   let client: PGlite;
+  let isNew = true;
   try {
+    if (dataDir !== undefined) isNew = await beginMaking(dataDir);
+    const loadDataDir = isNew ? await options.template?.dump() : undefined;
     client = await PGlite.create({
       ...(dataDir === undefined ? inMemory : durableFolder(dataDir)),
-      ...(options.loadDataDir === undefined ? {} : { loadDataDir: options.loadDataDir }),
+      ...(loadDataDir && { loadDataDir }),
       parsers: { [types.INT8]: Number },
     });
     await client.exec(pinning);
@@ -181,5 +196,13 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
     },
     [Symbol.asyncDispose]: () => db.close(),
   };
-  return db;
+  if (!isNew) return db;
+  try {
+    await options.template?.finish?.(db);
+    if (dataDir !== undefined) await endMaking(dataDir);
+    return db;
+  } catch (error) {
+    await db.close();
+    throw error;
+  }
 }

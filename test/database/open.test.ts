@@ -11,6 +11,7 @@ import { withContext } from "../../src/identity/index.js";
 import { follow, push } from "../../src/log/index.js";
 import { emptyDatabase } from "../support/databases.js";
 import { runProgram } from "../support/processes.js";
+import { pause } from "../support/until.js";
 
 let cwd: string;
 beforeAll(async () => {
@@ -103,5 +104,24 @@ describe("openDatabase", () => {
     await expect(openDatabase({ dataDir: join(cwd, ".perch"), share: false })).rejects.toThrow(/in use by process/);
     await db.close();
     expect((await perch.stop()).code).toBe(0);
+  });
+
+  it("begins anew where a process was killed while it made the database", async () => {
+    for (const afterMs of [0, 20, 60, 150]) {
+      const folder = join(cwd, `killed-${afterMs}`);
+      const perch = await perchProcess({ cwd, args: ["start", "--database-url", `pglite:${folder}`] });
+      onTestFinished(() => perch.kill());
+      const starting = perch.start().catch(() => undefined);
+      await expect
+        .poll(() => readdir(join(folder, "postgres")).catch(() => []), { interval: 1, timeout: 60_000 })
+        .not.toEqual([]);
+      await pause(afterMs);
+      await perch.kill();
+      await starting;
+      const db = await openDatabase({ dataDir: folder });
+      expect((await migrationStatus(db)).pending).toEqual([]);
+      await db.close();
+      expect(await readdir(folder)).toEqual(["postgres"]);
+    }
   });
 });

@@ -130,6 +130,16 @@ describe("an embedded database in a folder", () => {
     }
   });
 
+  it("leaves the files beside it as they are, where it is opened in a folder that has others", async () => {
+    const folder = newFolder();
+    await mkdir(join(folder, "scripts"), { recursive: true });
+    await writeFile(join(folder, "scripts", "run.sh"), "", { mode: 0o755 });
+    await chmod(join(folder, "scripts", "run.sh"), 0o755);
+    await (await openDatabase({ dataDir: folder })).close();
+    expect((await stat(join(folder, "scripts", "run.sh"))).mode & 0o777).toBe(0o755);
+    expect((await stat(folder)).mode & 0o777).toBe(0o700);
+  });
+
   it("is not opened in a folder of another user", async () => {
     const folder = await mkdtemp(join(root, "others-"));
     const { uid } = await stat(folder);

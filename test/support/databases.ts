@@ -199,15 +199,15 @@ function goingBy(db: Database, login: string): Database {
   };
 }
 
-let dump: Promise<Blob> | undefined;
+let made: Promise<Blob> | undefined;
 
-async function pgliteTemplate(): Promise<Blob> {
-  return dumpInMemory(await readFile(await template("pglite")));
+function dump(): Promise<Blob> {
+  made ??= template("pglite").then(async (path) => dumpInMemory(await readFile(path)));
+  return made;
 }
 
 async function openOnPglite(): Promise<TestDatabase> {
-  dump ??= pgliteTemplate();
-  const db = await openPglite({ loadDataDir: await dump });
+  const db = await openPglite({ template: { dump } });
   return {
     engine: "PGlite",
     db,
