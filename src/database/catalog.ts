@@ -87,7 +87,7 @@ const ofRelations = (chosen: string) => [
      from pg_constraint k join pg_class c on c.oid = k.conrelid
     where ${chosen} and k.contype <> 'n'
     order by k.conname collate "C"`,
-  `select ${relation} as item, pg_get_indexdef(i.indexrelid) as line
+  `select ${relation} as item, concat_ws(' ', pg_get_indexdef(i.indexrelid), case when not i.indisvalid then 'not valid' end) as line
      from pg_index i join pg_class c on c.oid = i.indrelid join pg_class x on x.oid = i.indexrelid
     where ${chosen} and not exists (select from pg_constraint k where k.conindid = i.indexrelid)
     order by x.relname collate "C"`,

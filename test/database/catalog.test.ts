@@ -153,6 +153,12 @@ const lasting: [what: string, sql: string, named: RegExp, remedy: RegExp][] = [
     /^create index concurrently document_inbox_pending ON perch\.document_inbox/,
   ],
   [
+    "an index is not valid",
+    "update pg_index set indisvalid = false where indexrelid = 'perch.document_inbox_pending'::regclass",
+    /INDEX document_inbox_pending .* not valid, where perch makes/,
+    /^drop index perch.document_inbox_pending, then create index concurrently document_inbox_pending ON perch\.document_inbox/,
+  ],
+  [
     "a constraint is dropped",
     "alter table perch.space_members drop constraint space_members_role_check",
     /constraint space_members_role_check/,
