@@ -47,11 +47,12 @@ export function threadLeases(options: { db: Database; tenantId: string }): Threa
   return {
     ...leases,
     async hold(threadId, leaseOptions, work) {
+      const askedAt = performance.now();
       const lease = await leases.acquire(threadId, leaseOptions);
       if (lease === undefined) {
         throw new PerchError("PE409", "somebody else has the lease on this thread", { thread_id: threadId });
       }
-      const keeper = keep(lease, leaseOptions.durationMs ?? defaultDurationMs, leases.renew);
+      const keeper = keep(lease, askedAt, leaseOptions.durationMs ?? defaultDurationMs, leases.renew);
       try {
         const result = await work(lease, keeper.signal);
         keeper.signal.throwIfAborted();
@@ -59,7 +60,7 @@ export function threadLeases(options: { db: Database; tenantId: string }): Threa
       } finally {
         await keeper.stop();
         // When it cannot be released it expires.
-        await leases.release(lease).catch(() => false);
+        if (!keeper.signal.aborted) await leases.release(lease).catch(() => false);
       }
     },
     in: (tx) => leasesWith(tenantCallsIn(tx, options.tenantId)),
@@ -81,19 +82,27 @@ function leasesWith(calls: TenantCalls): Omit<ThreadLeases, "hold" | "in"> {
   };
 }
 
-/** Renews a lease three times as often as it would expire. A failure counts as lost only when the time is over, or PE409. */
-function keep(lease: Lease, durationMs: number, renew: ThreadLeases["renew"]) {
+/**
+ * Renews a lease three times as often as it would expire. It is lost by PE409, and by a clock of its own when its time is over since it was last
+ * asked for with success: others may have it from then on, whether renewals fail or have no answer.
+ */
+function keep(lease: Lease, askedAt: number, durationMs: number, renew: ThreadLeases["renew"]) {
   const lost = new AbortController();
-  let renewedAt = performance.now();
+  const isLost = new Promise<void>((done) => lost.signal.addEventListener("abort", () => done()));
   let renewing: Promise<void> = Promise.resolve();
+  let failure: unknown = new PerchError("PE409", "the lease was not renewed in time", { thread_id: lease.threadId });
+  const expireAfter = (since: number) =>
+    setTimeout(() => lost.abort(failure), Math.max(0, since + durationMs - performance.now()));
+  let expiry = expireAfter(askedAt);
   const once = async () => {
     const startedAt = performance.now();
     try {
       await renew(lease, durationMs);
-      renewedAt = startedAt;
+      clearTimeout(expiry);
+      if (!lost.signal.aborted) expiry = expireAfter(startedAt);
     } catch (error) {
-      const isGone = error instanceof PerchError && error.code === "PE409";
-      if (isGone || performance.now() - renewedAt >= durationMs) lost.abort(error);
+      failure = error;
+      if (error instanceof PerchError && error.code === "PE409") lost.abort(error);
     }
   };
   const timer = setInterval(() => {
@@ -103,7 +112,8 @@ function keep(lease: Lease, durationMs: number, renew: ThreadLeases["renew"]) {
     signal: lost.signal,
     async stop() {
       clearInterval(timer);
-      await renewing;
+      await Promise.race([renewing, isLost]);
+      clearTimeout(expiry);
     },
   };
 }

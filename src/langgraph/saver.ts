@@ -116,11 +116,19 @@ export class PerchSaver extends BaseCheckpointSaver {
     newVersions: ChannelVersions,
   ): Promise<Config> {
     const at = addressOf(config);
-    const { threadId, namespace = "" } = at;
+    const { threadId, namespace = "", fencingToken } = at;
     if (threadId === undefined) throw missing("thread_id");
     const key = JSON.stringify([threadId, namespace]);
     await this.#puts.run(key, () => this.#put({ ...at, threadId, namespace }, checkpoint, metadata, newVersions));
-    return { configurable: { thread_id: threadId, checkpoint_ns: namespace, checkpoint_id: checkpoint.id } };
+    return {
+      configurable: {
+        thread_id: threadId,
+        checkpoint_ns: namespace,
+        checkpoint_id: checkpoint.id,
+        // Who goes on from it does so under the same lease.
+        ...(fencingToken === undefined ? {} : { fencing_token: fencingToken }),
+      },
+    };
   }
 
   async #put(

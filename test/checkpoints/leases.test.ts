@@ -3,6 +3,7 @@ import { z } from "zod";
 import { CheckpointStore, threadLeases, threadLog } from "../../src/checkpoints/index.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
+import { watch } from "../documents/live/support.js";
 import { describeEachEngine, postgres, type TestDatabase } from "../support/databases.js";
 import { lockWaiters } from "../support/locks.js";
 import { pause, until } from "../support/until.js";
@@ -208,6 +209,20 @@ describeEachEngine("leases", (open) => {
 
 describe("leases on Postgres 18", () => {
   const open = postgres();
+
+  it("are lost when their time is over, also while a renewal has no answer", async () => {
+    const t = await open();
+    const db = watch(t.db);
+    const leases = threadLeases({ db, tenantId: freshTenant() });
+    void db.hold(/renew_lease/, "before");
+    const work = leases.hold("run", { holder: "me", durationMs: 600 }, async ({ expiresAt }, signal) => {
+      await new Promise((done) => signal.addEventListener("abort", done, { once: true }));
+      expect(Date.now()).toBeLessThan(expiresAt.getTime() + 100);
+      return "too late";
+    });
+    await expect(work).rejects.toMatchObject({ code: "PE409" });
+    db.go();
+  });
 
   it("are held by no connection: all may go, and another one renews", async () => {
     const t = await open();

@@ -1,3 +1,5 @@
+-- Parents are what savers say they are, and may be each other's: each time that the way has become twice as long it is
+-- marked, and whoever comes to the mark again has gone round.
 create or replace function perch.channel_history(thread_id text, namespace text, id uuid, channels text[])
 returns table (kind text, task_id text, channel text, type text, json_text text, bytes bytea)
 language plpgsql stable security definer
@@ -11,6 +13,9 @@ declare
   start uuid;
   above uuid;
   c perch.stored_checkpoints;
+  mark uuid;
+  steps bigint := 0;
+  next_mark bigint := 1;
 begin
   select t.* into thread
     from perch.threads t
@@ -25,7 +30,12 @@ begin
     select x.* into c
       from perch.stored_checkpoints x
      where x.tenant_id = tenant and x.thread_no = thread.thread_no and x.id = above;
-    exit when not found;
+    exit when not found or above = mark;
+    steps := steps + 1;
+    if steps = next_mark then
+      mark := above;
+      next_mark := 2 * steps;
+    end if;
     -- From here on upwards, so the last first.
     return query
       select 'write', w.task_id, w.channel, w.type,

@@ -1,10 +1,11 @@
 import { Command } from "@langchain/langgraph";
-import { type BaseCheckpointSaver, MemorySaver, type SerializerProtocol } from "@langchain/langgraph-checkpoint";
-import { beforeAll, expect, it } from "vitest";
+import { type BaseCheckpointSaver, MemorySaver, type SerializerProtocol, uuid6 } from "@langchain/langgraph-checkpoint";
+import { beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { z } from "zod";
 import { CheckpointStore, threadLeases } from "../../../src/checkpoints/index.js";
+import { openPostgres } from "../../../src/database/postgres.js";
 import { PerchSaver } from "../../../src/langgraph/index.js";
-import { describeEachEngine, type TestDatabase } from "../../support/databases.js";
+import { describeEachEngine, postgres, type TestDatabase } from "../../support/databases.js";
 import { asTenant, call, freshTenant, latest, type StoredCheckpoint } from "../support.js";
 import { agent, comparable, incremental, nested } from "./graph.js";
 
@@ -378,5 +379,44 @@ describeEachEngine("a LangGraph graph on perch", (open) => {
     expect(JSON.stringify({ saver })).toBe('{"saver":"[PerchSaver]"}');
     const rows = await asTenant(t, saver.tenantId, (tx) => call(tx, "list_channels", {}));
     expect(rows).toEqual([]);
+  });
+
+  it("goes on from a checkpoint that it was told it has put, under the lease that it was put with", async () => {
+    const tenantId = freshTenant();
+    const lease = await threadLeases({ db: t.db, tenantId }).acquire("run", { holder: "me" });
+    const graph = agent(fresh({ tenantId }));
+    const config = { configurable: { thread_id: "run", fencing_token: lease?.token }, durability: "sync" as const };
+    await graph.invoke({ topic: "bees" }, config);
+    const changed = await graph.updateState(config, { topic: "wasps" });
+    await graph.updateState(changed, { topic: "birds" });
+    expect((await graph.getState(thread())).values).toMatchObject({ topic: "birds" });
+  });
+});
+
+describe("a saver's thread whose checkpoints are each other's parents", () => {
+  const open = postgres();
+
+  it("has a history that ends", async () => {
+    const t = await open();
+    const db = openPostgres({ url: t.url as string, queryTimeoutMs: 5_000 });
+    onTestFinished(() => db.close());
+    const saver = new PerchSaver({ db, tenantId: freshTenant() });
+    const ids = Array.from({ length: 7 }, () => uuid6(0));
+    const put = async (id: string, parent: string | undefined) => {
+      const config = { configurable: { thread_id: "run", checkpoint_ns: "", checkpoint_id: parent } };
+      const checkpoint = { v: 4, id, ts: "", channel_values: {}, channel_versions: {}, versions_seen: {} };
+      await saver.put(config, checkpoint, { source: "loop", step: 1, parents: {} }, {});
+      const at = { configurable: { thread_id: "run", checkpoint_ns: "", checkpoint_id: id } };
+      await saver.putWrites(at, [["said", "x"]], "task");
+    };
+    const ask = (id: string | undefined) =>
+      saver.getDeltaChannelHistory({
+        config: { configurable: { thread_id: "run", checkpoint_ns: "", checkpoint_id: id } },
+        channels: ["said"],
+      });
+    await put(ids[0] as string, ids[0]);
+    expect((await ask(ids[0])).said?.writes.length).toBeGreaterThan(0);
+    for (const [nth, id] of ids.entries()) if (nth > 0) await put(id, ids[nth + 1] ?? ids[1]);
+    expect((await ask(ids[1])).said?.writes.length).toBeLessThan(30);
   });
 });
