@@ -561,6 +561,7 @@ const tables: Record<string, FunctionEntry> = {
   is_of_type: piece(),
   hidden_columns: piece(),
   key_columns: piece("perch_worker"),
+  key_operator: piece(),
   keep_with_held: piece(),
   line_up: piece(),
   lined_spaces: piece(),

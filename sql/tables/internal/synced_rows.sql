@@ -6,6 +6,9 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   keys constant text[] := perch.key_columns(synced.relation);
+  types constant text[] := array(
+    select format_type(a.atttypid, a.atttypmod) from unnest(keys) with ordinality k (name, nth)
+      join pg_attribute a on a.attrelid = synced.relation and a.attname = k.name order by k.nth);
   hidden constant text[] := array(
     select a.attname from pg_attribute a where a.attrelid = synced.relation and a.attgenerated = 'v'
       and not a.attisdropped);
@@ -18,11 +21,9 @@ begin
          when hidden <> '{}' then format('x.row - %L::text[]', hidden) else 'x.row' end,
     synced.relation,
     perch.rows_of_space(synced, space, careful),
-    case when key is not null then (
-      select format('and (%s) > (%s)', string_agg(format('t.%I', k.name), ', ' order by k.nth),
-               string_agg(format('%L::%s', key ->> k.name, format_type(a.atttypid, a.atttypmod)), ', ' order by k.nth))
-        from unnest(keys) with ordinality k (name, nth)
-        join pg_attribute a on a.attrelid = synced.relation and a.attname = k.name) end,
+    case when key is not null then
+      'and ' || perch.compared_key('t', keys, types, '>', array(
+        select key ->> k.name from unnest(keys) with ordinality k (name, nth) order by k.nth)) end,
     (select string_agg(format('t.%I', k.name), ', ' order by k.nth) from unnest(keys) with ordinality k (name, nth)));
 end
 $$;
