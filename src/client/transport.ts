@@ -145,7 +145,13 @@ function createTokens(source: TokenSource | undefined) {
     current: async () => known ?? get(false),
     /** In: the token that was refused. Out: another one. */
     async instead(refused: string | undefined): Promise<string | undefined> {
-      const now = await known;
+      // Whoever is told that it was refused after another has asked for the next waits for the same.
+      let asked: typeof known;
+      let now: string | undefined;
+      do {
+        asked = known;
+        now = await asked;
+      } while (asked !== known);
       return now !== undefined && now !== refused ? now : get(true);
     },
   };

@@ -209,3 +209,23 @@ it("asks for a token again that could not be had, unless nobody is signed in", a
   expect([failures.length, server.asked.length]).toEqual([0, 0]);
   await client.push({ appId: "todo", changes: [] });
 });
+
+it("asks for another token once, also where many requests are refused at the very same time", async () => {
+  const asked: boolean[] = [];
+  const client = createPerchClient({
+    url: "http://perch.test",
+    async token({ refused }) {
+      asked.push(refused);
+      return `token ${asked.length}`;
+    },
+    fetch: async (_, init) =>
+      new Headers(init?.headers).get("authorization") === "Bearer token 1"
+        ? Response.json(
+            { error: { code: "PE401", word: "unauthenticated", message: "expired", detail: null } },
+            { status: 401 },
+          )
+        : Response.json({}),
+  });
+  await Promise.all(Array.from({ length: 3 }, () => client.pull({ appId: "todo" })));
+  expect(asked).toEqual([false, true]);
+});

@@ -266,7 +266,7 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
 
   /** `last`: what is to be done before others may think that this tab writes nothing more. */
   async function close(last?: () => Promise<void>): Promise<void> {
-    if (stop.signal.aborted) return;
+    if (stop.signal.aborted) return last?.();
     clearInterval(timer);
     stop.abort();
     channel?.close();
@@ -338,8 +338,11 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     discard: (id) => storage.delete(asidePrefix + id),
     close: () => close(),
     async signOut() {
-      channel?.postMessage("sign-out");
+      // A channel that was closed says nothing any more.
+      const open = channel && stop.signal.aborted ? new BroadcastChannel(name) : channel;
+      open?.postMessage("sign-out");
       await leave();
+      open?.close();
       // Other tabs give their queues back when they have stopped: what they write now would come after the end.
       const patience = AbortSignal.timeout(signOutMs);
       for (const id of await storedQueues(storage)) {

@@ -124,3 +124,18 @@ it("signing out takes the rows off the device, those that are being written, too
   await until(() => isWritten);
   expect(await storage.keys()).toEqual([]);
 });
+
+it("signing out takes the rows off the device also where the outbox was closed before", async () => {
+  const server = await testServer();
+  const storage = memoryStorage();
+  const tasks = keptTasks(as("ada", server), storage);
+  const collections = { tasks: { collection: tasks, spec } };
+  const outbox = await perchOutbox(as("ada", server), { user: "ada", collections, storage, locks: ownLocks() });
+  await tasks.preload();
+  await outbox.close();
+  await outbox.signOut();
+  const insert = { op: "insert" as const, table: "tasks", id: "late", data: { title: "late" } };
+  await as("ada", server).push({ appId: "todo", changes: [insert] });
+  await new Promise((done) => setTimeout(done, 500));
+  expect([await storage.keys(), tasks.size]).toEqual([[], 0]);
+});
