@@ -5,6 +5,7 @@ import type { Database, Transaction } from "../../src/database/types.js";
 import type { Ends } from "../../src/documents/loro/api.js";
 import { createDocumentEngine } from "../../src/documents/loro/engine.js";
 import { blobSpans } from "../../src/documents/loro/format/spans.js";
+import { ownersOf } from "../../src/documents/peer-owners.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
 import { withContext } from "../../src/identity/index.js";
 import { describeEachPostgres, postgres, type TestDatabase } from "../support/databases.js";
@@ -45,6 +46,23 @@ describeEachPostgres("Documents that are written by patches", (open) => {
     await t.db.query("select perch.declare_table('notes', 'pages', $1::jsonb)", [JSON.stringify(fields)]);
   });
   const asAda = <T>(work: (tx: Transaction) => Promise<T>) => withContext(t.db, { userId: "ada" }, work);
+
+  it("are asked whose very many peers are in a moment, however long their tails", async () => {
+    const id = freshId();
+    await asAda((tx) => new DocumentStore({ engine }).applyPatch(tx, page(id), { stars: 1 }));
+    await t.db.query(
+      `insert into perch.document_updates (space_id, app_id, table_name, record_id, seq, payload, ends, user_id, revision)
+       select '~ada', 'notes', 'pages', $1, 10 + n, '', jsonb_build_object((1000 + n)::text, n), 'ada', n
+         from generate_series(1, 4000) n`,
+      [id],
+    );
+    const peers = Array.from({ length: 60_000 }, (_, n) => `${1001 + n}`);
+    const owned = await t.db.transaction(async (tx) => {
+      await tx.query("set local statement_timeout = '12s'");
+      return ownersOf(tx, keyOf(id), "eve", peers);
+    });
+    expect([owned.foreign.length, owned.own.length]).toEqual([4_000, 56_000]);
+  });
 
   it("have a peer for each store that writes them, however many patches there are", async () => {
     const stores = [new DocumentStore({ engine }), new DocumentStore({ engine }), new DocumentStore({ engine })];
