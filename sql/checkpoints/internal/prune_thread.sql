@@ -2,6 +2,12 @@
 -- checkpoint of the thread under which they were made (metadata.parents). A subgraph with a memory of its own (the last
 -- part of its namespace names no task, so has no colon) also keeps the last one before each, from which LangGraph goes
 -- on when it rewinds to that one.
+--
+-- A transaction that keeps its snapshot may begin before what goes here has gone, and write after: its put would share
+-- values that are no more. So the rows of the thread are written, which undoes it then (40001). The other way about,
+-- where this transaction keeps its snapshot: whoever put a checkpoint since has written the row, and undoes it; who put
+-- writes of a task has only kept the row from going, and may share pieces that seem to be nobody's, or be in a
+-- namespace that seems empty. So these two stay then, until the next time.
 create or replace function perch.prune_thread(tenant_id text, thread_id text, keep_last integer, keep_for interval,
   with_lease boolean)
 returns bigint
@@ -9,6 +15,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  sees_latest constant boolean := current_setting('transaction_isolation') like 'read %';
   numbers bigint[];
   doomed_nos bigint[];
   doomed_ids uuid[];
@@ -71,6 +78,8 @@ begin
     return 0;
   end if;
 
+  update perch.threads t set last_seq = t.last_seq
+   where t.tenant_id = prune_thread.tenant_id and t.thread_no = any (numbers) and t.thread_no > 0;
   delete from perch.checkpoint_writes w
    using unnest(doomed_nos, doomed_ids) d (thread_no, id)
    where w.tenant_id = prune_thread.tenant_id and w.thread_no = d.thread_no and w.checkpoint_id = d.id;
@@ -85,7 +94,7 @@ begin
                      where c.tenant_id = prune_thread.tenant_id and c.thread_no = any (numbers)) used
         where used.thread_no = v.thread_no and used.no = v.no);
   delete from perch.checkpoint_pieces p
-   where p.tenant_id = prune_thread.tenant_id and p.thread_no = any (numbers)
+   where sees_latest and p.tenant_id = prune_thread.tenant_id and p.thread_no = any (numbers)
      and not exists (
        select from (select v.thread_no, u.hash
                       from perch.checkpoint_values v cross join unnest(v.pieces) u (hash)
@@ -97,7 +106,8 @@ begin
         where used.thread_no = p.thread_no and used.hash = p.hash);
   -- Each run of a subgraph has a namespace of its own.
   delete from perch.threads t
-   where t.tenant_id = prune_thread.tenant_id and t.thread_id = prune_thread.thread_id and t.namespace <> ''
+   where sees_latest and t.tenant_id = prune_thread.tenant_id and t.thread_id = prune_thread.thread_id
+     and t.namespace <> ''
      and not exists (select from perch.stored_checkpoints c
        where c.tenant_id = t.tenant_id and c.thread_no = t.thread_no)
      and not exists (select from perch.checkpoint_writes w
