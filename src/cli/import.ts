@@ -54,6 +54,12 @@ async function run(args: string[]): Promise<number | undefined> {
       skipForbidden: values["skip-forbidden"],
       onProgress: ({ phase, lines, totalLines }) =>
         progress.show(`${phase} ${lines}${totalLines === undefined ? "" : ` of ${totalLines}`}`),
+      onUnnoted: ({ message }) => {
+        progress.end();
+        process.stderr.write(
+          `how far it is cannot be noted beside ${path} (${message}): interrupted, it begins anew\n`,
+        );
+      },
     });
     progress.end();
     report(result);

@@ -18,6 +18,8 @@ export interface ImportOptions {
   /** Leaves out spaces that the user may not write, instead of refusing to begin. */
   skipForbidden?: boolean | undefined;
   onProgress?: ((progress: ImportProgress) => void) | undefined;
+  /** Called once when how far it is cannot be noted beside the file, and why: interrupted it would begin anew. */
+  onUnnoted?: ((error: Error) => void) | undefined;
 }
 
 export interface ImportProgress {
@@ -64,10 +66,12 @@ export async function importUser(db: Database, options: ImportOptions): Promise<
   const target = (spaceId: string) =>
     options.spaceId ?? (spaceId === personalSpaceId(header.user_id) ? personalSpaceId(userId) : spaceId);
 
-  const writable = await withContext(db, context, async (tx) => {
+  const { writable, epoch } = await withContext(db, context, async (tx) => {
     await requireDocumentTables(tx, verified);
-    const [row] = await tx.query<{ writable: string[] }>("select perch.writable_space_ids() as writable");
-    return new Set(row?.writable);
+    const [row] = await tx.query<{ writable: string[]; epoch: string }>(
+      "select perch.writable_space_ids() as writable, perch.current_epoch() as epoch",
+    );
+    return { writable: new Set(row?.writable), epoch: row?.epoch ?? "" };
   });
   const forbidden = new Set([...verified.spaceIds].filter((spaceId) => !writable.has(target(spaceId))));
   if (forbidden.size > 0 && !options.skipForbidden) throw new Error(refusal(path, userId, forbidden, options.spaceId));
@@ -120,7 +124,9 @@ export async function importUser(db: Database, options: ImportOptions): Promise<
       reject(line, refused.message);
     }
   };
-  const file = progressFile(`${path}.progress`, { sha256: manifest.sha256, userId, spaceId: options.spaceId ?? null });
+  const leftOut = [...forbidden].sort();
+  const about = { sha256: manifest.sha256, userId, spaceId: options.spaceId ?? null, epoch, leftOut };
+  const file = progressFile(`${path}.progress`, about);
   const before = await file.read();
   if (before !== undefined) {
     const again = await restore([{ text: before.proof, line: parseLine(before.proof) as Waiting["line"] }]);
@@ -135,6 +141,7 @@ export async function importUser(db: Database, options: ImportOptions): Promise<
   let updates: UpdateLine[] = [];
   let bytes = 0;
   let saved = Date.now();
+  let isNoted = true;
   const flush = async () => {
     for (const { nth, status, message } of waiting.length > 0 ? await restore(waiting) : []) {
       const restored = waiting[nth - 1];
@@ -148,8 +155,12 @@ export async function importUser(db: Database, options: ImportOptions): Promise<
     updates = [];
     bytes = 0;
     onProgress?.({ phase: "importing", lines: number, totalLines });
-    if (proof !== undefined && Date.now() - saved > 500) {
-      await file.write({ lines: number, proof });
+    if (proof !== undefined && isNoted && Date.now() - saved > 500) {
+      // A backup may be on a medium that nobody can write to.
+      await file.write({ lines: number, proof }).catch((error: Error) => {
+        isNoted = false;
+        options.onUnnoted?.(error);
+      });
       saved = Date.now();
     }
   };
