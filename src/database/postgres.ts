@@ -299,21 +299,26 @@ export function openPostgres(options: PostgresOptions): Database {
   }
 
   async function outside(statements: readonly string[]): Promise<void> {
-    const client = await take();
+    // Not of the pool, all of which whoever asks may hold meanwhile.
+    const own = connections.openPool({ max: 1 }, {});
     try {
-      if (!isDirect(client))
-        throw new Error("this needs a URL of the server itself, not of a proxy that pools transactions");
-      // Without the limit on answers: an index takes as long as it takes.
-      for (const statement of statements) {
-        await client.query(statement).catch((error: unknown) => {
-          throw thrownByDriver(error);
-        });
+      const client = await connections.connect(own);
+      try {
+        if (!isDirect(client))
+          throw new Error("this needs a URL of the server itself, not of a proxy that pools transactions");
+        // Without the limit on answers: an index takes as long as it takes.
+        for (const statement of statements) {
+          await client.query(statement).catch((error: unknown) => {
+            throw thrownByDriver(error);
+          });
+        }
+      } finally {
+        client.release(true);
       }
     } catch (error) {
       throw failed(error);
     } finally {
-      // It is not as it was.
-      client.release(true);
+      await own.end();
     }
   }
 

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { migrate } from "../../src/database/migrate.js";
 import { canServe, migrationStatus } from "../../src/database/migration-status.js";
 import { packageRoot } from "../../src/database/package-root.js";
+import { openPostgres } from "../../src/database/postgres.js";
 import type { Queryable } from "../../src/database/types.js";
 import { describeEachEngine, describeEachPostgres } from "../support/databases.js";
 import { schemaLines, schemaVersions } from "../support/schema.js";
@@ -84,6 +85,19 @@ describeEachPostgres("a migration that is applied outside a transaction", (open)
     expect(done.flatMap(({ migrations }) => migrations).filter((name) => name === "9002_more")).toHaveLength(1);
     expect(await laterIndex(db)).toEqual([true]);
     expect(await migrationStatus(db, { root })).toMatchObject({ pending: [], changedFiles: [] });
+  });
+});
+
+describeEachPostgres("a migration outside a transaction", (open) => {
+  it("has a connection of its own, however few there are", async () => {
+    const { url } = await open();
+    const root = await laterVersion("outside-alone", outside);
+    const db = openPostgres({ url: url as string, poolSize: 1 });
+    try {
+      expect((await migrate(db, { root })).migrations).toEqual(["9001_index", "9002_more"]);
+    } finally {
+      await db.close();
+    }
   });
 });
 
