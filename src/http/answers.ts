@@ -1,4 +1,5 @@
 import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
+import { hasGone, whenGone } from "./gone.js";
 
 export interface Answer {
   readonly status: number;
@@ -38,9 +39,9 @@ export function createAnswers(slowReaderMs: number): Answers {
 
   return {
     send(response, { status, body, headers }) {
-      if (response.destroyed) return;
+      if (hasGone(response)) return;
       sending.set(response, Date.now());
-      response.once("close", () => sending.delete(response));
+      whenGone(response, () => sending.delete(response));
       const bytes = body instanceof Buffer || body.length <= pieceBytes / 2 ? body : Buffer.from(body);
       response.writeHead(status, {
         ...(body.length > 0 && { "content-type": "application/json" }),

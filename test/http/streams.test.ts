@@ -1,5 +1,5 @@
 import { createServer, get } from "node:http";
-import type { AddressInfo } from "node:net";
+import { type AddressInfo, connect } from "node:net";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { beforeAll, expect, it } from "vitest";
 import { withContext } from "../../src/identity/index.js";
@@ -229,6 +229,20 @@ describeBothKinds("event streams", (open) => {
     await fetch(`${node.gateway.url}/v1/spaces`, { headers: { authorization: `Bearer ${token}` } });
     const stream = await openEvents(node, "app_id=many", { token });
     expect((await stream.next()).event).toBe("changes");
+  });
+
+  it("give their place back, too, where they waited on their connection behind another", async () => {
+    const node = await startNode(t, { env: { ...quiet, PERCH_MAX_SOCKETS_PER_USER: "2" } });
+    const socket = connect(Number(new URL(node.gateway.url).port), "127.0.0.1");
+    socket.on("error", () => undefined);
+    socket.write(
+      "GET /v1/changes?app_id=many HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer ada\r\n\r\n".repeat(2),
+    );
+    await until(async () => (await metric(node, "perch_streams")) === 2);
+    socket.destroy();
+    await until(async () => (await metric(node, "perch_streams")) === 0);
+    for (const stream of [await openEvents(node, "app_id=many"), await openEvents(node, "app_id=many")])
+      expect((await stream.next()).event).toBe("changes");
   });
 
   it("are as many as a user, an address and the node may have", async () => {

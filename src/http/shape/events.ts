@@ -1,5 +1,6 @@
 import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Account } from "../../lib/ledger.js";
+import { hasGone, whenGone } from "../gone.js";
 import type { EventWriter } from "./serve.js";
 
 /**
@@ -16,25 +17,32 @@ export function openEventWriter(
   response.writeHead(200, { ...headers, "x-accel-buffering": "no", connection: "close" });
   response.flushHeaders();
   let drained: Promise<boolean> | undefined;
+  let stopWaiting = () => {};
+  whenGone(response, () => stopWaiting());
 
   function drain(bytes: number): Promise<boolean> {
     account.add(bytes);
     return new Promise((resolve) => {
       const done = () => {
         clearTimeout(late);
-        response.off("drain", done).off("close", done);
+        response.off("drain", done);
         account.add(-bytes);
         drained = undefined;
-        resolve(!response.destroyed);
+        stopWaiting = () => {};
+        resolve(!hasGone(response));
       };
-      const late = setTimeout(() => response.destroy(), slowReaderMs);
-      response.on("drain", done).on("close", done);
+      const late = setTimeout(() => {
+        response.destroy();
+        done();
+      }, slowReaderMs);
+      response.on("drain", done);
+      stopWaiting = done;
     });
   }
 
   return {
     async write(text) {
-      if (response.destroyed) return false;
+      if (hasGone(response)) return false;
       if (response.write(text)) return true;
       drained ??= drain(text.length);
       return drained;

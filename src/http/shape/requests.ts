@@ -12,7 +12,7 @@ import { createSlowFilters, type SlowFilter } from "../../shapes/slow-filters.js
 import { createShapeWaiters, type WaitingReaders } from "../../shapes/waiters.js";
 import { createAnswerRoom } from "../answer-room.js";
 import type { Answer } from "../answers.js";
-import { whenGone } from "../gone.js";
+import { hasGone, whenGone } from "../gone.js";
 import type { OnBehalf } from "../on-behalf.js";
 import type { Readiness } from "../readiness.js";
 import { tokenOf } from "../requests.js";
@@ -91,13 +91,13 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
   /** A place among the connections of the node, the address and the user, given back when the response is over. */
   function takeStream(response: ServerResponse, address: string, { userId }: Identity): boolean {
     // Whoever has gone would never give it back.
-    if (stopping || response.destroyed || streams >= settings.maxStreams || !addresses.take(address)) return false;
+    if (stopping || hasGone(response) || streams >= settings.maxStreams || !addresses.take(address)) return false;
     if (!users.take(userId)) {
       addresses.give(address);
       return false;
     }
     streams += 1;
-    response.once("close", () => {
+    whenGone(response, () => {
       streams -= 1;
       addresses.give(address);
       users.give(userId);

@@ -6,6 +6,7 @@ import type { TokenIdentity } from "../../identity/tokens.js";
 import type { Account } from "../../lib/ledger.js";
 import { positionsOf, throughFaults } from "../../log/follow.js";
 import { createPullTrigger, type Positions } from "../../log/pull-trigger.js";
+import { whenGone } from "../gone.js";
 import { problemBody, problemOf } from "../problems.js";
 import { eventIdOf } from "./event-id.js";
 import type { Feed, StreamReader } from "./feed.js";
@@ -192,7 +193,7 @@ export async function openStream(
 
   feed.add(reader);
   const ended = new Promise<StreamEnd>((resolve) => signal.addEventListener("abort", () => resolve(end ?? "gone")));
-  response.on("close", () => finish("gone"));
+  whenGone(response, () => finish("gone"));
   // A pull trigger begins as if something were new, and the first page is read without being told of anything.
   await trigger.wait(never, signal);
   const since = feed.notifications();

@@ -8,6 +8,7 @@ import type { Counts } from "../../lib/counts.js";
 import { createLanes } from "../../lib/lanes.js";
 import type { Account } from "../../lib/ledger.js";
 import type { NotificationHub } from "../../notifications/hub.js";
+import { hasGone, whenGone } from "../gone.js";
 import type { HttpSettings } from "../settings.js";
 import type { Withheld } from "../withheld.js";
 import { createFeed } from "./feed.js";
@@ -108,13 +109,13 @@ export function createStreams(options: StreamsOptions): Streams {
     async open(stream) {
       const { address, identity, response } = stream;
       // Whoever has gone would never give back what is taken now.
-      if (response.destroyed) return "open";
+      if (hasGone(response)) return "open";
       if (streams.size + opening >= settings.maxStreams || !addresses.take(address)) return "full";
       if (!users.take(identity.userId)) {
         addresses.give(address);
         return "full";
       }
-      response.once("close", () => {
+      whenGone(response, () => {
         addresses.give(address);
         users.give(identity.userId);
       });
