@@ -295,10 +295,12 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
         const late = setTimeout(stop, ms);
         signal.addEventListener("abort", stop);
         enter(waiter);
-        for (const name of waiter.places.keys()) {
-          const known = latest.get(name) ?? 0n;
-          if (known > wanted.after) return done({ found: true, upto: known });
-        }
+        // Of all its tables the last: where another one ends, a transaction may have come by half.
+        const known = [...waiter.places.keys()].reduce((most, name) => {
+          const at = latest.get(name) ?? 0n;
+          return at > most ? at : most;
+        }, 0n);
+        if (known > wanted.after) done({ found: true, upto: known });
       });
     },
     readers: () =>

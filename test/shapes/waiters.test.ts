@@ -37,11 +37,13 @@ describeBothKinds("who waits for changes of shapes", (open) => {
       spaces = ["north"],
       ms = 60_000,
       userId = "ada",
+      others: readonly string[] = [],
     ) => {
       const filter = await readFilter(where, {}, "items");
       const place = { appId: "shop", table: "items", schema: "public", relation: "items" };
       const { epoch } = await logMoment(t.db);
-      const wanted = { ...place, filter, others: [], userId, epoch, after };
+      const selected = others.map((table) => ({ appId: "shop", table, spaces: new Set(spaces) }));
+      const wanted = { ...place, filter, others: selected, userId, epoch, after };
       void waiters.wait({ ...wanted, spaces: new Set(spaces) }, ms, stop.signal).then((one) => {
         heard[name] = one;
       });
@@ -113,6 +115,25 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     await wait("brief", "n = 1000", await position(), ["nowhere"], 5);
     await until(() => heard.brief, "its time to be over");
     expect(heard.brief?.found).toBe(false);
+    await stop();
+  });
+
+  it("are told of whole transactions, whichever of their tables is asked about", async () => {
+    const { wait, heard, stop } = await start();
+    await t.db.query("create table people (id int primary key, team text)");
+    await syncTable(t.db, "people", "space_column => 'team'");
+    await t.db.query("select perch.sequence_changes()");
+    const before = await position();
+    await wait("first", "", before);
+    await t.db.transaction(async (tx) => {
+      await tx.query("insert into items values (70, 'north', 1)");
+      await tx.query("insert into people values (1, 'north')");
+    });
+    await wait("keeps it looking", "", await position(), ["nowhere"]);
+    await until(() => heard.first, "the look");
+    await wait("late", "", before, ["north"], 60_000, "ada", ["people"]);
+    await until(() => heard.late, "what was before");
+    expect(heard.late).toEqual({ found: true, upto: before + 2n });
     await stop();
   });
 
