@@ -1,7 +1,7 @@
--- Bounded, however long the backlog. Where the oldest items are so many that they are a window on it, they may all be of
--- a few documents, which somebody works on already or nobody can merge: so that these hide no other, documents are then
--- found by their keys as well. These are two scans that go from one document to the next by the primary key, over all of
--- its items at once.
+-- Bounded, however long the backlog. Where the oldest items are so many that they are a window on it, they may all be
+-- of a few documents, which somebody works on already or nobody can merge: so that these hide no other, documents are
+-- then found by their keys as well. These are two scans that go from one document to the next by the primary key, over
+-- all of its items at once.
 create or replace function perch.pending_documents(max_count integer default 100)
 returns table (space_id text, app_id text, table_name text, record_id text)
 language sql stable

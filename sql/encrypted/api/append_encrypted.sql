@@ -13,8 +13,8 @@
 -- That is asked under the lock of the row. A position that was replaced since says nothing, and is good enough: no
 -- record builds on another one here.
 --
--- A snapshot counts for what no reach has. When the owners of its peers have sent all of that as spans, it goes: that is
--- looked at once, behind all of the records.
+-- A snapshot counts for what no reach has. When the owners of its peers have sent all of that as spans, it goes: that
+-- is looked at once, behind all of the records.
 --
 -- Cost: of the spans that one record may cover, and of those that it may join to the reach, so many are looked at; what
 -- is left stays beside it, and the reach short of what is there: whoever has more sends it again, and brings it on. Of

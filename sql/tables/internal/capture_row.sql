@@ -1,6 +1,6 @@
 -- See perch.capture_statement; row by row, of partitioned tables and of those of which replication's appliers are
 -- captured, too (perch.make_sync_triggers). Postgres copies a trigger of rows to every partition, also to one that is
--- attached later, and fires it once, whether the statement named the table or the partition. A row that moves to another
+-- attached later, and fires it once, whether the statement named the table or the partition. A row that goes to another
 -- partition is deleted in the one and inserted in the other, in this order. The key of a partitioned table is checked
 -- row by row (perch.check_sync_options), so what was done to a key in this order can be done again in this order; where
 -- that of another is not, perch.mend_order takes all that the transaction did to it together.
