@@ -5,12 +5,13 @@ import type { Database, Transaction } from "../../src/database/types.js";
 import type { Ends } from "../../src/documents/loro/api.js";
 import { createDocumentEngine } from "../../src/documents/loro/engine.js";
 import { blobSpans } from "../../src/documents/loro/format/spans.js";
-import { ownersOf } from "../../src/documents/peer-owners.js";
+import { ownersOf, peersIn } from "../../src/documents/peer-owners.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
 import { withContext } from "../../src/identity/index.js";
 import { describeEachPostgres, postgres, type TestDatabase } from "../support/databases.js";
 import { inbox, patchDocument, startWorkerNode } from "../worker/support.js";
 import { declare, eventually, freshId, keyOf } from "./live/support.js";
+import { repairChecksum } from "./loro/support/corrupt.js";
 
 const engine = createDocumentEngine({ threads: 1 });
 afterAll(() => engine.close());
@@ -38,6 +39,24 @@ function readThrough(updates: readonly Stored[]): { doc: LoroDoc; peers: Readonl
   }
   return { doc, peers: new Set(ends.keys()) };
 }
+
+it("An update names so many peers at most: sixteen bytes are one, and each is asked for", async () => {
+  const naming = (count: number) => {
+    const blob = new Uint8Array(22 + 16 * count);
+    blob.set(new LoroDoc().export({ mode: "update" }).subarray(0, 22));
+    const view = new DataView(blob.buffer);
+    for (let n = 0; n < count; n++) {
+      blob.set([15, 0, 1, 0, 0, 0, 0, 1], 22 + 16 * n);
+      view.setBigUint64(30 + 16 * n, BigInt(n + 1), true);
+    }
+    return repairChecksum(blob);
+  };
+  expect((await peersIn(engine, [naming(20_000)])).size).toBe(20_000);
+  await expect(peersIn(engine, [naming(20_001)])).rejects.toMatchObject({
+    code: "PE413",
+    detail: { limit: "update_peers", max: 20_000 },
+  });
+});
 
 describeEachPostgres("Documents that are written by patches", (open) => {
   let t: TestDatabase;

@@ -477,6 +477,15 @@ function isTrap(error: unknown): boolean {
   return /recursive use of an object|null pointer passed to rust|unreachable|out of bounds/.test(error.message);
 }
 
+/** Whose they are is asked one by one, by the process's own thread and the database. Sixteen bytes name one. */
+const maxPeersOfUpdate = 20_000;
+
+function peersOf(updates: readonly Uint8Array[]): string[] {
+  const peers = new Set(updates.flatMap((update) => [...blobSpans(update).keys()]));
+  if (peers.size > maxPeersOfUpdate) throw tooLarge("update_peers", maxPeersOfUpdate, peers.size);
+  return [...peers];
+}
+
 const { memory } = (loro as unknown as { __wasm: { memory: { buffer: ArrayBuffer } } }).__wasm;
 
 serve<DocumentThreadApi>(
@@ -484,9 +493,7 @@ serve<DocumentThreadApi>(
     load,
     has: (id) => cache.has(id),
     unpack,
-    peers: (updates) => ({
-      peers: [...new Set(updates.map(asOperations).flatMap((update) => [...blobSpans(update).keys()]))],
-    }),
+    peers: (updates) => ({ peers: peersOf(updates.map(asOperations)) }),
     import: importUpdates,
     importRun,
     importChecked,
