@@ -598,6 +598,7 @@ const tables: Record<string, FunctionEntry> = {
   renamed_space: piece("perch_worker"),
   place_nested: piece(),
   place_outer: piece(),
+  row_under_key: piece(),
   notify_captured: piece("perch_worker"),
   row_id: piece(),
   row_key: piece(),

@@ -499,6 +499,41 @@ describeEachPostgres("capturing what triggers do", (open) => {
     expect(last).toEqual({ marks: 500, parts: 500, in_order: true });
   });
 
+  it("is read no more by what the transaction writes behind it, also to the same table, which keeps its order", async () => {
+    const t = await open();
+    await t.db.transaction((tx) =>
+      tx.script(`
+        create table runs (id int primary key, team text, n int);
+        create function there_and_gone() returns trigger language plpgsql as $$
+        begin
+          insert into runs values (1000, 'runs', 1);
+          delete from runs where id = 1000;
+          return null;
+        end $$;
+        create trigger there_and_gone after update on runs for each row when (new.n < 0) execute function there_and_gone();
+        insert into runs select g, 'runs', 0 from generate_series(1, 300) g;`),
+    );
+    await syncTable(t.db, "runs", "space_column => 'team'");
+    await t.db.transaction(async (tx) => {
+      await tx.query("update runs set n = -1 where id = 1");
+      await tx.query("insert into runs values (1000, 'runs', 2)");
+      await tx.query("delete from runs where id = 1000");
+      await tx.script("do $$ begin for i in 1 .. 300 loop update runs set n = i where id = i; end loop; end $$");
+      const [read] = await tx.query<{ rows: number }>(
+        `select (idx_tup_fetch + seq_tup_read)::int as rows from pg_stat_xact_all_tables
+          where relid = 'perch.captured_changes'::regclass`,
+      );
+      expect(read?.rows).toBeLessThan(3000);
+    });
+    await sequence(t.db);
+    expect((await logOf(t.db, "runs")).filter((line) => line.includes("/1000"))).toEqual([
+      'insert runs/1000 {"n": 1, "id": 1000, "team": "runs"}',
+      "delete runs/1000",
+      'insert runs/1000 {"n": 2, "id": 1000, "team": "runs"}',
+      "delete runs/1000",
+    ]);
+  });
+
   it("costs no more for each statement behind it, in its transaction", async () => {
     const t = await open();
     await t.db.transaction((tx) =>

@@ -201,6 +201,27 @@ describeBothKinds("documents in columns", (open) => {
     await shows(key, "ab");
   });
 
+  it("take what a trigger makes of their row behind a statement, and behind what is typed", async () => {
+    await t.db.transaction((tx) =>
+      tx.script(`
+        create function louder() returns trigger language plpgsql as $$
+        begin
+          update notes set body = upper(body) where id = new.id and body <> upper(body);
+          return null;
+        end $$;
+        create trigger louder after update on notes for each row when (new.id = 2000) execute function louder();
+        insert into notes values (2000, 'team', null, 'a');`),
+    );
+    const key = { spaceId: "team", appId: "shop", tableName: "notes", recordId: "2000" };
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, key);
+    await set(key, "'plain'");
+    await says(editing, "PLAIN");
+    await editing.type(" or not");
+    await says(editing, "PLAIN OR NOT");
+    await shows(key, "PLAIN OR NOT");
+  });
+
   it("take what a statement writes to a row that a trigger behind it writes again", async () => {
     await t.db.transaction((tx) =>
       tx.script(`

@@ -16,7 +16,7 @@ begin
        and d.record_id = change.record_id;
     perform perch.add_column_write(change.space_id, change.app_id, change.table_name, change.record_id, null, null);
   elsif current_setting('perch.projecting', true) is distinct from
-    perch.projected_row(change.app_id, change.table_name, change.record_id)
+    concat(pg_trigger_depth(), perch.projected_row(change.app_id, change.table_name, change.record_id))
   then
     patch := perch.changed_columns(change.old_row, change.new_row, columns) - array(
       select k from unnest(behind) b

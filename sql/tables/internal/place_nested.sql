@@ -1,7 +1,8 @@
 -- A statement of a trigger ends, and is captured, before the one that set it off. So for each depth of triggers it is
--- kept where the last run of deeper captures began, and where it ended: that is what a capture at this depth may have
--- set off, it and those beside it that end with the same query. perch.nested has, for each depth, these two ordinals,
--- the second 0 while the run goes on. It ends with the transaction, and goes back with what a savepoint takes back.
+-- kept where the last run of deeper captures began: that is what a capture at this depth may have set off, it and those
+-- beside it that end with the same query. perch.nested has, for each depth, the ordinal with which the run began, and
+-- that of the capture at this depth with which it ended (0: it goes on). It ends with the transaction, and goes back
+-- with what a savepoint takes back; what is deeper than a capture is over with it.
 create or replace function perch.place_nested(relation oid, ordinal bigint, depth integer)
 returns void
 language plpgsql volatile
@@ -11,19 +12,18 @@ declare
   runs bigint[] := coalesce(nullif(current_setting('perch.nested', true), ''), '{}');
 begin
   if runs[2 * depth - 1] is not null then
-    perform perch.place_outer(relation, ordinal, runs[2 * depth - 1], coalesce(nullif(runs[2 * depth], 0), ordinal));
+    if runs[2 * depth] = 0 then
+      runs[2 * depth] := ordinal;
+    end if;
+    perform perch.place_outer(relation, ordinal, runs[2 * depth - 1], runs[2 * depth]);
   end if;
-  for d in 1 .. greatest(depth, cardinality(runs) / 2) loop
-    if d < depth then
-      if runs[2 * d] is distinct from 0 then
-        runs[2 * d - 1] := ordinal;
-        runs[2 * d] := 0;
-      end if;
-    elsif runs[2 * d] = 0 then
-      runs[2 * d] := ordinal;
+  for d in 1 .. depth - 1 loop
+    if runs[2 * d] is null or runs[2 * d] > 0 then
+      runs[2 * d - 1] := ordinal;
+      runs[2 * d] := 0;
     end if;
   end loop;
-  perform set_config('perch.nested', runs::text, true);
+  perform set_config('perch.nested', runs[:2 * depth]::text, true);
 end
 $$;
 

@@ -4,7 +4,13 @@
 -- for it. Where both fit, as for a row that is inserted and deleted again, from one that is deleted and inserted anew,
 -- the table is asked which of them it shows.
 --
--- What the triggers did is read once, however many rows there are, and only of this table.
+-- Behind them may come other statements of the same query, of which each may have set them off; or, as nobody can tell,
+-- later ones, which go on from what these left, and may have come back to what the triggers found. So once one has come
+-- (nested_to), what the table shows as this one left it stays where it is; and nothing else is read, or each would
+-- cost what all before it wrote.
+--
+-- What it wrote to a document is noted here where it is put before them, since perch.note_column_writes does not find
+-- it where it was (perch.note_column_write).
 create or replace function perch.place_outer(relation oid, ordinal bigint, nested_from bigint, nested_to bigint)
 returns void
 language plpgsql volatile
@@ -13,15 +19,29 @@ set enable_seqscan = off
 set jit = off
 as $$
 declare
+  is_later constant boolean := nested_to < ordinal;
   outer_change perch.captured_changes;
   statements bigint[];
+  has_documents boolean;
   touched record;
+  outer_nth integer;
   nested perch.captured_changes[];
   places integer[];
   place integer;
   current jsonb;
-  has_documents boolean;
+  is_shown boolean;
 begin
+  if is_later then
+    execute format(
+      'select not exists (
+         select from perch.captured_changes c left join lateral (%s) s on true
+          where c.ordinal = $1 and s.row is distinct from c.new_row)',
+      perch.row_under_key(relation, 'coalesce(c.new_row, c.old_row)'))
+      into is_shown using place_outer.ordinal;
+    if is_shown then
+      return;
+    end if;
+  end if;
   select c.* into outer_change from perch.captured_changes c where c.ordinal = place_outer.ordinal and c.nth = 1;
   -- All changes of a statement are of one table.
   statements := array(
@@ -34,59 +54,67 @@ begin
   end if;
   has_documents := (perch.document_relation(outer_change.app_id, outer_change.table_name)).relation is not null;
   for touched in
-    select o.nth, min(o.twins) as twins, array_agg(x order by x.ordinal, x.nth) as nested
-      from (
-        select c.nth, c.space_id, c.record_id, count(*) over (partition by c.space_id, c.record_id) as twins
-          from perch.captured_changes c where c.ordinal = place_outer.ordinal) o
-      join perch.captured_changes x on x.space_id = o.space_id and x.record_id = o.record_id
-     where x.ordinal = any (statements)
-     group by o.nth order by o.nth
+    -- Read once, however many rows there are.
+    select c.space_id, c.record_id,
+           array_agg(c.nth order by c.nth) filter (where c.ordinal = place_outer.ordinal) as twins,
+           array_agg(c.ordinal order by c.ordinal, c.nth) filter (where c.ordinal <> place_outer.ordinal) as ordinals,
+           array_agg(c.nth order by c.ordinal, c.nth) filter (where c.ordinal <> place_outer.ordinal) as nths
+      from perch.captured_changes c
+     where c.ordinal = any (statements || place_outer.ordinal)
+     group by c.space_id, c.record_id
+    having bool_or(c.ordinal = place_outer.ordinal) and bool_or(c.ordinal <> place_outer.ordinal)
   loop
-    select c.* into outer_change
-      from perch.captured_changes c where c.ordinal = place_outer.ordinal and c.nth = touched.nth;
-    nested := touched.nested;
-    if touched.twins > 1 then
-      -- What was done to the row before is among them by now.
-      nested := array(
-        select x from perch.captured_changes x
-         where x.ordinal = any (statements) and x.space_id = outer_change.space_id
-           and x.record_id = outer_change.record_id
-         order by x.ordinal, x.nth);
-    end if;
-    places := array(
-      select p from generate_series(1, cardinality(nested) + 1) p
-       where (p = 1 or nested[p - 1].new_row is not distinct from outer_change.old_row)
-         and (p > cardinality(nested) or nested[p].old_row is not distinct from outer_change.new_row)
-       order by p);
-    place := places[1];
-    if cardinality(places) > 1 and places[cardinality(places)] > cardinality(nested) then
-      execute format('select to_jsonb(t.*) from %s t, jsonb_populate_record(null::%s, $1) k where %s',
-        relation::regclass, relation::regclass,
-          (select string_agg(format('t.%1$I = k.%1$I', k), ' and ') from unnest(perch.key_columns(relation)) k))
-        into current using coalesce(outer_change.new_row, outer_change.old_row);
-      if (case when outer_change.new_row is not null then current is not distinct from outer_change.new_row
-               else current is distinct from nested[cardinality(nested)].new_row end) then
-        place := cardinality(nested) + 1;
+    foreach outer_nth in array touched.twins loop
+      select c.* into outer_change
+        from perch.captured_changes c where c.ordinal = place_outer.ordinal and c.nth = outer_nth;
+      if outer_nth = touched.twins[1] then
+        nested := array(
+          select x.change
+            from unnest(touched.ordinals, touched.nths) n (ordinal, nth)
+           cross join lateral (
+             select c as change from perch.captured_changes c where c.ordinal = n.ordinal and c.nth = n.nth offset 0) x
+           order by n.ordinal, n.nth);
+      else
+        -- What was done to the one before is among them by now.
+        nested := array(
+          select x from perch.captured_changes x
+           where x.ordinal = any (statements) and x.space_id = touched.space_id and x.record_id = touched.record_id
+           order by x.ordinal, x.nth);
       end if;
-    end if;
-    if place <= cardinality(nested) then
-      update perch.captured_changes c
-         set ordinal = nested[place].ordinal,
-             nth = (select least(min(x.nth), 0) - 1 from perch.captured_changes x
-               where x.ordinal = nested[place].ordinal)
-       where c.ordinal = place_outer.ordinal and c.nth = outer_change.nth;
-      if has_documents and outer_change.op in ('update', 'delete') and (
-        perch.is_row_document(outer_change.space_id, outer_change.app_id, outer_change.table_name,
-          outer_change.record_id)
-        or current_setting('transaction_isolation') not in ('read committed', 'read uncommitted'))
-      then
-        perform perch.note_column_write(outer_change, nested[place:]);
+      places := array(
+        select p from generate_series(1, cardinality(nested) + 1) p
+         where (p = 1 or nested[p - 1].new_row is not distinct from outer_change.old_row)
+           and (p > cardinality(nested) or nested[p].old_row is not distinct from outer_change.new_row)
+         order by p);
+      place := places[1];
+      if place <= cardinality(nested) and (is_later or places[cardinality(places)] > cardinality(nested)) then
+        execute perch.row_under_key(relation, '$1')
+          into current using coalesce(outer_change.new_row, outer_change.old_row);
+        if (case when is_later or outer_change.new_row is not null
+                 then current is not distinct from outer_change.new_row
+                 else current is distinct from nested[cardinality(nested)].new_row end) then
+          place := cardinality(nested) + 1;
+        end if;
       end if;
-    end if;
+      if place <= cardinality(nested) then
+        update perch.captured_changes c
+           set ordinal = nested[place].ordinal,
+               nth = (select least(min(x.nth), 0) - 1 from perch.captured_changes x
+                 where x.ordinal = nested[place].ordinal)
+         where c.ordinal = place_outer.ordinal and c.nth = outer_change.nth;
+        if has_documents and outer_change.op in ('update', 'delete') and (
+          perch.is_row_document(outer_change.space_id, outer_change.app_id, outer_change.table_name,
+            outer_change.record_id)
+          or current_setting('transaction_isolation') not in ('read committed', 'read uncommitted'))
+        then
+          perform perch.note_column_write(outer_change, nested[place:]);
+        end if;
+      end if;
+    end loop;
   end loop;
   perform perch.number_first(array[place_outer.ordinal]);
 end
 $$;
 
 comment on function perch.place_outer(oid, bigint, bigint, bigint) is
-  'Private. Puts what a statement did to rows that its triggers wrote as well into the right order with these. nested_from: the first ordinal that a statement of a trigger has; nested_to: one behind the last.';
+  'Private. Puts what a statement did to rows that its triggers wrote as well into the right order with these. nested_from: the first ordinal that a statement of a trigger has; nested_to: the first behind them.';

@@ -5,4 +5,4 @@ set search_path = pg_catalog, pg_temp
 return jsonb_build_array(app_id, table_name, record_id)::text;
 
 comment on function perch.projected_row(text, text, text) is
-  'Private. What the setting perch.projecting has while the document of this row is written to its columns.';
+  'Private. What the setting perch.projecting has, behind the depth of the trigger, while the document of this row is written to its columns.';

@@ -24,7 +24,9 @@ begin
     (select string_agg(format('x.%1$I operator(pg_catalog.=) k.%1$I', c), ' and ') from unnest(keys) c),
     perch.typed_columns(relation.relation, array(select jsonb_object_keys(columns))),
     perch.typed_columns(relation.relation, keys));
-  perform set_config('perch.projecting', perch.projected_row(relation.app_id, relation.table_name, record_id), true),
+  -- Of this very statement's trigger: what others make of the row behind it is somebody else's.
+  perform set_config('perch.projecting', concat(pg_trigger_depth() + 1, perch.projected_row(relation.app_id,
+            relation.table_name, record_id)), true),
           set_config('app.current_user_id', author, true),
           set_config('search_path', perch.apps_path(array[relation.relation::oid]), true);
   execute statement into after using columns, perch.row_key(relation.relation, record_id);
