@@ -22,7 +22,7 @@ declare
   is_later constant boolean := nested_to < ordinal;
   outer_change perch.captured_changes;
   statements bigint[];
-  has_documents boolean;
+  synced perch.synced_relations;
   touched record;
   outer_nth integer;
   nested perch.captured_changes[];
@@ -52,7 +52,7 @@ begin
   if statements = '{}' then
     return;
   end if;
-  has_documents := (perch.document_relation(outer_change.app_id, outer_change.table_name)).relation is not null;
+  select r.* into synced from perch.synced_relations r where r.relation = place_outer.relation;
   for touched in
     -- Read once, however many rows there are.
     select c.space_id, c.record_id,
@@ -90,8 +90,10 @@ begin
       if place <= cardinality(nested) and (is_later or places[cardinality(places)] > cardinality(nested)) then
         execute perch.row_under_key(relation, '$1')
           into current using coalesce(outer_change.new_row, outer_change.old_row);
-        if (case when is_later or outer_change.new_row is not null
-                 then current is not distinct from outer_change.new_row
+        if (case when outer_change.new_row is not null then current is not distinct from outer_change.new_row
+                 -- A row that is in another space now, or in none, is gone from this one.
+                 when is_later then current is null or (perch.space_of_rows(synced, array[current]))[1]
+                   is distinct from outer_change.space_id
                  else current is distinct from nested[cardinality(nested)].new_row end) then
           place := cardinality(nested) + 1;
         end if;
@@ -102,7 +104,7 @@ begin
                nth = (select least(min(x.nth), 0) - 1 from perch.captured_changes x
                  where x.ordinal = nested[place].ordinal)
          where c.ordinal = place_outer.ordinal and c.nth = outer_change.nth;
-        if has_documents and outer_change.op in ('update', 'delete') and (
+        if synced.documents <> '{}' and outer_change.op in ('update', 'delete') and (
           perch.is_row_document(outer_change.space_id, outer_change.app_id, outer_change.table_name,
             outer_change.record_id)
           or current_setting('transaction_isolation') not in ('read committed', 'read uncommitted'))
