@@ -66,26 +66,4 @@ describeEachPostgres("a transaction that keeps its snapshot", (open) => {
     expect(rows.filter(({ kind }) => kind === "write").map(({ json_text }) => json_text)).toEqual([long]);
     expect(await asTenant(t, tenant, prune)).toBe(0);
   });
-
-  it("goes up the history of channels to its end, also where two checkpoints are each other's parents", async () => {
-    const t = await open();
-    const tenant = freshTenant();
-    const [one, other] = [randomUUID(), randomUUID()];
-    const putOn = (tx: Queryable, id: string, parent: string) =>
-      tx.query(
-        `select perch.put_channels($1, 'graph', '', id => $2, parent_id => $3, step => 1, metadata => '{}',
-           checkpoint => '{"channel_versions": {}}', channels => '{}', types => '{}', starts => '{}', sizes => '{}', payload => '')`,
-        [tenant, id, parent],
-      );
-    await asTenant(t, tenant, async (tx) => {
-      await putOn(tx, one, other);
-      await putOn(tx, other, one);
-      await putWrite(tx, tenant, one, "1");
-    });
-    const rows = await asTenant(t, tenant, async (tx) => {
-      await tx.query("set local statement_timeout = '3s'");
-      return call(tx, "channel_history", { thread_id: "graph", namespace: "", id: other, channels: ["k"] });
-    });
-    expect(rows).toHaveLength(1);
-  });
 });
