@@ -5,7 +5,8 @@
 -- and none waits for. In particular not the items: whoever deletes the document holds its row and takes them, while we
 -- go on to want its row.
 --
--- Whoever claims holds all of it in memory: so nothing more begins behind the first 8 MiB, by the length of what is sent.
+-- Whoever claims holds all of it in memory: so nothing more begins behind the first 8 MiB, by the length of what is
+-- sent.
 create or replace function perch.claim_inbox(
   space_id text, app_id text, table_name text, record_id text, max_count integer default 100,
   lock_timeout_ms integer default null

@@ -16,8 +16,8 @@ as $$
              format('(%s) %s (%s)', string_agg(p.name, ', ' order by p.nth), min(p.operator),
                string_agg(p.value, ', ' order by p.nth))
            else
-             (array_agg(format('%s %s %s and ', p.name, perch.key_operator(p.type, left(compared_key.operator, 1) || '='),
-               p.value) order by p.nth))[1]
+             (array_agg(format('%s %s %s and ', p.name,
+               perch.key_operator(p.type, left(compared_key.operator, 1) || '='), p.value) order by p.nth))[1]
              || string_agg(
                case when p.is_last then format('%s %s %s', p.name, p.operator, p.value)
                  else format('(%1$s %2$s %4$s or (%1$s %3$s %4$s and ', p.name,
