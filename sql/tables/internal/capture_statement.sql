@@ -84,10 +84,6 @@ begin
       if total = 0 then
         return null;
       end if;
-      -- That is as they are stored; what is compressed may be a hundred times as long.
-      if total > 1 and bytes between 4194304 and 33554431 then
-        select sum(octet_length((n.*)::text)) into bytes from perch_new n;
-      end if;
       if total > 1 and bytes < 33554432 then
         insert into perch.captured_changes
           (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, new_row, user_id, captured_at)
@@ -97,8 +93,14 @@ begin
             select generate_series(1, cardinality(l.new_rows)) as nth, unnest(l.old_rows) as old_row,
                    unnest(l.new_rows) as new_row
               from (
-                select array(select to_jsonb(o.*) from perch_old o) as old_rows,
-                       array(select to_jsonb(n.*) from perch_new n) as new_rows
+                -- What was counted is as it is stored; as JSON, either side may be a hundred times as long. What is
+                -- beyond the room is none here, so the whole is done below.
+                select array(select case when sum(pg_column_size(o.row)) over (rows unbounded preceding) < 67108864
+                               then o.row end
+                               from (select to_jsonb(x.*) as row from perch_old x offset 0) o) as old_rows,
+                       array(select case when sum(pg_column_size(n.row)) over (rows unbounded preceding) < 67108864
+                               then n.row end
+                               from (select to_jsonb(x.*) as row from perch_new x offset 0) n) as new_rows
                 offset 0) l
             offset 0) r
          where r.new_row ->> tg_argv[4] = r.old_row ->> tg_argv[4]
