@@ -226,9 +226,9 @@ describeEachEngine("a database that is compared with what migrating makes", (ope
         (await migrate(t.db)).differences.map(({ detail }) => detail),
         what,
       ).toContain(found?.detail);
-      const statement = found?.remedy.replace("concurrently ", "") ?? "";
-      if (/^(create|alter)/.test(statement)) {
-        await t.db.query(statement);
+      const statements = found?.remedy.replace("concurrently ", "").replace(", then ", "; ") ?? "";
+      if (/^(create|alter|drop)/.test(statements)) {
+        await t.db.transaction((tx) => tx.script(statements));
         expect(
           (await differences(t.db)).filter(({ detail }) => named.test(detail)),
           what,
