@@ -86,6 +86,49 @@ describeBothKinds("live shapes", (open) => {
     expect((await askShape(long, query)).status).toBe(409);
   });
 
+  it("wait for the turn of nobody else who has the same shape", async () => {
+    if (t.url === undefined) return;
+    await makeSpace(t, "shared", "ada", { ben: "viewer" });
+    await makeTable("turns", "space_id => 'shared'");
+    const db = await t.connect();
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let isHeld = false;
+    const transaction: typeof db.transaction = (work) =>
+      db.transaction((tx) =>
+        work({
+          ...tx,
+          async query(sql, ...rest) {
+            isHeld ||= sql.includes("perch.shape_subset");
+            if (sql.includes("perch.shape_subset")) await held;
+            return (await tx.query(sql, ...rest)) as never;
+          },
+        }),
+      );
+    const env = { PERCH_CONNECTIONS_PER_USER: "1" };
+    const node = await startNode(t, { env, db: { ...db, transaction } });
+    const query = { table: "turns" };
+    const last = (await readShape(node, query)).at(-1);
+    const live = { ...query, live: "true", offset: last?.offset ?? "", handle: last?.handle ?? "" };
+    const waiting = async (count: number) => {
+      const seen = await fetch(`${node.gateway.url}/v1/console/shapes`, { headers: { authorization: "Bearer eve" } });
+      return ((await seen.json()) as { readers: { count: number }[] }).readers[0]?.count === count;
+    };
+    const first = askShape(node, live);
+    await until(() => waiting(1), "ada to wait");
+    const second = askShape(node, live, { token: "ben" });
+    await until(() => waiting(2), "ben to wait");
+    const subset = askShape(node, { ...query, offset: "now" }, { method: "POST", body: "{}" });
+    await until(() => isHeld, "ada's turn to be taken");
+    await t.db.query("insert into turns values (1, 'shared', 'one')");
+    expect(operations(await second)).toHaveLength(1);
+    release();
+    expect(operations(await first)).toHaveLength(1);
+    expect((await subset).status).toBe(200);
+  });
+
   it("are ended by a server that stops, and go on with the next", async () => {
     await makeTable("stopping");
     const node = await startNode(t);

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from "node:timers/promises";
 import { isCancelled } from "../../database/errors.js";
 import type { Shares } from "../../database/shares.js";
 import type { Transaction } from "../../database/types.js";
@@ -81,7 +82,7 @@ export function createShapeReading(
   development: Development | undefined,
   slow: SlowFilters,
 ): ShapeReading {
-  const underWay = new Map<string, { readonly asker: Identity; readonly result: Promise<SharedPage> }>();
+  const underWay = new Map<string, Evaluation>();
 
   function openBy<T>(by: OnBehalf["read"], identity: Identity, ask: ShapeRequest, work: Work<T>) {
     return by(identity, async (tx) => {
@@ -127,26 +128,35 @@ export function createShapeReading(
     const since = tablesIn(ask.filter).length > 0 ? from.since : undefined;
     const key = [shape, from.lsn, from.op, from.upto, since && snapshotText(since)].join();
     const other = underWay.get(key);
-    const mine = other ?? {
-      asker: identity,
-      result: open(identity, ask, async (tx, opened) => ({
-        opened,
-        page: await readChanges(tx, ask, { ...from, since, whole: ask.whole, maxBytes: settings.shapeChunkBytes }),
-      })),
-    };
-    if (other === undefined) {
-      underWay.set(key, mine);
-      const done = () => underWay.delete(key);
-      mine.result.then(done, done);
+    if (other !== undefined) {
+      if (!other.isBegun) await Promise.race([other.begun, sleep(patienceMs, undefined, { ref: false })]);
+      if (other.isBegun) {
+        try {
+          const result = await other.result;
+          if (result.opened.shape === shape) return result;
+        } catch (error) {
+          // What the asker may not is nothing to the others.
+          if (!(error instanceof PerchError)) throw error;
+        }
+      }
+      // Somebody else may have asked meanwhile; who finds the same asks in the place of it.
+      if (other.isBegun || underWay.get(key) !== other) return changes(identity, ask, shape, from);
     }
-    try {
-      const result = await mine.result;
-      if (result.opened.shape === shape) return result;
-    } catch (error) {
-      // What the asker may not is nothing to the others.
-      if (other === undefined || !(error instanceof PerchError)) throw error;
-    }
-    return other === undefined ? undefined : changes(identity, ask, shape, from);
+    const mine = evaluation((begins) =>
+      open(identity, ask, async (tx, opened) => {
+        begins();
+        const page = await readChanges(tx, ask, {
+          ...{ ...from, since, whole: ask.whole },
+          maxBytes: settings.shapeChunkBytes,
+        });
+        return { opened, page };
+      }),
+    );
+    underWay.set(key, mine);
+    const done = () => underWay.get(key) === mine && underWay.delete(key);
+    mine.result.then(done, done);
+    const result = await mine.result;
+    return result.opened.shape === shape ? result : undefined;
   }
 
   const position = () => logMoment(shares.reads);
@@ -160,6 +170,38 @@ export function createShapeReading(
       return { ...moment, snapshot: snapshotOf(moment.snapshot) };
     },
     changes,
+  };
+}
+
+/** How long the turn of somebody else is waited for, who asked for the same first: it may be long in coming, by what else that user does. */
+const patienceMs = 100;
+
+/** What is read for all who ask for it meanwhile. */
+interface Evaluation {
+  readonly result: Promise<SharedPage>;
+  /** Whether the turn has come of who asked. */
+  readonly isBegun: boolean;
+  /** Resolves when it has, or never will. */
+  readonly begun: Promise<void>;
+}
+
+function evaluation(read: (begins: () => void) => Promise<SharedPage>): Evaluation {
+  let isBegun = false;
+  let tell = () => {};
+  const begun = new Promise<void>((resolve) => {
+    tell = resolve;
+  });
+  const result = read(() => {
+    isBegun = true;
+    tell();
+  });
+  result.catch(tell);
+  return {
+    result,
+    begun,
+    get isBegun() {
+      return isBegun;
+    },
   };
 }
 
