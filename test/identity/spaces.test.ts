@@ -138,6 +138,14 @@ describeEachEngine("spaces", (open) => {
     await t.asUser("mallory", (tx) => create(tx, "part-nine"));
   });
 
+  it("are there to be made where a table has all of its rows in one of them", async () => {
+    await t.db.query("create table posters (id int primary key)");
+    await t.db.query("insert into posters values (1)");
+    await t.db.query("select perch.sync_table(relation => 'posters', app_id => 'a', space_id => 'walls')");
+    await t.asUser("wanda", (tx) => create(tx, "elsewhere than walls"));
+    await expect(t.asUser("wanda", (tx) => create(tx, "walls"))).rejects.toMatchObject({ code: "PE409" });
+  });
+
   it("show whoever has left nothing that is written later, also not in what they made; what they wrote they may take along", async () => {
     await t.db.query(
       "select perch.declare_table(app_id => 'notes', table_name => 'pages', fields => '{\"title\": \"string\"}')",

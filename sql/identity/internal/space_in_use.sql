@@ -4,7 +4,8 @@
 --
 -- Rows that stood in a table of the app before it was synced have left no trace there, and are in their space all the
 -- same: so each synced table is asked for one, as its snapshots do. That costs what a snapshot of an empty space costs:
--- little where there is an index on what says the space, and a reading of the table where there is none.
+-- little where there is an index on what says the space, and a reading of the table where there is none. One whose rows
+-- are all in another space has none in this.
 create or replace function perch.space_in_use(space_id text)
 returns boolean
 language plpgsql volatile
@@ -29,7 +30,8 @@ begin
   end loop;
   for synced in
     select r.* from perch.synced_relations r
-     where exists (select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
+     where (r.space_id is null or r.space_id = space_in_use.space_id)
+       and exists (select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
                     where t.tgrelid = r.relation and p.pronamespace = 'perch'::regnamespace)
   loop
     -- A table that cannot be asked as a whole, since the expression of the space fails for a row, is asked row by row.
