@@ -380,9 +380,12 @@ function demandOneCopy(
   );
 }
 
-/** Whether the same push would be refused again. A token that is refused is the user's to renew, and what waits goes on waiting. */
+/**
+ * Whether perch would refuse this push again, whoever sends it, and from wherever. A token that is refused is the user's to renew; a host, an origin
+ * or an address that is wrong (PE403, PE404, PE405) says nothing of what is in it, and is so for all that waits.
+ */
 function isFinal(error: unknown): error is PerchError {
-  return error instanceof PerchError && !error.isPassing && error.code !== "PE401";
+  return error instanceof PerchError && /^PE4(09|10|13|22)$/.test(error.code);
 }
 
 /** Each queue is its holder's alone: that is what its lock says. */

@@ -157,6 +157,32 @@ it("takes aside what the server refuses, keeps it until the app has shown it, an
   expect(machine.values.size).toBe(0);
 });
 
+it("takes nothing aside for the way it came, by a wrong address or with a token that is over", async () => {
+  const server = await testServer();
+  const machine = device();
+  let answers: number[] = [];
+  const counting: typeof fetch = async (input, init) => {
+    const answer = await fetch(input, init);
+    if (String(input).endsWith("/v1/push")) answers.push(answer.status);
+    return answer;
+  };
+  for (const [user, url, status] of [
+    ["ada", `${server.url}/elsewhere`, 404],
+    ["", server.url, 401],
+  ] as const) {
+    answers = [];
+    const { tasks, outbox } = await tab(as(user, { url }, { fetch: counting }), machine);
+    await add(tasks, outbox, `by ${status}`).stored;
+    await until(() => answers.includes(status));
+    await outbox.close();
+    expect(await outbox.setAside()).toEqual([]);
+  }
+  const { outbox } = await tab(as("ada", server), machine);
+  await until(() => outbox.pending() === 0);
+  expect(await logOf(server)).toEqual(["by 404", "by 401"]);
+  expect(await outbox.setAside()).toEqual([]);
+});
+
 it("calls a function of the app instead, once, however often it is sent", async () => {
   const server = await testServer();
   await server.db.query("create role rules nologin");

