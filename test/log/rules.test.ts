@@ -20,6 +20,8 @@ describeEachEngine("A rule of the app's on perch's tables", (open) => {
         if new.data ->> 'day' = 'friday' then raise exception 'not on a friday'; end if;
         if new.data ->> 'day' = 'monday' then raise exception 'taken' using errcode = 'PE409', detail = '{"day": "monday"}'; end if;
         if new.data ->> 'day' = 'number' then perform (new.data ->> 'day')::integer; end if;
+        if new.data ->> 'day' = 'own' then raise exception 'not today' using errcode = 'PT403'; end if;
+        if new.data ->> 'day' = 'none' then raise no_data_found; end if;
         if new.data ->> 'day' = 'mistake' then perform public.is_not_there(); end if;
         return new;
       end $$;
@@ -32,6 +34,8 @@ describeEachEngine("A rule of the app's on perch's tables", (open) => {
     ["a unique index", { slug: "taken" }, "PE409", /one_slug/, { sqlstate: "23505", constraint: "one_slug" }],
     ["a trigger that raises", { day: "friday" }, "PE422", /not on a friday/, { sqlstate: "P0001" }],
     ["a trigger that raises an error of perch's kind", { day: "monday" }, "PE409", /taken/, { day: "monday" }],
+    ["a trigger that raises a code of its own", { day: "own" }, "PE422", /not today/, { sqlstate: "PT403" }],
+    ["a trigger that finds nothing", { day: "none" }, "PE422", /^invalid: a trigger/, { sqlstate: "P0002" }],
     ["a trigger that fails on a value", { day: "number" }, "PE422", /^invalid: a trigger/, { sqlstate: "22P02" }],
   ];
   for (const [name, data, code, message, detail] of refused) {

@@ -45,9 +45,7 @@ begin
   update perch.push_receipts r set result = answer
    where r.space_id = perch.personal_space_id(perch.current_user_id()) and r.op_id = change.op_id;
   return jsonb_build_object('op_id', change.op_id, 'status', 'applied') || answer;
-exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
-            or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE410' or sqlstate 'PE413'
-              or sqlstate 'PE422' then
+exception when others then
   get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail,
     remedy = pg_exception_hint, constraint_name = constraint_name, schema_name = schema_name;
   answer := perch.refusal(change, code, message, details, constraint_name, schema_name, remedy);

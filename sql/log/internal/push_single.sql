@@ -30,6 +30,7 @@ declare
   is_own boolean;
   written perch.change[];
   were_merged boolean := false;
+  code text;
 begin
   -- What a path of JSON can tell, it tells as one function. In this (lax) kind of path a member that is missing is an
   -- empty list, of which every comparison is false. The first three conditions are what keeps $[0] ? (…) from looking
@@ -161,9 +162,11 @@ begin
       (perch.log_written(written, push_single.app_id, push_single.client_id, author, now, were_merged))[1])]);
   -- The op_id or the record is there already, or a rule of the app's on perch's tables refused it: perch.push_many says
   -- so.
-  exception when integrity_constraint_violation or data_exception
-              or with_check_option_violation or raise_exception or sqlstate 'PE403' or sqlstate 'PE404'
-              or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
+  exception when others then
+    get stacked diagnostics code = returned_sqlstate;
+    if not perch.is_refusal(code) then
+      raise;
+    end if;
     return null;
   end;
 end

@@ -13,34 +13,36 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  is_conflict constant boolean := code in ('23503', '23505', '23P01');
   found jsonb;
 begin
-  if code in ('PE403', 'PE404', 'PE409', 'PE410', 'PE413', 'PE422') then
+  if not perch.is_refusal(code) or left(code, 2) = '42' then
+    return null;
+  elsif code like 'PE___' then
     begin
       found := detail::jsonb;
     exception when data_exception then
       found := to_jsonb(detail);
     end;
     return perch.rejection(change.op_id, change.space_id, code, message, found, hint);
-  elsif left(code, 2) in ('22', '44') or code = 'P0001'
-     or left(code, 2) = '23' and not (schema_name = 'perch'
-       and (constraint_name = '' or constraint_name like E'%\\_pkey')) then
-    raise warning 'perch: a rule of this database refused a change of %/%: %', change.table_name, change.record_id,
-      message
-      using errcode = code, hint = 'The change was rejected; those beside it were not.';
-    return perch.rejection(change.op_id, change.space_id,
-      case when code in ('23503', '23505', '23P01') then 'PE409' else 'PE422' end,
-      case when code = 'P0001' then format('invalid: %s', message)
-                      when constraint_name <> '' then format('%s: the constraint %s refuses it',
-                        case when code in ('23503', '23505', '23P01') then 'conflict'
-                          else 'invalid' end, constraint_name)
-                      else 'invalid: a trigger or constraint of this database cannot take it' end,
-      jsonb_build_object('sqlstate', code, 'constraint', nullif(constraint_name, '')),
-      case when code = 'P0001' then hint
-           when constraint_name = '' then 'The same is refused again; the log of the database says why, as a warning.'
-      end);
+  elsif left(code, 2) = '23' and schema_name = 'perch'
+    and (constraint_name = '' or constraint_name like E'%\\_pkey')
+  then
+    return null;
   end if;
-  return null;
+  raise warning 'perch: a rule of this database refused a change of %/%: %', change.table_name, change.record_id,
+    message
+    using errcode = code, hint = 'The change was rejected; those beside it were not.';
+  return perch.rejection(change.op_id, change.space_id,
+    case when is_conflict then 'PE409' else 'PE422' end,
+    case when perch.is_apps_code(code) then format('invalid: %s', message)
+         when constraint_name <> '' then format('%s: the constraint %s refuses it',
+           case when is_conflict then 'conflict' else 'invalid' end, constraint_name)
+         else 'invalid: a trigger or constraint of this database cannot take it' end,
+    jsonb_build_object('sqlstate', code, 'constraint', nullif(constraint_name, '')),
+    case when perch.is_apps_code(code) then hint
+         when constraint_name = '' then
+           'The same is refused again; the log of the database says why, as a warning.' end);
 end
 $$;
 

@@ -30,8 +30,7 @@ begin
         from perch.write_changes(array[change], write_each.app_id, write_each.client_id, write_each.author,
           write_each.now) w;
       written := written || done;
-    exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
-                or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
+    exception when others then
       get stacked diagnostics code = returned_sqlstate, message = message_text, details = pg_exception_detail,
         remedy = pg_exception_hint, constraint_name = constraint_name, schema_name = schema_name;
       refused := perch.refusal(change, code, message, details, constraint_name, schema_name, remedy);

@@ -9,13 +9,17 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   were_merged boolean;
+  code text;
 begin
   begin
     select w.changes, w.were_merged into written, were_merged
       from perch.write_changes(write_records.changes, write_records.app_id, write_records.client_id,
         write_records.author, write_records.now) w;
-  exception when integrity_constraint_violation or data_exception or with_check_option_violation or raise_exception
-              or sqlstate 'PE403' or sqlstate 'PE404' or sqlstate 'PE409' or sqlstate 'PE413' or sqlstate 'PE422' then
+  exception when others then
+    get stacked diagnostics code = returned_sqlstate;
+    if not perch.is_refusal(code) then
+      raise;
+    end if;
     -- A rule of the app's, or a limit, is in the way of some of them.
     select w.written, w.results into written, results
       from perch.write_each(write_records.changes, write_records.app_id, write_records.client_id,
