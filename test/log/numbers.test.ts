@@ -442,6 +442,13 @@ describeEachPostgres("Many writers of few spaces, by SQL and HTTP, with rows amo
     const end = Date.now() + durationMs;
     const committed = new Map<string, Result>();
     const rolledBack = new Set<string>();
+    const places = { waited: 0, atOnce: 0 };
+    const commit = (result: Result) => {
+      committed.set(result.op_id ?? "", result);
+      places[result.seq === null ? "waited" : "atOnce"] += 1;
+    };
+    /** However slow the machine is, there is enough of both. */
+    const goesOn = () => Date.now() < end || Math.min(places.waited, places.atOnce) <= 20;
     let count = 0;
     const changes = (from: number, upto: number): (Change & { op_id: string })[] =>
       Array.from({ length: 1 + below(3) }, () => {
@@ -458,7 +465,7 @@ describeEachPostgres("Many writers of few spaces, by SQL and HTTP, with rows amo
 
     async function writer(index: number): Promise<void> {
       const undone = new Error("undone");
-      while (Date.now() < end) {
+      while (goesOn()) {
         // A second push of one transaction takes records that are only taken so: else two of them may come to a deadlock.
         const pushes = [changes(0, 12), ...(Math.random() < 0.3 ? [changes(12, 18)] : [])];
         try {
@@ -474,7 +481,7 @@ describeEachPostgres("Many writers of few spaces, by SQL and HTTP, with rows amo
           });
           for (const result of results) {
             expect(result.status).toBe("applied");
-            committed.set(result.op_id ?? "", result);
+            commit(result);
           }
         } catch (error) {
           if (error !== undone) throw error;
@@ -483,7 +490,7 @@ describeEachPostgres("Many writers of few spaces, by SQL and HTTP, with rows amo
       }
     }
     async function browser(index: number): Promise<void> {
-      while (Date.now() < end) {
+      while (goesOn()) {
         const batch = changes(0, 12);
         const answer = await node.call(`b${index}`, "POST", "/v1/push", {
           app_id: "shop",
@@ -493,7 +500,7 @@ describeEachPostgres("Many writers of few spaces, by SQL and HTTP, with rows amo
         expect(answer.status, JSON.stringify(answer.body)).toBe(200);
         for (const result of (answer.body as { results: Result[] }).results) {
           expect(result.status).toBe("applied");
-          committed.set(result.op_id ?? "", result);
+          commit(result);
         }
       }
     }
@@ -511,9 +518,6 @@ describeEachPostgres("Many writers of few spaces, by SQL and HTTP, with rows amo
     await Promise.all(following);
     for (const follower of followers) while (await follower.step(pool)) void 0;
 
-    const unnumbered = [...committed.values()].filter(({ seq }) => seq === null);
-    expect(unnumbered.length, "some did not wait").toBeGreaterThan(20);
-    expect(committed.size - unnumbered.length, "some had their number at once").toBeGreaterThan(20);
     const server = await as(pool, "fay", spaces, (tx) => records(tx, "shop"));
     const order = await t.db.query<{ space_id: string; record_id: string; txid: string }>(
       "select space_id, record_id, txid from writings order by nth",
