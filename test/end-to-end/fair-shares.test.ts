@@ -12,8 +12,11 @@ import { pause } from "../support/until.js";
 
 const open = postgres();
 const attackers = 150;
-/** Two at work as the victim comes, and some more by the time it is answered; in one line with all it would be a hundred. */
-const few = 50;
+/**
+ * Two at work as the victim comes, and some more by the time it is answered, which for a join is several questions; in one line with all it would be a
+ * hundred for each.
+ */
+const few = 80;
 
 /** The fewest of the attacker's answers that come while something of the victim's is done, of a few times. */
 async function servedMeanwhile(served: () => number, work: () => Promise<unknown>): Promise<number> {
