@@ -34,7 +34,7 @@ export interface InboxStats {
 }
 
 export interface Inbox {
-  /** Something may be pending. Out: resolves when it has been looked at; merging goes on behind. */
+  /** Something may be pending. Out: resolves when nothing asks for another look; merging goes on behind. */
   wake(): Promise<void>;
   stats(): InboxStats;
   /** Begins nothing more; resolves when nothing is under way. */
@@ -78,18 +78,24 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
   let closed = false;
 
   async function poll(): Promise<void> {
-    do {
-      again = false;
-      // Those at work or at rest may be the oldest: they must not hide the others.
-      const { working, resting } = jobs.counts();
-      const max = maxDocuments + working + resting + restingInboxes.size;
-      const found = await db.query<KeyRow>("select * from perch.pending_documents(max_count => $1)", [max]);
-      const keys = found.map(keyOf);
-      note(new Set(keys.map(documentId)));
-      const merging = keys.flatMap((key) => begin(key) ?? []);
-      if (found.length === max) void Promise.all(merging).then(() => wake());
-      await new Promise((done) => setTimeout(done, betweenPollsMs));
-    } while (again && !closed);
+    try {
+      do {
+        again = false;
+        // Those at work or at rest may be the oldest: they must not hide the others.
+        const { working, resting } = jobs.counts();
+        const max = maxDocuments + working + resting + restingInboxes.size;
+        const found = await db.query<KeyRow>("select * from perch.pending_documents(max_count => $1)", [max]);
+        const keys = found.map(keyOf);
+        note(new Set(keys.map(documentId)));
+        const merging = keys.flatMap((key) => begin(key) ?? []);
+        if (found.length === max) void Promise.all(merging).then(() => wake());
+        await new Promise((done) => setTimeout(done, betweenPollsMs));
+      } while (again && !closed);
+    } catch (error) {
+      log.warn({ err: error }, "looking at the inbox failed; it will be tried again");
+    } finally {
+      polling = undefined;
+    }
   }
 
   function note(ids: ReadonlySet<string>): void {
@@ -153,11 +159,7 @@ export function createInbox({ db, live, log, concurrency, contention }: InboxOpt
   function wake(): Promise<void> {
     if (closed) return Promise.resolve();
     again = true;
-    polling ??= poll()
-      .catch((error: unknown) => log.warn({ err: error }, "looking at the inbox failed; it will be tried again"))
-      .finally(() => {
-        polling = undefined;
-      });
+    polling ??= poll();
     return polling;
   }
 

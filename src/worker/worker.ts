@@ -60,8 +60,6 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   const history = createHistory({ db, log });
   let closing: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
-  let polling: Promise<void> | undefined;
-  let failures = 0;
   let retention: Retention | undefined;
 
   function notified(notification: Notification): void {
@@ -82,43 +80,52 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       );
     });
 
-  /** Looks at everything, once at a time; what one part throws does not keep the others from looking. */
-  function poll(): Promise<void> {
-    if (closing) return Promise.resolve();
-    if (polling) return polling;
+  const parts = [
+    () => declarations.poll(),
+    () => live.refreshAll(),
+    () => inbox.wake(),
+    () => projections.takeOver(),
+    () => sequencer.poll(),
+    () => deferred.poll(),
+    () => history.poll(),
+  ].map((look) => ({ look, underWay: undefined as Promise<void> | undefined }));
+  const failing = new Set<object>();
+
+  /** Looks at everything. What one part throws, or how long it takes, does not keep the others from looking. */
+  function poll(): void {
+    if (closing) return;
     clearTimeout(timer);
-    const polls = [
-      declarations.poll(),
-      live.refreshAll(),
-      inbox.wake(),
-      projections.takeOver(),
-      sequencer.poll(),
-      deferred.poll(),
-      history.poll(),
-    ];
-    polling = Promise.allSettled(polls).then((results) => {
-      const failed = results.find((result) => result.status === "rejected");
-      // One line when it begins and one when it ends, however long the database is away.
-      if (failed && failures++ === 0)
+    for (const part of parts) {
+      part.underWay ??= part
+        .look()
+        .then(
+          () => looked(part),
+          (error: unknown) => looked(part, error),
+        )
+        .finally(() => {
+          part.underWay = undefined;
+        });
+    }
+    timer = setTimeout(poll, settings.pollMs);
+    timer.unref();
+  }
+
+  /** One line when it begins and one when it ends, however long the database is away. */
+  function looked(part: object, error?: unknown): void {
+    if (error !== undefined) {
+      if (failing.size === 0)
         log.warn(
-          { err: failed.reason },
+          { err: error },
           "the worker could not look for what is to be done; it is tried again, and merges and records wait",
         );
-      if (!failed && failures > 0) {
-        log.info({ failures }, "the worker can look for what is to be done again");
-        failures = 0;
-      }
-      polling = undefined;
-      if (!closing) {
-        timer = setTimeout(() => void poll(), settings.pollMs);
-        timer.unref();
-      }
-    });
-    return polling;
+      failing.add(part);
+    } else if (failing.delete(part) && failing.size === 0) {
+      log.info({}, "the worker can look for what is to be done again");
+    }
   }
 
   const stopUnexplained = live.onUnexplained(() => void inbox.wake());
-  const stopListening = notifications.add({ notified, reconnected: checkHistory, ready: () => void poll() });
+  const stopListening = notifications.add({ notified, reconnected: checkHistory, ready: poll });
 
   async function finish(): Promise<void> {
     clearTimeout(timer);
@@ -132,7 +139,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
       sequencer.close(),
       deferred.close(),
       retention?.close(),
-      polling,
+      ...parts.map(({ underWay }) => underWay),
     ]);
   }
 
@@ -150,7 +157,7 @@ export async function startWorker(options: WorkerOptions): Promise<Worker> {
   try {
     await checkHistory();
     await notifications.start();
-    void poll();
+    poll();
     retention = startRetention({ db, log, settings });
   } catch (error) {
     closing = finish();

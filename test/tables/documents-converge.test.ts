@@ -5,7 +5,7 @@ import type { DocumentKey } from "../../src/documents/key.js";
 import { withContext } from "../../src/identity/context.js";
 import { type Client, cleanup, connect, eventually } from "../documents/live/support.js";
 import { describeEachPostgres } from "../support/databases.js";
-import { startWorkerNode } from "../worker/support.js";
+import { adopt, startWorkerNode } from "../worker/support.js";
 import { syncTable } from "./support.js";
 
 const identity = { userId: "ann", spaceIds: ["team"], writableSpaceIds: ["team"] };
@@ -45,8 +45,8 @@ describeEachPostgres("a row that somebody has locked", (open) => {
     let wanting: Promise<unknown> = Promise.resolve();
     await t.db.transaction(async (tx) => {
       await tx.query("select from notes where id <= 12 for update");
-      wanting = Promise.all(Array.from({ length: 12 }, (_, n) => node.live.adopt(key(n + 1))));
-      await node.live.adopt(key(13));
+      wanting = Promise.all(Array.from({ length: 12 }, (_, n) => adopt(node, key(n + 1))));
+      await adopt(node, key(13));
     });
     await wanting;
   });
@@ -60,7 +60,7 @@ describeEachPostgres("what a column shows", (open) => {
     await t.db.query("insert into notes values (1, 'team', 'a')");
     const key: DocumentKey = { spaceId: "team", appId: "shop", tableName: "notes", recordId: "1" };
     const node = await startWorkerNode(t);
-    await node.live.adopt(key);
+    await adopt(node, key);
     const editing = await connect(node, key, identity);
     await editing.type("b");
     const columns = async () => {
@@ -111,7 +111,7 @@ describeEachPostgres("documents in columns, written from all sides at once", (op
       const id = ++ids;
       await t.db.query("insert into notes values ($1, 'team', 'the beginning')", [id]);
       const key: DocumentKey = { spaceId: "team", appId: "shop", tableName: "notes", recordId: String(id) };
-      await nodes[0].live.adopt(key);
+      await adopt(nodes[0], key);
       const editors = [await connect(nodes[0], key, identity), await connect(nodes[1], key, identity)] as const;
       const words = new Map<string, "there" | "gone">();
       const withWord = (text: string, word: string, place: number, takeOut: boolean) => {

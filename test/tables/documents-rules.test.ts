@@ -20,6 +20,7 @@ import {
 } from "../gateway/support.js";
 import { describeBothKinds, describeEachPostgres, type TestDatabase } from "../support/databases.js";
 import { until } from "../support/until.js";
+import { adopt } from "../worker/support.js";
 import { syncTable } from "./support.js";
 
 const secret = "9-Thulium";
@@ -389,9 +390,8 @@ describeBothKinds("what a table refuses of typing", (open) => {
     await syncTable(t.db, "labels", `space_column => 'team', documents => '{"body": "text"}'`);
     await t.db.query("insert into labels values (1, '~ada', 'short')");
     const to = await node(t);
-    // A worker that has much else to do may need longer than a join is tried.
     const key = { spaceId: "~ada", appId: "shop", tableName: "labels", recordId: "1" };
-    await until(() => to.live.adopt(key).then(() => true), "the row to be a document");
+    await adopt(to, key);
     const doc = new LoroDoc();
     const errors: [number, string | undefined][] = [];
     const client = officialClient(to, { token: "ada" });

@@ -2,10 +2,13 @@ import { beforeAll, expect, it } from "vitest";
 import { refusedColumns } from "../../src/cli/doctor-tables.js";
 import { DocumentStore } from "../../src/documents/index.js";
 import type { DocumentKey } from "../../src/documents/key.js";
+import { createRowAdopter } from "../../src/documents/live/row-adopter.js";
+import { problemOf } from "../../src/http/problems.js";
 import { withContext } from "../../src/identity/context.js";
+import { joinRefusal } from "../../src/rooms/room.js";
 import { type Client, cleanup, connect, eventually } from "../documents/live/support.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
-import { patchDocument, startWorkerNode, type WorkerNode } from "../worker/support.js";
+import { adopt, patchDocument, startWorkerNode, type WorkerNode } from "../worker/support.js";
 import { logOf, sequence, syncTable } from "./support.js";
 
 const ann = { userId: "ann", clientId: "ann-1", spaceIds: ["team"], writableSpaceIds: ["team"] };
@@ -42,7 +45,7 @@ describeBothKinds("documents in columns", (open) => {
   const says = (client: Client, wanted: string) =>
     eventually(() => client.text() === wanted, `the editor to have ${wanted}`);
   async function editor(node: WorkerNode, key: DocumentKey): Promise<Client> {
-    await node.live.adopt(key);
+    await adopt(node, key);
     return connect(node, key, ann);
   }
   const inTeam = <T>(work: Parameters<typeof withContext<T>>[2]) =>
@@ -54,6 +57,14 @@ describeBothKinds("documents in columns", (open) => {
     const editing = await editor(node, key);
     expect(editing.text()).toBe("what was there");
     expect(editing.doc.getMap("fields").get("title")).toBe("a title");
+  });
+
+  it("may be asked for again where no worker comes to it in time", async () => {
+    const adopt = createRowAdopter(await t.login("perch_worker"), 1);
+    const error = await adopt(await note("waiting")).catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ message: expect.stringContaining("no worker has merged") });
+    expect(problemOf(error)).toMatchObject({ status: 503 });
+    expect(joinRefusal(error)).toBeUndefined();
   });
 
   it("write their columns as their editor, and the log has it", async () => {
@@ -104,7 +115,7 @@ describeBothKinds("documents in columns", (open) => {
     await editing.type("er");
     await t.db.query("delete from notes where id = $1", [Number(key.recordId)]);
     await eventually(() => editing.ended());
-    await expect(node.live.adopt(key)).rejects.toThrow("no such row");
+    await expect(adopt(node, key)).rejects.toThrow("no such row");
     await t.db.query("insert into notes values ($1, 'team', null, 'new')", [Number(key.recordId)]);
     const again = await editor(node, key);
     expect(again.text()).toBe("new");
@@ -126,8 +137,8 @@ describeBothKinds("documents in columns", (open) => {
   it("are only of rows that are there, and of those that somebody wants as documents", async () => {
     const node = await startWorkerNode(t);
     const missing = { spaceId: "team", appId: "shop", tableName: "notes", recordId: "999999" };
-    await expect(node.live.adopt(missing)).rejects.toThrow("no such row");
-    await expect(node.live.adopt({ ...missing, recordId: "no number" })).rejects.toThrow("no such row");
+    await expect(adopt(node, missing)).rejects.toThrow("no such row");
+    await expect(adopt(node, { ...missing, recordId: "no number" })).rejects.toThrow("no such row");
     const nowhere = await connect(node, missing, ann);
     await expect(nowhere.type("x")).rejects.toMatchObject({ code: "PE404" });
     const plain = await note("plain");
@@ -178,12 +189,12 @@ describeBothKinds("documents in columns", (open) => {
     await (await editor(node, other)).type("!");
     await shows(other, "a fence!");
     expect(await tags()).toEqual({ no: "list" });
-    await expect(node.live.adopt(key)).rejects.toMatchObject({ code: "PE422" });
+    await expect(adopt(node, key)).rejects.toMatchObject({ code: "PE422" });
     await put('["b"]');
     await eventually(async () => JSON.stringify(await tags())?.includes("typed"), "the column to have both");
     expect(await tags()).toEqual(expect.arrayContaining(["b", "typed"]));
     expect(await refusedColumns(t.db)).toEqual([]);
-    await expect(node.live.adopt({ ...key, recordId: "2" })).rejects.toMatchObject({ code: "PE422" });
+    await expect(adopt(node, { ...key, recordId: "2" })).rejects.toMatchObject({ code: "PE422" });
   });
 
   it("take what a trigger of the table makes of them", async () => {

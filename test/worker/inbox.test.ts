@@ -332,7 +332,7 @@ describeBothKinds("the worker's inbox", (open, engine) => {
     }
     expect(await claimed()).toBeGreaterThan(7 * 2 ** 20);
     expect(await claimed()).toBeLessThan(9.5 * 2 ** 20);
-    const node = await startWorkerNode(t, { settings: { pollMs: 60_000 } });
+    const node = await startWorkerNode(t, { settings: { pollMs: 60_000, foldBytes: Number.POSITIVE_INFINITY } });
     await eventually(async () => (await inbox(node.db)).length === 0);
     expect(await node.db.query("select count(*) as updates from perch.document_updates")).toEqual([{ updates: 10 }]);
   });

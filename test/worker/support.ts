@@ -1,9 +1,11 @@
 import { LoroDoc } from "loro-crdt";
+import { isPassing } from "../../src/database/errors.js";
 import type { Database, Queryable } from "../../src/database/types.js";
 import type { DocumentKey } from "../../src/documents/key.js";
 import { startWorker, type Worker, type WorkerSettings } from "../../src/worker/index.js";
 import { cleanup, type Node, type NodeOptions, startNode } from "../documents/live/support.js";
 import type { TestDatabase } from "../support/databases.js";
+import { until } from "../support/until.js";
 
 export interface WorkerNode extends Node {
   readonly worker: Worker;
@@ -35,6 +37,17 @@ export async function startWorkerNode(t: TestDatabase, options: WorkerNodeOption
   });
   cleanup(() => worker.close());
   return { ...node, worker, warnings };
+}
+
+/** A row as a document. As clients do, it asks again when no worker has come to it in time: a thread may just be starting. */
+export async function adopt({ live }: Pick<Node, "live">, key: DocumentKey): Promise<void> {
+  const tried = () =>
+    live.adopt(key).then(
+      () => ({}),
+      (error: unknown) => (isPassing(error) ? undefined : { error }),
+    );
+  const { error } = await until<{ error?: unknown } | undefined>(tried, "the row to be a document");
+  if (error !== undefined) throw error;
 }
 
 export async function pushUpdate(db: Queryable, key: DocumentKey, update: Uint8Array): Promise<number> {

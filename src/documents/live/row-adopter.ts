@@ -1,4 +1,4 @@
-import { isLockTimeout } from "../../database/errors.js";
+import { isLockTimeout, lockTimeoutCode } from "../../database/errors.js";
 import type { Queryable } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import { type DocumentKey, documentId } from "../key.js";
@@ -17,8 +17,9 @@ const lockTimeoutMs = 100;
 /**
  * Makes rows of synced tables documents, when somebody first wants them as such (see `perch.adopt_row`): that leaves what the columns have
  * to be merged, notifies the workers, and is done when one has merged it.
+ * Errors: PE404, PE422; 55P03 when neither has happened after `longestMs`.
  */
-export function createRowAdopter(db: Queryable): (key: DocumentKey) => Promise<void> {
+export function createRowAdopter(db: Queryable, longestMs = patienceMs): (key: DocumentKey) => Promise<void> {
   /** Tables without documents in columns, and until when that is believed. */
   const others = new Map<string, number>();
 
@@ -37,7 +38,7 @@ export function createRowAdopter(db: Queryable): (key: DocumentKey) => Promise<v
   }
 
   async function adopt(key: DocumentKey, table: string): Promise<void> {
-    const end = Date.now() + patienceMs;
+    const end = Date.now() + longestMs;
     for (let pause = firstLookMs; ; pause = Math.min(pause * 2, 100)) {
       const status = await statusOf(key);
       if (status === null) {
@@ -53,11 +54,12 @@ export function createRowAdopter(db: Queryable): (key: DocumentKey) => Promise<v
       }
       if (status !== "waiting" && status !== "locked") return;
       if (Date.now() > end) {
-        throw new Error(
+        const why =
           status === "locked"
-            ? "a transaction has had the row locked for 5 s"
-            : "no worker has merged what the columns of the row have; is one running?",
-        );
+            ? "a transaction has had the row locked for too long"
+            : "no worker has merged what the columns of the row have; is one running?";
+        // As a lock that is held for too long: whoever asked may ask again.
+        throw Object.assign(new Error(why), { code: lockTimeoutCode });
       }
       await new Promise((done) => setTimeout(done, pause));
     }
