@@ -366,7 +366,7 @@ describeEachPostgres("Mutators under concurrency", (open) => {
         const results = await push(tx, [insert(`note-${id}`), order(id, ["book", 0]), insert(`after-${id}`)], true);
         expect(codes(results)).toEqual(["applied", "applied", "applied"]);
         const [own] = await tx.query<{ pid: number }>("select pg_backend_pid() as pid");
-        if (round % 2 === 0) await t.db.query("select pg_terminate_backend($1)", [own?.pid]);
+        if (round % 2 === 0) await t.db.query("select pg_terminate_backend($1, 60000)", [own?.pid]);
       });
       if (round % 2 === 0) await expect(killed).rejects.toThrow();
       else await killed;

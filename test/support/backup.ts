@@ -42,10 +42,10 @@ export async function backUp(t: TestDatabase): Promise<() => Promise<Database>> 
   };
   if (!(await canDump(t.db))) {
     await t.db.query(
-      "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
+      "select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()",
     );
     await admin.query(
-      `select pg_terminate_backend(pid) from pg_stat_activity where datname = '${new URL(url).pathname.slice(1)}'`,
+      `select pg_terminate_backend(pid, 60000) from pg_stat_activity where datname = '${new URL(url).pathname.slice(1)}'`,
     );
     await admin.query(`create database ${name}_backup template ${new URL(url).pathname.slice(1)}`);
     return async () => {
