@@ -71,7 +71,8 @@ it("a user with many pulls in flight has few connections, and others wait for fe
   const look = async () => {
     while (!over) {
       const [row] = await node.db.aside.query<{ count: number }>(
-        "select count(*) as count from pg_stat_activity where state = 'active' and query like 'select perch.pull_text%'",
+        `select count(*) as count from pg_stat_activity
+          where datname = current_database() and state = 'active' and query like 'select perch.pull_text%'`,
       );
       atWork = Math.max(atWork, row?.count ?? 0);
       await pause(5);
@@ -133,7 +134,8 @@ it("what is done in the background leaves most connections to those who wait for
   const background = Array.from({ length: 12 }, () => shares.worker.query("select pg_sleep(0.5), 'background'"));
   const sleeping = async () => {
     const [row] = await t.db.query<{ count: number }>(
-      "select count(*)::int as count from pg_stat_activity where query = 'select pg_sleep(0.5), ''background''' and state = 'active'",
+      `select count(*)::int as count from pg_stat_activity
+        where datname = current_database() and query = 'select pg_sleep(0.5), ''background''' and state = 'active'`,
     );
     return row?.count ?? 0;
   };

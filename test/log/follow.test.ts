@@ -229,6 +229,7 @@ describeEachPostgres("follow through faults", (open) => {
   it("loses nothing and repeats nothing when its connections are cut", async () => {
     const t = await open();
     const mine = await t.login("perch_app");
+    const [{ login } = { login: "" }] = await mine.query<{ login: string }>("select session_user::text as login");
     const errors: unknown[] = [];
     const following = followAs(mine, "ada", { onError: (error) => errors.push(error) });
     const wanted = Array.from({ length: 60 }, (_, n) => `t${n}`);
@@ -236,7 +237,7 @@ describeEachPostgres("follow through faults", (open) => {
       for (const [n, id] of wanted.entries()) {
         await pushAs(t.db, "ada", insert(id));
         if (n % 20 === 10) {
-          await t.db.query("select pg_terminate_backend(pid) from pg_stat_activity where usename like 'perch_app_%'");
+          await t.db.query("select pg_terminate_backend(pid) from pg_stat_activity where usename = $1", [login]);
         }
         // So that connections are cut at work.
         await pause(5);

@@ -1,4 +1,4 @@
-import { describe, expect, it, vi } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { DocumentKey } from "../../src/documents/key.js";
 import { documentId } from "../../src/documents/key.js";
 import type { Listener } from "../../src/notifications/hub.js";
@@ -8,6 +8,7 @@ import { createHandOver } from "../../src/rooms/hand-over.js";
 import type { LogKind, LogState } from "../../src/rooms/log-kind.js";
 import { createLogRooms } from "../../src/rooms/log-rooms.js";
 import type { RoomReader } from "../../src/rooms/room.js";
+import { until } from "../support/until.js";
 
 /* A fourth kind of rooms, to show what one costs: lines of text, written one below the other. All it says for itself is this. */
 
@@ -182,7 +183,7 @@ describe("a room of a fourth kind", () => {
     const [ada, bob] = [await one.join("ada"), await two.join("bob")];
     await Promise.all([ada.write("a1"), bob.write("b1"), ada.write("a2"), bob.write("b2")]);
     for (const node of [one, two]) node.notify(4);
-    await vi.waitUntil(() => ada.seen.length === 2 && bob.seen.length === 2);
+    await until(() => ada.seen.length === 2 && bob.seen.length === 2);
     expect([ada.seen, bob.seen]).toEqual([
       ["b1", "b2"],
       ["a1", "a2"],
@@ -207,7 +208,7 @@ describe("a room of a fourth kind", () => {
     answer();
     const [ada, bob] = [await first, await second];
     one.notify(1);
-    await vi.waitUntil(() => ada.seen.length > 0 && bob.seen.length > 0);
+    await until(() => ada.seen.length > 0 && bob.seen.length > 0);
     expect([ada.seen, bob.seen]).toEqual([["between"], ["between"]]);
     for (const node of [one, two]) await node.close();
   });
@@ -232,7 +233,7 @@ describe("a room of a fourth kind", () => {
     await ada.write("one");
     wall.boards.set(documentId(key), { incarnation: 2, lines: [], revisions: [] });
     node.notify(2);
-    await vi.waitUntil(() => ada.said.length === 1);
+    await until(() => ada.said.length === 1);
     expect(ada.said).toEqual(["ended: the document was deleted"]);
     ada.leave();
     const bob = await node.join("bob");

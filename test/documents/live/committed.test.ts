@@ -235,7 +235,8 @@ describe("an append whose outcome nobody knows", () => {
       const typed = writer.type("b").catch((error: unknown) => error);
       await eventually(async () => {
         const [waiting] = await tx.query<{ pid: number }>(
-          "select pid from pg_stat_activity where wait_event_type = 'Lock' and query ~ 'append_updates'",
+          `select pid from pg_stat_activity
+            where datname = current_database() and wait_event_type = 'Lock' and query ~ 'append_updates'`,
         );
         if (waiting) await tx.query("select pg_terminate_backend($1)", [waiting.pid]);
         return waiting !== undefined;

@@ -527,7 +527,7 @@ describe("too much of it", () => {
   });
 
   test("what takes longer than a call may is cut off, and the next call served", async () => {
-    const hasty = createDocumentEngine({ threads: 1, timeoutMs: 100 });
+    const hasty = createDocumentEngine({ threads: 1 });
     try {
       await openDocument(hasty, "a");
       const heavy = madeBy((doc) => {
@@ -535,12 +535,12 @@ describe("too much of it", () => {
         for (let index = 0; index < 60_000; index++) list.insert(Math.floor(index / 2), index);
       });
       await hasty.call("a", "patch", ["a", { title: "x", cards: [1] }, "head"]);
-      const start = performance.now();
-      await expect(hasty.call("a", "import", ["a", [heavy]])).rejects.toMatchObject({
+      // Of this call alone: what comes before and behind it has the usual time, which is longer than a slow machine takes.
+      await expect(hasty.call("a", "import", ["a", [heavy]], { timeoutMs: 100 })).rejects.toMatchObject({
         code: "PE422",
+        message: expect.stringContaining("100 ms"),
         detail: { reason: "timed out" },
       });
-      expect(performance.now() - start).toBeLessThan(1_500);
       await openDocument(hasty, "a");
       expect(await projection(hasty, "a")).toMatchObject({ title: null });
     } finally {
