@@ -248,10 +248,30 @@ describeBothKinds("live shapes", (open) => {
     expect(errors).toEqual([]);
   });
 
+  it("of a table that nobody synced begin once, for all who ask at the same time", async () => {
+    await t.db.query("create table at_once (id int primary key)");
+    await t.db.query("insert into at_once values (1)");
+    const node = await startNode(t);
+    const begun = await Promise.all(
+      Array.from({ length: 8 }, (_, nth) =>
+        askShape(node, { table: "at_once", offset: "-1" }, { token: `reader${nth % 3}` }),
+      ),
+    );
+    const next = await Promise.all(
+      begun.map(({ offset, handle }, nth) =>
+        askShape(node, { table: "at_once", offset, handle }, { token: `reader${nth % 3}` }),
+      ),
+    );
+    expect(next.map(({ status }) => status)).toEqual(begun.map(() => 200));
+  });
+
   it("of a table that nobody synced begin by themselves in development mode, and begin anew when deleted", async () => {
     await t.db.query("create table by_itself (id int primary key, title text)");
     await t.db.query("insert into by_itself values (1, 'one')");
     const node = await startNode(t);
+    const url = `${node.gateway.url}/v1/shape`;
+    // Nobody has asked for it: there is nothing to begin anew, nor is the space made use of before it is made.
+    expect((await fetch(`${url}?table=by_itself`, { method: "DELETE" })).status).toBe(404);
     const anonymous = { headers: { authorization: "" } };
     const first = await readShape(node, { table: "by_itself" }, anonymous);
     expect(first.flatMap(operations)).toEqual([expect.stringContaining("one")]);
@@ -259,7 +279,6 @@ describeBothKinds("live shapes", (open) => {
     expect(mine.flatMap(operations)).toHaveLength(1);
     await t.db.query("insert into by_itself values (2, 'two')");
     expect((await readShape(node, { table: "by_itself" }, {}, mine.at(-1))).flatMap(operations)).toHaveLength(1);
-    const url = `${node.gateway.url}/v1/shape`;
     const { handle } = first.at(-1) ?? { handle: "" };
     expect((await fetch(`${url}?handle=${handle}`, { method: "DELETE" })).status).toBe(202);
     expect((await readShape(node, { table: "by_itself" }, {}, mine.at(-1)))[0]?.status).toBe(409);

@@ -63,15 +63,16 @@ begin
     perform perch.fail('PE422', wrong, jsonb_build_object('relation', relation),
       'Change what is named, or the options; docs/tables.md says what can be synced.');
   end if;
-  select a.attname into missing
+  select a.attname, case when 'money'::regtype = any (array[t.oid, t.typbasetype, t.typelem])
+             then 'of type money, whose text depends on the server''s lc_monetary'
+             else 'of type json, which may hold what jsonb cannot' end
+    into missing, wrong
     from pg_attribute a join pg_type t on t.oid = a.atttypid
    where a.attrelid = class.oid and a.attnum > 0 and not a.attisdropped and '{money,json}'::regtype[] && array[t.oid,
      t.typbasetype, t.typelem]::regtype[]
-   limit 1;
+   order by a.attnum limit 1;
   if missing is not null then
-    perform perch.fail('PE422',
-      format('%s is of type money, whose text depends on the server''s lc_monetary, '
-        'or json, which may hold what jsonb cannot', missing),
+    perform perch.fail('PE422', format('%s is %s', missing, wrong),
       jsonb_build_object('relation', relation, 'column', missing), 'Make it numeric, or jsonb.');
   end if;
   select k into missing from unnest(perch.key_columns(class.oid)) k where columns is not null

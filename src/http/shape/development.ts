@@ -32,13 +32,13 @@ const maxNoted = 10_000;
 export function createDevelopment(db: Database): Development {
   const shapes = new Map<string, Pick<ShapeRequest, "schema" | "table">>();
 
-  async function sync({ schema, table }: Pick<ShapeRequest, "schema" | "table">): Promise<boolean> {
+  async function sync({ schema, table }: Pick<ShapeRequest, "schema" | "table">, again: boolean): Promise<boolean> {
     return db.transaction(async (tx) => {
       // As for whoever migrates: what is the owner's is done with the login's own rights.
       await tx.script("set local role perch_owner");
       const [row] = await tx.query<{ synced: boolean }>(
-        "select perch.sync_for_development(schema_name => $1, table_name => $2, space_id => $3) as synced",
-        [schema, table, common],
+        "select perch.sync_for_development(schema_name => $1, table_name => $2, space_id => $3, again => $4) as synced",
+        [schema, table, common, again],
       );
       return row?.synced === true;
     });
@@ -62,15 +62,14 @@ export function createDevelopment(db: Database): Development {
     async prepare(identity, table) {
       try {
         // The space comes first: one that a table names already is in use, and nobody becomes its owner.
-        // A table that is synced already is left alone: syncing it again would begin the shapes of all others anew.
-        return (await join(identity)) || (await sync(table));
+        return (await join(identity)) || (await sync(table, false));
       } catch (error) {
         if (error instanceof PerchError) throw new PerchError("PE422", error.message, { argument: "table" });
         throw error;
       }
     },
     forget: (table) =>
-      sync(table).catch((error: unknown) => {
+      sync(table, true).catch((error: unknown) => {
         // Of a table that cannot be synced there are no shapes.
         if (error instanceof PerchError && error.code === "PE422") return false;
         throw error;
