@@ -70,6 +70,46 @@ it("notes a key as it is read, whatever styles the session has that writes it", 
   expect(await to.db.query("select note from public.days where day = '2026-02-01'")).toEqual([{ note: "second" }]);
 });
 
+it("copies rows that exchange what is unique of them in the last moment, however far apart they are read", async () => {
+  const [from, to] = await withTable(
+    "create table public.seats (id int primary key, seat text unique, body text)",
+    "public.seats",
+  );
+  await from.db.query(
+    `insert into public.seats select n, 'seat ' || n, (select string_agg(md5(concat(n, ' ', m)), '') from generate_series(1, 40000) m)
+       from generate_series(1, 2) n`,
+  );
+  let exchanging: Promise<unknown> | undefined;
+  let commit = () => {};
+  const commits = new Promise<void>((resolve) => {
+    commit = resolve;
+  });
+  const exchange = () =>
+    new Promise<void>((written) => {
+      exchanging = from.db.transaction(async (tx) => {
+        for (const [id, seat] of [
+          [1, "none"],
+          [2, "seat 1"],
+          [1, "seat 2"],
+        ])
+          await tx.query("update public.seats set seat = $2 where id = $1", [id, seat]);
+        written();
+        await commits;
+      });
+    });
+  // Written behind the comparison of all rows, and committed when nobody is let in any more.
+  await move({
+    ...between(from, to),
+    from: interposed(from.db, /max\(number\)/, 2, exchange),
+    onStep: (step) => step === "stopping" && commit(),
+  });
+  await exchanging;
+  expect(await to.db.query("select id, seat from public.seats order by id")).toEqual([
+    { id: 1, seat: "seat 2" },
+    { id: 2, seat: "seat 1" },
+  ]);
+});
+
 it("takes no writes any more in partitions that only the source has", async () => {
   const [from, to] = [await server(), await server()];
   const parts = { from: "days_a 0 100, days_b 100 200", to: "days_a 0 200" };

@@ -97,10 +97,9 @@ create table perch_move.changed (number bigint generated always as identity prim
 ${note};
 revoke all on function perch_move.note() from public`;
 
-/** What the target has: how far each table was copied, and the keys that could not be written yet. */
+/** What the target has: how far each table was copied. */
 export const makeTarget = `${state};
-create table perch_move.progress (relation text primary key, after text[], is_whole boolean not null default false);
-create table perch_move.left_out (relation text not null, key text[] not null, primary key (relation, key))`;
+create table perch_move.progress (relation text primary key, after text[], is_whole boolean not null default false)`;
 
 /** How long a lock on all tables is waited for, each of them, while those who write wait behind it; and how long it is tried. */
 const lockMs = 400;

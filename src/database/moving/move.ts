@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { Database, Queryable, Transaction } from "../types.js";
+import type { Database, Transaction } from "../types.js";
 import { begin, liftFence, type MoveEnds, MoveRefused, sameTables, takeOver } from "./begin.js";
 import { as, fencing, lockingAll, moveState, noting, without } from "./ends.js";
 import { createKeys, type Keys } from "./keys.js";
@@ -70,21 +70,12 @@ export async function move(options: MoveOptions): Promise<MoveResult> {
   const tables = await sameTables(ends);
   const locking = { run, onWait: onProgress };
   let total = 0;
-  /** What could not be written yet; also at the target, for the next run. */
+  /** What could not be written yet, behind the comparison of all rows, which finds whatever was left out before. */
   const leftOut = createKeys();
-  for (const { relation, key } of await to.query<{ relation: string; key: Key }>(
-    "select relation, key from perch_move.left_out",
-  ))
-    leftOut.add(relation, key);
 
-  async function noteLeftOut(tx: Queryable, { relation }: MovedTable, keys: readonly Key[], now: readonly Key[]) {
-    const before = keys.filter((key) => leftOut.remove(relation, key));
-    for (const key of before)
-      await tx.query("delete from perch_move.left_out where relation = $1 and key = $2", [relation, key]);
-    for (const key of now) {
-      leftOut.add(relation, key);
-      await tx.query("insert into perch_move.left_out (relation, key) values ($1, $2)", [relation, key]);
-    }
+  function noteLeftOut({ relation }: MovedTable, keys: readonly Key[], now: readonly Key[]): void {
+    for (const key of keys) leftOut.remove(relation, key);
+    for (const key of now) leftOut.add(relation, key);
   }
 
   /** Copies what is not copied yet, from where an earlier run came to. */
@@ -115,7 +106,7 @@ export async function move(options: MoveOptions): Promise<MoveResult> {
       after = rows.at(-1)?.key ?? after;
       const keys = rows.map(({ key }) => key);
       await ends.write(async (tx) => {
-        if (rows.length > 0) await noteLeftOut(tx, table, keys, await put(tx, table, keys, rows));
+        if (rows.length > 0) noteLeftOut(table, keys, await put(tx, table, keys, rows));
         await tx.query("update perch_move.progress set after = $2, is_whole = $3 where relation = $1", [
           table.relation,
           after,
@@ -147,7 +138,7 @@ export async function move(options: MoveOptions): Promise<MoveResult> {
         if (truncated.has(table.relation)) await copyAnew(table, written);
         for (const keys of await ends.read((tx) => parted(tx, table, named.of(table.relation)))) {
           const rows = await ends.read((tx) => rowsOf(tx, table, keys));
-          await ends.write(async (tx) => noteLeftOut(tx, table, keys, await put(tx, table, keys, rows)));
+          await ends.write(async (tx) => noteLeftOut(table, keys, await put(tx, table, keys, rows)));
           for (const key of keys) written.add(table.relation, key);
         }
       }
@@ -159,7 +150,7 @@ export async function move(options: MoveOptions): Promise<MoveResult> {
   async function copyAnew(table: MovedTable, written: Keys): Promise<void> {
     await ends.write(async (tx) => {
       await tx.query(`delete from ${table.relation}`);
-      await noteLeftOut(tx, table, leftOut.of(table.relation), []);
+      noteLeftOut(table, leftOut.of(table.relation), []);
       await tx.query("update perch_move.progress set after = null, is_whole = false where relation = $1", [
         table.relation,
       ]);
@@ -228,13 +219,13 @@ export async function move(options: MoveOptions): Promise<MoveResult> {
       if (fenced) {
         await ends.write(async (tx) => {
           await putAll(tx, table, parts, rowsHere);
-          await noteLeftOut(tx, table, keys, []);
+          noteLeftOut(table, keys, []);
         });
         continue;
       }
       for (const some of parts) {
         const rows = await rowsHere(some);
-        await ends.write(async (tx) => noteLeftOut(tx, table, some, await put(tx, table, some, rows)));
+        await ends.write(async (tx) => noteLeftOut(table, some, await put(tx, table, some, rows)));
       }
     }
     return all;
