@@ -47,7 +47,7 @@ it("the package holds what runs and what a DBA reads, and nothing of its making"
     expect(contents).toContain(path);
   }
   const expected =
-    /^(dist\/.+\.(js|d\.ts)|dist\/template\/\w+\.tar\.gz|dist\/console\/[\w./-]+\.(html|js|css|svg)|migrations\/.+\.sql|sql\/.+|docs\/.+|deploy\/.+|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
+    /^(dist\/.+\.(js|d\.ts)|dist\/template\/\w+\.image|dist\/console\/[\w./-]+\.(html|js|css|svg)|migrations\/.+\.sql|sql\/.+|docs\/.+|deploy\/.+|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
   expect(contents.filter((path) => !expected.test(path))).toEqual([]);
 });
 

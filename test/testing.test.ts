@@ -1,8 +1,12 @@
+import { access } from "node:fs/promises";
+import { join } from "node:path";
 import { LoroAdaptor } from "loro-adaptors/loro";
 import { LoroDoc } from "loro-crdt";
 import { expect, it } from "vitest";
+import { packageRoot } from "../src/database/package-root.js";
 import { createTestDatabase, startTestServer } from "../src/testing.js";
 import { officialClient } from "./gateway/support.js";
+import { runProgram } from "./support/processes.js";
 import { until } from "./support/until.js";
 
 it("createTestDatabase gives migrated databases that know nothing of each other", async () => {
@@ -66,4 +70,25 @@ it("startTestServer serves HTTP and Loro on a database of its own, until it is c
   client.destroy();
   await server.close();
   await expect(fetch(server.url)).rejects.toThrow();
+});
+
+it("createTestDatabase reads the template of the build, and loads no code that makes one or that serves", async () => {
+  // Each module that is asked for, one a line.
+  const hooks = `import { writeSync } from "node:fs";
+    export async function resolve(name, context, next) {
+      const found = await next(name, context);
+      writeSync(2, found.url + "\\n");
+      return found;
+    }`;
+  const program = `import { register } from "node:module";
+    register(${JSON.stringify(`data:text/javascript,${encodeURIComponent(hooks)}`)});
+    const { createTestDatabase } = await import("./dist/testing.js");
+    await (await createTestDatabase()).close();`;
+  const ran = await runProgram(process.execPath, ["--input-type=module", "-e", program], { cwd: packageRoot });
+  expect(ran.code, ran.stderr).toBe(0);
+  const loaded = ran.stderr.split("\n");
+  const packages = loaded.flatMap((url) => /\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1] ?? []);
+  expect([...new Set(packages)]).toEqual(["@electric-sql/pglite"]);
+  expect(loaded.filter((url) => url.endsWith("/dist/database/migrate.js"))).toEqual([]);
+  await access(join(packageRoot, "dist", "database", "migrate.js"));
 });

@@ -1,6 +1,5 @@
 import { accessSync, constants, existsSync } from "node:fs";
 import { resolve } from "node:path";
-import { setFlagsFromString } from "node:v8";
 import { troubleOf } from "../database/errors.js";
 import { canServe, migrationStatus } from "../database/migration-status.js";
 import { databaseUrl, openDatabase } from "../database/open.js";
@@ -43,7 +42,6 @@ export async function connect({ existing = false, ...options }: ConnectOptions):
     if (existing) throw noFolder(folder);
     process.stderr.write(`making the embedded database in ${folder}\n`);
   }
-  if (!isPostgresUrl(url)) compileLater();
   // A command says itself what it does to the schema, and whether another process may have the folder meanwhile.
   const db = await openDatabase({ migrate: false, share: false, ...options, url });
   try {
@@ -61,12 +59,6 @@ export async function connect({ existing = false, ...options }: ConnectOptions):
   }
   return { db, name, folder };
 }
-
-/**
- * For a process that is about to open the embedded database, which is WebAssembly: what of it is called a few times at the start is not worth
- * the optimizing compiler, which took a sixth of the time until perch answers. What is called again and again is compiled later.
- */
-export const compileLater = (): void => setFlagsFromString("--wasm-tiering-budget=400000000");
 
 export const isPostgresUrl = (url: string) => /^postgres(ql)?:\/\//.test(url);
 

@@ -4,7 +4,7 @@ import { text as textOf } from "node:stream/consumers";
 import { openOrReach } from "../database/embedded.js";
 import { databaseUrl } from "../database/open.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
-import { cannotReach, compileLater, isPostgresUrl, nameOf, noFolder } from "./connect.js";
+import { cannotReach, isPostgresUrl, nameOf, noFolder } from "./connect.js";
 import { runOnPglite, runOnPostgres, SqlError, type SqlRun } from "./sql-run.js";
 import { shownError, shownResult } from "./sql-table.js";
 
@@ -57,7 +57,6 @@ async function runOn(url: string, name: string, asked: SqlRun): Promise<void> {
     );
   const folder = resolve(url.slice("pglite:".length) || ".perch");
   if (!existsSync(folder)) throw noFolder(folder);
-  compileLater();
   const opened = await openOrReach(folder, { migrate: false });
   if (typeof opened === "string") return runOnPostgres(opened, asked, (error) => cannotReach(name, error));
   try {

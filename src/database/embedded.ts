@@ -15,7 +15,7 @@ export async function openEmbedded(
 ): Promise<PgliteDatabase> {
   let isNew = false;
   const template: Template = {
-    dump: databaseTemplate,
+    image: databaseTemplate,
     async finish(made) {
       isNew = true;
       await becomeItself(made);

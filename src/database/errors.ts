@@ -1,6 +1,5 @@
-import { z } from "zod";
 import { PerchError } from "../errors.js";
-import { MessageTooLarge } from "./message-limit.js";
+import { MessageTooLarge } from "./message-too-large.js";
 
 /**
  * What an error of a statement means. The one place that knows SQLSTATEs and drivers' errors: everybody else asks for a property.
@@ -50,7 +49,11 @@ const states: readonly (readonly [RegExp, Meaning])[] = [
 ];
 
 /** What JavaScript throws at a mistake in a program, and at an answer that nobody can take: the same again fails again. */
-const mistakes = [TypeError, RangeError, ReferenceError, SyntaxError, z.ZodError, MessageTooLarge];
+const mistakes = [TypeError, RangeError, ReferenceError, SyntaxError, MessageTooLarge];
+
+const isMistake = (error: unknown) =>
+  // By its name: nobody who needs no zod is to load it for this.
+  mistakes.some((kind) => error instanceof kind) || (error instanceof Error && error.name === "ZodError");
 
 /** Errors of connections: drivers throw them as they throw anything, without a SQLSTATE and of no class of their own. */
 const ofConnections = new WeakSet<object>();
@@ -70,7 +73,7 @@ export function meaningOf(error: unknown): Meaning {
   const state = sqlStateOf(error);
   if (state === undefined) {
     const isOfConnection = typeof error === "object" && error !== null && ofConnections.has(error);
-    return isOfConnection && !mistakes.some((kind) => error instanceof kind) ? "away" : "defect";
+    return isOfConnection && !isMistake(error) ? "away" : "defect";
   }
   if (isFullNotificationQueue(error)) return "full";
   return states.find(([pattern]) => pattern.test(state))?.[1] ?? "defect";

@@ -1,19 +1,6 @@
 import type { Duplex } from "node:stream";
 import pg from "pg";
-
-/** What the server sent is larger than this process takes in one piece: ask for less. Whether the statement took effect is not known. */
-export class MessageTooLarge extends Error {
-  readonly code = "ERR_MESSAGE_TOO_LARGE";
-  readonly bytes: number;
-  readonly limit: number;
-
-  constructor(bytes: number, limit: number) {
-    super(`the database sent a message of ${bytes} bytes, which is over the limit of ${limit}`);
-    this.name = "MessageTooLarge";
-    this.bytes = bytes;
-    this.limit = limit;
-  }
-}
+import { MessageTooLarge } from "./message-too-large.js";
 
 /** 256 MiB: a document of the greatest size as hexadecimal text, and as much again. A text of JavaScript ends at 512 MiB. */
 export const defaultMaxMessageBytes = 256 * 2 ** 20;

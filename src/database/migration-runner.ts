@@ -1,5 +1,4 @@
 import type { RunnerOption } from "node-pg-migrate";
-import { runner } from "node-pg-migrate";
 import { withinTransaction } from "./migrate-outside.js";
 import type { MigrationSources } from "./migration-sources.js";
 import type { Transaction } from "./types.js";
@@ -43,6 +42,8 @@ export async function runMigrations(
 ): Promise<string[]> {
   let current = "migrations";
   const silent = () => undefined;
+  // A tenth of what loading perch takes, and few processes migrate.
+  const { runner } = await import("node-pg-migrate");
   const done = await runner({
     ...move,
     dbClient: clientOf(tx, (sql) => {

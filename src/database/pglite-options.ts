@@ -1,6 +1,7 @@
 import fs from "node:fs";
-import { PGlite } from "@electric-sql/pglite";
+import { MemoryFS, PGlite } from "@electric-sql/pglite";
 import { NodeFS } from "@electric-sql/pglite/nodefs";
+import { type EngineFiles, layOut, packFiles } from "./image.js";
 
 /** The parts of Emscripten's file system that are used here. */
 interface FolderStreams {
@@ -42,14 +43,40 @@ class DurableFolder extends NodeFS {
   }
 }
 
+/** Where the engine has its database. */
+const dataFolder = "/pglite/data";
+
+const filesOf = (client: PGlite) => client.Module.FS as unknown as EngineFiles;
+
+/** In: a database, with nothing under way. Out: its files as they are. */
+export const imageOf = (client: PGlite): Promise<Uint8Array> =>
+  client.runExclusive(async () => packFiles(filesOf(client), dataFolder));
+
+/** Files in memory that are there before the engine looks: it would make a database otherwise. */
+class LaidOut extends MemoryFS {
+  readonly #image: Uint8Array;
+
+  constructor(image: Uint8Array) {
+    super();
+    this.#image = image;
+  }
+
+  override async initialSyncFs(): Promise<void> {
+    if (this.pg !== undefined) layOut(this.#image, filesOf(this.pg), dataFolder);
+  }
+}
+
 /**
  * Postgres' own buffers. They are cleared when a database opens, which for the usual 128 MB takes as long as all the rest; and what they hold
  * is in memory once more, in this process or as the system keeps files.
  */
 const buffers = (size: string) => ["-c", `shared_buffers=${size}`];
 
-/** Options of PGlite.create for a database in memory. */
-export const inMemory = { startParams: [...PGlite.defaultStartParams, ...buffers("16MB")] };
+/** Options of PGlite.create for a database in memory; in: the files that it begins with, which become its own. */
+export const inMemory = (image: Uint8Array | undefined) => ({
+  ...(image && { fs: new LaidOut(image) }),
+  startParams: [...PGlite.defaultStartParams, ...buffers("16MB")],
+});
 
 /** Options of PGlite.create for a database in a folder. Of Postgres's ways to sync its log only this one arrives at the file. */
 export function durableFolder(folder: string) {

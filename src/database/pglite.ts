@@ -3,7 +3,9 @@ import { inspect } from "node:util";
 import { PGlite, type Transaction as PGliteTransaction, types } from "@electric-sql/pglite";
 import { thrownByDriver } from "./errors.js";
 import { lockFolder } from "./folder-lock.js";
-import { durableFolder, inMemory } from "./pglite-options.js";
+import { writeOut } from "./image.js";
+import { engineModule } from "./pglite-module.js";
+import { durableFolder, imageOf, inMemory } from "./pglite-options.js";
 import { makePrivate } from "./private-folder.js";
 import { queryError } from "./query-error.js";
 import { pinning } from "./session.js";
@@ -24,8 +26,8 @@ export interface PgliteOptions {
 
 /** In a folder there is no database until all of that is done: whoever is killed in the midst of it begins anew. */
 export interface Template {
-  /** A dump to start from. */
-  dump(): Promise<Blob>;
+  /** What it begins with; in memory these bytes become its own. */
+  image(): Promise<Uint8Array>;
   /** What the database is still to become. */
   finish?(db: PgliteDatabase): Promise<unknown>;
 }
@@ -34,7 +36,7 @@ export interface PgliteDatabase extends Database {
   /** PGlite itself, for what goes past `Database`: the socket for other clients. */
   readonly client: PGlite;
   /** A copy of the whole database, for a `Template`. */
-  dump(): Promise<Blob>;
+  image(): Promise<Uint8Array>;
 }
 
 /** It may be a project's folder, whose other files are none of perch's. */
@@ -49,8 +51,17 @@ async function run<Row>(client: PGlite | PGliteTransaction, sql: string, params:
     const result = await client.query<Row>(sql, params as unknown[]);
     return result.rows;
   } catch (error) {
-    throw queryError(thrownByDriver(error));
+    throw queryError(thrownByDriver(whereAsked(error)));
   }
+}
+
+/**
+ * An error of the engine is made in the midst of it: Node shows the line it was made in, which are 18 kB of code without a line break, and nothing of who
+ * asked. Out: the error, with the stack of whoever waits here.
+ */
+function whereAsked(error: unknown): unknown {
+  if (error instanceof Error) Error.captureStackTrace(error, whereAsked);
+  return error;
 }
 
 /**
@@ -72,10 +83,14 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
   let isNew = true;
   try {
     if (dataDir !== undefined) isNew = await beginMaking(dataDir);
-    const loadDataDir = isNew ? await options.template?.dump() : undefined;
+    const [pgliteWasmModule, image] = await Promise.all([
+      engineModule(),
+      isNew ? options.template?.image() : undefined,
+    ]);
+    if (image !== undefined && dataDir !== undefined) await writeOut(image, dataDir);
     client = await PGlite.create({
-      ...(dataDir === undefined ? inMemory : durableFolder(dataDir)),
-      ...(loadDataDir && { loadDataDir }),
+      ...(dataDir === undefined ? inMemory(image) : durableFolder(dataDir)),
+      pgliteWasmModule,
       parsers: { [types.INT8]: Number },
     });
     await client.exec(pinning);
@@ -121,7 +136,11 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
           query: <Row>(sql: string, params?: readonly unknown[]) => noting(run<Row>(inner, sql, params)),
           last: <Row>(sql: string, params?: readonly unknown[]) => noting(run<Row>(inner, sql, params)),
           script: async (sql) => {
-            await noting(inner.exec(sql));
+            try {
+              await noting(inner.exec(sql));
+            } catch (error) {
+              throw whereAsked(error);
+            }
           },
         };
         const result = await work(tx).catch((error: unknown) => {
@@ -185,7 +204,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
         oldestMs: oldest === undefined ? 0 : performance.now() - oldest.since,
       };
     },
-    dump: () => client.dumpDataDir("none"),
+    image: () => imageOf(client),
     close() {
       closing ??= (async () => {
         await Promise.all([...subscriptions].map((subscription) => subscription.close()));

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import { constraintOf, isConflict, isMoving, meaningOf } from "../database/errors.js";
-import { MessageTooLarge } from "../database/message-limit.js";
+import { MessageTooLarge } from "../database/message-too-large.js";
 import { EngineBusy, EngineLost } from "../engine/engine.js";
 import { toPerchError } from "../errors.js";
 import { KeysAway } from "../identity/tokens.js";

@@ -2,7 +2,8 @@
 import fc from "fast-check";
 import { pino } from "pino";
 import { afterEach, expect, it } from "vitest";
-import { MessageTooLarge, watchMessages } from "../../src/database/message-limit.js";
+import { watchMessages } from "../../src/database/message-limit.js";
+import { MessageTooLarge } from "../../src/database/message-too-large.js";
 import { migrate } from "../../src/database/migrate.js";
 import { openPostgres, type PostgresOptions } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";

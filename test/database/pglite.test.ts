@@ -186,6 +186,23 @@ describe("an embedded database in a folder", () => {
     await db.close();
   });
 
+  it("says of a statement that fails where the program asked for it, not where the engine found out", async () => {
+    const db = await openDatabase("memory:");
+    const asked = {
+      alone: async () => await db.query("select nothing.at_all()"),
+      within: () => db.transaction(async (tx) => await tx.query("select nothing.at_all()")),
+      script: () => db.transaction(async (tx) => await tx.script("select nothing.at_all()")),
+    };
+    for (const [how, ask] of Object.entries(asked)) {
+      const error = await ask().catch((caught: unknown) => caught);
+      expect(error, how).toMatchObject({ code: "3F000" });
+      const [nearest, ...others] = String((error as Error).stack).match(/^ {4}at .*$/gm) ?? [];
+      expect(nearest, how).toContain("/src/database/pglite.ts:");
+      expect(others.join("\n"), how).toContain("/test/database/pglite.test.ts:");
+    }
+    await db.close();
+  });
+
   it("cannot be opened twice in one process", async () => {
     const folder = newFolder();
     const db = await openDatabase({ dataDir: folder });

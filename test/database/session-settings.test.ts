@@ -230,7 +230,7 @@ it("the embedded database is served as others are when its settings were altered
     if (name === "client_encoding") continue;
     await db.query(`alter role postgres set ${name} = '${value}'`);
   }
-  const again = await openPglite({ template: { dump: () => db.dump() } });
+  const again = await openPglite({ template: { image: () => db.image() } });
   closers.push(() => again.close());
   const [row] = await again.query("select $1::bytea as bytes, current_setting('transaction_isolation') as isolation", [
     bytes,

@@ -23,7 +23,6 @@ import { readFile } from "node:fs/promises";
 import { afterAll, describe, inject, onTestFinished, TestRunner } from "vitest";
 import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
-import { dumpInMemory } from "../../src/database/template.js";
 import type { Database, Transaction } from "../../src/database/types.js";
 import { type PostgresVersion, postgresBinaries } from "./postgres-server.js";
 import { templateName } from "./templates.js";
@@ -199,15 +198,15 @@ function goingBy(db: Database, login: string): Database {
   };
 }
 
-let made: Promise<Blob> | undefined;
+let made: Promise<string> | undefined;
 
-function dump(): Promise<Blob> {
-  made ??= template("pglite").then(async (path) => dumpInMemory(await readFile(path)));
-  return made;
+async function image(): Promise<Uint8Array> {
+  made ??= template("pglite");
+  return readFile(await made);
 }
 
 async function openOnPglite(): Promise<TestDatabase> {
-  const db = await openPglite({ template: { dump } });
+  const db = await openPglite({ template: { image } });
   return {
     engine: "PGlite",
     db,

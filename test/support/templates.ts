@@ -12,14 +12,14 @@ export const templateName = "perch_template";
 
 export interface Templates {
   readonly folder: string;
-  /** In: "pglite" or a version of Postgres. Out: the path of a dump, or the superuser's URL of the server. Made once. */
+  /** In: "pglite" or a version of Postgres. Out: the path of an image, or the superuser's URL of the server. Made once. */
   get(what: string): Promise<string>;
   close(): Promise<void>;
 }
 
 async function writeTemplate(folder: string): Promise<string> {
-  const path = join(folder, "pglite.tar");
-  await writeFile(path, Buffer.from(await (await databaseTemplate()).arrayBuffer()));
+  const path = join(folder, "pglite.image");
+  await writeFile(path, await databaseTemplate());
   return path;
 }
 
