@@ -19,7 +19,7 @@ create table deferring (id int, team text, primary key (id) deferrable) partitio
 create table parent (id int primary key, team text);
 create table child (primary key (id)) inherits (parent);
 create table paid (id int primary key, team text, price money);
-create table noted (id int primary key, team text, notes json[]);
+create table listed (id int primary key, team text, notes json[]);
 create table dated (id int primary key, team text, body json);
 create type pair as (a int, b int);
 create sequence numbers;
@@ -58,7 +58,7 @@ const refusals: [what: string, call: string, says: RegExp][] = [
   ["a table of perch", "'perch.spaces', 'shop', space_column => 'space_id'", /perch.spaces is perch's own/],
   ["a table of Postgres", "'pg_class', 'shop', space_column => 'relname'", /pg_class is Postgres' own/],
   ["a column of type money", "'paid', 'shop', space_column => 'team'", /price is of type money, .*lc_monetary/],
-  ["a column of type json", "'noted', 'shop', space_column => 'team'", /notes is of type json, which may hold/],
+  ["a column of type json", "'listed', 'shop', space_column => 'team'", /notes is of type json, which may hold/],
   ["a column of type json", "'dated', 'shop', space_column => 'team'", /body is of type .*json, which may hold/],
   [
     "a table whose policies hide rows from everybody",
