@@ -14,8 +14,8 @@ export interface EngineOptions {
   threads?: number;
   /** How long one call may run in its thread; waiting in the queue does not count. Default 5,000. */
   timeoutMs?: number;
-  /** The same, for single methods. */
-  methodTimeoutMs?: Readonly<Record<string, number>>;
+  /** The same, for single methods: as it is, or worked out from the usual and what the call is given. */
+  methodTimeoutMs?: Readonly<Record<string, number | MethodTimeout>>;
   /** Calls that may wait for one thread. Default 10,000. */
   maxQueue?: number;
   /** What a thread may hold outside the JavaScript heap before it is replaced, once it is idle. Default 1 GiB. */
@@ -32,6 +32,8 @@ export interface EngineOptions {
   /** Given to the thread module as `workerData`. */
   data?: unknown;
 }
+
+export type MethodTimeout = (usualMs: number, args: readonly unknown[]) => number;
 
 export interface CallOptions {
   timeoutMs?: number;
@@ -154,6 +156,11 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
     return slot;
   }
 
+  function timeoutOf(method: string, args: readonly unknown[]): number {
+    const own = options.methodTimeoutMs?.[method] ?? timeoutMs;
+    return typeof own === "number" ? own : own(timeoutMs, args);
+  }
+
   const threadOf = (shardKey: string) => (quarantined.has(shardKey) ? threads : hash(shardKey) % threads);
 
   return {
@@ -164,7 +171,7 @@ export function createEngine<Api extends Handlers<Api>>(options: EngineOptions):
           shardKey,
           method,
           ...detached,
-          timeoutMs: callOptions.timeoutMs ?? options.methodTimeoutMs?.[method] ?? timeoutMs,
+          timeoutMs: callOptions.timeoutMs ?? timeoutOf(method, args),
           spent: callOptions.spent?.bind(callOptions),
           resolve: resolve as (value: unknown) => void,
           reject,

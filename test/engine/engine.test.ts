@@ -14,7 +14,7 @@ interface TestApi {
   make(size: number): { bytes: Uint8Array };
   unclonable(): unknown;
   busy(ms: number): number;
-  hang(): never;
+  hang(...given: unknown[]): never;
   trap(): never;
   overflow(): never;
   exit(): never;
@@ -155,6 +155,16 @@ describe("a thread", () => {
     expect(await engine.call("a", "add", [1, 1])).toBe(2);
     await expect(engine.call("a", "busy", [300], { timeoutMs: 50 })).rejects.toMatchObject({
       detail: { reason: "timed out" },
+    });
+  });
+
+  test("that hangs is replaced within what its method may take for what it was given", async () => {
+    const engine = open({ timeoutMs: 40, methodTimeoutMs: { hang: (usualMs, [size]) => usualMs * (size as number) } });
+    await expect(engine.call("a", "hang", [3])).rejects.toMatchObject({
+      message: expect.stringContaining("hang took longer than 120 ms"),
+    });
+    await expect(engine.call("a", "hang", [4])).rejects.toMatchObject({
+      message: expect.stringContaining("hang took longer than 160 ms"),
     });
   });
 

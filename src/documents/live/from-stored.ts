@@ -22,13 +22,21 @@ const maxTailUpdates = 2_000;
 const maxTailWork = 500_000;
 
 /**
+ * Of some six thousand peers. Longer versions are for a thread: to read and write one of a hundred thousand takes half a second, in which this
+ * process would serve nobody.
+ */
+export const maxVersionBytes = 64 * 1024;
+
+/**
  * What a reader at `version` (encoded) lacks of what is stored, or more. Out: undefined where an engine has to tell: the reader knows
- * a part of the snapshot; the tail is long; nobody noted the snapshot's version; the reader's version does not look like one.
+ * a part of the snapshot; the tail is long; nobody noted the snapshot's version; the reader's version does not look like one; a version
+ * is long.
  */
 export function fromStored(stored: VersionedDocument, version: Uint8Array): Exported | undefined {
   const { snapshot, updates } = stored;
   const last = updates.at(-1);
   if (isLong(stored) || (last && last.ends === null)) return undefined;
+  if (version.byteLength + (stored.snapshotVersion?.byteLength ?? 0) > maxVersionBytes) return undefined;
   const theirs = decodeVersionMap(version);
   const base = snapshotVersion(stored);
   if (!theirs || !base || base.size * updates.length > maxTailWork) return undefined;

@@ -27,11 +27,8 @@ function withVersion<Result>({ doc }: CachedDocument, ends: Ends, look: (past: L
         mode: "updates-in-range",
         spans: spans.map(([peer, len]) => ({ id: { peer: peer as PeerID, counter: 0 }, len })),
       });
-      mergeAll(
-        past,
-        [operations],
-        spans.reduce((count, [, end]) => count + end, 0),
-      );
+      const count = spans.reduce((sum, [, end]) => sum + end, 0);
+      mergeAll(past, [operations], { operations: count, peers: spans.length });
     }
     return look(past);
   });

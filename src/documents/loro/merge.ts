@@ -1,6 +1,6 @@
 import { type ImportStatus, LoroDoc, type OpId, type PeerID, VersionVector } from "loro-crdt";
 import { joinUpdates } from "./format/envelope.js";
-import { addSpan, type Spans } from "./format/spans.js";
+import { addSpan, type Extent, type Spans } from "./format/spans.js";
 import { withHandle } from "./handles.js";
 import { missingBase, refused } from "./refusals.js";
 
@@ -12,23 +12,29 @@ const maxJoinedBytes = 4 * 2 ** 20;
 const manyChanges = 1_000;
 /** More operations than this at once are taken in by steps of about half as many. */
 const manyOperations = 40_000;
+/**
+ * Operations of more peers than this are taken in first, and shown then. Either way Loro's time is by the square of the peers, but of ten
+ * thousand who set one field it is 3 s, and not 13: no more than it was when the operations came and were checked.
+ */
+const manyPeers = 500;
 
 /**
  * Imports updates that were checked when they came, each after those it builds on. In: how many operations are in them, about.
  * Errors: PE422 when one builds on operations that neither the document nor the others have; strings of Loro's.
  */
-export function mergeAll(doc: LoroDoc, updates: readonly Uint8Array[], operations: number): void {
+export function mergeAll(doc: LoroDoc, updates: readonly Uint8Array[], { operations, peers }: Extent): void {
   let rest = updates;
-  if (operations > manyOperations) {
+  const isLarge = operations > manyOperations || peers > manyPeers;
+  if (isLarge) {
     const [first] = updates;
     // An empty document is filled directly, however much it is.
-    if (first && doc.opCount() === 0) {
+    if (first && doc.opCount() === 0 && peers <= manyPeers) {
       doc.import(first);
       rest = updates.slice(1);
     }
     doc.detach();
   }
-  const before = operations > manyOperations ? versionOf(doc) : undefined;
+  const before = isLarge ? versionOf(doc) : undefined;
   // See `Taken`: the document is shown at each of them.
   const inSteps = rest.length <= fewUpdates && doc.changeCount() > manyChanges;
   const pieces = inSteps ? rest.map((update) => [update]) : inPieces(rest);
@@ -128,12 +134,31 @@ export function operationsOf(snapshot: Uint8Array): Uint8Array {
   });
 }
 
-/**
- * Moves a detached document to its latest version, from the version `at`, and attaches it. Loro's way of bringing a text up to
- * date takes time by the square of what comes at once: 300,000 pasted characters five seconds, a million half a minute. In steps of
- * some thousand operations it is a fraction of a second.
- */
+/** Moves a detached document to its latest version, from the version `at`, and attaches it. */
 export function bringUp(doc: LoroDoc, at: PeerEnds, { spans, steps }: Taken): void {
+  const inSteps = leadOn(doc, at, spans);
+  if (!inSteps) for (const step of steps.slice(0, -1)) doc.checkout([...step]);
+  // First by its own name: of a version that cannot be shown `checkoutToLatest` makes a trap, where this is an error.
+  doc.checkout(doc.oplogFrontiers());
+  doc.checkoutToLatest();
+}
+
+/** Moves a detached document from a version, by name the operations `from`, on to a later one. */
+export function showLater(doc: LoroDoc, from: readonly OpId[], to: readonly OpId[]): void {
+  const endsAt = (version: readonly OpId[]) => withHandle(doc.frontiersToVV([...version]), (ends) => ends.toJSON());
+  const at = endsAt(from);
+  const spans: Spans = new Map();
+  for (const [peer, end] of endsAt(to)) spans.set(peer, { start: at.get(peer) ?? 0, end });
+  leadOn(doc, at, spans);
+  doc.checkout([...to]);
+}
+
+/**
+ * Most of the way from the version `at` to one that has these operations, too, where they are many. Loro's way of bringing a text up to
+ * date takes time by the square of what comes at once: 300,000 pasted characters five seconds, a million half a minute. In steps of
+ * some thousand operations it is a fraction of a second. Out: whether there was need of any.
+ */
+function leadOn(doc: LoroDoc, at: PeerEnds, spans: Spans): boolean {
   const step = manyOperations / 2;
   const large = [...spans].filter(([, { start, end }]) => end - start > manyOperations);
   for (const [peer, { start, end }] of large) {
@@ -145,8 +170,5 @@ export function bringUp(doc: LoroDoc, at: PeerEnds, { spans, steps }: Taken): vo
       doc.checkout(withHandle(VersionVector.parseJSON(at), (version) => doc.vvToFrontiers(version)));
     }
   }
-  if (large.length === 0) for (const step of steps.slice(0, -1)) doc.checkout([...step]);
-  // First by its own name: of a version that cannot be shown `checkoutToLatest` makes a trap, where this is an error.
-  doc.checkout(doc.oplogFrontiers());
-  doc.checkoutToLatest();
+  return large.length > 0;
 }

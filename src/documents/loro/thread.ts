@@ -14,7 +14,7 @@ import { weigh } from "./checks/weigh.js";
 import { projectAt, revertTo } from "./earlier-versions.js";
 import { type DocumentSchema, isScalar, scalarRoot } from "./fields.js";
 import { checkEnvelope, joinUpdates, modeOf } from "./format/envelope.js";
-import { addSpan, blobPeers, blobSpans, countAll, countNew, type Spans } from "./format/spans.js";
+import { addSpan, blobPeers, blobSpans, countNew, extentOf, type Spans } from "./format/spans.js";
 import { maxTypedBytes } from "./format/typing.js";
 import { withHandle } from "./handles.js";
 import { parseExact } from "./json.js";
@@ -45,7 +45,7 @@ function load(
     const loaded = snapshot === null ? new LoroDoc() : LoroDoc.fromSnapshot(snapshot);
     const operations = updates.map(asOperations);
     warmUp(loaded);
-    mergeAll(loaded, operations, countAll(operations));
+    mergeAll(loaded, operations, extentOf(operations));
     return loaded;
   });
   const storedBytes = snapshot?.length ?? 0;
@@ -120,11 +120,19 @@ function exportSpans(doc: LoroDoc, spans: Spans): Uint8Array {
   });
 }
 
+/**
+ * What is kept of authors who write under names that others had taken. It is concurrent with all that the document got since, and Loro's time to
+ * merge a text with others' typing goes by the square of its length: a second for this much, twelve for a million characters, and again for
+ * every letter that follows.
+ */
+const maxForkBytes = 256 * 1024;
+
 /** See `keepApart`. */
 function importApart(id: string, held: CachedDocument, update: Uint8Array, peer: PeerID) {
   const { doc } = held;
   // All of it is kept, and read again with each that follows: no more than a document may have.
   const kept = held.forkBytes + update.length;
+  if (kept > maxForkBytes) throw tooLarge("fork_bytes", maxForkBytes, kept, { table: held.schema.table });
   if (kept > limits.documentBytes)
     throw tooLarge("document_bytes", limits.documentBytes, kept, { table: held.schema.table });
   const { patch, ...fork } = decoding(() =>
@@ -174,7 +182,7 @@ function importChecked(id: string, given: readonly Uint8Array[], { show = false 
   const held = cache.get(id);
   return orDrop(id, () => {
     const updates = given.map(asOperations);
-    mergeAll(held.doc, updates, countAll(updates));
+    mergeAll(held.doc, updates, extentOf(updates));
     held.added += totalLength(updates);
     cache.grow(id, totalLength(updates));
     const touched = show ? touchedFields(held.doc, held.schema.fields, updates) : undefined;

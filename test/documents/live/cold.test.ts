@@ -3,9 +3,12 @@ import fc from "fast-check";
 import { LoroDoc, VersionVector } from "loro-crdt";
 import { beforeAll, describe, expect, it, vi } from "vitest";
 import type { DocumentKey } from "../../../src/documents/key.js";
+import { fromStored, maxVersionBytes } from "../../../src/documents/live/from-stored.js";
 import { createPreloader, type Preloadable } from "../../../src/documents/live/preload.js";
+import { readDocument } from "../../../src/documents/live/queries.js";
 import type { Joined } from "../../../src/documents/live/types.js";
 import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
+import { encodeVersionMap } from "../../../src/documents/loro/format/version-vector.js";
 import { foldDocument } from "../../../src/worker/project.js";
 import { describeBothKinds, postgres, type TestDatabase } from "../../support/databases.js";
 import {
@@ -192,6 +195,21 @@ describeBothKinds("joining a document of which nothing is in memory", (open) => 
       expect(doc.getText("body").toString()).toBe("folded and on");
       expect(version).toEqual(endsOf(doc));
     }
+  });
+
+  it("has an engine read the version of a document of very many peers, and of a reader who names very many", async () => {
+    const peers = Array.from({ length: 6_000 }, (_, n) => [`${2n ** 63n + BigInt(n)}`, 1] as const);
+    const long = encodeVersionMap(new Map(peers));
+    expect(long.byteLength).toBeGreaterThan(maxVersionBytes);
+    const writer = await written(await startNode(t));
+    const stored = await readDocument(t.db, writer.document.key);
+    const nothing = Uint8Array.of(0);
+    expect(fromStored(stored, nothing)?.updates.length).toBe(3);
+    expect(fromStored({ ...stored, snapshotVersion: long }, nothing)).toBeUndefined();
+    expect(fromStored(stored, long)).toBeUndefined();
+    // As many as fit are read here.
+    const fitting = encodeVersionMap(new Map(peers.slice(0, 5_000)));
+    expect(fromStored({ ...stored, snapshotVersion: fitting }, nothing)).toBeDefined();
   });
 
   it("has an engine make one update of a tail that is longer than all before it", async () => {

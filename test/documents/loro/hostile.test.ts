@@ -614,6 +614,29 @@ describe("what a thread keeps", () => {
     }
   });
 
+  test("what authors wrote under names that others had taken is kept as far as it can be merged in good time", async () => {
+    const author = (text: string) => {
+      const doc = new LoroDoc();
+      doc.setPeerId("7");
+      doc.getText("body").insert(0, text);
+      doc.commit();
+      return doc.export({ mode: "update" });
+    };
+    await engine.call("apart", "load", ["apart", notes, null, []]);
+    const take = (update: Uint8Array) => engine.call("apart", "import", ["apart", [update], { own: ["7"] }]);
+    await take(author("theirs"));
+    const { replaced } = engine.stats();
+    await expect(take(author("m".repeat(300_000)))).rejects.toMatchObject({
+      code: "PE413",
+      detail: { limit: "fork_bytes", max: 2 ** 18 },
+    });
+    // Nothing was touched, and no thread lost.
+    expect(await projection(engine, "apart")).toMatchObject({ body: "theirs" });
+    expect(engine.stats().replaced).toBe(replaced);
+    expect(await take(author("m".repeat(100_000)))).toMatchObject({ forked: true });
+    await engine.call("apart", "drop", ["apart"]);
+  });
+
   test("what authors wrote under names that others had taken counts as memory, and is bounded", async () => {
     const small = createDocumentEngine({ threads: 1, limits: { documentBytes: 60_000 } });
     try {

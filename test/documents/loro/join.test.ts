@@ -1,9 +1,13 @@
 import fc from "fast-check";
 import { LoroDoc } from "loro-crdt";
-import { afterAll, describe, expect, test } from "vitest";
-import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
+import { afterAll, describe, expect, test, vi } from "vitest";
+import type { CachedDocument } from "../../../src/documents/loro/cache.js";
+import { takeInChecked } from "../../../src/documents/loro/checks/check.js";
+import { createHistory } from "../../../src/documents/loro/checks/history.js";
+import { createDocumentEngine, importTimeoutMs } from "../../../src/documents/loro/engine.js";
 import { checkEnvelope, joinUpdates, modeOf } from "../../../src/documents/loro/format/envelope.js";
-import { countAll } from "../../../src/documents/loro/format/spans.js";
+import { extentOf } from "../../../src/documents/loro/format/spans.js";
+import { defaultLimits } from "../../../src/documents/loro/limits.js";
 import { mergeAll } from "../../../src/documents/loro/merge.js";
 import { seededRandom } from "../../support/traces.js";
 import { notes } from "./support/client.js";
@@ -55,7 +59,7 @@ describe("updates joined to one", () => {
           if (updates.length === 0) return;
           const blob = joinUpdates(updates);
           expect(checkEnvelope(blob)).toBe("updates");
-          expect(countAll([blob])).toBe(countAll(updates));
+          expect(extentOf([blob])).toEqual(extentOf(updates));
           together.import(blob);
           for (const update of updates.slice(0, Math.floor(updates.length * share))) known.import(update);
           known.import(blob);
@@ -89,11 +93,12 @@ describe("updates joined to one", () => {
       typist.commit();
     }
     const copy = new LoroDoc();
-    mergeAll(copy, updates, 12);
+    mergeAll(copy, updates, extentOf(updates));
     expect(whole(copy)).toEqual(whole(typist));
     expect(copy.isDetached()).toBe(false);
     const lacking = new LoroDoc();
-    expect(() => mergeAll(lacking, [updates[0], updates[2]] as Uint8Array[], 2)).toThrow("builds on updates");
+    const torn = [updates[0], updates[2]] as Uint8Array[];
+    expect(() => mergeAll(lacking, torn, extentOf(torn))).toThrow("builds on updates");
   });
 });
 
@@ -125,6 +130,62 @@ describe("A document with thousands of peers", () => {
     const { update } = await engine.call("many", "patch", ["many", { title: "last" }, "head"]);
     expect(update).not.toBeNull();
     expect((await engine.call("many", "project", ["many"])).data).toEqual({ title: "last", body: "mine" });
+  });
+
+  const written = (peers: number) => {
+    const doc = new LoroDoc();
+    for (let peer = 1; peer <= peers; peer++) {
+      doc.setPeerId(`${peer}`);
+      doc.getMap("fields").set("title", `${peer}`);
+      doc.commit();
+    }
+    return doc.export({ mode: "update" });
+  };
+
+  test("is taken in as one update, whose changes are not looked through once for each peer", () => {
+    const peers = 1_500;
+    const doc = new LoroDoc();
+    const held = { doc, schema, history: createHistory(doc), forks: new Map(), added: 0 } as unknown as CachedDocument;
+    const filter = vi.spyOn(Array.prototype, "filter");
+    let looked = 0;
+    try {
+      expect(takeInChecked(held, [written(peers)], defaultLimits).size).toBe(peers);
+      for (const of of filter.mock.contexts) looked += (of as unknown[]).length;
+    } finally {
+      filter.mockRestore();
+    }
+    expect(looked).toBeLessThan(20 * peers);
+    expect(doc.getMap("fields").get("title")).toBe(`${peers}`);
+  });
+
+  test("is loaded as it was taken in: its operations first, and then shown", () => {
+    const shows = vi.spyOn(LoroDoc.prototype, "checkout");
+    try {
+      for (const [peers, times] of [
+        [10, 0],
+        [600, 1],
+      ] as const) {
+        shows.mockClear();
+        const update = written(peers);
+        const doc = new LoroDoc();
+        mergeAll(doc, [update], extentOf([update]));
+        expect(shows).toHaveBeenCalledTimes(times);
+        expect([doc.isDetached(), doc.getMap("fields").get("title")]).toEqual([false, `${peers}`]);
+      }
+    } finally {
+      shows.mockRestore();
+    }
+  });
+
+  test.each([
+    [5_000, 500, 5_019],
+    [5_000, 64 * 1024, 7_500],
+    [5_000, 739_000, 30_000],
+    [5_000, 8 * 2 ** 20, 30_000],
+    [200, 739_000, 1_327],
+    [60_000, 739_000, 60_000],
+  ])("may take its time: with %i ms as the usual, %i bytes have %i", (usual, bytes, allowed) => {
+    expect(importTimeoutMs(usual, bytes)).toBe(allowed);
   });
 });
 

@@ -12,7 +12,7 @@ import { isMergeable, parseMergeable } from "../mergeable.js";
 import { project } from "../projection.js";
 import { describeValue, mismatch, tooLarge } from "../refusals.js";
 import { checkStructure, containerPrefix } from "./operations.js";
-import { type LoroChange, type LoroOperation, readOperations, unreadable } from "./oplog.js";
+import { type LoroOperation, readOperations, unreadable } from "./oplog.js";
 import { checkPositions } from "./positions.js";
 import { weigh } from "./weigh.js";
 
@@ -50,24 +50,24 @@ export function takeInChecked(
   const taken = take(doc, updates);
   const { spans } = taken;
   const check: UpdateCheck = { held, limits, containers: new Set(), nodes: new Set(), made: new Map(), written: 0 };
-  const changes: LoroChange[] = [];
-  for (const [peer, { start, end }] of spans) {
-    for (const change of readOperations(doc, peer, start, end)) {
+  const runs = [...spans].map(([peer, { start, end }]) => {
+    const changes = readOperations(doc, peer, start, end);
+    for (const change of changes) {
       for (const op of change.ops) {
         checkChain(check, op.container);
         checkNesting(check, change.peer, op);
         checkValues(check, op);
       }
-      changes.push(change);
     }
-  }
-  const of = (peer: PeerID) => changes.filter((change) => change.peer === peer);
-  const afterwards = [...spans].map(([peer, { start, end }]) => checkStructure(doc, of(peer), start, end));
+    return { peer, start, end, changes };
+  });
+  const afterwards = runs.map(({ changes, start, end }) => checkStructure(doc, changes, start, end));
+  const changes = runs.flatMap((run) => run.changes);
   afterwards.push(checkPositions(held, before, changes, spans));
   bringUp(doc, before, taken);
   for (const check of afterwards) check();
-  for (const [peer, { start, end }] of spans) {
-    const ops = of(peer).flatMap((change) => change.ops);
+  for (const { peer, start, end, changes } of runs) {
+    const ops = changes.flatMap((change) => change.ops);
     for (const op of ops) checkOperation(check, op);
     if (ops.some(({ content }) => content.type === unreadable)) checkWhole(check, peer, start, end);
   }

@@ -3,6 +3,7 @@ import type { CachedDocument, Fork } from "../cache.js";
 import { changedFields } from "../changed-fields.js";
 import { blobSpans, knownPart, type Spans } from "../format/spans.js";
 import { withHandle } from "../handles.js";
+import { showLater } from "../merge.js";
 import { project } from "../projection.js";
 import { peerTaken } from "../refusals.js";
 import type { FieldPatch } from "../values.js";
@@ -62,9 +63,9 @@ export function keepApart(
       for (const [other, end] of fork.base) base.set(other, Math.max(end, base.get(other) ?? 0));
     }
     for (const [other, end] of base) if (end > (version.get(other) ?? 0)) throw peerTaken(peer);
-    theirs.checkout(own.deps);
+    showLater(theirs, [], own.deps);
     const before = project(theirs, schema.fields);
-    theirs.checkout([{ peer, counter: span.end - 1 }]);
+    showLater(theirs, own.deps, [{ peer, counter: span.end - 1 }]);
     const after = project(theirs, schema.fields);
     return { start, end: span.end, blobs, base, patch: changedFields(schema.fields, before, after) };
   });

@@ -62,11 +62,22 @@ export function blobPeers(blob: Uint8Array): Set<PeerID> {
 
 const unreadable = () => refused("its headers cannot be read");
 
-/** How many operations updates blobs hold, whether known or not. */
-export function countAll(updates: readonly Uint8Array[]): number {
-  let count = 0;
-  for (const update of updates) for (const { start, end } of blobSpans(update).values()) count += end - start;
-  return count;
+export interface Extent {
+  operations: number;
+  peers: number;
+}
+
+/** How much updates blobs hold, whether known or not. */
+export function extentOf(updates: readonly Uint8Array[]): Extent {
+  let operations = 0;
+  const peers = new Set<PeerID>();
+  for (const update of updates) {
+    for (const [peer, { start, end }] of blobSpans(update)) {
+      operations += end - start;
+      peers.add(peer);
+    }
+  }
+  return { operations, peers: peers.size };
 }
 
 /** Widens a peer's run to take in another. */
