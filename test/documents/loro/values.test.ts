@@ -4,7 +4,8 @@ import { createDocumentEngine } from "../../../src/documents/loro/engine.js";
 import { describeEachEngine } from "../../support/databases.js";
 import { createFresh, notes } from "./support/client.js";
 
-const engine = createDocumentEngine({ threads: 1 });
+// What is refused is refused for what it is, and not for its time.
+const engine = createDocumentEngine({ threads: 1, timeoutMs: 60_000 });
 afterAll(() => engine.close());
 const fresh = createFresh(engine);
 
