@@ -242,12 +242,18 @@ export class CheckpointStore<State> {
    * need. Out: how many. Errors: PE409 for the lease of a thread that is named; PE422 when neither is given.
    */
   async prune(options: PruneOptions): Promise<number> {
-    return this.#calls.value("prune_checkpoints", {
-      thread_id: options.threadId ?? null,
-      keep_last: options.keepLast,
-      keep_for: milliseconds(options.keepForMs, "keepForMs"),
-      fencing_token: options.fencingToken,
-    });
+    let pruned = 0;
+    for (;;) {
+      // Of all threads some at a time: those are locked until the call's transaction has ended.
+      const some: number = await this.#calls.value("prune_checkpoints", {
+        thread_id: options.threadId ?? null,
+        keep_last: options.keepLast,
+        keep_for: milliseconds(options.keepForMs, "keepForMs"),
+        fencing_token: options.fencingToken,
+      });
+      pruned += some;
+      if (some === 0 || options.threadId !== undefined) return pruned;
+    }
   }
 
   #write(state: State): string {

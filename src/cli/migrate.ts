@@ -80,17 +80,20 @@ async function run(args: string[]): Promise<number | undefined> {
       return 0;
     case "down": {
       if (!values.yes) {
-        for (const line of await withDatabase(url, (db) => whatDownDrops(db, { count }))) print(line);
+        for (const line of await withDatabase(url, (db) => whatDownDrops(db, { count }), { existing: true }))
+          print(line);
         print("nothing was done; with --yes it is");
         return 1;
       }
-      const { migrations } = await withDatabase(url, (db) => migrate(db, { direction: "down", count, onWait }));
+      const { migrations } = await withDatabase(url, (db) => migrate(db, { direction: "down", count, onWait }), {
+        existing: true,
+      });
       for (const name of migrations) print(`took back ${name}`);
       if (migrations.length === 0) print("nothing to take back");
       return 0;
     }
     case "status":
-      return reportStatus(await withDatabase(url, migrationStatus, { share: true }));
+      return reportStatus(await withDatabase(url, migrationStatus, { share: true, existing: true }));
     case "sql":
       process.stdout.write(await migrationScript());
       return 0;

@@ -143,6 +143,7 @@ export const checkpointFunctions: Record<string, FunctionEntry> = {
   make_thread: piece(),
   next_token: piece(),
   prune_thread: piece(),
+  doomed_checkpoints: piece(),
   require_lease: piece(),
   require_tenant: piece(),
   split_json: piece(),

@@ -139,14 +139,26 @@ describe("perch migrate", () => {
 
   afterAll(() => rm(folder, { recursive: true }));
 
+  it.each([["status"], ["down"], ["down", "--yes"]])("%s %s makes no embedded database to look at", async (...args) => {
+    const cwd = await mkdtemp(join(tmpdir(), "perch-cli-"));
+    onTestFinished(() => rm(cwd, { recursive: true }));
+    expect(await runPerch(["migrate", ...args.filter((arg) => arg !== undefined)], { cwd })).toMatchObject({
+      code: 1,
+      stdout: "",
+      stderr: expect.stringContaining("there is no embedded database in"),
+    });
+    expect(await readdir(cwd)).toEqual([]);
+  });
+
   it.each(["the embedded database", "Postgres"])("goes up, reports and goes down on %s", async (kind) => {
     const url = kind === "Postgres" ? await emptyDatabase() : `pglite:${join(folder, "perch")}`;
     const perch = (...args: string[]) => runPerch([...args, "--database-url", url]);
 
-    expect(await perch("migrate", "status")).toMatchObject({
-      code: 1,
-      stdout: expect.stringMatching(/^missing {2}0001_spaces$/m),
-    });
+    if (kind === "Postgres")
+      expect(await perch("migrate", "status")).toMatchObject({
+        code: 1,
+        stdout: expect.stringMatching(/^missing {2}0001_spaces$/m),
+      });
     expect(await perch("migrate")).toMatchObject({ code: 0, stdout: expect.stringMatching(/^applied 0001_spaces$/m) });
     expect(await perch("migrate", "up")).toEqual({ code: 0, stdout: "up to date, nothing to do\n", stderr: "" });
     expect(await perch("migrate", "status")).toMatchObject({ code: 0, stdout: expect.stringMatching(/^up to date$/m) });

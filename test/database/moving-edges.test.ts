@@ -163,3 +163,58 @@ it("copies what differs page by page, however much that is", async () => {
   ]);
   expect(most).toBeLessThan(3_000_000);
 });
+
+it("moves a table by a key of an extension's type, in the order and by the equality of that", async () => {
+  // In the order of text, all capitals come first.
+  const make = `create extension citext schema public;
+                create domain public.tag as public.citext;
+                create table public.tags (team public.tag, nth int, note text, primary key (team, nth))`;
+  const [from, to] = await withTable(make, "public.tags");
+  await from.db.query(
+    `insert into public.tags select (case when n % 2 = 0 then 'Tag' else 'tag' end) || lpad((n / 3)::text, 5, '0'), n, 'first'
+       from generate_series(1, 5000) n`,
+  );
+  const write = () =>
+    from.db.transaction((tx) =>
+      tx.script(`update public.tags set note = 'second' where nth = 1; delete from public.tags where nth = 2;
+                 update public.tags set team = upper(team), note = 'third' where nth between 3 and 9`),
+    );
+  // Behind the comparison of all rows.
+  await move({ ...between(from, to), from: interposed(from.db, /max\(number\)/, 2, write) });
+  const rows = (db: Database) => db.query("select team, nth, note from public.tags order by nth");
+  expect(await rows(to.db)).toEqual(await rows(from.db));
+  expect((await rows(to.db)).length).toBe(4_999);
+});
+
+it("reads no more at once than fits, however little of it is stored", async () => {
+  const [from, to] = await withTable("create table public.sums (id int primary key, sum numeric)", "public.sums");
+  // Seven bytes, of which each is written in 131,073 digits.
+  await from.db.query("insert into public.sums select n, '1e131071' from generate_series(1, 40) n");
+  let most = 0;
+  const counted: Database["transaction"] = (work, ...rest) =>
+    from.db.transaction(
+      (tx) =>
+        work({
+          ...tx,
+          async query(sql, ...others) {
+            const rows = await tx.query(sql, ...others);
+            const texts = rows.map(({ text }) => (typeof text === "string" ? text.length : 0));
+            most = Math.max(
+              most,
+              texts.reduce((sum, length) => sum + length, 0),
+            );
+            return rows as never;
+          },
+        }),
+      ...rest,
+    );
+  const write = () => from.db.query("update public.sums set sum = '2e131071'");
+  await move({
+    ...between(from, to),
+    from: { ...interposed(from.db, /max\(number\)/, 2, write), transaction: counted },
+  });
+  expect(most).toBeGreaterThan(1_000_000);
+  expect(most).toBeLessThan(2_100_000);
+  const twos = "select count(*) as count from public.sums where sum = '2e131071'";
+  expect(await to.db.query(twos)).toEqual([{ count: 40 }]);
+});

@@ -1,8 +1,3 @@
--- The checkpoints of the thread itself are chosen by number and age. Those of a subgraph stand and fall with the
--- checkpoint of the thread under which they were made (metadata.parents). A subgraph with a memory of its own (the last
--- part of its namespace names no task, so has no colon) also keeps the last one before each, from which LangGraph goes
--- on when it rewinds to that one.
---
 -- A transaction that keeps its snapshot may begin before what goes here has gone, and write after: its put would share
 -- values that are no more. So the rows of the thread are written, which undoes it then (40001). The other way about,
 -- where this transaction keeps its snapshot: whoever put a checkpoint since has written the row, and undoes it; who put
@@ -25,55 +20,9 @@ begin
     return null;
   end if;
 
-  with recursive checkpoints as materialized (
-    select c.thread_no, c.id, c.parent_id, c.created_at, t.namespace, t.head_id = c.id as is_head,
-           row_number() over (partition by c.thread_no order by c.seq desc) as age,
-           c.metadata #>> '{parents,""}' as root_id,
-           -- An incremental channel without a value of its own, or a step of an old format, is read with what is above
-           -- it.
-           (t.delta_channels <> '{}' and not t.delta_channels <@ array(
-              select v.key from perch.checkpoint_values v
-               where v.tenant_id = c.tenant_id and v.thread_no = c.thread_no and v.no = any (c.value_nos)
-                 and (v.json_text is not null or v.bytes is not null)))
-             or coalesce((c.channels ->> 'v')::numeric < 4, false) as needs_parent
-      from perch.threads t
-      join perch.stored_checkpoints c on c.tenant_id = t.tenant_id and c.thread_no = t.thread_no
-     where t.tenant_id = prune_thread.tenant_id and t.thread_id = prune_thread.thread_id
-  ), by_rule as (
-    select c.*, coalesce(c.is_head or c.age <= prune_thread.keep_last, false)
-                or coalesce(c.created_at > clock_timestamp() - prune_thread.keep_for, false) as is_kept
-      from checkpoints c
-  ), roots as materialized (
-    select r.id, r.is_kept from by_rule r where r.namespace = ''
-  ), chosen as (
-    select r.thread_no, r.id, r.parent_id, r.needs_parent
-      from by_rule r
-     where case
-             when r.namespace = '' or not exists (select from roots) then r.is_kept
-             else exists (select from roots x where x.is_kept and x.id::text = r.root_id)
-                  or coalesce(r.created_at > clock_timestamp() - prune_thread.keep_for, false)
-           end
-    union
-    select before.*
-      from roots x
-     cross join (select distinct c.thread_no from checkpoints c where c.namespace <> '' and c.namespace !~ ':[^|]*$') s
-     cross join lateral (
-       select c.thread_no, c.id, c.parent_id, c.needs_parent from checkpoints c
-        where c.thread_no = s.thread_no and c.id < x.id
-        order by c.id desc limit 1
-     ) before
-     where x.is_kept
-  ), needed as (
-    select ch.thread_no, ch.id, ch.parent_id, ch.needs_parent from chosen ch
-    union
-    select c.thread_no, c.id, c.parent_id, c.needs_parent
-      from needed n
-      join checkpoints c on c.thread_no = n.thread_no and c.id = n.parent_id
-     where n.needs_parent
-  )
-  select array_agg(c.thread_no), array_agg(c.id) into doomed_nos, doomed_ids
-    from checkpoints c
-   where not exists (select from needed n where n.thread_no = c.thread_no and n.id = c.id);
+  select array_agg(d.thread_no), array_agg(d.id) into doomed_nos, doomed_ids
+    from perch.doomed_checkpoints(prune_thread.tenant_id, prune_thread.thread_id, prune_thread.keep_last,
+      prune_thread.keep_for) d;
   if doomed_ids is null then
     return 0;
   end if;

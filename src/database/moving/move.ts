@@ -4,19 +4,7 @@ import { begin, liftFence, type MoveEnds, MoveRefused, sameTables, takeOver } fr
 import { as, fencing, lockingAll, moveState, noting, without } from "./ends.js";
 import { createKeys, type Keys } from "./keys.js";
 import { besideRows, openTarget } from "./open-target.js";
-import {
-  countsOf,
-  digestsBehind,
-  digestsOf,
-  type Key,
-  nameOf,
-  pageOf,
-  parted,
-  put,
-  putAll,
-  type Row,
-  rowsOf,
-} from "./rows.js";
+import { countsOf, digestsBehind, digestsOf, type Key, nameOf, pageOf, parted, put, putAll, rowsOf } from "./rows.js";
 import { type MovedTable, movedTables } from "./tables.js";
 import { createEnds, settledRead } from "./transactions.js";
 
@@ -102,20 +90,23 @@ export async function move(options: MoveOptions): Promise<MoveResult> {
   async function copy(table: MovedTable, from: Key | null): Promise<void> {
     for (let after = from; ; ) {
       const last: Key | null = after;
-      const rows: Row[] = await ends.read((tx) => pageOf(tx, table, last));
-      after = rows.at(-1)?.key ?? after;
-      const keys = rows.map(({ key }) => key);
-      await ends.write(async (tx) => {
-        if (rows.length > 0) noteLeftOut(table, keys, await put(tx, table, keys, rows));
-        await tx.query("update perch_move.progress set after = $2, is_whole = $3 where relation = $1", [
-          table.relation,
-          after,
-          rows.length === 0,
-        ]);
-      });
-      if (rows.length === 0) return;
-      total += rows.length;
-      onProgress(`${table.relation}: ${total} rows copied in all`);
+      const parts: Key[][] = await ends.read((tx) => pageOf(tx, table, last));
+      for (const keys of parts) {
+        // What was written since the keys were read is noted.
+        const rows = await ends.read((tx) => rowsOf(tx, table, keys));
+        after = keys.at(-1) ?? after;
+        await ends.write(async (tx) => {
+          noteLeftOut(table, keys, await put(tx, table, keys, rows));
+          await tx.query("update perch_move.progress set after = $2 where relation = $1", [table.relation, after]);
+        });
+        total += rows.length;
+        onProgress(`${table.relation}: ${total} rows copied in all`);
+      }
+      if (parts.length > 0) continue;
+      await ends.write((tx) =>
+        tx.query("update perch_move.progress set is_whole = true where relation = $1", [table.relation]),
+      );
+      return;
     }
   }
 

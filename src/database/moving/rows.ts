@@ -21,12 +21,36 @@ export const settled =
 const rowText = ({ columns, generated }: MovedTable) =>
   `row(${columns.map((column) => (generated.includes(column) ? "null" : `t.${column}`)).join(", ")})::text`;
 const keyText = ({ key }: MovedTable) => `array[${key.map((column) => `t.${column}::text`).join(", ")}]`;
-const byKeys = ({ relation, key, key_types }: MovedTable) =>
-  `from jsonb_array_elements($1::jsonb) k join ${relation} t on ${key
-    .map((column, n) => `t.${column} = (k ->> ${n})::${key_types[n]}`)
-    .join(" and ")}`;
+/** That a row has the key `k`, a list of texts. */
+const isKey = ({ key, key_types, key_operators }: MovedTable) =>
+  key.map((column, n) => `t.${column} ${key_operators[n]?.["="]} (k ->> ${n})::${key_types[n]}`).join(" and ");
+const byKeys = (table: MovedTable) =>
+  `from jsonb_array_elements($1::jsonb) k join ${table.relation} t on ${isKey(table)}`;
 
-/** How much a page takes at most, as rows and in bytes as they are stored; one row is always taken. */
+/**
+ * That a row comes behind the key that is given as parameters. A comparison of rows has one name for the operators of all columns; where
+ * an extension brought one of them it is written out, the first column by itself before it, for the index.
+ */
+function isBehind({ key, key_types, key_operators }: MovedTable): string {
+  const columns = key.map((column, n) => ({
+    name: `t.${column}`,
+    value: `$${n + 1}::text::${key_types[n]}`,
+    is: key_operators[n] ?? { "=": "=", ">=": ">=", ">": ">" },
+  }));
+  const [first] = columns;
+  if (columns.every(({ is }) => is[">"] === ">"))
+    return `(${columns.map(({ name }) => name).join(", ")}) > (${columns.map(({ value }) => value).join(", ")})`;
+  const behind = columns.reduceRight(
+    (rest, { name, value, is }) =>
+      rest === ""
+        ? `${name} ${is[">"]} ${value}`
+        : `(${name} ${is[">"]} ${value} or (${name} ${is["="]} ${value} and ${rest}))`,
+    "",
+  );
+  return `${first?.name} ${first?.is[">="]} ${first?.value} and ${behind}`;
+}
+
+/** How much a page takes at most: rows, and bytes, as they are stored and of what is read of them as text; one row is always taken. */
 const pageRows = 2_000;
 const pageBytes = 2_000_000;
 
@@ -35,10 +59,9 @@ const pageBytes = 2_000_000;
  * for first, since of what is stored apart they are known without reading it.
  */
 function behind<Found>(on: Queryable, table: MovedTable, what: string, after: Key | null): Promise<Found[]> {
-  const { relation, key, key_types, columns } = table;
+  const { relation, key, columns } = table;
   const names = key.map((column) => `t.${column}`).join(", ");
-  const from =
-    after === null ? "" : `where (${names}) > (${key.map((_, n) => `$${n + 1}::text::${key_types[n]}`).join(", ")})`;
+  const from = after === null ? "" : `where ${isBehind(table)}`;
   const size = columns.map((column) => `coalesce(pg_column_size(t.${column}), 0)`).join(" + ");
   return on.query<Found>(
     `select ${keyText(table)} as key, ${what}
@@ -51,48 +74,58 @@ function behind<Found>(on: Queryable, table: MovedTable, what: string, after: Ke
   );
 }
 
-/** A page of rows. In: columns as the target has them. */
-export const pageOf = (on: Queryable, table: MovedTable, after: Key | null): Promise<Row[]> =>
-  behind(on, table, `${rowText(table)} as text`, after);
+/**
+ * A page of keys, in parts whose rows are read at once. In: columns as the target has them. What a row is as text may be hundreds of times what
+ * is stored (a number with many noughts, JSON that was compressed), and more than the driver can hold: so it is measured first.
+ */
+export async function pageOf(on: Queryable, table: MovedTable, after: Key | null): Promise<Key[][]> {
+  return inParts(await behind<Measured>(on, table, `octet_length(${rowText(table)}) as bytes`, after));
+}
+
+interface Measured {
+  readonly key: Key;
+  readonly bytes: number;
+}
+
+function inParts(rows: readonly Measured[]): Key[][] {
+  const parts: Key[][] = [];
+  let bytes = Number.POSITIVE_INFINITY;
+  for (const row of rows) {
+    if (bytes + row.bytes > pageBytes) {
+      parts.push([]);
+      bytes = 0;
+    }
+    parts.at(-1)?.push(row.key);
+    bytes += row.bytes;
+  }
+  return parts;
+}
 
 /** The digests of a page. */
 export const digestsBehind = (on: Queryable, table: MovedTable, after: Key | null) =>
   behind<{ key: Key; digest: string }>(on, table, `md5(${rowText(table)}) as digest`, after);
 
-/**
- * Parts keys so that the rows of each part are read at once. In: of a database, any number of keys. Sizes are asked for first, since of
- * what is stored apart they are known without reading it.
- */
+/** Parts keys so that the rows of each part are read at once. In: of a database, any number of keys. */
 export async function parted(on: Queryable, table: MovedTable, keys: readonly Key[]): Promise<Key[][]> {
   const parts: Key[][] = [];
-  const size = table.columns.map((column) => `coalesce(pg_column_size(t.${column}), 0)`).join(" + ");
   for (let at = 0; at < keys.length; at += pageRows) {
     const some = keys.slice(at, at + pageRows);
-    const found = await on.query<{ key: Key; bytes: number }>(
-      `select ${keyText(table)} as key, ${size} as bytes ${byKeys(table)}`,
+    const found = await on.query<Measured>(
+      `select ${keyText(table)} as key, octet_length(${rowText(table)}) as bytes ${byKeys(table)}`,
       [JSON.stringify(some)],
     );
     const sizes = new Map(found.map((row) => [nameOf(row.key), row.bytes]));
-    let [part, bytes]: [Key[], number] = [[], 0];
-    for (const key of some) {
-      const own = sizes.get(nameOf(key)) ?? 0;
-      if (part.length > 0 && bytes + own > pageBytes) {
-        parts.push(part);
-        [part, bytes] = [[], 0];
-      }
-      part.push(key);
-      bytes += own;
-    }
-    parts.push(part);
+    parts.push(...inParts(some.map((key) => ({ key, bytes: sizes.get(nameOf(key)) ?? 0 }))));
   }
   return parts;
 }
 
-/** Those of these rows that are there. */
-export function rowsOf(on: Queryable, table: MovedTable, keys: readonly Key[]): Promise<Row[]> {
-  return on.query<Row>(`select ${keyText(table)} as key, ${rowText(table)} as text ${byKeys(table)}`, [
+/** Those of these rows that are there, each once, also where several keys name it: a citext says the same in small letters. */
+export async function rowsOf(on: Queryable, table: MovedTable, keys: readonly Key[]): Promise<Row[]> {
+  const rows = await on.query<Row>(`select ${keyText(table)} as key, ${rowText(table)} as text ${byKeys(table)}`, [
     JSON.stringify(keys),
   ]);
+  return [...new Map(rows.map((row) => [nameOf(row.key), row])).values()];
 }
 
 /** The digest of each of these rows that is there, by `nameOf` its key. */
@@ -122,9 +155,7 @@ export async function countsOf(
 }
 
 async function remove(tx: Queryable, table: MovedTable, keys: readonly Key[]): Promise<void> {
-  const { relation, key, key_types } = table;
-  const same = key.map((column, n) => `t.${column} = (k ->> ${n})::${key_types[n]}`).join(" and ");
-  await tx.query(`delete from ${relation} t using jsonb_array_elements($1::jsonb) k where ${same}`, [
+  await tx.query(`delete from ${table.relation} t using jsonb_array_elements($1::jsonb) k where ${isKey(table)}`, [
     JSON.stringify(keys),
   ]);
 }

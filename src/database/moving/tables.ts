@@ -32,6 +32,8 @@ const mayBeThere: ReadonlySet<string> = new Set(
   ].map((name) => `perch.${name}`),
 );
 
+export type KeyOperators = Readonly<Record<"=" | ">=" | ">", string>>;
+
 /** A table as the database that is asked has it; names are quoted. */
 export interface MovedTable {
   readonly relation: string;
@@ -42,6 +44,8 @@ export interface MovedTable {
   readonly generated: readonly string[];
   readonly key: readonly string[];
   readonly key_types: readonly string[];
+  /** By what the columns of the key are compared, as "perch.key_operator" has it: what is in no schema is found in pg_catalog. */
+  readonly key_operators: readonly KeyOperators[];
   /** The table itself, and what a partitioned one is in: who writes to a partition writes to no other. */
   readonly parts: readonly string[];
   /** The app's own, which is synced. */
@@ -51,7 +55,7 @@ export interface MovedTable {
 /** The tables that are moved, as a database has them. In: a transaction whose search_path is pg_catalog, so that names of types are whole. */
 export async function movedTables(on: Queryable): Promise<MovedTable[]> {
   return on.query<MovedTable>(
-    `select format('%I.%I', n.nspname, c.relname) as relation, a.columns, a.types, a.generated, k.key, k.key_types,
+    `select format('%I.%I', n.nspname, c.relname) as relation, a.columns, a.types, a.generated, k.key, k.key_types, k.key_operators,
             p.parts, n.nspname <> 'perch' as is_app
        from pg_class c
        join pg_namespace n on n.oid = c.relnamespace
@@ -62,7 +66,9 @@ export async function movedTables(on: Queryable): Promise<MovedTable[]> {
           from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped) a
        join lateral (
         select array_agg(quote_ident(a.attname) order by p.place) as key,
-               array_agg(format_type(a.atttypid, a.atttypmod) order by p.place) as key_types
+               array_agg(format_type(a.atttypid, a.atttypmod) order by p.place) as key_types,
+               jsonb_agg((select jsonb_object_agg(o, perch.key_operator(format_type(a.atttypid, null), o))
+                            from unnest(array['=', '>=', '>']) o) order by p.place) as key_operators
           from pg_index i
          cross join unnest(i.indkey) with ordinality p (attnum, place)
           join pg_attribute a on a.attrelid = c.oid and a.attnum = p.attnum

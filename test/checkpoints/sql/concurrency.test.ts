@@ -42,6 +42,38 @@ describeEachPostgres("fifty connections on one thread", (open) => {
     expect(await asTenant(t, tenant, (tx) => history(tx, "run"))).toHaveLength(5);
   });
 
+  it("prunes some threads at a time, and keeps nobody from the others", async () => {
+    const tenant = freshTenant();
+    await asTenant(t, tenant, async (tx) => {
+      await tx.query(
+        `select perch.put_checkpoint(thread_id => 't' || lpad(nth::text, 3, '0'), state => jsonb_build_object('no', no), step => no)
+           from generate_series(1, 250) nth cross join generate_series(1, 3) no`,
+      );
+      await put(tx, "a", { only: true });
+    });
+    const prune = (tx: Transaction) => value<number>(tx, "prune_checkpoints", { keep_last: 1 });
+    const free = async () => {
+      const rows = await t.db.query<{ thread_id: string }>(
+        "select thread_id from perch.threads where tenant_id = $1 order by thread_id for update skip locked",
+        [tenant],
+      );
+      return rows.map(({ thread_id }) => thread_id);
+    };
+    const results: number[] = [];
+    await asTenant(many, tenant, async (tx) => {
+      results.push(await prune(tx));
+      const others = await free();
+      expect([others.length, others[0], others[1]]).toEqual([51, "a", "t201"]);
+    });
+    for (let call = 0; call < 2; call++) {
+      await asTenant(many, tenant, async (tx) => {
+        results.push(await prune(tx));
+        expect((await free()).length).toBe(call === 0 ? 201 : 251);
+      });
+    }
+    expect(results).toEqual([400, 100, 0]);
+  });
+
   it("without one all are kept, and the head is the last committed", async () => {
     const tenant = freshTenant();
     const committed: { id: string; at: number }[] = [];
