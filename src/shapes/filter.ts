@@ -192,6 +192,8 @@ function createReader(
       const name = nameOf(funcname, "a function");
       if (extra.length > 0) throw refused(`a filter may not call ${name} in this way (${extra[0]})`, argument);
       if (name === "now" || args === undefined) throw refused(`a filter may not use ${name}()`, argument);
+      // The protocol has it as a function; in Postgres it is an operator alone.
+      if (name === "ilike" && args.length === 2) return ["op", "~~*", all(args)];
       return ["call", name, all(args)];
     },
     BoolExpr: ({ boolop, args }) =>

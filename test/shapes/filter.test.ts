@@ -136,9 +136,51 @@ describeBothKinds("filters of shapes", (open) => {
     "title = 'ba' || /* another */ 'nana'",
     "left(title, 2) = 'ba' and right(title, 1) = 'a'",
     "9223372036854775807 > id and 1e3 > id",
+    // The operators and functions that the protocol's documentation lists.
+    "n ^ 2 = 4 or |/ id::float8 = 2",
+    "~ id = -2 or id | 1 = 3",
+    "+ id = 1 or - id = -4",
+    "id <= 1 or id <> 2 and id < 4",
+    "title ~~ 'b%' or title ~~* 'apple%'",
+    "title !~~ 'b%' and title !~~* 'apple%'",
+    "title not ilike 'A%'",
+    "like(title, 'b%')",
+    "upper(title) = 'BANANA' or concat(title, 'x', id) = 'Apple piex1'",
+    "tags = '{}' or tags <> '{a,b}'",
+    "tags <@ array['a', 'b', 'c']",
+    "tags || '{z}' @> '{a,z}' or 'x'::text || tags = '{x}' or tags || 'x'::text = '{x}'",
+    "array_cat(tags, '{x}') = '{x}' or array_prepend('x', tags) = '{x,a,b}'",
+    "array_append(tags, 'x') = '{x}' or array_ndims(tags) = 1",
+    "done is false or done is unknown",
+    "done is not false and done is not null",
+    "id not in (1, 2) and id not between 3 and 3",
+    "id between symmetric 3 and 1",
+    "id > any ('{1,2}') and id <> all ('{2,3}')",
+    "title like any ('{b%,A%}') and title not like all ('{b%}')",
+    "id = any (array[1, 4])",
+    "least(id, 2, n) = 2 or greatest(id, n) = 100",
+    "timezone('Europe/Berlin', at) > '2026-03-02' or timezone('UTC', day::timestamp) < '2026-01-15Z'",
+    "justify_days(at - '2025-12-01Z') > '1 month 1 day' and justify_hours(at - '2025-12-01Z') > '1 day'",
+    "justify_interval(at - '2025-12-01Z') between '1 month' and '2 months 3 days'",
+    "day + 1 = '2026-01-02' or 1 + day = '2026-02-02' or day - 1 = '2026-03-01'",
+    "day - date '2026-01-01' = 31",
+    "day + time '10:00' = '2026-01-01 10:00' or day + interval '1 day' = '2026-02-02'",
+    "at + interval '1 day' * 2 > '2026-03-01Z' and at - interval '1 hour' - interval '1 hour' < '2026-03-02Z'",
+    "at - timestamptz '2026-01-01Z' = interval '10 hours'",
+    "mood <> 'sad' and mood is not null",
+    "done::int4 = 1 and id::bool and n::int8 > 1",
+    "int4 '1' = id or '2'::int8 = id or cast('4' as int2) = id",
+    "'00000000-0000-4000-8000-00000000000a'::uuid = '00000000-0000-4000-8000-00000000000A' and id = 1",
   ])("mean what they mean in Postgres: %s", async (where) => {
     const rows = await t.db.query<{ id: number }>(`select id from items where ${where}\n order by id`);
     expect(await idsOf(where)).toEqual(rows.map(({ id }) => id));
+  });
+
+  it("call ilike what Postgres has as an operator alone", async () => {
+    expect(await idsOf("ilike(title, 'B%')")).toEqual([2]);
+    expect(await idsOf("not ilike(title, $1)", { "1": "B%" })).toEqual([1, 4]);
+    expect(await refusal(idsOf("ilike(title)"))).toBe("PE422");
+    expect(await refusal(idsOf("ilike(title, title)"))).toBe("PE422");
   });
 
   it("take values from parameters, of whatever type is wanted of them", async () => {

@@ -30,7 +30,7 @@ declare
   functions constant text[] := array['lower', 'upper', 'initcap', 'length', 'char_length', 'character_length',
     'octet_length', 'bit_length', 'btrim', 'ltrim', 'rtrim', 'substr', 'substring', 'left', 'right', 'reverse',
     'position', 'strpos', 'starts_with', 'split_part', 'replace', 'translate', 'concat', 'concat_ws', 'md5',
-    'like', 'ilike', 'notlike', 'like_escape', 'similar_to_escape', 'regexp_like', 'ascii', 'to_hex',
+    'like', 'notlike', 'like_escape', 'similar_to_escape', 'regexp_like', 'ascii', 'to_hex',
     'abs', 'ceil', 'ceiling', 'floor', 'round', 'trunc', 'sign', 'mod', 'sqrt', 'power', 'div', 'gcd', 'lcm',
     'date_part', 'date_trunc', 'extract', 'timezone', 'make_date', 'overlaps', 'isfinite', 'date_bin',
     'justify_days', 'justify_hours', 'justify_interval', 'to_timestamp',
