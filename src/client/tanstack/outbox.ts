@@ -79,6 +79,8 @@ const push = "push";
 const asidePrefix = "aside/";
 /** How often it is looked for queues of tabs that are gone. */
 const lookMs = 10_000;
+/** The queue of the outbox that a collection was given to last: an earlier one, perhaps of another user, has no say in it any more. */
+const takenBy = new WeakMap<AnyCollection, HeldQueue>();
 /** For so long the other tabs are waited for. */
 const signOutMs = 5_000;
 
@@ -126,6 +128,14 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
   async function run(held: HeldQueue, before: () => readonly OfflineExecutor[]): Promise<OfflineExecutor> {
     const part = partOf(storage, prefixOf(held.id), (key) => storedListeners.get(key)?.());
     let read = 0;
+    /** Why it could not be read. The library says so to the console, and goes on without what it did not see. */
+    let unread: unknown;
+    const reading = <T>(answer: Promise<T>): Promise<T> => {
+      answer.catch((error: unknown) => {
+        unread ??= error;
+      });
+      return answer;
+    };
     const executor = offline.startOfflineExecutor({
       collections: Object.fromEntries(
         Object.entries(collections).map(([key, { collection }]) => [key, collection]),
@@ -144,7 +154,11 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
           if (held.id !== own.id) setTimeout(detector.notify);
         },
       },
-      storage: part.storage,
+      storage: {
+        ...part.storage,
+        get: (key) => reading(part.storage.get(key)),
+        keys: () => reading(part.storage.keys()),
+      },
       leaderElection: alone,
       onlineDetector: detector.forOne(),
       beforeRetry: (stored) => {
@@ -160,12 +174,28 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       return completed;
     };
     queues.set(held.id, { executor, held, end: part.end });
-    const kept = (await part.storage.keys()).length;
-    await executor.waitForInit();
+    let kept: number;
+    try {
+      const [keys] = await Promise.all([part.storage.keys(), executor.waitForInit()]);
+      if (unread !== undefined) throw unread;
+      kept = keys.length;
+    } catch (error) {
+      // Storage fails. Held on to, the queue would be nobody's until this page is gone.
+      letGo(held.id);
+      throw error;
+    }
     // They stay, and the library says so to the console only.
     if (kept > read)
       options.onWaiting?.(new Error(`${kept - read} transactions of collections that are not there any more wait`));
     return executor;
+  }
+
+  function letGo(id: string): void {
+    const queue = queues.get(id);
+    queues.delete(id);
+    queue?.end();
+    queue?.executor.dispose();
+    queue?.held.release();
   }
 
   /** The library sorts by a time of a millisecond: the order in which they were written, in times that are past. */
@@ -188,6 +218,11 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     // The library may have been made with another copy of TanStack's types.
     const mutations = transaction.mutations as unknown as PendingMutation[];
     const { at, call } = metadata as unknown as Metadata;
+    const aside = found.has(id) ? await storage.get(asidePrefix + id) : null;
+    if (aside !== null) {
+      // The page was gone between the two steps. What the user was told is refused is not to be taken after all.
+      throw new Final((JSON.parse(aside) as SetAside).error.message);
+    }
     const made = changesOf(mutations, key, at, call);
     let results: PushResult[];
     try {
@@ -250,8 +285,16 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
 
   const own = await holdOne(storage, locks, name);
   const others = () => [...queues].filter(([id]) => id !== own.id).map(([, { executor }]) => executor);
-  await adoptQuietly();
-  const executor = await run(own, others);
+  let executor: OfflineExecutor;
+  try {
+    await adoptQuietly();
+    executor = await run(own, others);
+  } catch (error) {
+    stop.abort();
+    for (const id of [...queues.keys()]) letGo(id);
+    throw error;
+  }
+  for (const { collection } of Object.values(collections)) takenBy.set(collection, own);
   const timer = setInterval(() => void adoptQuietly(), lookMs);
   const channel = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel(name);
   // A test's process is not to be kept alive by a channel that waits.
@@ -269,7 +312,6 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     if (stop.signal.aborted) return last?.();
     clearInterval(timer);
     stop.abort();
-    channel?.close();
     for (const each of unlisten) each?.();
     for (const { executor: each, end } of queues.values()) {
       end();
@@ -279,9 +321,13 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     for (const { held } of queues.values()) held.release();
   }
 
+  /** Also of an outbox that is closed: its collections may go on, and keep the user's rows. */
   async function leave(): Promise<void> {
+    channel?.close();
     await close(async () => {
-      for (const { collection } of Object.values(collections)) await collection.cleanup();
+      for (const { collection } of Object.values(collections)) {
+        if (takenBy.get(collection) === own) await collection.cleanup();
+      }
       await savesEnded(storage);
     });
   }
@@ -338,11 +384,8 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     discard: (id) => storage.delete(asidePrefix + id),
     close: () => close(),
     async signOut() {
-      // A channel that was closed says nothing any more.
-      const open = channel && stop.signal.aborted ? new BroadcastChannel(name) : channel;
-      open?.postMessage("sign-out");
+      channel?.postMessage("sign-out");
       await leave();
-      open?.close();
       // Other tabs give their queues back when they have stopped: what they write now would come after the end.
       const patience = AbortSignal.timeout(signOutMs);
       for (const id of await storedQueues(storage)) {

@@ -287,6 +287,88 @@ it("leaves nothing of a user who signs out, in any tab, and sends nothing of the
   expect(await logOf(server)).toEqual([]);
 });
 
+it("tells an outbox that is closed, too, that its user signs out, but none of whoever came next", async () => {
+  const server = await testServer();
+  const machine = device();
+  const [one, two, three] = [
+    await tab(as("ada", server), machine),
+    await tab(as("ada", server), machine),
+    await tab(as("ada", server), machine),
+  ];
+  for (const { tasks } of [one, two, three]) await tasks.preload();
+  await two.outbox.close();
+  await three.outbox.close();
+  const next = await perchOutbox(as("bob", server), {
+    user: "bob",
+    collections: { tasks: { collection: three.tasks, spec: recordSpec<Task>({ appId: "todo", table: "tasks" }) } },
+    storage: memoryStorage(),
+    locks: ownLocks(),
+  });
+  cleanup(() => next.close());
+  await one.outbox.signOut();
+  // Its rows would be kept on the device for ever.
+  await until(() => two.tasks.status === "cleaned-up");
+  expect(three.tasks.status).toBe("ready");
+});
+
+it("gives its queues back where storage fails while it is opened, and opens when that is over", async () => {
+  const server = await testServer();
+  const machine = device();
+  const [left, other] = [
+    await tab(as("ada", { url: "http://127.0.0.1:1" }), machine),
+    await tab(as("ada", { url: "http://127.0.0.1:1" }), machine),
+  ];
+  await add(left.tasks, left.outbox, "a").stored;
+  await add(other.tasks, other.outbox, "b").stored;
+  await left.outbox.close();
+  await other.outbox.close();
+  const inner = memoryStorage(machine.values);
+  for (let works = 0; works < 12; works++) {
+    let reads = 0;
+    const read = <T>(work: () => Promise<T>) => {
+      if (reads++ >= works) throw new Error("the disk does not answer");
+      return work();
+    };
+    const storage = {
+      ...inner,
+      get: async (key: string) => read(() => inner.get(key)),
+      keys: async () => read(() => inner.keys()),
+    };
+    const opened = await tab(as("ada", { url: "http://127.0.0.1:1" }), machine, { storage }).catch(() => undefined);
+    // What waits in its own queue is there, or there is no outbox: what is written into it would overtake that.
+    if (opened) expect(opened.outbox.pending()).toBeGreaterThan(0);
+    await opened?.outbox.close();
+  }
+  const last = await tab(as("ada", server), machine);
+  await until(() => machine.values.size === 0);
+  expect([(await logOf(server)).sort(), last.outbox.pending()]).toEqual([["a", "b"], 0]);
+});
+
+it("does not send again what it has set aside, when the page was gone before it left the queue", async () => {
+  const server = await testServer();
+  const machine = device();
+  const inner = memoryStorage(machine.values);
+  // Nothing leaves the queue any more: the page is gone as soon as the refusal is kept.
+  const storage = { ...inner, delete: () => new Promise<void>(() => undefined) };
+  const refusing: typeof fetch = async (input, init) => {
+    if (!String(input).includes("/v1/push")) return fetch(input, init);
+    const error = { code: "PE422", word: "invalid", message: "invalid: not now", detail: null };
+    return new Response(JSON.stringify({ error }), { status: 422, headers: { "content-type": "application/json" } });
+  };
+  const first = await tab(as("ada", server, { fetch: refusing }), machine, { storage });
+  add(first.tasks, first.outbox, "a").transaction.isPersisted.promise.catch(() => undefined);
+  await until(async () => (await first.outbox.setAside()).length === 1);
+  await first.outbox.close();
+  expect([...machine.values.keys()].filter((key) => key.startsWith("q/")).length).toBe(1);
+  // Meanwhile the server would take it.
+  const told: SetAside[] = [];
+  const second = await tab(as("ada", server), machine, { onSetAside: (entry) => told.push(entry) });
+  await until(
+    () => second.outbox.pending() === 0 && [...machine.values.keys()].every((key) => key.startsWith("aside/")),
+  );
+  expect([await logOf(server), (await second.outbox.setAside()).length, told]).toEqual([[], 1, []]);
+});
+
 it("loses nothing and applies nothing twice, whichever step a crash comes after", async () => {
   const server = await testServer();
   /** Storage and network of one life of a page. After so many steps it is dead: nothing is done any more, and nothing answers. */
