@@ -22,7 +22,7 @@ function beginning(): Schedule {
 it("replays the whole recorded session to exactly the text it ended with", () => {
   const whole = scheduleOf(concurrentTrace());
   expect(replayInMemory(whole, whole.steps.length, "body")).toBe(whole.endContent);
-}, 120_000);
+});
 
 const stages: [string, () => Promise<Stage>][] = [
   ["PGlite", embeddedStage],

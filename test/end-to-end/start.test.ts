@@ -33,7 +33,7 @@ function pasted(output: string, cwd: string, env: NodeJS.ProcessEnv = {}) {
 /** As for somebody who does not start it through npm. */
 const directly = { npm_command: undefined } as unknown as Record<string, string>;
 
-describe("perch start on the embedded database", { timeout: 180_000 }, () => {
+describe("perch start on the embedded database", () => {
   let cwd: string;
   beforeAll(async () => {
     cwd = await mkdtemp(join(tmpdir(), "perch-start-"));
@@ -107,7 +107,7 @@ describe("perch start on the embedded database", { timeout: 180_000 }, () => {
   });
 });
 
-describe("perch start, where it cannot", { timeout: 120_000 }, () => {
+describe("perch start, where it cannot", () => {
   let taken: Server;
   let port: number;
   beforeAll(async () => {
@@ -156,7 +156,7 @@ describe("perch start, where it cannot", { timeout: 120_000 }, () => {
   });
 });
 
-describe("perch worker", { timeout: 120_000 }, () => {
+describe("perch worker", () => {
   const open = postgres();
   const key = { PERCH_JWT_SECRET: workerSecret };
 
@@ -202,7 +202,7 @@ describe("perch worker", { timeout: 120_000 }, () => {
     // What was typed offline for a year comes as one update.
     const year = Array.from({ length: 250_000 }, () => Math.random().toString(36).slice(2, 7)).join("");
     ben.type([[0, 0, year]]);
-    await expect.poll(() => ben.acknowledged, { timeout: 90_000 }).toBe(5 + year.length);
+    await expect.poll(() => ben.acknowledged).toBe(5 + year.length);
     ben.leaveWithServer();
     expect((await perch.stop()).code).toBe(0);
     await t.db.query("drop owned by serving_login");

@@ -408,9 +408,7 @@ describeEachPostgres("Many writers of few spaces, by SQL and HTTP, with rows amo
     }
   }
 
-  it("all end with one log: dense, whole, nothing twice, in the order in which the records were written", {
-    timeout: 120_000,
-  }, async () => {
+  it("all end with one log: dense, whole, nothing twice, in the order in which the records were written", async () => {
     const t = await open();
     for (const space of spaces)
       await makeSpace(

@@ -113,6 +113,7 @@ describe("presence of official and raw clients", () => {
     await two.join(roomId, { token: "bob", crdt: "%EPH" });
     const store = storeWith({});
     let lastSet = 0;
+    const began = performance.now();
     for (let n = 0; n < 300; n++) {
       // Of two entries with the same millisecond, stores keep the first. The store looks at the clock within `set`.
       await until(() => Date.now() > lastSet);
@@ -132,7 +133,8 @@ describe("presence of official and raw clients", () => {
         if (message.type === MessageType.DocUpdate) frames.push(...message.updates);
       return frames.length > 0 && statesOf(frames).ada === "step 299";
     });
-    expect(frames.length).toBeLessThan(60);
+    // One in a tenth of a second, whatever the machine takes for so many.
+    expect(frames.length).toBeLessThan(5 + (performance.now() - began) / 100);
     expect(await one.update(roomId, [storeWith({ large: randomText(200_000) }).encodeAll()], "%EPH")).toBe(0);
     expect(await one.update(roomId, [storeWith({ larger: randomText(200_000) }).encodeAll()], "%EPH")).toBe(0);
     const late = await rawClient(node);

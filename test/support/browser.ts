@@ -44,6 +44,8 @@ export function chromium(): Chromium {
       starting ??= launchChromium();
       const context = await (await starting).newContext(options);
       onTestFinished(() => context.close());
+      // Nearly as long as a test may take: how fast the machine is decides nothing.
+      context.setDefaultTimeout(150_000);
       return watched(await context.newPage());
     },
   };

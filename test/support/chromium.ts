@@ -9,5 +9,6 @@ export async function launchChromium(): Promise<Browser> {
     // Not the list that comes with it: that runs all in one process, which ends with the first context, and without web security.
     args: ["--no-sandbox", "--disable-gpu", "--font-render-hinting=none"],
     headless: true,
+    timeout: 150_000,
   });
 }

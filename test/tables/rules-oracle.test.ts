@@ -309,16 +309,12 @@ describeEachPostgres("rules of a synced table, by an oracle", (open) => {
           await settle();
           for (const following of followings) {
             const { user } = following.reader;
-            const end = Date.now() + 30_000;
-            for (;;) {
+            const where = `${user} by ${following.how}, after ${JSON.stringify(next)}, under ${JSON.stringify(world.rules())}`;
+            await until(async () => {
               const last = await differences(following);
-              if (last.length === 0) break;
-              if (Date.now() > end) {
-                const where = `${user} by ${following.how}, after ${JSON.stringify(next)}, under ${JSON.stringify(world.rules())}`;
-                throw new Error(`${where}:\n${last.join("\n")}`);
-              }
-              await new Promise((done) => setTimeout(done, 5));
-            }
+              if (last.length > 0) throw new Error(last.join("\n"));
+              return true;
+            }, `all that is to be seen, and nothing else, by ${where}`);
           }
         }
       } finally {

@@ -78,7 +78,7 @@ async function run(tx: Transaction, sql: string, undone: boolean): Promise<void>
 
 const open = pglite();
 
-it("whatever statements write a table, followers of its spaces have its rows", { timeout: 120_000 }, async () => {
+it("whatever statements write a table, followers of its spaces have its rows", async () => {
   const t = await open();
   let table = 0;
   await fc.assert(

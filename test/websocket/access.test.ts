@@ -246,7 +246,7 @@ describe("the door", () => {
   });
 
   it("closes a socket that answers no ping", async () => {
-    const node = await startNode(database, { env: { PERCH_PING_MS: "200", PERCH_RECHECK_MS: "100" } });
+    const node = await startNode(database, { env: { PERCH_PING_MS: "1500", PERCH_RECHECK_MS: "100" } });
     const [dead, alive] = [await rawClient(node), await rawClient(node)];
     dead.socket.pause();
     await until(async () => (await metric(node, "perch_sockets")) === 1);

@@ -2,6 +2,7 @@ import { LoroAdaptor } from "loro-adaptors/loro";
 import { LoroDoc } from "loro-crdt";
 import { pino } from "pino";
 import { beforeAll, expect, it } from "vitest";
+import { freePort } from "../../scripts/support/free-port.js";
 import { startWorker } from "../../src/worker/index.js";
 import { cleanup, declareNotes, type Node, officialClient, startNode, text, typed, until } from "../gateway/support.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
@@ -30,7 +31,7 @@ it("two nodes, six typists, cut sockets and restarted nodes: at the end all agre
   const documents = ["/app/notes/k1", "/app/notes/k2"];
 
   /** A node that is started again on its port whenever it was stopped. */
-  async function station(port?: number) {
+  async function station() {
     let node: Node;
     let worker: { close(): Promise<void> };
     const start = async (on: number) => {
@@ -41,7 +42,8 @@ it("two nodes, six typists, cut sockets and restarted nodes: at the end all agre
       await Promise.all([node.gateway.close(), worker.close()]);
       await node.stop();
     };
-    await start(port ?? 0);
+    // Not one that the system gives to whoever connects while nobody listens there.
+    await start(await freePort());
     cleanup(() => stop());
     return {
       url: () => node.url,

@@ -86,23 +86,19 @@ async function live(world: World, steps: readonly Step[]): Promise<void> {
 
   /** As clients heal: join again, take what is there, send what is not. */
   async function heal(client: Client): Promise<void> {
-    for (let attempt = 0; ; attempt++) {
-      try {
-        const joined = await client.document.join(client.doc.oplogVersion().encode(), () => undefined);
-        joined.leave();
-        for (const update of joined.updates) client.doc.import(update);
-        const server = new LoroDoc();
-        const everything = await client.document.join(new Uint8Array(), () => undefined);
-        everything.leave();
-        for (const update of everything.updates) server.import(update);
-        const lacking = client.doc.export({ mode: "update", from: server.oplogVersion() });
-        await client.document.append([lacking], ada, undefined);
-        return;
-      } catch (error) {
-        if (attempt === 20) throw error;
-        await pause(5);
-      }
-    }
+    // Again while the document, or the thread that has it, is just being given up.
+    await eventually(async () => {
+      const joined = await client.document.join(client.doc.oplogVersion().encode(), () => undefined);
+      joined.leave();
+      for (const update of joined.updates) client.doc.import(update);
+      const server = new LoroDoc();
+      const everything = await client.document.join(new Uint8Array(), () => undefined);
+      everything.leave();
+      for (const update of everything.updates) server.import(update);
+      const lacking = client.doc.export({ mode: "update", from: server.oplogVersion() });
+      await client.document.append([lacking], ada, undefined);
+      return true;
+    }, "a client to heal");
   }
 
   async function take(one: Step): Promise<void> {

@@ -58,7 +58,8 @@ describeBothKinds("what a worker says of itself", (open) => {
     expect(node.live.stats().tailBytes).toBeGreaterThan(100);
     reader.leave();
     for (const letter of "defgh") await writer.type(letter);
-    await eventually(() => node.live.stats().tailUpdates === 0);
+    // Folded with as many of the eight as were there by then; what was typed behind that is a tail again.
+    await eventually(() => node.live.stats().tailUpdates < 3);
     expect(node.live.stats().readers).toBe(1);
   });
 

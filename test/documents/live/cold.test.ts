@@ -570,5 +570,5 @@ describe("by property", () => {
       }),
       { numRuns: 15 },
     );
-  }, 120_000);
+  });
 });

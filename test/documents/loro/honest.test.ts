@@ -46,7 +46,7 @@ describe("honest clients", () => {
       for (const { index } of clients.map((_, index) => ({ index }))) clients[index]?.free();
       await engine.call(id, "drop", [id]);
     }
-  }, 120_000);
+  });
 
   test("may send operations again together with new ones, whatever objects are in them", async () => {
     await engine.call("again", "load", ["again", notes, null, []]);
@@ -110,7 +110,7 @@ describe("honest clients", () => {
       await engine.call(id, "drop", [id]);
       for (const doc of [...clients, merged]) doc.free();
     }
-  }, 120_000);
+  });
 
   test("may come back after a long time away, in which they and others typed and took back hundreds of words", async () => {
     const random = seededRandom(7);

@@ -74,9 +74,7 @@ describe("by property", () => {
     return below(null);
   }
 
-  test("patch after patch, the projection is what was asked for, and a replica agrees", {
-    timeout: 120_000,
-  }, async () => {
+  test("patch after patch, the projection is what was asked for, and a replica agrees", async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(patch, { minLength: 1, maxLength: 5 }), async (patches) => {
         const { patch: apply, read, replica, id } = await fresh();
@@ -115,7 +113,7 @@ describe("by property", () => {
     return { ...(exact(data) as object), score: data.score };
   }
 
-  test("replicas that edit and patches with stale bases converge", { timeout: 120_000 }, async () => {
+  test("replicas that edit and patches with stale bases converge", async () => {
     const step = fc.oneof(
       fc.record({ kind: fc.constant("patch" as const), patch }),
       fc.record({ kind: fc.constant("stale" as const), patch, age: fc.nat({ max: 5 }) }),

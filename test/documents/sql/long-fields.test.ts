@@ -190,7 +190,7 @@ describe.each(([15, 18] as const).filter((version) => postgresBinaries(version) 
       db = openPostgres({ url: server.url() });
       await migrate(db);
       await declarePages({ db });
-    }, 60_000);
+    });
     afterAll(async () => {
       await db.close();
       await server.close();
