@@ -49,7 +49,8 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
   let polling = false;
   /**
    * The last batch was ended for its time: it has a transaction of millions of rows, which is never cut. The same would happen to it each
-   * time, and nobody's changes would get numbers any more; so the next is given as long as it takes.
+   * time, and nobody's changes would get numbers any more; so the next that gives any is given as long as it takes. One that gives none came
+   * while somebody else was at it, a poll of this worker perhaps, that will be ended as well.
    */
   let isLong = false;
   let closed = false;
@@ -66,8 +67,8 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
       isLong = true;
       return [{ moved: 1 }];
     });
-    if (how.unlimited) isLong = false;
     if (row === undefined || row.moved === 0) return false;
+    if (how.unlimited) isLong = false;
     lastFound = Date.now();
     return true;
   }
