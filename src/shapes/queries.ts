@@ -172,3 +172,12 @@ export async function logMoment(db: Queryable): Promise<LogMoment> {
   if (row === undefined) throw new Error("the database did not say how far the log has come");
   return { position: BigInt(row.position), epoch: row.epoch, snapshot: readSnapshot(row.snapshot) };
 }
+
+/**
+ * Sees to it that no transaction gets a number that a snapshot taken before counts among those that are over. After a crash Postgres goes on behind
+ * the last number that it finds in its log; one that was rolled back, and whose records were not on the disk yet, is given once more, and what then
+ * comes under it would be taken for shown. A message in the log has a number behind all of them, and is on the disk when it is committed.
+ */
+export async function keepNumbers(db: Queryable): Promise<void> {
+  await db.query("select pg_logical_emit_message(true, 'perch', '')", []);
+}

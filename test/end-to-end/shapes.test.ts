@@ -302,3 +302,36 @@ it("shapes of random tables are what select says at each position, whoever is ki
   }
   expect(compared).toBeGreaterThan(20 * runs);
 });
+
+it("shapes tell of a transaction whose number one had that was rolled back, and that a crash made forget", async () => {
+  // What is not committed does not come to the disk by itself.
+  const settings = { synchronous_commit: "on", wal_writer_delay: "10s" };
+  const server = await startPostgresServer({ version: 18, settings });
+  cleanup(() => server.close());
+  const db = connections(server, "postgres");
+  const node = await perchProcess({ env: { DATABASE_URL: server.url(), LOG_LEVEL: "silent" } });
+  cleanup(() => node.kill());
+  await node.start();
+  await db.run("create table things (id int primary key)");
+  const ask = async (query: string) => {
+    const response = await fetch(`${node.httpUrl}/v1/shape?table=things&${query}`);
+    const messages = response.ok ? ((await response.json()) as { key?: string }[]) : [];
+    const { headers, status } = response;
+    const from = `offset=${headers.get("electric-offset")}&handle=${headers.get("electric-handle")}`;
+    return { status, from, rows: messages.filter(({ key }) => key !== undefined).length };
+  };
+  expect((await ask("offset=-1")).status).toBe(200);
+  await db.run("begin", "insert into things values (1)", "rollback");
+  let { from, rows } = await ask("offset=-1");
+  await server.kill();
+  await server.start();
+  await db.run("insert into things values (2)");
+  await until(async () => {
+    const next = await ask(from).catch(() => undefined);
+    if (next?.status !== 200) return false;
+    from = next.from;
+    rows += next.rows;
+    return rows > 0;
+  }, "the row to be told of");
+  expect(rows).toBe(1);
+});

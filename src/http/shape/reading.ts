@@ -8,6 +8,7 @@ import { tablesIn } from "../../shapes/filter.js";
 import { definitionOf, type Handle, type Snapshot, snapshotText } from "../../shapes/handle.js";
 import {
   type ChangesPage,
+  keepNumbers,
   type LogMoment,
   logMoment,
   type OpenedShape,
@@ -46,6 +47,8 @@ export interface ShapeReading {
    * snapshot, and what is later is taken back, as in the chunks behind the first. Errors: PE413.
    */
   moment(): Promise<LogMoment>;
+  /** For whoever is told of a snapshot that was taken before. */
+  keepNumbers(): Promise<void>;
   /**
    * What happened to a shape behind a position. Who asks the same of the same shape at once gets the same answer, of one evaluation. Out:
    * undefined where the shape of this user is another by now. Errors: PE401, PE404, PE410, PE413, PE422.
@@ -169,6 +172,7 @@ export function createShapeReading(
       if (!onBehalf.looksElsewhere) return { ...moment, snapshot: undefined };
       return { ...moment, snapshot: snapshotOf(moment.snapshot) };
     },
+    keepNumbers: () => keepNumbers(shares.reads),
     changes,
   };
 }

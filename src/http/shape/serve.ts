@@ -172,6 +172,7 @@ async function beginning(
     });
   });
   if (next !== undefined) readNext(next.handle, next.key);
+  if (handle === undefined) await reading.keepNumbers();
   return answer;
 }
 
@@ -197,6 +198,7 @@ async function subsetAnswer(
   });
   // What had no number yet when they were read gets one behind this, with room for numbers that come to nothing.
   const since = before.position;
+  await reading.keepNumbers();
   const upto = positionIn(opened, await reading.position()) + 1n + (rows.waiting === 0n ? 0n : rows.waiting + 100_000n);
   return shapeSubset({
     handle: handle ?? newHandle(opened.shape, since, undefined),
