@@ -1,4 +1,5 @@
 import { type ParseArgsConfig, parseArgs } from "node:util";
+import { nearest } from "../lib/settings.js";
 
 /** What a module of this folder exports as `command`. */
 export interface Command {
@@ -30,8 +31,17 @@ export function parseCommandLine<T extends NonNullable<ParseArgsConfig["options"
   try {
     return parseArgs({ args, options, allowPositionals: true, strict: true });
   } catch (error) {
-    throw new UsageError(error instanceof Error ? error.message : String(error));
+    throw new UsageError(unknownOption(error, Object.keys(options)) ?? String((error as Error).message));
   }
+}
+
+/** Node explains at length how an argument may begin with a dash; who comes here has mistyped. */
+function unknownOption(error: unknown, known: readonly string[]): string | undefined {
+  const { code, message } = error as { code?: string; message: string };
+  if (code !== "ERR_PARSE_ARGS_UNKNOWN_OPTION") return undefined;
+  const [, dashes = "", name = ""] = /'(-+)([^']*)'/.exec(message) ?? [];
+  const near = name.length > 2 ? nearest(name, known) : undefined;
+  return `unknown option ${dashes}${name}${near === undefined ? "" : `; did you mean --${near}?`}`;
 }
 
 /** Which database a command works on; for the options of `parseCommandLine` and the lines of its help. */

@@ -35,6 +35,8 @@ export interface Template {
 export interface PgliteDatabase extends Database {
   /** PGlite itself, for what goes past `Database`: the socket for other clients. */
   readonly client: PGlite;
+  /** It was made by this opening, of the template: it is what that is, and needs no looking over. */
+  readonly isOfTemplate: boolean;
   /** A copy of the whole database, for a `Template`. */
   image(): Promise<Uint8Array>;
 }
@@ -165,6 +167,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
   const db: PgliteDatabase = {
     kind: "pglite",
     client,
+    isOfTemplate: isNew && options.template !== undefined,
     ...alone,
     aside: alone,
     transaction: (work) => counted(() => transaction(work)),

@@ -368,6 +368,9 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       return { path: "/console/", result: await consoleFile(exchange) };
     }
     const path = matches[0]?.operation.path;
+    // What a person opens who was told nothing but the address. Not for good: another server may have that port tomorrow.
+    if (pathname === "/" && settings.console === "on" && !onlyMetrics)
+      return { path: pathname, result: { status: 302, body: "", headers: { location: "console/" } } };
     if (path === undefined)
       return {
         path: "other",
@@ -444,7 +447,16 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     }
     const ms = performance.now() - started;
     telemetry.answered(path, status, ms / 1000);
-    const line = { requestId, method: request.method, path, status, ms: Math.round(ms), ...(userId && { userId }) };
+    // A path that is none of perch's may say anything. Who develops wants to see what was mistyped.
+    const shown = settings.development && path === "other" ? target?.pathname.slice(0, 200) : path;
+    const line = {
+      requestId,
+      method: request.method,
+      path: shown,
+      status,
+      ms: Math.round(ms),
+      ...(userId && { userId }),
+    };
     if (quiet.has(path)) log.debug(line, "request");
     else log.info(line, "request");
   }

@@ -135,7 +135,6 @@ function isServiceLink(name: string, value: string): boolean {
 }
 
 /** The known name with the fewest letters to change, if it is near enough to be what was meant. */
-/** What somebody may have meant, if anything is near enough. */
 export function nearest(name: string, known: readonly string[]): string | undefined {
   const rated = known.map((each) => ({ each, changes: lettersToChange(name.slice(0, 100), each) }));
   const best = rated.sort((a, b) => a.changes - b.changes)[0];

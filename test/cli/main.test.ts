@@ -60,7 +60,9 @@ describe("perch", () => {
     [["mgirate"], "did you mean migrate?", "perch --help"],
     [["migrate", "sideways"], 'unknown action "sideways"', "perch migrate --help"],
     [["migrate", "up", "now"], 'unexpected argument "now"', "perch migrate --help"],
-    [["migrate", "--nonsense"], "'--nonsense'", "perch migrate --help"],
+    [["migrate", "--nonsense"], "unknown option --nonsense\n", "perch migrate --help"],
+    [["worker", "--prot", "80"], "unknown option --prot; did you mean --port?", "perch worker --help"],
+    [["migrate", "-x"], "unknown option -x\n", "perch migrate --help"],
     [["migrate", "down", "--count", "0"], "--count must be", "perch migrate --help"],
   ])("takes %j for wrong use: exit code 2 and where to read", async (args, message, see) => {
     const result = await runPerch(args);

@@ -78,12 +78,14 @@ it("a database begins with what another one had, in memory and in a folder, and 
   const dataDir = join(await newFolder(), "db");
   for (const place of [{}, { dataDir }]) {
     const db = await openPglite({ ...place, template: { image: async () => image.slice() } });
+    expect(db.isOfTemplate).toBe(true);
     await db.query("insert into things values (2)");
     expect(await db.query("select n from things order by n")).toEqual([{ n: 1 }, { n: 2 }]);
     await db.close();
   }
   expect(await from.query("select n from things")).toEqual([{ n: 1 }]);
-  const again = await openPglite({ dataDir });
+  const again = await openPglite({ dataDir, template: { image: async () => image.slice() } });
+  expect(again.isOfTemplate).toBe(false);
   expect(await again.query("select n from things order by n")).toEqual([{ n: 1 }, { n: 2 }]);
   await again.close();
 });

@@ -95,9 +95,16 @@ describe("the console's API", () => {
     for (const path of ["", "/overview", "/nothing"])
       expect(await call("GET", path, "ann")).toMatchObject({ status: 404 });
     expect(await call("POST", "/retry", "ann", {})).toMatchObject({ status: 404 });
-    for (const path of ["/console", "/console/", "/console/assets/x.js"]) {
+    for (const path of ["/", "/console", "/console/", "/console/assets/x.js"]) {
       expect((await fetch(url + path, { redirect: "manual" })).status).toBe(404);
     }
+  });
+
+  it("is where somebody is led who opens the address alone", async () => {
+    const { url } = await start();
+    const led = await fetch(url, { redirect: "manual" });
+    expect({ status: led.status, to: led.headers.get("location") }).toEqual({ status: 302, to: "console/" });
+    expect((await fetch(url)).url).toBe(`${url}/console/`);
   });
 
   it("answers each view on what is there", async () => {

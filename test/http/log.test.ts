@@ -76,6 +76,16 @@ describe("the log of HTTP", () => {
     expect(requests.filter(({ requestId }) => /^request-[78]$/.test(requestId))).toHaveLength(12);
   });
 
+  it("shows who develops which path is none of perch's", async () => {
+    const lines: string[] = [];
+    const log = pino({ level: "info" }, { write: (line: string) => lines.push(line) });
+    const node = await startNode(t, { log });
+    await fetch(`${node.gateway.url}/v1/psuh?token=secret`, { method: "POST", body: "{}" });
+    const [request] = lines.map((line) => JSON.parse(line)).filter(({ msg }) => msg === "request");
+    expect(request).toMatchObject({ method: "POST", path: "/v1/psuh", status: 404 });
+    expect(lines.join("")).not.toContain("secret");
+  });
+
   it("says of a fault in which request it was, and nothing that the statement had in it", async () => {
     const lines: string[] = [];
     const log = pino({ level: "warn" }, { write: (line: string) => lines.push(line) });

@@ -22,9 +22,11 @@ declare
   suffix constant text := ' ' || coalesce(client_id, '');
   max_bytes constant bigint := perch.setting('max_record_bytes', 16777216);
   has_timeless constant boolean := exists (select from unnest(changes) c where c.timeless);
+  -- Looked up one by one: a join with ten thousand spaces would read them all, for a hundred changes.
   seqs constant bigint[] := array(
-    select coalesce(h.seq, 0) + row_number() over (partition by c.space_id order by c.position)
-      from unnest(changes) with ordinality c left join perch.space_heads h on h.space_id = c.space_id
+    select coalesce((select h.seq from perch.space_heads h where h.space_id = c.space_id), 0)
+           + row_number() over (partition by c.space_id order by c.position)
+      from unnest(changes) with ordinality c
      order by c.ordinality);
   left_over integer[];
   timed perch.change[];
