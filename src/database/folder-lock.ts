@@ -1,4 +1,4 @@
-import { readdir, readFile, statfs, unlink, writeFile } from "node:fs/promises";
+import { readdir, readFile, readlink, statfs, unlink, writeFile } from "node:fs/promises";
 import { connect as connectTo, createServer, type Server } from "node:net";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -10,6 +10,8 @@ interface Holder {
   pid: number;
   /** When the process started, so that a new process with an old number is not taken for the holder; "0" where unknown. */
   started: string;
+  /** The namespace that its number is of, as the kernel numbers them; undefined where there are none, or an earlier version wrote it. */
+  pids: string | undefined;
 }
 
 /** Start time of a process: boot id and clock ticks since boot, as far as the system tells; undefined when there is none. */
@@ -34,13 +36,25 @@ async function startOf(pid: number): Promise<string | undefined> {
 
 const bootOf = (text: string) => text.slice(0, 8);
 
-const nameOf = (holder: Holder) =>
-  `${prefix}${encodeURIComponent(holder.host).replaceAll(".", "%2E")}.${holder.pid}.${holder.started}`;
+/** Which processes this one can see: those of its container, say. */
+const namespaceHere = () =>
+  readlink("/proc/self/ns/pid").then(
+    (text) => /\d+/.exec(text)?.[0],
+    () => undefined,
+  );
+
+const nameOf = ({ host, pid, started, pids }: Holder) =>
+  [
+    `${prefix}${encodeURIComponent(host).replaceAll(".", "%2E")}`,
+    pid,
+    started,
+    ...(pids === undefined ? [] : [pids]),
+  ].join(".");
 
 function parseName(name: string): Holder | undefined {
-  const [host, pid, started] = name.slice(prefix.length).split(".");
+  const [host, pid, started, pids] = name.slice(prefix.length).split(".");
   if (!name.startsWith(prefix) || host === undefined || pid === undefined || started === undefined) return undefined;
-  return { host: decodeURIComponent(host), pid: Number(pid), started };
+  return { host: decodeURIComponent(host), pid: Number(pid), started, pids };
 }
 
 /** A socket that the holder listens on for as long as it lives, whichever container it is in. */
@@ -73,13 +87,25 @@ function lookForLife(path: string): Promise<"lives" | "gone" | undefined> {
 /** ext, xfs, btrfs, tmpfs, overlay, zfs, f2fs, bcachefs: one kernel has them mounted, and no other. */
 const localFileSystems = [0xef53, 0x58465342, 0x9123683e, 0x01021994, 0x794c7630, 0x2fc12fc1, 0xf2f52010, 0xca451a4e];
 
+const bootHere = () => readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => undefined);
+
+/**
+ * Whether the number of the holder's process says something here: on the same kernel, in the same namespace. Names of hosts say neither: two
+ * containers, or two machines, may have one, and a machine may be given another. Where the system tells nothing else they have to do.
+ */
+async function isNear({ host, started, pids }: Holder): Promise<boolean> {
+  const [here, boot] = await Promise.all([namespaceHere(), bootHere()]);
+  if (pids === undefined || here === undefined || boot === undefined) return host === hostname();
+  return pids === here && started.startsWith(`${bootOf(boot)}-`);
+}
+
 async function isAlive(folder: string, holder: Holder): Promise<boolean> {
   const life = await lookForLife(signOfLife(folder, holder));
   if (life === "lives") return true;
-  if (holder.host === hostname()) return (await startOf(holder.pid)) === holder.started;
+  if (await isNear(holder)) return (await startOf(holder.pid)) === holder.started;
   // Of another container its number tells nothing here. But on the same kernel a socket that nobody listens on is the proof that it has
   // gone; and a folder of a local file system, which this kernel has, has no process of another kernel, only of an earlier boot.
-  const boot = await readFile("/proc/sys/kernel/random/boot_id", "utf8").catch(() => undefined);
+  const boot = await bootHere();
   if (boot === undefined || holder.started === "0") return true;
   if (holder.started.startsWith(`${bootOf(boot)}-`)) return life !== "gone";
   return !localFileSystems.includes((await statfs(folder)).type);
@@ -108,11 +134,12 @@ const serving = "serves";
  * Throws FolderInUseError when a live process has the folder.
  */
 export async function lockFolder(folder: string, serves = false): Promise<() => Promise<void>> {
-  const me: Holder = { host: hostname(), pid: process.pid, started: (await startOf(process.pid)) ?? "0" };
+  const started = (await startOf(process.pid)) ?? "0";
+  const me: Holder = { host: hostname(), pid: process.pid, started, pids: await namespaceHere() };
   const mine = nameOf(me);
   const life = await showLife(signOfLife(folder, me));
   try {
-    const unlock = await takeTurn(folder, me, mine, serves);
+    const unlock = await takeTurn(folder, mine, serves);
     return async () => {
       await unlock();
       await quiet(life);
@@ -125,7 +152,7 @@ export async function lockFolder(folder: string, serves = false): Promise<() => 
 
 const quiet = (life: Server | undefined) => new Promise<void>((done) => (life ? life.close(() => done()) : done()));
 
-async function takeTurn(folder: string, me: Holder, mine: string, serves: boolean): Promise<() => Promise<void>> {
+async function takeTurn(folder: string, mine: string, serves: boolean): Promise<() => Promise<void>> {
   const attempts = 5;
   for (let attempt = 1; ; attempt += 1) {
     await writeFile(join(folder, mine), serves ? serving : "", { flag: "wx" }).catch((error: NodeJS.ErrnoException) => {
@@ -136,7 +163,7 @@ async function takeTurn(folder: string, me: Holder, mine: string, serves: boolea
     if (other === undefined) return () => unlink(join(folder, mine));
     await unlink(join(folder, mine));
     if (attempt === attempts) {
-      const where = other.host === me.host ? "" : ` on ${other.host}`;
+      const where = (await isNear(other)) ? "" : ` on ${other.host}`;
       throw new FolderInUseError(
         `${folder} is in use by process ${other.pid}${where}; stop it first` +
           (where === "" ? "" : `, or, if it is gone for certain, remove ${join(folder, nameOf(other))}`),

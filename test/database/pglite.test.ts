@@ -7,6 +7,7 @@ import {
   mkdtemp,
   readdir,
   readFile,
+  readlink,
   rename,
   rm,
   stat,
@@ -254,6 +255,42 @@ describe("the lock of a folder", () => {
     await rename(lock, join(folder, "lock.container-1.7.00000000-99"));
     await (await lockFolder(folder))();
     expect(await readdir(folder)).toEqual([]);
+  });
+
+  it("goes by kernel and namespace, and not by the names of hosts, which two containers may share", async () => {
+    const folder = await mkdtemp(join(root, "names-"));
+    const boot = (await readFile("/proc/sys/kernel/random/boot_id", "utf8")).slice(0, 8);
+    const here = /\d+/.exec(await readlink("/proc/self/ns/pid"))?.[0];
+    const host = encodeURIComponent(hostname()).replaceAll(".", "%2E");
+    const held = async (name: string) => {
+      await writeFile(join(folder, name), "");
+      const refused = await lockFolder(folder).then(
+        async (unlock) => unlock().then(() => undefined),
+        (error: Error) => error.message,
+      );
+      await rm(join(folder, name), { force: true });
+      return refused;
+    };
+    // A number that no process has here; in another container of that name there may be one.
+    expect(await held(`lock.${host}.4194304.${boot}-99.1`)).toMatch(
+      /in use by process 4194304 on .*; stop it first, or/,
+    );
+    // Here it has gone, whatever the machine was called.
+    expect(await held(`lock.${host}.4194304.${boot}-99.${here}`)).toBeUndefined();
+    expect(await held(`lock.before.4194304.${boot}-99.${here}`)).toBeUndefined();
+    // All machines number their first namespace alike: another boot is another machine, or this one's past.
+    expect(await held(`lock.${host}.${process.ppid}.00000000-99.${here}`)).toBeUndefined();
+    const [name = ""] = await lockFolder(folder).then(async (unlock) => {
+      const names = (await readdir(folder)).filter((each) => each.startsWith("lock."));
+      await unlock();
+      return names;
+    });
+    expect(name.split(".").at(-1)).toBe(here);
+    // Of a process that lives, whatever the host was called when it began.
+    const stat = (await readFile(`/proc/${process.ppid}/stat`, "utf8")).replace(/^.*\)/s, "").split(" ");
+    expect(await held(`lock.before.${process.ppid}.${boot}-${stat[20]}.${here}`)).toMatch(
+      `in use by process ${process.ppid}; stop it first`,
+    );
   });
 
   it("passes on when its process has ended and its parent has not looked", async () => {

@@ -12,27 +12,38 @@ declare
   deletions perch.captured_changes[] := '{}';
   others perch.captured_changes[] := '{}';
   change perch.captured_changes;
-  left_over record;
+  net record;
 begin
-  for change in
-    -- The last one in each space says who did it.
-    select distinct on ((changes[n]).space_id) (changes[n]).* from generate_subscripts(changes, 1) n
-     order by (changes[n]).space_id, n desc
+  -- All spaces in one statement, and no subscripts: each would go through the array from its beginning.
+  for net in
+    with each as materialized (
+      select c as change, c.space_id, c.old_row, c.new_row, row_number() over () as nth from unnest(changes) c
+    ), last as (
+      -- The last one in each space says who did it.
+      select distinct on (e.space_id) e.space_id, e.change from each e order by e.space_id, e.nth desc
+    ), left_over as (
+      select e.space_id, v.row, sum(v.sign) as count
+        from each e cross join lateral (values (e.old_row, 1), (e.new_row, -1)) v (row, sign)
+       where v.row is not null
+       group by e.space_id, v.row
+      having sum(v.sign) <> 0
+    ), left_in as (
+      select l.space_id, (array_agg(l.row) filter (where l.count > 0))[1] as old_row,
+             (array_agg(l.row) filter (where l.count < 0))[1] as new_row,
+             sum(greatest(l.count, 0)) > 1 or sum(least(l.count, 0)) < -1 as are_more
+        from left_over l
+       group by l.space_id
+    )
+    select l.change, i.old_row, i.new_row, coalesce(i.are_more, false) as are_more
+      from last l left join left_in i on i.space_id = l.space_id
+     order by l.space_id
   loop
-    select (array_agg(r.row) filter (where r.left_over > 0))[1] as old_row,
-           (array_agg(r.row) filter (where r.left_over < 0))[1] as new_row,
-           sum(greatest(r.left_over, 0)) > 1 or sum(least(r.left_over, 0)) < -1 as are_more
-      into left_over
-      from (
-        select v.row, sum(v.sign) as left_over
-          from unnest(changes) c cross join lateral (values (c.old_row, 1), (c.new_row, -1)) v (row, sign)
-         where c.space_id = change.space_id and v.row is not null
-         group by v.row) r;
-    if left_over.are_more then
+    if net.are_more then
       return changes;
     end if;
-    change.old_row := left_over.old_row;
-    change.new_row := left_over.new_row;
+    change := net.change;
+    change.old_row := net.old_row;
+    change.new_row := net.new_row;
     if change.new_row is not null then
       change.op := case when change.old_row is null then 'insert' else 'update' end;
       others := others || change;
