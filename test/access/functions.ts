@@ -553,6 +553,7 @@ const tables: Record<string, FunctionEntry> = {
   allow_filter: piece(),
   columns_hidden_from: piece(),
   changes_in_sight: piece(),
+  images_within: piece("perch_worker"),
   close_log: piece(),
   filter_problems: piece("perch_worker"),
   logs_with_rules: piece("perch_app", "perch_worker"),

@@ -23,25 +23,38 @@ begin
         order by x.seq limit most) l
      order by r.nth, l.seq limit most
   ),
+  asked as materialized (
+    select array[r.nths[c.count + 1], r.seqs[c.count + 1]] as beyond
+      from (select array_agg(l.nth order by l.nth, l.seq), array_agg(l.space_id order by l.nth, l.seq),
+                   array_agg(l.seq order by l.nth, l.seq)
+              from listed l where l.is_ruled) r (nths, space_ids, seqs)
+     cross join lateral (select perch.images_within(r.space_ids, r.seqs, max_bytes * 4) offset 0) c (count)
+     where r.seqs[c.count + 1] is not null
+  ),
   seen as materialized (
     select g.app_id, s.*
       from (select l.app_id, array_agg(l.space_id order by l.nth, l.seq) as space_ids,
                    array_agg(l.seq order by l.nth, l.seq) as seqs
-              from listed l where l.is_ruled group by l.app_id) g
+              from listed l
+             where l.is_ruled and (array[l.nth, l.seq] < (select a.beyond from asked a)) is not false
+             group by l.app_id) g
      cross join lateral perch.changes_in_sight(g.app_id, g.space_ids, g.seqs) s
   ),
   sized as materialized (
-    select l.*, s.op as seen_op, s.data as seen_data, r.data as document, r.long_data, r.long_fields, n.names,
+    select l.*, k.is_asked, s.op as seen_op, s.data as seen_data, r.data as document, r.long_data, r.long_fields,
+           n.names,
            case when n.names is null then coalesce(case when l.is_ruled then s.size else l.size end, r.size, 0)
                 else 0 end as bytes
       from listed l
      cross join lateral (select wanted -> l.table_name) n (names)
+     cross join lateral (
+       select (array[l.nth, l.seq] < (select a.beyond from asked a)) is not false) k (is_asked)
       left join seen s on l.is_ruled and s.app_id = l.app_id and s.space_id = l.space_id and s.seq = l.seq
       left join lateral (
         select x.data, x.long_data, x.long_fields, x.size from perch.stored_records x
          where l.changed_fields is not null and x.space_id = l.space_id and x.app_id = l.app_id
            and x.table_name = l.table_name and x.record_id = l.record_id limit 1) r on true
-     where not l.is_ruled or s.seq is not null
+     where not l.is_ruled or s.seq is not null or not k.is_asked
   ),
   likely as (
     select s.*, row_number() over w as n, s.bytes > max_bytes as is_huge,
@@ -71,7 +84,7 @@ begin
                   perch.time_text(k.at) as at, perch.time_text(k.deleted_at) as deleted_at, k.user_id, k.client_id,
                   k.op_id, k.txid, k.schema_version, k.actor, k.origin, perch.time_text(k.created_at) as created_at) e
        offset 0) t (entry)
-     where k.upto <= max_bytes or k.n = 1
+     where (k.upto <= max_bytes or k.n = 1) and k.is_asked
   ),
   measured as materialized (
     select s.nth, s.seq, s.n, s.is_end, s.is_of_first, f.entry, sum(octet_length(f.entry) + 2) over w as upto
@@ -90,11 +103,15 @@ begin
   )
   select coalesce('[' || string_agg(k.entry, ', ' order by k.n) || ']', '[]')::jsonb as changes,
          count(*) = (select count(*) from sized) as is_all, max(array[k.nth, k.seq]) as last,
-         (select count(*) from listed) as listed, (select max(array[l.nth, l.seq]) from listed l) as last_listed
+         (select count(*) from listed) as listed,
+         (select max(array[l.nth, l.seq]) from listed l
+           where (array[l.nth, l.seq] < (select a.beyond from asked a)) is not false) as last_asked
     into made
     from kept k;
   changes := made.changes;
-  cut := case when not made.is_all then made.last when made.listed = most then made.last_listed end;
+  -- What was asked about may all be out of sight.
+  cut := case when not made.is_all then coalesce(made.last, made.last_asked)
+              when made.listed = most then made.last_asked end;
   if cut is not null then
     cut_run := cut[1];
     cut_seq := case when cut[2] < runs[cut_run].last_seq then cut[2] end;

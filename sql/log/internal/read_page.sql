@@ -2,6 +2,9 @@
 -- made in vain; then the text itself is measured. An entry that is too long by itself is given without its content, and
 -- says so: left out in silence it would be lost, and given whole it would stop every reader here.
 --
+-- Of tables with rules the rows before and after each entry are looked at, which may be far longer than what it says:
+-- a page ends where they would be more than four times as long as a page may be.
+--
 -- What one transaction wrote in a space stands together in its log (perch.run_end), so a page that ends behind the last
 -- entry of a transaction has all of it. It goes on to there from where max_count would end it; where it would become
 -- too long, it ends before a transaction that is not its first.
@@ -43,12 +46,17 @@ begin
      where c.seq < c.stop
   ),
   listed as materialized (select b.* from begun b union all select r.* from rest r),
-  seen as materialized (
-    select s.*
-      from (select array_agg(l.space_id order by l.nth, l.seq), array_agg(l.seq order by l.nth, l.seq)
-              from listed l where l.table_name = any (ruled)) r (space_ids, seqs)
-     cross join lateral perch.changes_in_sight(read_page.app_id, r.space_ids, r.seqs) s
+  asked as materialized (
+    select r.space_ids[:c.count] as space_ids, r.seqs[:c.count] as seqs,
+           array[r.nths[c.count + 1], r.seqs[c.count + 1]] as beyond
+      from (select array_agg(l.nth order by l.nth, l.seq), array_agg(l.space_id order by l.nth, l.seq),
+                   array_agg(l.seq order by l.nth, l.seq)
+              from listed l where l.table_name = any (ruled)) r (nths, space_ids, seqs)
+     cross join lateral (select perch.images_within(r.space_ids, r.seqs, max_bytes * 4) offset 0) c (count)
      where r.seqs is not null
+  ),
+  seen as materialized (
+    select s.* from asked a cross join lateral perch.changes_in_sight(read_page.app_id, a.space_ids, a.seqs) s
   ),
   -- What is out of sight goes on as an entry without text: a page that has nothing else moves on, too. Fields that are
   -- not wanted are left out before anything is measured, but of what is to be lifted first: their names are those of
@@ -142,7 +150,8 @@ begin
          cross join lateral (
             select case when f.failed then 'upgrade_failed'
                         when k.is_huge or octet_length(t.entry) > max_bytes then 'too_large' end) y (reason)
-         where coalesce(k.upto, 0) <= case when k.is_of_first then run_bytes else page_bytes end or k.n = 1) w
+         where (coalesce(k.upto, 0) <= case when k.is_of_first then run_bytes else page_bytes end or k.n = 1)
+           and (array[k.nth, k.seq] < (select a.beyond from asked a where a.beyond[1] is not null)) is not false) w
   ),
   kept as (
     select e.* from entries e

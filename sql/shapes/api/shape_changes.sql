@@ -12,6 +12,9 @@
 -- Of a filter with sub-selects the tables in these are seen as they were, too (since_snapshot: what the reader had
 -- before everything here): perch.shape_stretch, perch.shape_moves.
 --
+-- A page may say little, or nothing, of rows that are very long: it ends where what was looked at, unpacked, is four
+-- times as long as a page may be, too.
+--
 -- What the user may not read is not even seen here. So how far the log had come (upto) is told by whoever sees all
 -- of it, and a page is a stretch of positions: a reader never goes through the entries of others twice.
 create or replace function perch.shape_changes(
@@ -47,7 +50,9 @@ declare
   began bigint := after_lsn;
   passed bigint := start;
   bytes bigint := 0;
+  image_bytes bigint := 0;
   is_whole boolean := true;
+  entries refcursor;
   entry record;
 begin
   perform perch.require_history(synced, spaces, start);
@@ -68,11 +73,14 @@ begin
     op := stop - lsn;
     return;
   end if;
-  for entry in execute perch.shape_changes_query(synced, perch.shape_entries(), texts.values, texts.key,
+  -- Fetched one by one: a loop over a query is many rows ahead of itself.
+  open entries for execute perch.shape_changes_query(synced, perch.shape_entries(), texts.values, texts.key,
     texts.condition, texts.condition, texts.keys, whole)
-    using start, stop, synced.app_id, synced.table_name, spaces
+    using start, stop, synced.app_id, synced.table_name, spaces;
   loop
-    is_whole := bytes <= max_bytes;
+    fetch entries into entry;
+    exit when not found;
+    is_whole := bytes <= max_bytes and image_bytes <= max_bytes * 4::bigint;
     exit when not is_whole;
     if entry.txid is distinct from current_txid then
       began := entry.position;
@@ -82,6 +90,7 @@ begin
       end if;
     end if;
     passed := entry.position;
+    image_bytes := image_bytes + entry.image_bytes;
     if entry.operation is not null then
       messages := messages || concat('{"key":', to_json(entry.key), ',"value":', entry.value,
         case when entry.old_value is not null then ',"old_value":' || entry.old_value end,
@@ -92,6 +101,7 @@ begin
       bytes := bytes + octet_length(messages[cardinality(messages)]);
     end if;
   end loop;
+  close entries;
   passed := case when is_whole then greatest(stop, start) else passed end;
   is_end := passed >= head;
   if is_end and cardinality(messages) > 0 then

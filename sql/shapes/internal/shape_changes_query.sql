@@ -1,5 +1,6 @@
 -- What entries did to a shape: the filter is evaluated on the row before and on the row behind it. An entry has a
 -- position, a transaction, old_row and new_row: images (null: there was no such row).
+-- image_bytes: how long both are when they are unpacked ('{}' || row).
 -- Where what a rule says may change while the row does not, updates have whole rows: the reader may not have it yet.
 create or replace function perch.shape_changes_query(
   synced perch.synced_relations, entries text, "values" text, key text, condition_before text, condition_after text,
@@ -10,7 +11,9 @@ language sql immutable
 set search_path = pg_catalog, pg_temp
 as $$
   select format(
-    $f$select c.position, c.txid, e.operation, e.key, e.value, e.old_value
+    $f$select c.position, c.txid, e.operation, e.key, e.value, e.old_value,
+              coalesce(pg_column_size('{}'::jsonb || c.old_row), 0)
+                + coalesce(pg_column_size('{}'::jsonb || c.new_row), 0) as image_bytes
          from (%9$s) c
          left join lateral (
            select m.operation, coalesce(a.key, b.key) as key,

@@ -1,6 +1,7 @@
 -- $1: behind this position; $2: up to this one; $3, $4: app and table; $5: spaces. Entries of other tables and
 -- spaces come with their position and transaction alone: what they were is not even read as rows of this table. An
--- insertion without an image has the whole row as its data.
+-- insertion without an image has the whole row as its data. In their order, so that whoever needs only the first of
+-- them has no more of them evaluated.
 create or replace function perch.shape_entries()
 returns text
 language sql immutable
@@ -14,7 +15,7 @@ as $$
      cross join lateral (select case when w.is_ours then l.data end as data) o
       left join perch.row_images i on w.is_ours and i.space_id = l.space_id and i.seq = l.seq
      where l.position > $1 and l.position <= $2
-    offset 0$f$
+     order by l.position offset 0$f$
 $$;
 
 comment on function perch.shape_entries() is

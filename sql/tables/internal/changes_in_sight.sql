@@ -1,5 +1,7 @@
 -- Of the row before and after, the filter says whether the user saw it and sees it. Both are asked at once, for all
--- entries of a table together; more than some megabytes of rows are asked about in parts.
+-- entries of a table together; more than some megabytes of rows are asked about in parts. A part is made, and its
+-- memory given back, before the next (enable_hashagg: which would make all of them first), and is measured as it is
+-- when it is unpacked ('{}' || row): as it is stored, a row may be a hundred times as short.
 --
 -- An update of hidden columns alone is nothing, as if it had not been; but for its author, who waits for it.
 --
@@ -11,6 +13,7 @@ create or replace function perch.changes_in_sight(app_id text, space_ids text[],
 returns table (space_id text, seq bigint, op text, data jsonb, size integer)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+set enable_hashagg = off
 as $$
 declare
   me constant text := perch.current_user_id();
@@ -25,7 +28,8 @@ begin
            array_agg(p.op order by p.nth) as ops, array_agg(p.user_id order by p.nth) as user_ids,
            array_agg(p.old_row order by p.nth) as old_rows, array_agg(p.new_row order by p.nth) as new_rows
       from (
-        select e.*, sum(coalesce(pg_column_size(e.old_row), 0) + coalesce(pg_column_size(e.new_row), 0))
+        select e.*, sum(coalesce(pg_column_size('{}'::jsonb || e.old_row), 0)
+                   + coalesce(pg_column_size('{}'::jsonb || e.new_row), 0))
                  over (partition by e.table_name order by e.nth) / 4194304 as part
           from (
             select a.nth, l.space_id, l.seq, l.table_name, l.op, l.user_id, i.old_row,
