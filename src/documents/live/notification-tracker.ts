@@ -19,7 +19,7 @@ export interface NotificationTracker {
   notified(seq: number, position: number, reading: boolean, wanted: boolean): void;
   /** Whether a notification asks for a read. */
   pending(): boolean;
-  /** Whether a notification told of something beyond the position, and nothing was read since. */
+  /** Whether a notification told of something beyond the position, and nothing has been read since it came. */
   unread(position: number): boolean;
   /** A read begins. Out: the notifications that it answers, for `end`. */
   begin(): number[];
@@ -38,14 +38,18 @@ export function createNotificationTracker(
 ): NotificationTracker {
   const seen = new Set<number>();
   let pending: number[] = [];
+  /**
+   * The greatest position heard of. Whoever can connect may notify of any: a true notification comes with the commit that it is about, so
+   * what was heard before a read began, and the read did not find, is done with.
+   */
   let heard = 0;
-  /** What had been heard when the last read that has ended began, and the one that is under way. */
-  let looked = 0;
-  let looking = 0;
+  /** The greatest heard of since the read that is under way began. */
+  let heardMeanwhile = 0;
   let awaited: { readonly seq: number; readonly since: number } | undefined;
 
   function hear(seq: number): void {
     heard = Math.max(heard, seq);
+    heardMeanwhile = Math.max(heardMeanwhile, seq);
     if (awaited === undefined || seq < awaited.seq) return;
     arrived(performance.now() - awaited.since);
     awaited = undefined;
@@ -77,15 +81,15 @@ export function createNotificationTracker(
       }
     },
     pending: () => pending.length > 0,
-    unread: (position) => heard > Math.max(position, looked),
+    unread: (position) => heard > position,
     begin() {
-      looking = heard;
+      heardMeanwhile = 0;
       const answered = pending;
       pending = [];
       return answered;
     },
     end(answered, position) {
-      looked = looking;
+      heard = Math.max(Math.min(heard, position), heardMeanwhile);
       // A notification that came during the read may be beyond what the read saw: it stays.
       const settled = [...answered, ...pending.filter((seq) => seq <= position)];
       pending = pending.filter((seq) => seq > position);
@@ -97,7 +101,7 @@ export function createNotificationTracker(
     forget() {
       seen.clear();
       heard = 0;
-      looked = 0;
+      heardMeanwhile = 0;
       awaited = undefined;
     },
   };

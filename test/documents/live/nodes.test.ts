@@ -137,6 +137,27 @@ describe("a document open on several nodes", () => {
     expect(reads(two.db.counted())).toBe(0);
   });
 
+  it("looks once for what a notification made up, and answers a join with what true ones tell of behind it", async () => {
+    const { key, one, two } = await twoNodes();
+    const ada = await connect(one, key);
+    await ada.type("1");
+    const document = await two.live.open(key);
+    cleanup(() => document.release());
+    const look = async () => {
+      two.db.counted();
+      const reader = await connect(two, key);
+      reader.leave();
+      return { text: reader.text(), reads: reads(two.db.counted()) };
+    };
+    expect(await look()).toEqual({ text: "1", reads: 0 });
+    two.live.notified(key, 1_000_000_000_000_000);
+    expect(await look()).toEqual({ text: "1", reads: 1 });
+    expect(await look()).toEqual({ text: "1", reads: 0 });
+    await ada.type("2");
+    two.live.notified(key, 2);
+    expect(await look()).toEqual({ text: "12", reads: 1 });
+  });
+
   it("says of notifications that the tail does not explain that something may be pending", async () => {
     const { t, key, one } = await twoNodes();
     const reader = await connect(one, key);
