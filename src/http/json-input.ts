@@ -2,13 +2,15 @@ import { unreadableJson } from "../database/errors.js";
 import { canBeStored } from "../database/text.js";
 import { PerchError } from "../errors.js";
 import { type Identity, personalSpaceId } from "../identity/identity.js";
-import { jsonDepth, jsonMembers, someOutsideStrings } from "../lib/json-outline.js";
+import { jsonDepth, jsonMembers, someOutsideStrings, writtenOut } from "../lib/json-outline.js";
 import type { OnBehalf } from "./on-behalf.js";
 
 /** A number that is a few characters as it is sent, and many as it is stored: exponents of three digits and more. */
-const shortAndLarge = /\d[eE]\+?0*[1-9]\d\d/;
+const shortAndLarge = /\d[eE][+-]?0*[1-9]\d\d/;
 /** Over what perch.check_numbers takes; what is below, that judges. */
 const farTooLarge = /\d[eE][+-]?0*[1-9]\d{3}/;
+/** What the numbers of a body may come to as they are stored and read, without exponents; as much as a record may be at most. */
+const maxWrittenOut = 16 * 1024 * 1024;
 /** To look for an id in a change, and for what is wrong in a body. */
 const maxMembers = 1_000;
 const maxIdLength = 2_000;
@@ -28,9 +30,20 @@ const otherReason = "what the database cannot read";
 /** Far more than perch takes anywhere, and far less than ends the stack of Postgres, or of the embedded one, which does not outlive it. */
 const maxDepth = 1_000;
 
-/** Whether a body had better be looked at part by part before the database reads it. */
+/**
+ * Whether a body had better be looked at part by part before the database reads it. Errors: PE413 where its numbers, written out, are far
+ * longer than it: what is six bytes as it is sent (1e307) is 308 digits to the database, each time that it makes text of it.
+ */
 export async function isSuspicious(body: string): Promise<boolean> {
-  return shortAndLarge.test(body) || (await isTooDeep(body));
+  if (!shortAndLarge.test(body)) return isTooDeep(body);
+  const got = await writtenOut(body);
+  if (got > maxWrittenOut)
+    throw new PerchError("PE413", `the numbers of the body are ${got} digits without their exponents`, {
+      limit: "written_out_bytes",
+      max: maxWrittenOut,
+      got,
+    });
+  return true;
 }
 
 const isTooDeep = async (text: string) => text.length > maxDepth && (await jsonDepth(text)) > maxDepth;

@@ -116,6 +116,44 @@ export async function someOutsideStrings(text: string, isOne: (part: string) => 
   return false;
 }
 
+const isDigit = (code: number) => code >= 0x30 && code <= 0x39;
+/** With larger exponents no number is taken. */
+const maxExponent = 999;
+
+/**
+ * How many digits the exponents of JSON text stand for, all together: what its numbers are longer when they are written without. Those with
+ * which no number is taken do not count. Takes a few milliseconds at once, as `jsonMembers`.
+ */
+export async function writtenOut(text: string): Promise<number> {
+  let digits = 0;
+  let turnEnds = turnLength;
+  for (let at = 0; at < text.length; at++) {
+    if (at >= turnEnds) {
+      await setImmediate();
+      turnEnds = at + turnLength;
+    }
+    const code = text.charCodeAt(at);
+    if (code === quote) {
+      do {
+        at = text.indexOf('"', at + 1);
+        if (at >= turnEnds) {
+          await setImmediate();
+          turnEnds = at + turnLength;
+        }
+      } while (at >= 0 && isEscaped(text, at));
+      if (at < 0) break;
+    } else if ((code === 0x65 || code === 0x45) && isDigit(text.charCodeAt(at - 1))) {
+      const isSigned = text[at + 1] === "-" || text[at + 1] === "+";
+      let exponent = 0;
+      for (at += isSigned ? 2 : 1; isDigit(text.charCodeAt(at)); at++)
+        exponent = Math.min(maxExponent + 1, exponent * 10 + text.charCodeAt(at) - 0x30);
+      if (exponent <= maxExponent) digits += exponent;
+      at -= 1;
+    }
+  }
+  return digits;
+}
+
 function skipSpace(text: string, from: number): number {
   let at = from;
   while (isSpace(text.charCodeAt(at))) at++;

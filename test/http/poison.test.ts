@@ -121,6 +121,25 @@ describeBothKinds("What the database cannot read", (open) => {
     expect((await ask("PATCH", page, '{"patch":{"title":"good"}}')).status).toBe(202);
   });
 
+  it("is refused where numbers are too long together, once they are written out", async () => {
+    const { ask } = await start();
+    // Each may be stored; all of them would be the work of half a minute, of 400 kB of request.
+    for (const number of ["1e307", "1e-307"]) {
+      const numbers = `[${`${number},`.repeat(60_000)}1]`;
+      for (const [method, path, body] of [
+        ["POST", "/v1/push", `{"app_id":"app","changes":[${bad(numbers)}]}`],
+        ["PATCH", "/v1/documents/~/app/pages/p", `{"patch":{"extra":${numbers}}}`],
+      ] as const)
+        expect(await ask(method, path, body)).toMatchObject({
+          status: 413,
+          json: { error: { detail: { limit: "written_out_bytes", max: 2 ** 24, got: 60_000 * 307 } } },
+        });
+    }
+    // As text they are as long as they are sent.
+    const text = `"${"1e307 ".repeat(60_000)}"`;
+    expect((await ask("POST", "/v1/push", `{"app_id":"app","changes":[${bad(text)}]}`)).status).toBe(200);
+  });
+
   it("is refused where a body is no text, with the reason", async () => {
     const { ask } = await start();
     const latin = Buffer.from(`{"app_id":"app","changes":[${bad('"café"')}]}`, "latin1");

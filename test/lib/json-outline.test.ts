@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { jsonMembers, someOutsideStrings } from "../../src/lib/json-outline.js";
+import { jsonMembers, someOutsideStrings, writtenOut } from "../../src/lib/json-outline.js";
 
 const pieces = async (text: string) =>
   (await jsonMembers(text, 1_000))?.map(({ name, start, end }) => [name, text.slice(start, end)]);
@@ -57,13 +57,26 @@ describe("the outline of JSON", () => {
     expect(found).toEqual([false, false, true, true, true, false, false]);
   });
 
+  it("tells how much longer numbers are without their exponents, outside of strings", async () => {
+    const lengths = [
+      "[1e3,2.5E+10,-1e-7]",
+      '{"1e5":"1e5","\\"1e5":1e2}',
+      "[1e999,1e1000,1e131071]",
+      "true",
+      '["\\',
+      "1e",
+    ];
+    expect(await Promise.all(lengths.map(writtenOut))).toEqual([20, 2, 999, 0, 0, 0]);
+  });
+
   it("takes no more than a turn of the event loop at once, of whatever is sent", async () => {
     const many = 2 ** 20;
-    for (const text of [`[${"0,".repeat(many)}0]`, `{"a":${"[".repeat(many)}`, `["${'\\\\\\"'.repeat(many)}"]`]) {
+    for (const text of [`[${"1e9,".repeat(many)}0]`, `{"a":${"[".repeat(many)}`, `["${'\\\\\\"'.repeat(many)}"]`]) {
       let turns = 0;
       const counting = setInterval(() => turns++, 0);
       await jsonMembers(text, 10_000_000);
       await someOutsideStrings(text, () => false);
+      await writtenOut(text);
       clearInterval(counting);
       expect(turns).toBeGreaterThan(3);
     }
