@@ -45,6 +45,8 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
   let batches: Batches | undefined;
   let rejoinTimer: NodeJS.Timeout | undefined;
   let backfilled: Promise<void> | undefined;
+  /** While it waits for room: to leave the line where it ends before. */
+  let waitsForRoom: AbortController | undefined;
   const machine = createMachine<State, Event, Action>(firstState, step, perform);
   connection.account.add(roomBytes);
 
@@ -78,6 +80,7 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
         break;
       case "let go":
         connection.account.add(-roomBytes);
+        waitsForRoom?.abort();
         clearTimeout(rejoinTimer);
         batches?.close();
         action.channel?.close();
@@ -126,7 +129,11 @@ export function createMembership(connection: Connection, join: JoinFrame, open: 
       try {
         const identity = await connection.identify(auth);
         // What one user was sent and does not read is bounded: further joins of theirs wait for it, and nobody else's.
-        reserved = await connection.account.reserve(backfillBytes);
+        if (isClosed()) return;
+        waitsForRoom = new AbortController();
+        reserved = await connection.account.reserve(backfillBytes, waitsForRoom.signal);
+        waitsForRoom = undefined;
+        if (reserved === undefined) return;
         const opened = await connection.inTurn(identity.userId, () => openFor(identity, version));
         if (opened === undefined) return;
         reserved.resize(bytesOf(opened.channel.backfill));
