@@ -52,6 +52,10 @@ interface RoomToAnswer {
 interface ReaderServices {
   readonly onBehalf: OnBehalf;
   readonly notifications: Pick<NotificationHub, "add">;
+  readonly settings: {
+    /** Between two looks there is at least this much time: what a busy database costs is bounded by its readers, not its writers. */
+    readonly streamIntervalMs: number;
+  };
   isDraining(): boolean;
 }
 
@@ -60,15 +64,20 @@ const nothingNew = '"changes": [], "has_more": false}';
 /** While it waits; what no notification tells of is found so late. */
 const lookMs = 1_000;
 
-export function createReaderRequests({ onBehalf, notifications, isDraining }: ReaderServices): ReaderRequests {
+export function createReaderRequests({
+  onBehalf,
+  notifications,
+  settings,
+  isDraining,
+}: ReaderServices): ReaderRequests {
   const waiting = new Set<() => void>();
   const wakeAll = () => {
     for (const wake of [...waiting]) wake();
   };
   notifications.add({ notified: (one) => one.channel === "perch_changes" && wakeAll(), ready: wakeAll });
 
-  /** Resolves with the next notification, or after a while. */
-  const nextNotification = (ms: number, gone: AbortSignal) =>
+  /** Resolves after a while, or when nobody waits for the answer any more; where it listens, with the next notification. */
+  const pause = (ms: number, gone: AbortSignal, listens: boolean) =>
     new Promise<void>((resolve) => {
       const done = () => {
         clearTimeout(timer);
@@ -76,8 +85,8 @@ export function createReaderRequests({ onBehalf, notifications, isDraining }: Re
         gone.removeEventListener("abort", done);
         resolve();
       };
-      const timer = setTimeout(done, ms);
-      waiting.add(done);
+      const timer = setTimeout(done, Math.max(0, ms));
+      if (listens) waiting.add(done);
       gone.addEventListener("abort", done);
     });
 
@@ -101,8 +110,9 @@ export function createReaderRequests({ onBehalf, notifications, isDraining }: Re
       const until = performance.now() + (wait_ms ?? 0);
       for (;;) {
         // It listens from now on: what is committed while it looks wakes it at once.
-        const notified = nextNotification(Math.min(lookMs, Math.max(0, until - performance.now())), gone);
+        const notified = pause(Math.min(lookMs, until - performance.now()), gone, true);
         await room.take();
+        const lookedAt = performance.now();
         const answer = await ask(
           identity,
           "perch.read_log(reader => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], fields => $5::jsonb)",
@@ -112,6 +122,7 @@ export function createReaderRequests({ onBehalf, notifications, isDraining }: Re
         if (!answer.endsWith(nothingNew) || left <= 0 || gone.aborted || isDraining()) return answer;
         room.rest();
         await notified;
+        await pause(Math.min(lookedAt + settings.streamIntervalMs, until) - performance.now(), gone, false);
       }
     },
     async snapshot(identity, body) {

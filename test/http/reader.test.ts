@@ -1,5 +1,9 @@
 import { SignJWT } from "jose";
-import { expect, it } from "vitest";
+import { expect, it, onTestFinished, vi } from "vitest";
+import type { OnBehalf } from "../../src/http/on-behalf.js";
+import { createReaderRequests } from "../../src/http/reader.js";
+import type { TokenIdentity } from "../../src/identity/tokens.js";
+import type { Listener } from "../../src/notifications/hub.js";
 import { startNode } from "../gateway/support.js";
 import { pglite } from "../support/databases.js";
 import { insert, metric, pushAs } from "./support.js";
@@ -32,4 +36,38 @@ it("a service that waits for its log is held room for one answer, and none while
   expect(Math.max(...held.map((bytes) => bytes ?? Number.NaN))).toBeLessThan(40_000_000);
   await pushAs(t.db, "ada", "watched", insert("w"));
   expect((await waiting).changes).toMatchObject([{ id: "w" }]);
+});
+
+it("a service that waits looks so often at most, however often others write, and whatever strangers notify of", async () => {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "performance"] });
+  onTestFinished(() => void vi.useRealTimers());
+  const listeners: Listener[] = [];
+  let looks = 0;
+  const requests = createReaderRequests({
+    onBehalf: {
+      looksElsewhere: false,
+      look() {
+        looks += 1;
+        return Promise.resolve('{"cursor": {}, "changes": [], "has_more": false}');
+      },
+    } as unknown as OnBehalf,
+    notifications: {
+      add(listener) {
+        listeners.push(listener);
+        return () => undefined;
+      },
+    },
+    settings: { streamIntervalMs: 50 },
+    isDraining: () => false,
+  });
+  const identity: TokenIdentity = { userId: "search", reader: "search", expiresAt: Number.POSITIVE_INFINITY };
+  const room = { take: () => Promise.resolve(), rest: () => undefined };
+  const answered = requests.read(identity, '{"wait_ms": 1000}', new AbortController().signal, room);
+  for (let ms = 0; ms < 1_000; ms++) {
+    for (const { notified } of listeners) notified?.({ channel: "perch_changes", spaceId: "any", seq: 1 });
+    await vi.advanceTimersByTimeAsync(1);
+  }
+  await answered;
+  expect(looks).toBeGreaterThan(10);
+  expect(looks).toBeLessThanOrEqual(1_000 / 50 + 2);
 });
