@@ -108,6 +108,19 @@ export function writeUint(into: Uint8Array, value: number, offset: number): numb
   return at;
 }
 
+/** The same of a number of 64 bits. */
+export function writeUint64(into: Uint8Array, value: bigint, offset: number): number {
+  const high = Number(value >> 49n);
+  let rest = Number(BigInt.asUintN(49, value));
+  if (high === 0) return writeUint(into, rest, offset);
+  let at = offset;
+  for (let group = 0; group < 7; group++) {
+    into[at++] = (rest % 0x80) | 0x80;
+    rest = Math.floor(rest / 0x80);
+  }
+  return writeUint(into, high, at);
+}
+
 /** Writes a length and the bytes; returns the offset after them. */
 export function writeVarBytes(into: Uint8Array, bytes: Uint8Array, offset: number): number {
   const start = writeUint(into, bytes.length, offset);

@@ -279,6 +279,29 @@ describeBothKinds("an encrypted room", (open) => {
     expect(await send(ada, roomId, record)).toBe(0);
   });
 
+  it("takes spans of so many peers as whoever joins can be told of in one frame", async () => {
+    const node = await startNode(database);
+    const roomId = newRoom();
+    const client = await rawClient(node);
+    await client.join(roomId, { token: "ada", crdt: "%ELO" });
+    expect(await send(client, roomId, await span("1", 0, 5))).toBe(0);
+    // As if others had come before. Of a counter, too, the longest.
+    await database.db.query(
+      `insert into perch.encrypted_reaches (space_id, app_id, table_name, record_id, peer_id, reach, user_id)
+       select 'team', 'app', 'diaries', $1, convert_to((18446744073709551615 - n)::text, 'utf8'), 2147483647, 'bob'
+         from generate_series(1, 16382) n`,
+      [recordOf(roomId)],
+    );
+    expect(await send(client, roomId, await span("2", 0, 5))).toBe(0);
+    expect(await send(client, roomId, await span("3", 0, 5))).toBe(5);
+    await client.join(roomId, { token: "ada", crdt: "%ELO" });
+    expect(await send(client, roomId, await span("1", 5, 9), await span("2", 5, 9))).toBe(0);
+    const { answer, client: late } = await newcomer(node, roomId);
+    expect(answer).toMatchObject({ type: MessageType.JoinResponseOk });
+    expect((answer as { version: Uint8Array }).version.length).toBeGreaterThan(200_000);
+    expect(late.largestFrame()).toBeLessThanOrEqual(262_144);
+  });
+
   it("takes thousands of spans that overlap in transactions that are bounded", async () => {
     const calls: number[] = [];
     const counting: Database = {

@@ -18,7 +18,8 @@
 --
 -- Cost: of the spans that one record may cover, and of those that it may join to the reach, so many are looked at; what
 -- is left stays beside it, and the reach short of what is there: whoever has more sends it again, and brings it on. Of
--- one author there are so many snapshots beside each other: those of a client replace each other.
+-- one author there are so many snapshots beside each other: those of a client replace each other. And of all peers
+-- whoever joins is told, in one frame, which has room for so many.
 create or replace function perch.append_encrypted(
   space_id text, app_id text, table_name text, record_id text, incarnation_seq bigint, user_ids text[],
   writable boolean[], peer_ids bytea[], firsts bigint[], nexts bigint[], versions jsonb[], payloads bytea[],
@@ -35,12 +36,14 @@ declare
   max_beyond constant bigint := 16777216;
   max_looks constant integer := 256;
   max_snapshots constant integer := 16;
+  max_peers constant integer := 16384;
   document perch.encrypted_documents;
   entry perch.encrypted_records;
   peer perch.encrypted_reaches;
   covered record;
   went_back boolean;
   bytes bigint;
+  peers bigint;
   has_moved boolean := false;
 begin
   perform perch.require_encrypted_table(append_encrypted.app_id, append_encrypted.table_name);
@@ -79,9 +82,15 @@ begin
       select x.* into peer from perch.encrypted_reaches x
        where x.space_id = entry.space_id and x.app_id = entry.app_id and x.table_name = entry.table_name
          and x.record_id = entry.record_id and x.peer_id = entry.peer_id;
+      if entry.version is null and peer.peer_id is null and peers is null then
+        select count(*) into peers from perch.encrypted_reaches x
+         where x.space_id = entry.space_id and x.app_id = entry.app_id and x.table_name = entry.table_name
+           and x.record_id = entry.record_id;
+      end if;
       covered := perch.covered_records(entry, max_looks);
       error := case when entry.next > coalesce(peer.reach, 0) + max_beyond then 'PE422'
                     when bytes - covered.bytes + octet_length(entry.payload) > max_bytes then 'PE413'
+                    when entry.version is null and peer.peer_id is null and peers >= max_peers then 'PE413'
                     when entry.version is not null and max_snapshots <= (
                       select count(*) from perch.encrypted_records x
                        where x.space_id = entry.space_id and x.app_id = entry.app_id
@@ -102,6 +111,7 @@ begin
     insert into perch.encrypted_records select (entry).*;
     bytes := bytes - covered.bytes + octet_length(entry.payload);
     if entry.version is null then
+      peers := peers + case when peer.peer_id is null then 1 else 0 end;
       has_moved := perch.advance_reach(entry, peer, max_looks) > coalesce(peer.reach, 0) or has_moved;
     end if;
     seq := entry.seq;
@@ -128,4 +138,4 @@ $$;
 grant execute on function perch.append_encrypted to perch_worker;
 
 comment on function perch.append_encrypted(text, text, text, text, bigint, text[], boolean[], bytea[], bigint[], bigint[], jsonb[], bytea[], bytea[], bigint, bigint, bigint) is
-  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots; marks: what identifies the ciphertext (its iv and tag); after_seq and after_revision: the position that the caller has given its readers (default: not compared); revision: what is to identify the position that the document then has (default: drawn here). Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a incarnation that has ended, or the document has something else at after_seq: the database went back; PE413: the document would be over max_encrypted_bytes, or has 16 snapshots of this author beside this one; PE422: the span is more than 16,777,216 operations beyond what the document has of its peer, or the ciphertext is one of another document of the space). Errors: PE404 when the table is not declared.';
+  'For perch_worker: appends encrypted records to a document, one array element a record; versions is null for spans, peer_ids, firsts and nexts for snapshots; marks: what identifies the ciphertext (its iv and tag); after_seq and after_revision: the position that the caller has given its readers (default: not compared); revision: what is to identify the position that the document then has (default: drawn here). Out, for each: its position; null when there is nothing new in it, or it is refused (PE403; PE410: of a incarnation that has ended, or the document has something else at after_seq: the database went back; PE413: the document would be over max_encrypted_bytes, has 16 snapshots of this author beside this one, or spans of 16,384 other peers; PE422: the span is more than 16,777,216 operations beyond what the document has of its peer, or the ciphertext is one of another document of the space). Errors: PE404 when the table is not declared.';

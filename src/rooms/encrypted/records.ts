@@ -145,10 +145,14 @@ export function decodeVersion(bytes: Uint8Array): PeerVersion | undefined {
   return counters && new Map([...counters].map(([peer, counter]) => [Buffer.from(peer).toString("hex"), counter]));
 }
 
+const isNumber = /^(0|[1-9]\d{0,19})$/;
+
 /** At least one byte. Peers that are no numbers are nothing a Loro client could name, and are left out. */
 export function encodeVersion(version: PeerVersion): Uint8Array {
-  const peers = [...version].map(([hex, counter]) => [Buffer.from(hex, "hex").toString("latin1"), counter] as const);
-  return encodeVersionMap(
-    new Map(peers.filter(([peer]) => /^(0|[1-9]\d{0,19})$/.test(peer) && BigInt(peer) < 2n ** 64n)),
-  );
+  const peers = new Map<string, number>();
+  for (const [hex, counter] of version) {
+    const peer = Buffer.from(hex, "hex").toString("latin1");
+    if (isNumber.test(peer) && (peer.length < 20 || BigInt(peer) < 2n ** 64n)) peers.set(peer, counter);
+  }
+  return encodeVersionMap(peers);
 }

@@ -1,4 +1,4 @@
-import { readerOf, readUint64, requireShortest, varint } from "../../../lib/binary.js";
+import { readerOf, readUint64, requireShortest, uintSize, writeUint, writeUint64 } from "../../../lib/binary.js";
 
 /**
  * Version vectors as Loro encodes them, read and written without it: on a thread that must not decode what strangers send, and in a
@@ -10,6 +10,8 @@ export type VersionMap = ReadonlyMap<string, number>;
 type Counters = Map<string, number>;
 
 const maxCounter = 2 ** 31;
+/** A peer of 64 bits and a counter of 32, with seven bits in a byte. */
+const maxEntryBytes = 10 + 5;
 
 /**
  * Out: undefined for whatever is not exactly what Loro would write, be it that Loro would read it all the same: let an engine's
@@ -38,7 +40,11 @@ export function decodeVersionMap(bytes: Uint8Array): VersionMap | undefined {
 
 /** At least one byte. */
 export function encodeVersionMap(version: VersionMap): Uint8Array {
-  const bytes = varint(version.size);
-  for (const [peer, counter] of version) bytes.push(...varint(BigInt(peer)), ...varint(counter * 2));
-  return Uint8Array.from(bytes);
+  const bytes = new Uint8Array(uintSize(version.size) + maxEntryBytes * version.size);
+  let at = writeUint(bytes, version.size, 0);
+  for (const [peer, counter] of version) {
+    at = writeUint64(bytes, BigInt(peer), at);
+    at = writeUint(bytes, counter * 2, at);
+  }
+  return bytes.slice(0, at);
 }
