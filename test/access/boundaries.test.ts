@@ -2,6 +2,7 @@ import { beforeAll, expect, it } from "vitest";
 import type { Transaction } from "../../src/database/types.js";
 import { type Context, withContext } from "../../src/identity/index.js";
 import { type Change, pull, push } from "../../src/log/index.js";
+import { channels } from "../../src/notifications/parse.js";
 import { describeEachEngine, type TestDatabase } from "../support/databases.js";
 
 describeEachEngine("the log under row level security", (open) => {
@@ -114,17 +115,53 @@ describeEachEngine("the log under row level security", (open) => {
     expect((await pullAs({ userId: "vera" }, second.cursor)).revoked_space_ids).toEqual([]);
   });
 
-  it("tells on its channels no content and no author", async () => {
+  it("tells on its channels ids and numbers, and no content and no author", async () => {
     await members("team19b");
-    const heard: string[] = [];
-    const subscription = await t.db.listen(["perch_changes"], {
-      notify: (_, payload) => heard.push(payload),
+    await t.db.query(
+      `select perch.declare_table(app_id => 'todo', table_name => 'pages', fields => '{"title": "string"}')`,
+    );
+    await t.db.query("create table things (id text primary key, team text, body text)");
+    await t.db.query("grant insert on things to perch_app");
+    await t.db.query("select perch.sync_table(relation => 'things', app_id => 'todo', space_column => 'team')");
+    const heard: Record<string, string[]> = { perch_changes: [], perch_documents: [] };
+    const subscription = await t.db.listen(channels, {
+      notify(channel, payload) {
+        heard[channel] = [...(heard[channel] ?? []), payload];
+      },
       ready() {},
     });
     await pushAs({ userId: "eddy" }, { ...insert("hidden-id", "team19b"), data: { secret: "hidden-content" } });
+    await withContext(t.db, { userId: "eddy" }, async (tx) => {
+      await tx.query(
+        `select perch.patch_document(app_id => 'todo', table_name => 'pages', record_id => 'p', space_id => 'team19b',
+           patch => '{"title": "hidden-content"}')`,
+      );
+      await tx.query("insert into things values ('hidden-row', 'team19b', 'hidden-content')");
+    });
+    await asOlga("select perch.remove_space_member(space_id => $1, user_id => 'vera')", "team19b");
+    await t.asWorker((tx) =>
+      tx.query(
+        `select perch.put_presence(gen_random_uuid(), '{team19b}', '{todo}', '{pages}', '{p}', '{ephemeral}', '{eddy-key}',
+           '{hidden-content}', '{1}', '{60000}', '{eddy}', 1000)`,
+      ),
+    );
     await expect
-      .poll(() => heard.map((payload) => JSON.parse(payload)))
-      .toEqual([{ v: 1, space_id: "team19b", seq: 1 }]);
+      .poll(() => Object.keys(heard).filter((channel) => heard[channel]?.length))
+      .toHaveLength(channels.length);
+    const said = Object.entries(heard).flatMap(([channel, payloads]) =>
+      payloads.map((payload) => [channel, JSON.parse(payload)] as const),
+    );
+    expect(said).toContainEqual(["perch_changes", { v: 1, space_id: "team19b", seq: 1 }]);
+    const may: Record<string, readonly string[]> = {
+      perch_changes: ["v", "space_id", "seq"],
+      perch_documents: ["v", "space_id", "app_id", "table", "id", "seq"],
+      perch_captured: ["v"],
+      perch_presence: ["v", "seq", "node"],
+    };
+    for (const [channel, payload] of said) {
+      expect(may[channel], channel).toEqual(expect.arrayContaining(Object.keys(payload)));
+      expect(JSON.stringify(payload)).not.toMatch(/hidden-content|hidden-row|eddy|vera|olga/);
+    }
     await subscription.close();
   });
 

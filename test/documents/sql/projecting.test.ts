@@ -36,6 +36,35 @@ describeEachEngine("A document's record, snapshot and end", (open) => {
   const record = (id: string) =>
     t.asUser("ada", (tx) => tx.query("select data from perch.records where record_id = $1", [id]));
 
+  it("is left to who took its edits for longer the larger it is, before others claim it", async () => {
+    const megabytes = { small: 0, large: 0.5, huge: 8, hugest: 1_000 };
+    for (const id of Object.keys(megabytes)) await write(`claimed ${id}`, 0);
+    const claimed = async (overdueSeconds: number) => {
+      for (const [id, size] of Object.entries(megabytes)) {
+        await t.db.query("update perch.documents set projection_bytes = $2 where record_id = $1", [
+          `claimed ${id}`,
+          size * 2 ** 20,
+        ]);
+      }
+      await t.db.query("update perch.document_queue set due_at = clock_timestamp() - make_interval(secs => $1)", [
+        overdueSeconds,
+      ]);
+      const found = await t.asWorker((tx) =>
+        tx.query<{ record_id: string }>(
+          `select record_id from perch.claim_projections(max_count => 10, claim_seconds => 15, overdue_seconds => 1, small_bytes => 16384,
+             large_overdue_seconds => 6, large_seconds => 5, longer_seconds => 55, huge_bytes => 1048576)`,
+        ),
+      );
+      return found.flatMap(({ record_id: id }) => (id.startsWith("claimed ") ? [id.slice(8)] : [])).sort();
+    };
+    // 6 s, and for 8 MB as much longer as eight times 5 s are than 5 s, but never by more than 55 s.
+    expect(await claimed(2)).toEqual(["small"]);
+    expect(await claimed(20)).toEqual(["large", "small"]);
+    expect(await claimed(39)).toEqual(["large", "small"]);
+    expect(await claimed(50)).toEqual(["huge", "large", "small"]);
+    expect(await claimed(70)).toEqual(["huge", "hugest", "large", "small"]);
+  });
+
   it("shows what was projected, and logs which fields changed without copying their values", async () => {
     await write("a", 0);
     const [first] = await project("a", 1, { title: "Plan", body: null });
