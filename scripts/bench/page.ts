@@ -55,7 +55,7 @@ function tableOf([heading = [], ...rows]: readonly (readonly string[])[]): strin
   return `<div class="table"><table><thead><tr>${head}</tr></thead><tbody>${rows.map(line).join("")}</tbody></table></div>`;
 }
 
-const size = { width: 760, height: 220, left: 52, right: 20, top: 12, bottom: 32 };
+const size = { width: 760, height: 220, left: 52, right: 32, top: 12, bottom: 32 };
 const shares = [0, 0.5, 0.9, 0.99, 0.999];
 const steps = 400;
 
