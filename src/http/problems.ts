@@ -73,7 +73,7 @@ export function problemOf(error: unknown): Problem {
     return problem(
       503,
       "unavailable",
-      "your other requests kept this one waiting for too long; try again, with fewer at once",
+      "your other requests, or those of many others, kept this one waiting for too long; try again",
     );
   if (error instanceof EngineLost || error instanceof EngineBusy)
     return problem(503, "unavailable", "the document cannot be decoded just now; try again");
