@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Queryable } from "../database/types.js";
-import type { OrderItem } from "./filter.js";
+import { type OrderItem, tablesIn } from "./filter.js";
 import { readSnapshot, type Snapshot, snapshotEnd, snapshotText } from "./handle.js";
 import { type MessageFrame, rowMessages } from "./row-messages.js";
 import type { FilterNode } from "./tree.js";
@@ -39,6 +39,22 @@ export async function openShape(tx: Queryable, { schema, table }: Pick<ShapeQuer
 /** As a parameter of type jsonb; null: SQL's. */
 const json = (value: unknown) => (value === null ? null : JSON.stringify(value));
 
+/**
+ * Before the statement that reads rows of the table, and of those in sub-selects of filters: until the transaction ends nobody truncates them,
+ * which would take the rows away under its snapshot. Errors: PE401, PE404.
+ */
+async function holdTables(
+  tx: Queryable,
+  { schema, table, filter }: ShapeQuery,
+  another: FilterNode | null = null,
+): Promise<void> {
+  const tables = [{ schema, table }, ...tablesIn(filter), ...tablesIn(another)];
+  await tx.query("select perch.hold_tables(schema_names => $1::text[], table_names => $2::text[])", [
+    tables.map((one) => one.schema),
+    tables.map((one) => one.table),
+  ]);
+}
+
 /** A chunk as Postgres gives it; `rowsBody` makes messages of it. */
 export interface RowsPage {
   /** Of one row or of many, as `rowMessages` takes them. */
@@ -65,9 +81,11 @@ interface RowsRow {
 /** A chunk of the first snapshot. In: behind which key; the moment that all chunks show, undefined: now. Errors: PE401, PE404, PE410, PE413, PE422. */
 export async function readRows(
   tx: Queryable,
-  { schema, table, filter, columns }: ShapeQuery,
+  query: ShapeQuery,
   from: { key: readonly string[] | null; since: bigint; snapshot: Snapshot | undefined; maxBytes: number },
 ): Promise<RowsPage> {
+  await holdTables(tx, query);
+  const { schema, table, filter, columns } = query;
   const snapshot = from.snapshot === undefined ? null : snapshotText(from.snapshot);
   const params = [schema, table, json(filter), columns, from.key, from.since, snapshot, from.maxBytes];
   const rows = await tx.query<RowsRow>(rowsSql, params);
@@ -105,9 +123,12 @@ const changesSql = `
  */
 export async function readChanges(
   tx: Queryable,
-  { schema, table, filter, columns }: ShapeQuery,
+  query: ShapeQuery,
   from: { lsn: bigint; op: bigint; upto: bigint; whole: boolean; maxBytes: number; since: Snapshot | undefined },
 ): Promise<ChangesPage> {
+  // Without sub-selects the log alone is read.
+  if (tablesIn(query.filter).length > 0) await holdTables(tx, query);
+  const { schema, table, filter, columns } = query;
   const since = from.since === undefined ? null : snapshotText(from.since);
   const params = [schema, table, json(filter), columns, from.lsn, from.op, from.upto, from.whole, from.maxBytes, since];
   const [row] = await tx.query<{ messages: string[]; txids: string[]; lsn: string; op: string; is_end: boolean }>(
@@ -142,11 +163,9 @@ const subsetSql = `
       subset => $5::jsonb, "order" => $6::jsonb, max_count => $7, skip => $8, mark => $9) s`;
 
 /** Some rows of a shape as they are now. Errors: PE401, PE404, PE413, PE422. */
-export async function readSubset(
-  tx: Queryable,
-  { schema, table, filter, columns }: ShapeQuery,
-  subset: Subset,
-): Promise<SubsetRows> {
+export async function readSubset(tx: Queryable, query: ShapeQuery, subset: Subset): Promise<SubsetRows> {
+  await holdTables(tx, query, subset.filter);
+  const { schema, table, filter, columns } = query;
   const { order, limit, offset, mark } = subset;
   const params = [schema, table, json(filter), columns, json(subset.filter), json(order), limit, offset, mark];
   const [row] = await tx.query<{ messages: string; snapshot: string; waiting: string }>(subsetSql, params);

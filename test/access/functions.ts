@@ -491,6 +491,7 @@ const tables: Record<string, FunctionEntry> = {
   // Its triggers are not there, so it is none of the log.
   open_shape: app("perch.open_shape('public', 'orders') ->> 'app_id'", "401 404 404 404 404 404"),
   give_up: piece(),
+  hold_tables: app("perch.hold_tables('{public}', '{orders}')", "401 404 404 404 404 404"),
   shape_rows: app("(perch.shape_rows('public', 'orders')).fields", "401 404 404 404 404 404"),
   shape_changes: app("(perch.shape_changes('public', 'orders', 0)).lsn", "401 404 404 404 404 404"),
   changed_tables: worker("(select count(*) from perch.changed_tables(0))", "1", "0 1 0 0 0 0"),

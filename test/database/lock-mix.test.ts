@@ -251,6 +251,7 @@ const elsewhere: Record<string, string> = {
   number_captured: "sequence_changes and pull",
   number_waiting: "pull",
   open_shape: "as pull, for what it gives numbers",
+  hold_tables: "as any reader, of the tables",
   changed_tables: "as pull, for what it gives numbers",
   catches_undone: "whatever writes; it takes no lock",
   set_context: "every transaction begins with it",

@@ -184,7 +184,8 @@ async function story(nth: number, server: PostgresServer): Promise<number> {
     },
     async () => {
       await server.killPostmaster();
-      await server.start();
+      // Not before the last of its processes has gone.
+      await until(() => server.start().then(() => true), "the server to start");
     },
     async () => {
       await Promise.all([kill(nodes[0]), server.kill().then(() => server.start())]);

@@ -38,6 +38,8 @@ class Held {
   readonly rows = new Map<string, Row>();
   readonly faults: string[] = [];
   snapshot = "";
+  /** Where it stands, for whoever looks for the reason of a fault. */
+  place = "";
 
   take({
     key,
@@ -58,7 +60,9 @@ class Held {
     if (key === undefined || operation === undefined) return;
     const before = this.rows.get(key);
     if ((operation === "insert") === (before !== undefined)) {
-      this.faults.push(`${operation} of ${key}, of which ${before === undefined ? "nothing" : "something"} was there`);
+      const what = before === undefined ? "nothing" : "something";
+      const place = `by ${JSON.stringify(headers)}, behind ${this.place}, begun with ${this.snapshot}`;
+      this.faults.push(`${operation} of ${key}, of which ${what} was there, ${place}`);
     }
     for (const [name, was] of Object.entries(old ?? {})) {
       if (before?.[name] !== was) this.faults.push(`${key} was not ${name} = ${was}, but ${before?.[name]}`);
@@ -124,6 +128,7 @@ export function polling(
         return;
       }
       if (response.status !== 200) throw new Error(`${response.status} for ${user} and ${query}: ${text}`);
+      held.place = `${offset} ${handle}`;
       for (const message of JSON.parse(text)) held.take(message);
       offset = response.headers.get("electric-offset") ?? "";
       handle = response.headers.get("electric-handle") ?? "";
