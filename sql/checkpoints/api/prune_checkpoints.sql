@@ -1,6 +1,7 @@
 -- The rows of a thread are locked until the caller commits, and whoever works on it waits. So a call for all threads
--- looks before it locks, which most threads have no need of, and ends once it has pruned in so many: what it has done it
--- does not find again. What is put into a thread meanwhile is seen by prune_thread, which looks again under its lock.
+-- looks before it locks, which most threads have no need of, and ends once it has pruned in so many: what it has done
+-- it does not find again. What is put into a thread meanwhile is seen by prune_thread, which looks again under its
+-- lock.
 create or replace function perch.prune_checkpoints(
   keep_last integer default null, keep_for interval default null, thread_id text default null,
     fencing_token bigint default null
