@@ -368,8 +368,10 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       return { path: "/console/", result: await consoleFile(exchange) };
     }
     const path = matches[0]?.operation.path;
-    // What a person opens who was told nothing but the address. Not for good: another server may have that port tomorrow.
-    if (pathname === "/" && settings.console === "on" && !onlyMetrics)
+    // What a person opens who was told nothing but the address: programs are answered as anywhere. Not for good: another server may have that port
+    // tomorrow.
+    const isBrowser = exchange.request.method === "GET" && /\btext\/html\b/.test(exchange.request.headers.accept ?? "");
+    if (pathname === "/" && isBrowser && settings.console === "on" && !onlyMetrics)
       return { path: pathname, result: { status: 302, body: "", headers: { location: "console/" } } };
     if (path === undefined)
       return {

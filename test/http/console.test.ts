@@ -96,15 +96,17 @@ describe("the console's API", () => {
       expect(await call("GET", path, "ann")).toMatchObject({ status: 404 });
     expect(await call("POST", "/retry", "ann", {})).toMatchObject({ status: 404 });
     for (const path of ["/", "/console", "/console/", "/console/assets/x.js"]) {
-      expect((await fetch(url + path, { redirect: "manual" })).status).toBe(404);
+      expect((await fetch(url + path, { redirect: "manual", headers: { accept: "text/html" } })).status).toBe(404);
     }
   });
 
-  it("is where somebody is led who opens the address alone", async () => {
+  it("is where a browser is led that opens the address alone, and no program", async () => {
     const { url } = await start();
-    const led = await fetch(url, { redirect: "manual" });
+    const headers = { accept: "text/html,application/xhtml+xml,*/*;q=0.8" };
+    const led = await fetch(url, { redirect: "manual", headers });
     expect({ status: led.status, to: led.headers.get("location") }).toEqual({ status: 302, to: "console/" });
-    expect((await fetch(url)).url).toBe(`${url}/console/`);
+    expect((await fetch(url, { headers })).url).toBe(`${url}/console/`);
+    expect((await fetch(url)).status).toBe(404);
   });
 
   it("answers each view on what is there", async () => {

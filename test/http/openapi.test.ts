@@ -162,7 +162,7 @@ describe("the OpenAPI document", () => {
         else expect(found).toEqual(refused);
       }
     }
-    for (const other of ["/v1", "/v1/push/", "/v2/push", "/v1/documents", "/v1/documents/~/a/b/c/past"]) {
+    for (const other of ["/", "/v1", "/v1/push/", "/v2/push", "/v1/documents", "/v1/documents/~/a/b/c/past"]) {
       expect((await fetch(node.gateway.url + other)).status).toBe(404);
     }
     const ids = Object.values<Any>(document.paths).flatMap((item) =>
