@@ -293,6 +293,22 @@ describe("the console in a browser", () => {
     await expect.poll(() => page.getByText("root").count()).toBeGreaterThan(1);
   });
 
+  it("goes where one goes before its first picture", async () => {
+    const guarded = await start({ PERCH_JWT_SECRET: secret });
+    onTestFinished(() => guarded.close());
+    const page = await browser.page();
+    // No picture is ever made: Preact waits for one, but not for long.
+    await page.addInitScript("window.requestAnimationFrame = () => 0");
+    await page.goto(`${guarded.gateway.url}/console/`);
+    await page.getByLabel("Token").fill(await token("vic", "viewer"));
+    await page.evaluate(`(async () => {
+      document.querySelector("form button").click();
+      while (document.querySelector("form")) await Promise.resolve();
+      location.hash = "#/set-aside";
+    })()`);
+    await page.getByRole("heading", { name: "Set aside" }).waitFor({ timeout: 30_000 });
+  });
+
   it("runs nothing that a record, a document, a name or a refusal holds", async () => {
     const marks = [
       "<img src=x onerror=ran()>",
