@@ -7,7 +7,7 @@ import type { Page } from "playwright-core";
 import { WebSocket } from "ws";
 import { packageRoot } from "../../src/database/package-root.js";
 import { startTestServer, type TestServer } from "../../src/testing.js";
-import { launchChromium } from "../../test/support/chromium.js";
+import { chromiumPath, launchChromium } from "../../test/support/chromium.js";
 import { exampleScreenshots } from "./example.js";
 import { makeSample } from "./sample.js";
 
@@ -86,14 +86,14 @@ async function main(): Promise<void> {
   await mkdir(folder, { recursive: true });
   const only = process.argv[2];
   if (only !== "console") {
-    const own = await launchChromium();
+    const own = await launchChromium(await chromiumPath());
     await exampleScreenshots(own, folder).finally(() => own.close());
   }
   if (only === "example") return;
   const server = await startTestServer();
   await makeSample(server.db);
   const typists = [await typist(server, "ines", evening), await typist(server, "tom", morning)];
-  const browser = await launchChromium();
+  const browser = await launchChromium(await chromiumPath());
   try {
     for (const { name, place, sees, size = wide, dark = false, before } of pictures) {
       const context = await browser.newContext({

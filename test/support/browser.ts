@@ -14,6 +14,7 @@
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
 import { afterAll, onTestFinished } from "vitest";
 import { launchChromium } from "./chromium.js";
+import { template } from "./databases.js";
 
 /** A page, and what went wrong in it: errors nobody caught, what was written to console.error, what its policy refused. */
 export type WatchedPage = Page & { readonly errors: string[] };
@@ -41,7 +42,8 @@ export function chromium(): Chromium {
   });
   return {
     async page(options) {
-      starting ??= launchChromium();
+      // Several files that unpack it at once would write over each other's.
+      starting ??= template("chromium").then(launchChromium);
       const context = await (await starting).newContext(options);
       onTestFinished(() => context.close());
       // Nearly as long as a test may take: how fast the machine is decides nothing.

@@ -107,7 +107,8 @@ function closing(open: Open): Open {
   };
 }
 
-async function template(what: string): Promise<string> {
+/** What is made once a run, for all test files: see templates.ts. */
+export async function template(what: string): Promise<string> {
   const response = await fetch(inject("templatesUrl") + what);
   const answer = await response.text();
   if (!response.ok) throw new Error(`cannot prepare ${what}: ${answer}`);

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { migrate } from "../../src/database/migrate.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import { databaseTemplate } from "../../src/database/template.js";
+import { chromiumPath } from "./chromium.js";
 import { type PostgresServer, type PostgresVersion, startPostgresServer } from "./postgres-server.js";
 
 /** The database of each server that is migrated once and copied for every test. */
@@ -12,7 +13,10 @@ export const templateName = "perch_template";
 
 export interface Templates {
   readonly folder: string;
-  /** In: "pglite" or a version of Postgres. Out: the path of an image, or the superuser's URL of the server. Made once. */
+  /**
+   * In: "pglite", "chromium" or a version of Postgres. Out: the path of an image, or of the unpacked program, or the superuser's URL of the server.
+   * Made once.
+   */
   get(what: string): Promise<string>;
   close(): Promise<void>;
 }
@@ -47,6 +51,7 @@ export function createTemplates(): Templates {
 
   async function make(what: string): Promise<string> {
     if (what === "pglite") return writeTemplate(folder);
+    if (what === "chromium") return chromiumPath();
     const server = await makeServer(Number(what) as PostgresVersion);
     servers.push(server);
     return server.url();
