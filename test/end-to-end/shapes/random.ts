@@ -1,3 +1,5 @@
+import { seeded } from "../../../scripts/faults/random.js";
+
 /** Chance that can be had again: by its seed. */
 export interface Chance {
   /** From 0 up to, but not, this. */
@@ -11,21 +13,14 @@ export interface Chance {
   fork(): Chance;
 }
 
-/** In: a whole number. (The generator is mulberry32.) */
+/** In: a whole number. */
 export function chanceOf(seed: number): Chance {
-  let state = seed >>> 0;
-  const next = () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-  const below = (end: number) => Math.floor(next() * end);
+  const random = seeded(seed);
   return {
-    below,
-    pick: (values) => values[below(values.length)] as (typeof values)[number],
-    is: (probability) => next() < probability,
-    some: (values, probability = 0.5) => values.filter(() => next() < probability),
-    fork: () => chanceOf(below(2 ** 32)),
+    below: random.below,
+    pick: random.pick,
+    is: (probability) => random.next() < probability,
+    some: (values, probability = 0.5) => values.filter(() => random.next() < probability),
+    fork: () => chanceOf(random.below(2 ** 32)),
   };
 }
