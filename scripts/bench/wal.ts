@@ -4,7 +4,6 @@ import { DocumentStore } from "../../src/documents/store/store.js";
 import { startPostgresServer } from "../../test/support/postgres-server.js";
 import { seededRandom } from "../../test/support/traces.js";
 import { openAuthor } from "../demo/author.js";
-import { installWatchedSockets } from "../demo/line.js";
 import { figure } from "../support/figures.js";
 import { perchProcess } from "../support/perch-process.js";
 import type { Benchmark, BenchmarkOptions } from "./benchmark.js";
@@ -31,7 +30,6 @@ const randomTypist: Typist = (doc) => {
  * No checkpoint falls into the run: the page images that follow one are not in these figures, for anybody.
  */
 async function run({ seconds, rounds, show }: BenchmarkOptions): Promise<void> {
-  installWatchedSockets();
   const postgres = await startPostgresServer({
     version: 18,
     settings: { full_page_writes: "on", checkpoint_timeout: "1h", max_wal_size: "8GB" },

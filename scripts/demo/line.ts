@@ -1,5 +1,6 @@
 import { CrdtType, MessageType, tryDecode, UpdateStatusCode } from "loro-protocol";
 import { type MessageEvent, WebSocket } from "ws";
+import { socketsOf } from "../support/sockets.js";
 
 /**
  * The wire between one client and its server, watched from outside: the client is the published one, unchanged, and finds this
@@ -36,8 +37,6 @@ interface WatchedLine extends Line {
   pieces: Map<string, { count: number; fragments: Uint8Array[] }>;
 }
 
-const lines = new Map<string, WatchedLine>();
-
 /** Watches the clients whose URL carries `?token=<token>`; call it before the client is made. */
 export function watchLine(token: string): Line {
   const line: WatchedLine = {
@@ -52,21 +51,19 @@ export function watchLine(token: string): Line {
       }
     },
   };
-  lines.set(token, line);
+  socketsOf(token, (url) => new WatchedWebSocket(url, line));
   return line;
 }
 
 type MessageListener = (event: MessageEvent) => void;
 
 class WatchedWebSocket extends WebSocket {
-  readonly #line: WatchedLine | undefined;
+  readonly #line: WatchedLine;
   readonly #wrapped = new Map<unknown, MessageListener>();
 
-  constructor(url: string) {
+  constructor(url: string, line: WatchedLine) {
     super(url);
-    const line = lines.get(new URL(url).searchParams.get("token") ?? "");
     this.#line = line;
-    if (line === undefined) return;
     // What an old socket still held back is lost with it, as on a network.
     line.held = [];
     line.pieces.clear();
@@ -74,14 +71,14 @@ class WatchedWebSocket extends WebSocket {
   }
 
   override send(data: string | Uint8Array, ...rest: unknown[]): void {
-    if (this.#line !== undefined && typeof data !== "string") sent(this.#line, data);
+    if (typeof data !== "string") sent(this.#line, data);
     (super.send as (...args: unknown[]) => void)(data, ...rest);
   }
 
   override addEventListener(type: string, listener: unknown, options?: unknown): void {
     const line = this.#line;
     let effective = listener;
-    if (type === "message" && line !== undefined) {
+    if (type === "message") {
       const wrapped: MessageListener = (event) => received(line, event, listener as MessageListener);
       this.#wrapped.set(listener, wrapped);
       effective = wrapped;
@@ -136,9 +133,4 @@ function received(line: WatchedLine, event: MessageEvent, listener: MessageListe
     return;
   }
   deliver();
-}
-
-/** Lets every loro-websocket client of this process find its sockets here. */
-export function installWatchedSockets(): void {
-  (globalThis as { WebSocket?: unknown }).WebSocket = WatchedWebSocket;
 }

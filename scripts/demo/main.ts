@@ -2,7 +2,6 @@ import { parseArgs } from "node:util";
 import { concurrentTrace } from "../../test/support/traces.js";
 import { figure, quantile, table } from "../support/figures.js";
 import { findings } from "./findings.js";
-import { installWatchedSockets } from "./line.js";
 import { replayInMemory } from "./replay.js";
 import { type Schedule, scheduleOf } from "./schedule.js";
 import { embeddedStage, ownPostgresStage, postgresStage, type Stage } from "./stage.js";
@@ -99,7 +98,6 @@ async function main(): Promise<number> {
   // What was started ends with this process, which it does not when a signal ends that.
   const interrupted = () => process.exit(130);
   process.once("SIGINT", interrupted);
-  installWatchedSockets();
 
   const rows: string[][] = [];
   let wrong = 0;

@@ -22,7 +22,6 @@ import { type PerchProcess, perchProcess } from "../support/perch-process.js";
 import { userToken } from "../support/user-token.js";
 import { type Editor, openEditor } from "./editor.js";
 import { seeded } from "./random.js";
-import { installWatchedSockets } from "./wire.js";
 
 /**
  * What takes the place of the server that was killed. synchronous, behind: its standby, which has all that was acknowledged, or not. restored: a
@@ -345,7 +344,6 @@ async function copyOf(
 
 export async function runFailover(options: FailoverOptions): Promise<FailoverResult> {
   const { version, nodes: nodeCount, clients, calmMs, seed } = options;
-  installWatchedSockets();
   const ends: (() => Promise<unknown>)[] = [];
   const wrong = new Set<string>();
   const rounds: RoundResult[] = [];

@@ -6,7 +6,6 @@ import { type Fault, faults, type Scene } from "./faults.js";
 import { type Random, seeded } from "./random.js";
 import { startSqlWriter } from "./sql-writer.js";
 import { judge } from "./verdict.js";
-import { installWatchedSockets } from "./wire.js";
 
 export interface FaultsOptions {
   readonly seed: number;
@@ -55,7 +54,6 @@ const pause = (ms: number) => new Promise<void>((done) => setTimeout(done, ms));
 /** Clients edit while everything around them breaks, over and over; then all copies are compared, and every edit is looked for. */
 export async function runFaults(options: FaultsOptions): Promise<FaultsResult> {
   const { seed, seconds, clients, documents, nodes, onFault } = options;
-  installWatchedSockets();
   const random = seeded(seed);
   // A client that comes in another's place is somebody else.
   const users = Array.from({ length: clients + seconds }, (_, n) => `user${n}`);

@@ -1,5 +1,6 @@
 import { CrdtType, MessageType, type ProtocolMessage, tryDecode, UpdateStatusCode } from "loro-protocol";
 import { WebSocket } from "ws";
+import { socketsOf } from "../support/sockets.js";
 
 /**
  * What a client is told on its wire, read by somebody beside it: the client is the published one and finds this socket where it looks
@@ -17,27 +18,24 @@ export interface Watcher {
   noted(roomId: string, what: string): void;
 }
 
-const watchers = new Map<string, Watcher>();
-
 /** Watches the client whose URL carries `?token=<token>`, in place of whoever did before; call it before the client is made. */
 export function watch(token: string, watcher: Watcher): void {
-  watchers.set(token, watcher);
+  socketsOf(token, (url) => new WatchedWebSocket(url, watcher));
 }
 
 class WatchedWebSocket extends WebSocket {
-  readonly #watcher: Watcher | undefined;
+  readonly #watcher: Watcher;
   /** Updates too long for a frame, on their way out in pieces. */
   readonly #pieces = new Map<string, { count: number; fragments: Uint8Array[] }>();
 
-  constructor(url: string) {
+  constructor(url: string, watcher: Watcher) {
     super(url);
-    const watcher = watchers.get(new URL(url).searchParams.get("token") ?? "");
     this.#watcher = watcher;
     this.on("message", (data: Buffer | ArrayBuffer) => {
       const message = tryDecode(new Uint8Array(data));
-      if (message?.crdt === CrdtType.Loro && watcher !== undefined) received(watcher, message);
+      if (message?.crdt === CrdtType.Loro) received(watcher, message);
     });
-    this.on("close", (code) => watcher?.closed(code));
+    this.on("close", (code) => watcher.closed(code));
     // A client that is destroyed while it connects; ws would throw it.
     this.on("error", () => undefined);
   }
@@ -50,16 +48,16 @@ class WatchedWebSocket extends WebSocket {
   #sent(message: ProtocolMessage | undefined): void {
     if (message?.crdt !== CrdtType.Loro) return;
     const { roomId } = message;
-    this.#watcher?.noted(roomId, `→ ${nameOf(message)}`);
+    this.#watcher.noted(roomId, `→ ${nameOf(message)}`);
     if (message.type === MessageType.DocUpdate) {
-      this.#watcher?.sent(roomId, message.batchId, message.updates);
+      this.#watcher.sent(roomId, message.batchId, message.updates);
     } else if (message.type === MessageType.DocUpdateFragmentHeader) {
       this.#pieces.set(message.batchId, { count: message.fragmentCount, fragments: [] });
     } else if (message.type === MessageType.DocUpdateFragment) {
       const pieces = this.#pieces.get(message.batchId);
       if (pieces === undefined || pieces.fragments.push(message.fragment) < pieces.count) return;
       this.#pieces.delete(message.batchId);
-      this.#watcher?.sent(roomId, message.batchId, [Buffer.concat(pieces.fragments)]);
+      this.#watcher.sent(roomId, message.batchId, [Buffer.concat(pieces.fragments)]);
     }
   }
 }
@@ -78,9 +76,4 @@ function received(watcher: Watcher, message: ProtocolMessage): void {
   } else if (message.type === MessageType.JoinResponseOk) {
     watcher.joined(message.roomId, message.version);
   }
-}
-
-/** Lets every loro-websocket client of this process find its sockets here. */
-export function installWatchedSockets(): void {
-  (globalThis as { WebSocket?: unknown }).WebSocket = WatchedWebSocket;
 }

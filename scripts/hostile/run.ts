@@ -11,7 +11,6 @@ import { openEditor } from "../faults/editor.js";
 import { seeded } from "../faults/random.js";
 import { startSqlWriter } from "../faults/sql-writer.js";
 import { judge } from "../faults/verdict.js";
-import { installWatchedSockets } from "../faults/wire.js";
 import { askProbe, type LoopProbe, probeArgs } from "../support/loop-probe.js";
 import { processorSeconds } from "../support/processor-time.js";
 import type { AttackersReport, Orders } from "./attackers.js";
@@ -60,7 +59,6 @@ const malloc = { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "131072", MALLOC
 const longestRestMs = 75_000;
 
 export async function runHostile({ seed, seconds, only, honest }: HostileOptions): Promise<HostileResult> {
-  installWatchedSockets();
   const random = seeded(seed);
   const users = Array.from({ length: editors }, (_, n) => `user${n}`);
   const attacks = honest === undefined ? attacksNamed(only) : [];

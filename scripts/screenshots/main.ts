@@ -4,15 +4,14 @@ import { LoroAdaptor } from "loro-adaptors/loro";
 import { LoroDoc } from "loro-crdt";
 import { LoroWebsocketClient } from "loro-websocket";
 import type { Page } from "playwright-core";
-import { WebSocket } from "ws";
 import { packageRoot } from "../../src/database/package-root.js";
 import { startTestServer, type TestServer } from "../../src/testing.js";
 import { chromiumPath, launchChromium } from "../../test/support/chromium.js";
 import { exampleScreenshots } from "./example.js";
 import { makeSample } from "./sample.js";
+import "../support/sockets.js";
 
 // The pictures of docs/clients.md are of the example. Those of docs/console.md: an embedded database with a small harbour's data, two people who type, and a real Chromium.
-Object.assign(globalThis, { WebSocket });
 
 const folder = join(packageRoot, "docs", "images");
 const room = "harbour/notes/pages/log-book";

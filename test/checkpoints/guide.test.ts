@@ -9,7 +9,6 @@ import { runProgram } from "../support/processes.js";
 
 const folder = join(packageRoot, ".tsbuild", `checkpoint-examples-${process.pid}`);
 afterAll(async () => {
-  vi.unstubAllEnvs();
   await rm(folder, { recursive: true, force: true });
 });
 const open = postgres();
@@ -52,7 +51,8 @@ it("docs/checkpoints.md shows what happens, in SQL, in TypeScript and in LangGra
     if (typeof expected === "object" && !Array.isArray(expected)) expect(actual).toMatchObject(expected as object);
     else expect(actual).toEqual(expected);
   };
-  Object.assign(globalThis, { before: runSqlUpTo, check });
+  vi.stubGlobal("before", runSqlUpTo);
+  vi.stubGlobal("check", check);
   vi.stubEnv("DATABASE_URL", t.url);
 
   const file = join(folder, "examples.ts");

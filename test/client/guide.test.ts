@@ -1,6 +1,6 @@
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
-import { afterAll, expect, it } from "vitest";
+import { afterAll, expect, it, vi } from "vitest";
 import { packageRoot } from "../../src/database/package-root.js";
 import { type Example, moduleOf, readExamples, readStatements, withoutMoments } from "../log/guide.js";
 import { postgres } from "../support/databases.js";
@@ -38,7 +38,8 @@ it("docs/clients.md shows what happens, in TypeScript and in SQL", async () => {
     if (typeof expected === "object" && !Array.isArray(expected)) expect(actual).toMatchObject(expected as object);
     else expect(actual).toEqual(expected);
   };
-  Object.assign(globalThis, { before: runSqlUpTo, check });
+  vi.stubGlobal("before", runSqlUpTo);
+  vi.stubGlobal("check", check);
 
   const file = join(folder, "clients.ts");
   const text = moduleOf(examples, "../../src/index.js", "")

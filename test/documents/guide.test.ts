@@ -1,7 +1,6 @@
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { afterAll, expect, it, vi } from "vitest";
-import { WebSocket } from "ws";
 import { perchProcess } from "../../scripts/support/perch-process.js";
 import { packageRoot } from "../../src/database/package-root.js";
 import type { Database, Transaction } from "../../src/database/types.js";
@@ -13,8 +12,6 @@ import { until } from "../support/until.js";
 const folder = join(packageRoot, ".tsbuild", `document-examples-${process.pid}`);
 const cleanups: (() => unknown)[] = [() => rm(folder, { recursive: true, force: true })];
 afterAll(async () => {
-  vi.unstubAllGlobals();
-  vi.unstubAllEnvs();
   for (const work of cleanups.reverse()) await work();
 });
 const open = postgres();
@@ -77,8 +74,8 @@ it("docs/documents.md shows what happens, in SQL, in TypeScript and with a Loro 
     if (typeof expected === "object" && !Array.isArray(expected)) expect(actual).toMatchObject(expected as object);
     else expect(actual).toEqual(expected);
   };
-  Object.assign(globalThis, { before: runSqlUpTo, check });
-  vi.stubGlobal("WebSocket", WebSocket);
+  vi.stubGlobal("before", runSqlUpTo);
+  vi.stubGlobal("check", check);
   vi.stubEnv("DATABASE_URL", t.url);
 
   const file = join(folder, "examples.ts");

@@ -1,6 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { isBare } from "../../scripts/demo/findings.js";
-import { installWatchedSockets } from "../../scripts/demo/line.js";
 import { replayInMemory } from "../../scripts/demo/replay.js";
 import { type Schedule, scheduleOf } from "../../scripts/demo/schedule.js";
 import { embeddedStage, ownPostgresStage, type Stage } from "../../scripts/demo/stage.js";
@@ -35,7 +34,6 @@ describe.each(stages)("two people writing one document through perch on %s", (_,
   let result: StoryResult;
 
   beforeAll(async () => {
-    installWatchedSockets();
     stage = await open();
     try {
       result = await playStory({ stage, schedule, ahead: 8 });

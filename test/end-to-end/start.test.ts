@@ -5,7 +5,6 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from "vitest";
 import { openAuthor } from "../../scripts/demo/author.js";
 import { readStored } from "../../scripts/demo/document.js";
-import { installWatchedSockets } from "../../scripts/demo/line.js";
 import { embeddedUrl } from "../../scripts/demo/stage.js";
 import { freePort } from "../../scripts/support/free-port.js";
 import { type PerchProcess, type PerchProcessOptions, perchProcess } from "../../scripts/support/perch-process.js";
@@ -80,7 +79,6 @@ describe("perch start on the embedded database", () => {
   });
 
   it("loses nothing acknowledged when it is stopped in the middle of typing, and stops within 5 seconds", async () => {
-    installWatchedSockets();
     const perch = await testPerch({ cwd });
     await perch.start();
     const db = openPostgres({ url: embeddedUrl(join(cwd, ".perch")) });
@@ -182,7 +180,6 @@ describe("perch worker", () => {
   });
 
   it("serves a migrated database as a login with nothing but the two roles, and takes updates of some megabytes", async () => {
-    installWatchedSockets();
     const t = await open();
     await t.db.query("select perch.declare_table(app_id => 'demo', table_name => 'notes', fields => $1::jsonb)", [
       JSON.stringify({ body: "text" }),

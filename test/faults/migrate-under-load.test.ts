@@ -10,6 +10,7 @@ import { migrate } from "../../src/database/migrate.js";
 import { migrationStatus } from "../../src/database/migration-status.js";
 import { packageRoot } from "../../src/database/package-root.js";
 import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { underWay } from "../support/until.js";
 import {
   acknowledged,
   asLogin,
@@ -147,13 +148,15 @@ describeEachPostgres("an upgrade under load", (open) => {
 
     editors = await openEditors(node.url, users);
     const stopEditing = keepEditing(editors, 50);
-    const load = Promise.all([
-      again((n) => push(n, "team")),
-      again((n) => push(n, "team")),
-      again(() => request("POST", "/v1/pull", { app_id: "faults", page_size: 10 })),
-      again((n) => request("PATCH", `/v1/documents/team/faults/boards/p${n % 5}`, { patch: { title: `${n}` } })),
-      reader(),
-    ]);
+    const load = underWay(
+      Promise.all([
+        again((n) => push(n, "team")),
+        again((n) => push(n, "team")),
+        again(() => request("POST", "/v1/pull", { app_id: "faults", page_size: 10 })),
+        again((n) => request("PATCH", `/v1/documents/team/faults/boards/p${n % 5}`, { patch: { title: `${n}` } })),
+        reader(),
+      ]),
+    );
     await pause(calmMs);
     const calmest = longest;
     calm = calmest;

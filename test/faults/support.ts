@@ -2,15 +2,11 @@ import { LoroDoc } from "loro-crdt";
 import { expect } from "vitest";
 import { type Editor, openEditor } from "../../scripts/faults/editor.js";
 import { seeded } from "../../scripts/faults/random.js";
-import { installWatchedSockets } from "../../scripts/faults/wire.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
 import { pause, until } from "../support/until.js";
 
 export { pause, until };
-
-/** Official clients in this process find their sockets here, watched. */
-installWatchedSockets();
 
 /** The table that editors write to, a space for the users, and a login that serves. Out: the login's name. */
 export async function prepare(db: Database, users: readonly string[]): Promise<string> {

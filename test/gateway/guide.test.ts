@@ -1,7 +1,7 @@
 import { mkdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { afterAll, expect, it } from "vitest";
+import { afterAll, expect, it, vi } from "vitest";
 import { packageRoot } from "../../src/database/package-root.js";
 import { describeGatewaySettings } from "../../src/gateway/settings.js";
 import { type Example, readExamples, readStatements } from "../log/guide.js";
@@ -49,19 +49,17 @@ it("docs/gateway.md shows what happens to official clients", async () => {
       });
     }
   };
-  Object.assign(globalThis, {
-    before: runSqlUpTo,
-    async eventually(expression: () => unknown, expected: unknown) {
-      checks += 1;
-      await until(() => {
-        const actual = expression();
-        if (!isDeepStrictEqual(actual, expected)) expect(actual).toEqual(expected);
-        return true;
-      });
-    },
-    finish(...clients: { destroy(): void }[]) {
-      for (const client of clients) cleanup(() => client.destroy());
-    },
+  vi.stubGlobal("before", runSqlUpTo);
+  vi.stubGlobal("eventually", async (expression: () => unknown, expected: unknown) => {
+    checks += 1;
+    await until(() => {
+      const actual = expression();
+      if (!isDeepStrictEqual(actual, expected)) expect(actual).toEqual(expected);
+      return true;
+    });
+  });
+  vi.stubGlobal("finish", (...clients: { destroy(): void }[]) => {
+    for (const client of clients) cleanup(() => client.destroy());
   });
   const file = join(folder, "examples.ts");
   await mkdir(folder, { recursive: true });

@@ -9,14 +9,12 @@ import { createLiveDocuments, type LiveDocuments } from "../../src/documents/liv
 import { createDocumentEngine, type DocumentEngine } from "../../src/documents/loro/engine.js";
 import { type Gateway, type GatewayOptions, startGateway } from "../../src/gateway/index.js";
 import { gatewaySettings } from "../../src/gateway/settings.js";
+import "../../scripts/support/sockets.js";
 import { cleanup, cleanupFirst } from "../support/cleanup.js";
 import type { TestDatabase } from "../support/databases.js";
 import { until } from "../support/until.js";
 
 export { cleanup, until };
-
-// Node 20 has no WebSocket of its own, which the official client expects.
-Object.assign(globalThis, { WebSocket });
 
 /** Appends to the body and commits. Out: the update. */
 export function typed(doc: LoroDoc, letters: string): Uint8Array {

@@ -9,7 +9,6 @@ import { type Example, moduleOf, readExamples, readStatements, withoutMoments } 
 
 const folder = join(packageRoot, ".tsbuild", `examples-${process.pid}`);
 afterAll(async () => {
-  vi.unstubAllEnvs();
   await rm(folder, { recursive: true, force: true });
 });
 const open = postgres();
@@ -76,7 +75,8 @@ it.each(["change-log.md", "transactions.md"])("docs/%s shows what happens, in SQ
     if (typeof expected === "object" && !Array.isArray(expected)) expect(actual).toMatchObject(expected as object);
     else expect(actual).toEqual(expected);
   };
-  Object.assign(globalThis, { before: runSqlUpTo, check });
+  vi.stubGlobal("before", runSqlUpTo);
+  vi.stubGlobal("check", check);
   vi.stubEnv("DATABASE_URL", t.url);
 
   const file = join(folder, `${page}.ts`);

@@ -3,7 +3,6 @@ import { openDatabase } from "../../../src/database/open.js";
 import { DocumentStore } from "../../../src/documents/store/store.js";
 import { startPostgresServer } from "../../../test/support/postgres-server.js";
 import { openAuthor } from "../../demo/author.js";
-import { installWatchedSockets } from "../../demo/line.js";
 import { figure, median, quantile } from "../../support/figures.js";
 import { perchProcess } from "../../support/perch-process.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
@@ -25,7 +24,6 @@ const editsPerSecond = 40;
  */
 async function run(options: BenchmarkOptions): Promise<void> {
   const { rounds, seconds, print } = options;
-  installWatchedSockets();
   process.setMaxListeners(0);
   const postgres = await startPostgresServer({
     version: 18,

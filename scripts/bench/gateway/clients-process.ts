@@ -1,5 +1,4 @@
 /** `node clients-process.js loro|yjs`: types what it is told to by messages. */
-import { WebSocket } from "ws";
 import { freePort } from "../../support/free-port.js";
 import { startRelay } from "./relay.js";
 import { openPair } from "./typists.js";
@@ -40,7 +39,6 @@ async function run({ url, rooms, seconds }: TypingTask): Promise<TypingRun> {
   return { waits, elapsedMs };
 }
 
-(globalThis as { WebSocket?: unknown }).WebSocket = WebSocket;
 // Each client listens for this process going online and offline.
 process.setMaxListeners(0);
 process.on("message", async (task: TypingTask) => {

@@ -1,4 +1,3 @@
-import { WebSocket } from "ws";
 import { openDatabase } from "../../../src/database/open.js";
 import { figure, median } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
@@ -33,7 +32,6 @@ async function commitTime({ databaseUrl }: Servers): Promise<number> {
  */
 async function run(options: BenchmarkOptions): Promise<void> {
   const { print } = options;
-  (globalThis as { WebSocket?: unknown }).WebSocket = WebSocket;
   // Each client listens for this process going online and offline.
   process.setMaxListeners(0);
   const servers = await startServers();

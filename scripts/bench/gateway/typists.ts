@@ -1,6 +1,7 @@
 import { LoroAdaptor } from "loro-adaptors/loro";
 import { LoroDoc } from "loro-crdt";
 import { LoroWebsocketClient } from "loro-websocket";
+import "../../support/sockets.js";
 
 /** A document with a writer and a reader, each an unmodified client on a socket of its own. */
 export interface Pair {

@@ -1,11 +1,11 @@
 // LangGraph's own suites for savers, whole. They expect the test runner's functions to be global.
 import { randomUUID } from "node:crypto";
-import * as vitest from "vitest";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { PerchSaver } from "../../../src/langgraph/index.js";
 import { describeEachEngine, type TestDatabase } from "../../support/databases.js";
 
-const { describe, it, expect, beforeAll, beforeEach, afterAll, afterEach } = vitest;
-Object.assign(globalThis, { describe, it, expect, beforeAll, beforeEach, afterAll, afterEach });
+for (const [name, value] of Object.entries({ describe, it, expect, beforeAll, beforeEach, afterAll, afterEach }))
+  vi.stubGlobal(name, value);
 const { deltaChannelHistoryTests, specTest } = await import("@langchain/langgraph-checkpoint-validation");
 
 describeEachEngine("a LangGraph saver", (open, engine) => {
