@@ -1,9 +1,13 @@
 /** Rows that are far longer than what changes in them, and than they are as they are stored: what is read of them is bounded by what is looked at. */
 import { beforeAll, expect, it } from "vitest";
 import { type LogAnswer, type LogSnapshotAnswer, readLog, readLogSnapshot } from "../../src/index.js";
+import { readFilter } from "../../src/shapes/filter.js";
+import type { Snapshot } from "../../src/shapes/handle.js";
+import { logMoment, readRows } from "../../src/shapes/queries.js";
 import { makeSpace } from "../gateway/support.js";
 import { type Cursor, type Entry, type Page, pull } from "../log/support.js";
-import { describeEachEngine, type TestDatabase } from "../support/databases.js";
+import { operations } from "../shapes/support.js";
+import { describeBothKinds, describeEachEngine, type TestDatabase } from "../support/databases.js";
 import { sequence, syncTable } from "./support.js";
 
 const rowBytes = 400_000;
@@ -175,5 +179,119 @@ describeEachEngine("a shape of long rows", (open) => {
     // Each is to look for itself.
     expect(await matches(after, after + 2 * updates)).toEqual([true]);
     expect(await looks()).toBe(before);
+  });
+});
+
+/** Behind it no more rows are held together, as they are unpacked. */
+const heldBytes = 32 * 1024 * 1024;
+const manyRows = Math.ceil(heldBytes / rowBytes) + 20;
+
+describeBothKinds("many long rows", (open) => {
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+    await t.db.query("create table articles (id int primary key, team text, tag text, body text)");
+    await t.db.query("create table tags (tag text primary key, team text, body text)");
+    await syncTable(t.db, "articles", "space_column => 'team', writable_columns => '{tag}'");
+    await syncTable(t.db, "tags", "space_column => 'team'");
+    const long = `repeat('a', ${rowBytes})`;
+    await t.db.query(`insert into articles select n, '~ada', 'new', ${long} from generate_series(1, $1::int) n`, [
+      manyRows,
+    ]);
+    await t.db.query(`insert into tags select n::text, '~ada', ${long} from generate_series(1, $1::int) n`, [manyRows]);
+    await sequence(t.db);
+  });
+
+  it("are changed by one push, and deleted, no more of them at once than are held", async () => {
+    const ids = Array.from({ length: manyRows }, (_, n) => `${n + 1}`);
+    const [found] = await t.db.query<{ given: number; all: number }>(
+      `select cardinality(f.rows_there) as given, cardinality(f.locked) as all
+         from perch.synced_relations r
+        cross join lateral perch.find_rows(r, '{id}', array(select jsonb_build_object('id', i) from unnest($1::text[]) i),
+                                           to_lock => true, is_new => false) f
+        where r.table_name = 'articles'`,
+      [ids],
+    );
+    expect(found?.all).toBe(manyRows);
+    expect(found?.given).toBe(Math.floor(heldBytes / (rowBytes + 100)));
+
+    const push = (op: string, more: object, nobody: string) =>
+      t.asUser("ada", async (tx) => {
+        const changes = [...ids, nobody].map((id) => ({ op, table: "articles", id, space_id: "~ada", ...more }));
+        const [row] = await tx.query<{ results: { status: string; error?: { code: string } }[] }>(
+          "select perch.push(app_id => 'shop', client_id => 'c', changes => $1) -> 'results' as results",
+          [JSON.stringify(changes)],
+        );
+        return row?.results.map(({ status, error }) => error?.code ?? status);
+      });
+    const applied = ids.map(() => "applied");
+    expect(await push("update", { data: { tag: "old" } }, "0")).toEqual([...applied, "PE404"]);
+    expect(await t.db.query("select tag, count(*)::int as n from articles group by tag")).toEqual([
+      { tag: "old", n: manyRows },
+    ]);
+    await sequence(t.db);
+    expect(await push("delete", {}, "no number")).toEqual([...applied, "PE422"]);
+    expect(await t.db.query("select from articles")).toEqual([]);
+  });
+
+  it("are looked at by a filter's sub-select, as they were, no more of them at once than are held", async () => {
+    const filter = await readFilter("tag in (select tag from tags)", {}, "articles");
+    const at = async () => (await t.db.query<{ at: number }>("select perch.log_position()::int as at"))[0]?.at ?? 0;
+    const told = (sql: string, params: unknown[]) =>
+      t
+        .asUser("ada", (tx) => tx.query(sql, [JSON.stringify(filter), ...params]))
+        .then(
+          () => "told",
+          (error: { code?: string; message: string }) => error.code ?? error.message,
+        );
+    const rows = (since: number, snapshot: string) =>
+      told(
+        `select * from perch.shape_rows('public', 'articles', $1::jsonb, since_position => $2, since_snapshot => $3)`,
+        [since, snapshot],
+      );
+    const changes = (since: number, snapshot: string) =>
+      told("select * from perch.shape_changes('public', 'articles', $2, 0, $1::jsonb, since_snapshot => $3)", [
+        since,
+        snapshot,
+      ]);
+    const snapshot = async () =>
+      (await t.db.query<{ s: string }>("select pg_current_snapshot()::text as s"))[0]?.s ?? "";
+
+    const [since, before] = [await at(), await snapshot()];
+    const few = Math.floor(manyRows / 2);
+    await t.db.query("update tags set team = team, body = body || 'b' where tag::int <= $1", [few / 2]);
+    await sequence(t.db);
+    expect([await rows(since, before), await changes(since, before)]).toEqual(["told", "told"]);
+    await t.db.query("update tags set team = team, body = body || 'c'");
+    await sequence(t.db);
+    expect([await rows(since, before), await changes(since, before)]).toEqual(["PE410", "PE410"]);
+    const [later, then] = [await at(), await snapshot()];
+    expect([await rows(later, then), await changes(later, then)]).toEqual(["told", "told"]);
+    // What one row was, again and again.
+    for (let n = 0; n < manyRows; n++) await t.db.query("update tags set body = body || 'd' where tag = '1'");
+    await sequence(t.db);
+    expect([await rows(later, then), await changes(later, then)]).toEqual(["told", "PE410"]);
+  });
+
+  it("come to a shape as they were when it began, no more of them in a chunk than it may be long", async () => {
+    const before = await t.db.query<{ tag: string }>("select tag from tags order by tag");
+    const since = (await logMoment(t.db)).position;
+    const shape = { schema: "public", table: "tags", filter: null, columns: null };
+    const maxBytes = 4_000_000;
+    const chunk = (key: readonly string[] | null, snapshot: Snapshot | undefined) =>
+      t.asUser("ada", (tx) => readRows(tx, shape, { key, since, snapshot, maxBytes }));
+    const first = await chunk(null, undefined);
+    await t.db.query("update tags set body = 'short' where tag <> '50'");
+    await t.db.query("delete from tags where tag = '51'");
+    const told = operations(first);
+    for (let { lastKey } = first; lastKey !== null; ) {
+      const next = await chunk(lastKey, first.snapshot);
+      lastKey = next.lastKey;
+      const rows = operations(next);
+      expect(rows.length * rowBytes).toBeLessThanOrEqual(2 * maxBytes + rowBytes);
+      told.push(...rows);
+    }
+    expect(told.map(({ value }) => value.tag).sort()).toEqual(before.map(({ tag }) => tag).sort());
+    expect(told.filter(({ value }) => (value.body ?? "").length < rowBytes)).toEqual([]);
   });
 });

@@ -12,7 +12,8 @@
 -- The first query is for a few rows, the next for as many as should fill the chunk, by the length of those: few
 -- queries, since where no index has the order of the key each sorts all rows. What bounds the memory is that no row may
 -- be twice as long as its part of the chunk: where one is (perch.give_up), the query is given up there, and asked again
--- for a quarter of the rows; of one row any length goes.
+-- for a quarter of the rows; of one row any length goes. The chunk ends, too, where rows that have changed since are as
+-- long as it may be (last_old).
 --
 -- A filter that may fail is evaluated on what the user may see alone (offset 0: it stays outside), since an error would
 -- tell of the rest; for that no index serves it.
@@ -46,6 +47,7 @@ declare
   changed jsonb := '{}';
   careful boolean := false;
   given text[] := shape_rows.after_key;
+  last_old text[];
   wanted bigint := greatest(shape_rows.max_bytes / 2000, 1);
   most bigint := 10000;
   read bigint;
@@ -78,6 +80,29 @@ begin
       into changed
       using spaces, shape_rows.since_snapshot, shape_rows.since_position, synced.app_id, synced.table_name;
   end if;
+  if changed <> '{}' then
+    execute format(
+      'select array[%1$s]
+         from (select o.*, sum(octet_length(%2$s)) over (order by %3$s) as bytes
+                 from (select i.old_row, %4$s
+                         from (%5$s) i cross join lateral jsonb_populate_record(null::%6$s, i.old_row) perch_row
+                        where i.old_row is not null and %7$s and %8$s
+                        order by %9$s offset 0) o
+                cross join lateral jsonb_populate_record(null::%6$s, o.old_row) perch_row) b
+        where b.bytes > $6 order by b.bytes limit 1',
+      (select string_agg(format('b.key_%s::text', nth), ', ' order by nth)
+         from generate_series(1, cardinality(texts.keys)) nth),
+      texts.fields,
+      (select string_agg(format('o.key_%s', nth), ', ' order by nth)
+         from generate_series(1, cardinality(texts.keys)) nth),
+      (select string_agg(format('perch_row.%I as key_%s', k.name, k.nth), ', ' order by k.nth)
+         from unnest(texts.keys) with ordinality k (name, nth)),
+      perch.shape_images(synced), synced.relation, texts.condition,
+      coalesce(perch.compared_key('perch_row', texts.keys, types, '>', given), 'true'), texts.order_by)
+      into last_old
+      using spaces, shape_rows.since_snapshot, shape_rows.since_position, synced.app_id, synced.table_name,
+            shape_rows.max_bytes;
+  end if;
 
   loop
     begin
@@ -95,7 +120,8 @@ begin
         (select string_agg(format('perch_row.%I::text as key_%s', k.name, k.nth), ', ' order by k.nth)
            from unnest(texts.keys) with ordinality k (name, nth)),
         synced.relation, perch.shape_space(synced, spaces, careful),
-        'and ' || perch.compared_key('t', texts.keys, types, '>', given),
+        concat('and ' || perch.compared_key('t', texts.keys, types, '>', given),
+          ' and ' || perch.compared_key('t', texts.keys, types, '<=', last_old)),
         case when not texts.is_safe then format('order by %s offset 0', replace(texts.order_by, 'perch_row.', 't.'))
           end,
         texts.condition, case when changed <> '{}' then format('and not $2 ? (%s)', texts.key) end,
@@ -126,7 +152,7 @@ begin
     wanted := least(most, greatest(1, (shape_rows.max_bytes - bytes) * read / got));
   end loop;
   if read < wanted then
-    last_key := null;
+    last_key := last_old;
   end if;
   return next;
 

@@ -16,6 +16,7 @@ as $$
 declare
   op constant text := changes[1].op;
   keys constant text[] := perch.key_columns(relation.relation);
+  half constant integer := cardinality(changes) / 2;
   ids text[];
   key_rows jsonb[];
   present record;
@@ -45,6 +46,12 @@ begin
   settings := perch.pin_settings();
   select * into present from perch.find_rows(relation, keys, key_rows, to_lock => op <> 'delete',
     is_new => op = 'insert');
+  -- Too long to be held at once. All are locked, in the order of their keys; the rest is that of two runs.
+  if cardinality(present.rows_there) < cardinality(changes) then
+    perform perch.unpin_settings(settings);
+    return perch.apply_rows(relation, changes[:half], writes[:half], apply_rows.client_id, apply_rows.now)
+      || perch.apply_rows(relation, changes[half + 1:], writes[half + 1:], apply_rows.client_id, apply_rows.now);
+  end if;
   spaces := perch.space_of_rows(relation, present.rows_there);
   if relation.row_filter is not null then
     spaces := array(

@@ -3,6 +3,9 @@
 -- To lock a row the table's policies for UPDATE must let the user, whom they bind; to read it, perch_owner needs none.
 -- So a row that is there and cannot be locked is one that this user may not write. A deletion locks by itself, since
 -- its policies are its own.
+--
+-- A row may be hundreds of times as long as it is stored. So only the first ones are given, as many as are together
+-- 32 MB when they are unpacked, one at least; all are locked.
 create or replace function perch.find_rows(
   relation perch.synced_relations, keys text[], key_rows jsonb[], to_lock boolean, is_new boolean,
   out rows_there jsonb[], out places tid[], out parts oid[], out locked boolean[]
@@ -11,6 +14,7 @@ language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  max_bytes constant bigint := 33554432;
   same constant text := (
     select string_agg(format('x.%1$I operator(pg_catalog.=) k.%1$I', c), ' and ') from unnest(keys) c);
   key_order constant text := (select string_agg(format('k.%I', c), ', ') from unnest(keys) c);
@@ -24,10 +28,13 @@ begin
   -- As a rule what is inserted is not there.
   if is_new then
     execute format(
-      'select array_agg(l.row order by k.perch_nth) from (%1$s) k
-         left join lateral (select to_jsonb(x.*) as row from %2$s x
-           where %3$s limit 1) l on true', given, relation.relation, same)
-      into rows_there using key_rows;
+      'select array_agg(f.row order by f.nth) filter (where f.bytes <= $2 or f.nth = 1)
+         from (select l.row, k.perch_nth as nth,
+                      sum(coalesce(pg_column_size(l.row), 0)) over (order by k.perch_nth) as bytes
+                 from (%1$s) k
+                 left join lateral (select to_jsonb(x.*) as row from %2$s x
+                   where %3$s limit 1) l on true) f', given, relation.relation, same)
+      into rows_there using key_rows, max_bytes;
     if array_remove(rows_there, null) = '{}' then
       return;
     end if;
@@ -45,14 +52,16 @@ begin
   end if;
   -- In a statement of its own, which sees what whoever was waited for has written.
   execute format(
-    'select array_agg(l.row order by k.perch_nth),
-            array_agg(l.at = ($2)[k.perch_nth] and l.part = ($3)[k.perch_nth] order by k.perch_nth)
-       from (%1$s) k
-       left join lateral (select to_jsonb(x.*) as row, x.ctid as at, x.tableoid as part from %2$s x
-         where %3$s limit 1) l on true',
-    given, relation.relation, same) into rows_there, locked using key_rows, places, parts;
+    'select array_agg(f.row order by f.nth) filter (where f.bytes <= $4 or f.nth = 1),
+            array_agg(f.locked order by f.nth)
+       from (select l.row, k.perch_nth as nth, l.at = ($2)[k.perch_nth] and l.part = ($3)[k.perch_nth] as locked,
+                    sum(coalesce(pg_column_size(l.row), 0)) over (order by k.perch_nth) as bytes
+               from (%1$s) k
+               left join lateral (select to_jsonb(x.*) as row, x.ctid as at, x.tableoid as part from %2$s x
+                 where %3$s limit 1) l on true) f',
+    given, relation.relation, same) into rows_there, locked using key_rows, places, parts, max_bytes;
 end
 $$;
 
 comment on function perch.find_rows(perch.synced_relations, text[], jsonb[], boolean, boolean) is
-  'Private. The rows of a synced table with these keys, where they stand, and which of them are locked now; null where there is none.';
+  'Private. The rows of a synced table with these keys, where they stand, and which of them are locked now; null where there is none. rows_there are fewer when all together are too long.';

@@ -7,6 +7,7 @@ language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  half constant integer := cardinality(record_ids) / 2;
   roles constant text[] := perch.roles_in(space_ids);
   found record;
   spaces text[];
@@ -25,6 +26,10 @@ begin
       select (perch.rows_with_documents_in_sight(relation, array[u.space_id], array[u.record_id]))[1]
         from unnest(space_ids, record_ids) with ordinality u (space_id, record_id, nth) order by u.nth);
   end;
+  if cardinality(found.rows_there) < cardinality(record_ids) then
+    return perch.rows_with_documents_in_sight(relation, space_ids[:half], record_ids[:half])
+      || perch.rows_with_documents_in_sight(relation, space_ids[half + 1:], record_ids[half + 1:]);
+  end if;
   spaces := perch.space_of_rows(relation, found.rows_there);
   sees := perch.rows_in_sight(relation, found.rows_there);
   return array(
