@@ -295,12 +295,10 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
         const late = setTimeout(stop, ms);
         signal.addEventListener("abort", stop);
         enter(waiter);
-        // Of all its tables the last: where another one ends, a transaction may have come by half.
-        const known = [...waiter.places.keys()].reduce((most, name) => {
-          const at = latest.get(name) ?? 0n;
-          return at > most ? at : most;
-        }, 0n);
-        if (known > wanted.after) done({ found: true, upto: known });
+        const isKnown = [...waiter.places.keys()].some((name) => (latest.get(name) ?? 0n) > wanted.after);
+        // The last of any table is where a look came to, and a transaction ends; that of one table may be in the middle of one.
+        const upto = [...latest.values()].reduce((most, at) => (at > most ? at : most), 0n);
+        if (isKnown) done({ found: true, upto });
       });
     },
     readers: () =>

@@ -112,6 +112,17 @@ async function story(nth: number, server: PostgresServer): Promise<number> {
     // Everybody is the owner of a space of their own.
     return { user, spaces: [...roles.keys()], roles: ["owner", ...roles.values()], rules };
   };
+  /** All rights that there were: each from before the change that gave them until behind the one that took them. */
+  const times: { from: number; to: number; rights: Readonly<Record<string, Rights>> }[] = [];
+  async function changeRights(change: () => Promise<unknown>): Promise<void> {
+    const from = Date.now();
+    await change();
+    const before = times.at(-1);
+    if (before !== undefined) before.to = Date.now();
+    const rights = Object.fromEntries([...members.keys()].map((user) => [user, rightsOf(user)]));
+    times.push({ from, to: Number.POSITIVE_INFINITY, rights });
+  }
+  await changeRights(async () => undefined);
 
   const users = ["ben", "ben", "cleo"];
   const followers: Follower[] = [
@@ -205,7 +216,6 @@ async function story(nth: number, server: PostgresServer): Promise<number> {
 
   let compared = 0;
   for (let round = 0; round < rounds; round++) {
-    const before = new Map(users.map((user) => [user, rightsOf(user)]));
     const strike = chance.pick(strikes);
     const turn = chance.pick(turns);
     const away = chance.some(followers, 0.2);
@@ -222,11 +232,11 @@ async function story(nth: number, server: PostgresServer): Promise<number> {
     for (const work of [...busy, ...reading]) work.catch((error) => failures.push(error));
     await sleep(roundMs / 3);
     if (chance.is(0.5)) {
-      await turn();
+      await changeRights(turn);
       await strike();
     } else {
       await strike();
-      await turn();
+      await changeRights(turn);
     }
     await until(() => failures.length > 0 || written > 10, "enough to have been written");
     await sleep(roundMs / 3);
@@ -263,8 +273,7 @@ async function story(nth: number, server: PostgresServer): Promise<number> {
       const { user, wanted, how } = one;
       const said = `seed ${nth}, round ${round}, ${user}, ${how}, ${JSON.stringify({ where: wanted.where, rules })}`;
       expect(one.faults, said).toEqual([]);
-      const rights = [rightsOf(user), before.get(user) as Rights];
-      const now = sorted(await db.run(world.select(rights[0] as Rights, wanted)));
+      const now = sorted(await db.run(world.select(rightsOf(user), wanted)));
       // Whose rights have changed begins anew, and has nothing, or what it had, until it has come to the end once more.
       const isThere = async () => {
         await one.step(false);
@@ -273,16 +282,22 @@ async function story(nth: number, server: PostgresServer): Promise<number> {
       // What they differ in says the assertion.
       await until(isThere, `${said}, to be as it is`).catch(() => undefined);
       expect(sorted(one.rows()), `${said}, at the end`).toEqual(now);
-      // Not only at the end: whenever it was up to date. At which position a membership or a rule changed nobody can say.
+      // Not only at the end: whenever it was up to date, by rights that there were while it asked.
       const picked = one.seen
         .splice(0)
         .filter((_, at, all) => at === 0 || at === all.length - 1 || Math.random() < 12 / all.length);
-      for (const { upto, snapshot, rows } of picked) {
-        const then: string[][] = [];
-        for (const each of rights) then.push(sorted(await db.run(world.select(each, wanted, { upto, snapshot }))));
-        const got = JSON.stringify(sorted(rows));
-        if (then.some((may) => JSON.stringify(may) === got)) compared += 1;
-        else expect(sorted(rows), `${said}, at ${upto} behind ${snapshot}`).toEqual(then[0]);
+      for (const { upto, snapshot, rows, asked, told } of picked) {
+        const got = sorted(rows);
+        const may: string[][] = [];
+        for (const { rights } of times.filter(({ from, to }) => from <= told && asked <= to)) {
+          const then = world.select(rights[user] as Rights, wanted, { upto, snapshot });
+          may.push(sorted(await db.run(then)));
+        }
+        const moment = `at ${upto} behind ${snapshot}, asked at ${asked}, told at ${told}`;
+        if (!may.some((then) => JSON.stringify(then) === JSON.stringify(got))) {
+          expect(got, `${said}, ${moment}, rights ${JSON.stringify(times)}`).toEqual(may[0]);
+        }
+        compared += 1;
       }
     }
   }

@@ -235,6 +235,8 @@ describeBothKinds("the protocol of shapes", (open) => {
       { txids: [txid], lsn: headers[0].lsn, last: true },
     ]);
     expect(b[0]?.body[0].headers).toMatchObject({ txids: [txid], lsn: headers[0].lsn, last: true });
+    // Once, though others follow that have nothing of the shape.
+    expect(b[0]?.text.match(/"last"/g)).toHaveLength(1);
     expect(headers.map(({ op_position }) => op_position).slice(0, 4)).toEqual([0, 1, 3, 0]);
     expect(Number(headers[3].lsn)).toBeGreaterThan(Number(headers[0].lsn) + 3);
   });

@@ -8,6 +8,7 @@ type Any = any;
 export interface ShapeReply {
   readonly status: number;
   readonly headers: Headers;
+  readonly text: string;
   // biome-ignore lint/suspicious/noExplicitAny: what the tests look into is what they expect
   readonly body: any;
   readonly offset: string;
@@ -26,6 +27,7 @@ export async function askShape(
   return {
     status: response.status,
     headers: response.headers,
+    text,
     body: text === "" ? undefined : JSON.parse(text),
     offset: response.headers.get("electric-offset") ?? "",
     handle: response.headers.get("electric-handle") ?? "",

@@ -132,8 +132,10 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     await wait("keeps it looking", "", await position(), ["nowhere"]);
     await until(() => heard.first, "the look");
     await wait("late", "", before, ["north"], 60_000, "ada", ["people"]);
-    await until(() => heard.late, "what was before");
-    expect(heard.late).toEqual({ found: true, upto: before + 2n });
+    await wait("late, of one table", "", before);
+    await until(() => heard.late && heard["late, of one table"], "what was before");
+    const whole = { found: true, upto: before + 2n };
+    expect(heard).toEqual({ first: whole, late: whole, "late, of one table": whole });
     await stop();
   });
 

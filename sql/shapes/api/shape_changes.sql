@@ -52,6 +52,7 @@ declare
   bytes bigint := 0;
   image_bytes bigint := 0;
   is_whole boolean := true;
+  is_marked boolean := true;
   entries refcursor;
   entry record;
 begin
@@ -85,8 +86,9 @@ begin
     if entry.txid is distinct from current_txid then
       began := entry.position;
       current_txid := entry.txid;
-      if cardinality(messages) > 0 then
+      if not is_marked then
         messages[cardinality(messages)] := perch.marked_last(messages[cardinality(messages)]);
+        is_marked := true;
       end if;
     end if;
     passed := entry.position;
@@ -98,13 +100,14 @@ begin
         (entry.txid::text::numeric % 4294967296)::text, '],"lsn":"', began, '","op_position":',
         entry.position - began, '}}');
       txids := txids || entry.txid::text;
+      is_marked := false;
       bytes := bytes + octet_length(messages[cardinality(messages)]);
     end if;
   end loop;
   close entries;
   passed := case when is_whole then greatest(stop, start) else passed end;
   is_end := passed >= head;
-  if is_end and cardinality(messages) > 0 then
+  if is_end and not is_marked then
     messages[cardinality(messages)] := perch.marked_last(messages[cardinality(messages)]);
   end if;
   lsn := case when is_end then passed else began end;

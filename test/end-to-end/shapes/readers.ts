@@ -17,6 +17,9 @@ export interface Seen {
   /** Which transactions the first snapshot showed. */
   readonly snapshot: string;
   readonly rows: readonly Row[];
+  /** By this process' clock: not before, and not after, the moment at which its rights were looked at. */
+  readonly asked: number;
+  readonly told: number;
 }
 
 export interface Follower {
@@ -113,6 +116,7 @@ export function polling(
         ...(live && upto >= 0n && { live: "true" }),
       });
       const headers = { authorization: `Bearer ${user}` };
+      const asked = Date.now();
       // A node, or the database, may be killed meanwhile: whatever came of the answer is nothing.
       const reply = await fetch(`${node()}/v1/shape?${query}`, { headers })
         .then(async (response) => ({ response, text: await response.text() }))
@@ -134,7 +138,7 @@ export function polling(
       handle = response.headers.get("electric-handle") ?? "";
       if (!response.headers.has("electric-up-to-date")) return;
       upto = BigInt(offset.split("_")[0] ?? "0");
-      seen.push({ upto, snapshot: held.snapshot, rows: [...held.rows.values()] });
+      seen.push({ upto, snapshot: held.snapshot, rows: [...held.rows.values()], asked, told: Date.now() });
     },
   };
 }
@@ -147,6 +151,8 @@ export function following(
   const held = new Held();
   const seen: Seen[] = [];
   let [upto, refetches] = [-1n, 0];
+  // When it began its last two requests: of events that came with the end of a stream it may tell when it asks for the next.
+  let asked: [number, number] = [0, 0];
   const stop = new AbortController();
   cleanup(() => stop.abort());
   let failed: unknown;
@@ -159,6 +165,7 @@ export function following(
     liveSse,
     backoffOptions: { initialDelay: 20, maxDelay: 100, multiplier: 1.3 },
     async fetchClient(input, init) {
+      asked = [asked[1], Date.now()];
       const { body, status, headers } = await fetch(String(input).replace("http://perch", node()), init);
       const told = new Headers(headers);
       // Knowing no types, it leaves values as they come.
@@ -177,7 +184,8 @@ export function following(
         refetches += 1;
       } else if (isControlMessage(message) && message.headers.control === "up-to-date") {
         upto = BigInt(String(message.headers.global_last_seen_lsn));
-        seen.push({ upto, snapshot: held.snapshot, rows: [...held.rows.values()] });
+        const moment = { asked: asked[liveSse ? 0 : 1], told: Date.now() };
+        seen.push({ upto, snapshot: held.snapshot, rows: [...held.rows.values()], ...moment });
       } else if (isChangeMessage(message) || isControlMessage(message)) held.take(message as never);
     }
   });
