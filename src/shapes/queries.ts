@@ -48,12 +48,17 @@ async function holdTables(
   { schema, table, filter }: ShapeQuery,
   another: FilterNode | null = null,
 ): Promise<void> {
-  const tables = [{ schema, table }, ...tablesIn(filter), ...tablesIn(another)];
-  await tx.query("select perch.hold_tables(schema_names => $1::text[], table_names => $2::text[])", [
-    tables.map((one) => one.schema),
-    tables.map((one) => one.table),
-  ]);
+  const names = namesOf([{ schema, table }, ...tablesIn(filter), ...tablesIn(another)]);
+  await tx.query("select perch.hold_tables(schema_names => $1::text[], table_names => $2::text[])", names);
 }
+
+/** As two parameters: the schemas, and the names in them. */
+function namesOf(tables: readonly Pick<ShapeQuery, "schema" | "table">[]): [string[], string[]] {
+  return [tables.map((one) => one.schema), tables.map((one) => one.table)];
+}
+
+/** The table, and those in sub-selects, in the order in which whoever reads says their definitions. */
+const tablesOf = ({ schema, table, filter }: ShapeQuery) => [{ schema, table }, ...tablesIn(filter)];
 
 /** A chunk as Postgres gives it; `rowsBody` makes messages of it. */
 export interface RowsPage {
@@ -64,10 +69,15 @@ export interface RowsPage {
   readonly lastKey: readonly string[] | null;
   /** Undefined when more transactions are open than can be told to the reader. */
   readonly snapshot: Snapshot | undefined;
+  readonly definitions: Definitions;
 }
 
+/** By which rights and options it was read: what `openShape` says of the table and of those in sub-selects, which may be another since. */
+export type Definitions = readonly string[];
+
 const rowsSql = `
-  select r.fields, r.last_key, r.snapshot::text as snapshot, r.frame
+  select r.fields, r.last_key, r.snapshot::text as snapshot, r.frame,
+         perch.shape_definitions(schema_names => $9::text[], table_names => $10::text[]) as definitions
     from perch.shape_rows(schema_name => $1, table_name => $2, filter => $3::jsonb, columns => $4::text[],
       after_key => $5::text[], since_position => $6::bigint, since_snapshot => $7::pg_snapshot, max_bytes => $8) r`;
 
@@ -76,6 +86,7 @@ interface RowsRow {
   last_key: string[] | null;
   snapshot: string;
   frame: MessageFrame;
+  definitions: string[];
 }
 
 /** A chunk of the first snapshot. In: behind which key; the moment that all chunks show, undefined: now. Errors: PE401, PE404, PE410, PE413, PE422. */
@@ -87,12 +98,16 @@ export async function readRows(
   await holdTables(tx, query);
   const { schema, table, filter, columns } = query;
   const snapshot = from.snapshot === undefined ? null : snapshotText(from.snapshot);
-  const params = [schema, table, json(filter), columns, from.key, from.since, snapshot, from.maxBytes];
+  const params = [
+    ...[schema, table, json(filter), columns, from.key, from.since, snapshot, from.maxBytes],
+    ...namesOf(tablesOf(query)),
+  ];
   const rows = await tx.query<RowsRow>(rowsSql, params);
   const last = rows.at(-1);
   if (last === undefined) throw new Error("perch.shape_rows gave no row");
   const texts = rows.map(({ fields }) => fields).filter((text) => text !== "");
-  return { texts, frame: last.frame, lastKey: last.last_key, snapshot: readSnapshot(last.snapshot) };
+  const { frame, last_key: lastKey, definitions } = last;
+  return { texts, frame, lastKey, snapshot: readSnapshot(last.snapshot), definitions };
 }
 
 /** The chunk as a list in JSON: its rows, and behind the last of all that the snapshot ends. Out: undefined where they are over so many bytes. */
@@ -109,13 +124,24 @@ export interface ChangesPage {
   readonly op: bigint;
   /** Whether that is the end of the log, as far as it was asked for. */
   readonly isEnd: boolean;
+  readonly definitions: Definitions;
 }
 
 const changesSql = `
-  select c.messages, c.txids, c.lsn::text as lsn, c.op::text as op, c.is_end
+  select c.messages, c.txids, c.lsn::text as lsn, c.op::text as op, c.is_end,
+         perch.shape_definitions(schema_names => $11::text[], table_names => $12::text[]) as definitions
     from perch.shape_changes(schema_name => $1, table_name => $2, filter => $3::jsonb, columns => $4::text[],
       after_lsn => $5::bigint, after_op => $6::bigint, upto => $7::bigint, whole => $8, max_bytes => $9,
       since_snapshot => $10::pg_snapshot) c`;
+
+interface ChangesRow {
+  messages: string[];
+  txids: string[];
+  lsn: string;
+  op: string;
+  is_end: boolean;
+  definitions: string[];
+}
 
 /**
  * A page of what happened behind a position, up to another that the log has reached. `since`: for a filter with sub-selects what the reader's first
@@ -130,14 +156,13 @@ export async function readChanges(
   if (tablesIn(query.filter).length > 0) await holdTables(tx, query);
   const { schema, table, filter, columns } = query;
   const since = from.since === undefined ? null : snapshotText(from.since);
-  const params = [schema, table, json(filter), columns, from.lsn, from.op, from.upto, from.whole, from.maxBytes, since];
-  const [row] = await tx.query<{ messages: string[]; txids: string[]; lsn: string; op: string; is_end: boolean }>(
-    changesSql,
-    params,
-  );
+  const [row] = await tx.query<ChangesRow>(changesSql, [
+    ...[schema, table, json(filter), columns, from.lsn, from.op, from.upto, from.whole, from.maxBytes, since],
+    ...namesOf(tablesOf(query)),
+  ]);
   if (row === undefined) throw new Error("perch.shape_changes gave no row");
-  const { messages, txids, lsn, op, is_end: isEnd } = row;
-  return { messages, txids: txids.map(BigInt), lsn: BigInt(lsn), op: BigInt(op), isEnd };
+  const { messages, txids, lsn, op, is_end: isEnd, definitions } = row;
+  return { messages, txids: txids.map(BigInt), lsn: BigInt(lsn), op: BigInt(op), isEnd, definitions };
 }
 
 /** Some rows of a shape. */

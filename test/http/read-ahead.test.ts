@@ -8,6 +8,7 @@ const page: RowsPage = {
   frame: { opening: "", keys: [], names: [], ending: "" },
   lastKey: null,
   snapshot: undefined,
+  definitions: [],
 };
 
 /** Rooms that are taken, and how many of them are not given back. */

@@ -20,13 +20,7 @@ begin
     'columns', (select json_object_agg(c.key, c.value -> 'schema' order by (c.value -> 'number')::integer)
       from jsonb_each(columns) c),
     'epoch', (select l.epoch from perch.log_epoch l),
-    -- Rows under other options, of other columns, in other spaces, or of another history of the log are another shape.
-    -- So are those of another user where a rule for rows asks who reads: the user's spaces, the personal one among
-    -- them, say who that is.
-    'definition', md5(concat_ws(E'\n', (select l.epoch from perch.log_epoch l), synced.relation::oid, synced.synced_at,
-      columns, case when synced.row_filter is null then spaces
-        else array(select s from unnest(perch.current_space_ids()) s order by s) end)),
-    -- Up to here entries may have been forgotten that a reader needs.
+    'definition', perch.shape_definition(synced, spaces, columns),
     -- Whoever begins without rows has those of this moment in mind.
     'snapshot', pg_current_snapshot());
 end

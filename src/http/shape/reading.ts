@@ -8,6 +8,7 @@ import { tablesIn } from "../../shapes/filter.js";
 import { definitionOf, type Handle, type Snapshot, snapshotText } from "../../shapes/handle.js";
 import {
   type ChangesPage,
+  type Definitions,
   keepNumbers,
   type LogMoment,
   logMoment,
@@ -26,6 +27,14 @@ export interface Opened extends OpenedShape {
   readonly shape: string;
   /** The tables of the filter's sub-selects. */
   readonly selected: readonly OpenedShape[];
+}
+
+/** Whether what was read was read by the rights that the shape was opened with: the statement that read it came later. */
+export function isOf(
+  { definition, selected }: Opened,
+  { definitions }: { readonly definitions: Definitions },
+): boolean {
+  return [definition, ...selected.map((other) => other.definition)].join() === definitions.join();
 }
 
 /** A page of a shape's log, and in which rights it was read. */
@@ -136,7 +145,7 @@ export function createShapeReading(
       if (other.isBegun) {
         try {
           const result = await other.result;
-          if (result.opened.shape === shape) return result;
+          if (result?.opened.shape === shape) return result;
         } catch (error) {
           // What the asker may not is nothing to the others.
           if (!(error instanceof PerchError)) throw error;
@@ -152,14 +161,14 @@ export function createShapeReading(
           ...{ ...from, since, whole: ask.whole },
           maxBytes: settings.shapeChunkBytes,
         });
-        return { opened, page };
+        return isOf(opened, page) ? { opened, page } : undefined;
       }),
     );
     underWay.set(key, mine);
     const done = () => underWay.get(key) === mine && underWay.delete(key);
     mine.result.then(done, done);
     const result = await mine.result;
-    return result.opened.shape === shape ? result : undefined;
+    return result?.opened.shape === shape ? result : undefined;
   }
 
   const position = () => logMoment(shares.reads);
@@ -180,16 +189,16 @@ export function createShapeReading(
 /** How long the turn of somebody else is waited for, who asked for the same first: it may be long in coming, by what else that user does. */
 const patienceMs = 100;
 
-/** What is read for all who ask for it meanwhile. */
+/** What is read for all who ask for it meanwhile; undefined where rights changed while it was. */
 interface Evaluation {
-  readonly result: Promise<SharedPage>;
+  readonly result: Promise<SharedPage | undefined>;
   /** Whether the turn has come of who asked. */
   readonly isBegun: boolean;
   /** Resolves when it has, or never will. */
   readonly begun: Promise<void>;
 }
 
-function evaluation(read: (begins: () => void) => Promise<SharedPage>): Evaluation {
+function evaluation(read: (begins: () => void) => Promise<SharedPage | undefined>): Evaluation {
   let isBegun = false;
   let tell = () => {};
   const begun = new Promise<void>((resolve) => {

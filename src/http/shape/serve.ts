@@ -11,7 +11,7 @@ import type { Answer } from "../answers.js";
 import { problemOf } from "../problems.js";
 import { failedAnswer, headersOf, invalidAnswer, mustRefetch, shapeAnswer, shapeSubset, upToDate } from "./answers.js";
 import type { ReadAhead } from "./read-ahead.js";
-import { newHandle, type Opened, refetchHandle, type ShapeReading, snapshotOf, unseen } from "./reading.js";
+import { isOf, newHandle, type Opened, refetchHandle, type ShapeReading, snapshotOf, unseen } from "./reading.js";
 import { invalidBy, type ShapeRequest, shapeRequest } from "./request.js";
 import { subsetError, subsetOf } from "./subset.js";
 
@@ -119,7 +119,12 @@ async function beginning(
     key: readonly string[] | null,
     snapshot: Snapshot | undefined,
     maxBytes: number,
-  ) => outdatedBy410(opened.shape, () => readRows(tx, ask, { key, since, snapshot, maxBytes }));
+  ) =>
+    outdatedBy410(opened.shape, async () => {
+      const page = await readRows(tx, ask, { key, since, snapshot, maxBytes });
+      if (!isOf(opened, page)) throw new Outdated(opened.shape);
+      return page;
+    });
 
   /** The answer does not wait for it. */
   function readNext(shown: Handle, key: readonly string[] | null): void {
