@@ -8,7 +8,10 @@ export interface Answer {
 }
 
 export interface Answers {
-  /** Sends an answer to its end, a little at a time, as the client reads it. Never throws: a client that goes away needs none. */
+  /**
+   * Sends an answer to its end, a little at a time, as the client reads it, and takes what is left of the request. Never throws: a client that
+   * goes away needs none.
+   */
   send(response: ServerResponse, answer: Answer): void;
   /** To be called often: cuts off who does not read. */
   tick(now: number): void;
@@ -34,7 +37,7 @@ export function createAnswers(slowReaderMs: number): Answers {
       });
       if (sending.has(response)) sending.set(response, Date.now());
     }
-    response.end();
+    end(response);
   }
 
   return {
@@ -42,10 +45,11 @@ export function createAnswers(slowReaderMs: number): Answers {
       if (hasGone(response)) return;
       sending.set(response, Date.now());
       whenGone(response, () => sending.delete(response));
-      const bytes = body instanceof Buffer || body.length <= pieceBytes / 2 ? body : Buffer.from(body);
+      const short = typeof body === "string" && body.length <= pieceBytes / 2 && response.req.complete;
+      const bytes = short ? body : Buffer.from(body);
       response.writeHead(status, {
         ...(body.length > 0 && { "content-type": "application/json" }),
-        ...(bytes instanceof Buffer && { "content-length": bytes.length }),
+        ...(bytes instanceof Buffer && bytes.length > 0 && { "content-length": bytes.length }),
         ...headers,
       });
       if (bytes instanceof Buffer) void sendPieces(response, bytes);
@@ -55,4 +59,17 @@ export function createAnswers(slowReaderMs: number): Answers {
       for (const [response, since] of sending) if (now - since > slowReaderMs) response.destroy();
     },
   };
+}
+
+/**
+ * Ends a response when its request has come to an end, too (a lingering close). A socket that is closed with something unread sends a reset, which
+ * takes the answer from a client that is still writing: it would see a broken network, and try again what was refused. What comes is let go of;
+ * who takes too long is cut off by `tick`.
+ */
+function end(response: ServerResponse): void {
+  const { req } = response;
+  if (req.complete || req.destroyed) return void response.end();
+  req.once("end", () => response.end());
+  req.once("error", () => response.destroy());
+  req.resume();
 }

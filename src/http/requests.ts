@@ -147,7 +147,8 @@ export async function readBody(
   if (Number(request.headers["content-length"] ?? 0) > limit) throw tooLarge();
   let gathered: Buffer = Buffer.alloc(0);
   let size = 0;
-  for await (const chunk of request as AsyncIterable<Buffer>) {
+  // Not destroyed where it is too long: the rest is let go of when it has been answered.
+  for await (const chunk of request.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
     if (size + chunk.length > limit) throw tooLarge();
     arrived(chunk.length);
     gathered = append(gathered, size, chunk);
