@@ -239,6 +239,16 @@ describeEachEngine("a database that is compared with what migrating makes", (ope
     expect(finding).toMatchObject({ level: "error", detail: expect.stringContaining("snapshot") });
   });
 
+  it("takes no offence at what is there while services read the logs of all spaces", async () => {
+    const { db } = await open();
+    await db.query("select perch.register_reader(reader => 'search', app_ids => '{todo}')");
+    expect(await differences(db)).toEqual([]);
+    await db.query("alter table perch.space_heads disable trigger note_commit");
+    expect(await differences(db)).toMatchObject([
+      { item: "table space_heads", detail: expect.stringMatching(/note_commit.* disabled/) },
+    ]);
+  });
+
   it("takes no offence at what a DBA adds beside it", async () => {
     const t = await open();
     await t.db.transaction((tx) =>
