@@ -71,6 +71,26 @@ describeEachEngine("The size of a record", (open) => {
     expect(found).toMatchObject([{ size: expect.any(Number) }]);
     expectTrue(found);
   });
+
+  it("is not made of numbers that are short as they are sent and fill the memory of whoever reads them", async () => {
+    const long = '{"n": 1e131000}';
+    const pushed = [
+      `{"op": "insert", "table": "tasks", "id": "n", "data": ${long}}`,
+      `{"op": "call", "name": "nowhere", "args": ${long}}`,
+    ];
+    for (const change of pushed) {
+      const [row] = await t.asUser("ada", (tx) =>
+        tx.query<{ error: object }>(
+          "select perch.push('long', jsonb_build_array($1::jsonb), 'laptop') #> '{results, 0, error}' as error",
+          [change],
+        ),
+      );
+      expect(row?.error, change).toMatchObject({ code: "PE422", message: expect.stringContaining("number") });
+    }
+    await expect(
+      t.asUser("ada", (tx) => tx.query("select perch.submit_patch('long', 'pages', 'p', $1::jsonb)", [long])),
+    ).rejects.toMatchObject({ code: "PE422", message: expect.stringContaining("number") });
+  });
 });
 
 describe("Records of a database that knew no sizes", () => {
