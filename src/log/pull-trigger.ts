@@ -1,5 +1,10 @@
+import { backOff } from "../lib/back-off.js";
+
 /** What says nothing new of a space that is known leads to a pull no more often than this. */
 const aroundMs = 1_000;
+/** So many pulls in a row may find nothing of what was notified; those behind them come later and later. */
+const vainAtOnce = 3;
+const vainMs = 10;
 
 /** The pull trigger of one follower: which notifications mean that it should pull, and when. */
 export interface PullTrigger {
@@ -26,12 +31,15 @@ export type Positions = ReadonlyMap<string, { readonly seq: number; readonly mar
  *
  * Notifications wake, tables decide. Whoever can connect may notify of anything, and a true notification is sent by the commit that it is
  * about; so when a
- * pull has come to the end of the log, what was notified before it is done with, whatever number it named.
+ * pull has come to the end of the log, what was notified before it is done with, whatever number it named. Where numbers lead to
+ * nothing again and again, somebody makes them up: then they wake later and later, at last once a second, until one is true.
  */
 export function createPullTrigger(): PullTrigger {
   let positions: Positions = new Map();
   let isDue = true;
   let lastPull = 0;
+  let isByNumber = false;
+  let vain = 0;
   let wakeUp = () => {};
   let timer: NodeJS.Timeout | undefined;
 
@@ -40,10 +48,19 @@ export function createPullTrigger(): PullTrigger {
     wakeUp();
   };
 
+  const wakeIn = (ms: number) => {
+    timer ??= setTimeout(() => {
+      timer = undefined;
+      wake();
+    }, ms);
+  };
+
   const heard = (spaceId: string, seq: number) => {
     const position = positions.get(spaceId);
     if (position === undefined || seq <= position.seq) return false;
-    wake();
+    isByNumber = true;
+    if (vain < vainAtOnce) wake();
+    else wakeIn(backOff(vain - vainAtOnce, vainMs, aroundMs));
     return true;
   };
 
@@ -52,16 +69,12 @@ export function createPullTrigger(): PullTrigger {
     heard,
     notified(spaceId, seq) {
       if (heard(spaceId, seq)) return;
-      const pullsIn = lastPull + aroundMs - Date.now();
-      timer ??= setTimeout(
-        () => {
-          timer = undefined;
-          wake();
-        },
-        Math.max(0, pullsIn),
-      );
+      wakeIn(Math.max(0, lastPull + aroundMs - Date.now()));
     },
     reached(now) {
+      if (!isSame(positions, now)) vain = 0;
+      else if (isByNumber) vain += 1;
+      isByNumber = false;
       positions = now;
     },
     async wait(pollMs, signal) {
@@ -82,3 +95,6 @@ export function createPullTrigger(): PullTrigger {
     close: () => clearTimeout(timer),
   };
 }
+
+const isSame = (one: Positions, other: Positions): boolean =>
+  one.size === other.size && [...one].every(([space, { seq }]) => other.get(space)?.seq === seq);

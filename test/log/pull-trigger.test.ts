@@ -7,7 +7,7 @@ afterEach(() => void vi.useRealTimers());
 const hour = 3_600_000;
 
 /** A follower that pulls whenever it is woken, and finds the log where it was. */
-function follower(positions: ReadonlyMap<string, { seq: number; mark: string }>) {
+function follower(positions: ReadonlyMap<string, { seq: number; mark: string }>, found = () => positions) {
   const trigger = createPullTrigger();
   const stop = new AbortController();
   let pulls = 0;
@@ -16,7 +16,7 @@ function follower(positions: ReadonlyMap<string, { seq: number; mark: string }>)
       await trigger.wait(2 ** 31 - 1, stop.signal);
       if (stop.signal.aborted) return;
       pulls += 1;
-      trigger.reached(positions);
+      trigger.reached(found());
     }
   })();
   const end = async () => {
@@ -54,5 +54,26 @@ it("pulls at most once a second for notifications about nothing that it reads", 
   await vi.advanceTimersByTimeAsync(hour);
   expect(one.pulls()).toBeGreaterThan(5);
   expect(one.pulls()).toBeLessThanOrEqual(13);
+  await one.end();
+});
+
+it("pulls later and later for numbers that lead to nothing, until one is true", async () => {
+  let seq = 3;
+  const one = follower(new Map(), () => new Map([["~ada", { seq, mark: "a" }]]));
+  await vi.advanceTimersByTimeAsync(hour);
+  for (let n = 0; n < 1_000; n += 1) {
+    one.trigger.notified("~ada", 1_000 + n);
+    await vi.advanceTimersByTimeAsync(10);
+  }
+  expect(one.pulls()).toBeLessThanOrEqual(25);
+  seq = 4;
+  one.trigger.notified("~ada", 4);
+  await vi.advanceTimersByTimeAsync(2_000);
+  const before = one.pulls();
+  for (; seq < 14; seq += 1) {
+    one.trigger.notified("~ada", seq + 1);
+    await vi.advanceTimersByTimeAsync(0);
+  }
+  expect(one.pulls()).toBe(before + 10);
   await one.end();
 });
