@@ -132,6 +132,9 @@ async function manyReaders({ perch, client, options, add }: World): Promise<void
 async function idleReaders({ perch, client, add }: World): Promise<void> {
   await makeLiveItems(client);
   for (const kind of ["long poll", "stream"] as const) {
+    // Begun anew: in memory that the others have left these would seem to need little.
+    await perch.stop();
+    await perch.start();
     const before = await settled(perch);
     const waiting = await waitIdle(perch.httpUrl, "live_items", idle, kind === "stream");
     const after = await settled(perch);
@@ -140,7 +143,7 @@ async function idleReaders({ perch, client, add }: World): Promise<void> {
       ...[figure((after.bytes - before.bytes) / idle / 1e3), "", "", "at most 20"],
     ]);
     if (waiting.ended() > 0) throw new Error(`${waiting.ended()} of ${idle} did not wait`);
-    waiting.stop();
+    await waiting.stop();
   }
 }
 

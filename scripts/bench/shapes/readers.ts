@@ -1,4 +1,5 @@
 import { Agent, get, type IncomingMessage } from "node:http";
+import { setTimeout as sleep } from "node:timers/promises";
 
 /** Readers of shapes, each a user of its own. */
 export interface ShapeReaders {
@@ -99,29 +100,49 @@ export function liveReaders(
   return { waiting: Promise.all(waiting), stop: () => stop.abort() };
 }
 
-/** Readers that nothing comes to, each a user of its own, as long polls or event streams. Out: when all of them have asked; how many of them were answered all the same. */
+/** How many readers wait there, by what the console is told. */
+async function waitingAt(base: string): Promise<number> {
+  const { signal } = new AbortController();
+  const { text } = await request(`${base}/v1/console/shapes`, "reader", signal);
+  const { readers } = JSON.parse(text) as { readers: { count: number }[] };
+  return readers.reduce((sum, { count }) => sum + count, 0);
+}
+
+/**
+ * Readers that nothing comes to, each a user of its own, as long polls or event streams. They come as fast as they are let in: whoever came all at once
+ * would wait in line, and be told to come later. Out: when all of them wait; how many of them were answered all the same.
+ */
 export async function waitIdle(base: string, table: string, count: number, isStream: boolean) {
   const stop = new AbortController();
   let ended = 0;
   const { headers } = await request(`${base}/v1/shape?table=${table}&offset=now`, "reader", stop.signal);
   const url = `${base}/v1/shape?table=${table}&offset=${headers["electric-offset"]}&handle=${headers["electric-handle"]}&live=true${isStream ? "&live_sse=true" : ""}`;
+  const end = () => {
+    if (!stop.signal.aborted) ended += 1;
+  };
+  const begin = (nth: number) => {
+    const asking = get(
+      url,
+      { agent: false, headers: { authorization: `Bearer reader${nth}` }, signal: stop.signal },
+      (response) => {
+        // An answer is the end of a long poll, and of a stream when there is no more of it.
+        if (!isStream || response.statusCode !== 200) end();
+        else response.on("end", end);
+        response.on("error", () => undefined).resume();
+      },
+    );
+    asking.on("error", end);
+  };
   for (let start = 0; start < count; start += 100) {
-    const asked = Array.from({ length: Math.min(100, count - start) }, (_, nth) => {
-      const headers = { authorization: `Bearer reader${start + nth}` };
-      return new Promise<void>((resolve) => {
-        const asking = get(url, { agent: false, headers, signal: stop.signal }, (response) => {
-          if (!isStream || response.statusCode !== 200) ended += 1;
-          response.on("error", () => undefined).resume();
-          resolve();
-        });
-        asking.on("error", () => {
-          if (!stop.signal.aborted) ended += 1;
-        });
-        // Nothing tells of a long poll that it waits.
-        if (!isStream) asking.on("socket", (socket) => socket.once("connect", () => setTimeout(resolve, 20)));
-      });
-    });
-    await Promise.all(asked);
+    const upto = Math.min(start + 100, count);
+    for (let nth = start; nth < upto; nth++) begin(nth);
+    while (ended === 0 && (await waitingAt(base)) < upto) await sleep(20);
   }
-  return { ended: () => ended, stop: () => stop.abort() };
+  return {
+    ended: () => ended,
+    async stop() {
+      stop.abort();
+      while ((await waitingAt(base)) > 0) await sleep(20);
+    },
+  };
 }
