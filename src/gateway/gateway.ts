@@ -67,6 +67,10 @@ const plainConnections = 10_000;
 /** Connections of one address, for each socket or stream that it may have. */
 const connectionsPerSocket = 2;
 
+/** A look at all connections that comes so late says nothing of them; the next ones may, even where all are late. */
+const standstillMs = 500;
+const standstills = 3;
+
 /** Joins that may be under way at once, and how many of them of one user. */
 const joinsAtOnce = 8;
 const joinsPerUser = 4;
@@ -242,24 +246,28 @@ export async function startGateway({
     });
   });
 
-  const tick = setInterval(
-    () => {
-      const now = Date.now();
-      for (const connection of connections) connection.tick(now);
-      for (const { owner, bytes } of ledger.over()) relieve(owner, bytes);
-      http.tick(now);
-      if (now < recheckAt) return;
-      recheckAt = Number.POSITIVE_INFINITY;
-      recheckAccess(shares.worker, membersOf(connections))
-        .catch((error: unknown) =>
-          log.warn({ err: error }, "whether members may still read could not be checked; the next round tries again"),
-        )
-        .finally(() => {
-          recheckAt = Date.now() + settings.recheckMs;
-        });
-    },
-    Math.max(20, Math.min(250, settings.recheckMs / 4)),
-  );
+  const tickMs = Math.max(20, Math.min(250, settings.recheckMs / 4));
+  let tickedAt = Date.now();
+  let late = 0;
+  const tick = setInterval(() => {
+    const now = Date.now();
+    // After the process stood still timers come first, and then what clients have sent meanwhile: nobody is silent before that is read.
+    late = now - tickedAt > tickMs + standstillMs ? late + 1 : 0;
+    tickedAt = now;
+    if (late > 0 && late <= standstills) return;
+    for (const connection of connections) connection.tick(now);
+    for (const { owner, bytes } of ledger.over()) relieve(owner, bytes);
+    http.tick(now);
+    if (now < recheckAt) return;
+    recheckAt = Number.POSITIVE_INFINITY;
+    recheckAccess(shares.worker, membersOf(connections))
+      .catch((error: unknown) =>
+        log.warn({ err: error }, "whether members may still read could not be checked; the next round tries again"),
+      )
+      .finally(() => {
+        recheckAt = Date.now() + settings.recheckMs;
+      });
+  }, tickMs);
 
   /** Ends those of an owner's sockets that hold most, until so much is let go of. */
   function relieve(owner: string, bytes: number): void {

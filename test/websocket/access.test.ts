@@ -1,9 +1,11 @@
+import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
+import { Worker } from "node:worker_threads";
 import { SignJWT } from "jose";
 import { LoroDoc } from "loro-crdt";
 import { JoinErrorCode, MessageType } from "loro-protocol";
-import { beforeAll, describe, expect, it } from "vitest";
+import { beforeAll, describe, expect, it, vi } from "vitest";
 import { WebSocket } from "ws";
 import {
   cleanup,
@@ -253,5 +255,27 @@ describe("the door", () => {
     dead.socket.resume();
     expect(await dead.closed).toMatchObject({ code: 1006 });
     expect(alive.socket.readyState).toBe(WebSocket.OPEN);
+  });
+
+  it("closes none whose answer it has not read, since it stood still itself", async () => {
+    const pingMs = 500;
+    const node = await startNode(database, { env: { PERCH_PING_MS: `${pingMs}`, PERCH_RECHECK_MS: "100" } });
+    const { ping } = WebSocket.prototype;
+    let pings = 0;
+    vi.spyOn(WebSocket.prototype, "ping").mockImplementation(function (this: WebSocket) {
+      ping.call(this);
+      pings += 1;
+      // The ping has left; while this process stands still another one answers it.
+      const standStill = () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4 * pingMs);
+      if (pings === 1) setImmediate(standStill);
+    });
+    cleanup(() => vi.restoreAllMocks());
+    const client = new Worker(
+      `const { WebSocket } = require("ws"); new WebSocket(${JSON.stringify(`${node.url}/sync`)}).on("close", () => process.exit(3));`,
+      { eval: true },
+    );
+    cleanup(() => client.terminate());
+    const closed = once(client, "exit").then(() => "closed");
+    expect(await Promise.race([closed, until(() => pings >= 3)])).toBe(true);
   });
 });
