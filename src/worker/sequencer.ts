@@ -12,18 +12,31 @@ export interface Sequencer {
   close(): Promise<void>;
 }
 
+interface Batch {
+  readonly moved: number;
+  readonly behind: string | null;
+}
+
 export interface SequencerOptions {
   readonly db: Database;
   readonly log: WorkerLog;
 }
 
-const sequenceSql = "select perch.sequence_changes() as moved";
+/** `behind` is 'on' where a batch could not take all that waits; asked behind the batch, as selected things are in their order. */
+const sequenceSql =
+  "select perch.sequence_changes() as moved, current_setting('perch.sequencer_behind', true) as behind";
 const promiseSql = "select perch.promise_sequencing(serve_for => $1::interval, watch_for => $2::interval)";
 
 /** How long readers leave it to the workers after a poll; several polls may be late. */
 const servePromise = "4 seconds";
-/** From one poll to the next while tables are busy: how late a change may come then. */
-const betweenPollsMs = 5;
+/** From one batch to the next while tables are busy: how late a change may come then. */
+const betweenBatchesMs = 5;
+/**
+ * A batch costs as much as some fifty changes in it, on the processors that writers need. Behind one of many changes the pause is longer, so
+ * that the next has more: from 2,000 changes a second on it grows, to this.
+ */
+const longestPauseMs = 20;
+const pausePerChangeMs = 0.5;
 /** So many notifications of writers within this time, and the worker begins to poll by itself. */
 const busyNotifications = 5;
 const busyWithinMs = 500;
@@ -55,22 +68,22 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
   let isLong = false;
   let closed = false;
 
-  /** One batch, in a transaction of its own. Out: whether there may be more. */
-  async function sequence(): Promise<boolean> {
+  /** One batch, in a transaction of its own. Out: how many changes it had, and whether it left any. */
+  async function sequence(): Promise<Batch> {
     const how = isLong ? { unlimited: true } : { prepare: true };
-    const [row] = await db.query<{ moved: number }>(sequenceSql, [], how).catch((error: unknown) => {
+    const [row] = await db.query<Batch>(sequenceSql, [], how).catch((error: unknown) => {
       if (isLong || !isCancelled(error)) throw error;
       log.warn(
         { err: error },
         "numbering a large transaction takes longer than a statement may; it is given the time it needs",
       );
       isLong = true;
-      return [{ moved: 1 }];
+      return [{ moved: 1, behind: "on" }];
     });
-    if (row === undefined || row.moved === 0) return false;
+    if (row === undefined || row.moved === 0) return { moved: 0, behind: "" };
     if (how.unlimited) isLong = false;
     lastFound = Date.now();
-    return true;
+    return row;
   }
 
   async function work(): Promise<void> {
@@ -83,12 +96,15 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
       }
       again = false;
       const began = performance.now();
-      const mayBeMore = (await sequence()) || again;
+      const { moved, behind } = await sequence();
+      const mayBeMore = moved > 0 || again;
       if (mayBeMore && !isBusy) continue;
       if (!isBusy && Date.now() > promisedUntil) return;
       // While tables are busy there is always a next batch: one that comes at once would be of a few changes, and cost as much as
-      // one of many. One that took as long as the pause is full, and is followed by the next.
-      const rest = betweenPollsMs - (mayBeMore ? performance.now() - began : 0);
+      // one of many.
+      const untilNext = betweenBatchesMs - (mayBeMore ? performance.now() - began : 0);
+      const rest =
+        behind === "on" ? untilNext : Math.max(untilNext, Math.min(longestPauseMs, moved * pausePerChangeMs));
       if (rest > 0) await new Promise((done) => setTimeout(done, rest));
     }
   }
@@ -119,7 +135,7 @@ export function createSequencer({ db, log }: SequencerOptions): Sequencer {
       if (closed) return;
       await db.query(promiseSql, [servePromise, "0"], { prepare: true });
       // The poll waits for no more than a batch: under a steady load there is always a next one. And for none that may take minutes.
-      if (isLong || (await sequence())) begin();
+      if (isLong || (await sequence()).moved > 0) begin();
     },
     async close() {
       closed = true;

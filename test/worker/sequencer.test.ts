@@ -1,4 +1,4 @@
-import { expect, it } from "vitest";
+import { afterEach, expect, it, vi } from "vitest";
 import { thrownByDriver } from "../../src/database/errors.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database, Queryable } from "../../src/database/types.js";
@@ -6,7 +6,7 @@ import { createSequencer } from "../../src/worker/sequencer.js";
 import { cleanup } from "../documents/live/support.js";
 import { describeEachPostgres } from "../support/databases.js";
 import { until } from "../support/until.js";
-import { logOf, syncTable } from "../tables/support.js";
+import { logOf, sequence, syncTable } from "../tables/support.js";
 import { startWorkerNode } from "./support.js";
 
 describeEachPostgres("a batch of the sequencer that takes longer than statements may", (open) => {
@@ -74,4 +74,63 @@ it("a batch that was ended for its time gets the time it needs also where somebo
   await until(() => unlimited.length === 4);
   expect(unlimited).toEqual([false, true, true, false]);
   await sequencer.close();
+});
+
+describeEachPostgres("a batch that cannot take all that waits", (open) => {
+  it("says so, so that the worker goes on without a pause", async () => {
+    const t = await open();
+    await t.db.query("create table public.tasks (id text primary key, space text)");
+    await syncTable(t.db, "public.tasks", "space_column => 'space'");
+    for (const id of ["a", "b", "c"]) await t.db.query("insert into public.tasks values ($1, 'team')", [id]);
+    const batch = (count: number) =>
+      t.db.query(
+        "select perch.sequence_changes(max_count => $1) as moved, current_setting('perch.sequencer_behind', true) as behind",
+        [count],
+      );
+    expect(await batch(1)).toEqual([{ moved: 1, behind: "on" }]);
+    expect(await batch(10)).toEqual([{ moved: 2, behind: "" }]);
+  });
+
+  it("is not made smaller by one that took the little there was", async () => {
+    const t = await open();
+    await t.db.query("create table public.tasks (id serial primary key, space text)");
+    await syncTable(t.db, "public.tasks", "space_column => 'space'");
+    // Unless that one took very long: on a machine that stands still, again.
+    await until(async () => {
+      await t.db.query("update perch.sequencer set batch_size = 500, noted_at = '-infinity'");
+      await t.db.query("insert into public.tasks (space) values ('team')");
+      await sequence(t.db);
+      const [noted] = await t.db.query<{ batch_size: number }>(
+        "select batch_size from perch.sequencer where noted_at > '-infinity'",
+      );
+      return noted?.batch_size === 500;
+    });
+  });
+});
+
+afterEach(() => void vi.useRealTimers());
+
+it.each([
+  { what: "few changes", batch: { moved: 4, behind: "" }, pause: 5 },
+  { what: "many changes", batch: { moved: 24, behind: "" }, pause: 12 },
+  { what: "very many changes", batch: { moved: 300, behind: "" }, pause: 20 },
+  { what: "as many changes as it may have", batch: { moved: 300, behind: "on" }, pause: 5 },
+])("pauses $pause ms behind a batch of $what while tables are busy", async ({ batch, pause }) => {
+  vi.useFakeTimers();
+  const began: number[] = [];
+  const query: Queryable["query"] = async (sql) => {
+    if (!sql.includes("sequence_changes")) return [];
+    began.push(performance.now());
+    return [batch] as never;
+  };
+  const log = { info: () => undefined, warn: () => undefined };
+  const sequencer = createSequencer({ db: { kind: "postgres", query } as Database, log });
+  for (let n = 0; n < 5; n++) sequencer.notified();
+  await vi.advanceTimersByTimeAsync(200);
+  const pauses = began.slice(2).map((at, nth) => at - (began[nth + 1] ?? Number.NaN));
+  expect(pauses.length).toBeGreaterThan(5);
+  expect(new Set(pauses)).toEqual(new Set([pause]));
+  const closing = sequencer.close();
+  await vi.advanceTimersByTimeAsync(50);
+  await closing;
 });

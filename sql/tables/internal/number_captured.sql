@@ -148,11 +148,15 @@ begin
   end if;
   -- Readers are waiting, and nobody else commits this.
   perform set_config('perch.notifies_itself', 'on', true);
+  -- As large as a batch may be, or with something left in a line: the worker does not pause.
+  perform set_config('perch.sequencer_behind', case when chosen.is_all and lined = '{}' then '' else 'on' end, true);
   elapsed := extract(epoch from clock_timestamp() - started) * 1000;
 
-  -- So many take some 8 ms: with the commit, that is well under what a writer may be kept waiting.
-  size := case when moved = 0 then state.batch_size else greatest(50, least(5000, moved * 8 / greatest(elapsed,
-    0.1)))::integer end;
+  -- So many take some 8 ms: with the commit, that is well under what a writer may be kept waiting. Of a few changes
+  -- that were all there was, most of the time is what any batch costs, and waiting for a processor: they say nothing
+  -- of many.
+  size := case when moved = 0 or chosen.is_all and moved < 200 and elapsed < 200 then state.batch_size
+               else greatest(50, least(5000, moved * 8 / greatest(elapsed, 0.1)))::integer end;
   if moved + kept > 0 and (state.noted_at < clock_timestamp() - interval '200 milliseconds' or elapsed > 12
     and size < state.batch_size / 2)
      -- An older snapshot does not show who was open when the sequence was read.
