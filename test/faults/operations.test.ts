@@ -11,7 +11,7 @@ import type { Database } from "../../src/database/types.js";
 import { readBlocks } from "../support/blocks.js";
 import { type PostgresVersion, postgresBinaries, startPostgresServer } from "../support/postgres-server.js";
 import { perchMain, runProgram } from "../support/processes.js";
-import { asLogin, openQuietly, readiness } from "./support.js";
+import { asLogin, openQuietly, readiness, until } from "./support.js";
 
 /** The version of Postgres's own tools on this machine; undefined when there are none. */
 function toolsVersion(): number | undefined {
@@ -102,7 +102,7 @@ it("docs/operations.md can be followed to the letter", async () => {
   const worker = await perchProcess({ args: ["worker"], env: { DATABASE_URL: env.DATABASE_URL } });
   onTestFinished(() => worker.kill());
   await worker.start();
-  expect(await readiness(worker.httpUrl)).toMatchObject({ status: 200 });
+  await until(async () => (await readiness(worker.httpUrl)).status === 200, "the worker is ready");
   const metrics = await (await fetch(`${worker.httpUrl}/metrics`)).text();
   const page = await readFile(join(packageRoot, "docs", "operations.md"), "utf8");
   for (const [name] of page.matchAll(/\b(?:perch_(?!owner|app\b|worker\b)|process_)[a-z_]+\b/g)) {

@@ -97,7 +97,7 @@ describe.each(poolers)("behind %s", (_, start) => {
       const [row] = await t.db.query<{ count: number }>("select count(*) as count from perch.document_inbox");
       return row?.count === 0;
     }, "what SQL pushed is merged");
-    for (const { httpUrl } of nodes) expect(await readiness(httpUrl)).toMatchObject({ status: 200 });
+    for (const { httpUrl } of nodes) await until(async () => (await readiness(httpUrl)).status === 200, "it is ready");
     const outside = await t.db.query<{ user_id: string | null }>("select perch.current_user_id() as user_id");
     expect(outside).toEqual([{ user_id: null }]);
   });
