@@ -8,7 +8,7 @@ import { type PerchProcess, perchProcess } from "../../support/perch-process.js"
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
 import { copyOut } from "./copy.js";
 import { deviceTimes } from "./device.js";
-import { firstSync, liveReaders, waitIdle } from "./readers.js";
+import { firstSync, liveReaders, waitIdle, waitingAt } from "./readers.js";
 
 const copied = [100_000, 1_000_000];
 const mutations = 200;
@@ -38,6 +38,7 @@ async function timed(perch: PerchProcess, client: pg.Client, filterOf: (nth: num
   };
   const running = liveReaders(perch.httpUrl, "live_items", readers, filterOf, took);
   await running.waiting;
+  while ((await waitingAt(perch.httpUrl)) < readers) await sleep(20);
   const before = await held(perch);
   const began = performance.now();
   for (let written = 0; performance.now() - began < seconds * 1_000; written++) {
@@ -50,7 +51,8 @@ async function timed(perch: PerchProcess, client: pg.Client, filterOf: (nth: num
     const early_ = began + ((written + 1) * 1_000) / writesPerSecond - performance.now();
     if (early_ > 0) await sleep(early_);
   }
-  await sleep(1_000);
+  // What is still on its way counts as well.
+  for (let count = -1; count !== delays.length; await sleep(2_000)) count = delays.length;
   const after = await held(perch);
   running.stop();
   return { delays, cpu: after.seconds - before.seconds, writes: committed.size };

@@ -101,7 +101,7 @@ export function liveReaders(
 }
 
 /** How many readers wait there, by what the console is told. */
-async function waitingAt(base: string): Promise<number> {
+export async function waitingAt(base: string): Promise<number> {
   const { signal } = new AbortController();
   const { text } = await request(`${base}/v1/console/shapes`, "reader", signal);
   const { readers } = JSON.parse(text) as { readers: { count: number }[] };
