@@ -1,5 +1,6 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { ShapeStream } from "@electric-sql/client";
 import { LoroAdaptor } from "loro-adaptors/loro";
 import { LoroDoc } from "loro-crdt";
 import { LoroWebsocketClient } from "loro-websocket";
@@ -42,7 +43,7 @@ const pictures: readonly Picture[] = [
   { name: "console-record", place: "spaces/harbour/todo/tasks/task-1", sees: "Varnish the oars" },
   { name: "console-document", place: "spaces/harbour/notes/pages/log-book/document", sees: "Log book", dark: true },
   { name: "console-set-aside", place: "set-aside", sees: "Try again" },
-  { name: "console-synced", place: "synced", sees: "every change is captured" },
+  { name: "console-synced", place: "synced", sees: "anchor" },
   { name: "console-thread", place: "threads/agents/run-2041", sees: "step 5", dark: true },
   { name: "console-phone", place: "spaces/harbour", sees: "Members", size: phone },
 ];
@@ -81,6 +82,23 @@ async function typist(server: TestServer, user: string, words: string): Promise<
   };
 }
 
+/** Somebody who reads the boats with a filter until told to stop. */
+async function shapeReader(server: TestServer, user: string, where: string): Promise<() => void> {
+  const stop = new AbortController();
+  const stream = new ShapeStream({
+    url: `${server.url}/v1/shape`,
+    params: { table: "boats", where },
+    headers: { authorization: `Bearer ${user}` },
+    signal: stop.signal,
+  });
+  await new Promise<void>((resolve, reject) => {
+    stream.subscribe(() => {
+      if (stream.isUpToDate) resolve();
+    }, reject);
+  });
+  return () => stop.abort();
+}
+
 async function main(): Promise<void> {
   await mkdir(folder, { recursive: true });
   const only = process.argv[2];
@@ -92,6 +110,11 @@ async function main(): Promise<void> {
   const server = await startTestServer();
   await makeSample(server.db);
   const typists = [await typist(server, "ines", evening), await typist(server, "tom", morning)];
+  const readers = [
+    await shapeReader(server, "ines", "berth < 3"),
+    await shapeReader(server, "tom", "notes ilike '%anchor%' or name ilike '%dutch%'"),
+    await shapeReader(server, "vera", "notes ilike '%anchor%' or name ilike '%dutch%'"),
+  ];
   const browser = await launchChromium(await chromiumPath());
   try {
     for (const { name, place, sees, size = wide, dark = false, before } of pictures) {
@@ -111,6 +134,7 @@ async function main(): Promise<void> {
     }
   } finally {
     await browser.close();
+    for (const stop of readers) stop();
     for (const stop of typists) await stop();
     await server.close();
   }

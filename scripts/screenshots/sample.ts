@@ -16,12 +16,6 @@ export async function makeSample(db: Database): Promise<void> {
   await db.query(
     `select perch.declare_table(app_id => 'notes', table_name => 'pages', fields => '{"title": "string", "body": "text", "tags": "list"}')`,
   );
-  await db.query(
-    "create table public.boats (id int primary key, space_id text not null, name text not null, berth int, notes text)",
-  );
-  await db.query(
-    "select perch.sync_table(relation => 'public.boats', app_id => 'harbour', space_column => 'space_id', writable_columns => '{name,berth}')",
-  );
   for (const space of ["atlas", "harbour"]) {
     await as(db, "ines", async (tx) => {
       await tx.query("select perch.create_space(space_id => $1)", [space]);
@@ -29,6 +23,18 @@ export async function makeSample(db: Database): Promise<void> {
       await member(tx, space, "vera", "viewer");
     });
   }
+  await db.query(
+    "create table public.boats (id int primary key, space_id text not null, name text not null, berth int, notes text)",
+  );
+  // Those of many years, which were there before: enough for a filter without an index to take long.
+  await db.query(
+    `insert into public.boats select n, 'harbour', 'Boat ' || n, n % 40, repeat('Paid until May. Rope and lamp are its own. ', 10)
+       from generate_series(9, 20000) n`,
+  );
+  await db.query("analyze public.boats");
+  await db.query(
+    "select perch.sync_table(relation => 'public.boats', app_id => 'harbour', space_column => 'space_id', writable_columns => '{name,berth}')",
+  );
   for (const [nth, title] of titles.entries()) {
     const [user, client] = nth % 3 === 0 ? (["tom", "phone-7f2a"] as const) : (["ines", "laptop-c31d"] as const);
     await as(db, user, (tx) => push(tx, client, "insert", `task-${nth + 1}`, { title, done: false, berth: nth + 3 }));

@@ -9,15 +9,29 @@ export interface AnswerRoom {
   rest(): void;
 }
 
-/** In: whose share it is; aborted when nobody waits for the answer any more. */
-export function createAnswerRoom(account: Account, gone: AbortSignal): AnswerRoom {
+/** For how long a request waited for something to happen, which says nothing of how fast it is answered. */
+export interface Waited {
+  ms: number;
+}
+
+/** In: whose share it is; aborted when nobody waits for the answer any more; what is told how long it rested. */
+export function createAnswerRoom(account: Account, gone: AbortSignal, waited?: Waited): AnswerRoom {
   let room: Reservation | undefined;
+  let restsSince: number | undefined;
+  const goOn = (now: number) => {
+    if (waited && restsSince !== undefined) waited.ms += now - restsSince;
+  };
   return {
     async take(bytes) {
+      goOn(performance.now());
+      restsSince = undefined;
       room ??= await account.reserve(bytes, gone);
       if (room === undefined) throw tooMuchHeld();
     },
     rest() {
+      const now = performance.now();
+      goOn(now);
+      restsSince = now;
       room?.release();
       room = undefined;
     },

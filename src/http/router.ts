@@ -10,7 +10,7 @@ import type { TokenIdentity, VerifyToken } from "../identity/tokens.js";
 import { type Counts, createCounts } from "../lib/counts.js";
 import { type Account, type Ledger, openAccount } from "../lib/ledger.js";
 import type { NotificationHub } from "../notifications/hub.js";
-import { createAnswerRoom } from "./answer-room.js";
+import { createAnswerRoom, type Waited } from "./answer-room.js";
 import { type Answer, createAnswers } from "./answers.js";
 import { call } from "./calls.js";
 import { createConsolePage } from "./console/page.js";
@@ -83,6 +83,7 @@ interface Exchange {
   readonly account: Account;
   /** What is done when the request has been worked on, and its answer is counted. */
   readonly ends: (() => void)[];
+  readonly waited: Waited;
   /** Whose token it was, when it was one. */
   userId?: string;
 }
@@ -192,7 +193,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       const identity = await identify(exchange);
       const body = await bodyOf(exchange, Math.min(settings.maxBodyBytes, wishBytes));
       const gone = goneSignal(exchange.response);
-      const room = createAnswerRoom(exchange.account, gone);
+      const room = createAnswerRoom(exchange.account, gone, exchange.waited);
       exchange.ends.push(room.rest);
       const take = () => room.take(answerBytes);
       return json(await readers.read(identity, body, gone, { take, rest: room.rest }));
@@ -426,11 +427,12 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     let path = "other";
     let result: Answer | undefined;
     const account = openAccount(services.ledger);
+    const waited = { ms: 0 };
     let userId: string | undefined;
     if (refused !== undefined) result = failed(refused);
     else if (request.method === "OPTIONS") result = { status: 204, body: "", headers: preflight };
     else {
-      const asked: Exchange = { request, response, target, requestId, account, ends: [] };
+      const asked: Exchange = { request, response, target, requestId, account, ends: [], waited };
       try {
         ({ path, result } = await answer(asked));
         if (result !== undefined) account.add(result.body.length);
@@ -448,7 +450,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       answers.send(response, result);
     }
     const ms = performance.now() - started;
-    telemetry.answered(path, status, ms / 1000);
+    telemetry.answered(path, status, result && (ms - waited.ms) / 1000);
     // A path that is none of perch's may say anything. Who develops wants to see what was mistyped.
     const shown = settings.development && path === "other" ? target?.pathname.slice(0, 200) : path;
     const line = {

@@ -14,8 +14,8 @@ export interface Telemetry {
   /** A committed batch was handed to a reader of this node, so long after it was received. */
   delivered(seconds: number): void;
   joined(result: "ok" | "refused" | "failed"): void;
-  /** A request was answered. */
-  answered(path: string, status: number, seconds: number): void;
+  /** A request was answered, so long after it was received, its waiting for something to happen apart; undefined for a stream. */
+  answered(path: string, status: number, seconds: number | undefined): void;
   /** The event streams that are open. */
   watchStreams(streams: { readonly size: number }): void;
   streamEnded(reason: string): void;
@@ -46,7 +46,10 @@ export function createTelemetry(connections: ReadonlySet<OpenConnection>, presen
   );
   const joins = metrics.counter("perch_joins_total", "Joins answered, by result.", ["result"]);
   const requests = metrics.counter("perch_requests_total", "HTTP requests answered.", ["path", "status"]);
-  const requestSeconds = metrics.histogram("perch_request_seconds", "From the receipt of a request to its answer.");
+  const requestSeconds = metrics.histogram(
+    "perch_request_seconds",
+    "From the receipt of a request to its answer, without the time that long polls wait for news. Streams are not counted.",
+  );
   const streamEnds = metrics.counter("perch_streams_ended_total", "Event streams that ended, by why.", ["reason"]);
   const withheld = metrics.counter(
     "perch_withheld_total",
@@ -68,7 +71,7 @@ export function createTelemetry(connections: ReadonlySet<OpenConnection>, presen
     joined: (result) => joins.add(result),
     answered(path, status, seconds) {
       requests.add(path, status);
-      requestSeconds.observe(seconds);
+      if (seconds !== undefined) requestSeconds.observe(seconds);
     },
     watchStreams: (streams) => metrics.gauge("perch_streams", "Open event streams.", () => streams.size),
     streamEnded: (reason) => streamEnds.add(reason),

@@ -10,7 +10,7 @@ import type { NotificationHub } from "../../notifications/hub.js";
 import { readHandle } from "../../shapes/handle.js";
 import { createSlowFilters, type SlowFilter } from "../../shapes/slow-filters.js";
 import { createShapeWaiters, type WaitingReaders } from "../../shapes/waiters.js";
-import { createAnswerRoom } from "../answer-room.js";
+import { createAnswerRoom, type Waited } from "../answer-room.js";
 import type { Answer } from "../answers.js";
 import { hasGone, whenGone } from "../gone.js";
 import type { OnBehalf } from "../on-behalf.js";
@@ -46,6 +46,7 @@ export interface ShapeExchange {
   readonly account: Account;
   /** What is done when the answer is counted. */
   readonly ends: (() => void)[];
+  readonly waited: Waited;
   identify(): Promise<TokenIdentity>;
   /** Of a POST. */
   body?(): Promise<string>;
@@ -128,9 +129,9 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
       const token = tokenOf(request, target);
       return token === "" && settings.development ? developer : token;
     },
-    async answer({ request, response, target, address, account, ends, identify, body }) {
+    async answer({ request, response, target, address, account, ends, waited, identify, body }) {
       const gone = new AbortController();
-      const room = createAnswerRoom(account, gone.signal);
+      const room = createAnswerRoom(account, gone.signal, waited);
       ends.push(room.rest);
       asking.add(gone);
       whenGone(response, () => {
