@@ -12,16 +12,18 @@ export async function delays(url: string, seconds: number) {
       text: "insert into synced (team, title, done, points) values ('delays', 'x', false, $1)",
       values: [id],
     }),
-    read: "select (data ->> 'points')::int as n from perch.sync_changes where space_id = 'delays' and seq > $1 order by seq",
+    last: "select coalesce(max(seq), 0)::int as at from perch.sync_changes where space_id = 'delays'",
+    read: "select (data ->> 'points')::int as n, seq::int as at from perch.sync_changes where space_id = 'delays' and seq > $1 order by seq",
   });
   const bare = await measure(url, seconds, {
     channel: "bare",
     write: (id) => ({
       name: "w",
-      text: "with i as (insert into plain (team, title, done, points) values ('delays', 'x', false, $1) returning 1) select pg_notify('bare', '') from i",
+      text: "with i as (insert into told (team, title, done, points) values ('delays', 'x', false, $1) returning 1) select pg_notify('bare', '') from i",
       values: [id],
     }),
-    read: "select points as n from plain where team = 'delays' and points > $1 order by points",
+    last: "select coalesce(max(id), 0)::int as at from told",
+    read: "select points as n, id::int as at from told where id > $1 order by id",
   });
   return { captured, bare, beyondBare: (share: number) => quantile(captured, share) - quantile(bare, share) };
 }
@@ -29,18 +31,19 @@ export async function delays(url: string, seconds: number) {
 interface Way {
   readonly channel: string;
   write(id: number): pg.QueryConfig;
+  /** The greatest position that there is (at). */
+  readonly last: string;
+  /** What lies behind a position: n, what was written, and at, its position. */
   readonly read: string;
 }
 
-async function measure(url: string, seconds: number, { channel, write, read }: Way): Promise<number[]> {
+async function measure(url: string, seconds: number, { channel, write, last, read }: Way): Promise<number[]> {
   const writer = new pg.Client({ connectionString: url });
   const reader = new pg.Client({ connectionString: url });
   await Promise.all([writer.connect(), reader.connect()]);
   const committed = new Map<number, number>();
   const took: number[] = [];
-  const base = Math.floor(Math.random() * 1e6) * 1_000;
-  let position = 0;
-  if (channel === "bare") position = base - 1;
+  let position: number = (await reader.query(last)).rows[0].at;
   let reading = false;
   let again = false;
   async function look(): Promise<void> {
@@ -56,19 +59,15 @@ async function measure(url: string, seconds: number, { channel, write, read }: W
         if (at !== undefined) took.push(now - at);
         committed.delete(n);
       }
-      position = channel === "bare" ? Math.max(position, ...rows.map(({ n }) => n)) : position + rows.length;
+      position = rows.at(-1)?.at ?? position;
     }
     reading = false;
   }
   reader.on("notification", () => void look());
-  const { rows } = await reader.query(
-    "select coalesce(max(seq), 0)::int as seq from perch.sync_changes where space_id = 'delays'",
-  );
-  if (channel !== "bare") position = rows[0].seq;
   await reader.query(`listen ${channel}`);
   const until = performance.now() + seconds * 1_000;
   let next = performance.now();
-  for (let id = base; performance.now() < until; id++) {
+  for (let id = 0; performance.now() < until; id++) {
     await writer.query(write(id));
     committed.set(id, performance.now());
     next += 1_000 / perSecond;
@@ -79,6 +78,8 @@ async function measure(url: string, seconds: number, { channel, write, read }: W
     await new Promise((done) => setTimeout(done, 20));
     await look();
   }
+  reader.removeAllListeners("notification");
+  while (reading) await new Promise((done) => setTimeout(done, 5));
   await Promise.all([writer.end(), reader.end()]);
   return took;
 }

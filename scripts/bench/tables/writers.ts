@@ -20,6 +20,8 @@ export const contestants = `
   create table plain (${columns});
   create table audited (${columns});
   create table synced (${columns});
+  -- Of one who writes and one who reads by key.
+  create table told (${columns});
   create table audit_log (
     id bigint primary key generated always as identity, table_name text not null, op text not null, who text not null default current_user,
     at timestamptz not null default clock_timestamp(), old_row jsonb, new_row jsonb);
