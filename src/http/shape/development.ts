@@ -47,14 +47,13 @@ export function createDevelopment(db: Database): Development {
   /** Out: whether the user could not read it before. */
   async function join(identity: Identity): Promise<boolean> {
     if ((await accessTo(db, identity, common)) !== null) return false;
-    await withContext(db, { userId: developer }, async (tx) => {
-      await tx.query("select perch.create_space(space_id => $1)", [common]);
-      if (identity.userId === developer) return;
-      await tx.query("select perch.set_space_member(space_id => $1, user_id => $2, role => 'viewer')", [
-        common,
-        identity.userId,
-      ]);
-    });
+    const asDeveloper = (sql: string, params: unknown[]) =>
+      withContext(db, { userId: developer }, (tx) => tx.query(sql, params));
+    await asDeveloper("select perch.create_space(space_id => $1)", [common]);
+    if (identity.userId === developer) return true;
+    // In a transaction of its own: the one before may have named its spaces before another that asks at the same time made this one.
+    const member = "select perch.set_space_member(space_id => $1, user_id => $2, role => 'viewer')";
+    await asDeveloper(member, [common, identity.userId]);
     return true;
   }
 
