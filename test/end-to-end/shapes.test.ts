@@ -347,17 +347,22 @@ it("shapes tell of a transaction whose number one had that was rolled back, and 
     return { status, from, rows: messages.filter(({ key }) => key !== undefined).length };
   };
   expect((await ask("offset=-1")).status).toBe(200);
-  await db.run("begin", "insert into things values (1)", "rollback");
-  let { from, rows } = await ask("offset=-1");
-  await server.kill();
-  await server.start();
-  await db.run("insert into things values (2)");
-  await until(async () => {
-    const next = await ask(from).catch(() => undefined);
-    if (next?.status !== 200) return false;
-    from = next.from;
-    rows += next.rows;
-    return rows > 0;
-  }, "the row to be told of");
-  expect(rows).toBe(1);
+  // Whatever else is committed meanwhile takes to the disk what came before it: then nothing is forgotten, and another attempt is worth its time.
+  for (let attempt = 1; attempt <= 4; attempt++) {
+    const undone = Array.from({ length: 200 }, () => ["begin", "insert into things values (0)", "rollback"]);
+    await db.run(...undone.flat());
+    let { from, rows } = await ask("offset=-1");
+    await server.kill();
+    await server.start();
+    await db.run(`insert into things values (${attempt})`);
+    const before = rows;
+    await until(async () => {
+      const next = await ask(from).catch(() => undefined);
+      if (next?.status !== 200) return false;
+      from = next.from;
+      rows += next.rows;
+      return rows > before;
+    }, `the row of attempt ${attempt} to be told of`);
+    expect(rows).toBe(attempt);
+  }
 });
