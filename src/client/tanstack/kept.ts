@@ -77,7 +77,12 @@ export function keepRows<Config extends AnyConfig>(config: Config, options: Keep
       writing.set(storage, all.add(saved));
       await saved;
       all.delete(saved);
-      if (text.length > maxLength) failed(new Error(`the rows of ${config.id} are longer than ${maxLength} letters`));
+      if (text.length > maxLength)
+        failed(
+          new Error(
+            `the rows of ${config.id} are longer than ${maxLength} letters and not kept on the device; ask for fewer (a filter, fewer columns), or raise maxLength`,
+          ),
+        );
     }
 
     const failed = (error: unknown) => onFailed?.(error);

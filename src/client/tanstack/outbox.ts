@@ -12,7 +12,17 @@ import {
 import { type AnyCollection, echoOf, keepShown } from "./echoes.js";
 import { savesEnded } from "./kept.js";
 import { onlineDetector, page } from "./page.js";
-import { type HeldQueue, holdOne, type Locks, ownLocks, partOf, prefixOf, storedQueues, tryHold } from "./queues.js";
+import {
+  closedOutbox,
+  type HeldQueue,
+  holdOne,
+  type Locks,
+  ownLocks,
+  partOf,
+  prefixOf,
+  storedQueues,
+  tryHold,
+} from "./queues.js";
 import { changeOf, type RowSpec, rejectionOf } from "./rows.js";
 
 export interface OutboxCollection {
@@ -186,7 +196,11 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     }
     // They stay, and the library says so to the console only.
     if (kept > read)
-      options.onWaiting?.(new Error(`${kept - read} transactions of collections that are not there any more wait`));
+      options.onWaiting?.(
+        new Error(
+          `${kept - read} transactions of collections that this outbox was not given wait; give it those again, under the same names, and they go on`,
+        ),
+      );
     return executor;
   }
 
@@ -334,7 +348,7 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
 
   return {
     mutate(work, { call } = {}) {
-      if (stop.signal.aborted) throw new Error("this outbox is closed");
+      if (stop.signal.aborted) throw closedOutbox();
       const metadata: Metadata = { at: new Date().toISOString(), order: order++, ...(call && { call }) };
       const written = executor.createOfflineTransaction({
         mutationFnName: push,
@@ -393,7 +407,10 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       }
       await storage.clear();
       const left = await storage.keys();
-      if (left.length > 0) throw new Error(`${left.length} entries of ${name} could not be taken off this device`);
+      if (left.length > 0)
+        throw new Error(
+          `${left.length} entries of ${name} could not be taken off this device; close its other tabs and sign out again, or clear the site's data`,
+        );
       if (options.storage === undefined && isDurable) page.indexedDB?.deleteDatabase(name);
     },
   };

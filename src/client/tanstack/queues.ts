@@ -72,13 +72,18 @@ export async function holdOne(storage: DeviceStorage, locks: Locks, name: string
   throw new Error("a lock that nobody else can know of is taken");
 }
 
+export const closedOutbox = () =>
+  new Error(
+    "this outbox is closed: the user signed out, here or in another tab, or its page goes; make a new one with perchOutbox",
+  );
+
 /** A part of a storage as one by itself. After `end` nothing is written any more. */
 export function partOf(storage: DeviceStorage, prefix: string, onSet: (key: string) => void) {
   let ended = false;
   const part: DeviceStorage = {
     get: (key) => storage.get(prefix + key),
     async set(key, value) {
-      if (ended) throw new Error("this outbox is closed");
+      if (ended) throw closedOutbox();
       await storage.set(prefix + key, value);
       onSet(key);
     },
