@@ -254,10 +254,11 @@ export async function startGateway({
     // After the process stood still timers come first, and then what clients have sent meanwhile: nobody is silent before that is read.
     late = now - tickedAt > tickMs + standstillMs ? late + 1 : 0;
     tickedAt = now;
-    if (late > 0 && late <= standstills) return;
-    for (const connection of connections) connection.tick(now);
+    if (late === 0 || late > standstills) {
+      for (const connection of connections) connection.tick(now);
+      http.tick(now);
+    }
     for (const { owner, bytes } of ledger.over()) relieve(owner, bytes);
-    http.tick(now);
     if (now < recheckAt) return;
     recheckAt = Number.POSITIVE_INFINITY;
     recheckAccess(shares.worker, membersOf(connections))
