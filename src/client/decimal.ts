@@ -18,8 +18,7 @@ export function decimalOf(text: string): Decimal {
 /** Below 0, 0 or above 0. */
 export function compareDecimals(a: Decimal, b: Decimal): number {
   if (a.negative !== b.negative) return a.negative ? -1 : 1;
-  const order = compareMagnitudes(a, b);
-  return a.negative ? -order : order;
+  return a.negative ? compareMagnitudes(b, a) : compareMagnitudes(a, b);
 }
 
 function compareMagnitudes(a: Decimal, b: Decimal): number {
