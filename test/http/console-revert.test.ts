@@ -12,13 +12,15 @@ it("patches what differs: counters by what is to be added, all else by what was 
 });
 
 it("patches nothing where nothing differs, and no field that the table does not declare", () => {
+  // What a document shows of a counter is a number, or null.
+  const shown = fc.oneof(
+    { weight: 4, arbitrary: fc.tuple(fc.constantFrom("title", "body", "tags", "__proto__", "other"), fc.jsonValue()) },
+    fc.tuple(fc.constant("likes"), fc.option(fc.double({ noNaN: true, noDefaultInfinity: true }))),
+  );
   fc.assert(
-    fc.property(
-      fc.dictionary(fc.constantFrom(...Object.keys(fields), "__proto__", "other"), fc.jsonValue()),
-      (data) => {
-        expect(patchTo(fields, data, structuredClone(data))).toEqual({});
-        for (const name of Object.keys(patchTo(fields, {}, data))) expect(fields).toHaveProperty(name);
-      },
-    ),
+    fc.property(fc.array(shown).map(Object.fromEntries), (data: Record<string, unknown>) => {
+      expect(patchTo(fields, data, structuredClone(data))).toEqual({});
+      for (const name of Object.keys(patchTo(fields, {}, data))) expect(fields).toHaveProperty(name);
+    }),
   );
 });
