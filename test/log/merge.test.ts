@@ -108,7 +108,7 @@ describeEachEngine("Merging", (open, engine) => {
         }
         expect(seen[1]).toEqual(seen[0]);
       }),
-      { numRuns: { PGlite: 40, "Postgres 18": 80, "Postgres 15": 20 }[engine] },
+      { numRuns: { PGlite: 10, "Postgres 18": 80, "Postgres 15": 20 }[engine] },
     );
   });
 

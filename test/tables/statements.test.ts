@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import type { Transaction } from "../../src/database/types.js";
-import { pglite } from "../support/databases.js";
+import { postgres } from "../support/databases.js";
 import { Follower, held, sequence, syncTable } from "./support.js";
 
 const id = fc.integer({ min: 1, max: 6 });
@@ -76,7 +76,7 @@ async function run(tx: Transaction, sql: string, undone: boolean): Promise<void>
   }
 }
 
-const open = pglite();
+const open = postgres();
 
 it("whatever statements write a table, followers of its spaces have its rows", async () => {
   const t = await open();
