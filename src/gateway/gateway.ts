@@ -214,7 +214,7 @@ export async function startGateway({
   server.on("connection", (stream) => {
     const address = networkOf(stream.remoteAddress ?? "");
     if (!connected.take(address)) return void stream.destroy();
-    stream.once("close", () => connected.give(address));
+    stream.on("close", () => connected.give(address));
   });
 
   server.on("upgrade", (request: IncomingMessage, stream: Duplex, head: Buffer) => {
@@ -222,7 +222,7 @@ export async function startGateway({
     const { target, refused } = admit(request, settings);
     if (refused !== undefined) return reject(stream, `${refused.status} ${STATUS_CODES[refused.status]}`);
     const address = addressOfClient(request, settings);
-    const token = tokenOf(request, target);
+    const token = tokenOf(request);
     if (target.pathname !== "/sync") return reject(stream, "404 Not Found");
     if (draining) return reject(stream, "503 Service Unavailable");
     if (token.length > maxTokenLength) return reject(stream, "431 Request Header Fields Too Large");

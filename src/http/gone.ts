@@ -9,20 +9,15 @@ export const hasGone = (response: ServerResponse): boolean => response.destroyed
 /** Runs `work` when nobody waits for a response any more: at once where that is so already, which no event tells of again. */
 export function whenGone(response: ServerResponse, work: () => void): void {
   if (hasGone(response)) return void work();
+  // It is told once, and has its socket for as long as it lasts.
+  if (response.socket !== null) return void response.on("close", work);
   const { socket } = response.req;
   const gone = () => {
     response.off("close", gone);
     socket.off("close", gone);
     work();
   };
-  response.once("close", gone);
+  response.on("close", gone);
   // In its turn it has the socket, and is told.
-  if (response.socket === null) socket.once("close", gone);
-}
-
-/** Aborted when nobody waits for a response any more. */
-export function goneSignal(response: ServerResponse): AbortSignal {
-  const gone = new AbortController();
-  whenGone(response, () => gone.abort());
-  return gone.signal;
+  socket.on("close", gone);
 }

@@ -69,6 +69,9 @@ function targetOf(raw: string): URL | undefined {
   return new URL(`http://gateway${raw}`);
 }
 
+/** The same of a request that was admitted: nobody need keep it. */
+export const admittedTarget = (request: IncomingMessage): URL => new URL(`http://gateway${request.url}`);
+
 /**
  * Whether a Host may be this server's name. A page whose name is made to lead to this machine (DNS rebinding) is of the same origin as
  * what it asks for, so neither Origin nor the browser gives it away; its name does.
@@ -81,10 +84,10 @@ function isAllowedHost(host: string | undefined, { allowedHosts, development, ho
   return ["localhost", "127.0.0.1", "[::1]", ownName, ...(allowedHosts ?? [])].includes(name.toLowerCase());
 }
 
-/** The token of a request, from the header or else the query; empty when there is none. */
-export function tokenOf(request: IncomingMessage, target: URL): string {
+/** The token of a request that was admitted, from the header or else the query; empty when there is none. */
+export function tokenOf(request: IncomingMessage): string {
   const [, bearer] = /^Bearer +(\S+)\s*$/i.exec(request.headers.authorization ?? "") ?? [];
-  return bearer ?? target.searchParams.get("token") ?? "";
+  return bearer ?? admittedTarget(request).searchParams.get("token") ?? "";
 }
 
 /** The client's address, as far as it can be known. */

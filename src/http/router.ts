@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage, OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Logger } from "pino";
 import { meaningOf } from "../database/errors.js";
 import type { Shares } from "../database/shares.js";
@@ -8,9 +8,8 @@ import type { Database } from "../database/types.js";
 import type { LiveDocuments } from "../documents/live.js";
 import type { TokenIdentity, VerifyToken } from "../identity/tokens.js";
 import { type Counts, createCounts } from "../lib/counts.js";
-import { type Account, type Ledger, openAccount } from "../lib/ledger.js";
+import type { Ledger } from "../lib/ledger.js";
 import type { NotificationHub } from "../notifications/hub.js";
-import { createAnswerRoom, type Waited } from "./answer-room.js";
 import { type Answer, createAnswers } from "./answers.js";
 import { call } from "./calls.js";
 import { createConsolePage } from "./console/page.js";
@@ -18,14 +17,14 @@ import { type ConsoleServices, createConsoleRequests } from "./console/requests.
 import { consoleQuery } from "./console/views.js";
 import { addDatabaseFigures } from "./database-figures.js";
 import { createDocumentRequests, documentParts, documentQuery, historyQuery } from "./document-requests.js";
-import { goneSignal, whenGone } from "./gone.js";
+import { close, type Exchange, goneSignal, openExchange, restRoom, takeRoom, waits } from "./exchange.js";
 import { createOnBehalf } from "./on-behalf.js";
 import { openApiDocument } from "./openapi.js";
 import { type Match, type OperationName, operationsAt } from "./operations.js";
 import { type Problem, problem, problemBody, problemOf, RequestRefused, tooMuchHeld } from "./problems.js";
 import { createReaderRequests } from "./reader.js";
 import type { Readiness } from "./readiness.js";
-import { addressOfClient, admit, readBody, tokenOf } from "./requests.js";
+import { addressOfClient, admit, admittedTarget, readBody, tokenOf } from "./requests.js";
 import type { HttpSettings } from "./settings.js";
 import { shapeHeaders } from "./shape/answers.js";
 import { createShapeRequests } from "./shape/requests.js";
@@ -74,20 +73,6 @@ export interface HttpHandler {
   close(): void;
 }
 
-interface Exchange {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly target: URL;
-  readonly requestId: string;
-  /** What is held for whoever asks, until the answer has gone. */
-  readonly account: Account;
-  /** What is done when the request has been worked on, and its answer is counted. */
-  readonly ends: (() => void)[];
-  readonly waited: Waited;
-  /** Whose token it was, when it was one. */
-  userId?: string;
-}
-
 /** What a question may be: most of it is a cursor, with the names of some thousands of spaces. Reading more would hold everybody up in vain. */
 const questionBytes = 1024 * 1024;
 
@@ -107,15 +92,15 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   const onBehalf = createOnBehalf(services.shares, settings.lockWaitMs, services.standbys);
   const documents = createDocumentRequests({ ...services, onBehalf });
   const spaces = createSpaceRequests(onBehalf);
-  const shapes = createShapeRequests({ ...services, onBehalf });
+  const shapes = createShapeRequests({ ...services, onBehalf, headersOf: commonHeaders, finish, failed: failureOf });
   const readers = createReaderRequests({ ...services, onBehalf });
 
   const answers = createAnswers(settings.slowReaderMs);
   const underWay = createCounts(settings.maxRequestsPerUser);
 
-  async function identify(exchange: Exchange, token?: string): Promise<TokenIdentity> {
-    const { request, target, account, ends } = exchange;
-    const identity = await verifyToken(token ?? tokenOf(request, target));
+  async function identify(exchange: Exchange, token = tokenOf(exchange.request)): Promise<TokenIdentity> {
+    const { account } = exchange;
+    const identity = await verifyToken(token);
     const { userId } = identity;
     exchange.userId = userId;
     if (!underWay.take(userId)) {
@@ -127,7 +112,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
         }),
       );
     }
-    ends.push(() => underWay.give(userId));
+    exchange.isCounted = true;
     account.become(identity.userId);
     if (!account.fits(0)) throw tooMuchHeld();
     return identity;
@@ -140,22 +125,12 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     });
 
   /** Asks for an answer that may be long, when there is room for it in the user's share. */
-  async function reserving(
-    { account, response, ends }: Exchange,
-    ask: () => Promise<string>,
-    bytes = answerBytes,
-  ): Promise<string> {
-    const room = createAnswerRoom(account, goneSignal(response));
-    ends.push(room.rest);
-    await room.take(bytes);
+  async function reserving(exchange: Exchange, ask: () => Promise<string>, bytes = answerBytes): Promise<string> {
+    await takeRoom(exchange, bytes);
     return ask();
   }
 
-  const shapeExchange = (exchange: Exchange) => ({
-    ...exchange,
-    address: addressOfClient(exchange.request, settings),
-    identify: () => identify(exchange, shapes.tokenOf(exchange.request, exchange.target)),
-  });
+  const identifyForShape = (exchange: Exchange) => identify(exchange, shapes.tokenOf(exchange.request));
 
   const callWith = async (name: "push" | "pull" | "snapshot", exchange: Exchange): Promise<Answer> => {
     const identity = await identify(exchange);
@@ -183,8 +158,8 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     shapes: () => shapes.seen(),
   });
 
-  /** Undefined when the response has been begun, and goes on by itself. */
-  const handlers: Record<OperationName, (exchange: Exchange, parts: Match["parts"]) => Promise<Answer | undefined>> = {
+  /** Undefined when the response has been begun, and goes on by itself; `waits` when it is finished later. */
+  const handlers: Record<OperationName, (exchange: Exchange, parts: Match["parts"]) => Promise<Outcome>> = {
     push: (exchange) => callWith("push", exchange),
     pull: (exchange) => callWith("pull", exchange),
     snapshot: (exchange) => callWith("snapshot", exchange),
@@ -192,11 +167,8 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     async readLog(exchange) {
       const identity = await identify(exchange);
       const body = await bodyOf(exchange, Math.min(settings.maxBodyBytes, wishBytes));
-      const gone = goneSignal(exchange.response);
-      const room = createAnswerRoom(exchange.account, gone, exchange.waited);
-      exchange.ends.push(room.rest);
-      const take = () => room.take(answerBytes);
-      return json(await readers.read(identity, body, gone, { take, rest: room.rest }));
+      const room = { take: () => takeRoom(exchange, answerBytes), rest: () => restRoom(exchange) };
+      return json(await readers.read(identity, body, goneSignal(exchange), room));
     },
     async readLogSnapshot(exchange) {
       const identity = await identify(exchange);
@@ -205,7 +177,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
     async readDocument(exchange, parts) {
       const identity = await identify(exchange);
-      const { seq } = queryOf(exchange.target, documentQuery);
+      const { seq } = queryOf(admittedTarget(exchange.request), documentQuery);
       return json(await reserving(exchange, () => documents.read(identity, documentParts(parts), seq)));
     },
     async patchDocument(exchange, parts) {
@@ -216,12 +188,12 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
     async documentHistory(exchange, parts) {
       const identity = await identify(exchange);
-      const page = queryOf(exchange.target, historyQuery);
+      const page = queryOf(admittedTarget(exchange.request), historyQuery);
       return json(await reserving(exchange, () => documents.history(identity, documentParts(parts), page)));
     },
     async listSpaces(exchange) {
       const identity = await identify(exchange);
-      const page = queryOf(exchange.target, spacesQuery);
+      const page = queryOf(admittedTarget(exchange.request), spacesQuery);
       return json(await reserving(exchange, () => spaces.list(identity, page)));
     },
     async createSpace(exchange) {
@@ -230,7 +202,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
     async readSpace(exchange, { space = "" }) {
       const identity = await identify(exchange);
-      const page = queryOf(exchange.target, spacesQuery);
+      const page = queryOf(admittedTarget(exchange.request), spacesQuery);
       return json(await reserving(exchange, () => spaces.read(identity, space, page)));
     },
     async setMember(exchange, { space = "", user = "" }) {
@@ -263,18 +235,15 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       const identity = await identify(exchange);
       return json(await spaces.accept(identity, await bodyOf(exchange, Math.min(settings.maxBodyBytes, wishBytes))));
     },
-    shape: (exchange) => shapes.answer(shapeExchange(exchange)),
+    shape: (exchange) => shapes.answer(exchange, identifyForShape),
     shapeSubset: (exchange) =>
-      shapes.answer({
-        ...shapeExchange(exchange),
-        body: () => bodyOf(exchange, Math.min(settings.maxBodyBytes, subsetBytes)),
-      }),
-    forgetShape: (exchange) => shapes.forget(shapeExchange(exchange)),
+      shapes.answer(exchange, identifyForShape, () => bodyOf(exchange, Math.min(settings.maxBodyBytes, subsetBytes))),
+    forgetShape: (exchange) => shapes.forget(exchange, identifyForShape),
     shapeHealth: () => shapes.health(),
     consoleSession: async () => json(JSON.stringify({ sign_in: settings.development ? "none" : "token" })),
     async consoleView(exchange, { name = "" }) {
       const identity = await identify(exchange);
-      const question = queryOf(exchange.target, consoleQuery);
+      const question = queryOf(admittedTarget(exchange.request), consoleQuery);
       return json(await reserving(exchange, () => consoleRequests.view(identity, name, question)));
     },
     async consoleAction(exchange, { name = "" }) {
@@ -305,16 +274,19 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   }
 
   async function stream(exchange: Exchange): Promise<Answer | undefined> {
-    const { request, response, target, requestId, account } = exchange;
+    const { request, response, requestId, account } = exchange;
     const identity = await identify(exchange);
     const seen = request.headers["last-event-id"];
     const { selection, cursor } = selectionOf(
-      queryOf(target, streamQuery),
+      queryOf(admittedTarget(request), streamQuery),
       seen === undefined ? undefined : String(seen),
     );
     if (request.method === "HEAD") return { status: 200, body: "", headers: { "content-type": "text/event-stream" } };
     const address = addressOfClient(request, settings);
-    const opened = await streams.open({ response, identity, address, selection, cursor, requestId, account });
+    const opened = await streams.open({
+      ...{ response, identity, address, selection, cursor, requestId, account },
+      headers: commonHeaders(exchange),
+    });
     return opened === "open"
       ? undefined
       : failed(
@@ -326,7 +298,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
         );
   }
 
-  async function consoleFile({ request, target: { pathname } }: Exchange): Promise<Answer> {
+  async function consoleFile({ request }: Exchange, pathname: string): Promise<Answer> {
     if (request.method !== "GET" && request.method !== "HEAD") {
       return { ...failed(problem(405, "method_not_allowed", "use GET")), headers: { allow: "GET" } };
     }
@@ -349,9 +321,10 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     );
   }
 
-  async function answer(exchange: Exchange): Promise<{ path: string; result: Answer | undefined }> {
-    const { pathname } = exchange.target;
+  async function answer(exchange: Exchange, pathname: string): Promise<Outcome> {
+    const { request } = exchange;
     if (pathname === "/sync") {
+      exchange.path = pathname;
       const refusal = failed(
         problem(
           426,
@@ -359,100 +332,111 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
           "this is a WebSocket, for Loro clients; over plain HTTP documents are under /v1/documents",
         ),
       );
-      return { path: pathname, result: { ...refusal, headers: { upgrade: "websocket" } } };
+      return { ...refusal, headers: { upgrade: "websocket" } };
     }
-    const onlyMetrics = exchange.request.socket.localPort !== services.port();
+    const onlyMetrics = request.socket.localPort !== services.port();
     const isHere = (name: OperationName) =>
       onlyMetrics ? name === "metrics" : settings.console === "on" || !name.startsWith("console");
     const matches = operationsAt(pathname).filter(({ name }) => isHere(name));
     if (/^\/console(\/|$)/.test(pathname) && settings.console === "on" && !onlyMetrics) {
-      return { path: "/console/", result: await consoleFile(exchange) };
+      exchange.path = "/console/";
+      return consoleFile(exchange, pathname);
     }
     const path = matches[0]?.operation.path;
     // What a person opens who was told nothing but the address: programs are answered as anywhere. Not for good: another server may have that port
     // tomorrow.
-    const isBrowser = exchange.request.method === "GET" && /\btext\/html\b/.test(exchange.request.headers.accept ?? "");
-    if (pathname === "/" && isBrowser && settings.console === "on" && !onlyMetrics)
-      return { path: pathname, result: { status: 302, body: "", headers: { location: "console/" } } };
+    const isBrowser = request.method === "GET" && /\btext\/html\b/.test(request.headers.accept ?? "");
+    if (pathname === "/" && isBrowser && settings.console === "on" && !onlyMetrics) {
+      exchange.path = pathname;
+      return { status: 302, body: "", headers: { location: "console/" } };
+    }
     if (path === undefined)
-      return {
-        path: "other",
-        result: failed(
-          problem(404, "not_found", "there is nothing at this path", null, "GET /openapi.json says what there is."),
-        ),
-      };
-    const method = exchange.request.method === "HEAD" ? "GET" : exchange.request.method;
+      return failed(
+        problem(404, "not_found", "there is nothing at this path", null, "GET /openapi.json says what there is."),
+      );
+    exchange.path = path;
+    const method = request.method === "HEAD" ? "GET" : request.method;
     const match = matches.find(({ operation }) => operation.method === method);
     if (match === undefined) {
       const allowed = matches.map(({ operation }) => operation.method).join(", ");
       const refusal = failed(problem(405, "method_not_allowed", `this path takes ${allowed}`));
-      return { path, result: { ...refusal, headers: { allow: allowed } } };
+      return { ...refusal, headers: { allow: allowed } };
     }
     try {
-      const result = await handlers[match.name](exchange, match.parts);
+      const outcome = await handlers[match.name](exchange, match.parts);
       if (match.name === "push") readiness.wrote();
-      return { path, result };
+      return outcome;
     } catch (error) {
-      const failure = problemOf(error);
-      readiness.writeFailed(error);
-      const details = { err: error, requestId: exchange.requestId };
-      if (failure.status >= 500)
-        log.error(
-          details,
-          "a request failed in the server; its client was told to try again, or to look here by its X-Request-Id",
-        );
-      else if (meaningOf(error) === "rule")
-        log.warn(
-          details,
-          "a constraint or trigger of this database refused what a request wrote; the client was not shown its message",
-        );
-      return { path, result: failed(failure) };
+      return failureOf(exchange, error);
     }
   }
 
-  async function handle(request: IncomingMessage, response: ServerResponse): Promise<void> {
-    const started = performance.now();
-    const named = String(request.headers["x-request-id"] ?? "");
-    const requestId = /^[\w.:-]{1,100}$/.test(named) ? named : randomUUID();
-    response.setHeader("x-request-id", requestId);
-    response.setHeader("cache-control", "no-store");
-    response.setHeader("x-content-type-options", "nosniff");
+  /** The answer to a request that failed, which is noted where somebody has to look. */
+  function failureOf({ requestId }: Exchange, error: unknown): Answer {
+    const failure = problemOf(error);
+    readiness.writeFailed(error);
+    const details = { err: error, requestId };
+    if (failure.status >= 500)
+      log.error(
+        details,
+        "a request failed in the server; its client was told to try again, or to look here by its X-Request-Id",
+      );
+    else if (meaningOf(error) === "rule")
+      log.warn(
+        details,
+        "a constraint or trigger of this database refused what a request wrote; the client was not shown its message",
+      );
+    return failed(failure);
+  }
+
+  /** What every answer has, unless it says otherwise. */
+  function commonHeaders({ request, requestId, isAdmitted }: Exchange): OutgoingHttpHeaders {
     const { origin } = request.headers;
+    return {
+      "x-request-id": requestId,
+      "cache-control": "no-store",
+      "x-content-type-options": "nosniff",
+      ...(origin !== undefined && {
+        ...(isAdmitted && { "access-control-allow-origin": origin, "access-control-expose-headers": exposed }),
+        vary: "origin",
+      }),
+    };
+  }
+
+  async function handle(exchange: Exchange): Promise<void> {
+    const { request } = exchange;
     const { target, refused } = admit(request, settings);
-    if (origin !== undefined && target !== undefined) {
-      response.setHeader("access-control-allow-origin", origin);
-      response.setHeader("access-control-expose-headers", exposed);
-    }
-    if (origin !== undefined) response.setHeader("vary", "origin");
-    let path = "other";
-    let result: Answer | undefined;
-    const account = openAccount(services.ledger);
-    const waited = { ms: 0 };
-    let userId: string | undefined;
-    if (refused !== undefined) result = failed(refused);
-    else if (request.method === "OPTIONS") result = { status: 204, body: "", headers: preflight };
-    else {
-      const asked: Exchange = { request, response, target, requestId, account, ends: [], waited };
-      try {
-        ({ path, result } = await answer(asked));
-        if (result !== undefined) account.add(result.body.length);
-      } finally {
-        for (const end of asked.ends) end();
-      }
-      userId = asked.userId;
-    }
-    // What was read is held until the work on it has ended, and the answer until it has gone: whichever is later.
-    whenGone(response, account.close);
+    exchange.isAdmitted = refused === undefined;
+    let outcome: Outcome;
+    if (refused !== undefined) outcome = failed(refused);
+    else if (request.method === "OPTIONS") outcome = { status: 204, body: "", headers: preflight };
+    else outcome = await answer(exchange, target.pathname);
+    if (outcome !== waits) finish(exchange, outcome);
+  }
+
+  /** Gives back what is taken while a request is worked on, or waits. */
+  function release(exchange: Exchange): void {
+    if (exchange.isCounted && exchange.userId !== undefined) underWay.give(exchange.userId);
+    exchange.isCounted = false;
+    close(exchange);
+  }
+
+  /** Sends the answer to a request; undefined where that goes on by itself, or nobody waits for it. */
+  function finish(exchange: Exchange, result: Answer | undefined): void {
+    const { request, response, requestId, path, userId } = exchange;
+    if (result !== undefined) exchange.account.add(result.body.length);
+    release(exchange);
     const status = result?.status ?? response.statusCode;
     if (result !== undefined) {
       // What was not read of the body would be taken for the next request.
-      if (!request.complete || services.isDraining()) response.setHeader("connection", "close");
-      answers.send(response, result);
+      const ends = (!request.complete || services.isDraining()) && { connection: "close" };
+      answers.send(response, { ...result, headers: { ...commonHeaders(exchange), ...ends, ...result.headers } });
     }
-    const ms = performance.now() - started;
-    telemetry.answered(path, status, result && (ms - waited.ms) / 1000);
+    const ms = performance.now() - exchange.startedAt;
+    telemetry.answered(path, status, result && (ms - exchange.waitedMs) / 1000);
     // A path that is none of perch's may say anything. Who develops wants to see what was mistyped.
-    const shown = settings.development && path === "other" ? target?.pathname.slice(0, 200) : path;
+    const isUnknown = settings.development && path === "other" && exchange.isAdmitted;
+    const shown = isUnknown ? admittedTarget(request).pathname.slice(0, 200) : path;
     const line = {
       requestId,
       method: request.method,
@@ -467,8 +451,12 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
 
   return {
     handle(request, response) {
-      handle(request, response).catch((error: unknown) => {
+      const named = String(request.headers["x-request-id"] ?? "");
+      const requestId = /^[\w.:-]{1,100}$/.test(named) ? named : randomUUID();
+      const exchange = openExchange(request, response, requestId, services.ledger);
+      handle(exchange).catch((error: unknown) => {
         log.error({ err: error }, "a request could not be answered");
+        release(exchange);
         response.destroy();
       });
     },
@@ -480,6 +468,9 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     },
   };
 }
+
+/** What is to be answered now, where that does not go on by itself; or it waits. */
+type Outcome = Answer | undefined | typeof waits;
 
 /** What is asked every few seconds, by machines. */
 const quiet: ReadonlySet<string> = new Set(["/healthz", "/readyz", "/metrics", "/console/", "/v1/console/{name}"]);

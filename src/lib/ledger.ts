@@ -88,7 +88,13 @@ export function createLedger(shareBytes: number): Ledger {
   /** Out: undefined when `gone` came first. */
   function inLine(owner: string, share: Share, bytes: number, gone?: AbortSignal): Promise<true | undefined> {
     return new Promise((enter) => {
-      const waiting = { bytes, enter };
+      const waiting = {
+        bytes,
+        enter(entered: true | undefined) {
+          gone?.removeEventListener("abort", left);
+          enter(entered);
+        },
+      };
       share.line.push(waiting);
       const left = () => leave(owner, share, waiting);
       if (gone?.aborted) left();
@@ -149,35 +155,55 @@ export interface Account {
   close(): void;
 }
 
-export function openAccount(ledger: Ledger): Account {
-  let owner = strangers;
-  let held = 0;
-  let closed = false;
-  function reserve(bytes: number): Promise<Reservation>;
-  function reserve(bytes: number, gone: AbortSignal): Promise<Reservation | undefined>;
-  function reserve(bytes: number, gone?: AbortSignal): Promise<Reservation | undefined> {
-    return gone === undefined ? ledger.reserve(owner, bytes) : ledger.reserve(owner, bytes, gone);
+/** A class, since thousands of these are held by requests and sockets that only wait: functions of its own would cost each half a kilobyte. */
+class HeldAccount implements Account {
+  readonly #ledger: Ledger;
+  #owner = strangers;
+  #held = 0;
+  #closed = false;
+
+  constructor(ledger: Ledger) {
+    this.#ledger = ledger;
   }
-  return {
-    add(bytes) {
-      if (closed) return;
-      held += bytes;
-      ledger.add(owner, bytes);
-    },
-    fits: (bytes) => ledger.fits(owner, bytes),
-    reserve,
-    become(next) {
-      if (next === owner) return;
-      ledger.add(next, held);
-      ledger.add(owner, -held);
-      owner = next;
-    },
-    owner: () => owner,
-    held: () => held,
-    close() {
-      ledger.add(owner, -held);
-      held = 0;
-      closed = true;
-    },
-  };
+
+  add(bytes: number): void {
+    if (this.#closed) return;
+    this.#held += bytes;
+    this.#ledger.add(this.#owner, bytes);
+  }
+
+  fits(bytes: number): boolean {
+    return this.#ledger.fits(this.#owner, bytes);
+  }
+
+  reserve(bytes: number): Promise<Reservation>;
+  reserve(bytes: number, gone: AbortSignal): Promise<Reservation | undefined>;
+  reserve(bytes: number, gone?: AbortSignal): Promise<Reservation | undefined> {
+    return gone === undefined
+      ? this.#ledger.reserve(this.#owner, bytes)
+      : this.#ledger.reserve(this.#owner, bytes, gone);
+  }
+
+  become(next: string): void {
+    if (next === this.#owner) return;
+    this.#ledger.add(next, this.#held);
+    this.#ledger.add(this.#owner, -this.#held);
+    this.#owner = next;
+  }
+
+  owner(): string {
+    return this.#owner;
+  }
+
+  held(): number {
+    return this.#held;
+  }
+
+  close(): void {
+    this.#ledger.add(this.#owner, -this.#held);
+    this.#held = 0;
+    this.#closed = true;
+  }
 }
+
+export const openAccount = (ledger: Ledger): Account => new HeldAccount(ledger);

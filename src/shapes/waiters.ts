@@ -2,7 +2,7 @@ import type { Queryable } from "../database/types.js";
 import type { NotificationHub } from "../notifications/hub.js";
 import type { FilterNode } from "./tree.js";
 
-/** Changes of a table, in some spaces, behind a position. */
+/** Changes of a table, in some spaces. */
 export interface Wanted {
   readonly appId: string;
   readonly table: string;
@@ -11,13 +11,29 @@ export interface Wanted {
   readonly relation: string;
   readonly spaces: ReadonlySet<string>;
   readonly filter: FilterNode | null;
-  /** Who waits. */
-  readonly userId: string;
   /** Tables whose changes concern it as well: those of the filter's sub-selects. */
   readonly others: readonly Place[];
-  /** The epoch of the log that the position is one of. */
+  /** The epoch of the log that positions are of. */
   readonly epoch: string;
+}
+
+/** The same as it is looked for. Made once for all who wait for it. */
+export interface Watch extends Wanted {
+  /** Of its own table. */
+  readonly name: string;
+  /** By table, its own among them: the spaces whose changes concern it. */
+  readonly places: ReadonlyMap<string, ReadonlySet<string>>;
+  readonly filterText: string;
+}
+
+/** Who waits. Thousands do: it is a plain object of few fields, and whatever is the same for several of them is held once. */
+export interface Waiter {
+  readonly watch: Watch;
+  readonly userId: string;
+  /** It has read up to here. */
   readonly after: bigint;
+  /** Up to here there is nothing for it. */
+  upto: bigint;
 }
 
 interface Place {
@@ -39,15 +55,18 @@ export interface WaitingReaders {
   readonly count: number;
 }
 
-/** Tells many readers of shapes when there is something to read for them. */
-export interface ShapeWaiters {
-  /** Resolves when there may be something, or after a while, or when the signal says so. */
-  wait(wanted: Wanted, ms: number, signal: AbortSignal): Promise<Heard>;
+/** Tells many readers of shapes when there is something to read for them. How long they wait is theirs to say. */
+export interface ShapeWaiters<W extends Waiter> {
+  /** From now on it is told, once, when there may be something. Out: that there is something already, and it does not wait. */
+  wait(waiter: W): Heard | undefined;
+  /** It waits no more. */
+  leave(waiter: W): void;
   readers(): WaitingReaders[];
+  /** All who wait are told that it is over. */
   close(): void;
 }
 
-export interface ShapeWaitersOptions {
+export interface ShapeWaitersOptions<W extends Waiter> {
   /** Of perch_worker. */
   readonly db: Queryable;
   readonly notifications: Pick<NotificationHub, "add">;
@@ -56,17 +75,19 @@ export interface ShapeWaitersOptions {
   readonly intervalMs: number;
   /** How often it looks when nothing notifies. */
   readonly pollMs: number;
+  /** What is told to whoever waited. It does not throw, and does not wait again before it has returned. */
+  woken(waiter: W, heard: Heard): void;
 }
 
-interface Waiter extends Wanted {
-  /** Of its own table. */
-  readonly name: string;
-  /** By table, its own among them: the spaces whose changes concern it. */
-  readonly places: ReadonlyMap<string, ReadonlySet<string>>;
-  readonly filterText: string;
-  /** Up to here there is nothing for it. */
-  upto: bigint;
-  wake(heard: Heard): void;
+const nameOf = ({ appId, table }: Pick<Wanted, "appId" | "table">) => JSON.stringify([appId, table]);
+
+export function watchOf(wanted: Wanted): Watch {
+  return {
+    ...wanted,
+    name: nameOf(wanted),
+    filterText: JSON.stringify(wanted.filter),
+    places: new Map([wanted, ...wanted.others].map((place) => [nameOf(place), place.spaces])),
+  };
 }
 
 /** Without a change there is one row, of the epoch alone. */
@@ -103,8 +124,15 @@ const maxFilters = 200;
  * entries. So all that is known here is of one epoch, that of all who wait, which each look tells, too. Whoever comes with another one,
  * and a look that finds another one, begins it: nothing of the old one counts any more, and whoever waited in it is to ask again.
  */
-export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs }: ShapeWaitersOptions): ShapeWaiters {
-  const waiters = new Map<string, Set<Waiter>>();
+export function createShapeWaiters<W extends Waiter>({
+  db,
+  notifications,
+  log,
+  intervalMs,
+  pollMs,
+  woken,
+}: ShapeWaitersOptions<W>): ShapeWaiters<W> {
+  const waiters = new Map<string, Set<W>>();
   /** What follows is of this epoch. */
   let epoch: string | undefined;
   /** Of each table, up to where it was seen to have changed. */
@@ -119,7 +147,10 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
   let again = false;
   let stopListening: (() => void) | undefined;
 
-  const nameOf = ({ appId, table }: Pick<Wanted, "appId" | "table">) => JSON.stringify([appId, table]);
+  function wake(waiter: W, heard: Heard): void {
+    leave(waiter);
+    woken(waiter, heard);
+  }
 
   async function look(): Promise<void> {
     const [before, during] = [looked, epoch];
@@ -139,22 +170,22 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
       if (at > (latest.get(name) ?? 0n)) latest.set(name, at);
     }
     looked = upto;
-    const passed = new Set<Waiter>();
+    const passed = new Set<W>();
     for (const [name, others] of [...waiters]) {
       const spaces = changed.get(name);
       // They may go and others come while filters are tried: only those who were there before are told.
       const here = [...others].filter((waiter) => waiter.upto >= before || spaces === undefined);
       const concerned = here.filter((waiter) => spaces !== undefined && concerns(waiter, name, spaces));
-      const own = concerned.filter((waiter) => waiter.name === name);
+      const own = concerned.filter(({ watch }) => watch.name === name);
       const told = new Set(own.length === 0 ? [] : await matching(own, before, upto));
       // Of a table in its sub-select a filter cannot be tried.
-      for (const waiter of concerned) if (waiter.name !== name) told.add(waiter);
+      for (const waiter of concerned) if (waiter.watch.name !== name) told.add(waiter);
       for (const waiter of here) {
-        if (told.has(waiter)) waiter.wake({ found: true, upto });
+        if (told.has(waiter)) wake(waiter, { found: true, upto });
         else passed.add(waiter);
       }
       for (const waiter of others) {
-        if (spaces !== undefined && waiter.upto < before) waiter.wake({ found: true, upto });
+        if (spaces !== undefined && waiter.upto < before) wake(waiter, { found: true, upto });
       }
     }
     // Whoever waits for several tables is past this when all of them have been looked at.
@@ -166,16 +197,16 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
     epoch = another;
     latest.clear();
     for (const others of [...waiters.values()])
-      for (const waiter of [...others]) waiter.wake({ found: true, upto: waiter.upto });
+      for (const waiter of [...others]) wake(waiter, { found: true, upto: waiter.upto });
   }
 
-  function concerns({ after, places }: Waiter, name: string, changed: ReadonlyMap<string, bigint>): boolean {
+  function concerns({ after, watch: { places } }: W, name: string, changed: ReadonlyMap<string, bigint>): boolean {
     for (const [space, at] of changed) if (after < at && places.get(name)?.has(space)) return true;
     return false;
   }
 
   /** Those whose filters may be true of what changed between two positions. Of fewer than a few filters each looks for itself. */
-  async function matching(concerned: Waiter[], after: bigint, upto: bigint): Promise<ReadonlySet<Waiter>> {
+  async function matching(concerned: W[], after: bigint, upto: bigint): Promise<ReadonlySet<W>> {
     const [first] = concerned;
     const texts = filtersToTry(concerned);
     if (first === undefined || texts.length < 3) return new Set(concerned);
@@ -184,7 +215,7 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
     try {
       for (let start = 0; start < texts.length; start += maxFilters) {
         const some = texts.slice(start, start + maxFilters);
-        const { schema, relation, appId, table } = first;
+        const { schema, relation, appId, table } = first.watch;
         const [row] = await db.query<{ matches: boolean[] }>(matchesSql, [
           ...[schema, relation, appId, table],
           ...[after, upto, some],
@@ -195,13 +226,14 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
       log.warn({ err: error }, "filters of shapes could not be tried together; each is tried for itself");
       return new Set(concerned);
     }
-    return new Set(concerned.filter(({ filterText }) => !tried.has(filterText) || true_.has(filterText)));
+    return new Set(concerned.filter(({ watch: { filterText } }) => !tried.has(filterText) || true_.has(filterText)));
   }
 
-  function filtersToTry(concerned: readonly Waiter[]): string[] {
+  function filtersToTry(concerned: readonly W[]): string[] {
     const chosen = new Set<string>();
     const taken = new Map<string, number>();
-    for (const { filter, filterText, userId } of concerned) {
+    for (const { watch, userId } of concerned) {
+      const { filter, filterText } = watch;
       const count = taken.get(userId) ?? 0;
       if (filter === null || chosen.has(filterText) || filterText.length > triedLength || count >= triedOfUser)
         continue;
@@ -236,9 +268,9 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
     else schedule(Math.max(0, lookedAt + intervalMs - Date.now()));
   }
 
-  function enter(waiter: Waiter): void {
-    if (waiter.epoch !== epoch) beginEpoch(waiter.epoch);
-    for (const name of waiter.places.keys()) waiters.set(name, (waiters.get(name) ?? new Set()).add(waiter));
+  function enter(waiter: W): void {
+    if (waiter.watch.epoch !== epoch) beginEpoch(waiter.watch.epoch);
+    for (const name of waiter.watch.places.keys()) waiters.set(name, (waiters.get(name) ?? new Set()).add(waiter));
     waiting += 1;
     if (waiting > 1 && waiter.after >= from) return;
     // Nobody has looked since the last one went, or ever so far back.
@@ -257,9 +289,9 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
     });
   }
 
-  function leave(waiter: Waiter): void {
+  function leave(waiter: W): void {
     let wasThere = false;
-    for (const name of waiter.places.keys()) {
+    for (const name of waiter.watch.places.keys()) {
       const others = waiters.get(name);
       wasThere = others?.delete(waiter) === true || wasThere;
       if (others?.size === 0) waiters.delete(name);
@@ -274,42 +306,26 @@ export function createShapeWaiters({ db, notifications, log, intervalMs, pollMs 
   }
 
   return {
-    wait(wanted, ms, signal) {
-      if (signal.aborted) return Promise.resolve({ found: false, upto: wanted.after });
-      return new Promise((resolve) => {
-        const done = (heard: Heard) => {
-          clearTimeout(late);
-          signal.removeEventListener("abort", stop);
-          leave(waiter);
-          resolve(heard);
-        };
-        const waiter: Waiter = {
-          ...wanted,
-          name: nameOf(wanted),
-          filterText: JSON.stringify(wanted.filter),
-          places: new Map([wanted, ...wanted.others].map((place) => [nameOf(place), place.spaces])),
-          upto: wanted.after,
-          wake: done,
-        };
-        const stop = () => done({ found: false, upto: waiter.upto });
-        const late = setTimeout(stop, ms);
-        signal.addEventListener("abort", stop);
-        enter(waiter);
-        const isKnown = [...waiter.places.keys()].some((name) => (latest.get(name) ?? 0n) > wanted.after);
-        // The last of any table is where a look came to, and a transaction ends; that of one table may be in the middle of one.
-        const upto = [...latest.values()].reduce((most, at) => (at > most ? at : most), 0n);
-        if (isKnown) done({ found: true, upto });
-      });
+    wait(waiter) {
+      waiter.upto = waiter.after;
+      enter(waiter);
+      const isKnown = [...waiter.watch.places.keys()].some((name) => (latest.get(name) ?? 0n) > waiter.after);
+      if (!isKnown) return undefined;
+      // The last of any table is where a look came to, and a transaction ends; that of one table may be in the middle of one.
+      const upto = [...latest.values()].reduce((most, at) => (at > most ? at : most), 0n);
+      leave(waiter);
+      return { found: true, upto };
     },
+    leave,
     readers: () =>
       [...waiters].flatMap(([name, others]) => {
-        const own = [...others].filter((waiter) => waiter.name === name);
+        const own = [...others].filter(({ watch }) => watch.name === name);
         const [first] = own;
-        return first === undefined ? [] : [{ appId: first.appId, table: first.table, count: own.length }];
+        return first === undefined ? [] : [{ appId: first.watch.appId, table: first.watch.table, count: own.length }];
       }),
     close() {
       for (const others of waiters.values()) {
-        for (const waiter of [...others]) waiter.wake({ found: false, upto: waiter.upto });
+        for (const waiter of [...others]) wake(waiter, { found: false, upto: waiter.upto });
       }
       clearTimeout(timer);
       stopListening?.();

@@ -2,7 +2,7 @@ import { beforeAll, expect, it } from "vitest";
 import { createNotificationHub } from "../../src/notifications/hub.js";
 import { readFilter } from "../../src/shapes/filter.js";
 import { logMoment } from "../../src/shapes/queries.js";
-import { createShapeWaiters, type Heard } from "../../src/shapes/waiters.js";
+import { createShapeWaiters, type Heard, type Waiter, watchOf } from "../../src/shapes/waiters.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { until } from "../support/until.js";
 import { goBackTo, syncTable } from "../tables/support.js";
@@ -21,21 +21,22 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     const hub = createNotificationHub(t.db);
     await hub.start();
     const warnings: unknown[] = [];
-    const waiters = createShapeWaiters({
+    const heard: Record<string, Heard> = {};
+    const waiters = createShapeWaiters<Waiter & { readonly name: string }>({
       db: t.db,
       notifications: hub,
       log: { warn: (details) => void warnings.push(details) },
       intervalMs: 10,
       pollMs: 60_000,
+      woken({ name }, one) {
+        heard[name] = one;
+      },
     });
-    const heard: Record<string, Heard> = {};
-    const stop = new AbortController();
     const wait = async (
       name: string,
       where: string,
       after: bigint,
       spaces = ["north"],
-      ms = 60_000,
       userId = "ada",
       others: readonly string[] = [],
     ) => {
@@ -43,17 +44,17 @@ describeBothKinds("who waits for changes of shapes", (open) => {
       const place = { appId: "shop", table: "items", schema: "public", relation: "items" };
       const { epoch } = await logMoment(t.db);
       const selected = others.map((table) => ({ appId: "shop", table, spaces: new Set(spaces) }));
-      const wanted = { ...place, filter, others: selected, userId, epoch, after };
-      void waiters.wait({ ...wanted, spaces: new Set(spaces) }, ms, stop.signal).then((one) => {
-        heard[name] = one;
-      });
+      const watch = watchOf({ ...place, filter, others: selected, epoch, spaces: new Set(spaces) });
+      const waiter = { name, watch, userId, after, upto: 0n };
+      const at = waiters.wait(waiter);
+      if (at !== undefined) heard[name] = at;
+      return waiter;
     };
     const end = async () => {
-      stop.abort();
       waiters.close();
       await hub.close();
     };
-    return { wait, heard, warnings, stop: end };
+    return { wait, heard, warnings, leave: waiters.leave, readers: waiters.readers, stop: end };
   }
 
   it("wake those whom a change concerns, before or after it, and nobody else", async () => {
@@ -84,8 +85,8 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     await t.db.query("insert into items values (7, 'west', 1)");
     await t.db.query("select perch.sequence_changes()");
     const after = await position();
-    for (let n = 0; n < 25; n++) await wait(`mallory ${n}`, `n = ${1000 + n}`, after, ["west"], 60_000, "mallory");
-    await wait("long", `n in (${Array.from({ length: 900 }, (_, n) => n + 2000)})`, after, ["west"], 60_000, "bob");
+    for (let n = 0; n < 25; n++) await wait(`mallory ${n}`, `n = ${1000 + n}`, after, ["west"], "mallory");
+    await wait("long", `n in (${Array.from({ length: 900 }, (_, n) => n + 2000)})`, after, ["west"], "bob");
     for (let n = 0; n < 3; n++) await wait(`ada ${n}`, `n = ${1000 + n}`, after, ["west"]);
     await t.db.query("update items set n = 3 where id = 7");
     await until(() => Object.keys(heard).length >= 6, "those for whom nobody looks");
@@ -99,7 +100,7 @@ describeBothKinds("who waits for changes of shapes", (open) => {
   });
 
   it("tell who comes late of what was before", async () => {
-    const { wait, heard, stop } = await start();
+    const { wait, heard, leave, readers, stop } = await start();
     await t.db.query("select perch.sequence_changes()");
     const before = await position();
     await t.db.query("insert into items values (3, 'north', 9)");
@@ -112,10 +113,15 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     await wait("further back", "n = 9", before);
     await until(() => heard["further back"], "what was before that");
     expect(heard.other).toBeUndefined();
-    await wait("brief", "n = 1000", await position(), ["nowhere"], 5);
-    await until(() => heard.brief, "its time to be over");
-    expect(heard.brief?.found).toBe(false);
+    // Who has gone is told of nothing.
+    const brief = await wait("brief", "n = 1000", await position());
+    expect(readers()).toMatchObject([{ table: "items", count: 2 }]);
+    leave(brief);
+    leave(brief);
+    expect(readers()).toMatchObject([{ table: "items", count: 1 }]);
     await stop();
+    expect(heard).toMatchObject({ other: { found: false } });
+    expect(heard.brief).toBeUndefined();
   });
 
   it("are told of whole transactions, whichever of their tables is asked about", async () => {
@@ -131,7 +137,7 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     });
     await wait("keeps it looking", "", await position(), ["nowhere"]);
     await until(() => heard.first, "the look");
-    await wait("late", "", before, ["north"], 60_000, "ada", ["people"]);
+    await wait("late", "", before, ["north"], "ada", ["people"]);
     await wait("late, of one table", "", before);
     await until(() => heard.late && heard["late, of one table"], "what was before");
     const whole = { found: true, upto: before + 2n };

@@ -95,6 +95,14 @@ export function shapeSubset(subset: {
   };
 }
 
+/** What is told of a shape's columns: of those that are asked for. */
+export function columnsOf(
+  { columns }: Pick<OpenedShape, "columns">,
+  asked: { readonly columns: readonly string[] | null },
+): OpenedShape["columns"] {
+  return Object.fromEntries(Object.entries(columns).filter(([name]) => asked.columns?.includes(name) ?? true));
+}
+
 /** A header holds Latin-1: whatever is beyond is escaped, as JSON may be. */
 function schemaOf(columns: OpenedShape["columns"]): string {
   return JSON.stringify(columns).replace(

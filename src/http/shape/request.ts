@@ -5,20 +5,27 @@ import { type Handle, readHandle } from "../../shapes/handle.js";
 import { isLogStart, type Position, positionOf } from "../../shapes/position.js";
 import type { ShapeQuery } from "../../shapes/queries.js";
 
-/** What a request of the shape protocol asks for. */
-export interface ShapeRequest extends ShapeQuery {
-  readonly from: Position;
-  /** Undefined where the reader begins, and for one that was not made here. */
-  readonly handle: Handle | undefined;
+/** What a request of the shape protocol asks for: which shape, and where its reader stands. */
+export interface ShapeRequest extends ShapeWanted, ShapePlace {}
+
+/** Which shape: the same for all who follow it. */
+export interface ShapeWanted extends ShapeQuery {
   /** The filter as it was written; empty: there is none. */
   readonly where: string;
-  readonly live: boolean;
-  readonly events: boolean;
   /** Updates and deletions with whole rows, and old values. */
   readonly whole: boolean;
   readonly changesOnly: boolean;
   /** The columns that a subset may name; null: all. */
   readonly queryable: readonly string[] | null;
+}
+
+/** Where a reader stands, and how it is to be told of more. */
+export interface ShapePlace {
+  readonly from: Position;
+  /** Undefined where the reader begins, and for one that was not made here. */
+  readonly handle: Handle | undefined;
+  readonly live: boolean;
+  readonly events: boolean;
   /** What the last live answer said. */
   readonly cursor: string | undefined;
 }
@@ -40,6 +47,29 @@ const maxParams = 1_000;
 export async function shapeRequest(target: URL): Promise<ShapeRequest> {
   const value = (name: string) => target.searchParams.get(name) ?? undefined;
   const { schema, table } = tableOf(value("table"));
+  const place = placeOf(target);
+  const allowed = value("queryable_columns");
+  const queryable = allowed === undefined ? null : columnsOf("queryable_columns", allowed);
+  const listed = value("columns");
+  const columns = listed === undefined ? queryable : columnsOf("columns", listed);
+  const hidden = queryable === null ? undefined : columns?.find((name) => !queryable.includes(name));
+  if (hidden !== undefined) throw invalid("columns", `${hidden} is not among queryable_columns`);
+  return {
+    schema,
+    table,
+    ...place,
+    columns,
+    queryable,
+    where: value("where") ?? "",
+    filter: await filterOf(value("where"), paramsOf(target), table),
+    whole: oneOf("replica", value("replica"), ["default", "full"]) === "full",
+    changesOnly: oneOf("log", value("log"), ["full", "changes_only"]) === "changes_only",
+  };
+}
+
+/** Reads of the parameters those that say where a reader stands. Errors: InvalidShape. */
+export function placeOf(target: URL): ShapePlace {
+  const value = (name: string) => target.searchParams.get(name) ?? undefined;
   const offset = value("offset");
   if (offset === undefined) throw invalid("offset", "can't be blank");
   const asked = positionOf(offset);
@@ -58,27 +88,13 @@ export async function shapeRequest(target: URL): Promise<ShapeRequest> {
   }
   const events = booleanOf("live_sse", value("live_sse") ?? value("experimental_live_sse"));
   if (events && !live) throw invalid("live_sse", "can't be true unless live is also true");
-  const allowed = value("queryable_columns");
-  const queryable = allowed === undefined ? null : columnsOf("queryable_columns", allowed);
-  const listed = value("columns");
-  const columns = listed === undefined ? queryable : columnsOf("columns", listed);
-  const hidden = queryable === null ? undefined : columns?.find((name) => !queryable.includes(name));
-  if (hidden !== undefined) throw invalid("columns", `${hidden} is not among queryable_columns`);
-  return {
-    schema,
-    table,
-    from,
-    handle: known,
-    live,
-    events,
-    columns,
-    queryable,
-    where: value("where") ?? "",
-    filter: await filterOf(value("where"), paramsOf(target), table),
-    whole: oneOf("replica", value("replica"), ["default", "full"]) === "full",
-    changesOnly: oneOf("log", value("log"), ["full", "changes_only"]) === "changes_only",
-    cursor: value("cursor"),
-  };
+  return { from, handle: known, live, events, cursor: value("cursor") };
+}
+
+/** Of a request which shape it asks for. */
+export function wantedOf(ask: ShapeWanted): ShapeWanted {
+  const { schema, table, filter, columns, where, whole, changesOnly, queryable } = ask;
+  return { schema, table, filter, columns, where, whole, changesOnly, queryable };
 }
 
 /** Names the parameter at fault of an error of perch, as the protocol does; undefined for errors of other kinds. */

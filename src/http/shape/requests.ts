@@ -1,29 +1,28 @@
-import type { IncomingMessage, ServerResponse } from "node:http";
+import type { IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import type { Logger } from "pino";
 import type { Shares } from "../../database/shares.js";
 import { PerchError } from "../../errors.js";
-import type { Identity } from "../../identity/identity.js";
 import type { TokenIdentity } from "../../identity/tokens.js";
 import type { Counts } from "../../lib/counts.js";
-import type { Account } from "../../lib/ledger.js";
 import type { NotificationHub } from "../../notifications/hub.js";
 import { readHandle } from "../../shapes/handle.js";
 import { createSlowFilters, type SlowFilter } from "../../shapes/slow-filters.js";
 import { createShapeWaiters, type WaitingReaders } from "../../shapes/waiters.js";
-import { createAnswerRoom, type Waited } from "../answer-room.js";
 import type { Answer } from "../answers.js";
-import { hasGone, whenGone } from "../gone.js";
+import { type Exchange, waits } from "../exchange.js";
 import type { OnBehalf } from "../on-behalf.js";
 import type { Readiness } from "../readiness.js";
-import { tokenOf } from "../requests.js";
+import { admittedTarget, tokenOf } from "../requests.js";
 import type { HttpSettings } from "../settings.js";
 import { failedAnswer } from "./answers.js";
 import { createDevelopment, developer } from "./development.js";
-import { openEventWriter } from "./events.js";
+import { createEventWriter } from "./events.js";
+import { createFollowers, type Follower, type Outcome } from "./follow.js";
+import { createStreamPlaces } from "./places.js";
 import { createReadAhead } from "./read-ahead.js";
 import { createShapeReading } from "./reading.js";
 import { type ShapeRequest, tableOf } from "./request.js";
-import { type ShapeCaller, serveShape, shapeFailure } from "./serve.js";
+import { inProtocol, type ShapeCaller, serveShape, shapeFailure } from "./serve.js";
 
 export interface ShapeRequestServices {
   readonly shares: Shares;
@@ -35,31 +34,25 @@ export interface ShapeRequestServices {
   /** Connections of each address and of each user. */
   readonly addresses: Counts;
   readonly users: Counts;
+  /** What every answer has. */
+  headersOf(exchange: Exchange): OutgoingHttpHeaders;
+  /** Answers a request that has waited; undefined where that goes on by itself, or nobody waits for it. */
+  finish(exchange: Exchange, answer: Answer | undefined): void;
+  /** The answer to one that failed, which is nobody's fault. */
+  failed(exchange: Exchange, error: unknown): Answer;
 }
 
-/** A request of the shape protocol. */
-export interface ShapeExchange {
-  readonly request: IncomingMessage;
-  readonly response: ServerResponse;
-  readonly target: URL;
-  readonly address: string;
-  readonly account: Account;
-  /** What is done when the answer is counted. */
-  readonly ends: (() => void)[];
-  readonly waited: Waited;
-  identify(): Promise<TokenIdentity>;
-  /** Of a POST. */
-  body?(): Promise<string>;
-}
+/** Says whose token a request has, and counts it among theirs. */
+type Identify = (exchange: Exchange) => Promise<TokenIdentity>;
 
 /** Shapes over HTTP. Whatever happens is answered in the protocol's own form, but for faults of the server. */
 export interface ShapeRequests {
   /** The token of a request. In development mode, where it is a plain user id, clients that were given none are one user. */
-  tokenOf(request: IncomingMessage, target: URL): string;
-  /** GET, HEAD and POST of /v1/shape. Out: undefined when it goes on by itself. */
-  answer(exchange: ShapeExchange): Promise<Answer | undefined>;
+  tokenOf(request: IncomingMessage): string;
+  /** GET, HEAD and POST of /v1/shape. In: what reads the body of a POST. Out: undefined when it went on by itself; `waits` when it is finished later. */
+  answer(exchange: Exchange, identify: Identify, body?: () => Promise<string>): Promise<Outcome>;
   /** DELETE of /v1/shape: all shapes of a table begin anew. In development mode alone. */
-  forget(exchange: ShapeExchange): Promise<Answer>;
+  forget(exchange: Exchange, identify: Identify): Promise<Answer>;
   /** What this process knows of shapes: who waits for which tables, and whose filters took long. */
   seen(): { readonly readers: readonly WaitingReaders[]; readonly slow: readonly SlowFilter[] };
   /** GET of /v1/health. */
@@ -74,43 +67,51 @@ const maxPrepared = 5;
 export function createShapeRequests(services: ShapeRequestServices): ShapeRequests {
   const { shares, onBehalf, settings, log, notifications, readiness, addresses, users } = services;
   const development = settings.development ? createDevelopment(shares.worker) : undefined;
-  const waiters = createShapeWaiters({
+  const slow = createSlowFilters();
+  const reading = createShapeReading(shares, onBehalf, settings, development, slow);
+  const ahead = createReadAhead();
+  /** Requests that something is under way for. */
+  const asking = new Set<Exchange>();
+  let stopping = false;
+  const isStopping = () => stopping;
+  const waiters = createShapeWaiters<Follower>({
     db: shares.worker,
     notifications,
     log,
     intervalMs: settings.streamIntervalMs,
     pollMs: settings.recheckMs,
+    woken: (follower, heard) => followers.woken(follower, heard),
   });
-  const slow = createSlowFilters();
-  const reading = createShapeReading(shares, onBehalf, settings, development, slow);
-  const ahead = createReadAhead();
-  const serving = { reading, ahead, waiters, settings, log };
-  const asking = new Set<AbortController>();
-  let stopping = false;
-  let streams = 0;
+  const followers = createFollowers({
+    reading,
+    waiters,
+    log,
+    settings,
+    isStopping,
+    places: createStreamPlaces(settings, addresses, users),
+    events: createEventWriter(settings.slowReaderMs),
+    headersOf: services.headersOf,
+    finish: services.finish,
+    run(exchange, identity, work) {
+      answerOf({ exchange, identity, body: undefined }, () => inProtocol(exchange, work))
+        .catch((error: unknown) => services.failed(exchange, error))
+        .then((outcome) => {
+          if (outcome !== waits) services.finish(exchange, outcome);
+        })
+        .catch((error: unknown) => {
+          log.error({ err: error }, "a request that had waited could not be answered");
+          exchange.response.destroy();
+        });
+    },
+  });
+  const serving = { reading, ahead, followers, settings, isStopping };
 
-  /** A place among the connections of the node, the address and the user, given back when the response is over. */
-  function takeStream(response: ServerResponse, address: string, { userId }: Identity): boolean {
-    // Whoever has gone would never give it back.
-    if (stopping || hasGone(response) || streams >= settings.maxStreams || !addresses.take(address)) return false;
-    if (!users.take(userId)) {
-      addresses.give(address);
-      return false;
-    }
-    streams += 1;
-    whenGone(response, () => {
-      streams -= 1;
-      addresses.give(address);
-      users.give(userId);
-    });
-    return true;
-  }
-
-  /** Once more where the table only had to be made ready for whoever asks, as development mode does. */
-  async function serve(caller: ShapeCaller): Promise<Answer | undefined> {
+  /** Once more, from the beginning, where the table only had to be made ready for whoever asks, as development mode does. */
+  async function prepared(caller: ShapeCaller, first: () => Promise<Outcome>): Promise<Outcome> {
+    let work = first;
     for (let tries = development === undefined ? 0 : maxPrepared; ; tries -= 1) {
       try {
-        return await serveShape(serving, caller);
+        return await work();
       } catch (error) {
         if (!(error instanceof PerchError && error.code === "PE404")) throw error;
         // It says which table: of a filter's sub-select, too.
@@ -118,54 +119,48 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
         const named =
           typeof schema === "string" && typeof table === "string"
             ? { schema, table }
-            : tableOf(caller.target.searchParams.get("table") ?? undefined);
+            : tableOf(admittedTarget(caller.exchange.request).searchParams.get("table") ?? undefined);
         if (tries === 0 || !(await development?.prepare(caller.identity, named))) throw error;
+        work = () => serveShape(serving, caller);
       }
     }
   }
 
+  /** Errors: those that are nobody's fault. */
+  async function answerOf(caller: ShapeCaller, work: () => Promise<Outcome>): Promise<Outcome> {
+    const { exchange } = caller;
+    asking.add(exchange);
+    try {
+      const outcome = await prepared(caller, work);
+      return typeof outcome === "object"
+        ? unlessKnown(outcome, exchange.request.headers["if-none-match"])
+        : outcome;
+    } catch (error) {
+      return shapeFailure(error);
+    } finally {
+      asking.delete(exchange);
+    }
+  }
+
   return {
-    tokenOf(request, target) {
-      const token = tokenOf(request, target);
+    tokenOf(request) {
+      const token = tokenOf(request);
       return token === "" && settings.development ? developer : token;
     },
-    async answer({ request, response, target, address, account, ends, waited, identify, body }) {
-      const gone = new AbortController();
-      const room = createAnswerRoom(account, gone.signal, waited);
-      ends.push(room.rest);
-      asking.add(gone);
-      whenGone(response, () => {
-        asking.delete(gone);
-        gone.abort();
-      });
+    async answer(exchange, identify, body) {
       try {
-        const identity = await identify();
-        const answer = await serve({
-          identity,
-          target,
-          signal: gone.signal,
-          waits: request.method === "GET",
-          body: await body?.(),
-          reserve: room.take,
-          async spare(bytes) {
-            // What the user does meanwhile is not to wait for it.
-            return account.fits(3 * bytes) && !gone.signal.aborted && !stopping ? account.reserve(bytes) : undefined;
-          },
-          rest: room.rest,
-          stream: (headers) =>
-            takeStream(response, address, identity)
-              ? openEventWriter(response, headers, account, settings.slowReaderMs)
-              : undefined,
-        });
-        return answer && unlessKnown(answer, request.headers["if-none-match"]);
+        const identity = await identify(exchange);
+        const caller = { exchange, identity, body: await body?.() };
+        return await answerOf(caller, () => serveShape(serving, caller));
       } catch (error) {
         return shapeFailure(error);
       }
     },
-    async forget({ target, identify }) {
+    async forget(exchange, identify) {
       if (development === undefined) return failedAnswer(405, "shapes are deleted in development mode alone");
       try {
-        await identify();
+        await identify(exchange);
+        const target = admittedTarget(exchange.request);
         const handle = target.searchParams.get("handle") ?? "";
         const named = target.searchParams.get("table");
         const known = development.noted(readHandle(handle)?.definition ?? "");
@@ -185,7 +180,7 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
     },
     close() {
       stopping = true;
-      for (const gone of asking) gone.abort();
+      for (const { gone } of asking) gone?.abort();
       ahead.close();
       waiters.close();
     },

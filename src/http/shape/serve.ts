@@ -1,94 +1,62 @@
-import type { OutgoingHttpHeaders } from "node:http";
 import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { TokenIdentity } from "../../identity/tokens.js";
-import type { Reservation } from "../../lib/ledger.js";
-import { type Handle, handleText, readSnapshot, type Snapshot, showing, snapshotEnd } from "../../shapes/handle.js";
+import { type Handle, handleText, readSnapshot, type Snapshot, snapshotEnd } from "../../shapes/handle.js";
 import { logStart, offsetOf } from "../../shapes/position.js";
 import { readRows, readSubset, rowsBody, type Subset } from "../../shapes/queries.js";
-import type { ShapeWaiters } from "../../shapes/waiters.js";
 import type { Answer } from "../answers.js";
+import { type Exchange, goneSignal, takeRoom } from "../exchange.js";
 import { problemOf } from "../problems.js";
-import { failedAnswer, headersOf, invalidAnswer, mustRefetch, shapeAnswer, shapeSubset, upToDate } from "./answers.js";
+import { admittedTarget } from "../requests.js";
+import { columnsOf, failedAnswer, invalidAnswer, mustRefetch, shapeAnswer, shapeSubset } from "./answers.js";
+import type { Followers, Outcome } from "./follow.js";
+import { Outdated, outdatedBy410, positionIn } from "./outdated.js";
 import type { ReadAhead } from "./read-ahead.js";
-import { isOf, newHandle, type Opened, refetchHandle, type ShapeReading, snapshotOf, unseen } from "./reading.js";
+import { isOf, newHandle, type Opened, refetchHandle, type ShapeReading, snapshotOf } from "./reading.js";
 import { invalidBy, type ShapeRequest, shapeRequest } from "./request.js";
 import { subsetError, subsetOf } from "./subset.js";
 
 export interface ShapeServing {
   readonly reading: ShapeReading;
   readonly ahead: ReadAhead;
-  readonly waiters: ShapeWaiters;
-  readonly log: { debug(details: object, message: string): void };
-  readonly settings: {
-    readonly shapeWaitMs: number;
-    readonly shapeStreamMs: number;
-    readonly streamHeartbeatMs: number;
-    readonly shapeChunkBytes: number;
-    readonly recheckMs: number;
-  };
+  readonly followers: Followers;
+  readonly settings: { readonly shapeChunkBytes: number };
+  isStopping(): boolean;
 }
-
-/** Pages of the log that are gone through for one answer while they have nothing of the shape. */
-const maxEmptyPages = 20;
 
 /** As perch.shape_subset has it. */
 const maxSubsetBytes = 32_000_000;
 
-/** Who asks, until when. */
+/** Who asks. */
 export interface ShapeCaller {
+  readonly exchange: Exchange;
   readonly identity: TokenIdentity;
-  readonly target: URL;
-  /** Whoever asked has gone, or the server stops. */
-  readonly signal: AbortSignal;
-  /** Whether the answer may be waited for. */
-  readonly waits: boolean;
   /** Of a POST. */
   readonly body: string | undefined;
-  /** Waits for room for an answer in the user's share, until `rest`, or what comes of it is counted. */
-  reserve(bytes: number): Promise<void>;
-  /** Room for what the user will ask for next; undefined where there is not much of it. */
-  spare(bytes: number): Promise<Reservation | undefined>;
-  /** Holds nothing meanwhile. */
-  rest(): void;
-  /** Answers with events from here on. Out: undefined, where there is room for no more streams. */
-  stream(headers: OutgoingHttpHeaders): EventWriter | undefined;
 }
 
-/** Writes events to a client. */
-export interface EventWriter {
-  /** Resolves when the client can take more; false: it has gone, or does not read. */
-  write(text: string): Promise<boolean>;
-  end(): void;
+/** Answers GET, HEAD and POST of /v1/shape. Errors: those that are nobody's fault, PE404. */
+export function serveShape(serving: ShapeServing, caller: ShapeCaller): Promise<Outcome> {
+  const { exchange, identity, body } = caller;
+  return inProtocol(exchange, async () => {
+    const target = admittedTarget(exchange.request);
+    const ask = await shapeRequest(target);
+    const subset = await subsetOf(target, ask, body);
+    if (subset !== undefined) return subsetAnswer(serving, caller, ask, subset);
+    if (ask.from.in !== "log") return beginning(serving, caller, ask);
+    return serving.followers.begin(exchange, identity, ask, exchange.request.method === "GET");
+  });
 }
 
-/** What the reader has is to be fetched again: the shape is this one by now. */
-class Outdated extends Error {
-  constructor(readonly shape: string) {
-    super("the shape is another by now");
-    this.name = "Outdated";
-  }
-}
-
-/** Answers GET and POST of /v1/shape. Out: undefined when it went on by itself. Errors: those that are nobody's fault, PE404. */
-export async function serveShape(serving: ShapeServing, caller: ShapeCaller): Promise<Answer | undefined> {
+/** What `work` comes to, its errors in the protocol's form. Errors: those that are nobody's fault, PE404. */
+export async function inProtocol({ request }: Exchange, work: () => Promise<Outcome>): Promise<Outcome> {
   try {
-    const ask = await shapeRequest(caller.target);
-    const subset = await subsetOf(caller.target, ask, caller.body);
-    if (subset !== undefined) return await subsetAnswer(serving, caller, ask, subset);
-    if (ask.from.in !== "log") return await beginning(serving, caller, ask);
-    return ask.events && caller.waits ? await logEvents(serving, caller, ask) : await logAnswer(serving, caller, ask);
+    return await work();
   } catch (error) {
-    if (error instanceof Outdated) return mustRefetch(caller.target, refetchHandle(error.shape));
+    if (error instanceof Outdated) return mustRefetch(admittedTarget(request), refetchHandle(error.shape));
     if (error instanceof PerchError && error.code === "PE404") throw error;
     return shapeFailure(error);
   }
-}
-
-/** A position says something of a shape only in the epoch that the shape was opened in. Errors: Outdated. */
-function positionIn({ epoch, shape }: Opened, there: { readonly position: bigint; readonly epoch: string }): bigint {
-  if (there.epoch !== epoch) throw new Outdated(shape);
-  return there.position;
 }
 
 /** The answer to a request that threw, in the protocol's form. Errors: those that are nobody's fault. */
@@ -102,15 +70,15 @@ export function shapeFailure(error: unknown): Answer {
 
 /** The first snapshot, chunk by chunk, or where the log is now. */
 async function beginning(
-  { reading, ahead, settings }: ShapeServing,
-  { identity, reserve, spare }: ShapeCaller,
+  { reading, ahead, settings, isStopping }: ShapeServing,
+  { exchange, identity }: ShapeCaller,
   ask: ShapeRequest,
 ): Promise<Answer> {
   const { from, handle } = ask;
   const name = (handle: Handle, key: readonly string[]) => [handleText(handle), offsetOf({ in: "rows", key })].join();
   const isNext = from.in === "rows" && from.key !== null && handle !== undefined;
   const known = isNext ? await ahead.take(identity.userId, name(handle, from.key)) : undefined;
-  await reserve(settings.shapeChunkBytes);
+  await takeRoom(exchange, settings.shapeChunkBytes);
   // Before the snapshot: whatever has such a position is shown by it.
   const moment = handle === undefined ? await reading.moment() : undefined;
   const since = handle?.since ?? moment?.position ?? 0n;
@@ -134,8 +102,11 @@ async function beginning(
         if (opened.shape !== shown.definition) throw new Outdated(opened.shape);
         return rows({ tx, opened }, key, shown.snapshot, settings.shapeChunkBytes);
       });
-    void spare(settings.shapeChunkBytes).then((room) => {
-      if (room !== undefined) ahead.begin(identity.userId, name(shown, key), room, read);
+    const { account } = exchange;
+    // What the user does meanwhile is not to wait for it.
+    if (!account.fits(3 * settings.shapeChunkBytes) || goneSignal(exchange).aborted || isStopping()) return;
+    void account.reserve(settings.shapeChunkBytes).then((room) => {
+      ahead.begin(identity.userId, name(shown, key), room, read);
     });
   }
 
@@ -184,11 +155,11 @@ async function beginning(
 /** Some rows as they are now, beside what the reader follows. */
 async function subsetAnswer(
   { reading }: ShapeServing,
-  { identity, reserve }: ShapeCaller,
+  { exchange, identity }: ShapeCaller,
   ask: ShapeRequest,
   subset: Subset,
 ): Promise<Answer> {
-  await reserve(maxSubsetBytes);
+  await takeRoom(exchange, maxSubsetBytes);
   // Whoever has not begun to follow the shape does so from here: what these rows do not show comes later.
   const before = await reading.position();
   const { handle, from } = ask;
@@ -215,137 +186,4 @@ async function subsetAnswer(
     mark: subset.mark,
     upto,
   });
-}
-
-/** A stretch of a shape's log. */
-interface Stretch {
-  readonly opened: Opened;
-  readonly handle: Handle;
-  readonly messages: readonly string[];
-  readonly next: { readonly in: "log"; readonly lsn: bigint; readonly op: bigint };
-  readonly isUpToDate: boolean;
-}
-
-/**
- * What happened behind a position, as it happens: stretch after stretch, each with something in it, up to a deadline; the last may be empty.
- * Errors: Outdated.
- */
-async function* stretches(
-  serving: ShapeServing,
-  caller: ShapeCaller,
-  ask: ShapeRequest,
-  deadline: number,
-): AsyncGenerator<Stretch> {
-  const { reading, waiters, settings } = serving;
-  const { identity, signal } = caller;
-  const { from } = ask;
-  if (from.in !== "log") throw new Error("a request of the log stands in it");
-  const { opened, handle } = await begun(serving, caller, ask);
-  const others = opened.selected.map(({ app_id: appId, table, spaces }) => ({ appId, table, spaces: new Set(spaces) }));
-  const spaces = new Set(opened.spaces);
-  let position = { lsn: from.lsn, op: from.op };
-  const isSeen = seenBy(handle);
-  let verifiedAt = Date.now();
-  let upto = positionIn(opened, await reading.position());
-  for (let empty = 0; !signal.aborted; ) {
-    // The database went back, or the offset was made up.
-    if (position.lsn + position.op > upto) throw new Outdated(opened.shape);
-    await caller.reserve(settings.shapeChunkBytes);
-    const shared = await outdatedBy410(opened.shape, () =>
-      reading.changes(identity, ask, opened.shape, { ...position, upto, since: handle.snapshot }),
-    );
-    if (shared === undefined) throw new Outdated(opened.shape);
-    const { page } = shared;
-    position = { lsn: page.lsn, op: page.op };
-    const messages = unseen(page, isSeen);
-    empty = messages.length > 0 ? 0 : empty + 1;
-    if (messages.length === 0 && !page.isEnd && empty < maxEmptyPages) continue;
-    const wanted = {
-      ...{ appId: opened.app_id, table: opened.table, schema: ask.schema, relation: ask.table },
-      ...{ spaces, others, filter: ask.filter, userId: identity.userId, epoch: opened.epoch, after: page.lsn },
-    };
-    const isOver = () => Date.now() >= deadline;
-    if (messages.length > 0 || !page.isEnd || isOver()) {
-      yield { opened, handle, messages, next: { in: "log", ...position }, isUpToDate: page.isEnd };
-      if (isOver()) return;
-      if (!page.isEnd) continue;
-    }
-    caller.rest();
-    const heard = await waiters.wait(wanted, deadline - Date.now(), signal);
-    upto = heard.upto;
-    if (!heard.found) {
-      yield { opened, handle, messages: [], next: { in: "log", lsn: upto, op: 0n }, isUpToDate: true };
-      return;
-    }
-    // Another's reading may be shared: rights are looked at anew all the same.
-    if (Date.now() - verifiedAt > settings.recheckMs) {
-      const again = await verify(serving, caller, ask);
-      if (again.shape !== opened.shape) throw new Outdated(again.shape);
-      verifiedAt = Date.now();
-    }
-  }
-}
-
-/** What happened behind a position; a live request waits for something to happen. */
-async function logAnswer(serving: ShapeServing, caller: ShapeCaller, ask: ShapeRequest): Promise<Answer> {
-  const { shapeWaitMs } = serving.settings;
-  const deadline = until(caller, ask.live && caller.waits ? shapeWaitMs : 0);
-  for await (const { opened, ...stretch } of stretches(serving, caller, ask, deadline)) {
-    const live = ask.live ? { cursor: ask.cursor, everyMs: shapeWaitMs } : undefined;
-    return shapeAnswer({ ...stretch, columns: columnsOf(opened, ask), from: ask.from, live });
-  }
-  return failedAnswer(503, "unavailable: whoever asked has gone");
-}
-
-/** The same as Server-Sent Events, for a while. A stream that cannot go on ends; when its client comes back it is told why. */
-async function logEvents(serving: ShapeServing, caller: ShapeCaller, ask: ShapeRequest): Promise<Answer | undefined> {
-  const { shapeWaitMs, shapeStreamMs, streamHeartbeatMs } = serving.settings;
-  const { opened, handle } = await begun(serving, caller, ask);
-  const live = { cursor: ask.cursor, everyMs: shapeWaitMs };
-  const start = { handle, columns: opened.columns, from: ask.from, next: ask.from, messages: [], isUpToDate: false };
-  const writer = caller.stream({ ...headersOf({ ...start, live }), "content-type": "text/event-stream" });
-  if (writer === undefined) return failedAnswer(429, "too_many_requests: too many connections are open");
-  const beat = setInterval(() => void writer.write(": keep-alive\n\n"), streamHeartbeatMs);
-  try {
-    for await (const stretch of stretches(serving, caller, ask, until(caller, shapeStreamMs))) {
-      const controls = stretch.isUpToDate ? [upToDate(stretch.next.lsn)] : [];
-      const text = [...stretch.messages, ...controls].map((message) => `data: ${message}\n\n`).join("");
-      if (!(await writer.write(text))) break;
-    }
-  } catch (error) {
-    if (!(error instanceof Outdated)) serving.log.debug({ err: error }, "an event stream of a shape ended early");
-  } finally {
-    clearInterval(beat);
-    writer.end();
-  }
-  return undefined;
-}
-
-/** No longer than the token is good for. */
-const until = ({ identity }: ShapeCaller, ms: number) => Math.min(Date.now() + ms, identity.expiresAt);
-
-async function begun(serving: ShapeServing, caller: ShapeCaller, ask: ShapeRequest) {
-  const opened = await verify(serving, caller, ask);
-  const { handle } = ask;
-  if (handle === undefined || handle.definition !== opened.shape) throw new Outdated(opened.shape);
-  return { opened, handle };
-}
-
-function columnsOf({ columns }: Opened, ask: ShapeRequest): Opened["columns"] {
-  return Object.fromEntries(Object.entries(columns).filter(([name]) => ask.columns?.includes(name) ?? true));
-}
-
-const seenBy = ({ snapshot }: Handle) => (snapshot === undefined ? () => false : showing(snapshot));
-
-function verify({ reading }: ShapeServing, { identity }: ShapeCaller, ask: ShapeRequest): Promise<Opened> {
-  return reading.open(identity, ask, async (_, opened) => opened);
-}
-
-async function outdatedBy410<T>(shape: string, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    if (error instanceof PerchError && error.code === "PE410") throw new Outdated(shape);
-    throw error;
-  }
 }

@@ -1,4 +1,4 @@
-import type { ServerResponse } from "node:http";
+import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isPassing } from "../../database/errors.js";
 import { PerchError } from "../../errors.js";
@@ -22,6 +22,8 @@ export interface StreamServices {
   readonly heartbeatMs: number;
   readonly slowReaderMs: number;
   readonly account: Account;
+  /** What its answer says besides. */
+  readonly headers: OutgoingHttpHeaders;
   /** Reads what follows a cursor, when it is its turn. */
   read(cursor: string): Promise<Page>;
   /** It failed, and is tried again. */
@@ -210,7 +212,7 @@ export async function openStream(
     }
   }
   if (end === undefined) {
-    response.writeHead(200, headers);
+    response.writeHead(200, { ...services.headers, ...headers });
     write(`retry: ${retryMs}\n\n`);
     if (resync !== undefined) fail("resync", resync);
     else run(firstPage, since).catch(failed);

@@ -1,4 +1,4 @@
-import type { ServerResponse } from "node:http";
+import type { OutgoingHttpHeaders, ServerResponse } from "node:http";
 import type { Logger } from "pino";
 import type { Shares } from "../../database/shares.js";
 import type { Standbys } from "../../database/standbys.js";
@@ -36,6 +36,8 @@ export interface NewStream {
   readonly cursor: string;
   readonly requestId: string;
   readonly account: Account;
+  /** What its answer says besides. */
+  readonly headers: OutgoingHttpHeaders;
 }
 
 export interface Streams {
@@ -69,7 +71,7 @@ export function createStreams(options: StreamsOptions): Streams {
     for (const stream of streams) stream.tick(now);
   }
 
-  async function serve({ response, identity, selection, cursor, requestId, account }: NewStream): Promise<void> {
+  async function serve({ response, identity, selection, cursor, requestId, account, headers }: NewStream): Promise<void> {
     const started = performance.now();
     const stream = await openStream(response, identity, cursor, {
       feed,
@@ -77,6 +79,7 @@ export function createStreams(options: StreamsOptions): Streams {
       heartbeatMs: settings.streamHeartbeatMs,
       slowReaderMs: settings.slowReaderMs,
       account,
+      headers,
       read: (from) =>
         reads.run(identity.userId, async () => {
           const pageOf = (db: Database) => readPage(db, identity, selection, from, settings.maxStreamPageBytes);
