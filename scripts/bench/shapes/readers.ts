@@ -1,3 +1,4 @@
+import { setMaxListeners } from "node:events";
 import { Agent, get, type IncomingMessage } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
 
@@ -6,6 +7,13 @@ export interface ShapeReaders {
   /** Resolves when all of them wait for what is new. */
   readonly waiting: Promise<unknown>;
   stop(): void;
+}
+
+/** Every request listens to it: Node takes more than ten for a leak, and says so, unless it is told that they are meant. */
+function stopOfMany(): AbortController {
+  const stop = new AbortController();
+  setMaxListeners(0, stop.signal);
+  return stop;
 }
 
 const agent = new Agent({ keepAlive: true, maxSockets: Number.POSITIVE_INFINITY });
@@ -69,7 +77,7 @@ export function liveReaders(
   filterOf: (nth: number) => string,
   took: (value: Record<string, string>) => void,
 ): ShapeReaders {
-  const stop = new AbortController();
+  const stop = stopOfMany();
   const waiting: Promise<void>[] = [];
   for (let nth = 0; nth < count; nth++) {
     let ready = () => {};
@@ -113,7 +121,7 @@ export async function waitingAt(base: string): Promise<number> {
  * would wait in line, and be told to come later. Out: when all of them wait; how many of them were answered all the same.
  */
 export async function waitIdle(base: string, table: string, count: number, isStream: boolean) {
-  const stop = new AbortController();
+  const stop = stopOfMany();
   let ended = 0;
   const { headers } = await request(`${base}/v1/shape?table=${table}&offset=now`, "reader", stop.signal);
   const url = `${base}/v1/shape?table=${table}&offset=${headers["electric-offset"]}&handle=${headers["electric-handle"]}&live=true${isStream ? "&live_sse=true" : ""}`;

@@ -132,9 +132,7 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
     asking.add(exchange);
     try {
       const outcome = await prepared(caller, work);
-      return typeof outcome === "object"
-        ? unlessKnown(outcome, exchange.request.headers["if-none-match"])
-        : outcome;
+      return typeof outcome === "object" ? unlessKnown(outcome, exchange.request.headers["if-none-match"]) : outcome;
     } catch (error) {
       return shapeFailure(error);
     } finally {

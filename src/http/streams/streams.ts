@@ -71,7 +71,15 @@ export function createStreams(options: StreamsOptions): Streams {
     for (const stream of streams) stream.tick(now);
   }
 
-  async function serve({ response, identity, selection, cursor, requestId, account, headers }: NewStream): Promise<void> {
+  async function serve({
+    response,
+    identity,
+    selection,
+    cursor,
+    requestId,
+    account,
+    headers,
+  }: NewStream): Promise<void> {
     const started = performance.now();
     const stream = await openStream(response, identity, cursor, {
       feed,
