@@ -5,7 +5,7 @@ export interface BenchmarkOptions {
   seconds: number;
   /** Of the documents only the rows of applyPatch. */
   onlyPatches: boolean;
-  /** Of those that have parts (shapes) these alone; empty: all. */
+  /** Of those that have parts (shapes, tables) these alone; empty: all. */
   parts: readonly string[];
   print(line: string): void;
   /** Prints a table, and puts it on the page of charts: its first row is the heading, its first column says what the others are figures of. */

@@ -29,7 +29,7 @@ async function usage(): Promise<string> {
     "  --rounds N    paired rounds, the median of which counts; default 5",
     "  --seconds N   length of each; default 4",
     "  --only-patches   of documents: the rows of applyPatch",
-    "  --parts A,B   of shapes: sync, readers, idle, device",
+    "  --parts A,B   of shapes: sync, readers, idle, device; of tables: rows, commits, delays, bulk, backlog",
     "  --html FILE   write a page with charts of what was measured, too",
     "",
   ].join("\n");

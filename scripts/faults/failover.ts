@@ -3,31 +3,30 @@
  * whose URL names both. It is a standby that is synchronous, and then nothing that was acknowledged may be gone; or one that has fallen behind, or
  * is made of a backup, and then that must be noticed before anybody is served.
  */
-import { randomUUID } from "node:crypto";
 import { examine } from "../../src/cli/doctor-checks.js";
 import { migrate } from "../../src/database/migrate.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
-import { withContext } from "../../src/identity/context.js";
-import {
-  backUp,
-  type PostgresServer,
-  type PostgresVersion,
-  startPostgresServer,
-} from "../../test/support/postgres-server.js";
+import { type PostgresVersion, startPostgresServer } from "../../test/support/postgres-server.js";
 import { counterOf } from "../demo/author.js";
 import { type Place, readStored, roomOf } from "../demo/document.js";
 import { freePort } from "../support/free-port.js";
 import { type PerchProcess, perchProcess } from "../support/perch-process.js";
-import { userToken } from "../support/user-token.js";
 import { type Editor, openEditor } from "./editor.js";
+import {
+  checkpointing,
+  cursorBefore,
+  following,
+  pullFrom,
+  pushing,
+  spaceId,
+  type Writer,
+  watchingEpochs,
+  writingRows,
+} from "./failover-clients.js";
 import { seeded } from "./random.js";
-
-/**
- * What takes the place of the server that was killed. synchronous, behind: its standby, which has all that was acknowledged, or not. restored: a
- * backup as it was made, which goes on as if nothing had been after it, on the same timeline. recovered: a backup, and the log up to a point.
- */
-export type Successor = "synchronous" | "behind" | "restored" | "recovered";
+import { copyOf, direct, durable, type Successor } from "./successors.js";
+import { pause, until } from "./until.js";
 
 export interface FailoverOptions {
   readonly version: PostgresVersion;
@@ -41,14 +40,16 @@ export interface FailoverOptions {
   readonly onRound?: (round: RoundResult) => void;
 }
 
+/** What is acknowledged; edits are operations of documents, which their clients bring back. */
+export const kinds = ["push", "checkpoint", "row", "edit"] as const;
+export type Kind = (typeof kinds)[number];
+
 export interface RoundResult {
   readonly successor: Successor;
-  /** Acknowledged until the server was killed, over all rounds. */
-  readonly pushes: number;
-  readonly checkpoints: number;
-  readonly edits: number;
+  /** Acknowledged until the server was killed, over all rounds, and not lost in an earlier one. */
+  readonly had: Readonly<Record<Kind, number>>;
   /** Of these, what the successor lacked. */
-  readonly missing: number;
+  readonly lacked: Readonly<Record<Kind, number>>;
   /** From when it takes connections until each kind of client had something acknowledged again. */
   readonly resumedMs: number;
 }
@@ -60,125 +61,15 @@ export interface FailoverResult {
   readonly log: string;
 }
 
-const spaceId = "team";
 const places: readonly Place[] = ["b1", "b2"].map((recordId) => ({
   spaceId,
   appId: "faults",
   tableName: "boards",
   recordId,
 }));
-const pause = (ms: number) => new Promise<void>((done) => setTimeout(done, ms));
 const ignore = () => undefined;
-const patienceMs = 60_000;
 /** What a standby that is behind lacks of each kind, at least. */
 const behindBy = 10;
-
-async function until(what: string, test: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + patienceMs; !(await test()); await pause(10)) {
-    if (Date.now() > end) throw new Error(`${patienceMs / 1000} s have passed, and not yet: ${what}`);
-  }
-}
-
-/** Somebody who does one thing after the other, and the same again until it is acknowledged. */
-interface Writer {
-  /** What has been acknowledged, in this order. */
-  readonly acknowledged: readonly string[];
-  stop(): Promise<void>;
-}
-
-function keepWriting(write: (id: string) => Promise<boolean>): Writer {
-  const acknowledged: string[] = [];
-  let stopped = false;
-  const writing = (async () => {
-    while (!stopped) {
-      const id = randomUUID();
-      while (!(await write(id))) {
-        if (stopped) return;
-        await pause(50);
-      }
-      acknowledged.push(id);
-      await pause(5);
-    }
-  })();
-  return {
-    acknowledged,
-    async stop() {
-      stopped = true;
-      await writing;
-    },
-  };
-}
-
-const headersOf = (user: string) => ({
-  authorization: `Bearer ${userToken(user)}`,
-  "content-type": "application/json",
-});
-
-/** Pushes through a node, with op_ids. */
-function pushing(httpUrl: string, user: string, wrong: Set<string>): Writer {
-  const headers = headersOf(user);
-  return keepWriting(async (id) => {
-    const changes = [{ op: "insert", table: "todos", id, op_id: id, space_id: spaceId, data: { title: id } }];
-    const body = JSON.stringify({ app_id: "faults", client_id: user, changes });
-    const answer = await fetch(`${httpUrl}/v1/push`, { method: "POST", headers, body }).catch(ignore);
-    const text = await answer?.text().catch(ignore);
-    if (answer === undefined || text === undefined) return false;
-    if (answer.status !== 200 && answer.status !== 503) wrong.add(`a push was answered ${answer.status}: ${text}`);
-    if (answer.status !== 200) return false;
-    const [result] = (JSON.parse(text) as { results: { status: string }[] }).results;
-    if (result?.status === "rejected") wrong.add(`a push was rejected: ${text}`);
-    return result?.status === "applied" || result?.status === "replayed";
-  });
-}
-
-/** Puts checkpoints from a program of its own. */
-function checkpointing(db: Database, threadId: string, wrong: Set<string>): Writer {
-  let step = 0;
-  return keepWriting(async (id) => {
-    try {
-      await withContext(db, { userId: "agent", tenantId: "agents" }, (tx) =>
-        tx.query("select perch.put_checkpoint(thread_id => $1, state => $2, step => $3, id => $4)", [
-          threadId,
-          JSON.stringify({ id }),
-          step,
-          id,
-        ]),
-      );
-      step += 1;
-      return true;
-    } catch (error) {
-      const code = String((error as { code?: unknown }).code);
-      if (code.startsWith("PE")) wrong.add(`a checkpoint was refused: ${String(error)}`);
-      return false;
-    }
-  });
-}
-
-/** Reads the log from its beginning, a page and again: what is answered after a promotion is of the epoch begun then. */
-function watchingEpochs(httpUrl: string) {
-  const answers: { begunAt: number; status: number; text: string }[] = [];
-  let stopped = false;
-  const watching = (async () => {
-    while (!stopped) {
-      const begunAt = Date.now();
-      const answer = await fetch(`${httpUrl}/v1/pull`, {
-        method: "POST",
-        headers: headersOf("owner"),
-        body: JSON.stringify({ app_id: "faults", page_size: 1 }),
-      }).catch(ignore);
-      const text = await answer?.text().catch(ignore);
-      if (answer !== undefined && text !== undefined) answers.push({ begunAt, status: answer.status, text });
-      await pause(2);
-    }
-  })();
-  return {
-    answers,
-    async stop() {
-      stopped = true;
-      await watching;
-    },
-  };
-}
 
 async function prepare(db: Database, users: readonly string[]): Promise<void> {
   await migrate(db);
@@ -188,6 +79,11 @@ async function prepare(db: Database, users: readonly string[]): Promise<void> {
   await db.query("select perch.declare_table(app_id => 'faults', table_name => 'boards', fields => $1)", [
     JSON.stringify(fields),
   ]);
+  await db.query("create table faults_rows (id text primary key, team text not null)");
+  await db.query("grant select, insert on faults_rows to agents");
+  await db.query(
+    "select perch.sync_table(relation => 'faults_rows', app_id => 'faults', table_name => 'rows', space_column => 'team')",
+  );
   await db.transaction(async (tx) => {
     await tx.query("select perch.set_context(user_id => 'owner')");
     await tx.query("select perch.create_space(space_id => $1)", [spaceId]);
@@ -197,42 +93,49 @@ async function prepare(db: Database, users: readonly string[]): Promise<void> {
   });
 }
 
-const durable = {
-  fsync: "on",
-  synchronous_commit: "on",
-  full_page_writes: "on",
-  max_connections: 100,
-  checkpoint_timeout: "1h",
-};
+/** Ids, or for an operation whose it is. */
+type Named = Readonly<Record<Kind, readonly string[]>>;
+type Edits = readonly { readonly roomId: string; readonly peer: string; readonly count: number }[];
 
-/** What is there of what was acknowledged: out of the database itself, asked as superuser. Out: names of what is not. */
-async function missingIn(db: Database, pushes: readonly string[], checkpoints: readonly string[]): Promise<string[]> {
-  const rows = await db.query<{ kind: string; id: string }>(
-    `select 'push' as kind, w.id from unnest($1::text[]) w (id)
-      where not exists (select from perch.sync_changes c where c.space_id = '${spaceId}' and c.op_id = w.id)
-        -- What found the counter of its space taken waits there for its number.
-        and not exists (select from perch.captured_changes c where c.space_id = '${spaceId}' and c.op_id = w.id)
-         or not exists (select from perch.stored_records r where r.space_id = '${spaceId}' and r.record_id = w.id)
+const counted = (named: Named) =>
+  Object.fromEntries(kinds.map((kind) => [kind, named[kind].length])) as Record<Kind, number>;
+
+/** What is not there of what was acknowledged: asked of the database itself, as superuser. */
+async function missingIn(db: Database, had: Omit<Named, "edit">, edits: Edits): Promise<Named> {
+  const rows = await db.query<{ kind: Kind; id: string }>(
+    `with numbered (id) as (
+       select c.op_id from perch.sync_changes c where c.space_id = $1
+       -- What found the counter of its space taken waits there for its number.
+       union all select c.op_id from perch.captured_changes c where c.space_id = $1
+     ), logged (id) as (
+       select c.record_id from perch.sync_changes c where c.space_id = $1 and c.table_name = 'rows'
+       union all select c.record_id from perch.captured_changes c where c.space_id = $1 and c.table_name = 'rows'
+     )
+     select 'push' as kind, w.id from unnest($2::text[]) w (id)
+      where w.id not in (select n.id from numbered n where n.id is not null)
+         or w.id not in (select r.record_id from perch.stored_records r where r.space_id = $1)
      union all
-     select 'checkpoint', w.id from unnest($2::text[]) w (id)
-      where not exists (select from perch.stored_checkpoints c where c.tenant_id = 'agents' and c.id = w.id::uuid)`,
-    [pushes, checkpoints],
+     select 'row', w.id from unnest($3::text[]) w (id)
+      where w.id not in (select r.id from faults_rows r) or w.id not in (select l.id from logged l)
+     union all
+     select 'checkpoint', w.id from unnest($4::text[]) w (id)
+      where w.id::uuid not in (select c.id from perch.stored_checkpoints c where c.tenant_id = 'agents')`,
+    [spaceId, had.push, had.row, had.checkpoint],
   );
-  return rows.map(({ kind, id }) => `${kind} ${id}`);
+  const of = (kind: Kind) => rows.filter((row) => row.kind === kind).map(({ id }) => id);
+  return { push: of("push"), row: of("row"), checkpoint: of("checkpoint"), edit: await missingEdits(db, edits) };
 }
 
-async function missingEdits(
-  db: Database,
-  edits: readonly { roomId: string; peer: string; count: number }[],
-): Promise<string[]> {
+/** Out: once for each operation. */
+async function missingEdits(db: Database, edits: Edits): Promise<string[]> {
   const missing: string[] = [];
   for (const place of places) {
     const { doc } = await readStored(db, place, "owner");
     for (const { roomId, peer, count } of edits) {
       if (roomId !== roomOf(place)) continue;
       const there = counterOf(doc, peer as `${number}`);
-      if (there < count)
-        missing.push(`${place.recordId}: of peer ${peer} ${count} operations are acknowledged, ${there} there`);
+      const what = `${place.recordId}: of peer ${peer} ${count} are acknowledged, ${there} there`;
+      missing.push(...Array.from({ length: Math.max(0, count - there) }, () => what));
     }
     doc.free();
   }
@@ -241,106 +144,6 @@ async function missingEdits(
 
 const epochOf = async (db: Database) =>
   (await db.query<{ epoch: string }>("select perch.current_epoch() as epoch"))[0]?.epoch ?? "";
-
-const pullFrom = async (httpUrl: string, cursor: unknown) => {
-  const body = JSON.stringify({ app_id: "faults", cursor, page_size: 1 });
-  const answer = await fetch(`${httpUrl}/v1/pull`, { method: "POST", headers: headersOf("owner"), body });
-  return { status: answer.status, text: await answer.text() };
-};
-
-/** Where somebody has read to: the beginning of the log will do, as its entries stay whatever is restored. */
-async function cursorBefore(httpUrl: string): Promise<unknown> {
-  let cursor: unknown;
-  await until("a page is pulled", async () => {
-    const { status, text } = await pullFrom(httpUrl, undefined);
-    if (status === 200) cursor = (JSON.parse(text) as { cursor: unknown }).cursor;
-    return status === 200;
-  });
-  return cursor;
-}
-
-/** What is to take the place of a server. */
-interface Copy {
-  /** From now on it gets nothing any more. */
-  fallBehind(): Promise<void>;
-  /** The server was killed: what the copy has, before anybody can write to it. */
-  asItIs(): Promise<Database>;
-  /** Takes connections, and writes. */
-  serve(): Promise<PostgresServer>;
-  end(): Promise<void>;
-}
-
-const direct = (server: PostgresServer) => openPostgres({ url: server.url(), poolSize: 3, onError: ignore });
-
-async function copyOf(
-  primary: PostgresServer,
-  db: Database,
-  successor: Successor,
-  own: { version: PostgresVersion; settings: Record<string, string | number>; port: number },
-): Promise<Copy> {
-  let server: PostgresServer | undefined;
-  let ownDb: Database | undefined;
-  const end = async () => {
-    await ownDb?.close();
-    await server?.close();
-  };
-  if (successor === "synchronous" || successor === "behind") {
-    const standby = await startPostgresServer({ ...own, standbyOf: primary });
-    server = standby;
-    const standbyDb = direct(standby);
-    ownDb = standbyDb;
-    return {
-      async fallBehind() {
-        await standbyDb.query("alter system set primary_conninfo = ''");
-        await standbyDb.query("select pg_reload_conf()");
-        await until("the standby does not follow any more", async () => {
-          const rows = await db.query("select from pg_stat_replication");
-          return rows.length === 0;
-        });
-      },
-      async asItIs() {
-        await until("the standby has replayed what it has", async () => {
-          const [row] = await standbyDb.query<{ done: boolean }>(
-            "select pg_last_wal_replay_lsn() >= coalesce(pg_last_wal_receive_lsn(), '0/0') as done",
-          );
-          return row?.done ?? false;
-        });
-        return standbyDb;
-      },
-      async serve() {
-        await standby.promote();
-        return standby;
-      },
-      end,
-    };
-  }
-  let backup = await backUp(primary, `${primary.data}-backup-${Date.now()}`);
-  return {
-    async fallBehind() {
-      if (successor === "restored") return;
-      await db.query("select pg_create_restore_point('wanted')");
-      backup = { ...backup, upTo: "wanted" };
-    },
-    async asItIs() {
-      // Where nobody looks for it yet.
-      server = await startPostgresServer({ ...own, port: await freePort(), restored: backup });
-      ownDb = direct(server);
-      await until("it takes writes", async () => {
-        const rows = await ownDb?.query<{ standby: boolean }>("select pg_is_in_recovery() as standby");
-        return rows?.[0]?.standby === false;
-      });
-      return ownDb;
-    },
-    async serve() {
-      const restored = server as PostgresServer;
-      await ownDb?.close();
-      await restored.stop();
-      await restored.start(own.port);
-      return restored;
-    },
-    end,
-  };
-}
 
 export async function runFailover(options: FailoverOptions): Promise<FailoverResult> {
   const { version, nodes: nodeCount, clients, calmMs, seed } = options;
@@ -385,23 +188,37 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
         await pause(random.between(10, 40));
       }
     });
-    const pushers = nodes.map((node, n) => pushing(node.httpUrl, users[n % users.length] as string, wrong));
-    const checkpointer = checkpointing(agents, "thread", wrong);
-    const writers = [...pushers, checkpointer];
+    const readers = nodes.map(({ httpUrl }) => following(httpUrl, "faults", wrong));
+    ends.push(() => Promise.all(readers.map((reader) => reader.stop())));
+    const writers: readonly { kind: Exclude<Kind, "edit">; writer: Writer }[] = [
+      ...nodes.map(({ httpUrl }, n) => ({
+        kind: "push" as const,
+        writer: pushing(httpUrl, users[n % users.length] as string, wrong),
+      })),
+      { kind: "checkpoint", writer: checkpointing(agents, "thread", wrong) },
+      { kind: "row", writer: writingRows(agents, wrong) },
+    ];
+    /** Gone for good with a server that was behind; nobody does again what was acknowledged. */
+    const given = new Set<string>();
+    const acknowledged = (): Omit<Named, "edit"> => {
+      const of = (kind: Kind) =>
+        writers
+          .filter((each) => each.kind === kind)
+          .flatMap(({ writer }) => writer.acknowledged)
+          .filter((id) => !given.has(id));
+      return { push: of("push"), checkpoint: of("checkpoint"), row: of("row") };
+    };
     const acknowledgedEdits = () =>
-      editors.flatMap(({ sheets }) =>
-        sheets.map(({ roomId, peer, acknowledged }) => ({ roomId, peer, count: acknowledged })),
-      );
+      editors.flatMap(({ sheets }) => sheets.map(({ roomId, peer, acknowledged: count }) => ({ roomId, peer, count })));
     const marks = () => [
-      ...writers.map(({ acknowledged }) => acknowledged.length),
-      ...editors.map(({ sheets }) => sheets.reduce((sum, { acknowledged }) => sum + acknowledged, 0)),
+      ...writers.map(({ writer }) => writer.acknowledged.length),
+      ...editors.map(({ sheets }) => sheets.reduce((sum, sheet) => sum + sheet.acknowledged, 0)),
     ];
     const moreThan = (before: readonly number[], by = 0) =>
       marks().every((count, at) => count > (before[at] ?? 0) + by);
-    /** Gone for good with a standby that was behind; a pusher does not push again what was acknowledged. */
-    const given = new Set<string>();
 
     for (const [round, successor] of options.successors.entries()) {
+      const blame = (what: string) => wrong.add(`round ${round + 1}: ${what}`);
       const synchronous = successor === "synchronous";
       const otherPort = primary.port === ports[0] ? ports[1] : ports[0];
       const copy = await copyOf(primary, db, successor, { version, settings, port: otherPort });
@@ -417,7 +234,7 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
         await db.query("select pg_logical_emit_message(true, 'faults', 'a commit that waits')");
       }
       const start = marks();
-      await pause(calmMs);
+      await pause(random.between(calmMs / 2, calmMs * 1.5));
       await until("everybody has something acknowledged", () => moreThan(start));
       if (!synchronous) {
         await copy.fallBehind();
@@ -428,6 +245,8 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
       }
       const epoch = await epochOf(db);
       const cursor = await cursorBefore(nodeOf(round).httpUrl);
+      const logged = nodes.map(({ output }) => output.length);
+      const resyncs = readers.map((reader) => reader.resyncs);
 
       await primary.killPostmaster();
       const killedAt = Date.now();
@@ -437,17 +256,13 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
         await pause(100);
         return marks().join() === before;
       });
-      const pushes = pushers.flatMap(({ acknowledged }) => acknowledged).filter((id) => !given.has(id));
-      const checkpoints = checkpointer.acknowledged.filter((id) => !given.has(id));
+      const had = acknowledged();
       const edits = acknowledgedEdits();
-      const standbyDb = await copy.asItIs();
-      const missing = [...(await missingIn(standbyDb, pushes, checkpoints)), ...(await missingEdits(standbyDb, edits))];
-      if (synchronous)
-        for (const what of missing) wrong.add(`round ${round + 1}: ${what} was acknowledged, and is lost`);
-      else {
-        if (missing.length < behindBy) wrong.add(`round ${round + 1}: it lacked only ${missing.length}`);
-        for (const what of missing) given.add(what.split(" ").at(-1) as string);
-      }
+      const lacked = await missingIn(await copy.asItIs(), had, edits);
+      const missing = kinds.flatMap((kind) => lacked[kind].map((id) => `${kind} ${id}`));
+      if (synchronous) for (const what of missing) blame(`${what} was acknowledged, and is lost`);
+      else if (missing.length < behindBy) blame(`it lacked only ${missing.length}`);
+      for (const id of [...lacked.push, ...lacked.checkpoint, ...lacked.row]) given.add(id);
 
       const watch = watchingEpochs(nodeOf(round).httpUrl);
       const down = marks();
@@ -461,31 +276,32 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
       const served = db;
       ends.push(() => served.close());
       const now = await epochOf(db);
-      if (now === epoch) wrong.add(`round ${round + 1}: the epoch is the one of before`);
+      if (now === epoch) blame("the epoch is the one of before");
       for (const { begunAt, status, text } of watch.answers) {
         if (begunAt < killedAt || status === 503) continue;
         if (status !== 200 || !text.includes(now))
-          wrong.add(
-            `round ${round + 1}: a pull after the kill was answered ${status}, and not of the new epoch: ${text.slice(0, 300)}`,
-          );
+          blame(`a pull after the kill was answered ${status}, and not of the new epoch: ${text.slice(0, 300)}`);
       }
-      if (!watch.answers.some(({ status }) => status === 200)) wrong.add(`round ${round + 1}: no pull was answered`);
+      if (!watch.answers.some(({ status }) => status === 200)) blame("no pull was answered");
       const [noted] = await db.query<{ lost: Record<string, unknown> }>("select lost from perch.last_epoch()");
-      if (noted === undefined) wrong.add(`round ${round + 1}: it is not noted that the epoch was begun`);
-      if (!synchronous && noted?.lost[spaceId] === undefined)
-        wrong.add(`round ${round + 1}: it is not noted that ${spaceId} lost changes`);
-      const told = (await examine(db)).find(({ name }) => name === "history");
-      if (!synchronous && (told?.level !== "warning" || !told.detail.includes(`of space ${spaceId}`)))
-        wrong.add(`round ${round + 1}: doctor does not say what was lost: ${told?.level} ${told?.detail}`);
+      if (noted === undefined) blame("it is not noted that the epoch was begun");
+      if (!synchronous) {
+        if (noted?.lost[spaceId] === undefined) blame(`it is not noted that ${spaceId} lost changes`);
+        const told = (await examine(db)).find(({ name }) => name === "history");
+        if (told?.level !== "warning" || !told.detail.includes(`of space ${spaceId}`))
+          blame(`doctor does not say what was lost: ${told?.level} ${told?.detail}`);
+        const said = nodes.map(({ output }, n) => output.slice(logged[n])).join("\n");
+        if (!said.includes(`gone are at least of space ${spaceId} `)) blame("no node logged what was lost");
+      }
       const old = await pullFrom(nodeOf(round).httpUrl, cursor);
       if (old.status !== 410 || !old.text.includes('"PE410"'))
-        wrong.add(`round ${round + 1}: a cursor of before was answered ${old.status}: ${old.text.slice(0, 300)}`);
+        blame(`a cursor of before was answered ${old.status}: ${old.text.slice(0, 300)}`);
+      await until("the readers are told", () => readers.every((reader, n) => reader.resyncs > (resyncs[n] ?? 0)));
+      const total = edits.reduce((sum, { count }) => sum + count, 0);
       const result: RoundResult = {
         successor,
-        pushes: pushes.length,
-        checkpoints: checkpoints.length,
-        edits: edits.reduce((sum, { count }) => sum + count, 0),
-        missing: missing.length,
+        had: { ...counted({ ...had, edit: [] }), edit: total },
+        lacked: counted(lacked),
         resumedMs,
       };
       rounds.push(result);
@@ -495,7 +311,7 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
     }
 
     typing = false;
-    await Promise.all([...typists, ...writers.map((writer) => writer.stop())]);
+    await Promise.all([...typists, ...writers.map(({ writer }) => writer.stop())]);
     // Also what a database lacked that had fallen behind: their clients have it, and bring it back.
     await until("all edits are stored, and on every screen", async () => {
       for (const place of places) {
@@ -507,9 +323,20 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
       }
       return true;
     });
-    const pushes = pushers.flatMap(({ acknowledged }) => acknowledged).filter((id) => !given.has(id));
-    const checkpoints = checkpointer.acknowledged.filter((id) => !given.has(id));
-    for (const what of await missingIn(db, pushes, checkpoints)) wrong.add(`in the end: ${what} is lost`);
+    await until("the readers show what is stored", async () => {
+      const stored = await db.query<{ table: string; ids: string[] }>(
+        `select 'todos' as table, array(select record_id from perch.stored_records where table_name = 'todos') as ids
+         union all select 'rows', array(select id from faults_rows)`,
+      );
+      return stored.every(({ table, ids }) =>
+        readers.every((reader) => {
+          const shown = reader.shown(table);
+          return shown.size === ids.length && ids.every((id) => shown.has(id));
+        }),
+      );
+    });
+    const lost = await missingIn(db, acknowledged(), []);
+    for (const kind of kinds) for (const id of lost[kind]) wrong.add(`in the end: ${kind} ${id} is lost`);
     for (const { gaveUp } of editors) for (const who of gaveUp) wrong.add(`${who} gave up`);
     for (const [n, node] of nodes.entries()) if (node.ended) wrong.add(`node ${n + 1} ended`);
   } catch (error) {

@@ -4,8 +4,9 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { postgresBinaries } from "../../test/support/postgres-server.js";
 import { figure } from "../support/figures.js";
-import { runFailover, type Successor } from "./failover.js";
+import { type Kind, kinds, type RoundResult, runFailover } from "./failover.js";
 import { type FaultsResult, runFaults } from "./run.js";
+import type { Successor } from "./successors.js";
 
 const help = `Usage: npm run test:faults [-- options]
 
@@ -20,9 +21,9 @@ itself are killed, paused and cut at random. In the end all copies must be equal
   --verbose       print each fault as it begins, and keep what the nodes logged
 
   --failover      instead of all that: the server of the database is killed in each round and its standby promoted, while
-                  clients edit, push and put checkpoints; on each Postgres that is installed. After five rounds with a
-                  synchronous standby, which must lack nothing that was acknowledged, comes one with a standby that is
-                  behind, which must be noticed before anybody is served
+                  clients edit, push, put checkpoints, write typed rows and follow the log; on each Postgres that is
+                  installed. After five rounds with a synchronous standby, which must lack nothing that was acknowledged,
+                  comes one with a standby that is behind, which must be noticed before anybody is served
   --restore       the same with what is restored: a backup as it was made, and, in turn, one with the log up to a point
                   (point-in-time recovery)
   --rounds N      rounds with a synchronous standby, default 20; with --restore, rounds, default 10
@@ -70,6 +71,17 @@ const standbys = (rounds: number): Successor[] =>
 const restores = (rounds: number): Successor[] =>
   Array.from({ length: rounds }, (_, n) => (n % 2 === 0 ? "restored" : "recovered"));
 
+const listed = (counts: Readonly<Record<Kind, number>>, only = kinds.filter((kind) => counts[kind] > 0)) =>
+  only.length === 0 ? "nothing" : only.map((kind) => `${figure(counts[kind])} ${kind}s`).join(", ");
+
+/** What is gone for good: edits were brought back by their clients. */
+function lostIn(rounds: readonly RoundResult[], successors: (successor: Successor) => boolean): string {
+  const counts = { push: 0, checkpoint: 0, row: 0, edit: 0 };
+  for (const { successor, lacked } of rounds)
+    if (successors(successor)) for (const kind of kinds) counts[kind] += kind === "edit" ? 0 : lacked[kind];
+  return listed(counts);
+}
+
 async function failover(
   seed: number,
   successors: readonly Successor[],
@@ -83,26 +95,27 @@ async function failover(
   for (const version of versions) {
     print(`Postgres ${version}`);
     let number = 0;
-    const { wrong, log } = await runFailover({
+    const { rounds, wrong, log } = await runFailover({
       version,
       successors,
       seed,
       nodes: 2,
       clients: 4,
       calmMs: 1_500,
-      onRound: (round) => {
+      onRound: ({ successor, had, lacked, resumedMs }) => {
         number += 1;
-        const had = `${round.pushes} pushes, ${round.checkpoints} checkpoints, ${round.edits} operations acknowledged`;
         print(
-          `  ${String(number).padStart(3)}  ${round.successor.padEnd(12)} ${had}, ${round.missing} missing; resumed in ${round.resumedMs} ms`,
+          `  ${String(number).padStart(3)}  ${successor.padEnd(12)} killed with ${listed(had, [...kinds])} acknowledged; lacked ${listed(lacked)}; resumed in ${resumedMs} ms`,
         );
       },
     });
     for (const line of wrong.slice(0, maxShown)) print(`  ✗ ${line}`);
     if (wrong.length === 0)
       print(
-        "  ✓ nothing was lost that had to be there, nobody was served before an epoch was begun, and it is said what is gone",
+        "  ✓ nobody was served before an epoch was begun, all copies are equal, documents are whole, and it is said what is gone",
       );
+    print(`  lost with synchronous standbys: ${lostIn(rounds, (successor) => successor === "synchronous")}`);
+    print(`  lost with what was behind: ${lostIn(rounds, (successor) => successor !== "synchronous")}`);
     if (wrong.length > 0) code = 1;
     if (verbose || wrong.length > 0) {
       const path = join(tmpdir(), `perch-failover-${version}-${seed}.log`);

@@ -76,6 +76,77 @@ async function drained(url: string): Promise<void> {
   await db.close();
 }
 
+/** What is measured, and where. */
+interface World {
+  readonly options: BenchmarkOptions;
+  readonly url: string;
+  add(name: string, found: Race, atLeast?: number): void;
+  pair(
+    name: string,
+    url: string,
+    count: number,
+    what: "insert" | "update",
+    other: Kind,
+    atLeast?: number,
+  ): Promise<void>;
+}
+
+const slowCommits = "options=-c%20commit_delay%3D2000%20-c%20commit_siblings%3D0";
+
+const parts: Readonly<Record<string, (world: World) => Promise<void>>> = {
+  async rows({ url, pair }) {
+    const stop = await startSequencing(url);
+    for (const what of ["insert", "update"] as const) {
+      for (const count of [1, 8, 32]) {
+        await pair(`${what} of a row, ${count} connections / without perch`, url, count, what, "plain", 0.65);
+        await pair(`${what} of a row, ${count} connections / audit trigger`, url, count, what, "audited", 0.85);
+      }
+    }
+    await stop();
+  },
+
+  async commits({ url, pair }) {
+    const stop = await startSequencing(url);
+    const slow = `${url}?${slowCommits}`;
+    await pair("insert of a row, 32 connections, 2 ms commits / without perch", slow, 32, "insert", "plain", 0.9);
+    await stop();
+  },
+
+  async delays({ url, options }) {
+    const stop = await startSequencing(url);
+    // What the races left would be in front of it.
+    await drained(url);
+    const { beyondBare, captured, bare } = await delays(url, options.seconds);
+    options.distribution("from COMMIT to a reader who listens, at 500 writes a second", "ms", {
+      perch: captured,
+      "a bare LISTEN and SELECT": bare,
+    });
+    options.print(
+      `from COMMIT to the page of a reader who listens, at 500 writes/s: p50 ${figure(quantile(captured, 0.5), "ms")}, p99 ${figure(quantile(captured, 0.99), "ms")}; ` +
+        `beyond a bare LISTEN and SELECT: p50 ${figure(beyondBare(0.5), "ms")} (at most 10), p99 ${figure(beyondBare(0.99), "ms")} (at most 60)`,
+    );
+    await stop();
+  },
+
+  async bulk({ url, options, add }) {
+    const limits = { update: [0.3, 1.0], insert: [0.35, 1.5], copy: [0.35, 1.5] } as const;
+    for (const what of ["update", "insert", "copy"] as const) {
+      const found = await bulk(url, what, options.rounds);
+      add(`${what} of 100,000 rows in one statement / without perch`, found.plain, limits[what][0]);
+      add(`${what} of 100,000 rows in one statement / audit trigger`, found.audited, limits[what][1]);
+    }
+  },
+
+  async backlog({ url, options, add }) {
+    await reset(url);
+    const sequenced: Backlog = await backlog(url);
+    add(`sequencing a backlog of ${sequenced.count.toLocaleString("en-US")} / bare INSERT … SELECT`, sequenced, 0.3);
+    options.print(
+      `counters held: p50 ${figure(quantile(sequenced.held, 0.5), "ms")}, p99 ${figure(quantile(sequenced.held, 0.99), "ms")}, longest ${figure(Math.max(...sequenced.held), "ms")} (under 20); memory of the backend grew by ${figure(sequenced.grownBytes / 1024 / 1024, "MB")}`,
+    );
+  },
+};
+
 async function run(options: BenchmarkOptions): Promise<void> {
   const postgres = await startPostgresServer({
     version: 18,
@@ -110,42 +181,10 @@ async function run(options: BenchmarkOptions): Promise<void> {
   };
   try {
     const url = await database(postgres);
-    const stop = await startSequencing(url);
-    for (const what of ["insert", "update"] as const) {
-      for (const count of [1, 8, 32]) {
-        await pair(`${what} of a row, ${count} connections / without perch`, url, count, what, "plain", 0.65);
-        await pair(`${what} of a row, ${count} connections / audit trigger`, url, count, what, "audited", 0.85);
-      }
+    for (const [name, part] of Object.entries(parts)) {
+      if (options.parts.length > 0 && !options.parts.includes(name)) continue;
+      await part({ options, url, add, pair });
     }
-    const slow = `${url}?options=-c%20commit_delay%3D2000%20-c%20commit_siblings%3D0`;
-    await pair("insert of a row, 32 connections, 2 ms commits / without perch", slow, 32, "insert", "plain", 0.9);
-
-    // What the races left would be in front of it.
-    await drained(url);
-    const { beyondBare, captured, bare } = await delays(url, options.seconds);
-    options.distribution("from COMMIT to a reader who listens, at 500 writes a second", "ms", {
-      perch: captured,
-      "a bare LISTEN and SELECT": bare,
-    });
-    options.print(
-      `from COMMIT to the page of a reader who listens, at 500 writes/s: p50 ${figure(quantile(captured, 0.5), "ms")}, p99 ${figure(quantile(captured, 0.99), "ms")}; ` +
-        `beyond a bare LISTEN and SELECT: p50 ${figure(beyondBare(0.5), "ms")} (at most 10), p99 ${figure(beyondBare(0.99), "ms")} (at most 60)`,
-    );
-    await stop();
-
-    const limits = { update: [0.3, 1.0], insert: [0.35, 1.5], copy: [0.35, 1.5] } as const;
-    for (const what of ["update", "insert", "copy"] as const) {
-      const found = await bulk(url, what, options.rounds);
-      add(`${what} of 100,000 rows in one statement / without perch`, found.plain, limits[what][0]);
-      add(`${what} of 100,000 rows in one statement / audit trigger`, found.audited, limits[what][1]);
-    }
-
-    await reset(url);
-    const sequenced: Backlog = await backlog(url);
-    add(`sequencing a backlog of ${sequenced.count.toLocaleString("en-US")} / bare INSERT … SELECT`, sequenced, 0.3);
-    options.print(
-      `counters held: p50 ${figure(quantile(sequenced.held, 0.5), "ms")}, p99 ${figure(quantile(sequenced.held, 0.99), "ms")}, longest ${figure(Math.max(...sequenced.held), "ms")} (under 20); memory of the backend grew by ${figure(sequenced.grownBytes / 1024 / 1024, "MB")}`,
-    );
     options.print("");
     options.show(rows);
   } finally {

@@ -1,0 +1,10 @@
+/** Waiting for what others do. */
+export const pause = (ms: number) => new Promise<void>((done) => setTimeout(done, ms));
+
+const patienceMs = 60_000;
+
+export async function until(what: string, test: () => boolean | Promise<boolean>): Promise<void> {
+  for (const end = Date.now() + patienceMs; !(await test()); await pause(10)) {
+    if (Date.now() > end) throw new Error(`${patienceMs / 1000} s have passed, and not yet: ${what}`);
+  }
+}
