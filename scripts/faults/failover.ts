@@ -44,14 +44,18 @@ export interface FailoverOptions {
 export const kinds = ["push", "checkpoint", "row", "edit"] as const;
 export type Kind = (typeof kinds)[number];
 
+export type Resumed = Readonly<Record<string, number>>;
+
 export interface RoundResult {
   readonly successor: Successor;
+  /** Whether connections to the one before were left without a word, and not closed. */
+  readonly vanishes: boolean;
   /** Acknowledged until the server was killed, over all rounds, and not lost in an earlier one. */
   readonly had: Readonly<Record<Kind, number>>;
   /** Of these, what the successor lacked. */
   readonly lacked: Readonly<Record<Kind, number>>;
-  /** From when it takes connections until each kind of client had something acknowledged again. */
-  readonly resumedMs: number;
+  /** From its promotion until each client had something acknowledged again. */
+  readonly resumedMs: Resumed;
 }
 
 export interface FailoverResult {
@@ -171,7 +175,7 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
     }
     await Promise.all(nodes.map((node) => node.start()));
     const nodeOf = (n: number) => nodes[n % nodes.length] as PerchProcess;
-    const agents = openPostgres({ url: url("agents"), poolSize: 2, onError: ignore });
+    const agents = openPostgres({ url: url("agents"), poolSize: 2, queryTimeoutMs: 5_000, onError: ignore });
     ends.push(() => agents.close());
 
     const editors = users.map((user, n) =>
@@ -185,7 +189,7 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
     const typists = editors.map(async (editor: Editor) => {
       while (typing) {
         editor.edit();
-        await pause(random.between(10, 40));
+        await pause(random.between(20, 80));
       }
     });
     const readers = nodes.map(({ httpUrl }) => following(httpUrl, "faults", wrong));
@@ -210,12 +214,31 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
     };
     const acknowledgedEdits = () =>
       editors.flatMap(({ sheets }) => sheets.map(({ roomId, peer, acknowledged: count }) => ({ roomId, peer, count })));
-    const marks = () => [
-      ...writers.map(({ writer }) => writer.acknowledged.length),
-      ...editors.map(({ sheets }) => sheets.reduce((sum, sheet) => sum + sheet.acknowledged, 0)),
+    /** Whoever has something acknowledged, and how much. */
+    const everybody: readonly { name: string; count(): number }[] = [
+      ...writers.map(({ kind, writer }, n) => ({ name: `${kind} ${n}`, count: () => writer.acknowledged.length })),
+      ...editors.map(({ user, sheets }) => ({
+        name: `editor ${user}`,
+        count: () => sheets.reduce((sum, sheet) => sum + sheet.acknowledged, 0),
+      })),
     ];
-    const moreThan = (before: readonly number[], by = 0) =>
-      marks().every((count, at) => count > (before[at] ?? 0) + by);
+    const marks = () => everybody.map(({ count }) => count());
+    const behind = (before: readonly number[], by = 0) =>
+      everybody.filter(({ count }, at) => count() <= (before[at] ?? 0) + by).map(({ name }) => name);
+    const moreThan = (before: readonly number[], by = 0) => behind(before, by).length === 0;
+    /** Waits until each has more, and says in what order they had. */
+    async function resumed(before: readonly number[], since: number): Promise<Resumed> {
+      const after: Record<string, number> = {};
+      await until(
+        () => `acknowledged by the other server: something of ${behind(before).join(", ")}`,
+        () => {
+          const late = behind(before);
+          for (const { name } of everybody) if (!late.includes(name)) after[name] ??= Date.now() - since;
+          return late.length === 0;
+        },
+      );
+      return after;
+    }
 
     for (const [round, successor] of options.successors.entries()) {
       const blame = (what: string) => wrong.add(`round ${round + 1}: ${what}`);
@@ -248,7 +271,9 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
       const logged = nodes.map(({ output }) => output.length);
       const resyncs = readers.map((reader) => reader.resyncs);
 
-      await primary.killPostmaster();
+      // As its postmaster dies, or as its machine does, of which nobody is told.
+      const vanishes = random.next() < 0.5;
+      await (vanishes ? primary.vanish() : primary.killPostmaster());
       const killedAt = Date.now();
       // A backend that is busy learns of it when it has answered.
       await until("nobody is answered any more", async () => {
@@ -268,8 +293,7 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
       const down = marks();
       const promotedAt = Date.now();
       const standby = await copy.serve();
-      await until("everybody has something acknowledged by the other server", () => moreThan(down));
-      const resumedMs = Date.now() - promotedAt;
+      const resumedMs = await resumed(down, promotedAt);
       await watch.stop();
 
       db = direct(standby);
@@ -300,6 +324,7 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
       const total = edits.reduce((sum, { count }) => sum + count, 0);
       const result: RoundResult = {
         successor,
+        vanishes,
         had: { ...counted({ ...had, edit: [] }), edit: total },
         lacked: counted(lacked),
         resumedMs,

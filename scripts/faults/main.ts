@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { postgresBinaries } from "../../test/support/postgres-server.js";
 import { figure } from "../support/figures.js";
-import { type Kind, kinds, type RoundResult, runFailover } from "./failover.js";
+import { type Kind, kinds, type Resumed, type RoundResult, runFailover } from "./failover.js";
 import { type FaultsResult, runFaults } from "./run.js";
 import type { Successor } from "./successors.js";
 
@@ -74,6 +74,13 @@ const restores = (rounds: number): Successor[] =>
 const listed = (counts: Readonly<Record<Kind, number>>, only = kinds.filter((kind) => counts[kind] > 0)) =>
   only.length === 0 ? "nothing" : only.map((kind) => `${figure(counts[kind])} ${kind}s`).join(", ");
 
+const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;
+
+function resumedIn(after: Resumed): string {
+  const [last, ms] = Object.entries(after).reduce((latest, each) => (each[1] > latest[1] ? each : latest), ["", 0]);
+  return `${seconds(Math.min(...Object.values(after)))} to ${seconds(ms)} (${last})`;
+}
+
 /** What is gone for good: edits were brought back by their clients. */
 function lostIn(rounds: readonly RoundResult[], successors: (successor: Successor) => boolean): string {
   const counts = { push: 0, checkpoint: 0, row: 0, edit: 0 };
@@ -102,10 +109,10 @@ async function failover(
       nodes: 2,
       clients: 4,
       calmMs: 1_500,
-      onRound: ({ successor, had, lacked, resumedMs }) => {
+      onRound: ({ successor, vanishes, had, lacked, resumedMs }) => {
         number += 1;
         print(
-          `  ${String(number).padStart(3)}  ${successor.padEnd(12)} killed with ${listed(had, [...kinds])} acknowledged; lacked ${listed(lacked)}; resumed in ${resumedMs} ms`,
+          `  ${String(number).padStart(3)}  ${successor.padEnd(12)} ${vanishes ? "vanished" : "killed"} with ${listed(had, [...kinds])} acknowledged; lacked ${listed(lacked)}; resumed in ${resumedIn(resumedMs)}`,
         );
       },
     });

@@ -38,6 +38,8 @@ export interface PostgresServer {
   kill(): Promise<void>;
   /** Ends the postmaster alone (SIGKILL), as the kernel does when memory is short; the backends end when they notice. */
   killPostmaster(): Promise<void>;
+  /** Answers nothing from now on, and takes nothing back, as a machine that lost its power or its network; it is gone for good. */
+  vanish(): Promise<void>;
   /** A standby takes writes from now on. */
   promote(): Promise<void>;
   /** Stops all its processes where they are, so that it answers nothing; the function it resolves with lets them go on. */
@@ -222,6 +224,7 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
   const url = (database = "postgres") => `postgres://postgres@127.0.0.1:${port}/${database}`;
 
   let keeper: ChildProcess | undefined;
+  let vanished: number[] = [];
 
   async function start(on = port): Promise<void> {
     port = on;
@@ -254,6 +257,7 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
   async function end(word: string): Promise<void> {
     const child = keeper;
     keeper = undefined;
+    for (const each of vanished) signal(each, "SIGKILL");
     if (!child || child.exitCode !== null) return;
     const ended = new Promise((done) => child.once("exit", done));
     child.ref();
@@ -261,7 +265,8 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
     await ended;
   }
 
-  async function pause(): Promise<() => void> {
+  /** All its processes, stopped where they are. */
+  async function stopAll(): Promise<number[]> {
     const client = new pg.Client({ connectionString: url() });
     await client.connect();
     const stopped = [pid()];
@@ -274,9 +279,15 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
     for (const row of rows) {
       if (signal(row.pid, "SIGSTOP")) stopped.push(row.pid);
     }
+    // Its own end of the connection may never be heard of.
+    client.end().catch(() => undefined);
+    return stopped;
+  }
+
+  async function pause(): Promise<() => void> {
+    const stopped = await stopAll();
     return () => {
       for (const each of stopped) signal(each, "SIGCONT");
-      client.end().catch(() => undefined);
     };
   }
 
@@ -294,6 +305,9 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
     async killPostmaster() {
       process.kill(pid(), "SIGKILL");
       await end("keep\n");
+    },
+    async vanish() {
+      vanished = await stopAll();
     },
     async promote() {
       const client = new pg.Client({ connectionString: url() });
