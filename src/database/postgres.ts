@@ -40,6 +40,8 @@ const serverFirst = { ms: 1_000, share: 0.2 };
 const asideMs = 1_500;
 /** How often it is asked whether a statement that was given up still runs. */
 const outlastEveryMs = 1_000;
+/** A server that has not answered something for so long may be gone without a word, and another in its place: then that is looked for, so often. */
+const doubt = { afterMs: 2_000, everyMs: 1_000 };
 /** The server had no connection left: for so long this process makes do with those it has. */
 const scarceMs = 5_000;
 
@@ -75,6 +77,7 @@ export function openPostgres(options: PostgresOptions): Database {
   /** Of each statement without an answer, when it was sent. */
   const unanswered = new Set<{ readonly since: number }>();
   let closing: Promise<void> | undefined;
+  let doubting: NodeJS.Timeout | undefined;
 
   const connections = createConnections({
     address,
@@ -100,6 +103,8 @@ export function openPostgres(options: PostgresOptions): Database {
   async function answer<T>(asked: Promise<T>): Promise<T> {
     const entry = { since: performance.now() };
     unanswered.add(entry);
+    if (address.hosts.length > 1 && doubting === undefined)
+      doubting = setTimeout(lookElsewhere, doubt.everyMs).unref();
     asked.then(
       () => unanswered.delete(entry),
       () => unanswered.delete(entry),
@@ -109,6 +114,24 @@ export function openPostgres(options: PostgresOptions): Database {
     } catch (error) {
       throw thrownByDriver(error);
     }
+  }
+
+  /**
+   * A machine that loses its power closes no connection, and all that is asked would wait for it as long as statements may take, or for
+   * ever. The connection aside is given up soon, and made anew to whichever host can be used: when that is another one, all that is
+   * asked of the one before is ended (see `createConnections`).
+   */
+  function lookElsewhere(): void {
+    doubting = undefined;
+    if (closing !== undefined || unanswered.size === 0) return;
+    doubting = setTimeout(lookElsewhere, doubt.everyMs).unref();
+    // That none answers is said to whoever asks something.
+    if (oldestMs() > doubt.afterMs) aside.query("select").catch(() => undefined);
+  }
+
+  function oldestMs(): number {
+    const now = performance.now();
+    return [...unanswered].reduce((oldest, { since }) => Math.max(oldest, now - since), 0);
   }
 
   async function run<Row>(
@@ -364,9 +387,13 @@ export function openPostgres(options: PostgresOptions): Database {
     beforeServing: connections.beforeServing,
     relieveQueue: queue.relieve,
     stats() {
-      const now = performance.now();
-      const oldestMs = [...unanswered].reduce((oldest, { since }) => Math.max(oldest, now - since), 0);
-      return { max, open: pool.totalCount, idle: pool.idleCount, waiting: pool.waitingCount, oldestMs };
+      return {
+        max,
+        open: pool.totalCount,
+        idle: pool.idleCount,
+        waiting: pool.waitingCount,
+        oldestMs: oldestMs(),
+      };
     },
     close() {
       closing ??= (async () => {

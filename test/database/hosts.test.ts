@@ -100,6 +100,19 @@ describe("a URL that names two servers", () => {
     expect(await portOf(db)).toBe(first.port);
   });
 
+  it("is left for the other when the first is gone without a word, and what was asked of it is not waited for", async () => {
+    const [first, second] = servers;
+    const db = opened(urlOf(both(), "target_session_attrs=read-write"), 2);
+    expect(await portOf(db)).toBe(first.port);
+    await Promise.all([1, 2].map(() => db.query("select pg_sleep(0.05)")));
+    const back = await first.pause();
+    onTestFinished(back);
+    // All of the pool wait, and no statement has a limit.
+    const asked = [1, 2].map((n) => db.query("insert into written values ($1)", [`${n}`]).catch((error) => error));
+    expect((await Promise.all(asked)).map(isPassing)).toEqual([true, true]);
+    expect(await portOf(db)).toBe(second.port);
+  });
+
   it("is not left because of a transaction that was told only to read", async () => {
     const db = opened(urlOf(both(), "target_session_attrs=read-write"), 1);
     const [{ pid } = { pid: 0 }] = await db.query<{ pid: number }>("select pg_backend_pid() as pid");
