@@ -71,8 +71,14 @@ const standbys = (rounds: number): Successor[] =>
 const restores = (rounds: number): Successor[] =>
   Array.from({ length: rounds }, (_, n) => (n % 2 === 0 ? "restored" : "recovered"));
 
+const plural: Readonly<Record<Kind, string>> = {
+  push: "pushes",
+  checkpoint: "checkpoints",
+  row: "rows",
+  edit: "edits",
+};
 const listed = (counts: Readonly<Record<Kind, number>>, only = kinds.filter((kind) => counts[kind] > 0)) =>
-  only.length === 0 ? "nothing" : only.map((kind) => `${figure(counts[kind])} ${kind}s`).join(", ");
+  only.length === 0 ? "nothing" : only.map((kind) => `${figure(counts[kind])} ${plural[kind]}`).join(", ");
 
 const seconds = (ms: number) => `${(ms / 1_000).toFixed(1)} s`;
 

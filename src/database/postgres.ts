@@ -103,8 +103,7 @@ export function openPostgres(options: PostgresOptions): Database {
   async function answer<T>(asked: Promise<T>): Promise<T> {
     const entry = { since: performance.now() };
     unanswered.add(entry);
-    if (address.hosts.length > 1 && doubting === undefined)
-      doubting = setTimeout(lookElsewhere, doubt.everyMs).unref();
+    if (address.hosts.length > 1 && doubting === undefined) doubting = setTimeout(lookElsewhere, doubt.everyMs).unref();
     asked.then(
       () => unanswered.delete(entry),
       () => unanswered.delete(entry),
