@@ -82,10 +82,13 @@ it("clients of perch start go on with the server that its folder is moved to, wi
   const first = await pull(null);
 
   const moving = ["move", "--from", `pglite:${join(cwd, ".perch")}`, "--to", target.url as string];
+  const began = performance.now();
   expect(await runPerch([...moving, "--copy-only"])).toMatchObject({
     code: 0,
     stdout: expect.stringContaining("copied"),
   });
+  // Of the same work, but that nobody waits for it: it says how slow this machine is today.
+  const copiedMs = performance.now() - began;
   // It waits until there is something to serve.
   const serving = underWay(worker.start());
   await until(() => worker.output.includes("waiting"));
@@ -105,8 +108,14 @@ it("clients of perch start go on with the server that its folder is moved to, wi
   await expectNothingLost(target.db, editors);
   const gaps = pushed.slice(1).map(({ at }, n) => at - (pushed[n]?.at ?? at));
   if (process.env.CI === undefined)
-    console.log("longest gap", Math.round(Math.max(...gaps)), ended.stdout.split("\n").slice(-4));
-  expect(Math.max(...gaps), "milliseconds without a push").toBeLessThan(10_000);
+    console.log(
+      "longest gap",
+      Math.round(Math.max(...gaps)),
+      "copied in",
+      Math.round(copiedMs),
+      ended.stdout.split("\n").slice(-4),
+    );
+  expect(Math.max(...gaps), "milliseconds without a push").toBeLessThan(Math.max(10_000, copiedMs));
 
   const rest = await pull(first.cursor);
   expect([...first.changes, ...rest.changes].map(({ id }) => id)).toEqual(pushed.map(({ id }) => id));
