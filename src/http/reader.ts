@@ -1,7 +1,10 @@
 import { z } from "zod";
 import { PerchError } from "../errors.js";
 import type { TokenIdentity } from "../identity/tokens.js";
+import { createDeadlines, type Due } from "../lib/deadlines.js";
 import type { NotificationHub } from "../notifications/hub.js";
+import type { Answer } from "./answers.js";
+import { type Exchange, goneSignal, rest, takeRoom, waits } from "./exchange.js";
 import type { OnBehalf } from "./on-behalf.js";
 import { maxPageSize, parsedBody } from "./shapes.js";
 
@@ -33,20 +36,14 @@ export const readLogSnapshotBody = z.strictObject({
   after: z.string().nullish().describe("next of the page before"),
 });
 
-/** What services ask for that read the logs of all spaces. The answers are JSON text. Errors: PE401, PE403, PE410, PE413, PE422. */
+/** What services ask for that read the logs of all spaces. Errors: PE401, PE403, PE410, PE413, PE422. */
 export interface ReaderRequests {
-  /**
-   * `body`: JSON text of `readLogBody`; `gone`: says that nobody waits for the answer any more; `room`: for what may be a long answer, which is not held
-   * while there is nothing new.
-   */
-  read(identity: TokenIdentity, body: string, gone: AbortSignal, room: RoomToAnswer): Promise<string>;
-  /** `body`: JSON text of `readLogSnapshotBody`. */
+  /** `body`: JSON text of `readLogBody`. Out: `waits` where there is nothing new yet, and it is answered later. */
+  read(exchange: Exchange, identity: TokenIdentity, body: string): Promise<Answer | typeof waits>;
+  /** `body`: JSON text of `readLogSnapshotBody`. Out: JSON text. */
   snapshot(identity: TokenIdentity, body: string): Promise<string>;
-}
-
-interface RoomToAnswer {
-  take(): Promise<void>;
-  rest(): void;
+  /** Answers those who wait. */
+  close(): void;
 }
 
 interface ReaderServices {
@@ -56,39 +53,82 @@ interface ReaderServices {
     /** Between two looks there is at least this much time: what a busy database costs is bounded by its readers, not its writers. */
     readonly streamIntervalMs: number;
   };
+  /** What an answer is taken for until it is there. */
+  readonly answerBytes: number;
   isDraining(): boolean;
+  /** Does more for a request that has waited, and answers it when that comes to an answer. */
+  goOn(exchange: Exchange, work: () => Promise<Answer | undefined | typeof waits>): void;
+  /** Nobody waits for an answer to a request any more that has waited. */
+  finish(exchange: Exchange, answer: undefined): void;
+}
+
+/** A service that waits for its log: of its request this is all that is kept. */
+interface LogReader extends Due {
+  readonly exchange: Exchange;
+  readonly identity: TokenIdentity;
+  readonly params: unknown[];
+  /** As of `performance.now()`, as the others. */
+  readonly until: number;
+  lookedAt: number;
+  /** How many notifications had been heard when it began to look. */
+  heard: number;
 }
 
 /** How SQL writes an answer without changes, behind which there are none. */
 const nothingNew = '"changes": [], "has_more": false}';
 /** While it waits; what no notification tells of is found so late. */
 const lookMs = 1_000;
+/** So much later than it might a service looks, with others. */
+const slotMs = 5;
 
-export function createReaderRequests({
-  onBehalf,
-  notifications,
-  settings,
-  isDraining,
-}: ReaderServices): ReaderRequests {
-  const waiting = new Set<() => void>();
-  const wakeAll = () => {
-    for (const wake of [...waiting]) wake();
-  };
+export function createReaderRequests(services: ReaderServices): ReaderRequests {
+  const { onBehalf, notifications, settings, answerBytes, isDraining } = services;
+  const waiting = new Set<LogReader>();
+  const deadlines = createDeadlines<LogReader>(woken, slotMs);
+  let heard = 0;
+
+  /** When it may look again, at the soonest. */
+  const soonest = ({ lookedAt, until }: LogReader) => Math.min(lookedAt + settings.streamIntervalMs, until);
+
+  function wakeAll(): void {
+    heard += 1;
+    for (const reader of waiting) if (reader.dueAt > soonest(reader)) deadlines.set(reader, soonest(reader));
+  }
   notifications.add({ notified: (one) => one.channel === "perch_changes" && wakeAll(), ready: wakeAll });
 
-  /** Resolves after a while, or when nobody waits for the answer any more; where it listens, with the next notification. */
-  const pause = (ms: number, gone: AbortSignal, listens: boolean) =>
-    new Promise<void>((resolve) => {
-      const done = () => {
-        clearTimeout(timer);
-        waiting.delete(done);
-        gone.removeEventListener("abort", done);
-        resolve();
-      };
-      const timer = setTimeout(done, Math.max(0, ms));
-      if (listens) waiting.add(done);
-      gone.addEventListener("abort", done);
-    });
+  function wait(reader: LogReader): typeof waits {
+    const { lookedAt, until } = reader;
+    waiting.add(reader);
+    rest(reader.exchange, () => left(reader));
+    // What was committed while it looked is looked for as soon as may be.
+    deadlines.set(reader, reader.heard === heard ? Math.min(lookedAt + lookMs, until) : soonest(reader));
+    return waits;
+  }
+
+  function woken(reader: LogReader): void {
+    waiting.delete(reader);
+    services.goOn(reader.exchange, () => look(reader));
+  }
+
+  function left(reader: LogReader): void {
+    if (!waiting.delete(reader)) return;
+    deadlines.remove(reader);
+    services.finish(reader.exchange, undefined);
+  }
+
+  async function look(reader: LogReader): Promise<Answer | typeof waits> {
+    const { exchange, identity, params, until } = reader;
+    reader.heard = heard;
+    await takeRoom(exchange, answerBytes);
+    reader.lookedAt = performance.now();
+    const body = await ask(
+      identity,
+      "perch.read_log(reader => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], fields => $5::jsonb)",
+      params,
+    );
+    const isOver = performance.now() >= until || goneSignal(exchange).aborted || isDraining();
+    return body.endsWith(nothingNew) && !isOver ? wait(reader) : { status: 200, body };
+  }
 
   /** In: of the parameters the first is the reader. */
   async function ask(identity: TokenIdentity, sql: string, params: unknown[]): Promise<string> {
@@ -103,27 +143,12 @@ export function createReaderRequests({
   }
 
   return {
-    async read(identity, body, gone, room) {
-      const reader = readerOf(identity);
+    async read(exchange, identity, body) {
+      const name = readerOf(identity);
       const { cursor, page_size, tables, fields, wait_ms } = await parsedBody(readLogBody, body, []);
-      const params = [reader, JSON.stringify(cursor ?? {}), page_size ?? 1_000, tables ?? null, textOf(fields)];
+      const params = [name, JSON.stringify(cursor ?? {}), page_size ?? 1_000, tables ?? null, textOf(fields)];
       const until = performance.now() + (wait_ms ?? 0);
-      for (;;) {
-        // It listens from now on: what is committed while it looks wakes it at once.
-        const notified = pause(Math.min(lookMs, until - performance.now()), gone, true);
-        await room.take();
-        const lookedAt = performance.now();
-        const answer = await ask(
-          identity,
-          "perch.read_log(reader => $1, cursor => $2::jsonb, page_size => $3, tables => $4::text[], fields => $5::jsonb)",
-          params,
-        );
-        const left = until - performance.now();
-        if (!answer.endsWith(nothingNew) || left <= 0 || gone.aborted || isDraining()) return answer;
-        room.rest();
-        await notified;
-        await pause(Math.min(lookedAt + settings.streamIntervalMs, until) - performance.now(), gone, false);
-      }
+      return look({ exchange, identity, params, until, lookedAt: 0, heard, dueAt: 0 });
     },
     async snapshot(identity, body) {
       const reader = readerOf(identity);
@@ -133,6 +158,9 @@ export function createReaderRequests({
         "perch.read_log_snapshot(reader => $1, after => $2, page_size => $3, tables => $4::text[], fields => $5::jsonb)",
         [reader, after ?? null, page_size ?? 1_000, tables ?? null, textOf(fields)],
       );
+    },
+    close() {
+      for (const reader of [...waiting]) deadlines.set(reader, 0);
     },
   };
 }

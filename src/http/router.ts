@@ -17,7 +17,7 @@ import { type ConsoleServices, createConsoleRequests } from "./console/requests.
 import { consoleQuery } from "./console/views.js";
 import { addDatabaseFigures } from "./database-figures.js";
 import { createDocumentRequests, documentParts, documentQuery, historyQuery } from "./document-requests.js";
-import { close, type Exchange, goneSignal, openExchange, restRoom, takeRoom, waits } from "./exchange.js";
+import { close, type Exchange, openExchange, takeRoom, waits } from "./exchange.js";
 import { createOnBehalf } from "./on-behalf.js";
 import { openApiDocument } from "./openapi.js";
 import { type Match, type OperationName, operationsAt } from "./operations.js";
@@ -92,8 +92,8 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
   const onBehalf = createOnBehalf(services.shares, settings.lockWaitMs, services.standbys);
   const documents = createDocumentRequests({ ...services, onBehalf });
   const spaces = createSpaceRequests(onBehalf);
-  const shapes = createShapeRequests({ ...services, onBehalf, headersOf: commonHeaders, finish, failed: failureOf });
-  const readers = createReaderRequests({ ...services, onBehalf });
+  const shapes = createShapeRequests({ ...services, onBehalf, headersOf: commonHeaders, finish, goOn });
+  const readers = createReaderRequests({ ...services, onBehalf, answerBytes, finish, goOn });
 
   const answers = createAnswers(settings.slowReaderMs);
   const underWay = createCounts(settings.maxRequestsPerUser);
@@ -167,8 +167,7 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     async readLog(exchange) {
       const identity = await identify(exchange);
       const body = await bodyOf(exchange, Math.min(settings.maxBodyBytes, wishBytes));
-      const room = { take: () => takeRoom(exchange, answerBytes), rest: () => restRoom(exchange) };
-      return json(await readers.read(identity, body, goneSignal(exchange), room));
+      return readers.read(exchange, identity, body);
     },
     async readLogSnapshot(exchange) {
       const identity = await identify(exchange);
@@ -414,6 +413,22 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
     if (outcome !== waits) finish(exchange, outcome);
   }
 
+  /** Does more for a request that has waited, and answers it when that comes to an answer. */
+  function goOn(exchange: Exchange, work: () => Promise<Outcome>): void {
+    work()
+      .catch((error: unknown) => failureOf(exchange, error))
+      .then((outcome) => {
+        if (outcome !== waits) finish(exchange, outcome);
+      })
+      .catch((error: unknown) => lost(exchange, error));
+  }
+
+  function lost(exchange: Exchange, error: unknown): void {
+    log.error({ err: error }, "a request could not be answered");
+    release(exchange);
+    exchange.response.destroy();
+  }
+
   /** Gives back what is taken while a request is worked on, or waits. */
   function release(exchange: Exchange): void {
     if (exchange.isCounted && exchange.userId !== undefined) underWay.give(exchange.userId);
@@ -454,17 +469,14 @@ export function createHttpHandler(services: HttpServices): HttpHandler {
       const named = String(request.headers["x-request-id"] ?? "");
       const requestId = /^[\w.:-]{1,100}$/.test(named) ? named : randomUUID();
       const exchange = openExchange(request, response, requestId, services.ledger);
-      handle(exchange).catch((error: unknown) => {
-        log.error({ err: error }, "a request could not be answered");
-        release(exchange);
-        response.destroy();
-      });
+      handle(exchange).catch((error: unknown) => lost(exchange, error));
     },
     tick: answers.tick,
     close() {
       streams.close();
       documents.close();
       shapes.close();
+      readers.close();
     },
   };
 }

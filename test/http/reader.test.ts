@@ -1,8 +1,11 @@
+import type { IncomingMessage } from "node:http";
 import { SignJWT } from "jose";
 import { expect, it, onTestFinished, vi } from "vitest";
+import { openExchange, waits } from "../../src/http/exchange.js";
 import type { OnBehalf } from "../../src/http/on-behalf.js";
 import { createReaderRequests } from "../../src/http/reader.js";
 import type { TokenIdentity } from "../../src/identity/tokens.js";
+import { createLedger } from "../../src/lib/ledger.js";
 import type { Listener } from "../../src/notifications/hub.js";
 import { startNode } from "../gateway/support.js";
 import { pglite } from "../support/databases.js";
@@ -43,6 +46,7 @@ it("a service that waits looks so often at most, however often others write, and
   onTestFinished(() => void vi.useRealTimers());
   const listeners: Listener[] = [];
   let looks = 0;
+  let isAnswered = false;
   const requests = createReaderRequests({
     onBehalf: {
       looksElsewhere: false,
@@ -58,16 +62,27 @@ it("a service that waits looks so often at most, however often others write, and
       },
     },
     settings: { streamIntervalMs: 50 },
+    answerBytes: 1,
     isDraining: () => false,
+    goOn: (_, work) =>
+      void work().then((outcome) => {
+        isAnswered = outcome !== waits;
+      }),
+    finish: () => undefined,
   });
   const identity: TokenIdentity = { userId: "search", reader: "search", expiresAt: Number.POSITIVE_INFINITY };
-  const room = { take: () => Promise.resolve(), rest: () => undefined };
-  const answered = requests.read(identity, '{"wait_ms": 1000}', new AbortController().signal, room);
+  const request = { socket: { destroyed: false } } as IncomingMessage;
+  const response = { destroyed: false, req: request, socket: request.socket, on: () => response } as never;
+  const exchange = openExchange(request, response, "one", createLedger(1_000));
+  expect(await requests.read(exchange, identity, '{"wait_ms": 1000}')).toBe(waits);
+  expect(vi.getTimerCount()).toBe(1);
   for (let ms = 0; ms < 1_000; ms++) {
     for (const { notified } of listeners) notified?.({ channel: "perch_changes", spaceId: "any", seq: 1 });
     await vi.advanceTimersByTimeAsync(1);
   }
-  await answered;
+  await vi.advanceTimersByTimeAsync(10);
+  expect(isAnswered).toBe(true);
+  expect(vi.getTimerCount()).toBe(0);
   expect(looks).toBeGreaterThan(10);
   expect(looks).toBeLessThanOrEqual(1_000 / 50 + 2);
 });

@@ -74,7 +74,7 @@ export interface FollowServices {
   /** What every answer has. */
   headersOf(exchange: Exchange): OutgoingHttpHeaders;
   /** Does more for a request that has waited, and answers it when that comes to an answer. */
-  run(exchange: Exchange, identity: TokenIdentity, work: () => Promise<Outcome>): void;
+  goOn(exchange: Exchange, identity: TokenIdentity, work: () => Promise<Outcome>): void;
   /** Nobody waits for an answer to a request any more that has waited. */
   finish(exchange: Exchange, answer: undefined): void;
 }
@@ -207,7 +207,7 @@ export function createFollowers(services: FollowServices): Followers {
 
   function woken(follower: Follower, heard: Heard): void {
     waitsNoMore(follower);
-    services.run(follower.exchange, follower.identity, () => goOn(follower, heard));
+    services.goOn(follower.exchange, follower.identity, () => goOn(follower, heard));
   }
 
   function left(follower: Follower): void {

@@ -9,7 +9,7 @@ import { readHandle } from "../../shapes/handle.js";
 import { createSlowFilters, type SlowFilter } from "../../shapes/slow-filters.js";
 import { createShapeWaiters, type WaitingReaders } from "../../shapes/waiters.js";
 import type { Answer } from "../answers.js";
-import { type Exchange, waits } from "../exchange.js";
+import type { Exchange } from "../exchange.js";
 import type { OnBehalf } from "../on-behalf.js";
 import type { Readiness } from "../readiness.js";
 import { admittedTarget, tokenOf } from "../requests.js";
@@ -36,10 +36,10 @@ export interface ShapeRequestServices {
   readonly users: Counts;
   /** What every answer has. */
   headersOf(exchange: Exchange): OutgoingHttpHeaders;
-  /** Answers a request that has waited; undefined where that goes on by itself, or nobody waits for it. */
-  finish(exchange: Exchange, answer: Answer | undefined): void;
-  /** The answer to one that failed, which is nobody's fault. */
-  failed(exchange: Exchange, error: unknown): Answer;
+  /** Does more for a request that has waited, and answers it when that comes to an answer. */
+  goOn(exchange: Exchange, work: () => Promise<Outcome>): void;
+  /** Nobody waits for an answer to a request any more that has waited. */
+  finish(exchange: Exchange, answer: undefined): void;
 }
 
 /** Says whose token a request has, and counts it among theirs. */
@@ -92,16 +92,9 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
     events: createEventWriter(settings.slowReaderMs),
     headersOf: services.headersOf,
     finish: services.finish,
-    run(exchange, identity, work) {
-      answerOf({ exchange, identity, body: undefined }, () => inProtocol(exchange, work))
-        .catch((error: unknown) => services.failed(exchange, error))
-        .then((outcome) => {
-          if (outcome !== waits) services.finish(exchange, outcome);
-        })
-        .catch((error: unknown) => {
-          log.error({ err: error }, "a request that had waited could not be answered");
-          exchange.response.destroy();
-        });
+    goOn(exchange, identity, work) {
+      const caller = { exchange, identity, body: undefined };
+      services.goOn(exchange, () => answerOf(caller, () => inProtocol(exchange, work)));
     },
   });
   const serving = { reading, ahead, followers, settings, isStopping };
