@@ -1,6 +1,6 @@
 import fc from "fast-check";
-import { describe, expect, it } from "vitest";
-import { describeEachEngine } from "../support/databases.js";
+import { beforeAll, describe, expect, it } from "vitest";
+import { describeEachEngine, type TestDatabase } from "../support/databases.js";
 import { createReplica, fold, live, load } from "./fold.js";
 import { type Change, insert, pull, pullAll, push, records, remove, snapshot, update } from "./support.js";
 
@@ -113,9 +113,14 @@ describeEachEngine("Merging", (open, engine) => {
   });
 
   describe("decides", () => {
+    let t: TestDatabase;
+    let users = 0;
+    beforeAll(async () => {
+      t = await open();
+    });
+    /** Of somebody who has nothing else. */
     const outcome = async (...changes: [Change, (string | null)?][]) => {
-      const t = await open();
-      return t.asUser("ada", async (tx) => {
+      return t.asUser(`user${++users}`, async (tx) => {
         for (const [made, client] of changes) await push(tx, [made], client === undefined ? "laptop" : client);
         return Object.values(await records(tx))[0];
       });
@@ -123,7 +128,6 @@ describeEachEngine("Merging", (open, engine) => {
     const at = (second: number | string) => ({ at: `2026-01-01T10:00:0${second}Z` });
 
     it("by who wrote it, also when an insertion by another revives the record", async () => {
-      const t = await open();
       await t.asUser("ada", async (tx) => {
         const [at, later] = ["2026-01-01T10:00:00.12Z", "2026-01-01T10:00:00.2Z"];
         await push(tx, [insert("x", { n: "of no client" }, { at })], null);
