@@ -1,5 +1,6 @@
 import type { Worker } from "node:worker_threads";
 import { EngineBusy, EngineLost } from "./errors.js";
+import { createFairQueue } from "./fair-queue.js";
 import { attributeFault, isOfACall, type LossReason, messageOf, revive } from "./fault-attribution.js";
 import type { CallAnswer, CallMessage, Reply, Request, ThreadMemory } from "./protocol.js";
 
@@ -50,7 +51,7 @@ interface Sent extends EngineCall {
 const trimEveryMs = 30_000;
 
 /** Calls sent ahead of the one that runs: hides the round trip, and keeps little in a thread that may be lost. */
-const sentAhead = 16;
+const sentAhead = { atOnce: 16, aheadMs: 8 };
 
 export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
   let worker: Worker | undefined;
@@ -76,7 +77,7 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
   /** In the thread, oldest first, and not answered yet. */
   const sent: Sent[] = [];
   /** Not yet sent. */
-  const queue: EngineCall[] = [];
+  const queue = createFairQueue<EngineCall>(sentAhead);
 
   function push(call: EngineCall): void {
     if (closed) {
@@ -87,7 +88,7 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
       call.reject(new EngineBusy(`more than ${options.maxQueue} calls wait for one engine thread`));
       return;
     }
-    queue.push(call);
+    queue.push(call.shardKey, call);
     clearTimeout(idleTimer);
     warm();
     if (ready) sendSoon();
@@ -132,8 +133,10 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
   }
 
   function send(): void {
-    if (!worker || dying || queue.length === 0 || sent.length >= sentAhead) return;
-    const calls = queue.splice(0, sentAhead - sent.length).map((call) => ({ ...call, id: takeId() }));
+    if (!worker || dying) return;
+    const calls: Sent[] = [];
+    for (let call = queue.next(); call !== undefined; call = queue.next()) calls.push({ ...call, id: takeId() });
+    if (calls.length === 0) return;
     const idle = sent.length === 0;
     try {
       post(worker, calls);
@@ -145,6 +148,7 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
           post(worker, [call]);
           sent.push(call);
         } catch (error) {
+          queue.done(call.shardKey, 0);
           call.reject(error);
         }
       }
@@ -225,6 +229,7 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
       return false;
     }
     sent.shift();
+    queue.done(head.shardKey, answer.ms);
     if (answer.kind === "value") head.resolve(answer.value);
     else head.reject(revive(answer.failure));
     return true;
@@ -263,7 +268,7 @@ export function createThreadSlot(options: ThreadSlotOptions): ThreadSlot {
 
   function lose(reason: LossReason, cause?: unknown): void {
     const culprit = culpritOf(reason, cause);
-    const others: EngineCall[] = [...sent.splice(0), ...queue.splice(0)].filter((call) => call !== culprit);
+    const others: EngineCall[] = [...sent.splice(0), ...queue.clear()].filter((call) => call !== culprit);
     stop();
     if (reason === "timed out") culprit?.spent?.(culprit.timeoutMs);
     culprit?.reject(attributeFault(culprit, reason, cause));

@@ -44,6 +44,18 @@ afterEach(async () => {
 });
 
 describe("calls", () => {
+  test("of one key do not keep another's waiting for all of them", async () => {
+    const engine = open();
+    await engine.call("long", "busy", [60]);
+    const order: string[] = [];
+    const ask = (key: string, ms: number) => engine.call(key, "busy", [ms]).then(() => order.push(key));
+    const calls = Array.from({ length: 20 }, () => ask("long", 60));
+    await calls[0];
+    calls.push(ask("short", 0));
+    await Promise.all(calls);
+    expect(order.indexOf("short")).toBeLessThanOrEqual(3);
+  });
+
   test("with one key run in one thread, in order, whatever their number", async () => {
     const engine = open({ threads: 3 });
     const keys = ["a", "b", "c", "d", "e", "f"];
