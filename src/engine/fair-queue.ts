@@ -1,5 +1,3 @@
-import { remember } from "../lib/bounded-map.js";
-
 /** Calls that wait for one thread. Those of one key stay in order; the keys take turns by how long theirs take. */
 export interface FairQueue<Call> {
   push(key: string, call: Call): void;
@@ -23,27 +21,24 @@ export interface FairQueueOptions {
 
 /** Of the thread, what a key may always take without being behind those who ask now and then. */
 const freeShare = 0.25;
-/** Keys of which is remembered what they took. */
-const rememberedKeys = 4_096;
+/** From so many keys on those are forgotten of which nothing has to be known. */
+const manyKeys = 1_024;
 /** How long a call is expected to run while none of its key has. */
 const unknownMs = 0.5;
 
-interface Cost {
-  /** Where the clock of the key stands; see `createFairQueue`. */
-  readonly clock: number;
-  readonly usualMs: number;
-}
-
+/** What is known of a key. */
 interface Line<Call> {
-  readonly key: string;
   readonly calls: Call[];
-  /** What its place in the heap says of its clock, which may have gone on. */
+  /** How long each call that is under way was expected to run, in ms. */
+  readonly taken: number[];
+  usualMs: number;
+  /** See `createFairQueue`. */
   clock: number;
+  /** What its place in the heap says of its clock, which may have gone on. */
+  placed: number;
   /** Which of two with the same clock came first. */
   nth: number;
 }
-
-const none: Cost = { clock: 0, usualMs: unknownMs };
 
 /**
  * Start-time fair queueing (Goyal, Vin, Cheng: Start-time Fair Queuing, 1996), without weights. Each key has a clock, which goes on by what its
@@ -60,64 +55,82 @@ export function createFairQueue<Call>({
   now = () => performance.now(),
 }: FairQueueOptions): FairQueue<Call> {
   const lines = new Map<string, Line<Call>>();
+  /** Those with calls that wait: a binary heap. */
   const heap: Line<Call>[] = [];
-  const costs = new Map<string, Cost>();
-  /** How long each call that is under way was expected to run, by key. */
-  const taken = new Map<string, number[]>();
   let takenCalls = 0;
   let takenMs = 0;
   let waiting = 0;
   let lastNth = 0;
   let level = 0;
   let risenAt = now();
-
-  const costOf = (key: string) => costs.get(key) ?? none;
-  const isBefore = (a: Line<Call>, b: Line<Call>) => a.clock < b.clock || (a.clock === b.clock && a.nth < b.nth);
+  let sweepAt = manyKeys;
 
   function rise(): void {
     level += freeShare * (now() - risenAt);
     risenAt = now();
   }
 
+  /** Of one that asks for nothing and is not ahead of those who come anew there is nothing to know. */
+  function sweep(): void {
+    for (const [key, line] of lines) {
+      if (line.calls.length + line.taken.length === 0 && line.clock <= level) lines.delete(key);
+    }
+    sweepAt = 2 * Math.max(manyKeys, lines.size);
+  }
+
+  function lineOf(key: string): Line<Call> {
+    let line = lines.get(key);
+    if (line === undefined) {
+      if (lines.size >= sweepAt) sweep();
+      line = { calls: [], taken: [], usualMs: unknownMs, clock: 0, placed: 0, nth: 0 };
+      lines.set(key, line);
+    }
+    return line;
+  }
+
+  const isBefore = (a: Line<Call>, b: Line<Call>) => a.placed < b.placed || (a.placed === b.placed && a.nth < b.nth);
+
   function enter(line: Line<Call>): void {
-    rise();
-    line.clock = Math.max(level, costOf(line.key).clock);
+    line.clock = Math.max(level, line.clock);
+    line.placed = line.clock;
     line.nth = ++lastNth;
-    let at = heap.push(line) - 1;
+    let at = heap.length;
+    heap.push(line);
     while (at > 0) {
       const above = (at - 1) >> 1;
-      if (!swapIfBefore(at, above)) return;
+      const other = heap[above];
+      if (other === undefined || !isBefore(line, other)) break;
+      heap[at] = other;
       at = above;
     }
+    heap[at] = line;
   }
 
-  function leaveFirst(): Line<Call> | undefined {
-    const first = heap[0];
-    const last = heap.pop();
-    if (last === undefined || last === first) return first;
-    heap[0] = last;
-    for (let at = 0; ; ) {
-      const [left, right] = [2 * at + 1, 2 * at + 2];
-      const [a, b] = [heap[left], heap[right]];
-      const least = a !== undefined && b !== undefined && isBefore(b, a) ? right : left;
-      if (!swapIfBefore(least, at)) return first;
-      at = least;
+  function leaveFirst(): void {
+    const line = heap.pop();
+    if (line === undefined || heap.length === 0) return;
+    let at = 0;
+    for (;;) {
+      let below = 2 * at + 1;
+      let other = heap[below];
+      if (other === undefined) break;
+      const right = heap[below + 1];
+      if (right !== undefined && isBefore(right, other)) {
+        below += 1;
+        other = right;
+      }
+      if (!isBefore(other, line)) break;
+      heap[at] = other;
+      at = below;
     }
+    heap[at] = line;
   }
 
-  function swapIfBefore(lower: number, upper: number): boolean {
-    const [below, above] = [heap[lower], heap[upper]];
-    if (below === undefined || above === undefined || !isBefore(below, above)) return false;
-    heap[upper] = below;
-    heap[lower] = above;
-    return true;
-  }
-
-  /** The first of the heap, once its place says what its calls cost by now. */
+  /** The first of the heap, once its place is where its clock stands. */
   function first(): Line<Call> | undefined {
     for (;;) {
       const line = heap[0];
-      if (line === undefined || line.clock >= costOf(line.key).clock) return line;
+      if (line === undefined || line.placed >= line.clock) return line;
       leaveFirst();
       enter(line);
     }
@@ -126,47 +139,36 @@ export function createFairQueue<Call>({
   return {
     push(key, call) {
       waiting += 1;
-      const line = lines.get(key);
-      if (line !== undefined) {
-        line.calls.push(call);
-        return;
-      }
-      const made = { key, calls: [call], clock: 0, nth: 0 };
-      lines.set(key, made);
-      enter(made);
+      const line = lineOf(key);
+      rise();
+      if (line.calls.push(call) === 1) enter(line);
     },
     next() {
       const line = first();
       if (line === undefined) return undefined;
-      const { key } = line;
-      const { usualMs } = costOf(key);
+      const { usualMs } = line;
       if (takenCalls > 0 && (takenCalls >= atOnce || takenMs + usualMs > aheadMs)) return undefined;
+      level = Math.max(level, line.placed);
       leaveFirst();
-      level = Math.max(level, line.clock);
-      remember(costs, key, { clock: line.clock, usualMs }, rememberedKeys);
       const call = line.calls.shift();
       if (line.calls.length > 0) enter(line);
-      else lines.delete(key);
       waiting -= 1;
       takenCalls += 1;
       takenMs += usualMs;
-      taken.set(key, [...(taken.get(key) ?? []), usualMs]);
+      line.taken.push(usualMs);
       return call;
     },
     done(key, ms) {
-      const [expected = 0, ...others] = taken.get(key) ?? [];
-      if (others.length > 0) taken.set(key, others);
-      else taken.delete(key);
+      const line = lineOf(key);
       takenCalls -= 1;
-      takenMs = takenCalls === 0 ? 0 : takenMs - expected;
-      const { clock, usualMs } = costOf(key);
-      remember(costs, key, { clock: clock + ms, usualMs: usualMs + (ms - usualMs) / 4 }, rememberedKeys);
+      takenMs = takenCalls === 0 ? 0 : takenMs - (line.taken.shift() ?? 0);
+      line.clock += ms;
+      line.usualMs += (ms - line.usualMs) / 4;
     },
     clear() {
       const calls = [...lines.values()].flatMap((line) => line.calls);
       lines.clear();
       heap.length = 0;
-      taken.clear();
       takenCalls = 0;
       takenMs = 0;
       waiting = 0;

@@ -89,6 +89,7 @@ export async function startGateway({
   shares = shareConnections(db, {
     perUser: settings.connectionsPerUser,
     heavy: settings.heavyConnections,
+    heavyRest: settings.heavyRest,
     waiters: settings.waitingConnections,
   }),
   ...options
@@ -154,7 +155,9 @@ export async function startGateway({
   const telemetry = createTelemetry(connections, presence);
   addDocumentFigures(telemetry.metrics, live);
   addPoolFigures(telemetry.metrics, db, shares);
-  const { joins } = createLanes(joinsAtOnce, { joins: { perOwner: joinsPerUser, heavy: heavyJoins } });
+  const { joins } = createLanes(joinsAtOnce, {
+    joins: { perOwner: joinsPerUser, heavy: heavyJoins, heavyRest: settings.heavyRest },
+  });
   addHeldFigures(telemetry.metrics, ledger);
   const { standbys } = options;
   const look = <T>(read: (on: Database) => Promise<T>) =>

@@ -5,7 +5,11 @@ import { createFairQueue } from "../../src/engine/fair-queue.js";
 const options = { atOnce: 16, aheadMs: 8 };
 
 /** One thread: takes what is next and runs it, until nothing waits. In: the clock, and calls by the ms they need. Out: the names in order. */
-function serve(queue: ReturnType<typeof createFairQueue<Call>>, clock: { ms: number }, until = Number.POSITIVE_INFINITY) {
+function serve(
+  queue: ReturnType<typeof createFairQueue<Call>>,
+  clock: { ms: number },
+  until = Number.POSITIVE_INFINITY,
+) {
   const order: string[] = [];
   const taken: Call[] = [];
   while (clock.ms < until) {
