@@ -11,6 +11,8 @@ export interface LoopProbe {
   readonly rss: number;
   readonly heapUsed: number;
   readonly external: number;
+  /** Timers that are set. */
+  readonly timers: number;
 }
 
 /** Measured within the process, so that whoever asks does not disturb it. */
@@ -43,7 +45,8 @@ if (isMainThread) {
     setTimeout(() => {
       globalThis.gc();
       const { rss, heapUsed, external } = process.memoryUsage();
-      process.stderr.write("probe " + JSON.stringify({ ...late, rss, heapUsed, external }) + "\\n");
+      const timers = process.getActiveResourcesInfo().filter((name) => name === "Timeout").length;
+      process.stderr.write("probe " + JSON.stringify({ ...late, rss, heapUsed, external, timers }) + "\\n");
     }, 100);
     setTimeout(() => {
       delay.reset();
@@ -63,6 +66,7 @@ const unknown: LoopProbe = {
   rss: Number.NaN,
   heapUsed: Number.NaN,
   external: Number.NaN,
+  timers: Number.NaN,
 };
 
 /** Asks a process that was started with `probeArgs`. */
