@@ -59,8 +59,8 @@ export interface WaitingReaders {
 export interface ShapeWaiters<W extends Waiter> {
   /** From now on it is told, once, when there may be something. Out: that there is something already, and it does not wait. */
   wait(waiter: W): Heard | undefined;
-  /** It waits no more. */
-  leave(waiter: W): void;
+  /** It waits no more, and is told of nothing. Out: whether it waited. */
+  leave(waiter: W): boolean;
   readers(): WaitingReaders[];
   /** All who wait are told that it is over. */
   close(): void;
@@ -147,9 +147,9 @@ export function createShapeWaiters<W extends Waiter>({
   let again = false;
   let stopListening: (() => void) | undefined;
 
+  /** Unless it has left since it was found. */
   function wake(waiter: W, heard: Heard): void {
-    leave(waiter);
-    woken(waiter, heard);
+    if (leave(waiter)) woken(waiter, heard);
   }
 
   async function look(): Promise<void> {
@@ -178,6 +178,8 @@ export function createShapeWaiters<W extends Waiter>({
       const concerned = here.filter((waiter) => spaces !== undefined && concerns(waiter, name, spaces));
       const own = concerned.filter(({ watch }) => watch.name === name);
       const told = new Set(own.length === 0 ? [] : await matching(own, before, upto));
+      // Whoever came with another epoch has had all of this one told.
+      if (epoch !== during) return;
       // Of a table in its sub-select a filter cannot be tried.
       for (const waiter of concerned) if (waiter.watch.name !== name) told.add(waiter);
       for (const waiter of here) {
@@ -289,20 +291,22 @@ export function createShapeWaiters<W extends Waiter>({
     });
   }
 
-  function leave(waiter: W): void {
+  /** Out: whether it waited. */
+  function leave(waiter: W): boolean {
     let wasThere = false;
     for (const name of waiter.watch.places.keys()) {
       const others = waiters.get(name);
       wasThere = others?.delete(waiter) === true || wasThere;
       if (others?.size === 0) waiters.delete(name);
     }
-    if (!wasThere) return;
+    if (!wasThere) return false;
     waiting -= 1;
-    if (waiting > 0) return;
+    if (waiting > 0) return true;
     clearTimeout(timer);
     // From now on nobody hears of anything.
     latest.clear();
     stopListening?.();
+    return true;
   }
 
   return {

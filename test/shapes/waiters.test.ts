@@ -17,13 +17,20 @@ describeBothKinds("who waits for changes of shapes", (open) => {
 
   const position = async () => (await logMoment(t.db)).position;
 
-  async function start() {
+  async function start(whileTried: () => void = () => undefined) {
     const hub = createNotificationHub(t.db);
     await hub.start();
     const warnings: unknown[] = [];
     const heard: Record<string, Heard> = {};
     const waiters = createShapeWaiters<Waiter & { readonly name: string }>({
-      db: t.db,
+      db: {
+        ...t.db,
+        async query(sql, params, how) {
+          const rows = await t.db.query<never>(sql, params, how);
+          if (sql.includes("shape_matches")) whileTried();
+          return rows;
+        },
+      },
       notifications: hub,
       log: { warn: (details) => void warnings.push(details) },
       intervalMs: 10,
@@ -96,6 +103,23 @@ describeBothKinds("who waits for changes of shapes", (open) => {
       ["ada 1", "long", "mallory 1", ...[20, 21, 22, 23, 24].map((n) => `mallory ${n}`)].sort(),
     );
     expect(warnings).toEqual([]);
+    await stop();
+  });
+
+  it("tell nothing to who leaves while filters are tried", async () => {
+    const here: (() => boolean)[] = [];
+    const { wait, heard, stop, leave, readers } = await start(() => here.splice(0).forEach((go) => void go()));
+    await t.db.query("insert into items values (90, 'east', 1)");
+    await t.db.query("select perch.sequence_changes()");
+    const after = await position();
+    for (let n = 0; n < 6; n++) {
+      const waiter = await wait(`${n}`, `n < ${100 + n}`, after, ["east"]);
+      if (n % 2 === 0) here.push(() => leave(waiter));
+    }
+    await t.db.query("update items set n = 3 where id = 90");
+    await until(() => heard["5"], "who is still there to be told");
+    expect(Object.keys(heard)).toEqual(["1", "3", "5"]);
+    expect(readers()).toEqual([]);
     await stop();
   });
 
