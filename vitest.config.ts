@@ -1,18 +1,4 @@
 import { defineConfig } from "vitest/config";
-import { BaseSequencer, type TestSpecification } from "vitest/node";
-
-/**
- * The larger a file, the earlier it is run. But what runs whole programs takes longest and is short: it would come last, with nothing left to
- * run beside it.
- */
-class LongestFirst extends BaseSequencer {
-  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const isLong = ({ moduleId }: TestSpecification) =>
-      /\/test\/(end-to-end|faults|hostile|browser|log\/backup-memory)\b/.test(moduleId);
-    const sorted = await super.sort(files);
-    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))];
-  }
-}
 
 export default defineConfig({
   // Each of TanStack's packages brings a copy of its core, and collections of one know nothing of transactions of another: an app has one, too.
@@ -30,6 +16,5 @@ export default defineConfig({
     isolate: false,
     // One more than the processors of a small machine: many tests wait.
     maxWorkers: 3,
-    sequence: { sequencer: LongestFirst },
   },
 });
