@@ -87,7 +87,7 @@ it("clients of perch start go on with the server that its folder is moved to, wi
     code: 0,
     stdout: expect.stringContaining("copied"),
   });
-  // Of the same work, but that nobody waits for it: it says how slow this machine is today.
+  // Of the same work, but that nobody waits for it: it says how slow this machine is today. What else begins or ends may be as long again.
   const copiedMs = performance.now() - began;
   // It waits until there is something to serve.
   const serving = underWay(worker.start());
@@ -107,15 +107,7 @@ it("clients of perch start go on with the server that its folder is moved to, wi
   await expectAllEqual(target.db, editors);
   await expectNothingLost(target.db, editors);
   const gaps = pushed.slice(1).map(({ at }, n) => at - (pushed[n]?.at ?? at));
-  if (process.env.CI === undefined)
-    console.log(
-      "longest gap",
-      Math.round(Math.max(...gaps)),
-      "copied in",
-      Math.round(copiedMs),
-      ended.stdout.split("\n").slice(-4),
-    );
-  expect(Math.max(...gaps), "milliseconds without a push").toBeLessThan(Math.max(10_000, copiedMs));
+  expect(Math.max(...gaps), "milliseconds without a push").toBeLessThan(Math.max(10_000, 2 * copiedMs));
 
   const rest = await pull(first.cursor);
   expect([...first.changes, ...rest.changes].map(({ id }) => id)).toEqual(pushed.map(({ id }) => id));
