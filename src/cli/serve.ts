@@ -37,7 +37,6 @@ export async function serve(db: Database, settings: ServeSettings, log: Logger):
   const shares = shareConnections(db, {
     perUser: settings.gateway.connectionsPerUser,
     heavy: settings.gateway.heavyConnections,
-    heavyRest: settings.gateway.heavyRest,
     waiters: settings.gateway.waitingConnections,
   });
   const standbys = settings.readUrls === undefined ? undefined : openReaders(db, settings.readUrls, settings, log);

@@ -7,13 +7,11 @@ export interface ShareOptions {
   readonly perUser: number;
   /** Connections that those may use at once, all together, whose works take much longer than others'; see `createLanes`. */
   readonly heavy: number;
-  /** For how many times as long as such a work took its connection stays free, while others work. */
-  readonly heavyRest: number;
   /** Connections that may wait for what others hold locked. */
   readonly waiters: number;
 }
 
-export const defaultShares: ShareOptions = { perUser: 2, heavy: 1, heavyRest: 2, waiters: 2 };
+export const defaultShares: ShareOptions = { perUser: 2, heavy: 1, waiters: 2 };
 
 /** The connections of a process, shared among those who use them, so that nobody has to wait for all of another's work. */
 export interface Shares {
@@ -44,7 +42,7 @@ export function shareConnections(db: Database, options: ShareOptions = defaultSh
     reads: { kept: kept("reads"), most: Math.max(1, Math.floor((3 * places) / 10)) },
     // What it does is behind what was answered. Some of these may be waiting for what others hold locked.
     worker: { kept: kept("worker"), most: Math.max(options.waiters + 2, Math.floor((4 * places) / 10)) },
-    users: { kept: kept("users"), perOwner: options.perUser, heavy: options.heavy, heavyRest: options.heavyRest },
+    users: { kept: kept("users"), perOwner: options.perUser, heavy: options.heavy },
   });
   const through = (lane: Lane, owner: string): Database => ({
     ...db,

@@ -89,7 +89,6 @@ export async function startGateway({
   shares = shareConnections(db, {
     perUser: settings.connectionsPerUser,
     heavy: settings.heavyConnections,
-    heavyRest: settings.heavyRest,
     waiters: settings.waitingConnections,
   }),
   ...options
@@ -155,9 +154,7 @@ export async function startGateway({
   const telemetry = createTelemetry(connections, presence);
   addDocumentFigures(telemetry.metrics, live);
   addPoolFigures(telemetry.metrics, db, shares);
-  const { joins } = createLanes(joinsAtOnce, {
-    joins: { perOwner: joinsPerUser, heavy: heavyJoins, heavyRest: settings.heavyRest },
-  });
+  const { joins } = createLanes(joinsAtOnce, { joins: { perOwner: joinsPerUser, heavy: heavyJoins } });
   addHeldFigures(telemetry.metrics, ledger);
   const { standbys } = options;
   const look = <T>(read: (on: Database) => Promise<T>) =>

@@ -64,12 +64,6 @@ export const httpSettingTable = {
   heavyConnections: count(1).describe(
     "of all connections, those that users have at once, all together, whose requests take much longer than others'",
   ),
-  heavyRest: z.coerce
-    .number()
-    .min(0)
-    .max(100)
-    .default(2)
-    .describe("for how many times as long as such a request ran its connection then stays free, while others ask"),
   waitingConnections: count(2).describe(
     "connections that wait for what others hold locked; what else needs it waits in memory",
   ),

@@ -17,8 +17,6 @@ export interface LaneOptions {
   readonly perOwner?: number;
   /** Places that heavy owners may have at once, all together, while others work as well; see `createLanes`. No limit when not given. */
   readonly heavy?: number;
-  /** For so many times as long as a heavy work ran, its place stays empty while others work. 0 when not given. */
-  readonly heavyRest?: number;
 }
 
 export interface Lane {
@@ -45,8 +43,6 @@ const longMs = 25;
 const longTimes = 8;
 /** From so much on an owner is heavy however short the works are: a quarter of all there is, all the time. */
 const muchMs = 3_600;
-/** However long a heavy work ran: others like it are not to wait for ever for their turn. */
-const longestRestMs = 5_000;
 /** Who has worked in this time still works. */
 const recentMs = 1_000;
 
@@ -61,8 +57,6 @@ interface LaneState extends LaneOptions {
   running: number;
   /** Of these, works of owners that were heavy when they began. */
   heavyRunning: number;
-  /** Until when places for heavy works stay empty, the next to end first. */
-  readonly rests: number[];
   waiting: number;
   /** Those with works, the next to be served first. */
   readonly owners: Map<string, Owner>;
@@ -83,9 +77,8 @@ interface LaneState extends LaneOptions {
  * Turns are not equal, though. What makes the short works of some slow is not that they wait for a place, but that they share the
  * processors behind the places with works of others. So heavy owners, who took mostly by works much longer than most, or a quarter of all
  * there was, have few places together, and those who took least go first; all others go before them. Heavy is a word
- * of comparison: where everything takes long nobody is, and while nobody else works they may have all places. A place that a heavy work had
- * rests for `heavyRest` times as long: what heavy owners take of the processors, all together, is a share that is known. (Nobody waits
- * for ever: who waits for others takes nothing, and is as all others are soon.)
+ * of comparison: where everything takes long nobody is, and while nobody else works they may have all places. (Nobody waits for ever: who waits for others takes nothing, and is as all others
+ * are soon.)
  *
  * What is taken is not the time that a work takes by the clock, which is long for everybody where many are at work: of each moment every
  * work under way takes its share. What somebody has wait behind works of their own takes a share as well, though it does not run: who always asks for more than they may have at
@@ -156,14 +149,7 @@ export function createLanes<Name extends string>(
   }
 
   /** Whether there is a place for one more heavy work. The first may have one always. */
-  const hasHeavyPlace = (lane: LaneState) =>
-    lane.heavyRunning + resting(lane) < (lane.heavy ?? places) || isLeftToThem(lane);
-
-  function resting({ rests }: LaneState): number {
-    const ended = rests.findIndex((until) => until > now());
-    rests.splice(0, ended < 0 ? rests.length : ended);
-    return rests.length;
-  }
+  const hasHeavyPlace = (lane: LaneState) => lane.heavyRunning < (lane.heavy ?? places) || isLeftToThem(lane);
 
   /** Whether none but heavy owners have worked for a while. */
   const isLeftToThem = (lane: LaneState) => lane.running === lane.heavyRunning && now() - lane.lightAt > recentMs;
@@ -214,23 +200,15 @@ export function createLanes<Name extends string>(
     return true;
   }
 
-  function leave(lane: LaneState, name: string, owner: Owner, heavy: boolean, ranMs: number): void {
+  function leave(lane: LaneState, name: string, owner: Owner, heavy: boolean): void {
     share();
     running -= 1;
     lane.running -= 1;
     owner.running -= 1;
-    if (heavy) {
-      lane.heavyRunning -= 1;
-      rest(lane, ranMs * (lane.heavyRest ?? 0));
-    } else lane.lightAt = now();
+    if (heavy) lane.heavyRunning -= 1;
+    else lane.lightAt = now();
     forget(lane, name, owner);
     beginAll(lane);
-  }
-
-  function rest(lane: LaneState, ms: number): void {
-    if (ms === 0) return;
-    lane.rests.push(now() + Math.min(ms, longestRestMs));
-    lane.rests.sort((a, b) => a - b);
   }
 
   /** The lane that just had a place comes last. */
@@ -242,16 +220,11 @@ export function createLanes<Name extends string>(
 
   /** Heavy works that only wait for the others to be quiet begin when they are, though nothing else happens then. */
   function lookAgain(lane: LaneState): void {
-    if (lane.waiting === 0 || lane.again !== undefined) return;
-    if (lane.heavyRunning + resting(lane) === 0) return;
-    const [endsAt = Number.POSITIVE_INFINITY] = lane.rests;
-    lane.again = setTimeout(
-      () => {
-        lane.again = undefined;
-        beginAll(lane);
-      },
-      Math.min(recentMs, Math.max(1, endsAt - now())),
-    );
+    if (lane.waiting === 0 || lane.again !== undefined || lane.heavyRunning === 0) return;
+    lane.again = setTimeout(() => {
+      lane.again = undefined;
+      beginAll(lane);
+    }, recentMs);
     lane.again.unref();
   }
 
@@ -288,7 +261,6 @@ export function createLanes<Name extends string>(
       ...options,
       running: 0,
       heavyRunning: 0,
-      rests: [],
       waiting: 0,
       owners: new Map(),
       spent: new Map(),
@@ -306,12 +278,11 @@ export function createLanes<Name extends string>(
         if (owner.line.size === 0 && mayRun(lane, owner, heavy)) occupy(lane, owner, heavy);
         else heavy = await wait(lane, name, owner, until);
         const began = share();
-        const beganAt = now();
         try {
           return await work();
         } finally {
           if (options.heavy !== undefined) charge(lane, name, share() - began, isBehindOwn ? began - asked : 0);
-          leave(lane, name, owner, heavy, now() - beganAt);
+          leave(lane, name, owner, heavy);
         }
       },
       get waiting() {

@@ -105,34 +105,6 @@ it("who works much longer than others has few places, all such together, and goe
   expect(begun.at(-1)).toBe("i1");
 });
 
-it("a place that a heavy work had rests, in proportion, while others work, and ends its rest by itself", async () => {
-  const { begun, begin, end, take, pass } = clocked(3, { heavy: 1, heavyRest: 2 });
-  await take("h0", 1_000);
-  for (let n = 0; n < 50; n++) await take(`l${n}`, 10);
-  begin("h1");
-  pass(400);
-  await end("h1");
-  await take("l50", 10);
-  begin("h2");
-  pass(700);
-  await take("l51", 10);
-  expect(begun.at(-1)).toBe("l51");
-  // 800 ms behind the end of the first; nothing else happens then.
-  pass(80);
-  await until(() => begun.at(-1) === "h2");
-});
-
-it("a heavy work waits for no rest where nobody else works", async () => {
-  const { begun, begin, end, take, pass } = clocked(3, { heavy: 1, heavyRest: 2 });
-  await take("h0", 1_000);
-  for (let n = 0; n < 50; n++) await take(`l${n}`, 10);
-  begin("h1");
-  pass(5_000);
-  await end("h1");
-  begin("h2");
-  expect(begun.at(-1)).toBe("h2");
-});
-
 it("nobody is heavy for a few works that took long, while others kept the processors busy", async () => {
   const { begun, begin, take } = clocked(4, { heavy: 1 });
   for (let n = 0; n < 100; n++) await take(`l${n}`, n % 25 === 0 ? 400 : 20);
