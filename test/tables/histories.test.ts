@@ -3,7 +3,7 @@ import { isPassing } from "../../src/database/errors.js";
 import type { Database, Transaction } from "../../src/database/types.js";
 import { type Entry, pull } from "../log/support.js";
 import { postgres } from "../support/databases.js";
-import { pause } from "../support/until.js";
+import { pause, until } from "../support/until.js";
 import { sequence, syncTable } from "./support.js";
 
 /*
@@ -77,11 +77,11 @@ async function transact(tx: Transaction): Promise<History> {
   return { txid: row?.txid ?? "", operations };
 }
 
-async function write(db: Database, until: number): Promise<History[]> {
+async function write(db: Database, endsAt: number): Promise<History[]> {
   const undone = new Error("rolled back");
   const committed: History[] = [];
   // Each some, however slow this machine is.
-  while (Date.now() < until || committed.length < 3) {
+  while (Date.now() < endsAt || committed.length < 3) {
     try {
       committed.push(
         await db.transaction(async (tx) => {
@@ -125,13 +125,17 @@ it("the log is an order of whole transactions in which each comes behind all tha
   for (const key of keys) await t.db.query("insert into lists (id, team) values ($1, $2)", [key, spaceOf(key)]);
   await sequence(t.db);
   const pools = await Promise.all([t.connect(), t.connect()]);
-  const until = Date.now() + durationMs;
+  const endsAt = Date.now() + durationMs;
   let writing = true;
   const following = [1, 7].map((pageSize) => follow(t.db, pageSize, () => writing));
   const histories = (
-    await Promise.all(Array.from({ length: writers }, (_, nth) => write(pools[nth % 2] as Database, until)))
+    await Promise.all(Array.from({ length: writers }, (_, nth) => write(pools[nth % 2] as Database, endsAt)))
   ).flat();
-  await sequence(t.db);
+  // Whoever finds a follower giving numbers leaves that to it: so this is the end when nothing waits for one.
+  await until(async () => {
+    await sequence(t.db);
+    return (await t.db.query("select from perch.captured_changes limit 1")).length === 0;
+  }, "everything to have its number");
   writing = false;
   expect(histories.length).toBeGreaterThan(20);
 
