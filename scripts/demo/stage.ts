@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { openPglite } from "../../src/database/pglite.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
-import { startPostgresServer } from "../../test/support/postgres-server.js";
+import { durable, startPostgresServer } from "../../test/support/postgres-server.js";
 import { type PerchProcess, perchProcess } from "../support/perch-process.js";
 
 /** Where the story plays: a perch that is not started yet, and a way to its database. */
@@ -80,7 +80,7 @@ export async function postgresStage(url: string, name: string, end?: () => Promi
 export async function ownPostgresStage(): Promise<Stage> {
   const server = await startPostgresServer({
     version: 18,
-    settings: { fsync: "on", synchronous_commit: "on", full_page_writes: "on" },
+    settings: durable,
   });
   return postgresStage(server.url(), "Postgres 18", () => server.close());
 }

@@ -1,7 +1,7 @@
 import { migrate } from "../../src/database/migrate.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
-import { type PostgresServer, startPostgresServer } from "../../test/support/postgres-server.js";
+import { durable, type PostgresServer, startPostgresServer } from "../../test/support/postgres-server.js";
 import { startTcpProxy, type TcpProxy } from "../../test/support/tcp-proxy.js";
 import type { Place } from "../demo/document.js";
 import { freePort } from "../support/free-port.js";
@@ -59,7 +59,7 @@ export async function startCluster({
   };
   try {
     const postgres = await startPostgresServer({
-      settings: { fsync: "on", synchronous_commit: "on", full_page_writes: "on" },
+      settings: durable,
     });
     ends.push(() => postgres.close());
     const db = openPostgres({ url: postgres.url(), onError: ignore });

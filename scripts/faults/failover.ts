@@ -25,7 +25,7 @@ import {
   writingRows,
 } from "./failover-clients.js";
 import { seeded } from "./random.js";
-import { copyOf, direct, durable, type Successor } from "./successors.js";
+import { copyOf, direct, ofServers, type Successor } from "./successors.js";
 import { pause, until } from "./until.js";
 
 export interface FailoverOptions {
@@ -159,7 +159,7 @@ export async function runFailover(options: FailoverOptions): Promise<FailoverRes
   const nodes: PerchProcess[] = [];
   try {
     const ports = [await freePort(), await freePort()] as const;
-    const settings = durable;
+    const settings = ofServers;
     let primary = await startPostgresServer({ version, port: ports[0], settings });
     ends.push(() => primary.close());
     let db = direct(primary);

@@ -3,6 +3,7 @@ import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
 import {
   backUp,
+  durable,
   type PostgresServer,
   type PostgresVersion,
   startPostgresServer,
@@ -16,10 +17,9 @@ import { until } from "./until.js";
  */
 export type Successor = "synchronous" | "behind" | "restored" | "recovered";
 
-export const durable = {
-  fsync: "on",
-  synchronous_commit: "on",
-  full_page_writes: "on",
+/** Settings of each server, whichever place it takes. */
+export const ofServers = {
+  ...durable,
   max_connections: 100,
   checkpoint_timeout: "1h",
 };

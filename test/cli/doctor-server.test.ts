@@ -7,6 +7,7 @@ import { migrate } from "../../src/database/migrate.js";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
 import {
+  durable,
   type PostgresServer,
   type PostgresVersion,
   postgresBinaries,
@@ -215,7 +216,7 @@ it("perch doctor says only that it was given a standby", async () => {
 });
 
 it("perch doctor ends with 0 where nothing is wrong, and warns of a login that does not wait for the disk", async () => {
-  const settings = { fsync: "on", full_page_writes: "on", synchronous_commit: "on" };
+  const settings = durable;
   const server = await startPostgresServer({ settings });
   onTestFinished(() => server.close());
   const doctor = () => runPerch(["doctor", "--database-url", server.url()]);

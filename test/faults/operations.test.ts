@@ -9,7 +9,7 @@ import { requireKnownEnvironment, serveSettings } from "../../src/cli/settings.j
 import { packageRoot } from "../../src/database/package-root.js";
 import type { Database } from "../../src/database/types.js";
 import { readBlocks } from "../support/blocks.js";
-import { type PostgresVersion, postgresBinaries, startPostgresServer } from "../support/postgres-server.js";
+import { durable, type PostgresVersion, postgresBinaries, startPostgresServer } from "../support/postgres-server.js";
 import { perchMain, runProgram } from "../support/processes.js";
 import { asLogin, openQuietly, readiness, until } from "./support.js";
 
@@ -39,7 +39,7 @@ it("docs/operations.md can be followed to the letter", async () => {
 
   const server = await startPostgresServer({
     version,
-    settings: { fsync: "on", synchronous_commit: "on", full_page_writes: "on" },
+    settings: durable,
   });
   onTestFinished(() => server.close());
   const admin = openQuietly(server.url());

@@ -181,6 +181,9 @@ const recovering = ({ data, upTo, from }: Backup) =>
 
 const fast = { fsync: "off", synchronous_commit: "off", full_page_writes: "off" };
 
+/** Settings of a server that waits for the disk, as one does that keeps what people wrote. Those of tests wait for nothing. */
+export const durable = { fsync: "on", synchronous_commit: "on", full_page_writes: "on" };
+
 export async function startPostgresServer(options: PostgresServerOptions = {}): Promise<PostgresServer> {
   const version = options.version ?? 18;
   const found = postgresBinaries(version);

@@ -1,6 +1,6 @@
 import { migrate } from "../../../src/database/migrate.js";
 import { openDatabase } from "../../../src/database/open.js";
-import { startPostgresServer } from "../../../test/support/postgres-server.js";
+import { durable, startPostgresServer } from "../../../test/support/postgres-server.js";
 import { figure } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
 import { type Race, race, showWaits } from "../race.js";
@@ -14,9 +14,7 @@ async function run(options: BenchmarkOptions): Promise<void> {
   const postgres = await startPostgresServer({
     version: 18,
     settings: {
-      fsync: "on",
-      synchronous_commit: "on",
-      full_page_writes: "on",
+      ...durable,
       max_wal_size: "4GB",
       shared_buffers: "1GB",
     },

@@ -1,7 +1,7 @@
 import { LoroDoc } from "loro-crdt";
 import { openDatabase } from "../../../src/database/open.js";
 import { DocumentStore } from "../../../src/documents/store/store.js";
-import { startPostgresServer } from "../../../test/support/postgres-server.js";
+import { durable, startPostgresServer } from "../../../test/support/postgres-server.js";
 import { openAuthor } from "../../demo/author.js";
 import { figure, median, quantile } from "../../support/figures.js";
 import { perchProcess } from "../../support/perch-process.js";
@@ -28,9 +28,7 @@ async function run(options: BenchmarkOptions): Promise<void> {
   const postgres = await startPostgresServer({
     version: 18,
     settings: {
-      fsync: "on",
-      synchronous_commit: "on",
-      full_page_writes: "on",
+      ...durable,
       // The page images that follow a checkpoint would be in whichever figure it falls into.
       checkpoint_timeout: "1h",
       max_wal_size: "8GB",

@@ -1,7 +1,7 @@
 import { fork } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { openDatabase } from "../../../src/database/open.js";
-import { startPostgresServer } from "../../../test/support/postgres-server.js";
+import { durable, startPostgresServer } from "../../../test/support/postgres-server.js";
 import { freePort } from "../../support/free-port.js";
 import { perchProcess } from "../../support/perch-process.js";
 import type { kinds } from "./server.js";
@@ -39,7 +39,7 @@ export async function startServers(): Promise<Servers> {
   try {
     const postgres = await startPostgresServer({
       version: 18,
-      settings: { fsync: "on", synchronous_commit: "on", full_page_writes: "on" },
+      settings: durable,
     });
     ends.push(() => postgres.close());
     // One user types everything here, from one address.

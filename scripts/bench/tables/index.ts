@@ -1,7 +1,7 @@
 import pg from "pg";
 import { migrate } from "../../../src/database/migrate.js";
 import { openDatabase } from "../../../src/database/open.js";
-import { type PostgresServer, startPostgresServer } from "../../../test/support/postgres-server.js";
+import { durable, type PostgresServer, startPostgresServer } from "../../../test/support/postgres-server.js";
 import { figure, quantile } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
 import { type Race, race, showWaits, type Work } from "../race.js";
@@ -151,29 +151,20 @@ async function run(options: BenchmarkOptions): Promise<void> {
   const postgres = await startPostgresServer({
     version: 18,
     settings: {
-      fsync: "on",
-      synchronous_commit: "on",
-      full_page_writes: "on",
+      ...durable,
       shared_buffers: "1GB",
       max_wal_size: "8GB",
       max_connections: 150,
     },
   });
   const rows: string[][] = [["a second", "perch", "other", "ratio", "at least"]];
-  const add = (name: string, found: Race, atLeast?: number) => {
+  const add: World["add"] = (name, found, atLeast) => {
     const { ours, theirs, ratio } = found;
     showWaits(options, name, found);
     rows.push([name, figure(ours), figure(theirs), ratio.toFixed(2), atLeast === undefined ? "" : String(atLeast)]);
     options.print(rows.at(-1)?.join("   ") ?? "");
   };
-  const pair = async (
-    name: string,
-    url: string,
-    count: number,
-    what: "insert" | "update",
-    other: Kind,
-    atLeast?: number,
-  ) => {
+  const pair: World["pair"] = async (name, url, count, what, other, atLeast) => {
     const [ours, theirs] = [await writing(url, count, "synced", what), await writing(url, count, other, what)];
     add(name, await race(options, ours, theirs), atLeast);
     await ours.end();
