@@ -36,6 +36,36 @@ export async function openShape(tx: Queryable, { schema, table }: Pick<ShapeQuer
   return openedSchema.parse(row?.opened);
 }
 
+/** Digests of what decides what `openShape` says: users by id, and tables in the order in which they were named. */
+export interface ShapeRights {
+  readonly users: ReadonlyMap<string, string>;
+  readonly tables: readonly string[];
+  readonly moment: LogMoment;
+}
+
+const rightsSql = `
+  select r.users, r.tables, r.position::text as position, r.epoch, r.snapshot::text as snapshot
+    from perch.shape_rights(user_ids => $1::text[], schema_names => $2::text[], table_names => $3::text[]) r`;
+
+/** In: a connection of perch_worker. */
+export async function shapeRights(
+  db: Queryable,
+  userIds: readonly string[],
+  tables: readonly Pick<ShapeQuery, "schema" | "table">[],
+): Promise<ShapeRights> {
+  const [row] = await db.query<{ users: string[]; tables: string[] } & MomentRow>(
+    rightsSql,
+    [userIds, ...namesOf(tables)],
+    { prepare: true },
+  );
+  if (row === undefined) throw new Error("perch.shape_rights gave no row");
+  return {
+    users: new Map(userIds.map((userId, nth) => [userId, row.users[nth] as string])),
+    tables: row.tables,
+    moment: momentOf(row),
+  };
+}
+
 /** As a parameter of type jsonb; null: SQL's. */
 const json = (value: unknown) => (value === null ? null : JSON.stringify(value));
 
@@ -165,6 +195,59 @@ export async function readChanges(
   return { messages, txids: txids.map(BigInt), lsn: BigInt(lsn), op: BigInt(op), isEnd, definitions };
 }
 
+const togetherSql = `
+  select c.messages, c.txids, c.filter_numbers, c.untried,
+         perch.shape_definitions(schema_names => array[$1], table_names => array[$2]) as definitions
+    from perch.changes_of_shapes(schema_name => $1, table_name => $2, after_position => $3::bigint, upto => $4::bigint,
+      filters => $5::text[]::jsonb[], columns => $6::text[], whole => $7, max_bytes => $8) c`;
+
+interface TogetherRow {
+  messages: string[];
+  txids: string[];
+  filter_numbers: string[];
+  untried: number[];
+  definitions: string[];
+}
+
+/**
+ * What happened to each of several shapes of a table, which differ in their filters alone, from one end of a transaction in the log to another. Out: a
+ * page for each of the filters; undefined for one that is to be asked for by itself (`readChanges`). Errors: PE401, PE404, PE410, PE422, and what a
+ * constant in any of them fails by.
+ */
+export async function readChangesTogether(
+  tx: Queryable,
+  { schema, table, columns }: Omit<ShapeQuery, "filter">,
+  filters: readonly (FilterNode | null)[],
+  from: { lsn: bigint; upto: bigint; whole: boolean; maxBytes: number },
+): Promise<(ChangesPage | undefined)[]> {
+  const texts = filters.map((filter) => JSON.stringify(filter));
+  const params = [schema, table, from.lsn, from.upto, texts, columns, from.whole, from.maxBytes];
+  const [row] = await tx.query<TogetherRow>(togetherSql, params);
+  if (row === undefined) throw new Error("perch.changes_of_shapes gave no row");
+  const { messages, definitions } = row;
+  const txids = row.txids.map(BigInt);
+  const places: number[][] = filters.map(() => []);
+  for (const [at, numbers] of row.filter_numbers.entries()) {
+    for (const number of numbers.split(",")) places[Number(number) - 1]?.push(at);
+  }
+  const untried = new Set(row.untried);
+  return places.map((here, nth) => {
+    if (untried.has(nth + 1)) return undefined;
+    return {
+      messages: here.map((at, place) => {
+        const next = here[place + 1];
+        const isLast = next === undefined || txids[next] !== txids[at];
+        return isLast ? markedLast(messages[at] as string) : (messages[at] as string);
+      }),
+      txids: here.map((at) => txids[at] as bigint),
+      ...{ lsn: from.upto, op: 0n, isEnd: true, definitions },
+    };
+  });
+}
+
+/** As perch.marked_last. */
+const markedLast = (message: string) => `${message.slice(0, -"}}".length)},"last":true}}`;
+
 /** Some rows of a shape. */
 export interface Subset {
   readonly filter: FilterNode | null;
@@ -208,14 +291,26 @@ export interface LogMoment {
 
 /** In: a connection of perch_worker. */
 export async function logMoment(db: Queryable): Promise<LogMoment> {
-  const [row] = await db.query<{ position: string; epoch: string; snapshot: string }>(
+  const [row] = await db.query<MomentRow>(
     "select perch.log_position()::text as position, perch.current_epoch() as epoch, pg_current_snapshot()::text as snapshot",
     [],
     { prepare: true },
   );
   if (row === undefined) throw new Error("the database did not say how far the log has come");
-  return { position: BigInt(row.position), epoch: row.epoch, snapshot: readSnapshot(row.snapshot) };
+  return momentOf(row);
 }
+
+interface MomentRow {
+  position: string;
+  epoch: string;
+  snapshot: string;
+}
+
+const momentOf = ({ position, epoch, snapshot }: MomentRow): LogMoment => ({
+  position: BigInt(position),
+  epoch,
+  snapshot: readSnapshot(snapshot),
+});
 
 /**
  * Sees to it that no transaction gets a number that a snapshot taken before counts among those that are over. After a crash Postgres goes on behind

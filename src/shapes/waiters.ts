@@ -1,15 +1,15 @@
 import type { Queryable } from "../database/types.js";
 import type { NotificationHub } from "../notifications/hub.js";
+import { type Found, findingOf, type Look, Looks, nameOf, type Place, type Watch } from "./looks.js";
+import { requirementOf } from "./requirement.js";
 import type { FilterNode } from "./tree.js";
 
-/** Changes of a table, in some spaces. */
-export interface Wanted {
-  readonly appId: string;
-  readonly table: string;
-  /** The table in the database. */
+/** What is followed. */
+export interface Wanted extends Place {
+  /** The table in the database, and its columns, by name. */
   readonly schema: string;
   readonly relation: string;
-  readonly spaces: ReadonlySet<string>;
+  readonly columns: Readonly<Record<string, { readonly type: string }>>;
   readonly filter: FilterNode | null;
   /** Tables whose changes concern it as well: those of the filter's sub-selects. */
   readonly others: readonly Place[];
@@ -18,33 +18,24 @@ export interface Wanted {
 }
 
 /** The same as it is looked for. Made once for all who wait for it. */
-export interface Watch extends Wanted {
-  /** Of its own table. */
-  readonly name: string;
-  /** By table, its own among them: the spaces whose changes concern it. */
-  readonly places: ReadonlyMap<string, ReadonlySet<string>>;
+export interface ShapeWatch extends Watch, Omit<Wanted, "spaces" | "others" | "columns"> {
   readonly filterText: string;
 }
 
 /** Who waits. Thousands do: it is a plain object of few fields, and whatever is the same for several of them is held once. */
 export interface Waiter {
-  readonly watch: Watch;
+  readonly watch: ShapeWatch;
   readonly userId: string;
   /** It has read up to here. */
   readonly after: bigint;
-  /** Up to here there is nothing for it. */
-  upto: bigint;
 }
 
-interface Place {
-  readonly appId: string;
-  readonly table: string;
-  readonly spaces: ReadonlySet<string>;
-}
-
+/** Positions of the epoch that was waited in. */
 export interface Heard {
-  /** Whether there may be something; else there is nothing up to here. The position is one of the epoch that was waited in. */
+  /** Whether there may be something behind `passed`, up to `upto`. */
   readonly found: boolean;
+  /** Up to here there is nothing. */
+  readonly passed: bigint;
   readonly upto: bigint;
 }
 
@@ -59,8 +50,10 @@ export interface WaitingReaders {
 export interface ShapeWaiters<W extends Waiter> {
   /** From now on it is told, once, when there may be something. Out: that there is something already, and it does not wait. */
   wait(waiter: W): Heard | undefined;
-  /** It waits no more, and is told of nothing. Out: whether it waited. */
-  leave(waiter: W): boolean;
+  /** It waits no more, and is told of nothing. Out: up to where there is nothing for it. */
+  leave(waiter: W): bigint;
+  /** Whether all behind a position is known here, so that it is enough to wait. */
+  knows(epoch: string, after: bigint): boolean;
   readers(): WaitingReaders[];
   /** All who wait are told that it is over. */
   close(): void;
@@ -79,14 +72,15 @@ export interface ShapeWaitersOptions<W extends Waiter> {
   woken(waiter: W, heard: Heard): void;
 }
 
-const nameOf = ({ appId, table }: Pick<Wanted, "appId" | "table">) => JSON.stringify([appId, table]);
-
-export function watchOf(wanted: Wanted): Watch {
+export function watchOf({ spaces, others, columns, ...wanted }: Wanted): ShapeWatch {
+  const places = [{ ...wanted, spaces }, ...others];
   return {
     ...wanted,
     name: nameOf(wanted),
     filterText: JSON.stringify(wanted.filter),
-    places: new Map([wanted, ...wanted.others].map((place) => [nameOf(place), place.spaces])),
+    places: new Map(places.map((place) => [nameOf(place), place.spaces])),
+    // A row may move that did not change itself, with a sub-select.
+    requirement: others.length === 0 ? requirementOf(wanted.filter, columns) : undefined,
   };
 }
 
@@ -102,6 +96,8 @@ interface ChangedRow {
 const changedSql = `select e.epoch, n.app_id, n.table_name, n.space_id, n.position::text as position
                       from perch.current_epoch() e (epoch)
                       left join perch.changed_tables(after_position => $1::bigint) n on true`;
+const valuesSql = `select perch.changed_values(schema_name => $1, relation_name => $2, app_id => $3, table_name => $4,
+                     after_position => $5::bigint, upto => $6::bigint, columns => $7::text[]) as values`;
 const matchesSql = `select perch.shape_matches(schema_name => $1, relation_name => $2, app_id => $3, table_name => $4,
                       after_position => $5::bigint, upto => $6::bigint, filters => $7::text[]::jsonb[]) as matches`;
 /** Filters that are tried for a user, and how long they may be: the looks are everybody's. With more, or longer ones, each looks for itself, in its user's turn. */
@@ -109,16 +105,22 @@ const triedOfUser = 20;
 const triedLength = 4_000;
 /** Filters of one statement. */
 const maxFilters = 200;
+/** Columns of a table whose changed values are asked for. */
+const maxColumns = 20;
+/** How long it goes on looking when nobody waits: whoever was answered comes back at once, to where it knows what is there. */
+const lingerMs = 2_000;
 
 /**
- * One look for all who wait on this node: which tables have changed in which spaces since the last, and, where many wait with filters, which
- * of those the changes may be true of. Notifications say when to look, and a slow poll finds what none told. So a write costs one or two
- * statements a node, and wakes those whom it concerns.
+ * One look for all who wait on this node: which tables have changed in which spaces since the last, and, where filters ask something of columns, which
+ * values those have had. So it is known at once whom most changes concern; where many wait with filters that say more, these are tried on what
+ * has changed, in one statement. Notifications say when to look, and a slow poll finds what none told. So a write costs a few statements a node,
+ * and wakes those whom it concerns.
  *
  * Why nothing is missed: a look tells of all entries behind where the last one had come to (positions are given out in the order of
- * their commits). Whoever begins to wait has read up to `after`. What lies behind that is told by a later look, or was told by an
- * earlier one: then `latest` says so, and nobody waits. Where none looked so far back, the next one does. A filter is tried on rows as they
- * were and as they are: of which it is true of neither, that is neither in its shape nor was.
+ * their commits). Whoever begins to wait has read up to `after`. What lies behind that is told by a later look, or was found by an earlier one,
+ * which is remembered (`looks`), or of which at least is known up to where its table has changed (`latest`): then nobody waits. Where none
+ * looked so far back, the next one does. What a filter requires, and a filter that is tried, is held against rows as they were and as they are: of
+ * which it is true of neither, that is neither in its shape nor was.
  *
  * A database may go back under this process (a restore, a failover): then the log has another epoch, and gives out the same positions to other
  * entries. So all that is known here is of one epoch, that of all who wait, which each look tells, too. Whoever comes with another one,
@@ -137,26 +139,36 @@ export function createShapeWaiters<W extends Waiter>({
   let epoch: string | undefined;
   /** Of each table, up to where it was seen to have changed. */
   const latest = new Map<string, bigint>();
-  /** All behind `from` has been looked at, up to `looked`. */
+  const looks = new Looks();
+  /** Of each table, the columns that filters required something of, the last one at the end; and what it is in the database. */
+  const asked = new Map<string, { readonly watch: ShapeWatch; readonly columns: Set<string> }>();
+  /** All behind `from` has been looked at, up to `looked`; and whom that concerned was told, up to `told`. */
   let from = 0n;
   let looked = 0n;
+  let told = 0n;
+  /** Whether these are of this epoch. */
+  let isPlaced = false;
   let waiting = 0;
   let lookedAt = 0;
   let timer: NodeJS.Timeout | undefined;
+  let lingering: NodeJS.Timeout | undefined;
   let looking: Promise<void> | undefined;
   let again = false;
   let stopListening: (() => void) | undefined;
 
+  const passedBy = ({ after }: W) => (told > after ? told : after);
+
   /** Unless it has left since it was found. */
   function wake(waiter: W, heard: Heard): void {
-    if (leave(waiter)) woken(waiter, heard);
+    if (remove(waiter)) woken(waiter, heard);
   }
 
   async function look(): Promise<void> {
     const [before, during] = [looked, epoch];
-    const found = await db.query<ChangedRow>(changedSql, [before], { prepare: true });
     // Whoever came meanwhile may stand before what this look began with, or in another epoch.
-    if (looked !== before || epoch !== during) return;
+    const isOver = () => looked !== before || epoch !== during;
+    const found = await db.query<ChangedRow>(changedSql, [before], { prepare: true });
+    if (isOver()) return;
     const now = found[0]?.epoch;
     if (now !== undefined && now !== epoch) return beginEpoch(now);
     const rows = found.flatMap((row) => (row.app_id === null ? [] : [{ ...row, app_id: row.app_id }]));
@@ -165,53 +177,70 @@ export function createShapeWaiters<W extends Waiter>({
     const changed = new Map<string, Map<string, bigint>>();
     for (const { app_id: appId, table_name: table, space_id: space, position } of rows) {
       const name = nameOf({ appId, table });
-      const at = BigInt(position);
-      changed.set(name, (changed.get(name) ?? new Map<string, bigint>()).set(space, at));
-      if (at > (latest.get(name) ?? 0n)) latest.set(name, at);
+      changed.set(name, (changed.get(name) ?? new Map<string, bigint>()).set(space, BigInt(position)));
     }
+    const values = await valuesOf(changed.keys(), before, upto);
+    if (isOver()) return;
+    for (const [name, spaces] of changed) {
+      for (const at of spaces.values()) if (at > (latest.get(name) ?? 0n)) latest.set(name, at);
+    }
+    const seen: Look = { before, upto, changed, values };
+    looks.add(seen);
     looked = upto;
-    const passed = new Set<W>();
-    for (const [name, others] of [...waiters]) {
-      const spaces = changed.get(name);
-      // They may go and others come while filters are tried: only those who were there before are told.
-      const here = [...others].filter((waiter) => waiter.upto >= before || spaces === undefined);
-      const concerned = here.filter((waiter) => spaces !== undefined && concerns(waiter, name, spaces));
-      const own = concerned.filter(({ watch }) => watch.name === name);
-      const told = new Set(own.length === 0 ? [] : await matching(own, before, upto));
-      // Whoever came with another epoch has had all of this one told.
-      if (epoch !== during) return;
-      // Of a table in its sub-select a filter cannot be tried.
-      for (const waiter of concerned) if (waiter.watch.name !== name) told.add(waiter);
-      for (const waiter of here) {
-        if (told.has(waiter)) wake(waiter, { found: true, upto });
-        else passed.add(waiter);
-      }
-      for (const waiter of others) {
-        if (spaces !== undefined && waiter.upto < before) wake(waiter, { found: true, upto });
+    // Whoever comes from here on finds that in `looks`.
+    const here = new Set([...changed.keys()].flatMap((name) => [...(waiters.get(name) ?? [])]));
+    const untried: W[] = [];
+    const tell = (waiter: W) => wake(waiter, { found: true, passed: passedBy(waiter), upto });
+    for (const waiter of here) {
+      const finding = findingOf(seen, waiter.watch, waiter.after);
+      if (finding === "something") tell(waiter);
+      else if (finding === "perhaps") untried.push(waiter);
+    }
+    for (const name of new Set(untried.map(({ watch }) => watch.name))) {
+      const own = untried.filter(({ watch }) => watch.name === name);
+      for (const waiter of await matching(own, before, upto)) {
+        // Whoever came with another epoch has had all of this one told.
+        if (epoch !== during) return;
+        tell(waiter);
       }
     }
-    // Whoever waits for several tables is past this when all of them have been looked at.
-    for (const waiter of passed) if (upto > waiter.upto) waiter.upto = upto;
+    // Unless one came that stands further back.
+    if (looked === upto && epoch === during) told = upto;
   }
 
   /** Those who wait are in the old one. What they ask next tells them that it is over. */
   function beginEpoch(another: string): void {
     epoch = another;
+    isPlaced = false;
     latest.clear();
+    looks.clear();
     for (const others of [...waiters.values()])
-      for (const waiter of [...others]) wake(waiter, { found: true, upto: waiter.upto });
+      for (const waiter of [...others]) wake(waiter, { found: true, passed: waiter.after, upto: passedBy(waiter) });
   }
 
-  function concerns({ after, watch: { places } }: W, name: string, changed: ReadonlyMap<string, bigint>): boolean {
-    for (const [space, at] of changed) if (after < at && places.get(name)?.has(space)) return true;
-    return false;
+  /** By table and column. */
+  async function valuesOf(names: Iterable<string>, after: bigint, upto: bigint): Promise<Look["values"]> {
+    const values = new Map<string, ReadonlyMap<string, ReadonlySet<string>>>();
+    for (const name of names) {
+      const ask = asked.get(name);
+      if (ask === undefined) continue;
+      const { schema, relation, appId, table } = ask.watch;
+      const [row] = await db.query<{ values: Record<string, string[]> }>(
+        valuesSql,
+        [schema, relation, appId, table, after, upto, [...ask.columns]],
+        { prepare: true },
+      );
+      const columns = Object.entries(row?.values ?? {}).map(([column, had]) => [column, new Set(had)] as const);
+      values.set(name, new Map(columns));
+    }
+    return values;
   }
 
   /** Those whose filters may be true of what changed between two positions. Of fewer than a few filters each looks for itself. */
-  async function matching(concerned: W[], after: bigint, upto: bigint): Promise<ReadonlySet<W>> {
+  async function matching(concerned: readonly W[], after: bigint, upto: bigint): Promise<readonly W[]> {
     const [first] = concerned;
     const texts = filtersToTry(concerned);
-    if (first === undefined || texts.length < 3) return new Set(concerned);
+    if (first === undefined || texts.length < 3) return concerned;
     const tried = new Set(texts);
     const true_ = new Set<string>();
     try {
@@ -226,9 +255,9 @@ export function createShapeWaiters<W extends Waiter>({
       }
     } catch (error) {
       log.warn({ err: error }, "filters of shapes could not be tried together; each is tried for itself");
-      return new Set(concerned);
+      return concerned;
     }
-    return new Set(concerned.filter(({ watch: { filterText } }) => !tried.has(filterText) || true_.has(filterText)));
+    return concerned.filter(({ watch: { filterText } }) => !tried.has(filterText) || true_.has(filterText));
   }
 
   function filtersToTry(concerned: readonly W[]): string[] {
@@ -248,7 +277,7 @@ export function createShapeWaiters<W extends Waiter>({
   function schedule(ms: number): void {
     clearTimeout(timer);
     timer = undefined;
-    if (waiting === 0) return;
+    if (stopListening === undefined) return;
     timer = setTimeout(() => {
       if (looking !== undefined) {
         again = true;
@@ -270,29 +299,47 @@ export function createShapeWaiters<W extends Waiter>({
     else schedule(Math.max(0, lookedAt + intervalMs - Date.now()));
   }
 
-  function enter(waiter: W): void {
-    if (waiter.watch.epoch !== epoch) beginEpoch(waiter.watch.epoch);
-    for (const name of waiter.watch.places.keys()) waiters.set(name, (waiters.get(name) ?? new Set()).add(waiter));
-    waiting += 1;
-    if (waiting > 1 && waiter.after >= from) return;
-    // Nobody has looked since the last one went, or ever so far back.
-    from = waiter.after;
-    looked = from;
+  /** Everything behind a position is to be looked at, whatever was before. */
+  function lookFrom(position: bigint): void {
+    [from, looked, told, isPlaced] = [position, position, position, true];
+    looks.clear();
     notified();
-    if (waiting > 1) return;
+  }
+
+  function listen(): void {
     stopListening = notifications.add({
       notified: ({ channel }) => (channel === "perch_changes" || channel === "perch_captured") && notified(),
       // The database may be another, which nobody has found out. What is told after this is told of this one.
       ready() {
         latest.clear();
-        looked = from;
-        notified();
+        if (isPlaced) lookFrom(from);
       },
     });
   }
 
+  function enter(waiter: W): void {
+    const { watch, after } = waiter;
+    if (watch.epoch !== epoch) beginEpoch(watch.epoch);
+    for (const name of watch.places.keys()) waiters.set(name, (waiters.get(name) ?? new Set()).add(waiter));
+    waiting += 1;
+    clearTimeout(lingering);
+    if (watch.requirement !== undefined) askFor(watch, watch.requirement.column);
+    if (stopListening === undefined) listen();
+    // Nobody has looked since the last one went, or ever so far back.
+    if (!isPlaced || after < from) lookFrom(after);
+  }
+
+  function askFor(watch: ShapeWatch, column: string): void {
+    const columns = asked.get(watch.name)?.columns ?? new Set();
+    columns.delete(column);
+    columns.add(column);
+    const [oldest] = columns;
+    if (columns.size > maxColumns && oldest !== undefined) columns.delete(oldest);
+    asked.set(watch.name, { watch, columns });
+  }
+
   /** Out: whether it waited. */
-  function leave(waiter: W): boolean {
+  function remove(waiter: W): boolean {
     let wasThere = false;
     for (const name of waiter.watch.places.keys()) {
       const others = waiters.get(name);
@@ -301,26 +348,36 @@ export function createShapeWaiters<W extends Waiter>({
     }
     if (!wasThere) return false;
     waiting -= 1;
-    if (waiting > 0) return true;
-    clearTimeout(timer);
-    // From now on nobody hears of anything.
-    latest.clear();
-    stopListening?.();
+    if (waiting === 0 && stopListening !== undefined) lingering = setTimeout(stop, lingerMs).unref();
     return true;
+  }
+
+  /** From now on nobody hears of anything. */
+  function stop(): void {
+    clearTimeout(timer);
+    clearTimeout(lingering);
+    latest.clear();
+    looks.clear();
+    asked.clear();
+    stopListening?.();
+    stopListening = undefined;
+    isPlaced = false;
   }
 
   return {
     wait(waiter) {
-      waiter.upto = waiter.after;
+      const { watch, after } = waiter;
       enter(waiter);
-      const isKnown = [...waiter.watch.places.keys()].some((name) => (latest.get(name) ?? 0n) > waiter.after);
-      if (!isKnown) return undefined;
-      // The last of any table is where a look came to, and a transaction ends; that of one table may be in the middle of one.
-      const upto = [...latest.values()].reduce((most, at) => (at > most ? at : most), 0n);
-      leave(waiter);
-      return { found: true, upto };
+      const known = looks.since(after, watch) ?? latestOf(watch, after);
+      if (known === undefined || known.finding === "nothing") return undefined;
+      remove(waiter);
+      return { found: true, passed: known.passed, upto: known.upto };
     },
-    leave,
+    leave(waiter) {
+      remove(waiter);
+      return passedBy(waiter);
+    },
+    knows: (of, after) => isPlaced && of === epoch && after >= from && after <= looked,
     readers: () =>
       [...waiters].flatMap(([name, others]) => {
         const own = [...others].filter(({ watch }) => watch.name === name);
@@ -329,10 +386,20 @@ export function createShapeWaiters<W extends Waiter>({
       }),
     close() {
       for (const others of waiters.values()) {
-        for (const waiter of [...others]) wake(waiter, { found: false, upto: waiter.upto });
+        for (const waiter of [...others]) {
+          const passed = passedBy(waiter);
+          wake(waiter, { found: false, passed, upto: passed });
+        }
       }
-      clearTimeout(timer);
-      stopListening?.();
+      stop();
     },
   };
+
+  /** Where no look is remembered that goes so far back. */
+  function latestOf({ places }: ShapeWatch, after: bigint): Found | undefined {
+    if (![...places.keys()].some((name) => (latest.get(name) ?? 0n) > after)) return undefined;
+    // The last of any table is where a look came to, and a transaction ends; that of one table may be in the middle of one.
+    const upto = [...latest.values()].reduce((most, at) => (at > most ? at : most), 0n);
+    return { finding: "perhaps", passed: after, upto };
+  }
 }

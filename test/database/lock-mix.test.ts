@@ -253,6 +253,7 @@ const elsewhere: Record<string, string> = {
   open_shape: "as pull, for what it gives numbers",
   hold_tables: "as any reader, of the tables",
   changed_tables: "as pull, for what it gives numbers",
+  shape_rights: "as pull, for what it gives numbers",
   catches_undone: "whatever writes; it takes no lock",
   set_context: "every transaction begins with it",
   set_tenant: "every transaction begins with it",

@@ -48,7 +48,8 @@ describeBothKinds("who waits for changes of shapes", (open) => {
       others: readonly string[] = [],
     ) => {
       const filter = await readFilter(where, {}, "items");
-      const place = { appId: "shop", table: "items", schema: "public", relation: "items" };
+      const columns = { id: { type: "int4" }, team: { type: "text" }, n: { type: "int4" } };
+      const place = { appId: "shop", table: "items", schema: "public", relation: "items", columns };
       const { epoch } = await logMoment(t.db);
       const selected = others.map((table) => ({ appId: "shop", table, spaces: new Set(spaces) }));
       const watch = watchOf({ ...place, filter, others: selected, epoch, spaces: new Set(spaces) });
@@ -61,7 +62,8 @@ describeBothKinds("who waits for changes of shapes", (open) => {
       waiters.close();
       await hub.close();
     };
-    return { wait, heard, warnings, leave: waiters.leave, readers: waiters.readers, stop: end };
+    const { leave, readers, knows } = waiters;
+    return { wait, heard, warnings, leave, readers, knows, stop: end };
   }
 
   it("wake those whom a change concerns, before or after it, and nobody else", async () => {
@@ -77,13 +79,15 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     await until(() => Object.keys(heard).length >= 4, "those whom it concerns");
     const head = await position();
     expect(Object.fromEntries(Object.entries(heard).sort())).toEqual(
-      Object.fromEntries(["all", "is 1", "is 3", "may fail"].map((name) => [name, { found: true, upto: head }])),
+      Object.fromEntries(
+        ["all", "is 1", "is 3", "may fail"].map((name) => [name, { found: true, passed: after, upto: head }]),
+      ),
     );
     // What there was nothing in is passed over for the others.
     await stop();
     await until(() => Object.keys(heard).length === 9, "everybody to be told that it is over");
-    expect(heard["is 5"]).toEqual({ found: false, upto: head });
-    expect(heard.elsewhere).toEqual({ found: false, upto: head });
+    expect(heard["is 5"]).toEqual({ found: false, passed: head, upto: head });
+    expect(heard.elsewhere).toEqual({ found: false, passed: head, upto: head });
     expect(warnings).toEqual([]);
   });
 
@@ -92,9 +96,10 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     await t.db.query("insert into items values (7, 'west', 1)");
     await t.db.query("select perch.sequence_changes()");
     const after = await position();
-    for (let n = 0; n < 25; n++) await wait(`mallory ${n}`, `n = ${1000 + n}`, after, ["west"], "mallory");
-    await wait("long", `n in (${Array.from({ length: 900 }, (_, n) => n + 2000)})`, after, ["west"], "bob");
-    for (let n = 0; n < 3; n++) await wait(`ada ${n}`, `n = ${1000 + n}`, after, ["west"]);
+    for (let n = 0; n < 25; n++)
+      await wait(`mallory ${n}`, `n between ${1000 + n} and ${1000 + n}`, after, ["west"], "mallory");
+    await wait("long", `n not in (${Array.from({ length: 900 }, (_, n) => n + 2000)})`, after, ["west"], "bob");
+    for (let n = 0; n < 3; n++) await wait(`ada ${n}`, `n between ${1000 + n} and ${1000 + n}`, after, ["west"]);
     await t.db.query("update items set n = 3 where id = 7");
     await until(() => Object.keys(heard).length >= 6, "those for whom nobody looks");
     await t.db.query("update items set n = 1001 where id = 7");
@@ -106,6 +111,58 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     await stop();
   });
 
+  it("know by the values that columns have had whom a change concerns, however many wait, and try nothing", async () => {
+    let tried = 0;
+    const { wait, heard, stop, warnings } = await start(() => void tried++);
+    await t.db.query("insert into items values (60, 'north', 1)");
+    await t.db.query("select perch.sequence_changes()");
+    const after = await position();
+    for (let n = 0; n < 300; n++) await wait(`${n}`, `n = ${n}`, after);
+    await t.db.query("update items set n = 250 where id = 60");
+    await until(() => Object.keys(heard).length >= 2, "those whom it concerns");
+    await t.db.query("update items set n = 299 where id = 60");
+    await until(() => heard["299"], "whom the next one concerns");
+    const upto = (await position()) - 1n;
+    expect(heard).toEqual({
+      1: { found: true, passed: after, upto },
+      250: { found: true, passed: after, upto },
+      299: { found: true, passed: upto, upto: upto + 1n },
+    });
+    expect([tried, warnings]).toEqual([0, []]);
+    await stop();
+  });
+
+  it("remember what they have found, for who comes back", async () => {
+    const { wait, heard, knows, stop } = await start();
+    await t.db.query("insert into items values (61, 'north', 1)");
+    await t.db.query("select perch.sequence_changes()");
+    const before = await position();
+    const { epoch } = await logMoment(t.db);
+    expect(knows(epoch, before)).toBe(false);
+    await wait("first", "n = 7", before);
+    await t.db.query("update items set n = 7 where id = 61");
+    await until(() => heard.first, "the first change");
+    const between = heard.first?.upto as bigint;
+    // Nobody waits, and it goes on looking.
+    await t.db.query("update items set n = 8 where id = 61");
+    await t.db.query("select perch.sequence_changes()");
+    const now = await position();
+    await until(() => knows(epoch, now), "the second look");
+    await wait("not concerned", "n = 1000", before);
+    await wait("concerned by both", "n = 7", before);
+    await wait("concerned by the second", "n = 8", before);
+    await wait("has read the first", "n = 7", between);
+    expect(heard).toMatchObject({
+      "concerned by both": { found: true, passed: before, upto: now },
+      "concerned by the second": { found: true, passed: between, upto: now },
+      "has read the first": { found: true, passed: between, upto: now },
+    });
+    expect(heard["not concerned"]).toBeUndefined();
+    expect([knows(epoch, before - 1n), knows(epoch, now + 1n), knows("another", now)]).toEqual([false, false, false]);
+    await stop();
+    expect(heard["not concerned"]).toEqual({ found: false, passed: now, upto: now });
+  });
+
   it("tell nothing to who leaves while filters are tried", async () => {
     const here: (() => boolean)[] = [];
     const { wait, heard, stop, leave, readers } = await start(() => here.splice(0).forEach((go) => void go()));
@@ -114,7 +171,7 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     const after = await position();
     for (let n = 0; n < 6; n++) {
       const waiter = await wait(`${n}`, `n < ${100 + n}`, after, ["east"]);
-      if (n % 2 === 0) here.push(() => leave(waiter));
+      if (n % 2 === 0) here.push(() => leave(waiter) > 0n);
     }
     await t.db.query("update items set n = 3 where id = 90");
     await until(() => heard["5"], "who is still there to be told");
@@ -164,7 +221,7 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     await wait("late", "", before, ["north"], "ada", ["people"]);
     await wait("late, of one table", "", before);
     await until(() => heard.late && heard["late, of one table"], "what was before");
-    const whole = { found: true, upto: before + 2n };
+    const whole = { found: true, passed: before, upto: before + 2n };
     expect(heard).toEqual({ first: whole, late: whole, "late, of one table": whole });
     await stop();
   });
@@ -184,11 +241,11 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     await until(() => heard["from before"], "who waits in a log that is gone to be sent away");
     await t.db.query("insert into items values (55, 'north')");
     await until(() => heard.new, "what is new");
-    expect(heard.new).toEqual({ found: true, upto: before + 1n });
+    expect(heard.new).toEqual({ found: true, passed: before, upto: before + 1n });
     expect(heard.elsewhere).toBeUndefined();
     await stop();
     await until(() => heard.elsewhere, "its end");
-    expect(heard.elsewhere).toEqual({ found: false, upto: before + 1n });
+    expect(heard.elsewhere).toEqual({ found: false, passed: before + 1n, upto: before + 1n });
   });
 
   it("wake everybody when filters cannot be tried", async () => {
@@ -196,7 +253,7 @@ describeBothKinds("who waits for changes of shapes", (open) => {
     await t.db.query("select perch.sequence_changes()");
     const after = await position();
     // The last is compared with what is no number.
-    for (const where of ["n = 1", "n = 2", "n = 'x'"]) await wait(where, where, after);
+    for (const where of ["n < 1", "n < 2", "n < 'x'"]) await wait(where, where, after);
     await t.db.query("insert into items values (4, 'north', 7)");
     await until(() => Object.keys(heard).length === 3, "all of them");
     expect(warnings).toHaveLength(1);

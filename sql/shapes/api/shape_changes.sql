@@ -43,6 +43,7 @@ declare
   stop constant bigint := stretch.stop;
   after constant jsonb := jsonb_build_object('position', stop, 'snapshot', snapshot);
   texts constant record := perch.shape_texts(synced, spaces, shape_changes.filter, shape_changes.columns, after);
+  matches constant text := format('array[%s]', texts.condition);
   -- The transaction of the entry last gone through, and where it begins.
   current_txid xid8 := case when after_op > 0 then (
     select l.txid from perch.sync_changes l where l.position between after_lsn and after_lsn + after_op
@@ -76,7 +77,7 @@ begin
   end if;
   -- Fetched one by one: a loop over a query is many rows ahead of itself.
   open entries for execute perch.shape_changes_query(synced, perch.shape_entries(), texts.values, texts.key,
-    texts.condition, texts.condition, texts.keys, whole)
+    matches, matches, texts.keys, whole)
     using start, stop, synced.app_id, synced.table_name, spaces;
   loop
     fetch entries into entry;
@@ -94,11 +95,8 @@ begin
     passed := entry.position;
     image_bytes := image_bytes + entry.image_bytes;
     if entry.operation is not null then
-      messages := messages || concat('{"key":', to_json(entry.key), ',"value":', entry.value,
-        case when entry.old_value is not null then ',"old_value":' || entry.old_value end,
-        ',"headers":{"operation":"', entry.operation, '",', texts.headers, ',"txids":[',
-        (entry.txid::text::numeric % 4294967296)::text, '],"lsn":"', began, '","op_position":',
-        entry.position - began, '}}');
+      messages := messages || perch.operation_message(entry.operation, entry.key, entry.value, entry.old_value,
+        texts.headers, (entry.txid::text::numeric % 4294967296)::text, began, entry.position - began);
       txids := txids || entry.txid::text;
       is_marked := false;
       bytes := bytes + octet_length(messages[cardinality(messages)]);

@@ -49,14 +49,12 @@ begin
              and not pg_visible_in_snapshot(l.txid, (after ->> 'snapshot')::pg_snapshot)) t;
   for entry in execute perch.shape_changes_query(synced,
     perch.shape_moves(synced, spaces, filter, perch.shape_columns(synced, spaces), before, after),
-    texts.values, texts.key, was.condition, texts.condition, texts.keys, whole)
+    texts.values, texts.key, format('array[%s]', was.condition), format('array[%s]', texts.condition), texts.keys, whole)
   loop
     continue when entry.operation is null;
-    messages := messages || concat('{"key":', to_json(entry.key), ',"value":', entry.value,
-      case when entry.old_value is not null then ',"old_value":' || entry.old_value end,
-      ',"headers":{"operation":"', entry.operation, '",', texts.headers, ',"txids":[',
-      case cardinality(messages) when 0 then txids else greatest_txid::text end, '],"lsn":"', lsn,
-      '","op_position":', cardinality(messages), '}}');
+    messages := messages || perch.operation_message(entry.operation, entry.key, entry.value, entry.old_value,
+      texts.headers, case cardinality(messages) when 0 then txids else greatest_txid::text end, lsn,
+      cardinality(messages));
     bytes := bytes + octet_length(messages[cardinality(messages)]);
     if bytes > max_bytes then
       perform perch.fail('PE410', 'more rows have moved than an answer holds', jsonb_build_object('position', start),

@@ -2,16 +2,18 @@ import type { OutgoingHttpHeaders } from "node:http";
 import type { TokenIdentity } from "../../identity/tokens.js";
 import { createDeadlines, type Due } from "../../lib/deadlines.js";
 import { type Handle, showing } from "../../shapes/handle.js";
-import { type Heard, type ShapeWaiters, type Waiter, type Watch, watchOf } from "../../shapes/waiters.js";
+import { type Heard, type ShapeWaiters, type ShapeWatch, type Waiter, watchOf } from "../../shapes/waiters.js";
 import type { Answer } from "../answers.js";
 import { type Exchange, goneSignal, rest, restRoom, takeRoom, waits } from "../exchange.js";
 import { admittedTarget } from "../requests.js";
 import { columnsOf, failedAnswer, headersOf, shapeAnswer, upToDate } from "./answers.js";
+import type { ShapeChanges } from "./changes.js";
 import type { EventWriter } from "./events.js";
 import { Outdated, outdatedBy410, positionIn } from "./outdated.js";
 import type { StreamPlaces } from "./places.js";
-import { type Opened, type ShapeReading, unseen } from "./reading.js";
+import { type Opened, unseen } from "./reading.js";
 import { placeOf, type ShapePlace, type ShapeRequest, type ShapeWanted, wantedOf } from "./request.js";
+import type { Rights } from "./rights.js";
 
 /** What is answered now; undefined: a stream has been written to its end; or it waits. */
 export type Outcome = Answer | undefined | typeof waits;
@@ -34,7 +36,7 @@ interface Followed {
   readonly key: string;
   readonly wanted: ShapeWanted;
   readonly opened: Opened;
-  readonly watch: Watch;
+  readonly watch: ShapeWatch;
   /** How many of them wait. */
   waiting: number;
 }
@@ -44,7 +46,7 @@ export interface Follower extends Waiter, Due {
   readonly exchange: Exchange;
   readonly identity: TokenIdentity;
   followed: Followed;
-  watch: Watch;
+  watch: ShapeWatch;
   /** Behind which position it reads on. */
   after: bigint;
   op: bigint;
@@ -58,7 +60,8 @@ export interface Follower extends Waiter, Due {
 }
 
 export interface FollowServices {
-  readonly reading: ShapeReading;
+  readonly rights: Rights;
+  readonly changes: ShapeChanges;
   readonly waiters: ShapeWaiters<Follower>;
   readonly places: StreamPlaces;
   readonly events: EventWriter;
@@ -92,7 +95,7 @@ interface Stretch {
 }
 
 export function createFollowers(services: FollowServices): Followers {
-  const { reading, waiters, places, events, log, settings } = services;
+  const { rights, changes, waiters, places, events, log, settings } = services;
   /** Those that somebody waits for, by key. */
   const shapes = new Map<string, Followed>();
   const deadlines = createDeadlines<Follower>(due, slotMs);
@@ -104,6 +107,7 @@ export function createFollowers(services: FollowServices): Followers {
       table: opened.table,
       schema: ask.schema,
       relation: ask.table,
+      columns: opened.columns,
       spaces: new Set(opened.spaces),
       filter: ask.filter,
       others: opened.selected.map(({ app_id: appId, table, spaces }) => ({ appId, table, spaces: new Set(spaces) })),
@@ -112,15 +116,11 @@ export function createFollowers(services: FollowServices): Followers {
     return { key, wanted: wantedOf(ask), opened, watch, waiting: 0 };
   }
 
-  const verify = (identity: TokenIdentity, ask: ShapeRequest) =>
-    reading.open(identity, ask, async (_, opened) => opened);
-
   async function begin(exchange: Exchange, identity: TokenIdentity, ask: ShapeRequest, mayWait: boolean) {
     const { from } = ask;
     if (from.in !== "log") throw new Error("a request of the log stands in it");
-    const opened = await verify(identity, ask);
+    const { opened, moment } = await rights.verify(identity, ask);
     const handle = handleOf(ask, opened);
-    const upto = positionIn(opened, await reading.position());
     const isStream = ask.events && mayWait;
     const address = isStream && !services.isStopping() ? places.take(exchange, identity) : undefined;
     if (isStream && address === undefined) return failedAnswer(429, "too_many_requests: too many connections are open");
@@ -134,7 +134,6 @@ export function createFollowers(services: FollowServices): Followers {
       userId: identity.userId,
       after: from.lsn,
       op: from.op,
-      upto,
       // No longer than the token is good for.
       deadline: Math.min(Date.now() + ms, identity.expiresAt),
       verifiedAt: Date.now(),
@@ -143,7 +142,23 @@ export function createFollowers(services: FollowServices): Followers {
       dueAt: 0,
     };
     if (isStream) beginEvents(follower, ask, handle);
-    return ended(follower, () => readOn(follower, ask, upto));
+    return ended(follower, async () => {
+      // Where all is known that lies behind it, there is nothing to read before there is something.
+      const mayWaitNow = ask.live && mayWait && from.op === 0n && waiters.knows(opened.epoch, from.lsn);
+      return mayWaitNow ? waitOn(follower, ask) : readOn(follower, ask, positionIn(opened, moment));
+    });
+  }
+
+  async function waitOn(follower: Follower, ask: ShapeRequest): Promise<Outcome> {
+    const heard = wait(follower);
+    return heard === undefined ? waits : hear(follower, ask, heard);
+  }
+
+  async function hear(follower: Follower, ask: ShapeRequest, heard: Heard): Promise<Outcome> {
+    if (!heard.found) return conclude(follower, ask, heard.upto);
+    await verifyAgain(follower, ask);
+    passTo(follower, heard.passed);
+    return readOn(follower, ask, heard.upto);
   }
 
   function beginEvents(follower: Follower, ask: ShapeRequest, handle: Handle): void {
@@ -169,10 +184,10 @@ export function createFollowers(services: FollowServices): Followers {
   }
 
   function due(follower: Follower): void {
-    const { exchange, deadline, isWaiting, address, upto } = follower;
+    const { exchange, deadline, isWaiting, address } = follower;
     if (isWaiting && (address === undefined || Date.now() >= deadline - 1)) {
-      waiters.leave(follower);
-      woken(follower, { found: false, upto });
+      const passed = waiters.leave(follower);
+      woken(follower, { found: false, passed, upto: passed });
       return;
     }
     void events.write(exchange.response, ": keep-alive\n\n", exchange.account);
@@ -183,7 +198,7 @@ export function createFollowers(services: FollowServices): Followers {
   function wait(follower: Follower): Heard | undefined {
     const { exchange, after } = follower;
     restRoom(exchange);
-    if (services.isStopping() || goneSignal(exchange).aborted) return { found: false, upto: after };
+    if (services.isStopping() || goneSignal(exchange).aborted) return { found: false, passed: after, upto: after };
     const followed = shapes.get(follower.followed.key) ?? follower.followed;
     follower.followed = followed;
     follower.watch = followed.watch;
@@ -224,11 +239,7 @@ export function createFollowers(services: FollowServices): Followers {
 
   async function goOn(follower: Follower, heard: Heard): Promise<Outcome> {
     const ask = { ...follower.followed.wanted, ...placeOf(admittedTarget(follower.exchange.request)) };
-    return ended(follower, async () => {
-      if (!heard.found) return conclude(follower, ask, heard.upto);
-      await verifyAgain(follower, ask);
-      return readOn(follower, ask, heard.upto);
-    });
+    return ended(follower, () => hear(follower, ask, heard));
   }
 
   /** Unless it waits, that was all. Errors: of a long poll, as `work`. */
@@ -262,11 +273,11 @@ export function createFollowers(services: FollowServices): Followers {
       if (follower.after + follower.op > upto) throw new Outdated(opened.shape);
       await takeRoom(exchange, settings.shapeChunkBytes);
       const from = { lsn: follower.after, op: follower.op, upto, since: snapshot };
-      const shared = await outdatedBy410(opened.shape, () => reading.changes(identity, ask, opened.shape, from));
-      if (shared === undefined) throw new Outdated(opened.shape);
-      const { lsn, op, isEnd } = shared.page;
+      const page = await outdatedBy410(opened.shape, () => changes.read(identity, ask, opened, from));
+      if (page === undefined) throw new Outdated(opened.shape);
+      const { lsn, op, isEnd } = page;
       [follower.after, follower.op] = [lsn, op];
-      const messages = unseen(shared.page, isSeen);
+      const messages = unseen(page, isSeen);
       empty = messages.length > 0 ? 0 : empty + 1;
       if (messages.length === 0 && !isEnd && empty < maxEmptyPages) continue;
       if (messages.length > 0 || !isEnd || isOver()) {
@@ -279,6 +290,7 @@ export function createFollowers(services: FollowServices): Followers {
       if (heard === undefined) return waits;
       if (!heard.found) return conclude(follower, ask, heard.upto);
       await verifyAgain(follower, ask);
+      passTo(follower, heard.passed);
       upto = heard.upto;
     }
     return failedAnswer(503, "unavailable: whoever asked has gone");
@@ -307,12 +319,17 @@ export function createFollowers(services: FollowServices): Followers {
   /** Another's reading may be shared: rights are looked at anew all the same. Errors: Outdated. */
   async function verifyAgain(follower: Follower, ask: ShapeRequest): Promise<void> {
     if (Date.now() - follower.verifiedAt <= settings.recheckMs) return;
-    const again = await verify(follower.identity, ask);
-    if (again.shape !== follower.followed.opened.shape) throw new Outdated(again.shape);
+    const { opened } = await rights.verify(follower.identity, ask);
+    if (opened.shape !== follower.followed.opened.shape) throw new Outdated(opened.shape);
     follower.verifiedAt = Date.now();
   }
 
   return { begin, woken };
+}
+
+/** Up to here there is nothing for it. */
+function passTo(follower: Follower, position: bigint): void {
+  if (position > follower.after) [follower.after, follower.op] = [position, 0n];
 }
 
 /** What a reader began with. Errors: Outdated where that is another shape. */

@@ -1,11 +1,10 @@
-import { setTimeout as sleep } from "node:timers/promises";
 import { isCancelled } from "../../database/errors.js";
 import type { Shares } from "../../database/shares.js";
 import type { Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { Identity } from "../../identity/identity.js";
 import { tablesIn } from "../../shapes/filter.js";
-import { definitionOf, type Handle, type Snapshot, snapshotText } from "../../shapes/handle.js";
+import { definitionOf, type Handle, type Snapshot } from "../../shapes/handle.js";
 import {
   type ChangesPage,
   type Definitions,
@@ -14,7 +13,6 @@ import {
   logMoment,
   type OpenedShape,
   openShape,
-  readChanges,
 } from "../../shapes/queries.js";
 import type { SlowFilters } from "../../shapes/slow-filters.js";
 import type { OnBehalf } from "../on-behalf.js";
@@ -37,15 +35,11 @@ export function isOf(
   return [definition, ...selected.map((other) => other.definition)].join() === definitions.join();
 }
 
-/** A page of a shape's log, and in which rights it was read. */
-interface SharedPage {
-  readonly opened: Opened;
-  readonly page: ChangesPage;
-}
-
 export interface ShapeReading {
   /** Runs work in a transaction of the user, with the shape opened; perhaps on a standby, and perhaps twice. Errors: PE401, PE404; as `work`. */
   open<T>(identity: Identity, ask: ShapeRequest, work: Work<T>): Promise<T>;
+  /** The same for several readers, whose filters are not the asker's: how long these take is not noted of the asker's. */
+  openForMany<T>(identity: Identity, ask: ShapeRequest, work: Work<T>): Promise<T>;
   /** The same on the server that writes: for what asks which snapshot of Postgres it sees. */
   openThere<T>(identity: Identity, ask: ShapeRequest, work: Work<T>): Promise<T>;
   /** How far the log has come. */
@@ -58,26 +52,12 @@ export interface ShapeReading {
   moment(): Promise<LogMoment>;
   /** For whoever is told of a snapshot that was taken before. */
   keepNumbers(): Promise<void>;
-  /**
-   * What happened to a shape behind a position. Who asks the same of the same shape at once gets the same answer, of one evaluation. Out:
-   * undefined where the shape of this user is another by now. Errors: PE401, PE404, PE410, PE413, PE422.
-   */
-  changes(identity: Identity, ask: ShapeRequest, shape: string, from: ReadFrom): Promise<SharedPage | undefined>;
 }
 
 type Work<T> = (tx: Transaction, opened: Opened) => Promise<T>;
 
-/** Where a reader stands, how far the log has come, and what the reader's first snapshot showed. */
-export interface ReadFrom {
-  readonly lsn: bigint;
-  readonly op: bigint;
-  readonly upto: bigint;
-  readonly since: Snapshot | undefined;
-}
-
 export interface ReadingSettings {
   readonly shapeStatementMs: number;
-  readonly shapeChunkBytes: number;
 }
 
 /**
@@ -94,9 +74,7 @@ export function createShapeReading(
   development: Development | undefined,
   slow: SlowFilters,
 ): ShapeReading {
-  const underWay = new Map<string, Evaluation>();
-
-  function openBy<T>(by: OnBehalf["read"], identity: Identity, ask: ShapeRequest, work: Work<T>) {
+  function openBy<T>(by: OnBehalf["read"], identity: Identity, ask: ShapeRequest, isForMany: boolean, work: Work<T>) {
     return by(identity, async (tx) => {
       // What a filter costs is bounded by time: it is ended by the server, and its user's turn with it.
       await tx.script(`set local statement_timeout = ${Number(settings.shapeStatementMs)}`);
@@ -113,7 +91,7 @@ export function createShapeReading(
         }
         development.note(shape, { schema, table });
       }
-      if (ask.where === "") return work(tx, { ...opened, shape, selected });
+      if (isForMany || ask.where === "") return work(tx, { ...opened, shape, selected });
       const began = performance.now();
       let failed: unknown;
       try {
@@ -128,53 +106,11 @@ export function createShapeReading(
     });
   }
 
-  const open = <T>(identity: Identity, ask: ShapeRequest, work: Work<T>) => openBy(onBehalf.look, identity, ask, work);
-
-  async function changes(
-    identity: Identity,
-    ask: ShapeRequest,
-    shape: string,
-    from: ReadFrom,
-  ): Promise<SharedPage | undefined> {
-    // Of a filter without sub-selects the page is the same whatever the reader began with.
-    const since = tablesIn(ask.filter).length > 0 ? from.since : undefined;
-    const key = [shape, from.lsn, from.op, from.upto, since && snapshotText(since)].join();
-    const other = underWay.get(key);
-    if (other !== undefined) {
-      if (!other.isBegun) await Promise.race([other.begun, sleep(patienceMs, undefined, { ref: false })]);
-      if (other.isBegun) {
-        try {
-          const result = await other.result;
-          if (result?.opened.shape === shape) return result;
-        } catch (error) {
-          // What the asker may not is nothing to the others.
-          if (!(error instanceof PerchError)) throw error;
-        }
-      }
-      // Somebody else may have asked meanwhile; who finds the same asks in the place of it.
-      if (other.isBegun || underWay.get(key) !== other) return changes(identity, ask, shape, from);
-    }
-    const mine = evaluation((begins) =>
-      open(identity, ask, async (tx, opened) => {
-        begins();
-        const page = await readChanges(tx, ask, {
-          ...{ ...from, since, whole: ask.whole },
-          maxBytes: settings.shapeChunkBytes,
-        });
-        return isOf(opened, page) ? { opened, page } : undefined;
-      }),
-    );
-    underWay.set(key, mine);
-    const done = () => underWay.get(key) === mine && underWay.delete(key);
-    mine.result.then(done, done);
-    const result = await mine.result;
-    return result?.opened.shape === shape ? result : undefined;
-  }
-
   const position = () => logMoment(shares.reads);
   return {
-    open,
-    openThere: (identity, ask, work) => openBy(onBehalf.read, identity, ask, work),
+    open: (identity, ask, work) => openBy(onBehalf.look, identity, ask, false, work),
+    openForMany: (identity, ask, work) => openBy(onBehalf.look, identity, ask, true, work),
+    openThere: (identity, ask, work) => openBy(onBehalf.read, identity, ask, false, work),
     position,
     async moment() {
       const moment = await position();
@@ -182,39 +118,6 @@ export function createShapeReading(
       return { ...moment, snapshot: snapshotOf(moment.snapshot) };
     },
     keepNumbers: () => keepNumbers(shares.reads),
-    changes,
-  };
-}
-
-/** How long the turn of somebody else is waited for, who asked for the same first: it may be long in coming, by what else that user does. */
-const patienceMs = 100;
-
-/** What is read for all who ask for it meanwhile; undefined where rights changed while it was. */
-interface Evaluation {
-  readonly result: Promise<SharedPage | undefined>;
-  /** Whether the turn has come of who asked. */
-  readonly isBegun: boolean;
-  /** Resolves when it has, or never will. */
-  readonly begun: Promise<void>;
-}
-
-function evaluation(read: (begins: () => void) => Promise<SharedPage | undefined>): Evaluation {
-  let isBegun = false;
-  let tell = () => {};
-  const begun = new Promise<void>((resolve) => {
-    tell = resolve;
-  });
-  const result = read(() => {
-    isBegun = true;
-    tell();
-  });
-  result.catch(tell);
-  return {
-    result,
-    begun,
-    get isBegun() {
-      return isBegun;
-    },
   };
 }
 

@@ -15,6 +15,7 @@ import type { Readiness } from "../readiness.js";
 import { admittedTarget, tokenOf } from "../requests.js";
 import type { HttpSettings } from "../settings.js";
 import { failedAnswer } from "./answers.js";
+import { createShapeChanges } from "./changes.js";
 import { createDevelopment, developer } from "./development.js";
 import { createEventWriter } from "./events.js";
 import { createFollowers, type Follower, type Outcome } from "./follow.js";
@@ -22,6 +23,7 @@ import { createStreamPlaces } from "./places.js";
 import { createReadAhead } from "./read-ahead.js";
 import { createShapeReading } from "./reading.js";
 import { type ShapeRequest, tableOf } from "./request.js";
+import { createRights } from "./rights.js";
 import { inProtocol, type ShapeCaller, serveShape, shapeFailure } from "./serve.js";
 
 export interface ShapeRequestServices {
@@ -83,7 +85,8 @@ export function createShapeRequests(services: ShapeRequestServices): ShapeReques
     woken: (follower, heard) => followers.woken(follower, heard),
   });
   const followers = createFollowers({
-    reading,
+    rights: createRights(shares.reads, reading),
+    changes: createShapeChanges(reading, settings),
     waiters,
     log,
     settings,
