@@ -25,7 +25,7 @@ export interface OnBehalf {
 }
 
 /** How long a user's turn is waited for. */
-const turnMs = 30_000;
+export const turnMs = 30_000;
 
 /** In: how long a request waits for what others hold locked. */
 export function createOnBehalf({ turn, contention }: Shares, lockWaitMs: number, standbys?: Standbys): OnBehalf {

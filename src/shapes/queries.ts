@@ -21,6 +21,8 @@ const openedSchema = z.object({
   /** Of the log: positions of another epoch mean other entries. */
   epoch: z.string(),
   definition: z.string(),
+  /** What all who read any of the table's rows have alike; null of one with rules. */
+  content: z.string().nullable(),
   snapshot: z.string(),
 });
 
@@ -196,53 +198,68 @@ export async function readChanges(
 }
 
 const togetherSql = `
-  select c.messages, c.txids, c.filter_numbers, c.untried,
-         perch.shape_definitions(schema_names => array[$1], table_names => array[$2]) as definitions
-    from perch.changes_of_shapes(schema_name => $1, table_name => $2, after_position => $3::bigint, upto => $4::bigint,
-      filters => $5::text[]::jsonb[], columns => $6::text[], whole => $7, max_bytes => $8) c`;
+  select c.* from perch.changes_of_shapes(schema_name => $1, relation_name => $2, app_id => $3, table_name => $4,
+    after_position => $5::bigint, upto => $6::bigint, spaces => $7::text[], filters => $8::text[]::jsonb[],
+    columns => $9::text[], whole => $10, max_bytes => $11) c`;
 
 interface TogetherRow {
   messages: string[];
   txids: string[];
+  space_ids: string[];
   filter_numbers: string[];
   untried: number[];
-  definitions: string[];
+  content: string | null;
+}
+
+/** What happened to several shapes of a table without rules, which differ in their filters, and in whose spaces they show. */
+export interface ChangesTogether {
+  /** Of the table, at that moment. */
+  readonly content: string | null;
+  /** In: which of the filters, and all spaces of who asks. Out: undefined where it is to be asked for by itself (`readChanges`). */
+  pageOf(filter: number, spaces: readonly string[]): ChangesPage | undefined;
 }
 
 /**
- * What happened to each of several shapes of a table, which differ in their filters alone, from one end of a transaction in the log to another. Out: a
- * page for each of the filters; undefined for one that is to be asked for by itself (`readChanges`). Errors: PE401, PE404, PE410, PE422, and what a
- * constant in any of them fails by.
+ * In: the table, by its names in the database and in the log; spaces of all who ask; a stretch of the log, from one end of a transaction to another; a
+ * connection of perch_worker. Errors: PE404, PE410, PE422, and what a constant in any of the filters fails by.
  */
 export async function readChangesTogether(
-  tx: Queryable,
+  db: Queryable,
   { schema, table, columns }: Omit<ShapeQuery, "filter">,
+  { app_id: appId, table: logName }: Pick<OpenedShape, "app_id" | "table">,
+  spaces: readonly string[],
   filters: readonly (FilterNode | null)[],
   from: { lsn: bigint; upto: bigint; whole: boolean; maxBytes: number },
-): Promise<(ChangesPage | undefined)[]> {
+): Promise<ChangesTogether> {
   const texts = filters.map((filter) => JSON.stringify(filter));
-  const params = [schema, table, from.lsn, from.upto, texts, columns, from.whole, from.maxBytes];
-  const [row] = await tx.query<TogetherRow>(togetherSql, params);
+  const names = [schema, table, appId, logName];
+  const params = [...names, from.lsn, from.upto, spaces, texts, columns, from.whole, from.maxBytes];
+  const [row] = await db.query<TogetherRow>(togetherSql, params);
   if (row === undefined) throw new Error("perch.changes_of_shapes gave no row");
-  const { messages, definitions } = row;
+  const { messages, space_ids: spaceIds, content } = row;
   const txids = row.txids.map(BigInt);
   const places: number[][] = filters.map(() => []);
   for (const [at, numbers] of row.filter_numbers.entries()) {
     for (const number of numbers.split(",")) places[Number(number) - 1]?.push(at);
   }
   const untried = new Set(row.untried);
-  return places.map((here, nth) => {
-    if (untried.has(nth + 1)) return undefined;
-    return {
-      messages: here.map((at, place) => {
+  return {
+    content,
+    pageOf(filter, ofReader) {
+      if (untried.has(filter + 1)) return undefined;
+      const readable = new Set(ofReader);
+      const here = (places[filter] as number[]).filter((at) => readable.has(spaceIds[at] as string));
+      const ofPage = here.map((at, place) => {
         const next = here[place + 1];
         const isLast = next === undefined || txids[next] !== txids[at];
         return isLast ? markedLast(messages[at] as string) : (messages[at] as string);
-      }),
-      txids: here.map((at) => txids[at] as bigint),
-      ...{ lsn: from.upto, op: 0n, isEnd: true, definitions },
-    };
-  });
+      });
+      return {
+        ...{ messages: ofPage, txids: here.map((at) => txids[at] as bigint) },
+        ...{ lsn: from.upto, op: 0n, isEnd: true, definitions: [] },
+      };
+    },
+  };
 }
 
 /** As perch.marked_last. */

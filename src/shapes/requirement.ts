@@ -18,6 +18,8 @@ const canonical: Readonly<Record<string, RegExp>> = {
   text: /^/,
   varchar: /^/,
 };
+/** As perch.changed_values has it, in bytes: longer values are not remembered. */
+const maxLength = 200;
 const integers = ["int2", "int4", "int8"];
 const texts = ["text", "varchar"];
 const likeTypes = (type: string) => [integers, texts].find((types) => types.includes(type)) ?? [type];
@@ -73,7 +75,9 @@ function compared(
   const form = type === undefined ? undefined : canonical[type];
   if (type === undefined || form === undefined) return undefined;
   const values = constants.map((node) => textOf(node, type));
-  if (!values.every((value) => value !== undefined && form.test(value))) return undefined;
+  const isKnown = (value: string | undefined) =>
+    value !== undefined && form.test(value) && Buffer.byteLength(value) <= maxLength;
+  if (!values.every(isKnown)) return undefined;
   return { column: String(name), values: new Set(values as string[]), isAll: true };
 }
 

@@ -495,10 +495,14 @@ const tables: Record<string, FunctionEntry> = {
   shape_definitions: app("perch.shape_definitions('{public}', '{orders}')", "401 404 404 404 404 404"),
   shape_rows: app("(perch.shape_rows('public', 'orders')).fields", "401 404 404 404 404 404"),
   shape_changes: app("(perch.shape_changes('public', 'orders', 0)).lsn", "401 404 404 404 404 404"),
-  changes_of_shapes: app(
-    "cardinality((perch.changes_of_shapes('public', 'orders', 0, 0, '{}')).messages)",
-    "401 404 404 404 404 404",
+  changes_of_shapes: worker(
+    "cardinality((perch.changes_of_shapes('public', 'orders', 'shop', 'orders', 0, 0, '{}', '{}')).messages)",
+    "404",
+    "404",
   ),
+  rendered_changes: piece("perch_worker"),
+  shape_content: piece("perch_worker"),
+  content_digest: piece(),
   changed_tables: worker("(select count(*) from perch.changed_tables(0))", "1", "0 1 0 0 0 0"),
   shape_subset: app("(perch.shape_subset('public', 'orders')).messages", "401 404 404 404 404 404"),
   order_text: piece(),

@@ -52,6 +52,7 @@ describe("what a filter requires of a column", () => {
     "n = null",
     "n + 0 = 5",
     "done is true",
+    `title = '${"x".repeat(201)}'`,
   ])("is not known of %s", async (where) => {
     expect(await required(where)).toBeUndefined();
   });
@@ -90,7 +91,9 @@ describeBothKinds("values of rows that changed", (open, engine) => {
 
   it("are those before and after each change, of columns whose texts tell whether they are equal", async () => {
     const after = (await logMoment(t.db)).position;
-    await t.db.query("insert into items (id, n, title, kind) values (1, 5, 'a', 'k'), (2, null, 'b', 'k')");
+    await t.db.query(
+      "insert into items (id, n, title, kind) values (1, 5, 'a', 'k'), (2, null, 'b', 'k'), (3, 5, repeat('x', 201), 'k')",
+    );
     await t.db.query("update items set n = 6 where id = 1");
     const columns = ["n", "title", "at", "kind", "no_such", ...(engine === "PGlite" ? [] : ["odd"])];
     expect(await valuesOf(after, columns)).toEqual({ n: ["5", "6"], title: ["a", "b"] });

@@ -21,6 +21,7 @@ begin
       from jsonb_each(columns) c),
     'epoch', (select l.epoch from perch.log_epoch l),
     'definition', perch.shape_definition(synced, spaces, columns),
+    'content', perch.content_digest(synced),
     -- Whoever begins without rows has those of this moment in mind.
     'snapshot', pg_current_snapshot());
 end
@@ -28,4 +29,4 @@ $$;
 grant execute on function perch.open_shape to perch_app;
 
 comment on function perch.open_shape(text, text) is
-  'What the current user may see of a synced table, for whoever serves shapes of it; by its schema and name in the database. Returns {"app_id", "table", "spaces", "columns": {name: {"type", …}}, "epoch", "definition", "snapshot"}: epoch is that of the log, in which its positions count; definition is the same for as long as rows and rights mean the same; snapshot is the moment, for whoever wants what happens from now on. Errors: PE401, PE404 when no such table is synced. Example: select perch.open_shape(schema_name => ''public'', table_name => ''orders'');';
+  'What the current user may see of a synced table, for whoever serves shapes of it; by its schema and name in the database. Returns {"app_id", "table", "spaces", "columns": {name: {"type", …}}, "epoch", "definition", "content", "snapshot"}: epoch is that of the log, in which its positions count; definition is the same for as long as rows and rights mean the same; content, of a table without rules (else null), for all who read any of its rows; snapshot is the moment, for whoever wants what happens from now on. Errors: PE401, PE404 when no such table is synced. Example: select perch.open_shape(schema_name => ''public'', table_name => ''orders'');';

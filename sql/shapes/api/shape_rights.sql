@@ -1,6 +1,6 @@
--- With the rights of whoever calls: perch_worker sees the members of all spaces. A membership that ended and began anew is
--- another row version (xmin). While no worker gives out numbers it does so itself, as perch.open_shape does, before it
--- says how far the log has come.
+-- With the rights of whoever calls: perch_worker sees the members of all spaces. A membership that ended and began anew
+-- is another row version (xmin). While no worker gives out numbers it does so itself, as perch.open_shape does, before
+-- it says how far the log has come.
 create or replace function perch.shape_rights(
   user_ids text[], schema_names text[], table_names text[],
   out users text[], out tables text[], out "position" bigint, out epoch text, out snapshot pg_snapshot

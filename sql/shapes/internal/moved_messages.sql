@@ -49,7 +49,8 @@ begin
              and not pg_visible_in_snapshot(l.txid, (after ->> 'snapshot')::pg_snapshot)) t;
   for entry in execute perch.shape_changes_query(synced,
     perch.shape_moves(synced, spaces, filter, perch.shape_columns(synced, spaces), before, after),
-    texts.values, texts.key, format('array[%s]', was.condition), format('array[%s]', texts.condition), texts.keys, whole)
+    texts.values, texts.key, format('array[%s]', was.condition), format('array[%s]', texts.condition),
+    texts.keys, whole)
   loop
     continue when entry.operation is null;
     messages := messages || perch.operation_message(entry.operation, entry.key, entry.value, entry.old_value,

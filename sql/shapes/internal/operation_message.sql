@@ -5,8 +5,9 @@ returns text
 language sql immutable parallel safe
 set search_path = pg_catalog, pg_temp
 as $$
-  select concat('{"key":', to_json(key), ',"value":', value, case when old_value is not null then ',"old_value":' end,
-    old_value, ',"headers":{"operation":"', operation, '",', headers, ',"txids":[', txids, '],"lsn":"', lsn,
+  select concat('{"key":', to_json(operation_message.key), ',"value":', value,
+    case when old_value is not null then ',"old_value":' end, old_value,
+    ',"headers":{"operation":"', operation, '",', headers, ',"txids":[', txids, '],"lsn":"', lsn,
     '","op_position":', op_position, '}}')
 $$;
 

@@ -1,5 +1,5 @@
--- A table whose options are set again is another row version (xmin): what has changed meanwhile and back is no longer the
--- same.
+-- A table whose options are set again is another row version (xmin): what has changed meanwhile and back is no longer
+-- the same.
 create or replace function perch.table_digests(schema_names text[], table_names text[])
 returns text[]
 language sql stable security definer

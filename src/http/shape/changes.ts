@@ -31,6 +31,9 @@ const patienceMs = 100;
 const maxFilters = 200;
 const filtersOfUser = 20;
 const maxFilterLength = 4_000;
+/** Spaces of one statement, and of one user. */
+const maxSpaces = 5_000;
+const spacesOfUser = 500;
 
 interface Asked {
   readonly identity: Identity;
@@ -41,15 +44,16 @@ interface Asked {
   readonly text: string;
 }
 
-/** Pages by filter; undefined where rights changed while they were read. */
-type Pages = ReadonlyMap<string, ChangesPage | undefined> | undefined;
+/** What was read says whose page is which; undefined: none, where the shape is another by now. */
+type Pages = (asked: Asked) => ChangesPage | undefined;
 
-/** What is read for all who ask for it meanwhile, in the turn and with the rights of who asked first. */
+/** What is read for all who ask for it meanwhile, in the turn of who asked first. */
 class Evaluation {
-  readonly #filters = new Map<string, FilterNode | null>();
+  readonly filters = new Map<string, FilterNode | null>();
+  readonly spaces = new Set<string>();
   readonly #ofUser = new Map<string, number>();
   #begins = () => {};
-  /** Whether the turn has come of who asked; it takes no more filters then. */
+  /** Whether the turn has come of who asked; it takes nobody with another filter then, or in other spaces. */
   isBegun = false;
   /** Resolves when it has, or never will. */
   readonly begun = new Promise<void>((resolve) => {
@@ -57,48 +61,53 @@ class Evaluation {
   });
   readonly pages: Promise<Pages>;
 
+  /** In: whether it is for other filters and spaces, too; what reads when its turn has come. */
   constructor(
     first: Asked,
-    /** Whether other filters are read with it. */
     readonly isOpen: boolean,
-    read: (begins: () => readonly (FilterNode | null)[]) => Promise<readonly (ChangesPage | undefined)[] | undefined>,
+    read: (evaluation: Evaluation) => Promise<Pages>,
   ) {
-    this.#filters.set(first.text, first.ask.filter);
-    this.pages = read(() => {
-      this.isBegun = true;
-      this.#begins();
-      return [...this.#filters.values()];
-    }).then((pages) => pages && new Map([...this.#filters.keys()].map((text, nth) => [text, pages[nth]])));
+    this.#add(first);
+    this.pages = read(this);
     this.pages.catch(() => this.#begins());
   }
 
-  get size(): number {
-    return this.#filters.size;
+  begins(): void {
+    this.isBegun = true;
+    this.#begins();
   }
 
-  /** Out: whether its filter is among those that are read. */
-  takes({ text, ask, identity: { userId } }: Asked): boolean {
-    if (this.#filters.has(text)) return true;
-    const count = this.#ofUser.get(userId) ?? 0;
-    if (!this.isOpen || this.isBegun || this.size >= maxFilters || count >= filtersOfUser) return false;
-    this.#ofUser.set(userId, count + 1);
-    this.#filters.set(text, ask.filter);
+  /** Out: whether it is read for this one, too. */
+  takes(asked: Asked): boolean {
+    const { text, opened, identity } = asked;
+    const isNew = !this.filters.has(text) || opened.spaces.some((space) => !this.spaces.has(space));
+    if (!isNew || !this.isOpen) return !isNew;
+    if (this.isBegun || this.filters.size >= maxFilters || this.spaces.size >= maxSpaces) return false;
+    if ((this.#ofUser.get(identity.userId) ?? 0) >= filtersOfUser) return false;
+    this.#add(asked);
     return true;
+  }
+
+  #add({ text, ask, opened, identity: { userId } }: Asked): void {
+    this.filters.set(text, ask.filter);
+    for (const space of opened.spaces) this.spaces.add(space);
+    this.#ofUser.set(userId, (this.#ofUser.get(userId) ?? 0) + 1);
   }
 }
 
 /**
- * Who asks at once what happened in the same stretch of the log gets it of one statement: for the same shape, and for shapes that differ in their
- * filters alone. So many readers cost the database what one does, whatever their filters are.
+ * Who asks at once what happened in the same stretch of the log gets it of one statement: for the same shape, and, where the table has no rules, for shapes
+ * that differ in their filters and in whose spaces they show. So many readers cost the database what one does.
  *
- * Why nobody reads with the rights of another: what may make the rows of a table another shape for another user is in the definition that the
- * database gives (`openShape`). Who asks has been given one. The statement says by which it read, and its pages are for those who have the same.
+ * Why nobody is told what is another's. A shape's definition says whose rows it shows: what was read for one is for those who have the same. What is read
+ * for several is of a table whose rows and columns are the same for all who may read their space (`content`; the statement says whether that still holds),
+ * in the spaces of those who ask; and of it each is given what is in the spaces of the own shape.
  *
  * A filter of somebody else is nobody's fault: those that may fail for a row are not read with others, and where all together fail, or take too long,
  * or are more than a page, each is read for itself.
  */
 export function createShapeChanges(
-  reading: Pick<ShapeReading, "open" | "openForMany">,
+  reading: Pick<ShapeReading, "open" | "together" | "readsTogether">,
   { shapeChunkBytes: maxBytes }: { readonly shapeChunkBytes: number },
 ): ShapeChanges {
   const underWay = new Map<string, Evaluation>();
@@ -110,56 +119,54 @@ export function createShapeChanges(
       if (!other.isBegun) await Promise.race([other.begun, sleep(patienceMs, undefined, { ref: false })]);
       if (other.isBegun) {
         try {
-          const page = (await other.pages)?.get(asked.text);
+          const page = (await other.pages)(asked);
           if (page !== undefined) return page;
         } catch (error) {
           // What the asker may not is nothing to the others, nor what one of their filters fails by.
-          if (!(error instanceof PerchError) && other.size === 1) throw error;
+          if (!(error instanceof PerchError) && !isOpen) throw error;
         }
+        if (isOpen) return undefined;
       }
-      if (isOpen && other.isBegun) return undefined;
       // Somebody else may have asked meanwhile; who finds the same asks in the place of it.
       if (other.isBegun || underWay.get(key) !== other) return shared(key, asked, isOpen);
     }
-    const mine = new Evaluation(asked, isOpen, (begins) => evaluate(asked, isOpen, begins));
+    const mine = new Evaluation(asked, isOpen, isOpen ? together(asked) : alone(asked));
     underWay.set(key, mine);
     const done = () => underWay.get(key) === mine && underWay.delete(key);
     mine.pages.then(done, done);
     try {
-      return (await mine.pages)?.get(asked.text);
+      return (await mine.pages)(asked);
     } catch (error) {
-      if (mine.size === 1) throw error;
+      if (!isOpen) throw error;
       return undefined;
     }
   }
 
-  function evaluate(
-    { identity, ask, opened: { definition, shape }, from }: Asked,
-    isOpen: boolean,
-    begins: () => readonly (FilterNode | null)[],
-  ): Promise<readonly (ChangesPage | undefined)[] | undefined> {
-    const { whole } = ask;
-    if (!isOpen) {
-      return reading.open(identity, ask, async (tx, now) => {
-        begins();
-        const page = await readChanges(tx, ask, { ...from, whole, maxBytes });
-        return isOf(now, page) && now.shape === shape ? [page] : undefined;
+  function alone({ identity, ask, opened: { shape }, from }: Asked) {
+    return (evaluation: Evaluation): Promise<Pages> =>
+      reading.open(identity, ask, async (tx, now) => {
+        evaluation.begins();
+        const page = await readChanges(tx, ask, { ...from, whole: ask.whole, maxBytes });
+        return () => (isOf(now, page) && now.shape === shape ? page : undefined);
       });
-    }
-    return reading.openForMany(identity, ask, async (tx, now) => {
-      const filters = begins();
-      const pages =
-        filters.length === 1
-          ? [await readChanges(tx, ask, { ...from, whole, maxBytes })]
-          : await readChangesTogether(tx, ask, filters, { ...from, whole, maxBytes });
-      const isSame = pages.every((page) => page === undefined || isOf(now, page));
-      return isSame && now.definition === definition ? pages : undefined;
-    });
+  }
+
+  function together({ identity, ask, opened, from }: Asked) {
+    return (evaluation: Evaluation): Promise<Pages> =>
+      reading.together(identity, async (db) => {
+        evaluation.begins();
+        const texts = [...evaluation.filters.keys()];
+        const filters = [...evaluation.filters.values()];
+        const options = { ...from, whole: ask.whole, maxBytes };
+        const read = await readChangesTogether(db, ask, opened, [...evaluation.spaces], filters, options);
+        return ({ text, opened: own }) =>
+          read.content === own.content ? read.pageOf(texts.indexOf(text), own.spaces) : undefined;
+      });
   }
 
   return {
     async read(identity, ask, opened, from) {
-      const { definition, shape } = opened;
+      const { content, shape, spaces } = opened;
       const { schema, table, columns, whole, filter } = ask;
       const isPlain = tablesIn(filter).length === 0;
       // Of a filter without sub-selects the page is the same whatever the reader began with.
@@ -168,9 +175,9 @@ export function createShapeChanges(
       const asked = { identity, ask, opened, text, from: { ...from, since } };
       const stretch = [from.lsn, from.op, from.upto].join();
       // In the middle of a transaction stands who has read a page of it.
-      if (isPlain && from.op === 0n && text.length <= maxFilterLength) {
-        const group = JSON.stringify([definition, schema, table, columns, whole, stretch]);
-        const page = await shared(group, asked, true);
+      const isTogether = isPlain && from.op === 0n && text.length <= maxFilterLength && spaces.length <= spacesOfUser;
+      if (content !== null && isTogether && reading.readsTogether) {
+        const page = await shared(JSON.stringify([content, schema, table, columns, whole, stretch]), asked, true);
         if (page !== undefined) return page;
       }
       return shared([shape, stretch, since && snapshotText(since)].join(), asked, false);

@@ -52,8 +52,6 @@ export interface Follower extends Waiter, Due {
   op: bigint;
   /** Until when it follows. */
   readonly deadline: number;
-  /** When its rights were looked at last. */
-  verifiedAt: number;
   /** Of a stream: of which address its place is. */
   readonly address: string | undefined;
   isWaiting: boolean;
@@ -71,7 +69,6 @@ export interface FollowServices {
     readonly shapeStreamMs: number;
     readonly streamHeartbeatMs: number;
     readonly shapeChunkBytes: number;
-    readonly recheckMs: number;
   };
   isStopping(): boolean;
   /** What every answer has. */
@@ -136,7 +133,6 @@ export function createFollowers(services: FollowServices): Followers {
       op: from.op,
       // No longer than the token is good for.
       deadline: Math.min(Date.now() + ms, identity.expiresAt),
-      verifiedAt: Date.now(),
       address,
       isWaiting: false,
       dueAt: 0,
@@ -316,12 +312,10 @@ export function createFollowers(services: FollowServices): Followers {
     return typeof told === "object" ? told : undefined;
   }
 
-  /** Another's reading may be shared: rights are looked at anew all the same. Errors: Outdated. */
-  async function verifyAgain(follower: Follower, ask: ShapeRequest): Promise<void> {
-    if (Date.now() - follower.verifiedAt <= settings.recheckMs) return;
-    const { opened } = await rights.verify(follower.identity, ask);
-    if (opened.shape !== follower.followed.opened.shape) throw new Outdated(opened.shape);
-    follower.verifiedAt = Date.now();
+  /** What is read may be shared with others: so rights are looked at first. Errors: Outdated. */
+  async function verifyAgain({ identity, followed }: Follower, ask: ShapeRequest): Promise<void> {
+    const { opened } = await rights.verify(identity, ask);
+    if (opened.shape !== followed.opened.shape) throw new Outdated(opened.shape);
   }
 
   return { begin, woken };

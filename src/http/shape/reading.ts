@@ -1,6 +1,6 @@
 import { isCancelled } from "../../database/errors.js";
 import type { Shares } from "../../database/shares.js";
-import type { Transaction } from "../../database/types.js";
+import type { Database, Queryable, Transaction } from "../../database/types.js";
 import { PerchError } from "../../errors.js";
 import type { Identity } from "../../identity/identity.js";
 import { tablesIn } from "../../shapes/filter.js";
@@ -15,7 +15,7 @@ import {
   openShape,
 } from "../../shapes/queries.js";
 import type { SlowFilters } from "../../shapes/slow-filters.js";
-import type { OnBehalf } from "../on-behalf.js";
+import { type OnBehalf, turnMs } from "../on-behalf.js";
 import { type Development, developmentApp } from "./development.js";
 import type { ShapeRequest } from "./request.js";
 
@@ -38,10 +38,12 @@ export function isOf(
 export interface ShapeReading {
   /** Runs work in a transaction of the user, with the shape opened; perhaps on a standby, and perhaps twice. Errors: PE401, PE404; as `work`. */
   open<T>(identity: Identity, ask: ShapeRequest, work: Work<T>): Promise<T>;
-  /** The same for several readers, whose filters are not the asker's: how long these take is not noted of the asker's. */
-  openForMany<T>(identity: Identity, ask: ShapeRequest, work: Work<T>): Promise<T>;
   /** The same on the server that writes: for what asks which snapshot of Postgres it sees. */
   openThere<T>(identity: Identity, ask: ShapeRequest, work: Work<T>): Promise<T>;
+  /** In the user's turn, with the rights of perch_worker: for what is the same for several readers. */
+  together<T>(identity: Identity, work: (db: Queryable) => Promise<T>): Promise<T>;
+  /** Whether to do so: not where standbys read, so that the server which writes need not. */
+  readonly readsTogether: boolean;
   /** How far the log has come. */
   position(): Promise<Pick<LogMoment, "position" | "epoch">>;
   /**
@@ -74,7 +76,7 @@ export function createShapeReading(
   development: Development | undefined,
   slow: SlowFilters,
 ): ShapeReading {
-  function openBy<T>(by: OnBehalf["read"], identity: Identity, ask: ShapeRequest, isForMany: boolean, work: Work<T>) {
+  function openBy<T>(by: OnBehalf["read"], identity: Identity, ask: ShapeRequest, work: Work<T>) {
     return by(identity, async (tx) => {
       // What a filter costs is bounded by time: it is ended by the server, and its user's turn with it.
       await tx.script(`set local statement_timeout = ${Number(settings.shapeStatementMs)}`);
@@ -91,7 +93,7 @@ export function createShapeReading(
         }
         development.note(shape, { schema, table });
       }
-      if (isForMany || ask.where === "") return work(tx, { ...opened, shape, selected });
+      if (ask.where === "") return work(tx, { ...opened, shape, selected });
       const began = performance.now();
       let failed: unknown;
       try {
@@ -106,11 +108,21 @@ export function createShapeReading(
     });
   }
 
+  function together<T>({ userId }: Identity, work: (db: Queryable) => Promise<T>): Promise<T> {
+    const inTransaction = (db: Database) =>
+      db.transaction(async (tx) => {
+        await tx.script(`set local statement_timeout = ${Number(settings.shapeStatementMs)}`);
+        return work(tx);
+      });
+    return shares.turn(userId, inTransaction, performance.now() + turnMs);
+  }
+
   const position = () => logMoment(shares.reads);
   return {
-    open: (identity, ask, work) => openBy(onBehalf.look, identity, ask, false, work),
-    openForMany: (identity, ask, work) => openBy(onBehalf.look, identity, ask, true, work),
-    openThere: (identity, ask, work) => openBy(onBehalf.read, identity, ask, false, work),
+    together,
+    readsTogether: !onBehalf.looksElsewhere,
+    open: (identity, ask, work) => openBy(onBehalf.look, identity, ask, work),
+    openThere: (identity, ask, work) => openBy(onBehalf.read, identity, ask, work),
     position,
     async moment() {
       const moment = await position();

@@ -3,7 +3,7 @@ import type { Identity } from "../../identity/identity.js";
 import { remember } from "../../lib/bounded-map.js";
 import { tablesIn } from "../../shapes/filter.js";
 import { definitionOf } from "../../shapes/handle.js";
-import { type LogMoment, type ShapeRights, shapeRights } from "../../shapes/queries.js";
+import { type LogMoment, type OpenedShape, type ShapeRights, shapeRights } from "../../shapes/queries.js";
 import type { Opened, ShapeReading } from "./reading.js";
 import type { ShapeRequest } from "./request.js";
 
@@ -29,11 +29,14 @@ interface Asked {
   readonly failed: (error: unknown) => void;
 }
 
-/** Shapes of users that are remembered, and how large one may be, in spaces and columns. */
+/** Shapes of users that are remembered; what several of them have alike; and how large that may be, in spaces and columns. */
 const maxKnown = 20_000;
-const maxParts = 60;
-/** Users of one statement. */
-const maxUsers = 1_000;
+const maxDefinitions = 2_000;
+const maxParts = 200;
+/** Those who are told by one statement; of one user, who may not fill it; and of which tables. */
+const maxAsked = 1_000;
+const maxOfUser = 20;
+const maxTables = 50;
 
 /**
  * Opening a shape is most of what a request costs that finds nothing new, and says what it said a second ago. So what was said is remembered together with
@@ -44,9 +47,8 @@ const maxUsers = 1_000;
  */
 export function createRights(db: Queryable, reading: Pick<ShapeReading, "open">): Rights {
   const known = new Map<string, { readonly digest: string; readonly opened: Opened }>();
-  /** What is the same for many users, held once. */
-  const shapes = new Map<string, Opened>();
-  const waiting: Asked[] = [];
+  const definitions = new Map<string, OpenedShape>();
+  let waiting: Asked[] = [];
   let isAsking = false;
 
   /** Resolves with the answer to a statement that begins behind this call. */
@@ -60,11 +62,28 @@ export function createRights(db: Queryable, reading: Pick<ShapeReading, "open">)
     });
   }
 
+  /** Takes those who came first, as far as one statement goes. */
+  function next(): { readonly asked: readonly Asked[]; readonly tables: ReadonlyMap<string, Table> } {
+    const tables = new Map<string, Table>();
+    const ofUser = new Map<string, number>();
+    const [asked, others]: [Asked[], Asked[]] = [[], []];
+    for (const one of waiting) {
+      const count = ofUser.get(one.userId) ?? 0;
+      const isNew = one.tables.filter((table) => !tables.has(nameOf(table)));
+      const fits = asked.length < maxAsked && count < maxOfUser && tables.size + isNew.length <= maxTables;
+      (fits ? asked : others).push(one);
+      if (!fits) continue;
+      ofUser.set(one.userId, count + 1);
+      for (const table of isNew) tables.set(nameOf(table), table);
+    }
+    waiting = others;
+    return { asked, tables };
+  }
+
   async function askForAll(): Promise<void> {
     while (waiting.length > 0) {
-      const asked = waiting.splice(0, maxUsers);
+      const { asked, tables } = next();
       try {
-        const tables = new Map(asked.flatMap((one) => one.tables.map((table) => [nameOf(table), table] as const)));
         const names = [...tables.keys()];
         const userIds = [...new Set(asked.map(({ userId }) => userId))];
         const rights = await shapeRights(db, userIds, [...tables.values()]);
@@ -77,6 +96,14 @@ export function createRights(db: Queryable, reading: Pick<ShapeReading, "open">)
       }
     }
     isAsking = false;
+  }
+
+  /** What is the same for many users is held once. */
+  function sharing<T extends OpenedShape>(opened: T): T {
+    const same = definitions.get(opened.definition) ?? opened;
+    remember(definitions, same.definition, same, maxDefinitions);
+    const { spaces, columns } = same;
+    return { ...opened, spaces, columns };
   }
 
   return {
@@ -92,9 +119,8 @@ export function createRights(db: Queryable, reading: Pick<ShapeReading, "open">)
       if (before?.digest === digest) return { opened: before.opened, moment: rights.moment };
       const opened = await reading.open(identity, ask, async (_, now) => now);
       if (partsOf(opened) <= maxParts) {
-        const shape = shapes.get(opened.shape) ?? opened;
-        remember(shapes, shape.shape, shape, maxKnown);
-        remember(known, key, { digest, opened: shape }, maxKnown);
+        const shared = { ...sharing(opened), selected: opened.selected.map(sharing) };
+        remember(known, key, { digest, opened: shared }, maxKnown);
       }
       return { opened, moment: rights.moment };
     },

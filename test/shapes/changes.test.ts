@@ -1,0 +1,127 @@
+import { beforeAll, expect, it } from "vitest";
+import { createShapeChanges } from "../../src/http/shape/changes.js";
+import type { Opened, ShapeReading } from "../../src/http/shape/reading.js";
+import type { ShapeRequest } from "../../src/http/shape/request.js";
+import { readFilter, tablesIn } from "../../src/shapes/filter.js";
+import { definitionOf } from "../../src/shapes/handle.js";
+import { logMoment, openShape } from "../../src/shapes/queries.js";
+import { describeBothKinds, type TestDatabase } from "../support/databases.js";
+import { sequence, syncTable } from "../tables/support.js";
+
+describeBothKinds("who asks at once what happened to shapes", (open) => {
+  let t: TestDatabase;
+  beforeAll(async () => {
+    t = await open();
+    await t.db.query("create table items (id int primary key, team text, n int)");
+    await syncTable(t.db, "items", "space_column => 'team'");
+    await t.asUser("ada", (tx) => tx.query("select perch.create_space('red')"));
+    for (const user of ["ben", "cleo"])
+      await t.asUser("ada", (tx) => tx.query("select perch.set_space_member('red', $1, 'viewer')", [user]));
+  });
+
+  /** Opens shapes, counting how often, in whose name. */
+  function counted() {
+    const opens: string[] = [];
+    const openFor: ShapeReading["open"] = ({ userId }, ask, work) => {
+      opens.push(userId);
+      return t.asUser(userId, async (tx) => {
+        const { schema, table, filter, columns, whole, changesOnly } = ask;
+        const opened = await openShape(tx, ask);
+        const selected = [];
+        for (const other of tablesIn(filter)) selected.push(await openShape(tx, other));
+        const others = selected.map(({ definition }) => definition);
+        const shape = definitionOf(opened.definition, schema, table, filter, columns, whole, changesOnly, ...others);
+        return work(tx, { ...opened, selected, shape });
+      });
+    };
+    const changes = createShapeChanges(
+      {
+        open: openFor,
+        readsTogether: true,
+        together: ({ userId }, work) => {
+          opens.push(`${userId}, for many`);
+          return t.db.transaction(work);
+        },
+      },
+      { shapeChunkBytes: 4_000_000 },
+    );
+    const askFor = async (where: string): Promise<ShapeRequest> =>
+      ({
+        ...{ schema: "public", table: "items", columns: null, where, whole: false, changesOnly: false },
+        filter: await readFilter(where, {}, "items"),
+      }) as unknown as ShapeRequest;
+    const openedFor = async (userId: string, ask: ShapeRequest): Promise<Opened> =>
+      openFor({ userId }, ask, async (_, opened) => opened);
+    return { opens, changes, askFor, openedFor };
+  }
+
+  async function written(sql: string) {
+    const lsn = (await logMoment(t.db)).position;
+    await t.db.query(sql);
+    await sequence(t.db);
+    return { lsn, op: 0n, upto: (await logMoment(t.db)).position, since: undefined };
+  }
+
+  /** Ids that each of these is told of, all asking at once, and in whose name was read. */
+  async function told(readers: readonly (readonly [user: string, where: string])[], sql: string) {
+    const { opens, changes, askFor, openedFor } = counted();
+    const from = await written(sql);
+    const asked = [];
+    for (const [userId, where] of readers) {
+      const ask = await askFor(where);
+      asked.push({ identity: { userId }, ask, opened: await openedFor(userId, ask) });
+    }
+    opens.length = 0;
+    const pages = await Promise.all(
+      asked.map(({ identity, ask, opened }) =>
+        changes.read(identity, ask, opened, from).then(
+          (page) => page?.messages.map((message) => Number(JSON.parse(message).value.id)),
+          () => "failed",
+        ),
+      ),
+    );
+    return { pages, opens };
+  }
+
+  it("share a statement when their shapes differ in their filters alone", async () => {
+    const readers = Array.from(
+      { length: 30 },
+      (_, n) => [`${["ada", "ben", "cleo"][n % 3]}`, `n = ${n % 10}`] as const,
+    );
+    const { pages, opens } = await told(readers, "insert into items select n, 'red', n from generate_series(1, 5) n");
+    const ids = (n: number) => (n >= 1 && n <= 5 ? [n] : []);
+    expect(pages).toEqual(readers.map((_, n) => ids(n % 10)));
+    expect(opens).toEqual(["ada, for many"]);
+  });
+
+  it("read for themselves what may fail, and when somebody's filter makes all fail", async () => {
+    const { pages, opens } = await told(
+      [
+        ["ada", "n = 7"],
+        ["ada", "n > 6"],
+        ["ada", "n = 'seven'"],
+        ["ada", "10 / (n - 7) = 1"],
+      ],
+      "insert into items values (17, 'red', 7)",
+    );
+    expect(pages).toEqual([[17], [17], "failed", "failed"]);
+    expect(opens).toHaveLength(5);
+    const safe = await told(
+      [
+        ["ada", "n = 8"],
+        ["ada", "10 / n = 1"],
+      ],
+      "insert into items values (18, 'red', 8)",
+    );
+    expect(safe.pages).toEqual([[18], [18]]);
+    expect(safe.opens).toHaveLength(2);
+  });
+
+  it("may not fill the statement of another", async () => {
+    const many = Array.from({ length: 40 }, (_, n) => ["ada", `n = ${n}`] as const);
+    const { pages, opens } = await told(many, "update items set n = 39 where id = 1");
+    expect(pages).toEqual(many.map((_, n) => (n === 39 || n === 1 ? [1] : [])));
+    expect(opens.length).toBeGreaterThan(1);
+    expect(opens.length).toBeLessThan(10);
+  });
+});
