@@ -218,20 +218,21 @@ export function createShapeWaiters<W extends Waiter>({
       for (const waiter of [...others]) wake(waiter, { found: true, passed: waiter.after, upto: passedBy(waiter) });
   }
 
-  /** By table and column. */
+  /** By table and column. Where they cannot be read it is not known what they were, and filters are tried. */
   async function valuesOf(names: Iterable<string>, after: bigint, upto: bigint): Promise<Look["values"]> {
     const values = new Map<string, ReadonlyMap<string, ReadonlySet<string>>>();
     for (const name of names) {
       const ask = asked.get(name);
       if (ask === undefined) continue;
       const { schema, relation, appId, table } = ask.watch;
-      const [row] = await db.query<{ values: Record<string, string[]> }>(
-        valuesSql,
-        [schema, relation, appId, table, after, upto, [...ask.columns]],
-        { prepare: true },
-      );
-      const columns = Object.entries(row?.values ?? {}).map(([column, had]) => [column, new Set(had)] as const);
-      values.set(name, new Map(columns));
+      const params = [schema, relation, appId, table, after, upto, [...ask.columns]];
+      try {
+        const [row] = await db.query<{ values: Record<string, string[]> }>(valuesSql, params, { prepare: true });
+        const columns = Object.entries(row?.values ?? {}).map(([column, had]) => [column, new Set(had)] as const);
+        values.set(name, new Map(columns));
+      } catch (error) {
+        log.warn({ err: error, table }, "values of changed rows could not be read; filters are tried on them");
+      }
     }
     return values;
   }

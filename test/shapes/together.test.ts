@@ -101,6 +101,21 @@ describeBothKinds("what happens to shapes that differ in their filters alone", (
     expect(told).toBeGreaterThan(20);
   });
 
+  it("is told as of where the part of a transaction begins that stands together", async () => {
+    const images = ["1", "2", "3"].map((n) => JSON.stringify({ id: Number(n), team: "red", n: Number(n), title: n }));
+    const [row] = await t.db.query<{ messages: string[] }>(
+      `select r.messages from perch.rendered_changes(schema_name => 'public', relation_name => 'items',
+         all_positions => '{4,5,6,7}', all_txids => '{90,90,91,90}', entries => '{5,6,7}', old_rows => '{null,null,null}',
+         new_rows => $1::text[]::jsonb[], filters => '{"null"}', columns => null, whole => false, max_bytes => 10000) r`,
+      [images],
+    );
+    expect(row?.messages.map((text) => JSON.parse(text).headers)).toMatchObject([
+      { lsn: "4", op_position: 1, txids: [90] },
+      { lsn: "6", op_position: 0, txids: [91] },
+      { lsn: "7", op_position: 0, txids: [90] },
+    ]);
+  });
+
   it("is not told together of filters that may fail, or ask for other tables, or of more than a page", async () => {
     const lsn = await position();
     await t.db.query("insert into items select n, 'red', n, repeat('x', 1000) from generate_series(101, 120) n");

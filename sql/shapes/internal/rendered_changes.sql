@@ -21,7 +21,7 @@ declare
   texts constant record := perch.shape_texts(synced, '{}', null, rendered_changes.columns, null);
   matches text;
   entry_txids xid8[];
-  -- Where the transaction of each begins.
+  -- Where the transaction of each begins; of one whose entries are not one behind the other, that part of it.
   begins bigint[];
   bytes bigint := 0;
   entry record;
@@ -41,8 +41,11 @@ begin
   end if;
   select array_agg(a.txid order by a.position), array_agg(a.began order by a.position)
     into entry_txids, begins
-    from (select a.position, a.txid, min(a.position) over (partition by a.txid) as began
-            from unnest(all_positions, all_txids) a ("position", txid)) a
+    from (select b.position, b.txid,
+                 max(b.position) filter (where b.is_first) over (order by b.position) as began
+            from (select p.position, p.txid,
+                         p.txid is distinct from lag(p.txid) over (order by p.position) as is_first
+                    from unnest(all_positions, all_txids) p ("position", txid)) b) a
    where a.position = any (entries);
   for entry in
     execute format('select c.*, b.began from (%s) c join unnest($1, $5) b ("position", began) on b.position = c.position
