@@ -43,10 +43,15 @@ export function findingOf({ changed, values }: Look, { name, places, requirement
     if (table !== name) return "something";
     const had = requirement && values.get(name)?.get(requirement.column);
     if (requirement === undefined || had === undefined) finding = "perhaps";
-    else if ([...requirement.values].some((value) => had.has(value)))
-      finding = requirement.isAll ? "something" : "perhaps";
+    else if (overlap(requirement.values, had)) finding = requirement.isAll ? "something" : "perhaps";
   }
   return finding;
+}
+
+function overlap(one: ReadonlySet<string>, other: ReadonlySet<string>): boolean {
+  const [few, many] = one.size < other.size ? [one, other] : [other, one];
+  for (const value of few) if (many.has(value)) return true;
+  return false;
 }
 
 /** What the looks behind a position come to. */

@@ -32,8 +32,8 @@ const maxFilters = 200;
 const filtersOfUser = 20;
 const maxFilterLength = 4_000;
 /** Spaces of one statement, and of one user. */
-const maxSpaces = 5_000;
-const spacesOfUser = 500;
+const maxSpaces = 1_000;
+const spacesOfUser = 200;
 
 interface Asked {
   readonly identity: Identity;
