@@ -1,20 +1,4 @@
-import type { Requirement } from "./requirement.js";
-
-/** A table of the log, and spaces in it. */
-export interface Place {
-  readonly appId: string;
-  readonly table: string;
-  readonly spaces: ReadonlySet<string>;
-}
-
-/** Changes of a table, in some spaces, as they are looked for: made once for all who wait for them. */
-export interface Watch {
-  /** Of its own table. */
-  readonly name: string;
-  /** By table, its own among them: the spaces whose changes concern it. */
-  readonly places: ReadonlyMap<string, ReadonlySet<string>>;
-  readonly requirement: Requirement | undefined;
-}
+import type { Watch } from "./watch.js";
 
 /** What a look at a stretch of the log has found. */
 export interface Look {
@@ -28,8 +12,6 @@ export interface Look {
 
 /** What somebody who waits finds in a look: nothing; perhaps something; or something for certain. */
 export type Finding = "nothing" | "perhaps" | "something";
-
-export const nameOf = ({ appId, table }: Pick<Place, "appId" | "table">) => JSON.stringify([appId, table]);
 
 /**
  * What is in a look for whoever has read up to `after`. Where it is about a table of a filter's sub-select, or about more than the column that a filter

@@ -1,34 +1,8 @@
 import type { Queryable } from "../database/types.js";
 import type { NotificationHub } from "../notifications/hub.js";
-import { type Found, findingOf, type Look, Looks, nameOf, type Place, type Watch } from "./looks.js";
-import { requirementOf } from "./requirement.js";
-import type { FilterNode } from "./tree.js";
-
-/** What is followed. */
-export interface Wanted extends Place {
-  /** The table in the database, and its columns, by name. */
-  readonly schema: string;
-  readonly relation: string;
-  readonly columns: Readonly<Record<string, { readonly type: string }>>;
-  readonly filter: FilterNode | null;
-  /** Tables whose changes concern it as well: those of the filter's sub-selects. */
-  readonly others: readonly Place[];
-  /** The epoch of the log that positions are of. */
-  readonly epoch: string;
-}
-
-/** The same as it is looked for. Made once for all who wait for it. */
-export interface ShapeWatch extends Watch, Omit<Wanted, "spaces" | "others" | "columns"> {
-  readonly filterText: string;
-}
-
-/** Who waits. Thousands do: it is a plain object of few fields, and whatever is the same for several of them is held once. */
-export interface Waiter {
-  readonly watch: ShapeWatch;
-  readonly userId: string;
-  /** It has read up to here. */
-  readonly after: bigint;
-}
+import { type Found, findingOf, type Look, Looks } from "./looks.js";
+import { type AskedColumns, matching, valuesOf } from "./trying.js";
+import { nameOf, type ShapeWatch, type Waiter } from "./watch.js";
 
 /** Positions of the epoch that was waited in. */
 export interface Heard {
@@ -72,18 +46,6 @@ export interface ShapeWaitersOptions<W extends Waiter> {
   woken(waiter: W, heard: Heard): void;
 }
 
-export function watchOf({ spaces, others, columns, ...wanted }: Wanted): ShapeWatch {
-  const places = [{ ...wanted, spaces }, ...others];
-  return {
-    ...wanted,
-    name: nameOf(wanted),
-    filterText: JSON.stringify(wanted.filter),
-    places: new Map(places.map((place) => [nameOf(place), place.spaces])),
-    // A row may move that did not change itself, with a sub-select.
-    requirement: others.length === 0 ? requirementOf(wanted.filter, columns) : undefined,
-  };
-}
-
 /** Without a change there is one row, of the epoch alone. */
 interface ChangedRow {
   epoch: string;
@@ -96,15 +58,6 @@ interface ChangedRow {
 const changedSql = `select e.epoch, n.app_id, n.table_name, n.space_id, n.position::text as position
                       from perch.current_epoch() e (epoch)
                       left join perch.changed_tables(after_position => $1::bigint) n on true`;
-const valuesSql = `select perch.changed_values(schema_name => $1, relation_name => $2, app_id => $3, table_name => $4,
-                     after_position => $5::bigint, upto => $6::bigint, columns => $7::text[]) as values`;
-const matchesSql = `select perch.shape_matches(schema_name => $1, relation_name => $2, app_id => $3, table_name => $4,
-                      after_position => $5::bigint, upto => $6::bigint, filters => $7::text[]::jsonb[]) as matches`;
-/** Filters that are tried for a user, and how long they may be: the looks are everybody's. With more, or longer ones, each looks for itself, in its user's turn. */
-const triedOfUser = 20;
-const triedLength = 4_000;
-/** Filters of one statement. */
-const maxFilters = 200;
 /** Columns of a table whose changed values are asked for. */
 const maxColumns = 20;
 /** How long it goes on looking when nobody waits: whoever was answered comes back at once, to where it knows what is there. */
@@ -141,7 +94,7 @@ export function createShapeWaiters<W extends Waiter>({
   const latest = new Map<string, bigint>();
   const looks = new Looks();
   /** Of each table, the columns that filters required something of, the last one at the end; and what it is in the database. */
-  const asked = new Map<string, { readonly watch: ShapeWatch; readonly columns: Set<string> }>();
+  const asked = new Map<string, AskedColumns>();
   /** All behind `from` has been looked at, up to `looked`; and whom that concerned was told, up to `told`. */
   let from = 0n;
   let looked = 0n;
@@ -179,7 +132,8 @@ export function createShapeWaiters<W extends Waiter>({
       const name = nameOf({ appId, table });
       changed.set(name, (changed.get(name) ?? new Map<string, bigint>()).set(space, BigInt(position)));
     }
-    const values = await valuesOf(changed.keys(), before, upto);
+    const concerned = [...changed.keys()].flatMap((name) => asked.get(name) ?? []);
+    const values = await valuesOf(db, log, concerned, before, upto);
     if (isOver()) return;
     for (const [name, spaces] of changed) {
       for (const at of spaces.values()) if (at > (latest.get(name) ?? 0n)) latest.set(name, at);
@@ -198,7 +152,7 @@ export function createShapeWaiters<W extends Waiter>({
     }
     for (const name of new Set(untried.map(({ watch }) => watch.name))) {
       const own = untried.filter(({ watch }) => watch.name === name);
-      for (const waiter of await matching(own, before, upto)) {
+      for (const waiter of await matching(db, log, own, before, upto)) {
         // Whoever came with another epoch has had all of this one told.
         if (epoch !== during) return;
         tell(waiter);
@@ -216,63 +170,6 @@ export function createShapeWaiters<W extends Waiter>({
     looks.clear();
     for (const others of [...waiters.values()])
       for (const waiter of [...others]) wake(waiter, { found: true, passed: waiter.after, upto: passedBy(waiter) });
-  }
-
-  /** By table and column. Where they cannot be read it is not known what they were, and filters are tried. */
-  async function valuesOf(names: Iterable<string>, after: bigint, upto: bigint): Promise<Look["values"]> {
-    const values = new Map<string, ReadonlyMap<string, ReadonlySet<string>>>();
-    for (const name of names) {
-      const ask = asked.get(name);
-      if (ask === undefined) continue;
-      const { schema, relation, appId, table } = ask.watch;
-      const params = [schema, relation, appId, table, after, upto, [...ask.columns]];
-      try {
-        const [row] = await db.query<{ values: Record<string, string[]> }>(valuesSql, params, { prepare: true });
-        const columns = Object.entries(row?.values ?? {}).map(([column, had]) => [column, new Set(had)] as const);
-        values.set(name, new Map(columns));
-      } catch (error) {
-        log.warn({ err: error, table }, "values of changed rows could not be read; filters are tried on them");
-      }
-    }
-    return values;
-  }
-
-  /** Those whose filters may be true of what changed between two positions. Of fewer than a few filters each looks for itself. */
-  async function matching(concerned: readonly W[], after: bigint, upto: bigint): Promise<readonly W[]> {
-    const [first] = concerned;
-    const texts = filtersToTry(concerned);
-    if (first === undefined || texts.length < 3) return concerned;
-    const tried = new Set(texts);
-    const true_ = new Set<string>();
-    try {
-      for (let start = 0; start < texts.length; start += maxFilters) {
-        const some = texts.slice(start, start + maxFilters);
-        const { schema, relation, appId, table } = first.watch;
-        const [row] = await db.query<{ matches: boolean[] }>(matchesSql, [
-          ...[schema, relation, appId, table],
-          ...[after, upto, some],
-        ]);
-        for (const [nth, text] of some.entries()) if (row?.matches[nth] !== false) true_.add(text);
-      }
-    } catch (error) {
-      log.warn({ err: error }, "filters of shapes could not be tried together; each is tried for itself");
-      return concerned;
-    }
-    return concerned.filter(({ watch: { filterText } }) => !tried.has(filterText) || true_.has(filterText));
-  }
-
-  function filtersToTry(concerned: readonly W[]): string[] {
-    const chosen = new Set<string>();
-    const taken = new Map<string, number>();
-    for (const { watch, userId } of concerned) {
-      const { filter, filterText } = watch;
-      const count = taken.get(userId) ?? 0;
-      if (filter === null || chosen.has(filterText) || filterText.length > triedLength || count >= triedOfUser)
-        continue;
-      taken.set(userId, count + 1);
-      chosen.add(filterText);
-    }
-    return [...chosen];
   }
 
   function schedule(ms: number): void {

@@ -1,7 +1,8 @@
 import fc from "fast-check";
 import { beforeAll, expect, it } from "vitest";
+import { readChangesTogether } from "../../src/shapes/changes-together.js";
 import { readFilter } from "../../src/shapes/filter.js";
-import { type ChangesPage, logMoment, openShape, readChanges, readChangesTogether } from "../../src/shapes/queries.js";
+import { type ChangesPage, logMoment, openShape, readChanges } from "../../src/shapes/queries.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
 import { sequence, syncTable } from "../tables/support.js";
 

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { PerchError } from "../../errors.js";
 import type { Identity } from "../../identity/identity.js";
+import { readChangesTogether } from "../../shapes/changes-together.js";
 import { tablesIn } from "../../shapes/filter.js";
 import { type Snapshot, snapshotText } from "../../shapes/handle.js";
-import { type ChangesPage, readChanges, readChangesTogether } from "../../shapes/queries.js";
+import { type ChangesPage, readChanges } from "../../shapes/queries.js";
 import type { FilterNode } from "../../shapes/tree.js";
 import { isOf, type Opened, type ShapeReading } from "./reading.js";
 import type { ShapeRequest } from "./request.js";
