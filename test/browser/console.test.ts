@@ -160,10 +160,11 @@ describe("the console in a browser", () => {
     const page = await open("spaces/harbour/notes/pages/log-book/document");
     await sees(page, "Wind from the west");
     const [ines, tom] = [await typist("ines"), await typist("tom")];
-    ines("\nThe ferry came at nine.");
+    // Tom first: what ines adds to what she wrote within a minute is one version with that.
     tom("\nRope came, 40 metres.");
-    await sees(page, "The ferry came at nine.");
     await sees(page, "Rope came, 40 metres.");
+    ines("\nThe ferry came at nine.");
+    await sees(page, "The ferry came at nine.");
     await expect.poll(() => page.locator(".facts").textContent()).toMatch(/There now(ines, tom|tom, ines)/);
     // What it was before, and what was put in since.
     await page.locator(".versions button").last().click();
