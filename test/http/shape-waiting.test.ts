@@ -130,3 +130,16 @@ it("a reader whose table is gone is told so, and those of others go on", async (
   expect([400, 404, 409]).toContain(status);
   expect(await waitingAt(node)).toBe(0);
 });
+
+it("a filter that is none is told so at once, also where all is known that is behind its reader, and is tried with nobody's", async () => {
+  const { t, node, live } = await start((t) => startNode(t));
+  const good = askShape(node, live);
+  await until(async () => (await waitingAt(node)) === 1, "somebody to wait");
+  await t.db.query("insert into items values (3, 'north', 'three')");
+  const known = await good;
+  const where = "id > 'x'";
+  const begun = await askShape(node, { table: "items", where, offset: "now" });
+  const follows = { table: "items", where, live: "true", offset: known.offset, handle: begun.handle };
+  expect((await askShape(node, follows)).status).toBe(400);
+  expect(await waitingAt(node)).toBe(0);
+});

@@ -1,9 +1,10 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import { PerchError } from "../../errors.js";
 import type { Identity } from "../../identity/identity.js";
+import { remember } from "../../lib/bounded-map.js";
 import { readChangesTogether } from "../../shapes/changes-together.js";
 import { tablesIn } from "../../shapes/filter.js";
-import { type Snapshot, snapshotText } from "../../shapes/handle.js";
+import { definitionOf, type Snapshot, snapshotText } from "../../shapes/handle.js";
 import { type ChangesPage, readChanges } from "../../shapes/queries.js";
 import type { FilterNode } from "../../shapes/tree.js";
 import { isOf, type Opened, type ShapeReading } from "./reading.js";
@@ -24,6 +25,8 @@ export interface ShapeChanges {
    * PE401, PE404, PE410, PE413, PE422.
    */
   read(identity: Identity, ask: ShapeRequest, opened: Opened, from: ReadFrom): Promise<ChangesPage | undefined>;
+  /** Whether changes have been read with this filter before, so that no constant in it is one that it fails by. */
+  isProven(ask: Pick<ShapeRequest, "filter">, opened: Opened): boolean;
 }
 
 /** How long the turn of somebody else is waited for, who asked first: it may be long in coming, by what else that user does. */
@@ -35,6 +38,8 @@ const maxFilterLength = 4_000;
 /** Spaces of one statement, and of one user. */
 const maxSpaces = 1_000;
 const spacesOfUser = 200;
+/** Filters that are known to be read. */
+const maxProven = 20_000;
 
 interface Asked {
   readonly identity: Identity;
@@ -104,14 +109,16 @@ class Evaluation {
  * for several is of a table whose rows and columns are the same for all who may read their space (`content`; the statement says whether that still holds),
  * in the spaces of those who ask; and of it each is given what is in the spaces of the own shape.
  *
- * A filter of somebody else is nobody's fault: those that may fail for a row are not read with others, and where all together fail, or take too long,
- * or are more than a page, each is read for itself.
+ * A filter of somebody else is nobody's fault. Those that may fail for a row are not read with others. A constant that is none of its type fails before
+ * any row is looked at: so each is read for itself once before it is read with others. Where all together fail all the same, or take too long,
+ * or are more than a page, each is read for itself, too.
  */
 export function createShapeChanges(
   reading: Pick<ShapeReading, "open" | "together" | "readsTogether">,
   { shapeChunkBytes: maxBytes }: { readonly shapeChunkBytes: number },
 ): ShapeChanges {
   const underWay = new Map<string, Evaluation>();
+  const proven = new Map<string, true>();
 
   /** In: what tells its stretch and shape, or that of many, from all others. Out: undefined: there is none, or it is another shape by now. */
   async function shared(key: string, asked: Asked, isOpen: boolean): Promise<ChangesPage | undefined> {
@@ -143,12 +150,19 @@ export function createShapeChanges(
     }
   }
 
-  function alone({ identity, ask, opened: { shape }, from }: Asked) {
+  function alone({ identity, ask, opened, from, text }: Asked) {
+    const name = provenName(text, opened);
     return (evaluation: Evaluation): Promise<Pages> =>
       reading.open(identity, ask, async (tx, now) => {
         evaluation.begins();
-        const page = await readChanges(tx, ask, { ...from, whole: ask.whole, maxBytes });
-        return () => (isOf(now, page) && now.shape === shape ? page : undefined);
+        const page = await readChanges(tx, ask, { ...from, whole: ask.whole, maxBytes }).catch((error: unknown) => {
+          // What it fails by may be new: a value of an enumeration has another name, say.
+          proven.delete(name);
+          throw error;
+        });
+        const isSame = isOf(now, page) && now.shape === opened.shape;
+        if (isSame) remember(proven, name, true, maxProven);
+        return () => (isSame ? page : undefined);
       });
   }
 
@@ -177,11 +191,15 @@ export function createShapeChanges(
       const stretch = [from.lsn, from.op, from.upto].join();
       // In the middle of a transaction stands who has read a page of it.
       const isTogether = isPlain && from.op === 0n && text.length <= maxFilterLength && spaces.length <= spacesOfUser;
-      if (content !== null && isTogether && reading.readsTogether) {
+      if (content !== null && isTogether && reading.readsTogether && proven.has(provenName(text, opened))) {
         const page = await shared(JSON.stringify([content, schema, table, columns, whole, stretch]), asked, true);
         if (page !== undefined) return page;
       }
       return shared([shape, stretch, since && snapshotText(since)].join(), asked, false);
     },
+    isProven: ({ filter }, opened) => proven.has(provenName(JSON.stringify(filter), opened)),
   };
 }
+
+/** What a filter's constants are compared with, the columns' types decide: those are the table's, or the user's share of them. */
+const provenName = (text: string, { content, definition }: Opened) => definitionOf(content ?? definition, text);

@@ -141,7 +141,9 @@ export function createFollowers(services: FollowServices): Followers {
     if (isStream) beginEvents(follower, ask, handle);
     return ended(follower, async () => {
       // Where all is known that lies behind it, there is nothing to read before there is something.
-      const mayWaitNow = ask.live && mayWait && from.op === 0n && waiters.knows(opened.epoch, from.lsn);
+      // But for a filter that may be none: that is told at once, and whoever waits is tried with others.
+      const isKnown = changes.isProven(ask, opened) && waiters.knows(opened.epoch, from.lsn);
+      const mayWaitNow = ask.live && mayWait && from.op === 0n && isKnown;
       return mayWaitNow ? waitOn(follower, ask) : readOn(follower, ask, positionIn(opened, moment));
     });
   }
