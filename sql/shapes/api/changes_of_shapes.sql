@@ -51,15 +51,10 @@ begin
          r.filter_numbers, r.untried, perch.shape_content(schema_name, relation_name, spaces, after_position, upto)
     into messages, txids, space_ids, filter_numbers, untried, content
     from (
-      select array_agg(l.position order by l.position) as positions,
-             array_agg(i.old_row order by l.position) as old_rows,
-             array_agg(coalesce(i.new_row, case when i.space_id is null then l.data end)
-               order by l.position) as new_rows
-        from unnest(entries.our_spaces, entries.our_seqs) a (space_id, seq)
-       cross join lateral (
-         select x.position, x.data from perch.sync_changes x where x.space_id = a.space_id and x.seq = a.seq limit 1) l
-        left join lateral (
-          select g.* from perch.row_images g where g.space_id = a.space_id and g.seq = a.seq limit 1) i on true) e
+      select array_agg(i.position order by i.position) as positions,
+             array_agg(i.old_row order by i.position) as old_rows,
+             array_agg(i.new_row order by i.position) as new_rows
+        from perch.entry_images(entries.our_spaces, entries.our_seqs) i) e
    cross join lateral perch.rendered_changes(schema_name, relation_name, entries.positions, entries.txids,
      coalesce(e.positions, '{}'), coalesce(e.old_rows, '{}'), coalesce(e.new_rows, '{}'), filters,
      changes_of_shapes.columns, whole, max_bytes) r;

@@ -21,13 +21,8 @@ begin
   end if;
   images := array(
     select v.image
-      from unnest(space_ids, seqs) a (space_id, seq)
-     cross join lateral (
-       select x.data from perch.sync_changes x where x.space_id = a.space_id and x.seq = a.seq limit 1) l
-      left join lateral (
-        select r.* from perch.row_images r where r.space_id = a.space_id and r.seq = a.seq limit 1) i on true
-     cross join lateral (
-       values (i.old_row), (coalesce(i.new_row, case when i.space_id is null then l.data end))) v (image)
+      from perch.entry_images(space_ids, seqs) e
+     cross join lateral (values (e.old_row), (e.new_row)) v (image)
      where v.image is not null);
 end
 $$;

@@ -1,5 +1,3 @@
--- A table whose triggers are gone is none of the log any more, whatever perch.synced_relations says: the oid may be
--- that of another table.
 create or replace function perch.open_relation(schema_name text, table_name text)
 returns perch.synced_relations
 language plpgsql stable
@@ -8,14 +6,8 @@ as $$
 declare
   synced perch.synced_relations;
 begin
-  select r.* into synced
-    from pg_class c
-    join pg_namespace n on n.oid = c.relnamespace
-    join perch.synced_relations r on r.relation = c.oid
-   where n.nspname = open_relation.schema_name and c.relname = open_relation.table_name
-     and exists (select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
-                  where t.tgrelid = c.oid and p.pronamespace = 'perch'::regnamespace);
-  if not found then
+  synced := perch.find_relation(open_relation.schema_name, open_relation.table_name);
+  if synced.relation is null then
     perform perch.fail('PE404', format('there is no synced table %I.%I', schema_name, open_relation.table_name),
       jsonb_build_object('argument', 'table', 'schema', schema_name, 'table', open_relation.table_name),
       'Make it one: select perch.sync_table(relation => …, app_id => …, space_column => …)');

@@ -6,14 +6,11 @@ language sql stable security definer
 set search_path = pg_catalog, pg_temp
 as $$
   select array(
-    select md5(concat_ws(E'\n', (select l.epoch from perch.log_epoch l), r.xmin, r::text, c.columns))
+    select md5(concat_ws(E'\n', (select l.epoch from perch.log_epoch l), f.found::text,
+             (select r.xmin from perch.synced_relations r where r.relation = (f.found).relation),
+             case when (f.found).relation is not null then perch.shape_columns(f.found, '{}') end))
       from unnest(schema_names, table_names) with ordinality t (schema_name, table_name, nth)
-      left join pg_namespace n on n.nspname = t.schema_name
-      left join pg_class o on o.relnamespace = n.oid and o.relname = t.table_name
-      left join perch.synced_relations r on r.relation = o.oid and exists (
-        select from pg_trigger g join pg_proc p on p.oid = g.tgfoid
-         where g.tgrelid = o.oid and p.pronamespace = 'perch'::regnamespace)
-     cross join lateral (select case when r.relation is not null then perch.shape_columns(r, '{}') end) c (columns)
+     cross join lateral (select perch.find_relation(t.schema_name, t.table_name) offset 0) f (found)
      order by t.nth)
 $$;
 grant execute on function perch.table_digests to perch_worker;
