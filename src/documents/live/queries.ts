@@ -1,7 +1,8 @@
 import type { Queryable } from "../../database/types.js";
+import { parseFields } from "../declaration.js";
 import type { DocumentKey } from "../key.js";
 import type { Ends } from "../loro/api.js";
-import { type DocumentSchema, parseFields } from "../loro/fields.js";
+import type { DocumentSchema } from "../loro/fields.js";
 
 export interface StoredUpdate {
   readonly seq: number;

@@ -1,7 +1,7 @@
 import type { Transaction } from "../../database/types.js";
+import { parseFields } from "../declaration.js";
 import type { DocumentKey } from "../key.js";
 import { type Position, type StoredDocument, type StoredUpdate, storedUpdates } from "../live/queries.js";
-import { parseFields } from "../loro/fields.js";
 
 /** The address of a document to write. Without `recordId` a new document is made. */
 export interface OpenRequest {
