@@ -172,7 +172,7 @@ const lasting: [what: string, sql: string, named: RegExp, remedy: RegExp][] = [
   ],
 ];
 
-describeEachEngine("a database that is compared with what migrating makes", (open) => {
+describeEachEngine("a database that is compared with what migrating makes", (open, engine) => {
   it("is no other than that when it was only migrated", async () => {
     const t = await open();
     expect(await differences(t.db)).toEqual([]);
@@ -208,7 +208,9 @@ describeEachEngine("a database that is compared with what migrating makes", (ope
   it("has its own ledger mended by perch migrate up, which says so", async () => {
     const t = await open();
     const up = () => migrate(t.db).then((done) => ({ ...done, mended: done.mended.join("\n") }));
-    for (const [sql, named] of ledgerSabotage) {
+    // It is the same Postgres, and takes twice as long: a few of them.
+    const some = engine === "PGlite" ? ledgerSabotage.filter((_, index) => index % 4 === 0) : ledgerSabotage;
+    for (const [sql, named] of some) {
       await t.db.transaction((tx) => tx.script(sql));
       expect(await up(), sql).toMatchObject({ mended: expect.stringMatching(named), migrations: [], differences: [] });
       expect(await differences(t.db), sql).toEqual([]);
