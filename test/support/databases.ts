@@ -120,7 +120,7 @@ export async function template(what: string): Promise<string> {
 
 const freshName = (prefix: string) => `${prefix}_${randomBytes(6).toString("hex")}`;
 
-/** Connections that make databases and drop them, one for each server: a connection costs the server more than making a database does. */
+/** Connections that make databases and drop them, one for each server: a connection costs the server as much as making a database does. */
 const admins = new Map<string, Promise<pg.Client>>();
 
 async function connectAdmin(serverUrl: string): Promise<pg.Client> {
@@ -133,9 +133,14 @@ async function connectAdmin(serverUrl: string): Promise<pg.Client> {
 }
 
 async function administer(serverUrl: string, statement: string): Promise<void> {
-  const admin = admins.get(serverUrl) ?? connectAdmin(serverUrl);
-  admins.set(serverUrl, admin);
-  await (await admin).query(statement);
+  const connecting = admins.get(serverUrl) ?? connectAdmin(serverUrl);
+  admins.set(serverUrl, connecting);
+  const admin = await connecting.catch((error: unknown) => {
+    // Whoever asks next tries again.
+    admins.delete(serverUrl);
+    throw error;
+  });
+  await admin.query(statement);
 }
 
 /** Copied as files, which takes a quarter of what it takes page by page through the log, and is dropped as fast. */
@@ -244,9 +249,16 @@ async function putBack(used: Reusable): Promise<void> {
   const isIdle = () => db.stats().idle === 1;
   for (let waited = 0; !isIdle() && waited < idleWithinMs; waited += 10)
     await new Promise((done) => setTimeout(done, 10));
-  if (isIdle() && reusable.length < reusableAtMost && (await setBack())) reusable.push(used);
+  if (isIdle() && reusable.length < reusableAtMost && (await setBack()) && (await answers(db))) reusable.push(used);
   else await db.close();
 }
+
+/** An engine that was aborted, by a panic or a trap, answers nothing any more, whatever is in its memory. */
+const answers = (db: Database): Promise<boolean> =>
+  db.query("select").then(
+    () => true,
+    () => false,
+  );
 
 /** A database for one test. In: what happens when it is closed: from then on it is somebody else's, and nothing of the test's may reach it. */
 function lend(db: PgliteDatabase, onClosed: () => Promise<void>): PgliteDatabase {

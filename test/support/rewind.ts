@@ -1,5 +1,5 @@
 /**
- * Sets a database of PGlite back to how it was, in a tenth of the time that opening another takes: all of its state is the engine's memory
+ * Sets a database of PGlite back to how it was, in a fraction of the time that opening another takes: all of its state is the engine's memory
  * and the files of Emscripten's file system, which is in memory, too. What the engine keeps besides are the libraries it has loaded: where one was
  * loaded since, or memory has grown, there is no way back.
  *
