@@ -72,10 +72,13 @@ class LaidOut extends MemoryFS {
  */
 const buffers = (size: string) => ["-c", `shared_buffers=${size}`];
 
+/** Postgres would say how far it is every ten seconds while it starts; here, where there is none but the one process, it never stops to look. */
+const silentStart = ["-c", "log_startup_progress_interval=0"];
+
 /** Options of PGlite.create for a database in memory; in: the files that it begins with, which become its own. */
 export const inMemory = (image: Uint8Array | undefined) => ({
   ...(image && { fs: new LaidOut(image) }),
-  startParams: [...PGlite.defaultStartParams, ...buffers("16MB")],
+  startParams: [...PGlite.defaultStartParams, ...silentStart, ...buffers("16MB")],
 });
 
 /** Options of PGlite.create for a database in a folder. Of Postgres's ways to sync its log only this one arrives at the file. */
@@ -83,6 +86,6 @@ export function durableFolder(folder: string) {
   const settings = PGlite.defaultStartParams.filter((param) => param !== "-F");
   return {
     fs: new DurableFolder(folder),
-    startParams: [...settings, "-c", "wal_sync_method=fsync", ...buffers("32MB")],
+    startParams: [...settings, ...silentStart, "-c", "wal_sync_method=fsync", ...buffers("32MB")],
   };
 }

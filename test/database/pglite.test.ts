@@ -204,6 +204,17 @@ describe("an embedded database in a folder", () => {
     await db.close();
   });
 
+  it("wakes its process no more once nobody asks it anything", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+    const db = await openDatabase("memory:");
+    await db.query("create table things (n int)");
+    await vi.advanceTimersByTimeAsync(60_000);
+    const timers = vi.getTimerCount();
+    vi.useRealTimers();
+    await db.close();
+    expect(timers).toBe(0);
+  });
+
   it("cannot be opened twice in one process", async () => {
     const folder = newFolder();
     const db = await openDatabase({ dataDir: folder });

@@ -129,6 +129,8 @@ export async function remember(client: PGlite): Promise<() => Promise<boolean>> 
   const engine = client.Module as unknown as Engine;
   // The one library that all that is done here needs.
   await client.exec("do $$ begin end $$");
+  // With that no timer is due in it any more: else it would set another in the middle of a test that has long gone on to other things.
+  await client.exec("select pg_stat_force_next_flush()");
   return client.runExclusive(async () => {
     let hasLoaded = false;
     const { open } = engine.FS;
