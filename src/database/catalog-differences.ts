@@ -231,16 +231,22 @@ async function otherTexts(
        from pg_proc p
       where p.pronamespace = 'perch'::regnamespace and p.prosqlbody is null`,
   );
-  const texts = [...files.map(({ text }) => text), ...migrations.map(({ up }) => up)];
+  const sources = sourcesByFunction([...files.map(({ text }) => text), ...migrations.map(({ up }) => up)]);
   return functions.flatMap(({ name, item, text }) => {
     if (!own.has(item)) return [];
-    const written = texts.some(
-      (source) =>
-        source.includes(`function perch.${name}(`) &&
-        (source.includes(text) || source.includes(text.replaceAll("'", "''"))),
-    );
-    if (written) return [];
+    const quoted = text.replaceAll("'", "''");
+    if (sources.get(name)?.some((source) => source.includes(text) || source.includes(quoted))) return [];
     const detail = `${item} has another text than perch gives it`;
     return [{ item, detail, level: "error" as const, mended: true, statements: [], remedy: migrateUp }];
   });
+}
+
+/** Where each function is written. */
+function sourcesByFunction(sources: readonly string[]): Map<string, string[]> {
+  const found = new Map<string, string[]>();
+  for (const source of sources) {
+    const names = new Set(Array.from(source.matchAll(/function perch\.(\w+)\(/g), ([, name = ""]) => name));
+    for (const name of names) found.set(name, [...(found.get(name) ?? []), source]);
+  }
+  return found;
 }

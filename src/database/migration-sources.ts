@@ -111,8 +111,22 @@ function byNeed(files: readonly SqlFile[]): SqlFile[] {
   return [...ordered];
 }
 
-/** Reads `migrations/` and `sql/` of the package, or of another folder of the same shape. */
-export async function readMigrationSources(root: string = packageRoot): Promise<MigrationSources> {
+let own: Promise<MigrationSources> | undefined;
+
+/**
+ * Reads `migrations/` and `sql/` of the package, or of another folder of the same shape. The package's are read once: whatever is installed over it
+ * meanwhile, a process goes by the SQL that belongs to its code.
+ */
+export function readMigrationSources(root: string = packageRoot): Promise<MigrationSources> {
+  if (root !== packageRoot) return read(root);
+  own ??= read(root).catch((error: unknown) => {
+    own = undefined;
+    throw error;
+  });
+  return own;
+}
+
+async function read(root: string): Promise<MigrationSources> {
   const migrationsDir = join(root, "migrations");
   const manifest = join(existsSync(join(root, "package.json")) ? root : packageRoot, "package.json");
   const { version } = JSON.parse(await readFile(manifest, "utf8")) as { version: string };

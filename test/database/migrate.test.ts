@@ -1,4 +1,5 @@
-import { cp, mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdirSync, readdirSync, symlinkSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
@@ -21,8 +22,13 @@ afterAll(() => rm(folder, { recursive: true }));
 /** A later version of perch: what there is, and more files. */
 async function laterVersion(name: string, files: Record<string, string>): Promise<string> {
   const root = join(folder, name);
-  await cp(join(packageRoot, "migrations"), join(root, "migrations"), { recursive: true });
-  await cp(join(packageRoot, "sql"), join(root, "sql"), { recursive: true });
+  const sources = ["migrations", "sql"].flatMap((part) =>
+    readdirSync(join(packageRoot, part), { recursive: true, encoding: "utf8" }).map((path) => join(part, path)),
+  );
+  for (const path of sources.filter((path) => path.endsWith(".sql") && !(path in files))) {
+    mkdirSync(dirname(join(root, path)), { recursive: true });
+    symlinkSync(join(packageRoot, path), join(root, path));
+  }
   for (const [path, text] of Object.entries(files)) {
     await mkdir(dirname(join(root, path)), { recursive: true });
     await writeFile(join(root, path), text);
@@ -55,10 +61,10 @@ const laterIndex = async (db: Queryable) =>
     )
   ).map(({ valid }) => valid);
 
-describeEachPostgres("a migration that is applied outside a transaction", (open) => {
+describeEachPostgres("a migration that is applied outside a transaction", (open, engine) => {
   it("lets others write while it waits, is done by one of several, and is begun anew when it was broken off", async () => {
     const { db, asUser } = await open();
-    const root = await laterVersion("outside-waiting", outside);
+    const root = await laterVersion(`outside-waiting-${engine}`, outside);
     const push = (id: string) => (tx: Queryable) =>
       tx.query("select perch.push('app', $1, 'c')", [JSON.stringify([{ op: "insert", table: "t", id }])]);
     let release = () => {};
@@ -88,10 +94,10 @@ describeEachPostgres("a migration that is applied outside a transaction", (open)
   });
 });
 
-describeEachPostgres("a migration outside a transaction", (open) => {
+describeEachPostgres("a migration outside a transaction", (open, engine) => {
   it("has a connection of its own, however few there are", async () => {
     const { url } = await open();
-    const root = await laterVersion("outside-alone", outside);
+    const root = await laterVersion(`outside-alone-${engine}`, outside);
     const db = openPostgres({ url: url as string, poolSize: 1 });
     try {
       expect((await migrate(db, { root })).migrations).toEqual(["9001_index", "9002_more"]);

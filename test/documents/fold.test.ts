@@ -4,6 +4,7 @@ import type { Database } from "../../src/database/types.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
 import { foldDocument } from "../../src/worker/project.js";
 import { describeEachPostgres, postgres, type TestDatabase } from "../support/databases.js";
+import { lendEngine } from "../support/engines.js";
 import { startWorkerNode } from "../worker/support.js";
 import {
   ada,
@@ -51,8 +52,9 @@ async function atStep(t: TestDatabase, [when, event, table]: (typeof steps)[numb
 it("a document that is written without end by a DocumentStore is folded all the same", async () => {
   const t = await postgres(18)();
   await declare(t);
-  const store = new DocumentStore({ engineOptions: { threads: 1 } });
-  cleanup(() => store.close());
+  const engine = lendEngine();
+  cleanup(() => engine.close());
+  const store = new DocumentStore({ engine });
   const doc = new LoroDoc();
   // Each update writes the whole record.
   const write = () =>

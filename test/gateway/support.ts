@@ -6,12 +6,13 @@ import { pino } from "pino";
 import { WebSocket } from "ws";
 import type { Database } from "../../src/database/types.js";
 import { createLiveDocuments, type LiveDocuments } from "../../src/documents/live.js";
-import { createDocumentEngine, type DocumentEngine } from "../../src/documents/loro/engine.js";
+import type { DocumentEngine } from "../../src/documents/loro/engine.js";
 import { type Gateway, type GatewayOptions, startGateway } from "../../src/gateway/index.js";
 import { gatewaySettings } from "../../src/gateway/settings.js";
 import "../../scripts/support/sockets.js";
 import { cleanup, cleanupFirst } from "../support/cleanup.js";
 import type { TestDatabase } from "../support/databases.js";
+import { lendEngine } from "../support/engines.js";
 import { until } from "../support/until.js";
 
 export { cleanup, until };
@@ -56,7 +57,7 @@ export interface NodeOptions extends Partial<Pick<GatewayOptions, "notReady" | "
 export async function startNode(database: TestDatabase, options: NodeOptions = {}): Promise<Node> {
   const log = options.log ?? pino({ level: process.env.LOG_LEVEL ?? "silent" });
   const db = options.db ?? database.db;
-  const engine = createDocumentEngine({ threads: 1 });
+  const engine = lendEngine();
   const live = createLiveDocuments({ db, engine, log });
   const gateway = await startGateway({
     db,

@@ -5,11 +5,11 @@ import { openPostgres, type PostgresOptions } from "../../src/database/postgres.
 import { defaultShares, type ShareOptions, shareConnections } from "../../src/database/shares.js";
 import type { Database } from "../../src/database/types.js";
 import { createLiveDocuments } from "../../src/documents/live.js";
-import { createDocumentEngine } from "../../src/documents/loro/engine.js";
 import { startGateway } from "../../src/gateway/index.js";
 import { gatewaySettings } from "../../src/gateway/settings.js";
 import { startWorker } from "../../src/worker/index.js";
 import { cleanup, officialClient, text } from "../gateway/support.js";
+import { lendEngine } from "./engines.js";
 
 export interface Serving {
   readonly url: string;
@@ -35,7 +35,7 @@ export async function serving(
   const db = openPostgres({ onError: () => undefined, ...options });
   cleanup(() => db.close());
   const shares = shareConnections(db, { ...defaultShares, ...shared });
-  const engine = createDocumentEngine({ threads: 1 });
+  const engine = lendEngine();
   cleanup(() => engine.close());
   const live = createLiveDocuments({ db: shares.reads, appendsDb: shares.appends, engine, log });
   cleanup(() => live.close());

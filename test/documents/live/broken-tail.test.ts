@@ -1,11 +1,12 @@
 import { describe, expect, it } from "vitest";
 import { examine } from "../../../src/cli/doctor-checks.js";
-import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
+import type { DocumentEngine } from "../../../src/documents/loro/engine.js";
 import { readLiveDocument } from "../../../src/documents/reading.js";
 import { DocumentStore } from "../../../src/documents/store/store.js";
 import { EngineLost } from "../../../src/engine/engine.js";
 import { PerchError } from "../../../src/errors.js";
 import { postgres, type TestDatabase } from "../../support/databases.js";
+import { lendEngine } from "../../support/engines.js";
 import { inbox, patchDocument, record, startWorkerNode } from "../../worker/support.js";
 import {
   type Client,
@@ -114,8 +115,9 @@ describe("a document whose tail does not hold together", () => {
   it("is written on by patches, and by a DocumentStore", async () => {
     for (const writer of ["worker", "store"]) {
       const { t, key } = await broken("an update in the middle is garbage");
-      const store = new DocumentStore({ engineOptions: { threads: 1 } });
-      cleanup(() => store.close());
+      const engine = lendEngine();
+      cleanup(() => engine.close());
+      const store = new DocumentStore({ engine });
       const address = { ...key, spaceId: null };
       if (writer === "worker") {
         await t.asUser("ada", (tx) => patchDocument(tx, key, { title: "goes on" }));
@@ -141,7 +143,7 @@ describe("a document whose tail does not hold together", () => {
     await declare(t);
     const key = keyOf(freshId());
     await (await connect(await startNode(t), key)).type("good");
-    const inner = createDocumentEngine({ threads: 1 });
+    const inner = lendEngine();
     cleanup(() => inner.close());
     for (const error of [new EngineLost("gone"), new PerchError("PE413", "over a limit"), new Error("out of memory")]) {
       const call: DocumentEngine["call"] = (id, method, args, options) =>

@@ -7,10 +7,11 @@ import { fromStored, maxVersionBytes } from "../../../src/documents/live/from-st
 import { createPreloader, type Preloadable } from "../../../src/documents/live/preload.js";
 import { readDocument } from "../../../src/documents/live/queries.js";
 import type { Joined } from "../../../src/documents/live/types.js";
-import { createDocumentEngine, type DocumentEngine } from "../../../src/documents/loro/engine.js";
+import type { DocumentEngine } from "../../../src/documents/loro/engine.js";
 import { encodeVersionMap } from "../../../src/documents/loro/format/version-vector.js";
 import { foldDocument } from "../../../src/worker/project.js";
 import { describeBothKinds, postgres, type TestDatabase } from "../../support/databases.js";
+import { lendEngine } from "../../support/engines.js";
 import {
   ada,
   type Client,
@@ -36,7 +37,7 @@ function watched(node: Node): () => string[] {
 
 /** An engine that loads nothing before it is let, or never does. */
 function stalling(): { engine: DocumentEngine; go(): void; refuse(): void } {
-  const engine = createDocumentEngine({ threads: 1 });
+  const engine = lendEngine();
   cleanup(() => engine.close());
   let open: () => void = () => undefined;
   let refused = false;

@@ -14,6 +14,7 @@ import { createDocumentEngine, type DocumentEngine } from "../../../src/document
 import type { DocumentLimits } from "../../../src/documents/loro/limits.js";
 import { cleanUp, cleanup } from "../../support/cleanup.js";
 import type { TestDatabase } from "../../support/databases.js";
+import { lendEngine } from "../../support/engines.js";
 
 export { pause, until as eventually } from "../../support/until.js";
 export { cleanUp, cleanup };
@@ -48,7 +49,7 @@ export interface NodeOptions {
 /** A node as the worker role sees the database, closed after the test. */
 export async function startNode(t: TestDatabase, options: NodeOptions = {}): Promise<Node> {
   const db = watch(options.db ?? (await t.login("perch_worker")));
-  const engine = options.engine ?? createDocumentEngine({ threads: 1 });
+  const engine = options.engine ?? lendEngine();
   const live = createLiveDocuments({
     db,
     engine,
@@ -212,11 +213,11 @@ export async function connect(
 }
 
 /** An engine that counts its calls by method. */
-export function countingEngine(limits: Partial<DocumentLimits> = {}): {
+export function countingEngine(limits?: Partial<DocumentLimits>): {
   engine: DocumentEngine;
   calls: Record<string, number>;
 } {
-  const inner = createDocumentEngine({ threads: 1, limits });
+  const inner = limits === undefined ? lendEngine() : createDocumentEngine({ threads: 1, limits });
   cleanup(() => inner.close());
   const calls: Record<string, number> = {};
   const call: DocumentEngine["call"] = (key, method, args, options) => {

@@ -4,6 +4,7 @@ import { createKeyedMutex } from "../../../src/lib/keyed-mutex.js";
 import { foldDocument, projectDocument } from "../../../src/worker/project.js";
 import { defaultWorkerSettings } from "../../../src/worker/settings.js";
 import { postgres } from "../../support/databases.js";
+import { lendEngine } from "../../support/engines.js";
 import { startWorkerNode } from "../../worker/support.js";
 import {
   type Client,
@@ -120,8 +121,9 @@ describe("a database that went back under a live node", () => {
   it("is noticed by a DocumentStore, whatever the positions have become", async () => {
     const { t, key } = await wentBack();
     const address = { ...key, spaceId: null };
-    const store = new DocumentStore({ engineOptions: { threads: 1 } });
-    cleanup(() => store.close());
+    const engine = lendEngine();
+    cleanup(() => engine.close());
+    const store = new DocumentStore({ engine });
     const write = (title: string) => t.asUser("ada", (tx) => store.applyPatch(tx, address, { title }));
     const goBack = await rememberDocument(t.db, key);
     await write("lost");
