@@ -9,7 +9,7 @@ import { userToken } from "../../scripts/support/user-token.js";
 import { migrate } from "../../src/database/migrate.js";
 import { migrationStatus } from "../../src/database/migration-status.js";
 import { packageRoot } from "../../src/database/package-root.js";
-import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { describeSomePostgres, type TestDatabase } from "../support/databases.js";
 import { underWay } from "../support/until.js";
 import {
   acknowledged,
@@ -43,7 +43,7 @@ function stoodStill(beats: readonly Span[], { began, ms }: Span): number {
   return meanwhile.reduce((sum, beat) => sum + beat.ms, 0);
 }
 
-describeEachPostgres("an upgrade under load", (open) => {
+describeSomePostgres("an upgrade under load", (open) => {
   let t: TestDatabase;
   let node: PerchProcess;
   let editors: Editor[] = [];

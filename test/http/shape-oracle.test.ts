@@ -4,7 +4,7 @@ import { withContext } from "../../src/identity/index.js";
 import { push } from "../../src/log/index.js";
 import { startWorker } from "../../src/worker/index.js";
 import { cleanup, makeSpace, type Node, startNode } from "../gateway/support.js";
-import { describeEachPostgres } from "../support/databases.js";
+import { describeSomePostgres } from "../support/databases.js";
 import { until } from "../support/until.js";
 import { syncTable } from "../tables/support.js";
 import { askShape } from "./shape-support.js";
@@ -174,7 +174,7 @@ class Past {
   }
 }
 
-describeEachPostgres("shapes, by an oracle", (open) => {
+describeSomePostgres("shapes, by an oracle", (open) => {
   it("are what select says, whatever is written, by whom, wherever they are read, and whatever is forgotten", async () => {
     const t = await open();
     for (const space of spaces) await makeSpace(t, space, "ada", { ben: "editor" });

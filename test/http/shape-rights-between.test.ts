@@ -1,11 +1,11 @@
 import { expect, it } from "vitest";
 import { makeSpace, startNode } from "../gateway/support.js";
-import { describeEachPostgres } from "../support/databases.js";
+import { describeSomePostgres } from "../support/databases.js";
 import { underWay, until } from "../support/until.js";
 import { syncTable } from "../tables/support.js";
 import { askShape, readShape } from "./shape-support.js";
 
-describeEachPostgres("rules that change between the statements of a request of a shape", (open) => {
+describeSomePostgres("rules that change between the statements of a request of a shape", (open) => {
   it.each(["from the beginning", "behind its last position"])("make its reader fetch anew: %s", async (place) => {
     const t = await open();
     await makeSpace(t, "red", "ada");

@@ -10,6 +10,7 @@
  *
  * `describeEachEngine`    a suite on PGlite, on Postgres 18 and, where it is installed, on Postgres 15
  * `describeEachPostgres`  the same without PGlite: for what needs several connections
+ * `describeSomePostgres`  on one version of Postgres, which is drawn: for long suites of what is drawn at random, too
  * `describeBothKinds`     on PGlite and Postgres 18: for what is made of TypeScript
  * `postgres()`            opens databases on Postgres 18 inside any suite; `pglite()` the same on PGlite
  * `emptyDatabase()`       a database nobody has migrated, on Postgres
@@ -18,7 +19,7 @@
  * start when the first test asks for one, once a run. What is opened outside a test (in beforeAll) is closed after the suite.
  * Not for concurrent tests, in which nobody knows whose database is whose. To kill or restart a server, make your own with postgres-server.ts.
  */
-import { randomBytes } from "node:crypto";
+import { randomBytes, randomInt } from "node:crypto";
 import { readFile } from "node:fs/promises";
 import type { Socket } from "node:net";
 import pg from "pg";
@@ -78,6 +79,15 @@ export function describeEachPostgres(name: string, suite: (open: Open, engine: E
   for (const version of installed) {
     describe(`${name} on Postgres ${version}`, () => suite(postgres(version), `Postgres ${version}` as EngineName));
   }
+}
+
+/**
+ * Runs a suite on one version of Postgres, drawn as what the suite does is drawn: it says which in its name, and `TEST_POSTGRES=15` in the
+ * environment chooses it. For what takes long, and of which each run tries other things anyway.
+ */
+export function describeSomePostgres(name: string, suite: (open: Open, engine: EngineName) => void): void {
+  const chosen = Number(process.env.TEST_POSTGRES ?? installed[randomInt(installed.length)]) as PostgresVersion;
+  describe(`${name} on Postgres ${chosen}`, () => suite(postgres(chosen), `Postgres ${chosen}` as EngineName));
 }
 
 /** Opens databases on Postgres; call it in a `describe` or at the top of a file, which closes what is left open. */

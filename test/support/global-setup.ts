@@ -1,5 +1,5 @@
 import { spawnSync } from "node:child_process";
-import { chmodSync, mkdtempSync, readdirSync, rmSync, statfsSync, statSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statfsSync, statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { createServer } from "node:http";
 import { freemem } from "node:os";
@@ -83,6 +83,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
   if (!postgresBinaries(15))
     console.warn("Postgres 15 is not installed here: the suites run on PGlite and Postgres 18 only");
   const templates = createTemplates();
+  process.env.TEST_CLUSTERS = join(templates.folder, "clusters");
+  mkdirSync(process.env.TEST_CLUSTERS);
   const server = createServer((request, response) => {
     // A kept connection could time out just as the next question is on its way.
     response.setHeader("connection", "close");

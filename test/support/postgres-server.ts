@@ -5,7 +5,7 @@
  *
  * The server ends and its folder goes when `close()` is called, and also when this process ends in any other way.
  */
-import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from "node:child_process";
 import {
   chownSync,
   cpSync,
@@ -17,9 +17,11 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import { rename } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import pg from "pg";
 import { freePort } from "../../scripts/support/free-port.js";
 
@@ -146,6 +148,25 @@ function ownedAs(like: string, path: string): void {
   execFileSync("chown", ["-R", `${uid}:${gid}`, path]);
 }
 
+/**
+ * Makes the folder of a new server. Where `TEST_CLUSTERS` names a folder one is made in it for each version, and copied, which takes a tenth of the
+ * time; all of these have one system identifier, as a server and its standbys do.
+ */
+async function makeCluster(version: PostgresVersion, data: string, make: (data: string) => void): Promise<void> {
+  const clusters = process.env.TEST_CLUSTERS;
+  if (clusters === undefined) return void make(data);
+  const kept = join(clusters, String(version));
+  if (!existsSync(kept)) {
+    make(data);
+    const copy = `${kept}-${process.pid}`;
+    await promisify(execFile)("cp", ["-a", data, copy]);
+    await rename(copy, kept).catch((error: NodeJS.ErrnoException) => {
+      // Another process was as fast.
+      if (error.code !== "ENOTEMPTY" && error.code !== "EEXIST") throw error;
+    });
+  } else await promisify(execFile)("cp", ["-a", kept, data]);
+}
+
 /** Makes a backup. In: the folder that it becomes. */
 export async function backUp(server: PostgresServer, data: string): Promise<Backup> {
   await copyRunning(server, data);
@@ -203,14 +224,16 @@ export async function startPostgresServer(options: PostgresServerOptions = {}): 
   const spawnOptions = { ...user, cwd: dir, env: { ...process.env, LC_ALL: "C" } };
   const { standbyOf, restored } = options;
   // Sorting as people expect it, unlike "C": what depends on byte order must say so itself.
-  const initdb = ["-D", data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"];
+  const initdb = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"];
   initdb.push("--locale-provider=icu", "--icu-locale=en-US");
   if (restored !== undefined) {
     renameSync(restored.data, data);
     recovering({ ...restored, data });
-  } else if (standbyOf === undefined)
-    execFileSync(join(binaries, "initdb"), initdb, { ...spawnOptions, stdio: "pipe" });
-  else {
+  } else if (standbyOf === undefined) {
+    const make = (at: string) =>
+      execFileSync(join(binaries, "initdb"), ["-D", at, ...initdb], { ...spawnOptions, stdio: "pipe" });
+    await makeCluster(version, data, make);
+  } else {
     await copyRunning(standbyOf, data);
     following(data, standbyOf);
   }

@@ -4,7 +4,7 @@ import { DocumentStore } from "../../src/documents/index.js";
 import type { DocumentKey } from "../../src/documents/key.js";
 import { withContext } from "../../src/identity/context.js";
 import { type Client, cleanup, connect, eventually } from "../documents/live/support.js";
-import { describeEachPostgres } from "../support/databases.js";
+import { describeSomePostgres } from "../support/databases.js";
 import { adopt, startWorkerNode } from "../worker/support.js";
 import { syncTable } from "./support.js";
 
@@ -29,7 +29,7 @@ const firstWord = 0x4e00;
 
 const rolledBack = new Error("rolled back");
 
-describeEachPostgres("a row that somebody has locked", (open) => {
+describeSomePostgres("a row that somebody has locked", (open) => {
   it("keeps who wants its document waiting, and nobody else, and no connection", async () => {
     const t = await open();
     await t.db.query("create table notes (id int primary key, team text, body text)");
@@ -52,7 +52,7 @@ describeEachPostgres("a row that somebody has locked", (open) => {
   });
 });
 
-describeEachPostgres("what a column shows", (open) => {
+describeSomePostgres("what a column shows", (open) => {
   it("is what the next statement is based on, also when the tail that led there was folded away", async () => {
     const t = await open();
     await t.db.query("create table notes (id int primary key, team text, body text)");
@@ -97,7 +97,7 @@ describeEachPostgres("what a column shows", (open) => {
   });
 });
 
-describeEachPostgres("documents in columns, written from all sides at once", (open) => {
+describeSomePostgres("documents in columns, written from all sides at once", (open) => {
   it("lose no word, have none twice, keep none that was rolled back, and are the same everywhere", async () => {
     const t = await open();
     await t.db.query("create table notes (id int primary key, team text, body text)");

@@ -5,7 +5,7 @@ import { openPostgres } from "../../src/database/postgres.js";
 import type { Database, Transaction } from "../../src/database/types.js";
 import { cleanup } from "../documents/live/support.js";
 import { type Entry, pull } from "../log/support.js";
-import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { describeSomePostgres, type TestDatabase } from "../support/databases.js";
 import { type PostgresServer, startPostgresServer } from "../support/postgres-server.js";
 import { until as eventually, pause as pauseFor } from "../support/until.js";
 import { startWorkerNode, type WorkerNode } from "../worker/support.js";
@@ -214,7 +214,7 @@ class Watcher {
   }
 }
 
-describeEachPostgres("the order of captured changes", (open) => {
+describeSomePostgres("the order of captured changes", (open) => {
   it(`is that of the commits, for ${writers} writers with pauses, rollbacks and conflicts`, async () => {
     const t = await open();
     await t.db.query("create table items (id int primary key, team text, n int, amount int, seen_id int, seen int)");

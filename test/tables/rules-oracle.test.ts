@@ -4,7 +4,7 @@ import { pino } from "pino";
 import { expect, it } from "vitest";
 import { startWorker } from "../../src/worker/index.js";
 import { cleanup, makeSpace, startNode } from "../gateway/support.js";
-import { describeEachPostgres } from "../support/databases.js";
+import { describeSomePostgres } from "../support/databases.js";
 import { until } from "../support/until.js";
 import { type Following, puller, shape, streaming } from "./rules-readers.js";
 import {
@@ -88,7 +88,7 @@ const story = fc.record({
   stretches: fc.array(stretch, { minLength: 4, maxLength: 7 }),
 });
 
-describeEachPostgres("rules of a synced table, by an oracle", (open) => {
+describeSomePostgres("rules of a synced table, by an oracle", (open) => {
   it("show what select shows under the same rule, and no secret goes out by any way", {
     timeout: 120_000 + runs * 30_000,
   }, async () => {

@@ -2,12 +2,12 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { openPostgres } from "../../../src/database/postgres.js";
 import type { Database, Transaction } from "../../../src/database/types.js";
 import { PerchError } from "../../../src/errors.js";
-import { describeEachPostgres, type TestDatabase } from "../../support/databases.js";
+import { describeSomePostgres, type TestDatabase } from "../../support/databases.js";
 import { asTenant, call, freshTenant, history, latest, put, type StoredCheckpoint, value } from "../support.js";
 
 const writers = 50;
 
-describeEachPostgres("fifty connections on one thread", (open) => {
+describeSomePostgres("fifty connections on one thread", (open) => {
   let t: TestDatabase;
   let db: Database;
   /** The same database through as many connections. */
@@ -206,7 +206,7 @@ describeEachPostgres("fifty connections on one thread", (open) => {
   });
 });
 
-describeEachPostgres("two tasks of a step that write the same", (open) => {
+describeSomePostgres("two tasks of a step that write the same", (open) => {
   let t: TestDatabase;
   beforeAll(async () => {
     t = await open();
