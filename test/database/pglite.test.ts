@@ -21,6 +21,7 @@ import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { lockFolder } from "../../src/database/folder-lock.js";
 import { openDatabase } from "../../src/database/open.js";
 import { packageRoot } from "../../src/database/package-root.js";
+import { fakeClock } from "../support/fake-clock.js";
 
 let root: string;
 let count = 0;
@@ -205,14 +206,14 @@ describe("an embedded database in a folder", () => {
   });
 
   it("wakes its process no more once nobody asks it anything", async () => {
-    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+    const timers = fakeClock("pglite", { toFake: ["setTimeout", "clearTimeout", "Date"] });
     const db = await openDatabase("memory:");
     await db.query("create table things (n int)");
     await vi.advanceTimersByTimeAsync(60_000);
-    const timers = vi.getTimerCount();
+    const left = timers();
     vi.useRealTimers();
     await db.close();
-    expect(timers).toBe(0);
+    expect(left).toBe(0);
   });
 
   it("cannot be opened twice in one process", async () => {

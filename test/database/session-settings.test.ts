@@ -11,7 +11,7 @@ import { DocumentStore } from "../../src/documents/store/store.js";
 import { withContext } from "../../src/identity/index.js";
 import { PerchSaver } from "../../src/langgraph/index.js";
 import { exportUser, pull, push, snapshotRecords } from "../../src/log/index.js";
-import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { describeSomePostgres, type TestDatabase } from "../support/databases.js";
 import { startTransactionPooler } from "../support/transaction-pooler.js";
 
 /** Each a setting that some installation has, and its value there. */
@@ -124,7 +124,7 @@ async function story(db: Database) {
   };
 }
 
-describeEachPostgres("a login with settings of its own", (open) => {
+describeSomePostgres("a login with settings of its own", (open) => {
   let t: TestDatabase;
   let login: string;
   let expected: Awaited<ReturnType<typeof story>>;

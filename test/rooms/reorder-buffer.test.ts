@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { PerchError } from "../../src/errors.js";
 import { createReorderBuffer } from "../../src/rooms/reorder-buffer.js";
+import { fakeClock, ownSource } from "../support/fake-clock.js";
 
 const missing = () => new PerchError("PE422", "it builds on edits that are not here", { missing: { "1": 4 } });
 const batch = (n: number) => [Uint8Array.of(n)];
@@ -32,8 +33,9 @@ function slowDocument() {
 }
 
 describe("what builds on a batch that comes later", () => {
+  let timers: () => number;
   beforeEach(() => {
-    vi.useFakeTimers();
+    timers = fakeClock(ownSource);
   });
   afterEach(() => {
     vi.useRealTimers();
@@ -113,6 +115,6 @@ describe("what builds on a batch that comes later", () => {
     reorderBuffer.close();
     await vi.advanceTimersByTimeAsync(0);
     expect(answers).toEqual([[2, 4]]);
-    expect(vi.getTimerCount()).toBe(0);
+    expect(timers()).toBe(0);
   });
 });

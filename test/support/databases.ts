@@ -30,6 +30,7 @@ import type { Database, Subscription, Transaction } from "../../src/database/typ
 import { type PostgresVersion, postgresBinaries } from "./postgres-server.js";
 import { remember } from "./rewind.js";
 import { templateName } from "./templates.js";
+import { warmUp } from "./warm-up.js";
 
 export type EngineName = "PGlite" | "Postgres 18" | "Postgres 15";
 
@@ -251,6 +252,7 @@ const idleWithinMs = 5_000;
 
 async function makeReusable(): Promise<Reusable> {
   const db = await openPglite({ template: { image } });
+  await warmUp(db);
   return { db, setBack: await remember(db.client) };
 }
 

@@ -2,6 +2,7 @@ import { readFile } from "node:fs/promises";
 import { expect, it, onTestFinished, vi } from "vitest";
 import { openPglite } from "../../src/database/pglite.js";
 import { pglite, template } from "./databases.js";
+import { fakeClock } from "./fake-clock.js";
 import { remember } from "./rewind.js";
 
 async function fresh() {
@@ -62,13 +63,13 @@ it("sets a database back to how it was, byte for byte", async () => {
 
 it("leaves no timer in it, which would set others under the clock of a test that has nothing to do with it", async () => {
   const { db, setBack } = await fresh();
-  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+  const timers = fakeClock("pglite", { toFake: ["setTimeout", "clearTimeout", "Date"] });
   onTestFinished(() => void vi.useRealTimers());
   for (let round = 0; round < 3; round++) {
     await db.query("create table of_this_round ()");
     expect(await setBack()).toBe(true);
     await vi.advanceTimersByTimeAsync(15_000);
-    expect(vi.getTimerCount()).toBe(0);
+    expect(timers()).toBe(0);
   }
 });
 
