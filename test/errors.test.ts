@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { readable } from "../src/cli/pretty.js";
+import { readable } from "../src/cli/readable.js";
 import { PerchError, toPerchError } from "../src/errors.js";
 
 describe("PerchError", () => {

@@ -1,6 +1,6 @@
 import { type Logger, pino } from "pino";
 import { loggedError } from "../gateway/index.js";
-import { pinoPretty, readable } from "./pretty.js";
+import { readable } from "./readable.js";
 
 // A driver's errors carry the parameters of the query, which are content.
 const serializers = { err: loggedError };
@@ -13,6 +13,8 @@ export function createLog(level: string): Logger {
 }
 
 /** The log of `perch dev`, to standard error: lines for people, with a time, wherever they go; colours on a terminal only. */
-export function createReadableLog(level: string): Logger {
+export async function createReadableLog(level: string): Promise<Logger> {
+  // Forty files, of which a server that writes JSON needs none.
+  const { pinoPretty } = await import("./pretty.js");
   return pino({ level, base: null, serializers }, pinoPretty(process.stderr.isTTY === true));
 }

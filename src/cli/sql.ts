@@ -1,7 +1,6 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { text as textOf } from "node:stream/consumers";
-import { openOrReach } from "../database/embedded.js";
 import { databaseUrl } from "../database/open.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { cannotReach, isPostgresUrl, nameOf, noFolder } from "./connect.js";
@@ -57,6 +56,7 @@ async function runOn(url: string, name: string, asked: SqlRun): Promise<void> {
     );
   const folder = resolve(url.slice("pglite:".length) || ".perch");
   if (!existsSync(folder)) throw noFolder(folder);
+  const { openOrReach } = await import("../database/embedded.js");
   const opened = await openOrReach(folder, { migrate: false });
   if (typeof opened === "string") return runOnPostgres(opened, asked, (error) => cannotReach(name, error));
   try {

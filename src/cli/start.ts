@@ -39,7 +39,7 @@ export async function runStart(args: string[], { forPeople = false } = {}): Prom
   const env = forPeople ? { PERCH_LOG_LEVEL: "info", ...process.env } : process.env;
   const settings = serveSettings({ ...values, development: true }, env);
   await requireAddress(settings);
-  const log = forPeople ? createReadableLog(settings.logLevel) : createLog(settings.logLevel);
+  const log = forPeople ? await createReadableLog(settings.logLevel) : createLog(settings.logLevel);
   const connected = await connect({
     serves: true,
     ...(values["database-url"] === undefined ? {} : { url: values["database-url"] }),

@@ -1,4 +1,3 @@
-import { openEmbedded, openOrReach } from "./embedded.js";
 import type { DatabaseOptions, OpenOptions } from "./options.js";
 import { openPostgres } from "./postgres.js";
 import type { Database } from "./types.js";
@@ -22,14 +21,17 @@ export async function openDatabase(urlOrOptions: string | DatabaseOptions = {}):
 
   const url = databaseUrl(options.url);
   if (/^postgres(ql)?:\/\//.test(url)) return openPostgres({ ...options, url });
-  if (url === "memory:") return openEmbedded(undefined, options);
+  if (url === "memory:") return (await embedded()).openEmbedded(undefined, options);
   if (url.startsWith("pglite:")) return openFolder(url.slice("pglite:".length) || ".perch", options);
   // The URL itself stays out of the message: it may hold a password.
   throw new Error("unknown kind of database URL: expected postgres://…, pglite:FOLDER or memory:");
 }
 
+/** PGlite is loaded by those who use it. */
+const embedded = () => import("./embedded.js");
+
 async function openFolder(dataDir: string, options: OpenOptions): Promise<Database> {
-  const opened = await openOrReach(dataDir, options);
+  const opened = await (await embedded()).openOrReach(dataDir, options);
   if (typeof opened !== "string") return opened;
   // What answers there is PGlite, whose clients take turns.
   return { ...openPostgres({ ...options, url: opened }), kind: "pglite" };

@@ -1,5 +1,5 @@
-import { isContainer } from "loro-crdt";
 import { storable } from "../../database/text.js";
+import { isContainer } from "./is-container.js";
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 

@@ -1,4 +1,5 @@
-import { type Container, isContainer, type LoroList, type LoroMap, type LoroMovableList } from "loro-crdt";
+import type { Container, LoroList, LoroMap, LoroMovableList } from "loro-crdt";
+import { isContainer } from "./is-container.js";
 import { canonicalJson, type Json, sameJson, toJson } from "./json.js";
 import { commonSubsequence, gapsBetween, pairUp, rising } from "./sequence.js";
 import { reconcileText } from "./text.js";
