@@ -56,7 +56,7 @@ describe.each(versions)("migrating a cluster of Postgres %i", (version) => {
   it("takes many processes at once on one empty database, all of which succeed", async () => {
     await forgetRoles();
     const name = await database();
-    const processes = version === 18 ? 8 : 4;
+    const processes = version === 18 ? 20 : 8;
     const runs = await Promise.all(
       Array.from({ length: processes }, () => runPerch(["migrate"], { env: { DATABASE_URL: server.url(name) } })),
     );
@@ -69,7 +69,7 @@ describe.each(versions)("migrating a cluster of Postgres %i", (version) => {
 
   it("takes several databases of one cluster at once", async () => {
     await forgetRoles();
-    const names = [await database(), await database(), await database()];
+    const names = [await database(), await database(), await database(), await database()];
     await Promise.all(names.flatMap((name) => [migrate(connect(name)), migrate(connect(name))]));
     const schemas = await Promise.all(names.map((name) => schemaLines(connect(name))));
     for (const schema of schemas) expect(schema).toEqual(schemas[0]);
