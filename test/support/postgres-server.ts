@@ -6,6 +6,7 @@
  * The server ends and its folder goes when `close()` is called, and also when this process ends in any other way.
  */
 import { type ChildProcess, execFile, execFileSync, spawn, spawnSync } from "node:child_process";
+import { randomUUID } from "node:crypto";
 import {
   chownSync,
   cpSync,
@@ -158,7 +159,8 @@ async function makeCluster(version: PostgresVersion, data: string, make: (data: 
   const kept = join(clusters, String(version));
   if (!existsSync(kept)) {
     make(data);
-    const copy = `${kept}-${process.pid}`;
+    // Several may be made at once, in this process too.
+    const copy = `${kept}-${randomUUID()}`;
     await promisify(execFile)("cp", ["-a", data, copy]);
     await rename(copy, kept).catch((error: NodeJS.ErrnoException) => {
       // Another process was as fast.
