@@ -34,7 +34,7 @@ describe("putting fragments together", () => {
     fragments.header(id(1), 3, 6);
     fragments.fragment(id(1), 2, Buffer.from("c!"));
     fragments.fragment(id(1), 0, Buffer.from("ab"));
-    expect(ended).toEqual([]);
+    expect([ended, timers()]).toEqual([[], 1]);
     fragments.fragment(id(1), 1, Buffer.from("--"));
     expect(ended).toEqual([["complete", 1, "ab--c!"]]);
     expect(held()).toBe(0);

@@ -112,6 +112,7 @@ describe("what builds on a batch that comes later", () => {
     const { reorderBuffer, submit, answer, answers } = slowDocument();
     submit(2);
     await answer(2, missing());
+    expect(timers()).toBe(1);
     reorderBuffer.close();
     await vi.advanceTimersByTimeAsync(0);
     expect(answers).toEqual([[2, 4]]);
