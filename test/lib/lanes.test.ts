@@ -1,12 +1,19 @@
 import fc from "fast-check";
 import { expect, it } from "vitest";
 import { createLanes, type LaneOptions, TurnMissed } from "../../src/lib/lanes.js";
+import { cleanup } from "../support/cleanup.js";
 import { until } from "../support/until.js";
 
-/** Works that end when they are told to. */
+/** Works that end when they are told to, or after the test: while one waits for another its lane looks again and again. */
 function works() {
   const begun: string[] = [];
   const ends = new Map<string, (fails: boolean) => void>();
+  cleanup(async () => {
+    for (const name of begun) {
+      ends.get(name)?.(false);
+      await new Promise((done) => setImmediate(done));
+    }
+  });
   return {
     begun,
     work: (name: string) => () =>

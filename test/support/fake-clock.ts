@@ -1,9 +1,4 @@
-import { join, sep } from "node:path";
 import { vi } from "vitest";
-import { packageRoot } from "../../src/database/package-root.js";
-
-/** What the paths of perch's own code begin with. */
-export const ownSource: string = join(packageRoot, "src") + sep;
 
 type Work = (...args: unknown[]) => void;
 
@@ -11,15 +6,15 @@ type Work = (...args: unknown[]) => void;
 const near = 3;
 
 /**
- * Fakes the clock, until `vi.useRealTimers`. Out: how many timers there are of code whose path contains `by`. All that is in the process sets timers: an
- * HTTP client does, of connections of a test that is over, and what is counted here shall not depend on it.
+ * Fakes the clock, until `vi.useRealTimers`. Out: where the timers there are were set, of code whose path contains `by`. All that is in the process sets
+ * timers: an HTTP client does, or a client of perch, of a test that is over, and what is counted here shall not depend on it.
  */
-export function fakeClock(by: string, options?: Parameters<typeof vi.useFakeTimers>[0]): () => number {
+export function fakeClock(by: string, options?: Parameters<typeof vi.useFakeTimers>[0]): () => string[] {
   vi.useFakeTimers(options);
-  const pending = new Set<unknown>();
-  const isOwn = () => {
+  const pending = new Map<unknown, string>();
+  const owner = () => {
     const frames = new Error().stack?.split("\n").slice(3, 3 + near) ?? [];
-    return frames.some((frame) => frame.includes(by));
+    return frames.some((frame) => frame.includes(by)) ? frames.map((frame) => frame.trim()).join(", ") : undefined;
   };
   const isFaked = (name: keyof typeof globalThis) => options?.toFake?.includes(name as never) ?? true;
   const replace = (name: "setTimeout" | "setInterval" | "clearTimeout" | "clearInterval", counted: object) => {
@@ -34,7 +29,8 @@ export function fakeClock(by: string, options?: Parameters<typeof vi.useFakeTime
         work(...given);
       };
       const timer = set(name === "setTimeout" ? once : work, ms, ...args);
-      if (isOwn()) pending.add(timer);
+      const setBy = owner();
+      if (setBy !== undefined) pending.set(timer, setBy);
       return timer;
     });
   }
@@ -45,5 +41,5 @@ export function fakeClock(by: string, options?: Parameters<typeof vi.useFakeTime
       clear(timer);
     });
   }
-  return () => pending.size;
+  return () => [...pending.values()];
 }
