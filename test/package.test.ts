@@ -36,7 +36,7 @@ it("the package holds what runs and what a DBA reads, and nothing of its making"
   for (const path of [
     "dist/index.js",
     "dist/index.d.ts",
-    "dist/cli/main.js",
+    "dist/bin/perch.js",
     "dist/console/index.html",
     "migrations/0001_spaces.sql",
     "sql/log/api/push.sql",
@@ -47,7 +47,7 @@ it("the package holds what runs and what a DBA reads, and nothing of its making"
     expect(contents).toContain(path);
   }
   const expected =
-    /^(dist\/.+\.(js|d\.ts)|dist\/template\/\w+\.image|dist\/console\/[\w./-]+\.(html|js|css|svg)|migrations\/.+\.sql|sql\/.+|docs\/.+|deploy\/.+|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
+    /^(dist\/.+\.(js|d\.ts)|dist\/bin\/licenses\.md|dist\/template\/\w+\.image|dist\/console\/[\w./-]+\.(html|js|css|svg)|migrations\/.+\.sql|sql\/.+|docs\/.+|deploy\/.+|package\.json|README\.md|LICENSE|CHANGELOG\.md)$/;
   expect(contents.filter((path) => !expected.test(path))).toEqual([]);
 });
 
@@ -196,7 +196,7 @@ it("README runs word by word, in the folder where the package is installed", asy
     seen.push(text.trim());
     if (text === "npm ci && npm start\n") {
       // Of a clone. What it starts is what the next sentence says a project starts.
-      expect(scripts.start).toBe("node dist/cli/main.js start");
+      expect(scripts.start).toBe("node dist/bin/perch.js start");
       const serving = spawn("npx", ["perch", "start"], {
         cwd: folder,
         env: { ...environment(), ...env },

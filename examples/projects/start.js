@@ -12,7 +12,7 @@ process.chdir(folder);
 process.env.PERCH_PORT ??= "4466";
 process.env.PERCH_JWT_SECRET ??= randomBytes(32).toString("hex");
 
-const perch = spawn(process.execPath, [file("../../dist/cli/main.js"), "start"], { stdio: "inherit" });
+const perch = spawn(process.execPath, [file("../../dist/bin/perch.js"), "start"], { stdio: "inherit" });
 perch.on("exit", (code) => process.exit(code ?? 1));
 for (const signal of ["SIGINT", "SIGTERM"]) process.on(signal, () => perch.kill("SIGTERM"));
 

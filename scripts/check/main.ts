@@ -8,11 +8,12 @@ import { readSources } from "./sources.js";
 import { sqlStates, statements } from "./statements.js";
 
 /** Holds the tree to what docs/architecture.md says of it: part of `npm run check`. */
-const [source, pages, tests, scripts, sql] = await Promise.all([
+const [source, pages, tests, scripts, steps, sql] = await Promise.all([
   readSources(packageRoot, "src", ".ts"),
   readSources(packageRoot, "src", ".tsx"),
   readSources(packageRoot, "test", ".ts"),
   readSources(packageRoot, "scripts", ".ts"),
+  readSources(packageRoot, "scripts", ".js"),
   readSources(packageRoot, "sql", ".sql"),
 ]);
 const problems = [
@@ -21,7 +22,7 @@ const problems = [
   ...clientWall(new Map([...source, ...pages])),
   ...statements(source, allowed),
   ...sqlStates(source),
-  ...deadExports(source, new Map([...source, ...pages, ...tests, ...scripts])),
+  ...deadExports(source, new Map([...source, ...pages, ...tests, ...scripts, ...steps])),
   ...uncommentedExports(source),
   ...uncommentedFunctions(sql),
 ];

@@ -89,7 +89,7 @@ export async function perchProcess(options: PerchProcessOptions = {}): Promise<P
     pause: () => void child?.kill("SIGSTOP"),
     resume: () => void child?.kill("SIGCONT"),
     async start() {
-      const main = join(packageRoot, "dist", "cli", "main.js");
+      const main = join(packageRoot, "dist", "bin", "perch.js");
       const started = spawn(process.execPath, [...(options.nodeArgs ?? []), main, ...(options.args ?? ["start"])], {
         cwd: options.cwd,
         env: { ...environment(), ...keyOf(options), ...options.env, PERCH_PORT: String(port) },

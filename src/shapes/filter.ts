@@ -1,4 +1,3 @@
-import { parse } from "@libpg-query/parser";
 import { PerchError } from "../errors.js";
 import { castOf, constantOf } from "./constants.js";
 import { refuseDear } from "./cost.js";
@@ -142,6 +141,8 @@ async function parsedValues(statement: string, text: string, argument: string): 
     const detail = { argument, limit: "filter_length", max: maxLength };
     throw new PerchError("PE413", `it is over ${maxLength} characters`, detail);
   }
+  // Postgres' parser takes a quarter of a second to load, and most processes never read a filter.
+  const { parse } = await import("@libpg-query/parser");
   let stmts: Fields[];
   try {
     ({ stmts = [] } = (await parse(`values ${statement}`)) as { stmts?: Fields[] });

@@ -21,6 +21,11 @@ function build(): void {
   const root = fileURLToPath(new URL("../..", import.meta.url));
   const tsc = spawnSync("node_modules/.bin/tsc", ["-p", "tsconfig.build.json"], { cwd: root, encoding: "utf8" });
   if (tsc.status !== 0) console.error(`The build reports errors:\n${tsc.stdout}${tsc.stderr}`);
+  if (!isOlder(join(root, "src"), join(root, "dist/bin/perch.js"))) {
+    const bundle = spawnSync("node", ["scripts/bundle-programs.js"], { cwd: root, encoding: "utf8" });
+    if (bundle.status !== 0)
+      console.error(`The build of the programs reports errors:\n${bundle.stdout}${bundle.stderr}`);
+  }
   if (!isOlder(join(root, "src/client/console"), join(root, "dist/console/index.html"))) {
     const vite = spawnSync("npm", ["run", "-s", "build:console"], { cwd: root, encoding: "utf8" });
     if (vite.status !== 0) console.error(`The build of the console reports errors:\n${vite.stdout}${vite.stderr}`);

@@ -43,7 +43,7 @@ export function runProgram(program: string, args: readonly string[], options: Ru
 }
 
 /** The built command line's entry, for `node`. */
-export const perchMain: string = join(packageRoot, "dist", "cli", "main.js");
+export const perchMain: string = join(packageRoot, "dist", "bin", "perch.js");
 
 /** For processes that live for seconds: half of what opening an embedded database costs is the optimizing compiler. */
 export const shortLived: readonly string[] = ["--liftoff-only"];

@@ -1,4 +1,0 @@
-/** The last step of the build: a migrated database beside the compiled code, from which embedded databases and those of tests begin. */
-import { prepareTemplate } from "../database/template.js";
-
-await prepareTemplate();
