@@ -4,11 +4,11 @@ import type { Role, Space, SpaceDetails } from "./types.js";
 /** Shared spaces and their members: docs/http.md has who may do what. */
 export interface Spaces {
   /** All spaces that the user may read. */
-  list(): Promise<Space[]>;
+  list(options?: { signal?: AbortSignal }): Promise<Space[]>;
   /** The user becomes its owner. A repeat is harmless. */
   create(spaceId: string): Promise<void>;
   /** Members, a page at a time: pass `next` as `after`. */
-  read(spaceId: string, page?: { after?: string; pageSize?: number }): Promise<SpaceDetails>;
+  read(spaceId: string, page?: { after?: string; pageSize?: number; signal?: AbortSignal }): Promise<SpaceDetails>;
   setMember(spaceId: string, userId: string, role: Role): Promise<void>;
   /** Of another, for owners; of the user's own: leaves the space. */
   removeMember(spaceId: string, userId: string): Promise<void>;
@@ -25,11 +25,11 @@ const part = (text: string) => encodeURIComponent(text);
 export function createSpaces({ ask }: Transport): Spaces {
   const of = (spaceId: string) => `/v1/spaces/${part(spaceId)}`;
   return {
-    async list() {
+    async list({ signal } = {}) {
       const all: Space[] = [];
       for (let after: string | null = ""; after !== null; ) {
         const query: string = after === "" ? "" : `?${new URLSearchParams({ after })}`;
-        const page = (await ask({ method: "GET", path: `/v1/spaces${query}` })) as {
+        const page = (await ask({ method: "GET", path: `/v1/spaces${query}`, signal })) as {
           spaces: Space[];
           next: string | null;
         };
@@ -41,11 +41,11 @@ export function createSpaces({ ask }: Transport): Spaces {
     async create(spaceId) {
       await ask({ method: "POST", path: "/v1/spaces", body: { space_id: spaceId } });
     },
-    async read(spaceId, { after, pageSize } = {}) {
+    async read(spaceId, { after, pageSize, signal } = {}) {
       const query = new URLSearchParams();
       if (after !== undefined) query.set("after", after);
       if (pageSize !== undefined) query.set("page_size", String(pageSize));
-      return (await ask({ method: "GET", path: `${of(spaceId)}?${query}` })) as SpaceDetails;
+      return (await ask({ method: "GET", path: `${of(spaceId)}?${query}`, signal })) as SpaceDetails;
     },
     async setMember(spaceId, userId, role) {
       await ask({ method: "PUT", path: `${of(spaceId)}/members/${part(userId)}`, body: { role } });

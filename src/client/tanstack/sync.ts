@@ -96,7 +96,7 @@ function createSync(client: PerchClient, appId: string): AppSync {
   async function takeSnapshots(run: Run): Promise<Cursor> {
     const { signal } = run.stop;
     forget(run);
-    const spaces = await client.spaces.list();
+    const spaces = await client.spaces.list({ signal });
     if (spaces.length > maxSnapshots) return {};
     let cursor: Cursor = {};
     try {

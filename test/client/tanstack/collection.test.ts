@@ -140,6 +140,29 @@ it("shows the records of all spaces, two with one id too, and lets go of a space
   expect(all.has(key("~ada"))).toBe(true);
 });
 
+it("asks for nothing any more once it is cleaned up, whatever it waited for", async () => {
+  const server = await testServer();
+  await as("ada", server).spaces.create("club");
+  const waitedFor: string[] = [];
+  for (let answered = 0; !waitedFor.at(-1)?.includes("/v1/changes"); answered++) {
+    const asked: [path: string, signal: AbortSignal | null | undefined][] = [];
+    // So many are answered, and the next gets none.
+    const stuck: typeof fetch = (input, init) => {
+      asked.push([String(input).slice(server.url.length), init?.signal]);
+      if (asked.length <= answered) return fetch(input, init);
+      return new Promise((_, reject) => init?.signal?.addEventListener("abort", () => reject(init.signal?.reason)));
+    };
+    const tasks = tasksOf(as("ada", server, { fetch: stuck }));
+    tasks.startSyncImmediate();
+    await until(() => asked.length > answered);
+    const [path = "", signal] = asked[answered] ?? [];
+    await tasks.cleanup();
+    expect(signal?.aborted, path).toBe(true);
+    waitedFor.push(path);
+  }
+  expect(waitedFor).toEqual(["/v1/spaces", "/v1/snapshot", "/v1/snapshot", expect.stringMatching(/^\/v1\/changes\b/)]);
+});
+
 it("shares one stream among the collections of an app, whenever they come and go", async () => {
   const server = await testServer();
   let streams = 0;
