@@ -1,6 +1,8 @@
 import { type MigrateResult, migrate } from "../database/migrate.js";
 import { migrationScript } from "../database/migration-script.js";
+import { readMigrationSources } from "../database/migration-sources.js";
 import { type MigrationStatus, migrationStatus, whatDownDrops } from "../database/migration-status.js";
+import type { PgliteDatabase } from "../database/pglite.js";
 import type { Database } from "../database/types.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
 import { type ConnectOptions, connect } from "./connect.js";
@@ -24,6 +26,18 @@ half a second, and tries again for ten minutes, saying on stderr who is in its w
 
 const print = (line: string) => process.stdout.write(`${line}\n`);
 const onWait = (message: string) => process.stderr.write(`perch: ${message}\n`);
+
+/** What was applied to a database that was made as a migrated one: all that there is. */
+async function appliedToAll(): Promise<MigrateResult> {
+  const { migrations, files } = await readMigrationSources();
+  const names = migrations.map(({ name }) => name);
+  return { migrations: names, changedFiles: files.map(({ path }) => path), mended: [], differences: [] };
+}
+
+async function up(db: Database): Promise<MigrateResult> {
+  if ((db as Partial<PgliteDatabase>).isOfTemplate === true) return appliedToAll();
+  return migrate(db, { onWait });
+}
 
 async function withDatabase<T>(
   url: string | undefined,
@@ -76,7 +90,7 @@ async function run(args: string[]): Promise<number | undefined> {
 
   switch (action) {
     case "up":
-      reportUp(await withDatabase(url, (db) => migrate(db, { onWait })));
+      reportUp(await withDatabase(url, up, { begin: "migrated" }));
       return 0;
     case "down": {
       if (!values.yes) {

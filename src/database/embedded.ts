@@ -11,7 +11,7 @@ import { becomeItself, databaseTemplate } from "./template.js";
 /** The embedded database, in a folder or in memory, for this process alone. */
 export async function openEmbedded(
   dataDir: string | undefined,
-  { onError, serves, ...options }: OpenOptions,
+  { onError, serves, begin, ...options }: OpenOptions,
 ): Promise<PgliteDatabase> {
   let isNew = false;
   const template: Template = {
@@ -21,7 +21,7 @@ export async function openEmbedded(
       await becomeItself(made);
     },
   };
-  const isWanted = options.migrate !== false || serves === true;
+  const isWanted = options.migrate !== false || serves === true || begin === "migrated";
   const db = await openPglite({ dataDir, onError, serves, ...(isWanted && { template }) });
   try {
     if (!isNew && options.migrate !== false) await migrate(db);

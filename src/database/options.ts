@@ -38,4 +38,6 @@ export interface DatabaseOptions {
 export interface OpenOptions extends DatabaseOptions {
   /** This process will let others into the embedded database. */
   serves?: boolean;
+  /** An embedded database that is made is made migrated, as with `migrate`; one that is there is left as it is. */
+  begin?: "migrated";
 }
