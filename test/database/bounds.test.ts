@@ -8,7 +8,7 @@ import { migrate } from "../../src/database/migrate.js";
 import { openPostgres, type PostgresOptions } from "../../src/database/postgres.js";
 import type { Database } from "../../src/database/types.js";
 import { createReadiness } from "../../src/http/readiness.js";
-import { describeEachPostgres, postgres } from "../support/databases.js";
+import { describeSomePostgres, postgres } from "../support/databases.js";
 import { startPostgresServer } from "../support/postgres-server.js";
 import { startTransactionPooler } from "../support/transaction-pooler.js";
 import { pause, until } from "../support/until.js";
@@ -56,7 +56,7 @@ it("a message over the limit is noticed at its header, however what is sent is c
   );
 });
 
-describeEachPostgres("an answer that is too large", (open) => {
+describeSomePostgres("an answer that is too large", (open) => {
   it("fails what asked for it, and costs its connection and nothing else", async () => {
     const { url } = await open();
     const db = opened(url, { maxMessageBytes: 2 ** 20, poolSize: 2 });
@@ -86,7 +86,7 @@ describeEachPostgres("an answer that is too large", (open) => {
   });
 });
 
-describeEachPostgres("a statement that takes too long", (open) => {
+describeSomePostgres("a statement that takes too long", (open) => {
   it.each([false, true])("is ended by the server before it is given up here, through a proxy: %s", async (pooled) => {
     const t = await open();
     await t.db.query("create table held (n int)");

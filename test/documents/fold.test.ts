@@ -3,7 +3,7 @@ import { expect, it } from "vitest";
 import type { Database } from "../../src/database/types.js";
 import { DocumentStore } from "../../src/documents/store/store.js";
 import { foldDocument } from "../../src/worker/project.js";
-import { describeEachPostgres, postgres, type TestDatabase } from "../support/databases.js";
+import { describeSomePostgres, postgres, type TestDatabase } from "../support/databases.js";
 import { lendEngine } from "../support/engines.js";
 import { startWorkerNode } from "../worker/support.js";
 import {
@@ -111,7 +111,7 @@ async function expectReadable(t: TestDatabase, db: Database, text: string): Prom
   expect(doc.getText("body").toString()).toBe(text);
 }
 
-describeEachPostgres("folding a tail", (open) => {
+describeSomePostgres("folding a tail", (open) => {
   it("leaves a readable document wherever it is cut off, loses nothing, and is done by whoever comes next", async () => {
     const t = await open();
     await declare(t);

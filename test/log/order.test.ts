@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { openPostgres } from "../../src/database/postgres.js";
 import type { Database, Transaction } from "../../src/database/types.js";
-import { describeEachPostgres, type TestDatabase } from "../support/databases.js";
+import { describeSomePostgres, type TestDatabase } from "../support/databases.js";
 import { createGate, lockWaiters } from "../support/locks.js";
 import { pause, underWay } from "../support/until.js";
 import { createReplica, fold, live, load } from "./fold.js";
@@ -12,7 +12,7 @@ const spaces = ["s1", "s2", "s3", "s4", "s5"];
 const below = (count: number) => Math.floor(Math.random() * count);
 const some = <T>(from: readonly T[]): T => from[below(from.length)] as T;
 
-describeEachPostgres("Under load", (open, engine) => {
+describeSomePostgres("Under load", (open, engine) => {
   let t: TestDatabase;
   let pool: Database;
   const as = <T>(user: string, work: (tx: Transaction) => Promise<T>) =>

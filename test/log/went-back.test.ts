@@ -15,8 +15,8 @@ import { type FollowEvent, follow } from "../../src/log/index.js";
 import { cleanup, eventually } from "../documents/live/support.js";
 import { startNode } from "../gateway/support.js";
 import { openEvents } from "../http/support.js";
-import type { TestDatabase } from "../support/databases.js";
-import { type PostgresVersion, postgresBinaries, startPostgresServer } from "../support/postgres-server.js";
+import { somePostgres, type TestDatabase } from "../support/databases.js";
+import { type PostgresVersion, startPostgresServer } from "../support/postgres-server.js";
 import { startWorkerNode } from "../worker/support.js";
 import { type Cursor, insert, pullAll, push, type Snapshot } from "./support.js";
 
@@ -92,144 +92,144 @@ async function start(version: PostgresVersion): Promise<Server> {
   };
 }
 
-for (const version of [18, 15] as const) {
-  describe.runIf(postgresBinaries(version))(`A database that went back, on Postgres ${version}`, () => {
-    it("gives a reader who is ahead of it no changes in silence, however many were made since; others read on", async () => {
-      const server = await start(version);
-      await pushMany(server.db, "kept", 100);
-      const behind = await pulled(server.db);
-      await server.copy();
-      await pushMany(server.db, "lost", 50);
-      const ahead = await pulled(server.db, behind.cursor);
-      expect(ahead.ids).toEqual(ids("lost", 50));
-      const half = await asAda(server.db, (tx) =>
-        tx.query<{ page: Snapshot }>("select perch.snapshot_records(app_id => 'todo', page_size => 10) as page"),
-      );
+const version = somePostgres();
 
-      const stop = new AbortController();
-      cleanup(() => stop.abort());
-      const followed: FollowEvent[] = [];
-      void (async () => {
-        const options = { appId: "todo", context: ada, cursor: ahead.cursor, signal: stop.signal, pollMs: 100 };
-        for await (const event of follow(server.db, options)) followed.push(event);
-      })();
-      const node = await startNode(server.t, { env: { PERCH_RECHECK_MS: "200" } });
-      const stream = await openEvents(node, `app_id=todo&cursor=${encodeURIComponent(JSON.stringify(ahead.cursor))}`);
-      await stream.next();
+describe(`A database that went back, on Postgres ${version}`, () => {
+  it("gives a reader who is ahead of it no changes in silence, however many were made since; others read on", async () => {
+    const server = await start(version);
+    await pushMany(server.db, "kept", 100);
+    const behind = await pulled(server.db);
+    await server.copy();
+    await pushMany(server.db, "lost", 50);
+    const ahead = await pulled(server.db, behind.cursor);
+    expect(ahead.ids).toEqual(ids("lost", 50));
+    const half = await asAda(server.db, (tx) =>
+      tx.query<{ page: Snapshot }>("select perch.snapshot_records(app_id => 'todo', page_size => 10) as page"),
+    );
 
-      await server.goBack();
-      const again = server.open("postgres");
-      await pushMany(again, "other", 50);
-      // As many as were lost: the numbers are the same.
-      await expect(pulled(again, ahead.cursor)).rejects.toMatchObject(anotherHistory);
-      await pushMany(again, "other, later ", 10);
-      await expect(pulled(again, ahead.cursor)).rejects.toMatchObject(anotherHistory);
-      expect((await pulled(again, behind.cursor)).ids).toEqual([...ids("other", 50), ...ids("other, later ", 10)]);
-      const next = asAda(again, (tx) =>
-        tx.query("select perch.snapshot_records(app_id => 'todo', page_size => 10, after => $1)", [half[0]?.page.next]),
-      );
-      await expect(next).rejects.toMatchObject(anotherHistory);
+    const stop = new AbortController();
+    cleanup(() => stop.abort());
+    const followed: FollowEvent[] = [];
+    void (async () => {
+      const options = { appId: "todo", context: ada, cursor: ahead.cursor, signal: stop.signal, pollMs: 100 };
+      for await (const event of follow(server.db, options)) followed.push(event);
+    })();
+    const node = await startNode(server.t, { env: { PERCH_RECHECK_MS: "200" } });
+    const stream = await openEvents(node, `app_id=todo&cursor=${encodeURIComponent(JSON.stringify(ahead.cursor))}`);
+    await stream.next();
 
-      await eventually(() => stream.events.some(({ event }) => event === "problem"));
-      expect(stream.events.at(-1)?.data.error).toMatchObject({ code: "PE410" });
-      await eventually(() => followed.some((event) => event.type === "snapshot" && event.last));
-      expect(followed[0]).toMatchObject({ type: "resync", spaces: [{ space_id: "~ada" }] });
-      const records = () => {
-        const found = new Set<string>();
-        for (const event of followed) {
-          if (event.type === "snapshot") for (const { id } of event.records) found.add(id);
-          if (event.type === "changes") for (const { id } of event.changes) found.add(id);
-        }
-        return found;
-      };
-      await eventually(() => records().size === 160);
-      expect([...records()].some((id) => id.startsWith("lost"))).toBe(false);
-    });
+    await server.goBack();
+    const again = server.open("postgres");
+    await pushMany(again, "other", 50);
+    // As many as were lost: the numbers are the same.
+    await expect(pulled(again, ahead.cursor)).rejects.toMatchObject(anotherHistory);
+    await pushMany(again, "other, later ", 10);
+    await expect(pulled(again, ahead.cursor)).rejects.toMatchObject(anotherHistory);
+    expect((await pulled(again, behind.cursor)).ids).toEqual([...ids("other", 50), ...ids("other, later ", 10)]);
+    const next = asAda(again, (tx) =>
+      tx.query("select perch.snapshot_records(app_id => 'todo', page_size => 10, after => $1)", [half[0]?.page.next]),
+    );
+    await expect(next).rejects.toMatchObject(anotherHistory);
 
-    it("is found out at the last entry that was forgotten, too", async () => {
-      const server = await start(version);
-      const prune = (db: Database) => db.query("select perch.prune_changes(keep_for => '0', keep_last => 0)");
-      await pushMany(server.db, "kept", 3);
-      await server.copy();
-      await pushMany(server.db, "lost", 2);
-      await prune(server.db);
-      const { cursor } = await asAda(server.db, (tx) =>
-        tx
-          .query<{ page: Snapshot }>("select perch.snapshot_records(app_id => 'todo') as page")
-          .then(([row]) => row?.page ?? { cursor: {} }),
-      );
-      expect((await pulled(server.db, cursor)).ids).toEqual([]);
-      await server.goBack();
-      const again = server.open("postgres");
-      await pushMany(again, "other", 2);
-      await prune(again);
-      await expect(pulled(again, cursor)).rejects.toMatchObject(anotherHistory);
-    });
-
-    it("begins a new epoch by itself where a worker had read what is gone", async () => {
-      const server = await start(version);
-      await pushMany(server.db, "kept", 5);
-      await server.copy();
-      const node = await startWorkerNode(server.t, { settings: { pollMs: 50 } });
-      const epoch = await epochOf(server.db);
-      let pushed = 0;
-      let looks = 0;
-      // Until the worker has heard of one, and read how far the log has come: the second look comes after the first was answered.
-      await eventually(async () => {
-        await pushMany(server.db, `lost${pushed++}-`, 1);
-        looks += node.db.counted().log_heads ?? 0;
-        return looks >= 2;
-      });
-      await server.goBack();
-      const again = server.open("postgres");
-      await pushMany(again, "other", pushed + 10);
-      await eventually(async () => (await epochOf(again)) !== epoch);
-      await eventually(() => node.warnings.some(({ details }) => details.reason === "entries"));
-      // One, however often it looks.
-      const renewed = await epochOf(again);
-      const [row] = await again.query<{ reason: string | null }>("select perch.check_history() as reason");
-      expect(row?.reason).toBeNull();
-      expect(await epochOf(again)).toBe(renewed);
-    });
-
-    it("begins a new epoch by itself on another timeline, and as another database, before its worker listens", async () => {
-      const server = await start(version);
-      const first = await startWorkerNode(server.t);
-      const epoch = await epochOf(server.db);
-      await pushMany(server.db, "kept", 3);
-      const { cursor } = await pulled(server.db);
-      await first.worker.close();
-
-      // A crash and a restart are no new history.
-      await server.stop();
-      await server.start();
-      const restarted = await startWorkerNode(nodesOn(server.open("postgres")));
-      expect(await epochOf(server.open("postgres"))).toBe(epoch);
-      expect((await pulled(server.open("postgres"), cursor)).ids).toEqual([]);
-      await restarted.worker.close();
-
-      await server.stop();
-      await writeFile(join(server.data, "standby.signal"), "");
-      await server.start();
-      const promoted = server.open("postgres");
-      await promoted.query("select pg_promote()");
-      await startWorkerNode(nodesOn(promoted));
-      const second = await epochOf(promoted);
-      expect(second).not.toBe(epoch);
-      await expect(pulled(promoted, cursor)).rejects.toMatchObject(anotherHistory);
-
-      const admin = server.open("template1");
-      await eventually(async () => {
-        await admin.query("select pg_terminate_backend(pid) from pg_stat_activity where datname = 'postgres'");
-        return admin.query("create database copy template postgres").then(
-          () => true,
-          // Somebody is there again.
-          (error: { code?: string }) => error.code !== "55006",
-        );
-      });
-      const copy = server.open("copy");
-      await startWorkerNode(nodesOn(copy));
-      expect(await epochOf(copy)).not.toBe(second);
-    });
+    await eventually(() => stream.events.some(({ event }) => event === "problem"));
+    expect(stream.events.at(-1)?.data.error).toMatchObject({ code: "PE410" });
+    await eventually(() => followed.some((event) => event.type === "snapshot" && event.last));
+    expect(followed[0]).toMatchObject({ type: "resync", spaces: [{ space_id: "~ada" }] });
+    const records = () => {
+      const found = new Set<string>();
+      for (const event of followed) {
+        if (event.type === "snapshot") for (const { id } of event.records) found.add(id);
+        if (event.type === "changes") for (const { id } of event.changes) found.add(id);
+      }
+      return found;
+    };
+    await eventually(() => records().size === 160);
+    expect([...records()].some((id) => id.startsWith("lost"))).toBe(false);
   });
-}
+
+  it("is found out at the last entry that was forgotten, too", async () => {
+    const server = await start(version);
+    const prune = (db: Database) => db.query("select perch.prune_changes(keep_for => '0', keep_last => 0)");
+    await pushMany(server.db, "kept", 3);
+    await server.copy();
+    await pushMany(server.db, "lost", 2);
+    await prune(server.db);
+    const { cursor } = await asAda(server.db, (tx) =>
+      tx
+        .query<{ page: Snapshot }>("select perch.snapshot_records(app_id => 'todo') as page")
+        .then(([row]) => row?.page ?? { cursor: {} }),
+    );
+    expect((await pulled(server.db, cursor)).ids).toEqual([]);
+    await server.goBack();
+    const again = server.open("postgres");
+    await pushMany(again, "other", 2);
+    await prune(again);
+    await expect(pulled(again, cursor)).rejects.toMatchObject(anotherHistory);
+  });
+
+  it("begins a new epoch by itself where a worker had read what is gone", async () => {
+    const server = await start(version);
+    await pushMany(server.db, "kept", 5);
+    await server.copy();
+    const node = await startWorkerNode(server.t, { settings: { pollMs: 50 } });
+    const epoch = await epochOf(server.db);
+    let pushed = 0;
+    let looks = 0;
+    // Until the worker has heard of one, and read how far the log has come: the second look comes after the first was answered.
+    await eventually(async () => {
+      await pushMany(server.db, `lost${pushed++}-`, 1);
+      looks += node.db.counted().log_heads ?? 0;
+      return looks >= 2;
+    });
+    await server.goBack();
+    const again = server.open("postgres");
+    await pushMany(again, "other", pushed + 10);
+    await eventually(async () => (await epochOf(again)) !== epoch);
+    await eventually(() => node.warnings.some(({ details }) => details.reason === "entries"));
+    // One, however often it looks.
+    const renewed = await epochOf(again);
+    const [row] = await again.query<{ reason: string | null }>("select perch.check_history() as reason");
+    expect(row?.reason).toBeNull();
+    expect(await epochOf(again)).toBe(renewed);
+  });
+
+  it("begins a new epoch by itself on another timeline, and as another database, before its worker listens", async () => {
+    const server = await start(version);
+    const first = await startWorkerNode(server.t);
+    const epoch = await epochOf(server.db);
+    await pushMany(server.db, "kept", 3);
+    const { cursor } = await pulled(server.db);
+    await first.worker.close();
+
+    // A crash and a restart are no new history.
+    await server.stop();
+    await server.start();
+    const restarted = await startWorkerNode(nodesOn(server.open("postgres")));
+    expect(await epochOf(server.open("postgres"))).toBe(epoch);
+    expect((await pulled(server.open("postgres"), cursor)).ids).toEqual([]);
+    await restarted.worker.close();
+
+    await server.stop();
+    await writeFile(join(server.data, "standby.signal"), "");
+    await server.start();
+    const promoted = server.open("postgres");
+    await promoted.query("select pg_promote()");
+    await startWorkerNode(nodesOn(promoted));
+    const second = await epochOf(promoted);
+    expect(second).not.toBe(epoch);
+    await expect(pulled(promoted, cursor)).rejects.toMatchObject(anotherHistory);
+
+    const admin = server.open("template1");
+    await eventually(async () => {
+      await admin.query("select pg_terminate_backend(pid) from pg_stat_activity where datname = 'postgres'");
+      return admin.query("create database copy template postgres").then(
+        () => true,
+        // Somebody is there again.
+        (error: { code?: string }) => error.code !== "55006",
+      );
+    });
+    const copy = server.open("copy");
+    await startWorkerNode(nodesOn(copy));
+    expect(await epochOf(copy)).not.toBe(second);
+  });
+});

@@ -10,7 +10,7 @@
  *
  * `describeEachEngine`    a suite on PGlite, on Postgres 18 and, where it is installed, on Postgres 15
  * `describeEachPostgres`  the same without PGlite: for what needs several connections
- * `describeSomePostgres`  on one version of Postgres, which is drawn: for long suites of what is drawn at random, too
+ * `describeSomePostgres`  on one version of Postgres, which is drawn: for long suites
  * `describeBothKinds`     on PGlite and Postgres 18: for what is made of TypeScript
  * `postgres()`            opens databases on Postgres 18 inside any suite; `pglite()` the same on PGlite
  * `emptyDatabase()`       a database nobody has migrated, on Postgres
@@ -82,12 +82,17 @@ export function describeEachPostgres(name: string, suite: (open: Open, engine: E
   }
 }
 
+/** A version of Postgres, drawn for each file that asks; `TEST_POSTGRES=15` in the environment chooses it. For servers of a test's own. */
+export function somePostgres(): PostgresVersion {
+  return Number(process.env.TEST_POSTGRES ?? installed[randomInt(installed.length)]) as PostgresVersion;
+}
+
 /**
- * Runs a suite on one version of Postgres, drawn as what the suite does is drawn: it says which in its name, and `TEST_POSTGRES=15` in the
- * environment chooses it. For what takes long, and of which each run tries other things anyway.
+ * Runs a suite on one version of Postgres, which its name says, drawn as `somePostgres` does. For what takes long: how it came out on either is
+ * seen within a few runs.
  */
 export function describeSomePostgres(name: string, suite: (open: Open, engine: EngineName) => void): void {
-  const chosen = Number(process.env.TEST_POSTGRES ?? installed[randomInt(installed.length)]) as PostgresVersion;
+  const chosen = somePostgres();
   describe(`${name} on Postgres ${chosen}`, () => suite(postgres(chosen), `Postgres ${chosen}` as EngineName));
 }
 
