@@ -422,18 +422,20 @@ const capturing = (watched: boolean, ...[open, engine]: Given) => {
     expect(await images()).toEqual([{ seq: 3, old: "b", new: null }]);
   });
 
-  it.runIf(engine !== "PGlite")("does not make writers wait for each other", async () => {
-    await tasks("unheld");
-    const other = await t.connect();
-    await t.db.transaction(async (tx) => {
-      await tx.query("insert into unheld values (1, 'unheld', 'a')");
-      await other.query("insert into unheld values (2, 'unheld', 'b')");
-      expect(await logOf(other, "unheld")).toEqual([]);
-      await sequence(other);
-      expect(await logOf(other, "unheld")).toHaveLength(1);
+  // A database of PGlite has one writer.
+  if (engine !== "PGlite")
+    it("does not make writers wait for each other", async () => {
+      await tasks("unheld");
+      const other = await t.connect();
+      await t.db.transaction(async (tx) => {
+        await tx.query("insert into unheld values (1, 'unheld', 'a')");
+        await other.query("insert into unheld values (2, 'unheld', 'b')");
+        expect(await logOf(other, "unheld")).toEqual([]);
+        await sequence(other);
+        expect(await logOf(other, "unheld")).toHaveLength(1);
+      });
+      expect((await log("unheld")).map((line) => line.slice(0, 15))).toEqual(["insert unheld/2", "insert unheld/1"]);
     });
-    expect((await log("unheld")).map((line) => line.slice(0, 15))).toEqual(["insert unheld/2", "insert unheld/1"]);
-  });
 };
 
 describeEachEngine("capturing", (...given) => capturing(false, ...given));
