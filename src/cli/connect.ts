@@ -4,6 +4,7 @@ import { troubleOf } from "../database/errors.js";
 import { canServe, migrationStatus } from "../database/migration-status.js";
 import { databaseUrl, openDatabase } from "../database/open.js";
 import type { OpenOptions } from "../database/options.js";
+import type { PgliteDatabase } from "../database/pglite.js";
 import { PostgresUrlError, readPostgresUrl } from "../database/postgres-url.js";
 import type { Database } from "../database/types.js";
 import { UsageError } from "./command.js";
@@ -59,6 +60,9 @@ export async function connect({ existing = false, ...options }: ConnectOptions):
   }
   return { db, name, folder };
 }
+
+/** Whether opening it made it, migrated: nothing in it needs to be looked at. */
+export const isMadeMigrated = (db: Database): boolean => (db as Partial<PgliteDatabase>).isOfTemplate === true;
 
 export const isPostgresUrl = (url: string) => /^postgres(ql)?:\/\//.test(url);
 

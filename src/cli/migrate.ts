@@ -2,10 +2,9 @@ import { type MigrateResult, migrate } from "../database/migrate.js";
 import { migrationScript } from "../database/migration-script.js";
 import { readMigrationSources } from "../database/migration-sources.js";
 import { type MigrationStatus, migrationStatus, whatDownDrops } from "../database/migration-status.js";
-import type { PgliteDatabase } from "../database/pglite.js";
 import type { Database } from "../database/types.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
-import { type ConnectOptions, connect } from "./connect.js";
+import { type ConnectOptions, connect, isMadeMigrated } from "./connect.js";
 
 const help = `Usage: perch migrate [up|down|status|sql] [options]
 
@@ -35,7 +34,7 @@ async function appliedToAll(): Promise<MigrateResult> {
 }
 
 async function up(db: Database): Promise<MigrateResult> {
-  if ((db as Partial<PgliteDatabase>).isOfTemplate === true) return appliedToAll();
+  if (isMadeMigrated(db)) return appliedToAll();
   return migrate(db, { onWait });
 }
 

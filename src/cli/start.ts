@@ -8,7 +8,7 @@ import { openPgliteSocket, type PgliteSocket } from "../database/pglite-socket.j
 import type { Database } from "../database/types.js";
 import type { GatewaySettings } from "../gateway/index.js";
 import { type Command, databaseOption, databaseOptionHelp, parseCommandLine, UsageError } from "./command.js";
-import { type Connected, connect, newerDatabase, requireRoles } from "./connect.js";
+import { type Connected, connect, isMadeMigrated, newerDatabase, requireRoles } from "./connect.js";
 import { createLog, createReadableLog } from "./log.js";
 import { requireNotMoved } from "./moved.js";
 import { requireAddress, serve, untilStopped } from "./serve.js";
@@ -76,7 +76,7 @@ const nothingDone: MigrateResult = { migrations: [], changedFiles: [], mended: [
 /** A migration takes as long as it takes: on Postgres it has a connection without a time limit. */
 async function bringUpToDate(db: Database, url: string | undefined, log: Logger): Promise<MigrateResult> {
   // What it would compare, the catalog and half a thousand files, takes a fifth of what it takes to serve a new folder.
-  if ((db as Partial<PgliteDatabase>).isOfTemplate === true) return nothingDone;
+  if (isMadeMigrated(db)) return nothingDone;
   if (db.kind === "pglite") return migrate(db);
   const patient = await openDatabase({ ...(url === undefined ? {} : { url }), poolSize: 1 });
   try {

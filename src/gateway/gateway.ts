@@ -29,6 +29,7 @@ import { createLogRooms } from "../rooms/log-rooms.js";
 import { createPresenceExchange } from "../rooms/presence-exchange.js";
 import { createPresence, type Presence } from "../rooms/presence-room.js";
 import type { OpenRoom } from "../rooms/room.js";
+import { loadParser } from "../shapes/filter.js";
 import { createConnection, type OpenConnection } from "../websocket/connection.js";
 import type { ConnectionServices } from "../websocket/services.js";
 import { addDocumentFigures, addHeldFigures, addPoolFigures } from "./process-figures.js";
@@ -314,6 +315,7 @@ export async function startGateway({
   const metricsServer = settings.metricsPort === undefined ? undefined : createServer(http.handle);
   let port = settings.port;
   try {
+    await loadParser();
     port = await listen(server, settings.port, settings.host);
     if (metricsServer !== undefined) await listen(metricsServer, settings.metricsPort ?? 0, settings.host);
   } catch (error) {

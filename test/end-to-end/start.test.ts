@@ -39,6 +39,31 @@ describe("perch start on the embedded database", () => {
   });
   afterAll(() => rm(cwd, { recursive: true, force: true }));
 
+  it("loads nothing more once it serves: whoever asks first would keep everybody else waiting for it", async () => {
+    const own = await mkdtemp(join(tmpdir(), "perch-loads-"));
+    onTestFinished(() => rm(own, { recursive: true, force: true }));
+    const hooks =
+      "export async function resolve(name, context, next) { process._rawDebug('loads ' + name); return next(name, context); }";
+    const register = `import { register } from "node:module"; register("data:text/javascript," + ${JSON.stringify(encodeURIComponent(hooks))});`;
+    const perch = await testPerch({
+      cwd: own,
+      nodeArgs: ["--import", `data:text/javascript,${encodeURIComponent(register)}`],
+    });
+    await perch.start();
+    const loads = () => perch.output.split("\n").filter((line) => line.startsWith("loads "));
+    const before = loads();
+    expect(before).toContain("loads pg");
+    const table = "create table tasks (id text primary key, owner text, title text)";
+    expect(await runPerch(["sql", table], { cwd: own })).toMatchObject({ code: 0 });
+    const asAnn = { headers: { authorization: "Bearer ann", "content-type": "application/json" } };
+    const shape = await fetch(`${perch.httpUrl}/v1/shape?table=tasks&offset=-1&where=title+%3D+%27a%27`, asAnn);
+    expect({ status: shape.status, body: await shape.text() }).toMatchObject({ status: 200 });
+    const changes = [{ op: "insert", table: "tasks", id: "t", data: {} }];
+    const body = JSON.stringify({ app_id: "demo", client_id: "c", changes });
+    expect((await fetch(`${perch.httpUrl}/v1/push`, { method: "POST", body, ...asAnn })).status).toBe(200);
+    expect(loads()).toEqual(before);
+  });
+
   it("says what it did, where to connect, and one line to try, which works", async () => {
     const perch = await testPerch({ cwd, env: directly });
     await perch.start();
