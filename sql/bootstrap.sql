@@ -77,6 +77,12 @@ begin
               array_to_string(lacking, ', '), current_user);
   end if;
 
+  -- Citus makes on its other nodes what is made here, as the role that makes it, and cannot as one that it has not
+  -- committed there. Of perch they need the roles, which tables of the app are granted to, and nothing else.
+  if exists (select from pg_extension e where e.extname = 'citus') then
+    perform set_config('citus.enable_ddl_propagation', 'off', true);
+  end if;
+
   for stray in execute strays loop
     begin
       execute stray.statement;

@@ -8,13 +8,16 @@ as $$
 declare
   canonical text;
   message text;
+  ddl_before jsonb;
 begin
   begin
+    ddl_before := perch.keep_ddl_here();
     execute format('create temporary table perch_probe (like %s)', relation);
     execute format('create index perch_probe_expression on pg_temp.perch_probe (((%s)::text))', expression);
     select pg_get_expr(i.indexprs, i.indrelid) into canonical
       from pg_index i where i.indexrelid = 'pg_temp.perch_probe_expression'::regclass;
     drop table pg_temp.perch_probe;
+    perform perch.unpin_settings(ddl_before);
   exception when others then
     get stacked diagnostics message = message_text;
     perform perch.fail('PE422', format('space_expression cannot be used: %s', message),

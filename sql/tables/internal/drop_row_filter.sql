@@ -7,9 +7,12 @@ declare
   made constant text := (
     select r.filter_function from perch.synced_relations r
      where r.relation = drop_row_filter.relation and r.filter_function is distinct from but);
+  ddl_before jsonb;
 begin
   if made is not null and exists (select from pg_class c where c.oid = drop_row_filter.relation) then
+    ddl_before := perch.keep_ddl_here();
     perform perch.as_owner(relation, format('drop function if exists %s(jsonb[])', made));
+    perform perch.unpin_settings(ddl_before);
   end if;
 end
 $$;

@@ -42,6 +42,7 @@ declare
   message text;
   code text;
   role_before constant text := current_setting('role');
+  ddl_before jsonb;
 begin
   select c.* into class from pg_class c where c.oid = make_row_filter.relation;
   owner := pg_get_userbyid(class.relowner);
@@ -55,6 +56,7 @@ begin
   end if;
   perform perch.allow_filter(owner);
   begin
+    ddl_before := perch.keep_ddl_here();
     perform set_config('role', owner, true);
     execute format(E'create temporary view perch_probe as select 1 as one from %s as %I where (%s\n)',
       relation, class.relname, row_filter);
@@ -146,6 +148,7 @@ $f$, relation, quote_ident(class.relname), canonical, asked));
       raise exception 'its owner may not do what it asks for, or it fails without a row' using errcode = code;
     end if;
     perform set_config('role', role_before, true);
+    perform perch.unpin_settings(ddl_before);
   exception when others then
     get stacked diagnostics message = message_text, code = returned_sqlstate;
     perform perch.fail('PE422', format('row_filter cannot be used: %s', message),
