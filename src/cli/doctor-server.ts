@@ -93,6 +93,42 @@ const connections: Check = async (db) => {
   );
 };
 
+/** Beside Citus perch stays on one node: nothing of it may be elsewhere, and grants on the tables of all nodes ask for its roles there. */
+const citus: Check = async (db) => {
+  const [found] = await db.query<{ version: string }>(
+    "select extversion as version from pg_extension where extname = 'citus'",
+  );
+  if (found === undefined) return [];
+  const distributed = await db.query<{ name: string }>(
+    `select p.logicalrelid::text as name from pg_dist_partition p join pg_class c on c.oid = p.logicalrelid
+      where c.relnamespace = 'perch'::regnamespace order by 1`,
+  );
+  const unknown = await db.query<{ name: string }>(
+    `select r.rolname::text as name from pg_roles r
+      where r.rolname in ('perch_owner', 'perch_app', 'perch_worker')
+        and exists (select from pg_dist_node n where n.groupid <> 0)
+        and not exists (select from pg_dist_object o where o.classid = 'pg_authid'::regclass and o.objid = r.oid)
+      order by 1`,
+  );
+  const findings = [
+    ...distributed.map(({ name }) =>
+      wrong(
+        "citus",
+        `${name} has been given to Citus, and perch's own tables are to be on one node`,
+        `select undistribute_table('${name}')`,
+      ),
+    ),
+    ...unknown.map(({ name }) =>
+      warning(
+        "citus",
+        `Citus does not know the role ${name}, which grants on tables of other nodes ask for`,
+        `it passes on what is granted: create role passed_on; grant ${name} to passed_on; drop role passed_on`,
+      ),
+    ),
+  ];
+  return findings.length > 0 ? findings : [ok("citus", `${found.version}: all of perch is on this node`)];
+};
+
 const vacuum: Check = async (db) => {
   const rows = await db.query<{ what: string; remedy: string }>(
     `select 'for all tables' as what, 'set autovacuum (and track_counts) to on' as remedy
@@ -248,6 +284,7 @@ export const serverChecks = (longSeconds: number): readonly Check[] => [
   slots,
   connections,
   vacuum,
+  citus,
   transactions(longSeconds),
   leases,
 ];

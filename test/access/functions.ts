@@ -74,6 +74,7 @@ const context: Record<string, FunctionEntry> = {
   bake_limits: piece(),
   limits_changed: piece(),
   check_numbers: piece(),
+  may_be_prepared: piece("perch_worker"),
   may_have_long_number: piece(),
   json_errors: app(
     "(select state from perch.json_errors(array['\"\\u0000\"']))",

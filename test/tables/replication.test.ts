@@ -60,16 +60,30 @@ describe.each(versions.filter((version) => postgresBinaries(version) !== undefin
         "delete orders/2",
         "delete orders/3",
       ]);
-      // Nor does a transaction that is prepared notify, of a login that says so.
-      await target.outside?.([
-        "set perch.watched_until = 'infinity'",
-        "begin",
-        "insert into orders values (4, 'south', 'e')",
-        "prepare transaction 'fourth'",
-      ]);
-      await target.outside?.(["commit prepared 'fourth'"]);
+      // Nor does a transaction that is prepared notify, of a login that says so, or of another node of Citus; also where it writes a document.
+      await target.query("create table notes (id int primary key, team text, body text)");
+      await syncTable(target, "notes", `space_column => 'team', documents => '{"body": "text"}'`);
+      await target.query("insert into notes values (1, 'south', 'words'), (2, 'south', 'words')");
+      await target.query("select perch.adopt_row('south', 'shop', 'notes', n::text) from generate_series(1, 2) n");
+      const writes = async () => (await target.query("select from perch.column_writes")).length;
+      const before = await writes();
+      const mayBePrepared = [
+        "perch.watched_until = 'infinity'",
+        "application_name = 'citus_internal gpid=10000000042'",
+      ];
+      for (const [nth, setting] of mayBePrepared.entries()) {
+        await target.outside?.([
+          `set ${setting}`,
+          "begin",
+          `insert into orders values (${4 + nth}, 'south', 'e')`,
+          `update notes set body = 'other words' where id = ${1 + nth}`,
+          "prepare transaction 'together'",
+        ]);
+        await target.outside?.(["commit prepared 'together'"]);
+      }
       await sequence(target);
-      expect((await logOf(target, "south")).length).toBe(1);
+      expect((await logOf(target, "south")).filter((line) => line.startsWith("insert orders/")).length).toBe(2);
+      expect(await writes()).toBe(before + 2);
       await target.outside?.([
         "alter subscription orders disable",
         "alter subscription orders set (slot_name = none)",

@@ -15,8 +15,10 @@ begin
           nextval('perch.column_write_ordinal'), add_column_write.patch, add_column_write.base,
           coalesce(left(nullif(current_setting('app.current_user_id', true), ''), 255), ''),
           left(nullif(current_setting('perch.push_client_id', true), ''), 256));
-  perform pg_notify('perch_documents', perch.document_notification(add_column_write.space_id, add_column_write.app_id,
-    add_column_write.table_name, add_column_write.record_id, 0));
+  if not perch.may_be_prepared() then
+    perform pg_notify('perch_documents', perch.document_notification(add_column_write.space_id, add_column_write.app_id,
+      add_column_write.table_name, add_column_write.record_id, 0));
+  end if;
 end
 $$;
 grant execute on function perch.add_column_write to perch_worker;

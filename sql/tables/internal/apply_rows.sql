@@ -145,8 +145,8 @@ begin
                from unnest($1, $2, $3, $4) g (row, nth, place, part)
               cross join lateral pg_catalog.jsonb_to_record(g.row) as r (%3$s) offset 0) g
             where x.ctid = g.perch_place and x.tableoid = g.perch_part
-           returning pg_catalog.to_jsonb(x.*) as row, g.perch_nth as nth)
-         select pg_catalog.array_agg(m.row order by m.nth), null, pg_catalog.array_agg(m.nth order by m.nth)
+           returning x as row, g.perch_nth as nth)
+         select pg_catalog.array_agg(pg_catalog.to_jsonb(m.row) order by m.nth), null, pg_catalog.array_agg(m.nth order by m.nth)
            from made m',
         relation.relation, (select string_agg(format('%1$I = g.%1$I', c), ', ') from unnest(decided.written) c),
         perch.typed_columns(relation.relation, decided.written))
@@ -154,8 +154,8 @@ begin
         'with made as (
            delete from %1$s x using (select r.*, g.nth as perch_nth from unnest($1, $2) g (row, nth)
               cross join lateral pg_catalog.jsonb_to_record(g.row) as r (%3$s) offset 0) g
-            where %2$s returning pg_catalog.to_jsonb(x.*) as row, g.perch_nth as nth)
-         select null, pg_catalog.array_agg(m.row), pg_catalog.array_agg(m.nth) from made m',
+            where %2$s returning x as row, g.perch_nth as nth)
+         select null, pg_catalog.array_agg(pg_catalog.to_jsonb(m.row)), pg_catalog.array_agg(m.nth) from made m',
         relation.relation,
         (select string_agg(format('x.%1$I operator(pg_catalog.=) g.%1$I', c), ' and ') from unnest(keys) c),
         perch.typed_columns(relation.relation, keys)) end;

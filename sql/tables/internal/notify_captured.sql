@@ -10,8 +10,7 @@ declare
   style constant text := 'YYYY-MM-DD HH24:MI:SS.US';
   watched_until constant timestamptz := (select s.watched_until from perch.sequencer s);
 begin
-  -- Also of a login that is never to notify, since what has notified cannot be prepared (docs/tables.md).
-  if current_setting('perch.watched_until', true) collate "C" > to_char(clock_timestamp() at time zone 'UTC', style)
+  if perch.may_be_prepared() or current_setting('perch.watched_until', true) collate "C" > to_char(clock_timestamp() at time zone 'UTC', style)
   then
     return;
   elsif watched_until > clock_timestamp() then

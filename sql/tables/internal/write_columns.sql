@@ -16,9 +16,12 @@ declare
   after jsonb;
 begin
   statement := format(
-    'update %1$s x set %2$s
-       from pg_catalog.jsonb_to_record($1) as n (%4$s), pg_catalog.jsonb_to_record($2) as k (%5$s)
-      where %3$s returning pg_catalog.to_jsonb(x.*)',
+    'with made as (
+       update %1$s x set %2$s
+         from (select * from pg_catalog.jsonb_to_record($1) as r (%4$s) offset 0) n,
+              (select * from pg_catalog.jsonb_to_record($2) as r (%5$s) offset 0) k
+        where %3$s returning x as row)
+     select pg_catalog.to_jsonb(m.row) from made m',
     relation.relation,
     (select string_agg(format('%1$I = n.%1$I', c), ', ') from jsonb_object_keys(columns) c),
     (select string_agg(format('x.%1$I operator(pg_catalog.=) k.%1$I', c), ' and ') from unnest(keys) c),
