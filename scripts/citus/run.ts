@@ -166,6 +166,21 @@ async function commitsWithDistributedTables(cluster: Cluster, client: PerchClien
   assert(count?.count === "100", `${count?.count} customers instead of 100`);
 }
 
+async function servesShapes(cluster: Cluster, worker: PerchProcess | undefined): Promise<string> {
+  const query = new URLSearchParams({ table: "orders", app_id: appId, offset: "-1", where: "title <> 'pushed'" });
+  const answer = await fetch(`${worker?.httpUrl}/v1/shape?${query}`, {
+    headers: { authorization: `Bearer ${userToken("bob")}` },
+  });
+  assert(answer.ok, await answer.clone().text());
+  const messages = (await answer.json()) as { headers: { operation?: string } }[];
+  const rows = messages.filter(({ headers }) => headers.operation === "insert").length;
+  const [expected] = await cluster.query<{ count: string }>(
+    "select count(*) from public.orders where title not in ('pushed', 'hidden')",
+  );
+  assert(rows === Number(expected?.count), `${rows} rows instead of ${expected?.count}`);
+  return `${rows} rows`;
+}
+
 /** Errors: when the URL is not that of a cluster that it can use. Out: how many promises were kept, and how many not. */
 export async function runOnCitus({ url, restart, seconds, report }: CitusOptions) {
   const cluster = await openCluster(url);
@@ -209,6 +224,7 @@ export async function runOnCitus({ url, restart, seconds, report }: CitusOptions
     await check("a transaction over it and distributed tables is in the log once it is committed", () =>
       commitsWithDistributedTables(cluster, bob),
     );
+    await check("a shape has its rows", () => servesShapes(cluster, workers[0]));
     await check(`nothing is lost while shards move${restart === undefined ? "" : " and a node restarts"}`, () =>
       writeWhileShardsMove(cluster, [ada, bob], { seconds, restart }),
     );
