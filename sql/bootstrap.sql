@@ -6,6 +6,8 @@ declare
   -- From version 16 on a membership says for itself whether it may be switched to; before, every membership may.
   per_grant_options constant boolean := current_setting('server_version_num')::int >= 160000;
   may_switch constant text := case when per_grant_options then 'SET' else 'MEMBER' end;
+  on_citus constant boolean := exists (select from pg_extension e where e.extname = 'citus');
+  unknown_to_citus text[] := '{}';
   role_name text;
   lacking text[] := '{}';
   -- Of a schema that is ours, what belongs to somebody else: a restore without owners gives all to whoever restores.
@@ -52,11 +54,21 @@ begin
       using errcode = 'invalid_role_specification', hint = 'alter role perch_owner nosuperuser nobypassrls';
   end if;
 
+  -- Of perch the other nodes of Citus need the roles, which tables of the app are granted to. Those that were made when it
+  -- was not here yet, or from a database without it, it passes on when they are granted.
+  if on_citus then
+    unknown_to_citus := array(
+      select r.rolname from pg_roles r
+       where r.rolname in ('perch_owner', 'perch_app', 'perch_worker') and not exists (
+         select from pg_dist_object o where o.classid = 'pg_authid'::regclass and o.objid = r.oid));
+  end if;
+
   -- The login switches to perch_owner to migrate, but does not go about with its rights; of the other two it has the
   -- rights, so that one login can migrate, work and serve.
   foreach role_name in array array['perch_owner', 'perch_app', 'perch_worker'] loop
     if not pg_has_role(current_user, role_name, may_switch)
-       or (role_name <> 'perch_owner' and not pg_has_role(current_user, role_name, 'USAGE')) then
+       or (role_name <> 'perch_owner' and not pg_has_role(current_user, role_name, 'USAGE'))
+       or role_name = any (unknown_to_citus) then
       begin
         execute format('grant %I to %I', role_name, current_user)
           || case when not per_grant_options then ''
@@ -77,9 +89,9 @@ begin
               array_to_string(lacking, ', '), current_user);
   end if;
 
-  -- Citus makes on its other nodes what is made here, as the role that makes it, and cannot as one that it has not
-  -- committed there. Of perch they need the roles, which tables of the app are granted to, and nothing else.
-  if exists (select from pg_extension e where e.extname = 'citus') then
+  -- From here on it is to be made on this node alone: Citus would make it on the others as the role that makes it here, and
+  -- cannot as one that is not committed there.
+  if on_citus then
     perform set_config('citus.enable_ddl_propagation', 'off', true);
   end if;
 

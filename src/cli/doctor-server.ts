@@ -95,10 +95,11 @@ const connections: Check = async (db) => {
 
 /** Beside Citus perch stays on one node: nothing of it may be elsewhere, and grants on the tables of all nodes ask for its roles there. */
 const citus: Check = async (db) => {
-  const [found] = await db.query<{ version: string }>(
-    "select extversion as version from pg_extension where extname = 'citus'",
+  const [found] = await db.query<{ version: string; login: string }>(
+    "select extversion as version, session_user::text as login from pg_extension where extname = 'citus'",
   );
   if (found === undefined) return [];
+  const { version, login } = found;
   const distributed = await db.query<{ name: string }>(
     `select p.logicalrelid::text as name from pg_dist_partition p join pg_class c on c.oid = p.logicalrelid
       where c.relnamespace = 'perch'::regnamespace order by 1`,
@@ -122,11 +123,11 @@ const citus: Check = async (db) => {
       warning(
         "citus",
         `Citus does not know the role ${name}, which grants on tables of other nodes ask for`,
-        `it passes on what is granted: create role passed_on; grant ${name} to passed_on; drop role passed_on`,
+        `perch migrate up, which has it passed on, or: grant ${name} to "${login}"`,
       ),
     ),
   ];
-  return findings.length > 0 ? findings : [ok("citus", `${found.version}: all of perch is on this node`)];
+  return findings.length > 0 ? findings : [ok("citus", `${version}: all of perch is on this node`)];
 };
 
 const vacuum: Check = async (db) => {

@@ -79,10 +79,17 @@ describe.each(versions.filter((version) => postgresBinaries(version) !== undefin
           `update notes set body = 'other words' where id = ${1 + nth}`,
           "prepare transaction 'together'",
         ]);
+        // Until it is committed it delays nobody else in its space.
+        await target.query(`insert into orders values (${10 + nth}, 'south', 'f')`);
+        await sequence(target);
+        const inserted = async () => (await logOf(target, "south")).filter((line) => line.startsWith("insert orders/"));
+        expect((await inserted()).map((line) => /orders\/\d+/.exec(line)?.[0])).toEqual(
+          [["orders/10"], ["orders/10", "orders/4", "orders/11"]][nth],
+        );
         await target.outside?.(["commit prepared 'together'"]);
+        await sequence(target);
       }
-      await sequence(target);
-      expect((await logOf(target, "south")).filter((line) => line.startsWith("insert orders/")).length).toBe(2);
+      expect((await logOf(target, "south")).filter((line) => line.startsWith("insert orders/")).length).toBe(4);
       expect(await writes()).toBe(before + 2);
       await target.outside?.([
         "alter subscription orders disable",

@@ -8,6 +8,8 @@ create or replace function perch.apps_path(relations oid[])
 returns text
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- Planning anew for each call would cost as much as the call.
+set plan_cache_mode = force_generic_plan
 as $$
 begin
   return (

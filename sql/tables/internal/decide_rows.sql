@@ -17,9 +17,12 @@ create or replace function perch.decide_rows(
   out nth bigint, out action text, out writes_now jsonb, out stamps jsonb, out at timestamptz
 )
 returns setof record
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_column
+begin
+  return query
   with given as (
     select c.*, t.written, t.row_there is not null as is_there, t.space_there = c.space_id as is_here,
            h.stamps as seen, h.inserted_at, h.deleted_at
@@ -72,7 +75,8 @@ as $$
               when w.deleted_at is not null then 'nothing'
               else 'missing' end,
          case when w.is_there then w.won else w.written end, w.won_stamps, w.made_at
-    from won w
+    from won w;
+end
 $$;
 
 comment on function perch.decide_rows(perch.change[], jsonb[], jsonb[], text[], text, text, timestamptz) is

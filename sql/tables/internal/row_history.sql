@@ -5,11 +5,16 @@
 --
 -- The caller has the rows locked, in a statement before: so nobody else writes to them, and what was written is in
 -- sight.
+--
+-- In plpgsql, which keeps its plan: to make it takes five milliseconds (perch.decide_rows).
 create or replace function perch.row_history(app_id text, table_name text, space_ids text[], record_ids text[])
 returns table (nth bigint, stamps jsonb, inserted_at timestamptz, deleted_at timestamptz)
-language sql stable
+language plpgsql stable
 set search_path = pg_catalog, pg_temp
 as $$
+#variable_conflict use_column
+begin
+  return query
   with asked as (
     select a.space_id, a.record_id, a.nth from unnest(space_ids, record_ids) with ordinality a (space_id, record_id,
       nth)
@@ -59,7 +64,8 @@ as $$
   )
   select l.nth, coalesce((select json_object_agg(s.key, s.stamp)::jsonb from stamped s where s.nth = l.nth), '{}'),
     l.inserted_at, l.deleted_at
-    from lives l
+    from lives l;
+end
 $$;
 
 comment on function perch.row_history(text, text, text[], text[]) is

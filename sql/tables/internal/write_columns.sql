@@ -20,7 +20,7 @@ begin
        update %1$s x set %2$s
          from (select * from pg_catalog.jsonb_to_record($1) as r (%4$s) offset 0) n,
               (select * from pg_catalog.jsonb_to_record($2) as r (%5$s) offset 0) k
-        where %3$s returning x as row)
+        where %3$s returning row(x.*)::%1$s as row)
      select pg_catalog.to_jsonb(m.row) from made m',
     relation.relation,
     (select string_agg(format('%1$I = n.%1$I', c), ', ') from jsonb_object_keys(columns) c),
