@@ -620,6 +620,7 @@ const tables: Record<string, FunctionEntry> = {
   open_table: piece(),
   pin_settings: piece(),
   place_on_citus: piece(),
+  plain_writes: piece(),
   pull_page: piece(),
   renamed_space: piece("perch_worker"),
   place_nested: piece(),

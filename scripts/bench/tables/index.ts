@@ -6,6 +6,7 @@ import { figure, quantile } from "../../support/figures.js";
 import type { Benchmark, BenchmarkOptions } from "../benchmark.js";
 import { type Race, race, showWaits, type Work } from "../race.js";
 import { delays } from "./delays.js";
+import { type Pushed, pushed, pushing, syncPushed } from "./pushes.js";
 import { startSequencing } from "./sequencing.js";
 import { type Backlog, backlog, bulk, contestants, type Kind, reset } from "./writers.js";
 
@@ -15,8 +16,9 @@ async function database(postgres: PostgresServer): Promise<string> {
   await admin.close();
   const db = await openDatabase(postgres.url("tables"));
   await migrate(db);
-  await db.transaction((tx) => tx.script(contestants));
+  await db.transaction((tx) => tx.script(contestants + pushed));
   await db.query("select perch.sync_table(relation => 'synced', app_id => 'bench', space_column => 'team')");
+  await db.query(syncPushed);
   await db.query("vacuum analyze");
   await db.close();
   return postgres.url("tables");
@@ -109,6 +111,21 @@ const parts: Readonly<Record<string, (world: World) => Promise<void>>> = {
     const stop = await startSequencing(url);
     const slow = `${url}?${slowCommits}`;
     await pair("insert of a row, 32 connections, 2 ms commits / without perch", slow, 32, "insert", "plain", 0.9);
+    await stop();
+  },
+
+  async pushes({ url, options, add }) {
+    const stop = await startSequencing(url);
+    const against = async (count: number, other: Pushed, atLeast?: number) => {
+      const [ours, theirs] = [await pushing(url, "typed rows", count), await pushing(url, other, count)];
+      add(`push of ${count} typed, each / ${other}`, await race(options, ours, theirs), atLeast);
+      await ours.end();
+      await theirs.end();
+    };
+    await against(100, "without perch", 0.15);
+    await against(100, "plain records", 0.6);
+    await against(1, "without perch");
+    await against(1, "plain records");
     await stop();
   },
 

@@ -17,7 +17,6 @@ declare
   op constant text := changes[1].op;
   keys constant text[] := perch.key_columns(relation.relation);
   half constant integer := cardinality(changes) / 2;
-  planning constant text[] := array[current_setting('plan_cache_mode'), current_setting('enable_seqscan')];
   ids text[];
   key_rows jsonb[];
   present record;
@@ -72,18 +71,12 @@ begin
          keys) end) w (id)
      order by r.nth);
 
-  -- For a few changes one plan does, whatever they are: a plan of their own takes ten times what it saves. It is made when
-  -- hardly anything may be in the tables, and is to be right when much is.
-  if cardinality(changes) <= 10 then
-    perform set_config('plan_cache_mode', 'force_generic_plan', true), set_config('enable_seqscan', 'off', true);
-  end if;
   select array_agg(d.action order by d.nth) as actions, array_agg(d.writes_now order by d.nth) as writes,
     array_agg(d.stamps order by d.nth) as stamps,
          array_agg(d.at order by d.nth) as times
     into plan
     from perch.decide_rows(changes, writes, present.rows_there, spaces, relation.app_id, apply_rows.client_id,
       apply_rows.now) d;
-  perform set_config('plan_cache_mode', planning[1], true), set_config('enable_seqscan', planning[2], true);
   for n in 1 .. cardinality(changes) loop
     answers[n] := coalesce(answers[n], case
       when plan.actions[n] = 'missing' then perch.row_rejection(changes[n], 'PE404',

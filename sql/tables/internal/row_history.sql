@@ -1,16 +1,19 @@
 -- What a push wrote stands in row_stamps, with the times of the devices. What was written without an op_id (plain SQL,
 -- other programs, triggers of the app) stands in the log under the time at which it was captured, or, while it has no
--- number, among what is captured. Both are read by one statement: what the sequencer moves from there to here is in
--- the one or the other. What the log has forgotten counts no more.
+-- number, among what is captured. Both are read by one snapshot (perch.plain_writes): what the sequencer moves from
+-- there to here is in the one or the other. What the log has forgotten counts no more.
 --
 -- The caller has the rows locked, in a statement before: so nobody else writes to them, and what was written is in
 -- sight.
---
--- In plpgsql, which keeps its plan: to make it takes five milliseconds (perch.decide_rows).
 create or replace function perch.row_history(app_id text, table_name text, space_ids text[], record_ids text[])
 returns table (nth bigint, stamps jsonb, inserted_at timestamptz, deleted_at timestamptz)
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
+-- One plan for all, as in perch.decide_rows; row_stamps has but one index.
+set plan_cache_mode = force_generic_plan
+set enable_nestloop = off
+set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_column
 begin
@@ -28,22 +31,11 @@ begin
           and x.record_id = a.record_id
         limit 1) s
   ),
-  plain as (
-    select a.nth, l.op, l.created_at as at, l.data as written
-      from asked a
-     cross join lateral (
-       select x.op, x.created_at, x.data from perch.sync_changes x
-        where x.space_id = a.space_id and x.app_id = row_history.app_id and x.table_name = row_history.table_name
-          and hashtextextended(x.record_id, 0) = hashtextextended(a.record_id, 0) and x.record_id = a.record_id
-          and x.position is not null and x.op_id is null
-        order by x.seq desc limit 10000) l
-    union all
-    select a.nth, c.op, c.captured_at, case c.op when 'update' then perch.changed_columns(c.old_row, c.new_row, null)
-      else c.new_row end
-      from perch.captured_changes c
-      join asked a on a.space_id = c.space_id and a.record_id = c.record_id
-     where c.app_id = row_history.app_id and c.table_name = row_history.table_name and c.op_id is null
-       and c.txid >= (select w from perch.waits_from() w)
+  plain as materialized (
+    select p.nth, p.op, p.at,
+           case when p.op = 'update' and p.old_row is not null then perch.changed_columns(p.old_row, p.written, null)
+             else p.written end as written
+      from perch.plain_writes(row_history.app_id, row_history.table_name, space_ids, record_ids) p
   ),
   stamped as (
     select w.nth, w.key, max(w.stamp collate "C") as stamp
