@@ -54,8 +54,8 @@ begin
       using errcode = 'invalid_role_specification', hint = 'alter role perch_owner nosuperuser nobypassrls';
   end if;
 
-  -- Of perch the other nodes of Citus need the roles, which tables of the app are granted to. Those that were made when it
-  -- was not here yet, or from a database without it, it passes on when they are granted.
+  -- Of perch the other nodes of Citus need the roles, which tables of the app are granted to. Those that were made when
+  -- it was not here yet, or from a database without it, it passes on when they are granted.
   if on_citus then
     unknown_to_citus := array(
       select r.rolname from pg_roles r
@@ -89,8 +89,8 @@ begin
               array_to_string(lacking, ', '), current_user);
   end if;
 
-  -- From here on it is to be made on this node alone: Citus would make it on the others as the role that makes it here, and
-  -- cannot as one that is not committed there.
+  -- From here on it is to be made on this node alone: Citus would make it on the others as the role that makes it here,
+  -- and cannot as one that is not committed there.
   if on_citus then
     perform set_config('citus.enable_ddl_propagation', 'off', true);
   end if;

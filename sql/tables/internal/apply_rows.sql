@@ -146,7 +146,8 @@ begin
               cross join lateral pg_catalog.jsonb_to_record(g.row) as r (%3$s) offset 0) g
             where x.ctid = g.perch_place and x.tableoid = g.perch_part
            returning row(x.*)::%1$s as row, g.perch_nth as nth)
-         select pg_catalog.array_agg(pg_catalog.to_jsonb(m.row) order by m.nth), null, pg_catalog.array_agg(m.nth order by m.nth)
+         select pg_catalog.array_agg(pg_catalog.to_jsonb(m.row) order by m.nth), null,
+                pg_catalog.array_agg(m.nth order by m.nth)
            from made m',
         relation.relation, (select string_agg(format('%1$I = g.%1$I', c), ', ') from unnest(decided.written) c),
         perch.typed_columns(relation.relation, decided.written))

@@ -52,10 +52,10 @@ begin
   end if;
   place := perch.place_on_citus(class.oid);
   if place is not null then
-    perform perch.fail('PE422', format('%s is a %s table of Citus, whose rows are on other nodes than the log', relation,
-      place), jsonb_build_object('argument', 'relation', 'relation', relation, 'citus', place),
-      'A local table of this node can be synced (select undistribute_table(…)), also one that Citus manages, which is '
-      'written through any node; see docs/citus.md.');
+    perform perch.fail('PE422', format('%s is a %s table of Citus, whose rows are on other nodes than the log',
+      relation, place), jsonb_build_object('argument', 'relation', 'relation', relation, 'citus', place),
+      'A local table of this node can be synced (select undistribute_table(…)), also one that Citus manages, which '
+      'is written through any node; see docs/citus.md.');
   end if;
 
   select format('%s has no column %s', check_sync_options.relation, n.name) into wrong

@@ -19,8 +19,8 @@ create or replace function perch.decide_rows(
 returns setof record
 language plpgsql stable
 set search_path = pg_catalog, pg_temp
--- For one change planning would cost ten times the rest, so one plan is made for all. What is joined is joined by hashes,
--- which for a few costs nothing and for many grows with their number.
+-- For one change planning would cost ten times the rest, so one plan is made for all. What is joined is joined by
+-- hashes, which for a few costs nothing and for many grows with their number.
 set plan_cache_mode = force_generic_plan
 set enable_nestloop = off
 set jit = off

@@ -10,7 +10,8 @@ declare
   style constant text := 'YYYY-MM-DD HH24:MI:SS.US';
   watched_until constant timestamptz := (select s.watched_until from perch.sequencer s);
 begin
-  if perch.may_be_prepared() or current_setting('perch.watched_until', true) collate "C" > to_char(clock_timestamp() at time zone 'UTC', style)
+  if perch.may_be_prepared()
+     or current_setting('perch.watched_until', true) collate "C" > to_char(clock_timestamp() at time zone 'UTC', style)
   then
     return;
   elsif watched_until > clock_timestamp() then

@@ -1,5 +1,5 @@
 -- Planned for each call: a plan that was made while the log was empty would be kept, and which of its indexes to read
--- cannot be told of an empty table. So these statements have little to be planned. What is captured is read a space at a
+-- cannot be told of an empty table. So these statements are short. What is captured is read a space at a
 -- time and joined by hashes, so that many changes, of one space as a rule, do not each read all that waits there.
 --
 -- Stable: both see what the statement sees that calls it.
