@@ -1,6 +1,6 @@
 -- Postgres prepares no transaction that has notified. Citus prepares those of a node in which several nodes have
--- written, and says in the name of its sessions that they are its own. Who claims to be one keeps its own notifications back, as
--- with the setting, and nothing else.
+-- written, and says in the name of its sessions that they are its own. Who claims to be one keeps its own
+-- notifications back, as with the setting, and nothing else.
 create or replace function perch.may_be_prepared()
 returns boolean
 language sql stable

@@ -1,5 +1,6 @@
 -- Citus makes on its other nodes what is made here, where it knows how: of what perch makes for itself it would make
--- parts there, or fail. Triggers, policies and grants of a table that it manages it has to pass on, so this is not for them.
+-- parts there, or fail. Triggers, policies and grants of a table that it manages it has to pass on, so this is not
+-- for them.
 create or replace function perch.keep_ddl_here()
 returns jsonb
 language plpgsql volatile
