@@ -77,7 +77,8 @@ describeBothKinds("what one author sends faster than it is taken in", (open) => 
       session.updates.map((update) => reader.document.append([update], ada, undefined)),
     );
     expect(results.map(({ seq }) => seq)).toEqual(session.updates.map((_, index) => index + 1));
-    expect((calls.import ?? 0) + (calls.importRun ?? 0)).toBeLessThan(30);
+    // Three to ten as a rule, more where commits are slow; one by one it would be 300.
+    expect((calls.import ?? 0) + (calls.importRun ?? 0)).toBeLessThan(150);
     expect(reader.text()).toBe("x".repeat(300));
     expect(await storedText(node.db, reader.document.key)).toBe("x".repeat(300));
     expect((await storedEnds(node.db, reader.document.key)).map((ends) => ends[session.peer])).toEqual(
