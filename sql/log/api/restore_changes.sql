@@ -45,9 +45,7 @@ begin
 
   for batch in
     with placed as (
-      select (g.line ->> 'nth')::integer as nth, g.line ->> 'app_id' as app_id, c.*
-        from jsonb_array_elements(lines) g (line)
-       cross join lateral perch.restored_changes(g.line, from_epoch, piece_bytes) c
+      select c.* from perch.restored_changes(lines, from_epoch, piece_bytes) c
     ),
     -- Record by record, so that the order of locks is kept over all pushes. What stands together is of one device.
     ordered as (

@@ -22,8 +22,8 @@ as $$
      where g.kind = 'change' and g.is_at_home and c.user_id = from_user
        and c.app_id = g.app and c.table_name = g.tab and c.record_id = g.id and c.at = (g.line ->> 'at')::timestamptz
   ),
-  shown as (
-    select g.nth
+  there as materialized (
+    select g.nth, g.line, r.data, r.field_meta, r.written_at, r.written_by, r.deleted_at
       from given g
       join perch.stored_records r
         on r.space_id = g.space and r.app_id = g.app and r.table_name = g.tab and r.record_id = g.id
@@ -31,14 +31,22 @@ as $$
      where (g.kind = 'record' or g.is_at_home and (g.line ->> 'seq')::bigint < h.oldest_seq)
        and coalesce(r.inserted_at >= g.inserted_at, g.inserted_at is null)
        and coalesce(r.deleted_at >= g.deleted_at, g.deleted_at is null)
-       and not exists (
-         select from perch.restored_fields(g.line) f
-          cross join lateral (
-            select perch.stamp(f.moment, f.client_id) collate "C",
-                   coalesce(r.field_meta ->> f.name, perch.stamp(r.written_at, r.written_by))) s (sent, stored)
-          where (r.deleted_at >= f.moment
-                 or r.data ? f.name and (s.stored > s.sent or s.stored = s.sent and r.data -> f.name = f.value))
-                is not true)
+  ),
+  fields as materialized (
+    select f.* from perch.restored_fields((select coalesce(json_agg(t.line)::jsonb, '[]') from there t)) f
+  ),
+  shown as (
+    select t.nth
+      from there t
+     where not exists (
+       select from fields f
+        cross join lateral (
+          select perch.stamp(f.moment, f.client_id) collate "C",
+                 coalesce(t.field_meta ->> f.name, perch.stamp(t.written_at, t.written_by))) s (sent, stored)
+        where f.nth = t.nth
+          and (t.deleted_at >= f.moment
+               or t.data ? f.name and (s.stored > s.sent or s.stored = s.sent and t.data -> f.name = f.value))
+              is not true)
   )
   select l.nth from logged l union select s.nth from shown s
 $$;
