@@ -25,9 +25,12 @@ begin
                 else greatest(time_changes.now, r.latest_at, i.latest) + i.position * interval '1 microsecond'
            end as at
       from incoming i
-      left join perch.stored_records r
-        on r.space_id = i.space_id and r.app_id = time_changes.app_id
-       and r.table_name = i.table_name and r.record_id = i.record_id
+      -- Limit 1: joined as a whole, all records of the space would be read where the planner takes them for few.
+      left join lateral (
+        select x.space_id, x.deleted, x.latest_at from perch.stored_records x
+         where x.space_id = i.space_id and x.app_id = time_changes.app_id
+           and x.table_name = i.table_name and x.record_id = i.record_id
+         limit 1) r on true
      where i.timeless
   loop
     changes[timed.nth].at := timed.at;
