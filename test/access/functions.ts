@@ -154,6 +154,7 @@ const changes: Record<string, FunctionEntry> = {
     "401 rejected rejected applied applied rejected",
   ),
   present_lines: piece(),
+  records_after: piece(),
   restored_changes: piece(),
   restored_fields: piece(),
   restored_pieces: piece(),

@@ -9,6 +9,7 @@ declare
   tenant constant text := perch.require_tenant();
   log perch.thread_logs;
   found_mark bigint;
+  begun bigint;
 begin
   perform perch.check_count(load_thread_events.max_count);
   select l.* into log
@@ -34,10 +35,12 @@ begin
         'Load the log again from its beginning.');
     end if;
   end if;
+  -- Not in the query: what a policy guards is looked up by nothing that might tell of it, and of COALESCE Postgres
+  -- takes that for possible.
+  begun := coalesce(load_thread_events.after, log.archived_until, 0);
   return query
     select e.* from perch.thread_events e
-     where e.tenant_id = tenant and e.thread_id = load_thread_events.thread_id
-       and e.number > coalesce(load_thread_events.after, log.archived_until, 0)
+     where e.tenant_id = tenant and e.thread_id = load_thread_events.thread_id and e.number > begun
      order by e.number
      limit load_thread_events.max_count;
 end

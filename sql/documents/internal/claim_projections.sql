@@ -23,8 +23,9 @@ begin
          select case when coalesce(d.projection_bytes, 0) <= small_bytes then overdue_seconds
                      else large_overdue_seconds + least(longer_seconds,
                        greatest(0, large_seconds * d.projection_bytes / huge_bytes - large_seconds)) end) w (seconds)
-       -- The first condition reads the queue by due_at.
-       where x.due_at <= clock_timestamp() - make_interval(secs => overdue_seconds)
+       -- The first condition reads the queue by due_at: the time is told once, in a query of its own, since no index is
+       -- searched for what may be another one at each row.
+       where x.due_at <= (select clock_timestamp() - make_interval(secs => overdue_seconds))
          and x.due_at <= clock_timestamp() - make_interval(secs => w.seconds)
        order by x.due_at
        limit max_count

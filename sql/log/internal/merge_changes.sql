@@ -35,9 +35,12 @@ as $$
            coalesce(l.lifted -> 'data', r.data) as data, coalesce(l.lifted -> 'field_meta', r.field_meta) as field_meta,
            perch.stamp(r.written_at, r.written_by) as written
       from touched t
-      left join perch.stored_records r
-        on r.space_id = t.space_id and r.app_id = merge_changes.app_id and r.table_name = t.table_name
-          and r.record_id = t.record_id
+      -- Limit 1: each is looked up by its key, whatever the planner takes the space to hold.
+      left join lateral (
+        select x.* from perch.stored_records x
+         where x.space_id = t.space_id and x.app_id = merge_changes.app_id and x.table_name = t.table_name
+           and x.record_id = t.record_id
+         limit 1) r on true
       -- A record that was written before its table's current version is lifted now. One that cannot be stays of its
       -- version, with what is written now beside: nothing is lost until the upgrade is mended, and the others of the
       -- push have nothing to do with it.

@@ -18,16 +18,23 @@ as $$
   ),
   logged as (
     select g.nth
-      from given g join perch.sync_changes c on c.space_id = g.space and c.seq = (g.line ->> 'seq')::bigint
+      from given g
+     cross join lateral (
+       select x.* from perch.sync_changes x
+        where x.space_id = g.space and x.seq = (g.line ->> 'seq')::bigint
+        limit 1) c
      where g.kind = 'change' and g.is_at_home and c.user_id = from_user
        and c.app_id = g.app and c.table_name = g.tab and c.record_id = g.id and c.at = (g.line ->> 'at')::timestamptz
   ),
   there as materialized (
     select g.nth, g.line, r.data, r.field_meta, r.written_at, r.written_by, r.deleted_at
       from given g
-      join perch.stored_records r
-        on r.space_id = g.space and r.app_id = g.app and r.table_name = g.tab and r.record_id = g.id
-      left join perch.space_heads h on h.space_id = g.space
+     cross join lateral (
+       select x.* from perch.stored_records x
+        where x.space_id = g.space and x.app_id = g.app and x.table_name = g.tab and x.record_id = g.id
+        limit 1) r
+      left join lateral (
+        select x.oldest_seq from perch.space_heads x where x.space_id = g.space limit 1) h on true
      where (g.kind = 'record' or g.is_at_home and (g.line ->> 'seq')::bigint < h.oldest_seq)
        and coalesce(r.inserted_at >= g.inserted_at, g.inserted_at is null)
        and coalesce(r.deleted_at >= g.deleted_at, g.deleted_at is null)

@@ -13,7 +13,10 @@ begin
     with known as materialized (
       select c.position, c.op_id, c.space_id, r.digest = c.digest as same, r.result, r.created_at
         from unnest(repeated) c
-        join perch.push_receipts r on r.space_id = perch.personal_space_id(author) and r.op_id = c.op_id
+       cross join lateral (
+         select x.digest, x.result, x.created_at from perch.push_receipts x
+          where x.space_id = perch.personal_space_id(author) and x.op_id = c.op_id
+          limit 1) r
     ),
     logged as (
       select l.op_id, jsonb_build_object('space_id', l.space_id, 'seq', l.seq) as result

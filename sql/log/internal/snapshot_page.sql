@@ -18,7 +18,8 @@ begin
       with found as materialized (
         select r.table_name, r.record_id, r.field_meta, r.written_at, r.written_by, r.seq, r.inserted_at, r.deleted_at,
                r.schema_version, c.data, c.long_data, s.bytes, s.bytes > max_bytes as is_huge
-          from perch.stored_records r
+          from perch.records_after(snapshot_page.space_id, snapshot_page.app_id, snapshot_page.tables, after_table,
+            after_id, most) r
          -- Of what is to be lifted first, all: the names are those of the version asked for.
          cross join lateral (
            select case when (r.schema_version < (versions ->> r.table_name)::integer) is not true
@@ -32,11 +33,6 @@ begin
          cross join lateral (
            select case when n.names is null then coalesce(r.size, 0)
                        else octet_length(c.data::text) + coalesce(octet_length(c.long_data::text), 0) end) s (bytes)
-         where r.space_id = snapshot_page.space_id and r.app_id = snapshot_page.app_id and not r.deleted
-           and (r.table_name, r.record_id) > (after_table, after_id)
-           and (snapshot_page.tables is null or r.table_name = any (snapshot_page.tables))
-         order by r.table_name, r.record_id
-         limit most
       ),
       numbered as (
         select f.*, row_number() over w as n, sum(case when not f.is_huge then f.bytes end) over w as upto

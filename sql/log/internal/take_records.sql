@@ -22,10 +22,11 @@ begin
     with firsts as materialized (
       select distinct on (c.space_id, c.table_name, c.record_id)
              c.space_id, c.table_name, c.record_id, c.ordinality as place,
-             c.op = 'insert' or not exists (
-               select from perch.stored_records r
+             -- Not as EXISTS, for which Postgres may read all records of the spaces into a hash table.
+             c.op = 'insert' or (
+               select true from perch.stored_records r
                 where r.space_id = c.space_id and r.app_id = take_records.app_id
-                  and r.table_name = c.table_name and r.record_id = c.record_id) as makes
+                  and r.table_name = c.table_name and r.record_id = c.record_id) is null as makes
         from unnest(changes) with ordinality c
        order by c.space_id, c.table_name, c.record_id, c.op <> 'insert', c.ordinality
     ),

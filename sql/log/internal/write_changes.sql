@@ -93,9 +93,11 @@ begin
       array(select seqs[n] from unnest(left_over) n), write_changes.app_id, write_changes.client_id, author);
     select max(x.size) into larger
       from unnest(left_over) n
-      join perch.stored_records x
-        on x.space_id = changes[n].space_id and x.app_id = write_changes.app_id
-       and x.table_name = changes[n].table_name and x.record_id = changes[n].record_id;
+     cross join lateral (
+       select r.size from perch.stored_records r
+        where r.space_id = changes[n].space_id and r.app_id = write_changes.app_id
+          and r.table_name = changes[n].table_name and r.record_id = changes[n].record_id
+        limit 1) x;
     largest := greatest(largest, larger);
   end if;
   were_merged := left_over <> '{}' or exists (select from unnest(changes) c where c.op = 'delete');

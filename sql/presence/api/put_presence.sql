@@ -58,13 +58,14 @@ begin
 
   -- Whoever brings something new takes some of the old away: it never grows beyond what is shown.
   delete from perch.presence p
-   using (select x.space_id, x.app_id, x.table_name, x.record_id, x.kind, x.entry_key
-            from perch.presence x
-           where x.expires_at < clock_timestamp()
-           order by x.expires_at
-           limit 1000) gone
-   where p.space_id = gone.space_id and p.app_id = gone.app_id and p.table_name = gone.table_name
-     and p.record_id = gone.record_id and p.kind = gone.kind and p.entry_key = gone.entry_key;
+   where p.ctid = any (array(
+           select x.ctid from perch.presence x
+            -- Told once, in a query of its own: no index is searched for what may be another time at each row.
+            where x.expires_at < (select clock_timestamp())
+            order by x.expires_at
+            limit 1000))
+     -- Another may have set it anew meanwhile.
+     and p.expires_at < clock_timestamp();
 
   perform pg_notify('perch_presence', perch.presence_notification(taken));
   return taken;

@@ -2,6 +2,10 @@
 -- cannot be told of an empty table. So these statements are short. What is captured is read a space at a
 -- time and joined by hashes, so that many changes, of one space as a rule, do not each read all that waits there.
 --
+-- Of each row the log has an index, which holds the id where it is short, and its beginning where it is not: an index
+-- takes no longer key. Both conditions are such as Postgres lets come before those of a policy (leakproof); a number
+-- made of the id would not be, and all that was written to the table in the space would be read, for each row.
+--
 -- Stable: both see what the statement sees that calls it.
 create or replace function perch.plain_writes(app_id text, table_name text, space_ids text[], record_ids text[])
 returns table (nth bigint, op text, at timestamptz, old_row jsonb, written jsonb)
@@ -16,11 +20,24 @@ begin
        from unnest($3, $4) with ordinality a (space_id, record_id, nth)
       cross join lateral (
         select x.op, x.created_at, x.data from perch.sync_changes x
-         where x.space_id = a.space_id and x.app_id = $1 and x.table_name = $2
-           and hashtextextended(x.record_id, 0) = hashtextextended(a.record_id, 0) and x.record_id = a.record_id
-           and x.position is not null and x.op_id is null
-         order by x.seq desc limit 10000) l'
+         where x.space_id = a.space_id and x.app_id = $1 and x.table_name = $2 and x.record_id = a.record_id
+           and octet_length(x.record_id) <= 255 and x.position is not null and x.op_id is null
+         order by x.seq desc limit 10000) l
+      where octet_length(a.record_id) <= 255'
     using app_id, table_name, space_ids, record_ids;
+  if exists (select from unnest(record_ids) r where octet_length(r) > 255) then
+    return query execute
+      'select a.nth, l.op, l.created_at, null::jsonb, l.data
+         from unnest($3, $4) with ordinality a (space_id, record_id, nth)
+        cross join lateral (
+          select x.op, x.created_at, x.data from perch.sync_changes x
+           where x.space_id = a.space_id and x.app_id = $1 and x.table_name = $2
+             and x.record_id::name = a.record_id::name and x.record_id = a.record_id
+             and octet_length(x.record_id) > 255 and x.position is not null and x.op_id is null
+           order by x.seq desc limit 10000) l
+        where octet_length(a.record_id) > 255'
+      using app_id, table_name, space_ids, record_ids;
+  end if;
   return query execute
     'select a.nth, c.op, c.captured_at, c.old_row, c.new_row
        from perch.captured_changes c

@@ -107,11 +107,13 @@ begin
   for n in 1 .. cardinality(good) loop
     results[good[n].position] := answers[n];
   end loop;
-  -- They may be tried again.
-  delete from perch.push_receipts r
-   where r.space_id = perch.personal_space_id(perch.current_user_id())
-     and r.op_id = any (array(select u.op_id from unnest(changes) u
-       where results[u.position] ->> 'status' = 'rejected'));
+  -- They may be tried again. One by one: all at once, Postgres may read all receipts of the user for it.
+  for n in 1 .. cardinality(changes) loop
+    if results[changes[n].position] ->> 'status' = 'rejected' then
+      delete from perch.push_receipts r
+       where r.space_id = perch.personal_space_id(perch.current_user_id()) and r.op_id = changes[n].op_id;
+    end if;
+  end loop;
 end
 $$;
 
