@@ -197,6 +197,16 @@ export async function readChanges(
   return { messages, txids: txids.map(BigInt), lsn: BigInt(lsn), op: BigInt(op), isEnd, definitions };
 }
 
+/** Up to where, behind a position, a snapshot shows all that the log has; not further than so far, nor than is looked through at once. */
+export async function shownUpto(db: Queryable, after: bigint, upto: bigint, snapshot: Snapshot): Promise<bigint> {
+  const [row] = await db.query<{ position: string }>(
+    "select perch.shown_upto(after_position => $1::bigint, upto => $2::bigint, snapshot => $3::pg_snapshot)::text as position",
+    [after, upto, snapshotText(snapshot)],
+  );
+  if (row === undefined) throw new Error("perch.shown_upto gave no row");
+  return BigInt(row.position);
+}
+
 /** Some rows of a shape. */
 export interface Subset {
   readonly filter: FilterNode | null;

@@ -515,6 +515,7 @@ const tables: Record<string, FunctionEntry> = {
     bound: "no",
     superuser: "no",
   },
+  shown_upto: worker("perch.shown_upto(0, 1, '3:3:')", "1", "1"),
   shape_rights: worker("cardinality((perch.shape_rights('{vera,nobody}', '{public}', '{orders}')).users)", "2", "2"),
   table_digests: piece("perch_worker"),
   shape_matches: worker("perch.shape_matches('public', 'orders', 'shop', 'orders', 0, 0, '{}')", "404", "404"),

@@ -2,9 +2,9 @@ import { get, type IncomingMessage } from "node:http";
 import { beforeAll, expect, it } from "vitest";
 import { logMoment } from "../../src/shapes/queries.js";
 import { cleanup, makeSpace, type Node, startNode, until } from "../gateway/support.js";
-import { describeBothKinds, type TestDatabase } from "../support/databases.js";
-import { goBackTo, syncTable } from "../tables/support.js";
-import { askShape, followShape, operations, readShape } from "./shape-support.js";
+import { describeBothKinds, postgres, type TestDatabase } from "../support/databases.js";
+import { goBackTo, sequence, syncTable } from "../tables/support.js";
+import { askShape, followShape, operations, readShape, type ShapeReply } from "./shape-support.js";
 
 describeBothKinds("live shapes", (open) => {
   let t: TestDatabase;
@@ -295,4 +295,35 @@ describeBothKinds("live shapes", (open) => {
     const strict = await startNode(t, { env: { PERCH_JWT_SECRET: "0123456789abcdef0123456789abcdef" } });
     expect((await fetch(`${strict.gateway.url}/v1/shape?table=by_itself`, { method: "DELETE" })).status).toBe(405);
   });
+});
+
+const open = postgres();
+
+it("go on behind what the first snapshot showed, however much of it the log has to tell, too", async () => {
+  const t = await open();
+  await makeSpace(t, "north", "ada");
+  await t.db.query("create table loaded (id int primary key, team text, title text)");
+  await syncTable(t.db, "loaded", "space_column => 'team'");
+  const node = await startNode(t, { env: { PERCH_SHAPE_CHUNK_BYTES: "2000" } });
+  let first: ShapeReply[] = [];
+  // Whoever has the space open keeps what is loaded meanwhile from its numbers.
+  await t.db.transaction(async (tx) => {
+    await tx.query("insert into loaded values (0, 'north', 'held')");
+    const other = await t.connect();
+    await other.query("insert into loaded select n, 'north', 'loaded' from generate_series(1, 3000) n");
+    first = await readShape(node, { table: "loaded" });
+  });
+  const shown = first.flatMap((reply) => operations(reply));
+  expect(shown).toHaveLength(3000);
+  await t.db.query("update loaded set title = 'late' where id = 7");
+  await sequence(t.db);
+
+  const { offset = "", handle = "" } = first.at(-1) ?? {};
+  const rest = await readShape(node, { table: "loaded" }, {}, { offset, handle });
+  expect(rest.flatMap((reply) => operations(reply))).toEqual([
+    expect.stringContaining("held"),
+    expect.stringContaining("late"),
+  ]);
+  // The 3,000 are some 150 chunks.
+  expect(rest.length).toBeLessThan(5);
 });

@@ -62,6 +62,41 @@ describeBothKinds("who asks at once what happened to shapes", (open) => {
     return { lsn, op: 0n, upto: (await logMoment(t.db)).position, since: undefined };
   }
 
+  it("passes over what the first snapshot showed, and nothing else", async () => {
+    const { opens, changes, askFor, openedFor } = counted();
+    const ask = await askFor("n > 0");
+    const identity = { userId: "ada" };
+    const opened = await openedFor("ada", ask);
+    const { position: lsn } = await logMoment(t.db);
+    await t.db.query("insert into items select 10000 + n, 'red', 1 from generate_series(1, 2000) n");
+    const { snapshot } = await logMoment(t.db);
+    await t.db.query("insert into items values (9000, 'red', 1), (9001, 'red', 1)");
+    await t.db.query("insert into items select 20000 + n, 'red', 1 from generate_series(1, 10) n");
+    await sequence(t.db);
+    const { position: upto } = await logMoment(t.db);
+    opens.length = 0;
+    const from = { lsn, op: 0n, upto, since: snapshot };
+    const passed = await changes.passOver(identity, ask, from);
+    expect(passed).toEqual({ lsn: upto - 12n, op: 0n });
+    expect(opens).toEqual(["ada, for many"]);
+    const page = await changes.read(identity, ask, opened, { ...from, ...passed });
+    expect(page?.messages.map((message) => JSON.parse(message).value.id)).toEqual(
+      expect.arrayContaining(["9000", "9001", "20001"]),
+    );
+    expect(page?.messages).toHaveLength(12);
+
+    opens.length = 0;
+    // What it was not shown is where it is; it is not far behind; what it was shown is not known; its filter looks at other tables.
+    expect(await changes.passOver(identity, ask, { ...from, ...passed, upto: upto + 5000n })).toEqual(passed);
+    expect(opens).toHaveLength(1);
+    const stays = { lsn, op: 0n };
+    expect(await changes.passOver(identity, ask, { ...from, upto: lsn + 1000n })).toEqual(stays);
+    expect(await changes.passOver(identity, ask, { ...from, since: undefined })).toEqual(stays);
+    const selecting = await askFor("id in (select id from items)");
+    expect(await changes.passOver(identity, selecting, from)).toEqual(stays);
+    expect(opens).toHaveLength(1);
+  });
+
   /** Ids that each of these is told of, all asking at once, and in whose name was read. */
   async function told(readers: readonly (readonly [user: string, where: string])[], sql: string) {
     const { opens, changes, askFor, openedFor } = counted();

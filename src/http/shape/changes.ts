@@ -5,7 +5,7 @@ import { remember } from "../../lib/bounded-map.js";
 import { readChangesTogether } from "../../shapes/changes-together.js";
 import { tablesIn } from "../../shapes/filter.js";
 import { definitionOf, type Snapshot, snapshotText } from "../../shapes/handle.js";
-import { type ChangesPage, readChanges } from "../../shapes/queries.js";
+import { type ChangesPage, readChanges, shownUpto } from "../../shapes/queries.js";
 import type { FilterNode } from "../../shapes/tree.js";
 import { isOf, type Opened, type ShapeReading } from "./reading.js";
 import type { ShapeRequest } from "./request.js";
@@ -25,6 +25,11 @@ export interface ShapeChanges {
    * PE401, PE404, PE410, PE413, PE422.
    */
   read(identity: Identity, ask: ShapeRequest, opened: Opened, from: ReadFrom): Promise<ChangesPage | undefined>;
+  /**
+   * Where a reader goes on who is far behind: behind what its first snapshot showed, as far as that is looked through at once. Not of a filter with
+   * sub-selects, which looks at what changed in other tables.
+   */
+  passOver(identity: Identity, ask: ShapeRequest, from: ReadFrom): Promise<{ lsn: bigint; op: bigint }>;
   /** Whether changes have been read with this filter before, so that no constant in it is one that it fails by. */
   isProven(ask: Pick<ShapeRequest, "filter">, opened: Opened): boolean;
 }
@@ -38,6 +43,8 @@ const maxFilterLength = 4_000;
 /** Spaces of one statement, and of one user. */
 const maxSpaces = 1_000;
 const spacesOfUser = 200;
+/** Positions: to read so many takes longer than to look which of them a reader has not been shown. */
+const farBehind = 1_000n;
 /** Filters that are known to be read. */
 const maxProven = 20_000;
 
@@ -196,6 +203,12 @@ export function createShapeChanges(
         if (page !== undefined) return page;
       }
       return shared([shape, stretch, since && snapshotText(since)].join(), asked, false);
+    },
+    async passOver(identity, { filter }, { lsn, op, upto, since }) {
+      const start = lsn + op;
+      if (since === undefined || upto - start <= farBehind || tablesIn(filter).length > 0) return { lsn, op };
+      const shown = await reading.together(identity, (db) => shownUpto(db, start, upto, since));
+      return shown > start ? { lsn: shown, op: 0n } : { lsn, op };
     },
     isProven: ({ filter }, opened) => proven.has(provenName(JSON.stringify(filter), opened)),
   };

@@ -267,16 +267,19 @@ export function createFollowers(services: FollowServices): Followers {
     const signal = goneSignal(exchange);
     const isOver = () => Date.now() >= follower.deadline;
     let upto = known;
+    let wereShown = true;
     for (let empty = 0; !signal.aborted; ) {
       // The database went back, or the offset was made up.
       if (follower.after + follower.op > upto) throw new Outdated(opened.shape);
       await takeRoom(exchange, settings.shapeChunkBytes);
-      const from = { lsn: follower.after, op: follower.op, upto, since: snapshot };
+      let from = { lsn: follower.after, op: follower.op, upto, since: snapshot };
+      if (wereShown) from = { ...from, ...(await changes.passOver(identity, ask, from)) };
       const page = await outdatedBy410(opened.shape, () => changes.read(identity, ask, opened, from));
       if (page === undefined) throw new Outdated(opened.shape);
       const { lsn, op, isEnd } = page;
       [follower.after, follower.op] = [lsn, op];
       const messages = unseen(page, isSeen);
+      wereShown = page.messages.length > messages.length;
       empty = messages.length > 0 ? 0 : empty + 1;
       if (messages.length === 0 && !isEnd && empty < maxEmptyPages) continue;
       if (messages.length > 0 || !isEnd || isOver()) {
