@@ -162,6 +162,9 @@ const asWorker: Record<string, Call> = {
   log_heads: sql("select from perch.log_heads(space_ids => '{team}')"),
   log_position: sql("select perch.log_position()"),
   changed_tables: sql("select from perch.changed_tables(after_position => $1)", ({ position }) => [position]),
+  shown_upto: sql("select perch.shown_upto(after_position => 0, upto => $1, snapshot => '3:3:')", ({ position }) => [
+    position,
+  ]),
   shape_rights: sql(
     "select from perch.shape_rights(user_ids => '{ada}', schema_names => '{public}', table_names => '{cards}')",
   ),
