@@ -26,6 +26,9 @@ export interface Snapshot {
 /** An open transaction is a few characters; so many are more than a server has connections. */
 const maxOpen = 2_000;
 
+/** The greatest bigint of Postgres. */
+const maxInt = (1n << 63n) - 1n;
+
 const text = (number: bigint | number) => number.toString(36);
 const number = (digits: string) =>
   [...digits].reduce((sum, digit) => sum * 36n + BigInt(Number.parseInt(digit, 36)), 0n);
@@ -59,7 +62,14 @@ export function readHandle(handle: string): Handle | undefined {
   const [xmin = 0n, length = 0n, ...open] = numbers.map(number);
   const snapshot =
     numbers.length === 0 ? undefined : { xmin, xmax: xmin + length, open: open.map((behind) => xmin + behind) };
+  if (number(since) > maxInt || (snapshot !== undefined && !isOfPostgres(snapshot))) return undefined;
   return { definition, since: number(since), snapshot, made: Number(number(made)) };
+}
+
+/** Whether Postgres would take it for one: anybody may write a handle, and what is in it is given to Postgres. */
+function isOfPostgres({ xmin, xmax, open }: Snapshot): boolean {
+  const isAscending = open.every((txid, nth) => txid < xmax && (nth === 0 || (open[nth - 1] as bigint) < txid));
+  return xmin > 0n && xmax <= maxInt && isAscending;
 }
 
 /** As Postgres writes it: xmin:xmax:open,… Out: undefined with more open transactions than a handle holds. */

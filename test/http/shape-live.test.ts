@@ -299,6 +299,25 @@ describeBothKinds("live shapes", (open) => {
 
 const open = postgres();
 
+it("begin anew for a handle that somebody made up, whatever moment it names", async () => {
+  const t = await open();
+  await makeSpace(t, "north", "ada");
+  await t.db.query("create table made_up (id int primary key, team text, title text)");
+  await syncTable(t.db, "made_up", "space_column => 'team'");
+  const node = await startNode(t);
+  const [first] = await readShape(node, { table: "made_up" });
+  const [definition, since, made, shown] = first?.handle.split("-") ?? [];
+  await t.db.query("insert into made_up select n, 'north', 'x' from generate_series(1, 1500) n");
+  await sequence(t.db);
+  const answered = async (...parts: (string | undefined)[]) =>
+    (await askShape(node, { table: "made_up", offset: "0_0", handle: parts.join("-") })).status;
+  expect(await answered(definition, since, made, shown)).toBe(200);
+  const zs = "z".repeat(13);
+  for (const wrong of ["0.0", "3.5.4.2", "3.5.1.1", "3.5.5", "3.5.9", `${zs}.0`, `3.${zs}`])
+    expect([wrong, await answered(definition, since, made, wrong)]).toEqual([wrong, 409]);
+  expect(await answered(definition, zs, made, shown)).toBe(409);
+});
+
 it("go on behind what the first snapshot showed, however much of it the log has to tell, too", async () => {
   const t = await open();
   await makeSpace(t, "north", "ada");

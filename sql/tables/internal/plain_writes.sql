@@ -1,6 +1,6 @@
 -- Planned for each call: a plan that was made while the log was empty would be kept, and which of its indexes to read
--- cannot be told of an empty table. So these statements are short. What is captured is read a space at a
--- time and joined by hashes, so that many changes, of one space as a rule, do not each read all that waits there.
+-- cannot be told of an empty table. So these statements are short. What is captured is read a space at a time and
+-- joined by hashes, so that many changes, of one space as a rule, do not each read all that waits there.
 --
 -- Of each row the log has an index, which holds the id where it is short, and its beginning where it is not: an index
 -- takes no longer key. Both conditions are such as Postgres lets come before those of a policy (leakproof); a number

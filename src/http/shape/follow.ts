@@ -262,12 +262,13 @@ export function createFollowers(services: FollowServices): Followers {
   async function readOn(follower: Follower, ask: ShapeRequest, known: bigint): Promise<Outcome> {
     const { exchange, identity, followed } = follower;
     const { opened } = followed;
-    const { snapshot } = handleOf(ask, opened);
+    const { since, snapshot } = handleOf(ask, opened);
     const isSeen = snapshot === undefined ? () => false : showing(snapshot);
     const signal = goneSignal(exchange);
     const isOver = () => Date.now() >= follower.deadline;
     let upto = known;
-    let wereShown = true;
+    // Behind its beginning a reader finds what its first snapshot showed, if anywhere.
+    let wereShown = follower.after <= since;
     for (let empty = 0; !signal.aborted; ) {
       // The database went back, or the offset was made up.
       if (follower.after + follower.op > upto) throw new Outdated(opened.shape);
