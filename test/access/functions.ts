@@ -488,6 +488,7 @@ const tables: Record<string, FunctionEntry> = {
   projected_row: piece(),
   apps_path: piece(),
   is_refusal: piece("perch_worker"),
+  is_servers_code: piece("perch_worker"),
   is_apps_code: piece("perch_worker"),
   table_problems: worker("cardinality(perch.table_problems('public.orders')) > 0", "yes", "yes"),
   // Its triggers are not there, so it is none of the log.
@@ -531,6 +532,9 @@ const tables: Record<string, FunctionEntry> = {
   compared_key: piece(),
   compares_plainly: piece(),
   typed_columns: piece(),
+  has_captured_key: piece(),
+  write_rows: piece(),
+  writing_statement: piece(),
   plain_types: piece(),
   is_same_plain: piece(),
   filter_list: piece(),

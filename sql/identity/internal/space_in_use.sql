@@ -38,8 +38,10 @@ begin
     begin
       execute format('select exists (select from %s t where %s)', synced.relation,
         perch.rows_of_space(synced, space_in_use.space_id, false)) into used using space_in_use.space_id;
-    exception
-      when data_exception or integrity_constraint_violation or program_limit_exceeded or raise_exception then
+    exception when assert_failure or others then
+      if synced.space_expression is null or perch.is_servers_code(sqlstate) then
+        raise;
+      end if;
       execute format('select exists (select from %s t where %s)', synced.relation,
         perch.rows_of_space(synced, space_in_use.space_id, true)) into used using space_in_use.space_id;
     end;

@@ -32,9 +32,8 @@ begin
                    else format('to_jsonb(t.%I) #>> ''{}''', place.name) end;
       begin
         execute format(search, told, synced.relation) into more using after, max_count;
-      exception
-        when data_exception or integrity_constraint_violation or program_limit_exceeded or raise_exception then
-        if synced.space_expression is null then
+      exception when assert_failure or others then
+        if synced.space_expression is null or perch.is_servers_code(sqlstate) then
           raise;
         end if;
         execute format(search, format('perch.try_space(%L, %s, to_jsonb(t.*))', synced.space_expression,

@@ -135,8 +135,8 @@ begin
         wanted := most;
         continue;
       -- An expression may fail for a single row, which is in no space then: then each is asked for itself.
-      when data_exception or integrity_constraint_violation or program_limit_exceeded or raise_exception then
-        if careful or synced.space_expression is null then
+      when assert_failure or others then
+        if careful or synced.space_expression is null or perch.is_servers_code(sqlstate) then
           raise;
         end if;
         careful := true;

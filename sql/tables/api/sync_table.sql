@@ -18,6 +18,7 @@ declare
   class pg_class;
   expression text;
   filter record;
+  has_same_key boolean;
 begin
   select c.* into class from pg_class c where c.oid = sync_table.relation;
   perform perch.check_sync_options(sync_table.relation, sync_table.app_id, sync_table.space_column, sync_table.space_id,
@@ -38,6 +39,7 @@ begin
       sync_table.columns, sync_table.column_roles);
   end if;
   perform perch.drop_row_filter(sync_table.relation, but => filter.made);
+  has_same_key := coalesce(perch.has_captured_key(sync_table.relation), true);
   perform perch.make_sync_triggers(sync_table.relation, array[sync_table.app_id, coalesce(sync_table.table_name,
     class.relname)]
     || case when sync_table.space_column is not null then array['column', sync_table.space_column]
@@ -50,7 +52,8 @@ begin
     sync_table.space_column, sync_table.space_id, expression, sync_table.columns, coalesce(sync_table.writable_columns,
       '{}'),
     coalesce(sync_table.documents, '{}'), sync_table.row_filter, coalesce(sync_table.column_roles, '{}'),
-      coalesce(sync_table.always, false), filter.made, filter.reads_more);
+      coalesce(sync_table.always, false), filter.made, filter.reads_more,
+    has_same_key);
 end
 $$;
 

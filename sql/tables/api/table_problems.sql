@@ -58,6 +58,15 @@ as $$
         from synced s join pg_attribute a on a.attrelid = s.place and a.atttypid = any ('{money,json}'::regtype[])
           and not a.attisdropped
       union all
+      select 7, format('%s, and what is written %s is not captured', t.what, t.how)
+        from synced s
+       cross join lateral (
+         select 'it has become a partition' as what, 'by way of the table that it is part of' as how
+          where exists (select from pg_class c where c.oid = s.place and c.relispartition)
+         union all
+         select format('%s inherits from it', i.inhrelid::regclass), 'there'
+           from pg_inherits i where i.inhparent = s.place and s.relkind = 'r') t
+      union all
       select 8, 'perch_owner may not read it, as snapshots do' from synced s
        where s.place is not null and not (has_table_privilege('perch_owner', s.place, 'SELECT')
          and has_schema_privilege('perch_owner', s.relnamespace, 'USAGE'))

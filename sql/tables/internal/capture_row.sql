@@ -47,7 +47,7 @@ begin
       select spaces[1], old_id, 'delete', before, null where (spaces[1] = spaces[2] and old_id = new_id) is not true
       union all
       select spaces[2], new_id, 'insert', null, behind where (spaces[1] = spaces[2] and old_id = new_id) is not true) e
-   where octet_length(e.space_id) between 1 and 256;
+   where octet_length(e.space_id) between 1 and 256 and e.record_id is not null;
   if found then
     -- Statements of triggers end before the one that set them off.
     if pg_trigger_depth() > 1 or current_setting('perch.nested', true) <> '' then

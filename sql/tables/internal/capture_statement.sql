@@ -128,8 +128,10 @@ begin
       execute perch.captured_by_key(tg_op, tg_relid, tg_argv, format('(%s)::text', tg_argv[3]))
         using taken, tg_argv[0], tg_argv[1], author, client, op_ids, now;
       get diagnostics captured = row_count;
-    exception when data_exception or integrity_constraint_violation or undefined_column or undefined_function
-      or program_limit_exceeded or raise_exception or insufficient_privilege then
+    exception when assert_failure or others then
+      if perch.is_servers_code(sqlstate) then
+        raise;
+      end if;
       execute perch.captured_by_key(tg_op, tg_relid, tg_argv, format('perch.try_space(%L, %s, to_jsonb(x.*))',
         tg_argv[3], tg_relid))
         using taken, tg_argv[0], tg_argv[1], author, client, op_ids, now;
@@ -155,11 +157,12 @@ begin
         (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, new_row, user_id, client_id, op_id,
          captured_at)
       select taken, row_number() over (), pg_current_xact_id(), coalesce(p.new_space, p.old_space), tg_argv[0],
-             tg_argv[1], p.new_id,
+             tg_argv[1], coalesce(p.new_id, p.old_id),
              case when p.new_id = p.old_id and p.new_space = p.old_space then 'update' else 'other' end,
              p.old_row, p.new_row, author, client, op_ids ->> p.new_id, now
         from pairs p
-       where octet_length(p.old_space) between 1 and 256 or octet_length(p.new_space) between 1 and 256
+       where (octet_length(p.old_space) between 1 and 256 or octet_length(p.new_space) between 1 and 256)
+         and coalesce(p.new_id, p.old_id) is not null
       returning op
     )
     select count(*), bool_or(a.op = 'other') into captured, others from added a;
@@ -182,7 +185,7 @@ begin
                  case when tg_argv[2] = 'constant' then tg_argv[3] when x.row ? tg_argv[3] then x.row ->> tg_argv[3]
                       else perch.renamed_space(tg_relid, x.row) end
             from (select to_jsonb(n.*) as row from perch_new n offset 0) x) r (row, record_id, space_id)
-       where octet_length(r.space_id) between 1 and 256;
+       where octet_length(r.space_id) between 1 and 256 and r.record_id is not null;
     else
       insert into perch.captured_changes
         (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, user_id, client_id, op_id,
@@ -195,7 +198,7 @@ begin
                  case when tg_argv[2] = 'constant' then tg_argv[3] when x.row ? tg_argv[3] then x.row ->> tg_argv[3]
                       else perch.renamed_space(tg_relid, x.row) end
             from (select to_jsonb(o.*) as row from perch_old o offset 0) x) r (row, record_id, space_id)
-       where octet_length(r.space_id) between 1 and 256;
+       where octet_length(r.space_id) between 1 and 256 and r.record_id is not null;
     end if;
     get diagnostics captured = row_count;
   end if;

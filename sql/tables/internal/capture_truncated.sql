@@ -26,7 +26,7 @@ begin
              from (select to_jsonb(x.*) as row, perch.row_id(%1$s, to_jsonb(x.*), %2$L) as record_id, %3$s as space_id
                from %4$s x
                     where %5$L::oid[] is null or x.tableoid = any (%5$L::oid[])) r
-            where octet_length(r.space_id) between 1 and 256$sql$,
+            where octet_length(r.space_id) between 1 and 256 and r.record_id is not null$sql$,
       tg_relid, tg_argv[4:],
       case tg_argv[2] when 'constant' then format('%L::text', tg_argv[3])
                       when 'expression' then format('perch.try_space(%L, %s, to_jsonb(x.*))', tg_argv[3], root::oid)

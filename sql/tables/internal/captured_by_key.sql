@@ -12,12 +12,12 @@ as $$
     new_rows as (%2$s),
     before as (
       select o.*, row_number() over (partition by o.space_id, o.record_id order by o.nth) as twin from old_rows o
-       where octet_length(o.space_id) between 1 and 256
+       where octet_length(o.space_id) between 1 and 256 and o.record_id is not null
          and not exists (select from new_rows n where n.record_id = o.record_id and n.row = o.row and n.time = o.time)
     ),
     behind as (
       select n.*, row_number() over (partition by n.space_id, n.record_id order by n.nth) as twin from new_rows n
-       where octet_length(n.space_id) between 1 and 256
+       where octet_length(n.space_id) between 1 and 256 and n.record_id is not null
          and not exists (select from old_rows o where o.record_id = n.record_id and o.row = n.row and o.time = n.time)
     )
     insert into perch.captured_changes

@@ -1,7 +1,6 @@
 -- Last writer wins, column by column, as for records (perch.merge_changes), with what a table can hold:
 -- * a column is written when the change is not earlier than whatever wrote it last (its stamp, perch.row_history): of
---   what one device
---   wrote at one instant, what it sends later is the later;
+--   what one device wrote at one instant, what it sends later is the later;
 -- * a row that was deleted later than the change says stays so; nothing of it is kept for a revival, since there is no
 --   row to keep it in;
 -- * a deletion that is earlier than the latest insertion deletes nothing;
@@ -29,22 +28,14 @@ as $$
 begin
   return query
   with given as (
-    select c.*, t.written, t.row_there is not null as is_there, t.space_there = c.space_id as is_here,
-           h.stamps as seen, h.inserted_at, h.deleted_at
-      from unnest(changes) with ordinality c (position, space_id, table_name, record_id, op, data, field_meta, at,
-        timeless, earliest, latest,
-             op_id, digest, schema_version, base_seq, actor, origin, size, is_document, nth)
+    select c.*, c.ordinality as nth, t.written, t.row_there is not null as is_there,
+           t.space_there = c.space_id as is_here, h.stamps as seen, h.inserted_at, h.deleted_at
+      from unnest(changes) with ordinality c
       join unnest(writes, rows_there, spaces_there) with ordinality t (written, row_there, space_there, nth)
-        on t.nth = c.nth
+        on t.nth = c.ordinality
       left join perch.row_history(decide_rows.app_id, changes[1].table_name,
-             array(select x.space_id from unnest(changes) with ordinality x (position, space_id, table_name,
-               record_id, op, data, field_meta, at, timeless,
-               earliest, latest, op_id, digest, schema_version, base_seq, actor, origin, size, is_document,
-                 nth) order by x.nth),
-             array(select x.record_id from unnest(changes) with ordinality x (position, space_id, table_name,
-               record_id, op, data, field_meta, at, timeless,
-               earliest, latest, op_id, digest, schema_version, base_seq, actor, origin, size, is_document,
-                 nth) order by x.nth)) h on h.nth = c.nth
+             array(select x.space_id from unnest(changes) x), array(select x.record_id from unnest(changes) x)) h
+        on h.nth = c.ordinality
   ),
   timed as (
     select g.*, t.at as made_at

@@ -6,7 +6,10 @@ as $$
 begin
   execute format('select %L::%s', value, type);
   return true;
-exception when data_exception or check_violation or not_null_violation then
+exception when assert_failure or others then
+  if perch.is_servers_code(sqlstate) then
+    raise;
+  end if;
   return false;
 end
 $$;

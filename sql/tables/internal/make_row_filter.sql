@@ -18,7 +18,9 @@
 -- Its name is that of the rules: a statement goes by the options of the table that it began with, and a function that
 -- was made anew since would show by new rules which rows there are, and by old ones their columns. So it finds none.
 --
--- What the log has of a row is as the table was then. Where that lacks a column that the filter asks for, since it had
+-- What the log has of a row is as the table was then: of a column that the filter does not ask for it may have what the
+-- column takes no more. So of a row no more is read than the filter asks for, unless it asks for the row as a whole.
+-- Where it lacks a column that the filter asks for, since it had
 -- another name or was not there, it is not null: nobody knows what it was, and the row as it was is out of sight.
 --
 -- The function evaluates it on many rows in one statement. Only where that fails it goes through them one by one, each
@@ -39,6 +41,7 @@ declare
   foreign_function text;
   document text;
   asked text[];
+  source text;
   message text;
   code text;
   role_before constant text := current_setting('role');
@@ -90,6 +93,14 @@ begin
      where d.classid = 'pg_rewrite'::regclass and d.refclassid = 'pg_proc'::regclass
        and not p.prosecdef and p.proowner not in (class.relowner, 'perch_owner'::regrole) and not o.rolsuper limit 1;
     drop view pg_temp.perch_probe;
+    perform set_config('role', role_before, true);
+    source := case
+      -- Where the row is an argument as a whole, Postgres says so.
+      when strpos(canonical, concat(quote_ident(class.relname), '.*')) > 0 then
+        format('jsonb_populate_record(null::%s, %%s) as %I', relation, class.relname)
+      when asked = '{}' then format('(select) as %I', class.relname)
+      else format('jsonb_to_record(%%s) as %I (%s)', class.relname, perch.typed_columns(relation, asked)) end;
+    perform set_config('role', owner, true);
     begin
       -- As an index of the row for any one user it would have to say the same for ever.
       execute format('create temporary table %I (like %s)', class.relname, relation);
@@ -116,7 +127,7 @@ begin
     from unnest(perch_rows) with ordinality perch_given (perch_row, perch_nth)
    cross join lateral (
      select case when perch_given.perch_row ?& %4$L::text[] then coalesce((%3$s), false) else false end
-       from jsonb_populate_record(null::%1$s, perch_given.perch_row) as %2$s) perch_seen (perch_one);
+       from %1$s) perch_seen (perch_one);
 exception when others then
   if left(sqlstate, 2) in ('25', '40', '53', '55', '57', '58', 'XX') then
     raise;
@@ -127,7 +138,7 @@ exception when others then
     begin
       perch_one := false;
       if perch_row ?& %4$L::text[] then
-        select coalesce((%3$s), false) into perch_one from jsonb_populate_record(null::%1$s, perch_row) as %2$s;
+        select coalesce((%3$s), false) into perch_one from %2$s;
       end if;
     exception when others then
       if left(sqlstate, 2) in ('25', '40', '53', '55', '57', '58', 'XX') then
@@ -139,7 +150,7 @@ exception when others then
     perch_sees := array_append(perch_sees, perch_one);
   end loop;
 end
-$f$, relation, quote_ident(class.relname), canonical, asked));
+$f$, format(source, 'perch_given.perch_row'), format(source, 'perch_row'), canonical, asked));
     execute format('revoke all on function %s(jsonb[]) from public', made);
     execute format('grant execute on function %s(jsonb[]) to perch_owner', made);
     -- Whether its owner may do what it asks for is known without a row.

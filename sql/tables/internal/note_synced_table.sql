@@ -1,7 +1,7 @@
 create or replace function perch.note_synced_table(
   relation regclass, app_id text, table_name text, space_column name, space_id text, space_expression text,
   columns name[], writable_columns name[], documents jsonb, row_filter text, column_roles jsonb, always boolean,
-  filter_function text, reads_more boolean
+  filter_function text, reads_more boolean, has_same_key boolean
 )
 returns void
 language plpgsql volatile security definer
@@ -79,10 +79,16 @@ begin
             where a.attrelid = note_synced_table.relation and a.attnum > 0 and not a.attisdropped
               and note_synced_table.column_roles ? a.attname),
             note_synced_table.always, note_synced_table.filter_function, note_synced_table.reads_more,
-          -- What readers have was given to them by other rules, or by none; or it has other columns.
+          -- What readers have was given to them by other rules, or by none; or it has other columns, or other ids, or
+          -- was in other spaces.
           case when (coalesce(before.column_roles, '{}'), before.row_filter)
             is not distinct from (note_synced_table.column_roles, note_synced_table.row_filter)
-            and (before.relation is null or before.columns is not distinct from note_synced_table.columns)
+            and (before.relation is null
+              or has_same_key and before.columns is not distinct from note_synced_table.columns
+                and (before.space_id, before.space_expression, before.space_column_number) is not distinct from
+                  (note_synced_table.space_id, note_synced_table.space_expression, (
+                    select a.attnum from pg_attribute a where a.attrelid = note_synced_table.relation
+                      and a.attname = note_synced_table.space_column)))
             then before.rules_mark else gen_random_uuid() end);
   if note_synced_table.documents <> '{}' then
     perform perch.declare_table(note_synced_table.app_id, note_synced_table.table_name, note_synced_table.documents);
@@ -91,5 +97,5 @@ end
 $$;
 
 comment on function perch.note_synced_table(regclass, text, text, name, text, text, name[], name[], jsonb, text, jsonb,
-  boolean, text, boolean) is
-  'Private. Writes down the options of a synced table, for perch.sync_table, which has checked them. PE422 when the name is taken.';
+  boolean, text, boolean, boolean) is
+  'Private. Writes down the options of a synced table, for perch.sync_table, which has checked them. has_same_key: its rows have the ids that they had when it was synced before. PE422 when the name is taken.';

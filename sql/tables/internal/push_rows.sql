@@ -30,6 +30,11 @@ begin
         and r.table_name = changes[n].table_name;
       keys := perch.key_columns(relation.relation);
       tables := tables || relation.relation::oid;
+      -- One that is gone, or has another name by now, is none.
+      relation.writable_columns := array(
+        select w from unnest(relation.writable_columns) w
+         where exists (select from pg_attribute a where a.attrelid = relation.relation and a.attname = w
+           and a.attnum > 0 and not a.attisdropped));
       writable := relation.writable_columns;
       space := null;
     end if;

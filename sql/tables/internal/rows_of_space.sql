@@ -21,7 +21,8 @@ begin
    where a.attrelid = synced.relation and a.attnum > 0 and not a.attisdropped
      and (a.attname = synced.space_column or a.attnum = synced.space_column_number)
    order by a.attname = synced.space_column desc limit 1;
-  return case when perch.is_of_type(space, space_type) then
+  -- Without the column no row is in any space.
+  return case when space_column is not null and perch.is_of_type(space, space_type) then
       format('t.%1$I = %2$L::%3$s and to_jsonb(t.*) ->> %1$L = $1', space_column, space, space_type)
     else '$1 is null' end;
 end

@@ -23,8 +23,10 @@ begin
                 cross join lateral (select (%s)::text from jsonb_populate_record(null::%s,
                   u.perch_row)) s (perch_space)) p',
       relation.space_expression, relation.relation) into spaces using rows;
-  exception when data_exception or integrity_constraint_violation or undefined_column or undefined_function
-    or program_limit_exceeded or raise_exception or insufficient_privilege then
+  exception when assert_failure or others then
+    if perch.is_servers_code(sqlstate) then
+      raise;
+    end if;
     -- For one of them it fails: that is in no space, and the others are where they are.
     spaces := array(
       select case when r is not null then perch.try_space(relation.space_expression, relation.relation, r) end

@@ -54,6 +54,8 @@ begin
      where r.app_id = synced_page.app_id and (synced_page.tables is null or r.table_name = any (synced_page.tables))
        and (after_table is null or r.table_name >= after_table collate "C")
        and (r.space_id is null or r.space_id = synced_page.space_id)
+       -- Without a key its rows have no ids.
+       and perch.key_columns(r.relation) is not null
        and exists (select from pg_trigger t join pg_proc p on p.oid = t.tgfoid
                     where t.tgrelid = r.relation and p.pronamespace = 'perch'::regnamespace)
      order by r.table_name
@@ -89,9 +91,8 @@ begin
             exit when cut;
           end loop;
           exit;
-        exception when data_exception or integrity_constraint_violation or program_limit_exceeded
-          or raise_exception then
-          if careful or synced.space_expression is null then
+        exception when assert_failure or others then
+          if careful or synced.space_expression is null or perch.is_servers_code(sqlstate) then
             raise;
           end if;
         end;

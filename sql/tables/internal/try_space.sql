@@ -9,8 +9,10 @@ begin
   execute format('select (%s)::text from jsonb_populate_record(null::%s, $1)', expression,
     relation::regclass) into space using "row";
   return space;
-exception when data_exception or integrity_constraint_violation or undefined_column or undefined_function
-  or program_limit_exceeded or raise_exception or insufficient_privilege then
+exception when assert_failure or others then
+  if perch.is_servers_code(sqlstate) then
+    raise;
+  end if;
   return null;
 end
 $$;
