@@ -533,6 +533,7 @@ const tables: Record<string, FunctionEntry> = {
   compares_plainly: piece(),
   typed_columns: piece(),
   has_captured_key: piece(),
+  inexact_type: piece("perch_worker"),
   write_rows: piece(),
   writing_statement: piece(),
   plain_types: piece(),

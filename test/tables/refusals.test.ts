@@ -21,6 +21,9 @@ create table child (primary key (id)) inherits (parent);
 create table paid (id int primary key, team text, price money);
 create table listed (id int primary key, team text, notes json[]);
 create table dated (id int primary key, team text, body json);
+create domain checked as json;
+create type remark as (at date, what checked[]);
+create table nested (id int primary key, team text, notes remark[]);
 create type pair as (a int, b int);
 create sequence numbers;
 create table hidden (id int primary key, team text, secret text);
@@ -58,7 +61,12 @@ const refusals: [what: string, call: string, says: RegExp][] = [
   ["a table of perch", "'perch.spaces', 'shop', space_column => 'space_id'", /perch.spaces is perch's own/],
   ["a table of Postgres", "'pg_class', 'shop', space_column => 'relname'", /pg_class is Postgres' own/],
   ["a column of type money", "'paid', 'shop', space_column => 'team'", /price is of type money, .*lc_monetary/],
-  ["a column of type json", "'listed', 'shop', space_column => 'team'", /notes is of type json, which may hold/],
+  [
+    "a column of type json",
+    "'listed', 'shop', space_column => 'team'",
+    /notes is of type json\[\], in which is json, which may hold/,
+  ],
+  ["a column with json deep in it", "'nested', 'shop', space_column => 'team'", /of type public.remark\[\], in which is json/],
   ["a column of type json", "'dated', 'shop', space_column => 'team'", /body is of type .*json, which may hold/],
   [
     "a table whose policies hide rows from everybody",

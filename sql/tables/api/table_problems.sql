@@ -55,8 +55,8 @@ as $$
       union all
       select 7, format('%s is of type %s, which is not captured exactly, or not at all', a.attname,
         format_type(a.atttypid, null))
-        from synced s join pg_attribute a on a.attrelid = s.place and a.atttypid = any ('{money,json}'::regtype[])
-          and not a.attisdropped
+        from synced s join pg_attribute a on a.attrelid = s.place and a.attnum > 0
+          and not a.attisdropped and perch.inexact_type(a.atttypid) is not null
       union all
       select 7, format('%s, and what is written %s is not captured', t.what, t.how)
         from synced s

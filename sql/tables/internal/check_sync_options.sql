@@ -71,13 +71,14 @@ begin
     perform perch.fail('PE422', wrong, jsonb_build_object('relation', relation),
       'Change what is named, or the options; docs/tables.md says what can be synced.');
   end if;
-  select a.attname, case when 'money'::regtype = any (array[t.oid, t.typbasetype, t.typelem])
-             then 'of type money, whose text depends on the server''s lc_monetary'
-             else 'of type json, which may hold what jsonb cannot' end
+  select a.attname, format(case
+           when i.type = 'money'::regtype then 'of type %s, whose text depends on the server''s lc_monetary'
+           else 'of type %s, which may hold what jsonb cannot' end,
+           concat_ws(', in which is ', nullif(format_type(a.atttypid, null), i.type::text), i.type))
     into missing, wrong
-    from pg_attribute a join pg_type t on t.oid = a.atttypid
-   where a.attrelid = class.oid and a.attnum > 0 and not a.attisdropped and '{money,json}'::regtype[] && array[t.oid,
-     t.typbasetype, t.typelem]::regtype[]
+    from pg_attribute a
+   cross join lateral (select perch.inexact_type(a.atttypid)) i (type)
+   where a.attrelid = class.oid and a.attnum > 0 and not a.attisdropped and i.type is not null
    order by a.attnum limit 1;
   if missing is not null then
     perform perch.fail('PE422', format('%s is %s', missing, wrong),
