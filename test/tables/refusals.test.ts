@@ -66,7 +66,11 @@ const refusals: [what: string, call: string, says: RegExp][] = [
     "'listed', 'shop', space_column => 'team'",
     /notes is of type json\[\], in which is json, which may hold/,
   ],
-  ["a column with json deep in it", "'nested', 'shop', space_column => 'team'", /of type public.remark\[\], in which is json/],
+  [
+    "a column with json deep in it",
+    "'nested', 'shop', space_column => 'team'",
+    /of type public.remark\[\], in which is json/,
+  ],
   ["a column of type json", "'dated', 'shop', space_column => 'team'", /body is of type .*json, which may hold/],
   [
     "a table whose policies hide rows from everybody",
