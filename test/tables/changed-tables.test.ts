@@ -138,6 +138,13 @@ describeEachEngine("A synced table that its owner changes", (open) => {
   it.each([
     ["spaces by another column", "space_column => 'other'", ""],
     ["another space", "space_id => 'red'", ""],
+    ["what was written while it was not synced", "space_column => 'team'", "select perch.unsync_table('moved')"],
+    [
+      "another table of its name",
+      "space_column => 'team'",
+      "drop table moved; create table moved (id int primary key, team text, other text, code text)",
+    ],
+    ["another name", "space_column => 'team', table_name => 'gone'", ""],
     ["another key", "space_column => 'team'", "alter table moved drop constraint moved_pkey, add primary key (code)"],
   ])("has readers begin anew with %s, which they could not be told of", async (_, options, change) => {
     const app = `moved${++nth}`;

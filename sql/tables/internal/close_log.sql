@@ -7,6 +7,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 begin
   if synced.rules_mark is null then
+    insert into perch.closed_logs (app_id, table_name, position) values (synced.app_id, synced.table_name, 0)
+    on conflict on constraint closed_logs_pkey do nothing;
     return;
   end if;
   perform from perch.sequencer s for update;
@@ -18,4 +20,4 @@ end
 $$;
 
 comment on function perch.close_log(perch.synced_relations) is
-  'Private. Sees to it that nobody is shown what is in the log of a table that had rules and leaves it, or goes on under another name.';
+  'Private. Sees to it that nobody is shown what is in the log of a table that had rules and leaves it, or goes on under another name; of one without, notes that it was synced.';

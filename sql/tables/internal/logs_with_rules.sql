@@ -7,7 +7,7 @@ as $$
     select concat(r.app_id, ' ', r.table_name) from perch.synced_relations r
      where r.rules_mark is not null
     union all
-    select concat(c.app_id, ' ', c.table_name) from perch.closed_logs c)
+    select concat(c.app_id, ' ', c.table_name) from perch.closed_logs c where c.position > 0)
 $$;
 grant execute on function perch.logs_with_rules to perch_app, perch_worker;
 

@@ -80,15 +80,22 @@ begin
               and note_synced_table.column_roles ? a.attname),
             note_synced_table.always, note_synced_table.filter_function, note_synced_table.reads_more,
           -- What readers have was given to them by other rules, or by none; or it has other columns, or other ids, or
-          -- was in other spaces.
+          -- was in other spaces, or under another name; or it was synced once, and nobody was told what was written
+          -- since.
           case when (coalesce(before.column_roles, '{}'), before.row_filter)
-            is not distinct from (note_synced_table.column_roles, note_synced_table.row_filter)
-            and (before.relation is null
-              or has_same_key and before.columns is not distinct from note_synced_table.columns
-                and (before.space_id, before.space_expression, before.space_column_number) is not distinct from
-                  (note_synced_table.space_id, note_synced_table.space_expression, (
+              is not distinct from (note_synced_table.column_roles, note_synced_table.row_filter)
+            and case
+              when before.relation is null then not exists (
+                select from perch.closed_logs c
+                 where c.app_id = note_synced_table.app_id and c.table_name = note_synced_table.table_name
+                   and c.position = 0)
+              else has_same_key
+                and (before.table_name, before.columns, before.space_id, before.space_expression,
+                  before.space_column_number) is not distinct from
+                  (note_synced_table.table_name, note_synced_table.columns, note_synced_table.space_id,
+                  note_synced_table.space_expression, (
                     select a.attnum from pg_attribute a where a.attrelid = note_synced_table.relation
-                      and a.attname = note_synced_table.space_column)))
+                      and a.attname = note_synced_table.space_column)) end
             then before.rules_mark else gen_random_uuid() end);
   if note_synced_table.documents <> '{}' then
     perform perch.declare_table(note_synced_table.app_id, note_synced_table.table_name, note_synced_table.documents);

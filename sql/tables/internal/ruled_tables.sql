@@ -12,7 +12,7 @@ begin
        and r.rules_mark is not null
     union
     select c.table_name from perch.closed_logs c
-     where c.app_id = ruled_tables.app_id
+     where c.app_id = ruled_tables.app_id and c.position > 0
        and (ruled_tables.tables is null or c.table_name = any (ruled_tables.tables)));
 end
 $$;
