@@ -95,6 +95,28 @@ describeBothKinds("documents in columns", (open) => {
     await shows(key, editing.text());
   });
 
+  it("keep the columns that they began with, so that what another one has is not taken for deleted", async () => {
+    await t.db.query("create table pages (id int primary key, team text, title text, body text)");
+    const withDocuments = (documents: string) =>
+      syncTable(t.db, "pages", `space_column => 'team', documents => '${documents}'`);
+    await withDocuments('{"body": "text"}');
+    await withDocuments('{"body": "text", "title": "string"}');
+    await t.db.query("select perch.unsync_table('pages')");
+    await withDocuments('{"body": "text"}');
+    await t.db.query("insert into pages values (1, 'team', 'the title', 'one')");
+    const key = { spaceId: "team", appId: "shop", tableName: "pages", recordId: "1" };
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, key);
+    await editing.type("!");
+    const page = async () => (await t.db.query("select title, body from pages"))[0];
+    await eventually(async () => (await page())?.body === "one!", "the column to be one!");
+    const refused = await withDocuments('{"body": "text", "title": "string"}').catch((error: unknown) => error);
+    expect(refused).toMatchObject({ code: "PE422", detail: { argument: "documents", column: "title" } });
+    await editing.type("?");
+    await eventually(async () => (await page())?.body === "one!?", "the column to be one!?");
+    expect(await page()).toEqual({ title: "the title", body: "one!?" });
+  });
+
   it("take nothing of a statement that is rolled back", async () => {
     const key = await note("kept");
     const node = await startWorkerNode(t);

@@ -9,6 +9,7 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   other perch.synced_relations;
+  added text;
   before perch.synced_relations;
 begin
   -- Of tables that were dropped.
@@ -56,6 +57,24 @@ begin
         select d.fields from perch.document_tables d
          where d.app_id = note_synced_table.app_id and d.table_name = note_synced_table.table_name)),
       'Name them as before, or call perch.unsync_table first: their text stays in the columns, their history goes.');
+  end if;
+
+  -- A row that is a document began without it: what the column has would be taken for something that was deleted.
+  select k.name into added
+    from jsonb_object_keys(note_synced_table.documents) k (name)
+   where not exists (
+           select from perch.document_tables d
+            where d.app_id = note_synced_table.app_id and d.table_name = note_synced_table.table_name
+              and d.fields ? k.name)
+     and exists (
+       select from perch.row_documents r
+        where r.app_id = note_synced_table.app_id and r.table_name = note_synced_table.table_name)
+   limit 1;
+  if added is not null then
+    perform perch.fail('PE422', format('%s cannot become a document: rows of this table are documents without it',
+      added),
+      jsonb_build_object('argument', 'documents', 'column', added),
+      'Call perch.unsync_table first: what people wrote stays in the columns, its history goes.');
   end if;
 
   select r.* into before from perch.synced_relations r where r.relation = note_synced_table.relation;
