@@ -105,6 +105,34 @@ describe("the peer of another writer", () => {
     },
   );
 
+  it("of one's own, in two programs at once: whatever is acknowledged of either is there", async () => {
+    const node = await startNode(database);
+    const record = newRecord();
+    const writers = await Promise.all(
+      [1, 2].map(async () => {
+        const client = await rawClient(node);
+        await joined(client, record, "ada");
+        const doc = new LoroDoc();
+        doc.setPeerId("7");
+        return (letters: string) => client.update(roomOf(record), [typed(doc, letters)]);
+      }),
+    );
+    const acknowledged: string[] = [];
+    const refused: (number | undefined)[] = [];
+    for (const [nth, letters] of ["abc", "xyz", "DEF", "UVW", "GHI", "RST"].entries()) {
+      const status = await writers[nth % 2]?.(letters);
+      if (status === 0) acknowledged.push(letters);
+      else refused.push(status);
+    }
+    expect(acknowledged.slice(0, 2)).toEqual(["abc", "xyz"]);
+    // Then it is out of the room, and comes back with a peer of its own.
+    expect(refused[0]).toBe(4);
+    await until(async () => {
+      const body = await bodyOf(node.url, record);
+      return acknowledged.every((letters) => body.includes(letters));
+    });
+  });
+
   it("is refused to whoever keeps trying, each time", async () => {
     const node = await startNode(database);
     const record = newRecord();

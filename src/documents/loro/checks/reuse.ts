@@ -52,6 +52,15 @@ export function keepApart(
   const blobs = [...(fork?.blobs ?? []), blob];
   return withHandle(withoutKnown(doc, version, known), (theirs) => {
     for (const one of blobs) theirs.import(one);
+    // A third one with the same names: whose words they are cannot be told any more, and nothing is known that was not compared.
+    if (fork && span.start < fork.end) {
+      const isSame = withHandle(withoutKnown(doc, version, known), (latest) => {
+        // Of two under one name Loro takes the first.
+        for (const one of [blob, ...fork.blobs]) latest.import(one);
+        return sameOperations(theirs, latest, peer, span.start, Math.min(span.end, fork.end));
+      });
+      if (!isSame) throw peerTaken(peer);
+    }
     const first = fork?.end ?? firstDifference(doc, theirs, peer, span.start, Math.min(span.end, taken));
     const start = fork?.start ?? first;
     const [own] = readOperations(theirs, peer, first, span.end);
