@@ -586,6 +586,7 @@ const tables: Record<string, FunctionEntry> = {
   images_within: piece("perch_worker"),
   close_log: piece(),
   filter_problems: piece("perch_worker"),
+  space_problems: piece("perch_worker"),
   logs_with_rules: piece("perch_app", "perch_worker"),
   drop_row_filter: piece(),
   forget_synced_table: piece(),

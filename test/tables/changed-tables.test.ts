@@ -88,6 +88,18 @@ describeEachEngine("A synced table that its owner changes", (open) => {
     },
   );
 
+  it("shows no rows at all by a filter whose column has another name, and doctor knows", async () => {
+    await run("create table offers (id int primary key, team text, seller text)");
+    await sync("offers", "offers", "space_column => 'team', row_filter => 'seller = perch.current_user_id()'");
+    await run("insert into offers values (1, 'red', 'ann')");
+    expect(told(await pull("offers"))).toEqual(["insert offers 1"]);
+    expect(await problems("offers")).toEqual([]);
+    await run("alter table offers rename seller to owner", "insert into offers values (2, 'red', 'ann')");
+    expect(told(await pull("offers"))).toEqual([]);
+    expect(ids(await snapshot("offers"))).toEqual([]);
+    expect(await problems("offers")).toEqual([expect.stringContaining("row_filter cannot be evaluated (42703)")]);
+  });
+
   it("never fails its writers, whatever the expression of its space fails by", async () => {
     await run(
       `create function public.space_of(code int) returns text language plpgsql immutable as $$
@@ -108,6 +120,10 @@ describeEachEngine("A synced table that its owner changes", (open) => {
     await run("update coded set code = 6 - code where id in (0, 6)", "delete from coded where id = 3");
     expect(told(await pull("coded")).slice(2)).toEqual(["delete coded 0", "insert coded 6"]);
     expect(ids(await snapshot("coded"))).toEqual(["beside 1", "coded 6"]);
+    expect(await problems("coded")).toEqual([expect.stringMatching(/fails for 5 of the 6 rows .* such as \d \(/)]);
+    await run("alter function public.space_of(int) rename to no_more", "update coded set code = 5 where id = 1");
+    expect(await problems("coded")).toEqual([expect.stringMatching(/space_expression cannot be evaluated \(42883\)/)]);
+    await run("alter function public.no_more(int) rename to space_of");
     await run("truncate coded");
     expect(told(await pull("coded")).slice(4)).toEqual(["delete coded 6"]);
   });

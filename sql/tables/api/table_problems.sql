@@ -1,4 +1,5 @@
--- All of it is asked of the catalog, which everybody may read; but for what a row_filter fails for.
+-- All of it is asked of the catalog, which everybody may read; but for what a row_filter or a space_expression
+-- fails for.
 create or replace function perch.table_problems(relation regclass)
 returns text[]
 language sql stable
@@ -79,9 +80,12 @@ as $$
                        and p.polroles && array[0::oid, 'perch_owner'::regrole::oid]))
       union all
       select 10, f.problem from synced s cross join lateral unnest(perch.filter_problems(s.relation)) f (problem)
-       where s.row_filter is not null) p (nth, problem)
+       where s.row_filter is not null
+      union all
+      select 11, e.problem from synced s cross join lateral unnest(perch.space_problems(s.relation)) e (problem)
+       where s.space_expression is not null) p (nth, problem)
 $$;
 grant execute on function perch.table_problems to perch_worker;
 
 comment on function perch.table_problems(regclass) is
-  'For perch_worker and the DBA: what is wrong with a synced table: triggers that are missing or disabled, partitions without, columns that are gone, rows that perch_owner may not read, or for which the row_filter fails. Most is mended by calling perch.sync_table again. Example: select perch.table_problems(relation => ''public.orders'');';
+  'For perch_worker and the DBA: what is wrong with a synced table: triggers that are missing or disabled, partitions without, columns that are gone, rows that perch_owner may not read, or for which the row_filter or the space_expression fails. Most is mended by calling perch.sync_table again. Example: select perch.table_problems(relation => ''public.orders'');';

@@ -20,8 +20,10 @@
 --
 -- What the log has of a row is as the table was then: of a column that the filter does not ask for it may have what the
 -- column takes no more. So of a row no more is read than the filter asks for, unless it asks for the row as a whole.
--- Where it lacks a column that the filter asks for, since it had
--- another name or was not there, it is not null: nobody knows what it was, and the row as it was is out of sight.
+-- Where it lacks a column that the filter asks for, since it had another name or was not there, it is not null: nobody
+-- knows what it was, and the row as it was is out of sight. Where the table itself has no such column any more the
+-- filter fails, which doctor is told of. The catalog is asked for that each time: by a plan that is kept, what has
+-- another name by now would go unnoticed, and one that names the table would wait for whoever alters it.
 --
 -- The function evaluates it on many rows in one statement. Only where that fails it goes through them one by one, each
 -- in a subtransaction, and gives null for those that fail. What is no fault of a row is raised: a conflict with others,
@@ -123,6 +125,14 @@ declare
   perch_row jsonb;
   perch_one boolean;
 begin
+  if exists (
+    select from unnest(%4$L::text[]) perch_asked (perch_name) where not exists (
+      select from pg_attribute where attrelid = %5$L::regclass and attname = perch_name and not attisdropped))
+  then
+    perch_code := '42703';
+    perch_sees := array_fill(null::boolean, array[cardinality(perch_rows)]);
+    return;
+  end if;
   select coalesce(array_agg(perch_seen.perch_one order by perch_given.perch_nth), '{}') into perch_sees
     from unnest(perch_rows) with ordinality perch_given (perch_row, perch_nth)
    cross join lateral (
@@ -150,7 +160,7 @@ exception when others then
     perch_sees := array_append(perch_sees, perch_one);
   end loop;
 end
-$f$, format(source, 'perch_given.perch_row'), format(source, 'perch_row'), canonical, asked));
+$f$, format(source, 'perch_given.perch_row'), format(source, 'perch_row'), canonical, asked, relation::text));
     execute format('revoke all on function %s(jsonb[]) from public', made);
     execute format('grant execute on function %s(jsonb[]) to perch_owner', made);
     -- Whether its owner may do what it asks for is known without a row.
