@@ -2,6 +2,8 @@ import { createServer } from "node:net";
 
 /** Below those that the system gives to whoever asks for any port, and to connections that go out. */
 const range = { from: 10_000, to: 32_000 };
+/** Of these the one to which fetch sends nothing ("bad port", of the Fetch standard's list). */
+const blockedByFetch = 10_080;
 
 async function isFree(port: number): Promise<boolean> {
   const probe = createServer();
@@ -23,6 +25,6 @@ async function isFree(port: number): Promise<boolean> {
 export async function freePort(): Promise<number> {
   for (;;) {
     const port = range.from + Math.floor(Math.random() * (range.to - range.from));
-    if (await isFree(port)) return port;
+    if (port !== blockedByFetch && (await isFree(port))) return port;
   }
 }

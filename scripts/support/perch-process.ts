@@ -53,14 +53,19 @@ export async function perchProcess(options: PerchProcessOptions = {}): Promise<P
 
   async function ready(started: ChildProcess): Promise<void> {
     const deadline = Date.now() + startsWithinMs;
+    let refused: unknown;
     while (Date.now() < deadline) {
       if (started.exitCode !== null || started.signalCode !== null) throw new Error(`perch ended:\n${output}`);
-      const answer = await fetch(`${httpUrl}/readyz`).catch(() => undefined);
+      // Until it listens nobody answers. Why, is told where it takes too long.
+      const answer = await fetch(`${httpUrl}/readyz`).catch((error: unknown) => {
+        refused = error;
+        return undefined;
+      });
       await answer?.arrayBuffer();
       if (answer?.ok) return;
       await new Promise((done) => setTimeout(done, 20));
     }
-    throw new Error(`perch is not ready after ${startsWithinMs / 1000} s:\n${output}`);
+    throw new Error(`perch is not ready after ${startsWithinMs / 1000} s:\n${output}`, { cause: refused });
   }
 
   async function end(signal: "SIGKILL" | "SIGTERM"): Promise<number | null> {
