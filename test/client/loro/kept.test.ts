@@ -108,6 +108,83 @@ it("loses nothing of others while one tab makes a snapshot of the pieces that an
   expect(bodyOf(last)).toContain("four");
 });
 
+it("keeps what comes while it is loaded, and what is written to a document that shows an earlier version", async () => {
+  const values = new Map<string, string>();
+  const inner = memoryStorage(values);
+  const first = new LoroDoc();
+  const one = await keepDocument(first, { key: "a", storage: inner });
+  type(first, "kept ");
+  await one.close();
+
+  const doc = new LoroDoc();
+  let isFirst = true;
+  const slow: DeviceStorage = {
+    ...inner,
+    async get(key) {
+      const text = await inner.get(key);
+      if (isFirst) type(doc, "meanwhile ");
+      isFirst = false;
+      return text;
+    },
+  };
+  const two = await keepDocument(doc, { key: "a", storage: slow });
+  type(doc, "after ");
+  await two.saved();
+  const next = new LoroDoc();
+  await keepDocument(next, { key: "a", storage: inner });
+  expect(bodyOf(next)).toBe(bodyOf(doc));
+
+  const elsewhere = doc.fork();
+  type(elsewhere, "elsewhere ");
+  doc.checkout(first.frontiers());
+  doc.import(elsewhere.export({ mode: "update" }));
+  await two.saved();
+  await two.close();
+  const last = new LoroDoc();
+  await keepDocument(last, { key: "a", storage: inner });
+  expect(bodyOf(last)).toBe(bodyOf(elsewhere));
+});
+
+it("keeps all of what a shallow document has, beside pieces from before its beginning", async () => {
+  const storage = memoryStorage();
+  const whole = new LoroDoc();
+  const one = await keepDocument(whole, { key: "a", storage });
+  type(whole, "early ");
+  await one.close();
+  type(whole, "late ");
+  const doc = LoroDoc.fromSnapshot(whole.export({ mode: "shallow-snapshot", frontiers: whole.frontiers() }));
+  const two = await keepDocument(doc, { key: "a", storage });
+  type(doc, "latest ");
+  await two.close();
+  const next = new LoroDoc();
+  await keepDocument(next, { key: "a", storage });
+  expect(bodyOf(next)).toBe(bodyOf(doc));
+});
+
+it("reads what is whole where a piece is damaged, says which is, and takes nothing of a document whose name goes on", async () => {
+  const values = new Map<string, string>();
+  const storage = memoryStorage(values);
+  const doc = new LoroDoc();
+  const kept = await keepDocument(doc, { key: "notes", storage });
+  type(doc, "mine");
+  await kept.close();
+  const [good = ""] = values.values();
+  const other = new LoroDoc();
+  const otherKept = await keepDocument(other, { key: "notes/1", storage });
+  type(other, "another's");
+  await otherKept.close();
+  const damaged = { cut: good.slice(0, 40), other: good.replace(/^.{8}/, "AAAAAAAA"), text: "no base64" };
+  for (const [nth, text] of Object.values(damaged).entries())
+    values.set(`notes/${String(nth).padStart(32, "0")}`, text);
+  const errors: unknown[] = [];
+  const next = new LoroDoc();
+  await keepDocument(next, { key: "notes", storage, onError: (error) => errors.push(error) });
+  expect(bodyOf(next)).toBe("mine");
+  expect(errors.map(String)).toEqual(
+    [0, 1, 2].map((nth) => expect.stringContaining(`${nth} in the storage is damaged`)),
+  );
+});
+
 it("is there without a network, and joins when there is one, with what was written meanwhile on both sides", async () => {
   const server = await testServer();
   await server.db.query(
