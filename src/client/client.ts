@@ -1,9 +1,11 @@
+import { nextTime } from "./clock.js";
 import type { Json } from "./exact-json.js";
 import { type Following, type FollowOptions, follow } from "./follow.js";
 import { newId } from "./ids.js";
 import { createSpaces, type Spaces } from "./spaces.js";
-import { createTransport, type TokenSource } from "./transport.js";
+import { createTransport, hasList, type TokenSource } from "./transport.js";
 import type { Call, Change, Cursor, Fields, PullAnswer, PushResult, SnapshotAnswer, WantedFields } from "./types.js";
+import { unlessAborted } from "./waiting.js";
 
 export interface PerchClientOptions {
   /** Where perch serves: `https://sync.example.org`. */
@@ -102,25 +104,34 @@ export function createPerchClient(options: PerchClientOptions): PerchClient {
     timeoutMs: options.timeoutMs ?? 30_000,
     patienceMs: options.patienceMs ?? 60_000,
   });
-  const ask = (path: string, body: unknown, signal: AbortSignal | undefined) =>
-    transport.ask({ method: "POST", path, body, signal });
+  const ask = (path: string, body: unknown, list: string, signal: AbortSignal | undefined) =>
+    transport.ask({ method: "POST", path, body, signal, isAnswer: hasList(list) });
   let line: Promise<unknown> = Promise.resolve();
 
   return {
     url,
     clientId: options.clientId,
-    push({ appId, changes, clientId = options.clientId, atomic, patienceMs, signal }) {
-      // As it is now: the caller may go on with what it passed.
+    async push({ appId, changes, clientId = options.clientId, atomic, patienceMs, signal }) {
       const body = {
         app_id: appId,
         client_id: clientId ?? null,
         ...(atomic !== undefined && { atomic }),
         changes: changes.map(named),
       };
-      const request = { method: "POST", path: "/v1/push", body, signal, patienceMs } as const;
+      // As it is now: the caller may go on with what it passed.
+      const text = transport.json.stringify(body);
+      const request = {
+        method: "POST",
+        path: "/v1/push",
+        text,
+        isAnswer: hasList("results"),
+        signal,
+        patienceMs,
+      } as const;
       const sent = line.then(() => transport.ask(request));
       line = sent.catch(() => undefined);
-      return sent as Promise<{ results: PushResult[] }>;
+      // Whoever gives up does not wait for the pushes before this one; this one is not sent then.
+      return (await unlessAborted(sent, signal)) as { results: PushResult[] };
     },
     pull: <Content>({
       appId,
@@ -141,7 +152,7 @@ export function createPerchClient(options: PerchClientOptions): PerchClient {
         ...(schemaVersions && { schema_versions: schemaVersions }),
         ...(fields && { fields }),
       };
-      return ask("/v1/pull", body, signal) as Promise<PullAnswer<Content>>;
+      return ask("/v1/pull", body, "changes", signal) as Promise<PullAnswer<Content>>;
     },
     snapshot: <Content>({
       appId,
@@ -164,7 +175,7 @@ export function createPerchClient(options: PerchClientOptions): PerchClient {
         ...(schemaVersions && { schema_versions: schemaVersions }),
         ...(fields && { fields }),
       };
-      return ask("/v1/snapshot", body, signal) as Promise<SnapshotAnswer<Content>>;
+      return ask("/v1/snapshot", body, "records", signal) as Promise<SnapshotAnswer<Content>>;
     },
     follow: <Content>(following: FollowOptions) => follow<Content>(transport, following, options.idleMs ?? 45_000),
     spaces: createSpaces(transport),
@@ -180,4 +191,4 @@ function named<Content>(change: Change<Content> | Call): Change<Content> | Call 
 
 /** Now; for what says of its fields when they were written, as the server takes it. */
 const latestOf = ({ field_meta }: { field_meta?: Record<string, string> | null | undefined }) =>
-  field_meta === undefined || field_meta === null ? new Date().toISOString() : null;
+  field_meta === undefined || field_meta === null ? nextTime() : null;

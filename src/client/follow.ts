@@ -1,7 +1,7 @@
 import { cursorOf, eventIdOf } from "./cursor.js";
 import { PerchError, unreachable } from "./errors.js";
 import { readEvents } from "./event-stream.js";
-import type { Transport } from "./transport.js";
+import { hasList, type Transport } from "./transport.js";
 import type { Cursor, Fields, FollowEvent, LostSpace, PullAnswer, SnapshotAnswer, WantedFields } from "./types.js";
 import { deadline, pauseMs, sleep } from "./waiting.js";
 
@@ -63,7 +63,7 @@ export function follow<Content>(transport: Transport, options: FollowOptions, id
   };
 }
 
-type Ended = { readonly lost: LostSpace[] } | { readonly retryMs: number };
+type Ended = { readonly lost: LostSpace[] } | { readonly refused: PerchError } | { readonly retryMs: number };
 
 /**
  * The states: streaming, from `cursor`; resyncing, after PE410, space by space, each of which moves the cursor; pausing. Every way out of streaming
@@ -77,13 +77,23 @@ async function* run<Content>(
   signal: AbortSignal,
 ): AsyncGenerator<FollowEvent<Content>, undefined, undefined> {
   const at = { cursor: options.cursor ?? {} };
+  let refusals = 0;
+  let refusedAt = Number.NEGATIVE_INFINITY;
   for (let failures = 0; !signal.aborted; ) {
     try {
       const ended: Ended = yield* stream<Content>(transport, options, at, idleMs, signal, () => {
         failures = 0;
       });
-      if (!("lost" in ended)) {
+      if ("retryMs" in ended) {
         await sleep(ended.retryMs * (0.5 + Math.random() / 2), signal);
+        continue;
+      }
+      // At once; with a pause where the stream has said something like it a moment ago.
+      refusals = Date.now() - refusedAt < longestPauseMs ? refusals + 1 : 0;
+      if (refusals > 0) await sleep(pauseMs(refusals, firstPauseMs, longestPauseMs / 2), signal);
+      refusedAt = Date.now();
+      if ("refused" in ended) {
+        if (refusals > 0) options.onError?.(ended.refused);
         continue;
       }
       yield { type: "resync", spaces: ended.lost };
@@ -144,7 +154,7 @@ async function* stream<Content>(
         const lost = lostSpaces(problem);
         if (lost !== undefined) return { lost };
         // The next connection asks for another token.
-        if (problem.code === "PE401") return { retryMs: 0 };
+        if (problem.code === "PE401") return { refused: problem };
         throw problem;
       }
       if (data === undefined) {
@@ -154,7 +164,9 @@ async function* stream<Content>(
         yield { type: "changes", changes: [], revokedSpaceIds: [], cursor: at.cursor, hasMore: false };
         continue;
       }
-      const { changes, cursor, has_more, revoked_space_ids } = transport.json.parse(data) as PullAnswer<Content>;
+      const answer = transport.json.parse(data);
+      if (!hasList("changes")(answer)) throw unreachable("something else than perch answered");
+      const { changes, cursor, has_more, revoked_space_ids } = answer as PullAnswer<Content>;
       // While the reader is at work the stream may well be silent.
       idle.pause();
       yield { type: "changes", changes, revokedSpaceIds: revoked_space_ids, cursor, hasMore: has_more };
@@ -203,7 +215,13 @@ async function* resync<Content>(
     };
     let page: SnapshotAnswer<Content>;
     try {
-      page = (await transport.ask({ method: "POST", path: "/v1/snapshot", body, signal })) as SnapshotAnswer<Content>;
+      page = (await transport.ask({
+        method: "POST",
+        path: "/v1/snapshot",
+        body,
+        signal,
+        isAnswer: hasList("records"),
+      })) as SnapshotAnswer<Content>;
     } catch (error) {
       // Restored between two pages, or the user was put out of the space: the stream tells which.
       if (error instanceof PerchError && (error.code === "PE410" || error.code === "PE403")) return;

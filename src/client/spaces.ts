@@ -1,4 +1,4 @@
-import type { Transport } from "./transport.js";
+import { hasList, type Transport } from "./transport.js";
 import type { Role, Space, SpaceDetails } from "./types.js";
 
 /** Shared spaces and their members: docs/http.md has who may do what. */
@@ -29,7 +29,12 @@ export function createSpaces({ ask }: Transport): Spaces {
       const all: Space[] = [];
       for (let after: string | null = ""; after !== null; ) {
         const query: string = after === "" ? "" : `?${new URLSearchParams({ after })}`;
-        const page = (await ask({ method: "GET", path: `/v1/spaces${query}`, signal })) as {
+        const page = (await ask({
+          method: "GET",
+          path: `/v1/spaces${query}`,
+          signal,
+          isAnswer: hasList("spaces"),
+        })) as {
           spaces: Space[];
           next: string | null;
         };

@@ -1,10 +1,10 @@
 import { errorOf, PerchError, unreachable } from "./errors.js";
 import type { Json } from "./exact-json.js";
-import { deadline, pauseMs, sleep } from "./waiting.js";
+import { deadline, pauseMs, sleep, unlessAborted, within } from "./waiting.js";
 
 /**
  * A token, or what gives one. `refused`: the server does not take the one before any more; get a new one. What it throws counts as no network, and it is
- * asked again; a PerchError (`PE401`: nobody is signed in) is the request's own error.
+ * asked again, as it is when it gives none in the time that an attempt may take; a PerchError (`PE401`: nobody is signed in) is the request's own error.
  */
 export type TokenSource = string | ((request: { refused: boolean }) => string | Promise<string>);
 
@@ -22,11 +22,21 @@ export interface Request {
   /** With its query, from the root of the server. */
   readonly path: string;
   readonly body?: unknown;
+  /** The body, as text. */
+  readonly text?: string | undefined;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
   /** Instead of that of all requests. */
   readonly patienceMs?: number | undefined;
+  /** Whether an answer is perch's. Of a network that wants a sign-in of its own any page may come as one that succeeded. */
+  readonly isAnswer?: ((answer: unknown) => boolean) | undefined;
 }
+
+/** An answer of an object in which something is a list. */
+export const hasList =
+  (name: string) =>
+  (answer: unknown): boolean =>
+    typeof answer === "object" && answer !== null && Array.isArray((answer as Record<string, unknown>)[name]);
 
 export interface Transport {
   readonly json: Json;
@@ -35,7 +45,7 @@ export interface Transport {
    * than the server says, for `patienceMs`. Out: the body. Errors: PerchError; the signal's reason.
    */
   ask(request: Request): Promise<unknown>;
-  /** Asks once, a refused token aside. Out: a response that succeeded, whose body is still to be read. Errors: PerchError. */
+  /** Asks once, a refused token aside, for what has no body. Out: a response that succeeded, which is still to be read. Errors: PerchError. */
   open(request: Request): Promise<Response>;
 }
 
@@ -45,10 +55,10 @@ const longestPauseMs = 10_000;
 /** Requests with a token, and errors of one kind. */
 export function createTransport(options: TransportOptions): Transport {
   const { json, timeoutMs } = options;
-  const tokens = createTokens(options.token);
+  const tokens = createTokens(options.token, timeoutMs);
 
   async function attempt(
-    { method, path, body, headers, signal }: Request,
+    { method, path, text, headers, signal }: Request,
     token: string | undefined,
   ): Promise<Response> {
     const response = await options
@@ -56,10 +66,10 @@ export function createTransport(options: TransportOptions): Transport {
         method,
         headers: {
           ...(token !== undefined && { authorization: `Bearer ${token}` }),
-          ...(body !== undefined && { "content-type": "application/json" }),
+          ...(text !== undefined && { "content-type": "application/json" }),
           ...headers,
         },
-        ...(body !== undefined && { body: json.stringify(body) }),
+        ...(text !== undefined && { body: text }),
         ...(signal && { signal }),
       })
       .catch((error: unknown) => {
@@ -70,12 +80,16 @@ export function createTransport(options: TransportOptions): Transport {
   }
 
   async function open(request: Request): Promise<Response> {
-    const token = await tokens.current();
+    const inTime = (token: Promise<string | undefined>) =>
+      unlessAborted(token, request.signal).catch((error: unknown) => {
+        throw error instanceof PerchError ? error : unreachable(error);
+      });
+    const token = await inTime(tokens.current());
     try {
       return await attempt(request, token);
     } catch (error) {
       if (!(error instanceof PerchError) || error.code !== "PE401" || !tokens.canRefresh) throw error;
-      return attempt(request, await tokens.instead(token));
+      return attempt(request, await inTime(tokens.instead(token)));
     }
   }
 
@@ -83,12 +97,14 @@ export function createTransport(options: TransportOptions): Transport {
     const limit = deadline(timeoutMs, request.signal);
     try {
       const text = await textOf(await open({ ...request, signal: limit.signal }));
+      let answer: unknown;
       try {
-        return json.parse(text);
+        answer = json.parse(text);
       } catch (error) {
-        // The page of a network that wants a sign-in of its own, say: perch was not asked.
         throw unreachable(error);
       }
+      if (request.isAnswer?.(answer) === false) throw unreachable("something else than perch answered");
+      return answer;
     } finally {
       limit.end();
     }
@@ -97,7 +113,8 @@ export function createTransport(options: TransportOptions): Transport {
   return {
     json,
     open,
-    async ask(request) {
+    async ask({ body, ...given }) {
+      const request = body === undefined ? given : { ...given, text: json.stringify(body) };
       const { signal, patienceMs = options.patienceMs } = request;
       const end = Date.now() + patienceMs;
       for (let tries = 0; ; tries++) {
@@ -126,11 +143,11 @@ async function textOf(response: Response): Promise<string> {
 }
 
 /** Remembers a token until it is refused; of many requests that are refused at once, one asks for the next. */
-function createTokens(source: TokenSource | undefined) {
+function createTokens(source: TokenSource | undefined, timeoutMs: number) {
   let known: Promise<string> | undefined;
   const get = (refused: boolean): Promise<string> | undefined => {
     if (typeof source !== "function") return source === undefined ? undefined : Promise.resolve(source);
-    const asked = (async () => source({ refused }))().catch((error: unknown) => {
+    const asked = within(timeoutMs, async () => source({ refused })).catch((error: unknown) => {
       throw error instanceof PerchError ? error : unreachable(error);
     });
     known = asked;

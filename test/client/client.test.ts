@@ -1,6 +1,6 @@
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { expect, it } from "vitest";
+import { expect, it, vi } from "vitest";
 import { createPerchClient, PerchError } from "../../src/client/index.js";
 import { cleanup, until } from "../gateway/support.js";
 import { as, badNetwork, secret, testServer, tokenOf } from "./support.js";
@@ -138,6 +138,74 @@ it("sends the changes of later pushes after those of earlier ones, however often
   expect(order).toEqual(["a", "a", "a", "b", "c"]);
 });
 
+it("sends what it was given when it was called, and nothing of what was given up before its turn", async () => {
+  let release: (nothing?: undefined) => void = () => undefined;
+  const held = new Promise<undefined>((resolve) => {
+    release = resolve;
+  });
+  const sent: string[] = [];
+  const client = createPerchClient({
+    url: "http://perch.test",
+    async fetch(_, init) {
+      sent.push(
+        (JSON.parse(String(init?.body)) as { changes: { data: { title: string } }[] }).changes[0]?.data.title ?? "",
+      );
+      await held;
+      return Response.json({ results: [] });
+    },
+  });
+  const stop = new AbortController();
+  const [first, third] = ["first", "third"].map((title) => insert(title, { title })) as [
+    ReturnType<typeof insert>,
+    ReturnType<typeof insert>,
+  ];
+  const pushed = client.push({ appId: "todo", changes: [first] });
+  const given = client.push({ appId: "todo", changes: [insert("second", { title: "second" })], signal: stop.signal });
+  const last = client.push({ appId: "todo", changes: [third] });
+  first.data.title = third.data.title = "changed";
+  stop.abort(new Error("enough"));
+  await expect(given).rejects.toThrow("enough");
+  // What no text can be made of is an error of its push alone.
+  await expect(client.push({ appId: "todo", changes: [insert("n", { n: 1n })] })).rejects.toThrow(TypeError);
+  release();
+  await Promise.all([pushed, last]);
+  expect(sent).toEqual(["first", "third"]);
+});
+
+it("gives each change of a record a time of its own, later than those before, also when the clock was set back", async () => {
+  const server = await testServer();
+  const client = as("ada", server);
+  const now = Date.now();
+  const pushAt = async (ms: number, ...changes: Parameters<typeof client.push>[0]["changes"]) => {
+    const clock = vi.spyOn(Date, "now").mockReturnValue(ms);
+    const pushed = client.push({ appId: "todo", changes });
+    clock.mockRestore();
+    await pushed;
+  };
+  for (const title of ["z", "y", "x"]) await pushAt(now, insert("t", { title }));
+  for (const title of ["b", "a"]) await pushAt(now - 3_600_000, insert("t", { title }));
+  await pushAt(now, { op: "delete", table: "tasks", id: "t" }, insert("t", { title: "again" }));
+  const { records } = await client.snapshot<{ title: string }>({ appId: "todo" });
+  expect(records.map(({ data }) => data?.title)).toEqual(["again"]);
+  const log = await server.db.query<{ at: string }>("select distinct at::text from perch.sync_changes");
+  expect(log).toHaveLength(7);
+});
+
+it("does not wait for ever for a token that does not come", async () => {
+  const server = await scripted(() => ({ status: 200, body: '{"changes":[]}' }));
+  let asked = 0;
+  const client = createPerchClient({
+    url: server.url,
+    timeoutMs: 200,
+    token: () => (asked++ === 0 ? new Promise<never>(() => undefined) : "ada"),
+  });
+  const stop = new AbortController();
+  const given = client.pull({ appId: "todo", signal: stop.signal });
+  stop.abort(new Error("enough"));
+  await expect(given).rejects.toThrow("enough");
+  expect(await client.pull({ appId: "todo" })).toEqual({ changes: [] });
+});
+
 it("applies once what it sent twice, since the answer was lost", async () => {
   const server = await testServer();
   const network = await badNetwork(server);
@@ -169,6 +237,8 @@ it("takes nothing for a refusal that perch did not say", async () => {
   const foreign = '{"error":{"code":"Forbidden","message":"no"}}';
   for (const [status, body] of [
     [200, "<html>"],
+    [200, '{"sign_in":"at the desk"}'],
+    [200, "null"],
     [403, foreign],
     [404, "<html>"],
     [410, ""],
@@ -224,7 +294,7 @@ it("asks for another token once, also where many requests are refused at the ver
             { error: { code: "PE401", word: "unauthenticated", message: "expired", detail: null } },
             { status: 401 },
           )
-        : Response.json({}),
+        : Response.json({ changes: [] }),
   });
   await Promise.all(Array.from({ length: 3 }, () => client.pull({ appId: "todo" })));
   expect(asked).toEqual([false, true]);

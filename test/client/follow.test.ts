@@ -2,6 +2,7 @@ import { expect, it } from "vitest";
 import { cursorOf, eventIdOf } from "../../src/client/cursor.js";
 import type { PerchError } from "../../src/client/errors.js";
 import {
+  createPerchClient,
   createReplica,
   type FollowEvent,
   type Following,
@@ -199,6 +200,39 @@ it("takes snapshots where the log does not go on, and then follows again", async
   expect(reader.events.some(({ type }) => type === "resync")).toBe(true);
   await pushOne(client, "e", { space_id: "team" });
   await until(() => reader.live().includes("e"));
+});
+
+it("does not hammer a server that refuses the stream, or what it goes on from, again and again", async () => {
+  for (const error of [
+    { code: "PE401", word: "unauthenticated", message: "unauthenticated: no", detail: null },
+    {
+      code: "PE410",
+      word: "resync_required",
+      message: "resync_required: no",
+      detail: { spaces: [{ space_id: "~ada" }] },
+    },
+  ]) {
+    const asked: string[] = [];
+    const stop = new AbortController();
+    const client = createPerchClient({
+      url: "http://perch.test",
+      token: () => "ada",
+      async fetch(input) {
+        asked.push(String(input));
+        if (!String(input).includes("/v1/changes")) return Response.json({ records: [], next: null, cursor: {} });
+        const data = `event: changes\ndata: ${JSON.stringify({ changes: [], cursor: {}, has_more: false, revoked_space_ids: [] })}\n\n`;
+        return new Response(`${data}event: problem\ndata: ${JSON.stringify({ error })}\n\n`, {
+          headers: { "content-type": "text/event-stream" },
+        });
+      },
+    });
+    const reader = reading(client, { signal: stop.signal });
+    await pause(1_500);
+    stop.abort();
+    await reader.ended;
+    expect(asked.length).toBeGreaterThan(2);
+    expect(asked.length).toBeLessThan(16);
+  }
 });
 
 it("ends at once by its signal, also while it waits", async () => {

@@ -191,6 +191,27 @@ describeEachEngine("Merging", (open, engine) => {
     });
   });
 
+  it("keeps the order of the changes of a push by a client whose clock is ahead", async () => {
+    const t = await open();
+    await t.asUser("ada", async (tx) => {
+      const later = (second: number) => `2099-01-01T00:00:0${second}Z`;
+      // Read all at once, one by one (a base_seq), and with times of fields.
+      for (const [id, more] of [
+        ["ordinary", {}],
+        ["other", { base_seq: 0 }],
+      ] as const) {
+        await push(tx, [
+          insert(id, { n: "z", m: "z" }, { at: later(1), ...more }),
+          update(id, { n: "b" }, { at: later(2), ...more }),
+          update(id, { n: "a", m: "a" }, { field_meta: { n: later(3), m: later(4) }, ...more }),
+        ]);
+      }
+      await push(tx, [insert("gone", { n: "z" }, { at: later(1) }), remove("gone", { at: later(2) })]);
+      const last = { n: "a", m: "a" };
+      expect(await records(tx)).toEqual({ "~ada/tasks/ordinary": last, "~ada/tasks/other": last });
+    });
+  });
+
   it("lets a repeated insertion without a time overwrite no edit, only add what is missing", async () => {
     const t = await open();
     await t.asUser("ada", async (tx) => {

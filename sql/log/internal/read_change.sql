@@ -6,7 +6,8 @@ as $$
 declare
   read perch.change;
   max_bytes constant bigint := perch.setting('max_change_bytes', 1048576);
-  horizon constant timestamptz := now + perch.clock_tolerance();
+  -- Of a clock that runs ahead, too, the later change of a push is the later one.
+  horizon constant timestamptz := now + perch.clock_tolerance() + (place - 1) * interval '1 microsecond';
   known constant text[] :=
     '{op,table,id,data,field_meta,at,op_id,space_id,schema_version,base_seq,base_revision,actor,origin}';
   fields jsonb;

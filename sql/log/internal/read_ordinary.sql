@@ -11,7 +11,7 @@ declare
   personal constant text := perch.personal_space_id(perch.current_user_id());
   max_bytes constant bigint := perch.setting('max_change_bytes', 1048576);
   known constant text[] := '{op,table,id,data,field_meta,at,op_id,space_id,schema_version,base_seq,actor,origin}';
-  horizon constant timestamptz := now + perch.clock_tolerance();
+  tolerated constant timestamptz := now + perch.clock_tolerance();
 begin
   select array_agg(row(c.position, c.space_id, c.table_name, c.record_id, c.op, c.data, c.field_meta, c.at, c.timeless,
            c.earliest, c.latest, c.op_id, c.digest, c.schema_version, null, c.actor, c.origin, c.size,
@@ -74,13 +74,14 @@ begin
        cross join lateral (
          select case when pg_column_size(e.change) <= max_bytes * 8 then e.change::text end as content,
                 coalesce(e.change ->> 'space_id', personal) as space_id,
+                tolerated + (e.position - 1) * interval '1 microsecond' as horizon,
                 case when e.change ? 'op_id' then perch.change_content(e.change) end as said,
                 case when perch.is_time(e.change ->> 'at') and right(e.change ->> 'at', 1) = 'Z'
                      then (e.change ->> 'at')::timestamptz end as given_at
          offset 0) s
         left join lateral (
-          select jsonb_object_agg(m.key, perch.time_text(least(m.given_at, horizon))) as field_meta,
-                 least(min(m.given_at), horizon) as earliest, least(max(m.given_at), horizon) as latest,
+          select jsonb_object_agg(m.key, perch.time_text(least(m.given_at, s.horizon))) as field_meta,
+                 least(min(m.given_at), s.horizon) as earliest, least(max(m.given_at), s.horizon) as latest,
                  jsonb_object_agg(m.key, perch.time_text(m.given_at)) filter (where s.said is not null) as field_times,
                  bool_and(m.given_at is not null and (e.change -> 'data') ? m.key) as ordinary, count(*) as count
             from (
@@ -89,7 +90,7 @@ begin
                 from jsonb_each_text(e.change -> 'field_meta') w offset 0) m
           ) f on e.change ? 'field_meta'
        cross join lateral (
-         select case when e.change ? 'at' then least(s.given_at, horizon)
+         select case when e.change ? 'at' then least(s.given_at, s.horizon)
                      -- Every field says when it was written.
                      when f.count > 0 and e.change ->> 'op' = 'update'
                           and f.count = (select count(*) from jsonb_object_keys(e.change -> 'data')) then f.latest

@@ -1,4 +1,5 @@
 import type { CollectionConfig, SyncConfig } from "@tanstack/db";
+import { nextTime } from "../clock.js";
 import { type FoldedRecord, isLive, type PerchClient, type PushResult } from "../index.js";
 import { changeOf, type RowSpec, rejectionOf } from "./rows.js";
 import { type AppSync, syncOf } from "./sync.js";
@@ -44,9 +45,7 @@ export function perchCollectionOptions<Content extends object = Record<string, u
   const spec = recordSpec<Row>({ appId, table, spaceId });
 
   const write = async ({ transaction }: HandlerParams): Promise<void> => {
-    const changes = transaction.mutations.map((mutation) =>
-      changeOf(spec, mutation, mutation.mutationId, mutation.updatedAt.toISOString()),
-    );
+    const changes = transaction.mutations.map((mutation) => changeOf(spec, mutation, mutation.mutationId, nextTime()));
     const { results } = await client.push({ appId, changes, atomic: true });
     const rejection = rejectionOf(results);
     if (rejection !== undefined) throw rejection;

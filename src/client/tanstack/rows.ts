@@ -21,7 +21,6 @@ export interface RowMutation {
   readonly modified: object;
   readonly original: object;
   readonly changes: object;
-  readonly updatedAt: Date;
 }
 
 /** A mutation as a change to push. In: its op_id, and when the user made it. */

@@ -1,3 +1,4 @@
+import { nextTime } from "../clock.js";
 import type { PerchClient } from "../index.js";
 import { changeOf, type RowMutation, type RowSpec, rejectionOf } from "./rows.js";
 
@@ -28,9 +29,7 @@ const echoMs = 30_000;
 export function perchWrites<Row extends object>(client: PerchClient, spec: RowSpec<Row>): PerchWrites {
   const write = async ({ transaction }: HandlerParams): Promise<Awaited | undefined> => {
     // TanStack names each mutation once, so a push that is tried again is applied once.
-    const changes = transaction.mutations.map((mutation) =>
-      changeOf(spec, mutation, mutation.mutationId, mutation.updatedAt.toISOString()),
-    );
+    const changes = transaction.mutations.map((mutation) => changeOf(spec, mutation, mutation.mutationId, nextTime()));
     const { results } = await client.push({ appId: spec.appId, changes, atomic: true });
     const rejection = rejectionOf(results);
     if (rejection !== undefined) throw rejection;
