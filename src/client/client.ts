@@ -37,6 +37,8 @@ export interface PushOptions<Content = Fields> extends Asking {
   changes: readonly (Change<Content> | Call)[];
   /** That of the client, when not given. */
   clientId?: string | undefined;
+  /** Whose the changes are: refused with PE403 when the token is another's by now. */
+  userId?: string | undefined;
   /** All changes apply, or none. */
   atomic?: boolean | undefined;
   /** Instead of the client's. */
@@ -111,10 +113,11 @@ export function createPerchClient(options: PerchClientOptions): PerchClient {
   return {
     url,
     clientId: options.clientId,
-    async push({ appId, changes, clientId = options.clientId, atomic, patienceMs, signal }) {
+    async push({ appId, changes, clientId = options.clientId, userId, atomic, patienceMs, signal }) {
       const body = {
         app_id: appId,
         client_id: clientId ?? null,
+        ...(userId !== undefined && { user_id: userId }),
         ...(atomic !== undefined && { atomic }),
         changes: changes.map(named),
       };

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { meaningOf } from "../database/errors.js";
 import type { Transaction } from "../database/types.js";
+import { PerchError } from "../errors.js";
 import type { Identity } from "../identity/identity.js";
 import { isSuspicious, pushReadable, refuseUnreadable } from "./json-input.js";
 import type { OnBehalf } from "./on-behalf.js";
@@ -35,6 +36,7 @@ export const calls = {
       changes: z.array(z.unknown()),
       client_id: z.string().nullish(),
       atomic: z.boolean().nullish().describe("all changes apply, or none"),
+      user_id: z.string().nullish().describe("whose changes they are: refused with PE403 when the token is another's"),
     }),
     arguments: { app_id: text, changes: json, client_id: text, atomic: boolean },
     passed: ["client_id"],
@@ -95,7 +97,8 @@ export type CallName = keyof typeof calls;
 /**
  * Calls a SQL function on a user's behalf, in one transaction, which is run again where Postgres undid it for the sake of another.
  * In: the body of the request: the function's arguments by name, as JSON; an absent or null one takes its default; since when it
- * waits. Out: what the function returned, as JSON text. Errors: PE422 when the body is of another shape; what the function raises.
+ * waits. Out: what the function returned, as JSON text. Errors: PE422 when the body is of another shape; PE403 for a push that says it is another
+ * user's; what the function raises.
  */
 export async function call(
   onBehalf: OnBehalf,
@@ -107,6 +110,15 @@ export async function call(
 ): Promise<string> {
   const { sql, body: shape, arguments: readers, passed, large } = calls[name];
   const given = await parsedBody(shape as z.ZodType<Record<string, unknown>>, body, large);
+  const { user_id: author } = given;
+  if (typeof author === "string" && author !== identity.userId) {
+    throw new PerchError(
+      "PE403",
+      "these changes are of another user than the token's",
+      { argument: "user_id", reason: "another_user" },
+      { hint: "Send them with a token of the user who made them." },
+    );
+  }
   const isPassed = (argument: string) =>
     (given[argument] ?? null) !== null || (passed as readonly string[]).includes(argument);
   const named = Object.entries(readers)

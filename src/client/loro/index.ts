@@ -2,7 +2,7 @@
  * `perch/loro`: Loro documents that are there without a network. What a document's editor and the official Loro client do stays as it is.
  * @module
  */
-import { decodeImportBlobMeta, type ImportStatus, type LoroDoc, type PeerID, type VersionVector } from "loro-crdt";
+import type { ImportStatus, LoroDoc, VersionVector } from "loro-crdt";
 import { type DeviceStorage, newId } from "../index.js";
 import { pauseMs, sleep } from "../waiting.js";
 
@@ -37,11 +37,7 @@ const maxPieces = 50;
 
 interface Piece {
   readonly name: string;
-  readonly bytes: Uint8Array;
-  readonly isShallow: boolean;
-  /** Of each peer the operations from the one counter up to the other. */
-  readonly starts: ReadonlyMap<PeerID, number>;
-  readonly ends: ReadonlyMap<PeerID, number>;
+  readonly text: string;
 }
 
 /**
@@ -58,16 +54,16 @@ export async function keepDocument(doc: LoroDoc, options: KeepOptions): Promise<
   /** What is kept on the device and is in the document: of nothing else may a snapshot take the place. */
   let pieces: string[] = [];
   /** What the pieces hold, and nothing that came to the document meanwhile: from there on it is still to be kept. */
-  let kept = versionOf(doc, new Map());
+  let kept = emptyLike(doc).oplogVersion();
   const loading = load(doc, storage, prefix, (error) => onError?.(error)).then((held) => {
     pieces = held.map(({ name }) => name);
-    kept = versionOf(doc, countersIn(held));
+    kept = versionIn(held, doc);
   });
   let work: Promise<void> = loading;
   let failures = 0;
 
-  async function put(bytes: Uint8Array): Promise<string> {
-    const name = `${prefix}${newId()}`;
+  async function put(bytes: Uint8Array, kind = ""): Promise<string> {
+    const name = `${prefix}${newId()}${kind}`;
     await storage.set(name, textOf(bytes));
     return name;
   }
@@ -83,7 +79,7 @@ export async function keepDocument(doc: LoroDoc, options: KeepOptions): Promise<
       if (pieces.length < maxPieces) return;
     }
     const old = pieces;
-    pieces = [await put(doc.export({ mode: "snapshot" }))];
+    pieces = [await put(doc.export({ mode: "snapshot" }), snapshotMark)];
     kept = version;
     for (const each of old) await storage.delete(each);
   }
@@ -164,69 +160,62 @@ async function load(
     for (const [nth, name] of names.entries()) {
       const text = texts[nth] ?? null;
       seen.add(name);
-      const piece = text === null ? undefined : pieceOf(name, text, onError);
-      if (piece !== undefined) waiting.push(piece);
+      if (text !== null) waiting.push({ name, text });
     }
-    if (waiting.length === 0) continue;
-    // A shallow snapshot is taken by a document that has nothing that builds on it, and in no batch.
-    const firsts = waiting.filter(({ isShallow }) => isShallow);
-    for (const { bytes } of firsts) doc.import(bytes);
-    const rest = waiting.filter(({ isShallow }) => !isShallow);
-    const isWhole = firsts.length === 0 && isEmpty(doc.importBatch(rest.map(({ bytes }) => bytes)));
-    waiting = [...firsts, ...rest].filter((piece) => {
-      // What the document has already is taken as nothing, and what it cannot take yet is pending again.
-      const isHeld = isWhole || isEmpty(doc.import(piece.bytes));
-      if (isHeld) held.push(piece);
-      return !isHeld;
-    });
+    const taken = takeAll(doc, waiting, onError);
+    held.push(...taken.held);
+    waiting = taken.waiting;
   }
 }
+
+/** Out: what the document holds of the pieces, and what waits for others. What is damaged is told, and does not keep the rest from being read. */
+function takeAll(doc: LoroDoc, pieces: readonly Piece[], onError: (error: unknown) => void) {
+  const [held, waiting]: [Piece[], Piece[]] = [[], []];
+  const take = (piece: Piece) => {
+    try {
+      // What the document has already is taken as nothing, and what it cannot take yet is pending again.
+      (isEmpty(doc.import(bytesOf(piece.text))) ? held : waiting).push(piece);
+    } catch (cause) {
+      onError(new Error(`${piece.name} in the storage is damaged, and left out of its document`, { cause }));
+    }
+  };
+  // Those of shallow documents are taken by one that has nothing that builds on them, and in no batch.
+  const isSnapshot = ({ name }: Piece) => name.endsWith(snapshotMark);
+  for (const each of pieces.filter(isSnapshot)) take(each);
+  const rest = pieces.filter((each) => !isSnapshot(each));
+  if (rest.length > 0 && isTakenAtOnce(doc, rest)) held.push(...rest);
+  else for (const each of rest) take(each);
+  return { held, waiting };
+}
+
+/** All together is faster than one by one. */
+function isTakenAtOnce(doc: LoroDoc, pieces: readonly Piece[]): boolean {
+  try {
+    return isEmpty(doc.importBatch(pieces.map(({ text }) => bytesOf(text))));
+  } catch {
+    // One is damaged: taken one by one they say which.
+    return false;
+  }
+}
+
+/** Ends the name of a piece that is a snapshot. */
+const snapshotMark = "s";
 
 /** Of no document whose key begins with this one's. */
 const isPiece = (name: string, prefix: string) =>
-  name.startsWith(prefix) && /^[0-9a-f]{32}$/.test(name.slice(prefix.length));
+  name.startsWith(prefix) && /^[0-9a-f]{32}s?$/.test(name.slice(prefix.length));
 
-/** Out: undefined for one that is damaged, which is told and does not keep the others from being read. */
-function pieceOf(name: string, text: string, onError: (error: unknown) => void): Piece | undefined {
-  try {
-    const bytes = bytesOf(text);
-    const { mode, partialStartVersionVector, partialEndVersionVector } = decodeImportBlobMeta(bytes, true);
-    const isSnapshot = mode.endsWith("snapshot");
-    return {
-      name,
-      bytes,
-      isShallow: mode === "shallow-snapshot",
-      // Before the first operation of a shallow snapshot is its state.
-      starts: isSnapshot ? new Map() : partialStartVersionVector.toJSON(),
-      ends: partialEndVersionVector.toJSON(),
-    };
-  } catch (cause) {
-    onError(new Error(`${name} in the storage is damaged, and left out of its document`, { cause }));
-    return undefined;
-  }
-}
-
-/** What pieces hold without a gap: a document that has them all may have more, of which a piece is still to be made. */
-function countersIn(pieces: readonly Piece[]): Map<PeerID, number> {
-  const version = new Map<PeerID, number>();
-  for (let grew = true; grew; ) {
-    grew = false;
-    for (const { starts, ends } of pieces)
-      for (const [peer, end] of ends) {
-        const known = version.get(peer) ?? 0;
-        if (end <= known || (starts.get(peer) ?? 0) > known) continue;
-        version.set(peer, end);
-        grew = true;
-      }
-  }
+/** What these pieces hold by themselves; a document that has taken them may have more, of which a piece is still to be made. */
+function versionIn(pieces: readonly Piece[], doc: LoroDoc): VersionVector {
+  const alone = emptyLike(doc);
+  takeAll(alone, pieces, () => undefined);
+  const version = alone.oplogVersion();
+  alone.free();
   return version;
 }
 
-/** Of the document's own class: an app may have another copy of Loro than this module. */
-function versionOf(doc: LoroDoc, counters: Map<PeerID, number>): VersionVector {
-  const Version = doc.oplogVersion().constructor as new (counters: Map<PeerID, number>) => VersionVector;
-  return new Version(counters);
-}
+/** Made by the document's own class: an app may have another copy of Loro than this module would. */
+const emptyLike = (doc: LoroDoc): LoroDoc => new (doc.constructor as new () => LoroDoc)();
 
 /** Whether the document can say all that came after a version: a shallow one does not know what was before its beginning. */
 function follows(doc: LoroDoc, version: VersionVector): boolean {

@@ -1,6 +1,7 @@
-import type { CollectionConfig, SyncConfig } from "@tanstack/db";
+import type { CollectionConfig, PendingMutation, SyncConfig } from "@tanstack/db";
 import { nextTime } from "../clock.js";
 import { type FoldedRecord, isLive, type PerchClient, type PushResult } from "../index.js";
+import { echoOf } from "./echoes.js";
 import { changeOf, type RowSpec, rejectionOf } from "./rows.js";
 import { type AppSync, syncOf } from "./sync.js";
 import type { HandlerParams } from "./writes.js";
@@ -21,7 +22,7 @@ export interface RecordCollectionOptions {
 // A type, and no interface, since TanStack wants one with an index.
 export type RecordUtils = {
   /** Resolves when what a push did is in the collection; false when it did not come in time. */
-  seen(result: PushResult): Promise<boolean>;
+  seen(result: PushResult, timeoutMs?: number): Promise<boolean>;
   /** The stream that the collection is fed from. */
   readonly sync: AppSync;
 };
@@ -45,11 +46,12 @@ export function perchCollectionOptions<Content extends object = Record<string, u
   const spec = recordSpec<Row>({ appId, table, spaceId });
 
   const write = async ({ transaction }: HandlerParams): Promise<void> => {
+    const since = transaction.createdAt ?? new Date();
     const changes = transaction.mutations.map((mutation) => changeOf(spec, mutation, mutation.mutationId, nextTime()));
     const { results } = await client.push({ appId, changes, atomic: true });
     const rejection = rejectionOf(results);
     if (rejection !== undefined) throw rejection;
-    await Promise.all(results.map((result) => sync.seen(result)));
+    await echoOf(transaction.mutations as unknown as PendingMutation[], results, since);
   };
 
   const feed: SyncConfig<Row, string>["sync"] = ({ begin, write: put, commit, markReady, markError }) => {
@@ -93,7 +95,7 @@ export function perchCollectionOptions<Content extends object = Record<string, u
     onInsert: write,
     onUpdate: write,
     onDelete: write,
-    utils: { seen: (result) => sync.seen(result), sync },
+    utils: { seen: (result, timeoutMs) => sync.seen(result, timeoutMs), sync },
   };
 }
 

@@ -3,6 +3,8 @@
  * `@tanstack/offline-transactions`.
  * @module
  */
+
+export type { SetAside } from "./aside.js";
 export * from "./collection.js";
 export { type KeepOptions, keepRows } from "./kept.js";
 export * from "./outbox.js";

@@ -1,5 +1,6 @@
 import type { CollectionConfig, SyncConfig, SyncConfigRes } from "@tanstack/db";
 import type { DeviceStorage } from "../index.js";
+import { plainRow, type Row, rowOfPlain } from "./plain.js";
 
 export interface KeepOptions {
   /** Of the user who is signed in, and of nobody else: the one that the outbox is given, whose `signOut` takes the rows off the device, too. */
@@ -16,7 +17,6 @@ export interface KeepOptions {
 
 // biome-ignore lint/suspicious/noExplicitAny: collections of rows of all kinds
 type AnyConfig = CollectionConfig<any, any, any, any>;
-type Row = Record<string, unknown>;
 type Key = string | number;
 type Sync = SyncConfig<Row, Key>["sync"];
 
@@ -87,7 +87,7 @@ export function keepRows<Config extends AnyConfig>(config: Config, options: Keep
 
     const failed = (error: unknown) => onFailed?.(error);
     const changed = () => {
-      if (isWhole && !isOver) timer ??= setTimeout(() => void save(), saveMs);
+      if (isWhole && !isOver) timer ??= setTimeout(() => void save().catch(failed), saveMs);
     };
 
     const inner = (config.sync.sync as Sync)({
@@ -143,29 +143,4 @@ export function keepRows<Config extends AnyConfig>(config: Config, options: Keep
     };
   };
   return { ...config, sync: { ...config.sync, sync } };
-}
-
-/** Values of JSON, and those that shapes have besides. */
-const plainRow = (row: Row) => mapped(row, plainValue);
-const rowOfPlain = (row: Row) => mapped(row, valueOfPlain);
-
-const mapped = (row: Row, change: (value: unknown) => unknown): Row =>
-  Object.fromEntries(Object.entries(row).map(([name, value]) => [name, change(value)]));
-
-const mark = "perch:type";
-const isMarked = (value: unknown): value is Marked => typeof value === "object" && value !== null && mark in value;
-type Marked = { readonly [mark]: string; readonly text: string };
-
-function plainValue(value: unknown): unknown {
-  if (typeof value === "bigint") return { [mark]: "bigint", text: String(value) };
-  if (value instanceof Date) return { [mark]: "date", text: value.toISOString() };
-  if (Array.isArray(value)) return value.map(plainValue);
-  return isMarked(value) ? { [mark]: "json", text: JSON.stringify(value) } : value;
-}
-
-function valueOfPlain(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(valueOfPlain);
-  if (!isMarked(value)) return value;
-  if (value[mark] === "bigint") return BigInt(value.text);
-  return value[mark] === "date" ? new Date(value.text) : JSON.parse(value.text);
 }

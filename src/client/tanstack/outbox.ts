@@ -1,27 +1,32 @@
 import { CollectionImpl, createTransaction, type PendingMutation, type Transaction } from "@tanstack/db";
-import type { OfflineExecutor, OfflineTransaction } from "@tanstack/offline-transactions";
+import type { OfflineTransaction } from "@tanstack/offline-transactions";
+import { afterTime, nextTime } from "../clock.js";
 import {
   type Call,
   type Change,
   type DeviceStorage,
+  exactJson,
   memoryStorage,
+  newId,
   type PerchClient,
   PerchError,
   type PushResult,
 } from "../index.js";
+import { sleep } from "../waiting.js";
+import { createAside, type SetAside } from "./aside.js";
 import { type AnyCollection, echoOf, keepShown } from "./echoes.js";
 import { savesEnded } from "./kept.js";
 import { onlineDetector, page } from "./page.js";
+import { type Metadata, push, type RunningQueue, runQueue } from "./queue-runner.js";
 import {
   closedOutbox,
   type HeldQueue,
   holdOne,
   type Locks,
   ownLocks,
-  partOf,
-  prefixOf,
   storedQueues,
   tryHold,
+  watched,
 } from "./queues.js";
 import { changeOf, type RowSpec, rejectionOf } from "./rows.js";
 
@@ -32,17 +37,8 @@ export interface OutboxCollection {
   spec: RowSpec<any>;
 }
 
-/** What the server refused: taken out of the queue, and kept until the app has shown it. */
-export interface SetAside {
-  id: string;
-  changes: (Change | Call)[];
-  /** Why, as the server said it. */
-  error: { code: string; message: string; detail: unknown; hint?: string | undefined };
-  at: string;
-}
-
 export interface OutboxOptions {
-  /** Who is signed in: nothing is ever sent for somebody else. */
+  /** Who is signed in, by the id that tokens name: with a token of somebody else nothing is sent. */
   user: string;
   /** By names that stay the same from one version of the app to the next: under these, changes wait. */
   collections: Record<string, OutboxCollection>;
@@ -84,23 +80,23 @@ export interface Outbox {
   signOut(): Promise<void>;
 }
 
-/** The name of the one function that pushes. */
-const push = "push";
-const asidePrefix = "aside/";
+/** What the server says of when to come again is heeded up to this. */
+const longestPauseMs = 300_000;
 /** How often it is looked for queues of tabs that are gone. */
 const lookMs = 10_000;
 /** The queue of the outbox that a collection was given to last: an earlier one, perhaps of another user, has no say in it any more. */
 const takenBy = new WeakMap<AnyCollection, HeldQueue>();
-/** For so long the other tabs are waited for. */
-const signOutMs = 5_000;
+/** For so long the other tabs are waited for, and a storage that does not answer. */
+const patienceMs = 5_000;
 
-interface Metadata {
-  /** When the user did it. */
-  at: string;
-  /** The place in its queue: clocks go back, and a millisecond holds many. */
-  order: number;
-  call?: MutateOptions["call"];
+/** What is pushed of one transaction. */
+interface Push {
+  readonly appId: string;
+  readonly changes: (Change | Call)[];
 }
+
+/** Of what an earlier version kept: when the user did it, and the call. */
+type StoredMetadata = Partial<Metadata> & { readonly at?: string; readonly call?: MutateOptions["call"] };
 
 /** It waits. Nothing in these words may look to the library like an error that ends it. */
 const waits = (cause: unknown) => new Error("not pushed yet; it is tried again", { cause });
@@ -122,106 +118,56 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
   demandOneCopy(offline, collections);
   const name = `perch-outbox/${user}`;
   const isDurable = page.indexedDB !== undefined;
-  const storage = options.storage ?? (isDurable ? new offline.IndexedDBAdapter(name) : memoryStorage());
+  const given = options.storage ?? (isDurable ? new offline.IndexedDBAdapter(name) : memoryStorage());
+  const storage = watched(given);
+  const aside = createAside(storage);
   const locks = options.locks ?? page.navigator?.locks ?? ownLocks();
   const stop = new AbortController();
   const storedListeners = new Map<string, () => void>();
   /** What was found in storage, as against what was written since this page was opened, and its place among all. */
   const found = new Map<string, Date>();
+  const written = new Map<string, Transaction>();
   const echoes = new Map<string, Promise<unknown>>();
   const specs = new Map(Object.values(collections).map(({ collection, spec }) => [collection.id as string, spec]));
-  const queues = new Map<string, { executor: OfflineExecutor; held: HeldQueue; end: () => void }>();
+  const queues = new Map<string, RunningQueue>();
   const detector = onlineDetector(stop.signal);
   let order = 0;
+  /** The server has said that it wants nothing before then, by performance.now(). */
+  let notBefore = 0;
 
-  /** A queue, from its lock to its end. `before`: queues that go first. */
-  async function run(held: HeldQueue, before: () => readonly OfflineExecutor[]): Promise<OfflineExecutor> {
-    const part = partOf(storage, prefixOf(held.id), (key) => storedListeners.get(key)?.());
-    let read = 0;
-    /** Why it could not be read. The library says so to the console, and goes on without what it did not see. */
-    let unread: unknown;
-    const reading = <T>(answer: Promise<T>): Promise<T> => {
-      answer.catch((error: unknown) => {
-        unread ??= error;
-      });
-      return answer;
-    };
-    const executor = offline.startOfflineExecutor({
-      collections: Object.fromEntries(
-        Object.entries(collections).map(([key, { collection }]) => [key, collection]),
-      ) as never,
-      mutationFns: {
-        [push]: async ({ transaction, idempotencyKey }) => {
-          if (before().some((each) => each.getPendingCount() > 0)) throw waits("what another tab left goes first");
-          try {
-            await send(transaction as unknown as OfflineTransaction, idempotencyKey, offline.NonRetriableError);
-          } catch (error) {
-            if (error instanceof offline.NonRetriableError) throw error;
-            options.onWaiting?.(error);
-            throw waits(error);
-          }
-          // Those that waited for this need not wait for their next turn.
-          if (held.id !== own.id) setTimeout(detector.notify);
-        },
+  /** `before`: queues that go first. */
+  async function run(held: HeldQueue, before: () => readonly RunningQueue[]): Promise<RunningQueue> {
+    const queue = await runQueue(offline, held, {
+      storage,
+      collections: Object.fromEntries(Object.entries(collections).map(([key, { collection }]) => [key, collection])),
+      detector,
+      async send(transaction, key) {
+        if (before().some(({ executor }) => executor.getPendingCount() > 0))
+          throw waits("what another tab left goes first");
+        try {
+          await send(transaction, key, offline.NonRetriableError);
+        } catch (error) {
+          if (error instanceof offline.NonRetriableError) throw error;
+          options.onWaiting?.(error);
+          throw waits(error);
+        }
+        // Those that waited for this need not wait for their next turn.
+        if (held.id !== own.id) setTimeout(detector.notify);
       },
-      storage: {
-        ...part.storage,
-        get: (key) => reading(part.storage.get(key)),
-        keys: () => reading(part.storage.keys()),
+      onFound(transactions) {
+        for (const each of transactions) {
+          found.set(each.id, each.createdAt);
+          const { order: place = 0, push: text } = (each.metadata ?? {}) as Partial<Metadata>;
+          order = Math.max(order, place + 1);
+          for (const change of text === undefined ? [] : (exactJson.parse(text) as Push).changes)
+            if (change.op !== "call" && change.at) afterTime(change.at);
+        }
       },
-      leaderElection: alone,
-      onlineDetector: detector.forOne(),
-      beforeRetry: (stored) => {
-        read = stored.length;
-        return inOrder(stored);
-      },
+      onStored: (id) => storedListeners.get(id)?.(),
+      onWaiting: (error) => options.onWaiting?.(error),
     });
-    // The library rejects before it listens, which browsers report as an error nobody caught.
-    const completion = executor.waitForTransactionCompletion.bind(executor);
-    executor.waitForTransactionCompletion = (id) => {
-      const completed = completion(id);
-      completed.catch(() => undefined);
-      return completed;
-    };
-    queues.set(held.id, { executor, held, end: part.end });
-    let kept: number;
-    try {
-      const [keys] = await Promise.all([part.storage.keys(), executor.waitForInit()]);
-      if (unread !== undefined) throw unread;
-      kept = keys.length;
-    } catch (error) {
-      // Storage fails. Held on to, the queue would be nobody's until this page is gone.
-      letGo(held.id);
-      throw error;
-    }
-    // They stay, and the library says so to the console only.
-    if (kept > read)
-      options.onWaiting?.(
-        new Error(
-          `${kept - read} transactions of collections that this outbox was not given wait; give it those again, under the same names, and they go on`,
-        ),
-      );
-    return executor;
-  }
-
-  function letGo(id: string): void {
-    const queue = queues.get(id);
-    queues.delete(id);
-    queue?.end();
-    queue?.executor.dispose();
-    queue?.held.release();
-  }
-
-  /** The library sorts by a time of a millisecond: the order in which they were written, in times that are past. */
-  function inOrder(stored: OfflineTransaction[]): OfflineTransaction[] {
-    const orderOf = ({ metadata }: OfflineTransaction) => (metadata as Metadata | undefined)?.order ?? 0;
-    const sorted = [...stored].sort((a, b) => orderOf(a) - orderOf(b));
-    order = Math.max(order, ...sorted.map((each) => orderOf(each) + 1));
-    return sorted.map((each, nth) => {
-      const createdAt = new Date(nth);
-      found.set(each.id, createdAt);
-      return { ...each, createdAt };
-    });
+    queues.set(held.id, queue);
+    return queue;
   }
 
   async function send(
@@ -231,19 +177,21 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
   ): Promise<void> {
     // The library may have been made with another copy of TanStack's types.
     const mutations = transaction.mutations as unknown as PendingMutation[];
-    const { at, call } = metadata as unknown as Metadata;
-    const aside = found.has(id) ? await storage.get(asidePrefix + id) : null;
-    if (aside !== null) {
-      // The page was gone between the two steps. What the user was told is refused is not to be taken after all.
-      throw new Final((JSON.parse(aside) as SetAside).error.message);
-    }
-    const made = changesOf(mutations, key, at, call);
+    const refused = found.has(id) ? await aside.get(id) : undefined;
+    // The page was gone between the two steps. What the user was told is refused is not to be taken after all.
+    if (refused !== undefined) throw new Final(refused.error.message);
+    await sleep(notBefore - performance.now(), stop.signal);
+    const made = pushOf(metadata as unknown as StoredMetadata, mutations, key);
     let results: PushResult[];
     try {
       // Nothing is tried again in there: it is the executor's to wait, since it knows when the network is back.
-      ({ results } = await client.push({ ...made, atomic: true, patienceMs: 0, signal: stop.signal }));
+      ({ results } = await client.push({ ...made, userId: user, atomic: true, patienceMs: 0, signal: stop.signal }));
     } catch (error) {
-      if (stop.signal.aborted || !isFinal(error)) throw error;
+      if (stop.signal.aborted || !isFinal(error)) {
+        const seconds = error instanceof PerchError ? (error.retryAfter ?? 0) : 0;
+        notBefore = performance.now() + Math.min(seconds * 1_000, longestPauseMs);
+        throw error;
+      }
       await putAside(id, made.changes, error);
       throw new Final(error.message);
     }
@@ -252,14 +200,26 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       await putAside(id, made.changes, rejection);
       throw new Final(rejection.message);
     }
-    const seen = echoOf(mutations, results);
     const since = found.get(id);
     found.delete(id);
+    const seen = echoOf(mutations, results, since ?? written.get(id)?.createdAt ?? new Date());
     if (since === undefined) echoes.set(id, seen);
     else keepShown(mutations, since, seen);
   }
 
-  function changesOf(mutations: readonly PendingMutation[], key: string, at: string, call: MutateOptions["call"]) {
+  /** What was made when the user did it; of what an earlier version of this outbox kept it is made now. */
+  function pushOf({ push: text, at, call }: StoredMetadata, mutations: readonly PendingMutation[], key: string): Push {
+    return text === undefined
+      ? changesOf(mutations, key, call, () => at ?? nextTime())
+      : (exactJson.parse(text) as Push);
+  }
+
+  function changesOf(
+    mutations: readonly PendingMutation[],
+    key: string,
+    call: MutateOptions["call"],
+    time: () => string,
+  ): Push {
     if (call !== undefined) {
       const { appId, name, args } = call;
       return { appId, changes: [{ op: "call" as const, name, args: args ?? null, op_id: key }] };
@@ -271,18 +231,13 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       throw new Error("a transaction of an outbox writes to collections that it was given, and to those of one app");
     }
     const changes = mutations.map((mutation, nth) =>
-      changeOf(specOf(mutation) as RowSpec, mutation, `${key}-${nth}`, at),
+      changeOf(specOf(mutation) as RowSpec, mutation, `${key}-${nth}`, time()),
     );
     return { appId, changes };
   }
 
-  async function putAside(
-    id: string,
-    changes: (Change | Call)[],
-    { code, message, detail, hint }: PerchError,
-  ): Promise<void> {
-    const entry: SetAside = { id, changes, error: { code, message, detail, hint }, at: new Date().toISOString() };
-    await storage.set(asidePrefix + id, JSON.stringify(entry));
+  async function putAside(id: string, changes: (Change | Call)[], error: PerchError): Promise<void> {
+    const entry = await aside.put(id, changes, error);
     options.onSetAside?.(entry);
   }
 
@@ -298,18 +253,27 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
   }
 
   const own = await holdOne(storage, locks, name);
-  const others = () => [...queues].filter(([id]) => id !== own.id).map(([, { executor }]) => executor);
-  let executor: OfflineExecutor;
+  const others = () => [...queues].filter(([id]) => id !== own.id).map(([, queue]) => queue);
+  let ownQueue: RunningQueue;
   try {
     await adoptQuietly();
-    executor = await run(own, others);
+    ownQueue = await run(own, others);
   } catch (error) {
     stop.abort();
-    for (const id of [...queues.keys()]) letGo(id);
+    for (const queue of queues.values()) {
+      queue.end();
+      queue.release();
+    }
     throw error;
   }
   for (const { collection } of Object.values(collections)) takenBy.set(collection, own);
-  const timer = setInterval(() => void adoptQuietly(), lookMs);
+  let lookedAt = Date.now();
+  const timer = setInterval(() => {
+    // The library waits until a time, which is far away when the clock was set back.
+    if (Date.now() < lookedAt) detector.notify();
+    lookedAt = Date.now();
+    void adoptQuietly();
+  }, lookMs);
   const channel = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel(name);
   // A test's process is not to be kept alive by a channel that waits.
   (channel as { unref?: () => void } | undefined)?.unref?.();
@@ -321,18 +285,24 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     await adopt().catch((error: unknown) => options.onWaiting?.(error));
   }
 
-  /** `last`: what is to be done before others may think that this tab writes nothing more. */
+  let closing: Promise<void> | undefined;
+
+  /** Ends all work of this tab. `last`: what is to be done before others may think that this tab writes nothing more. */
   async function close(last?: () => Promise<void>): Promise<void> {
-    if (stop.signal.aborted) return last?.();
-    clearInterval(timer);
-    stop.abort();
-    for (const each of unlisten) each?.();
-    for (const { executor: each, end } of queues.values()) {
-      end();
-      each.dispose();
+    if (closing !== undefined) {
+      await closing;
+      return last?.();
     }
+    closing = (async () => {
+      clearInterval(timer);
+      stop.abort();
+      for (const each of unlisten) each?.();
+      for (const queue of queues.values()) queue.end();
+      await Promise.race([storage.writesEnded(), sleep(patienceMs)]);
+    })();
+    await closing;
     await last?.();
-    for (const { held } of queues.values()) held.release();
+    for (const queue of queues.values()) queue.release();
   }
 
   /** Also of an outbox that is closed: its collections may go on, and keep the user's rows. */
@@ -342,23 +312,26 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       for (const { collection } of Object.values(collections)) {
         if (takenBy.get(collection) === own) await collection.cleanup();
       }
-      await savesEnded(storage);
+      await savesEnded(given);
     });
   }
 
   return {
     mutate(work, { call } = {}) {
       if (stop.signal.aborted) throw closedOutbox();
-      const metadata: Metadata = { at: new Date().toISOString(), order: order++, ...(call && { call }) };
-      const written = executor.createOfflineTransaction({
+      const key = newId();
+      const metadata: Metadata = { order: order++, push: "" };
+      const offlineTransaction = ownQueue.executor.createOfflineTransaction({
         mutationFnName: push,
         autoCommit: false,
+        idempotencyKey: key,
         metadata: metadata as unknown as Record<string, unknown>,
       }) as { mutate(work: () => void): unknown; commit(): Promise<unknown> };
-      const transaction = written.mutate(work) as Transaction;
+      const transaction = offlineTransaction.mutate(work) as Transaction;
       const { id, mutations, mutationFn } = transaction;
       try {
-        changesOf(mutations, id, metadata.at, call);
+        // As they are now: what is pushed after a reload is what would have been pushed before it.
+        metadata.push = exactJson.stringify(changesOf(mutations, key, call, nextTime));
       } catch (error) {
         transaction.rollback();
         throw error;
@@ -368,40 +341,36 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
         await mutationFn(params);
         await echoes.get(id);
       };
+      written.set(id, transaction);
       const stored = new Promise<void>((resolve, reject) => {
         if (mutations.length === 0) resolve();
-        storedListeners.set(`tx:${id}`, resolve);
-        written
+        storedListeners.set(id, resolve);
+        offlineTransaction
           .commit()
           .catch(reject)
           .finally(() => {
-            storedListeners.delete(`tx:${id}`);
+            storedListeners.delete(id);
             echoes.delete(id);
+            written.delete(id);
           });
       });
       // Whoever does not ask hears of it by the transaction.
       stored.catch(() => undefined);
       return { transaction, stored };
     },
-    pending: () => [...queues.values()].reduce((sum, { executor: each }) => sum + each.getPendingCount(), 0),
+    pending: () => [...queues.values()].reduce((sum, { executor }) => sum + executor.getPendingCount(), 0),
     tryNow() {
       void adoptQuietly();
       detector.notify();
     },
-    async setAside() {
-      const keys = (await storage.keys()).filter((key) => key.startsWith(asidePrefix));
-      const found = await Promise.all(keys.map((key) => storage.get(key)));
-      return found
-        .flatMap((text) => (text === null ? [] : [JSON.parse(text) as SetAside]))
-        .sort((a, b) => (a.at < b.at ? -1 : 1));
-    },
-    discard: (id) => storage.delete(asidePrefix + id),
+    setAside: () => aside.list(),
+    discard: (id) => aside.discard(id),
     close: () => close(),
     async signOut() {
       channel?.postMessage("sign-out");
       await leave();
       // Other tabs give their queues back when they have stopped: what they write now would come after the end.
-      const patience = AbortSignal.timeout(signOutMs);
+      const patience = AbortSignal.timeout(patienceMs);
       for (const id of await storedQueues(storage)) {
         await locks.request(`${name}/${id}`, { signal: patience }, async () => undefined).catch(() => undefined);
       }
@@ -445,13 +414,7 @@ function demandOneCopy(
  * or an address that is wrong (PE403, PE404, PE405) says nothing of what is in it, and is so for all that waits.
  */
 function isFinal(error: unknown): error is PerchError {
-  return error instanceof PerchError && /^PE4(09|10|13|22)$/.test(error.code);
+  if (!(error instanceof PerchError) || !/^PE4(09|10|13|22)$/.test(error.code)) return false;
+  // A server from before pushes said whose they are.
+  return !JSON.stringify(error.detail).includes("user_id");
 }
-
-/** Each queue is its holder's alone: that is what its lock says. */
-const alone = {
-  requestLeadership: async () => true,
-  releaseLeadership: () => undefined,
-  isLeader: () => true,
-  onLeadershipChange: () => () => undefined,
-};

@@ -1,4 +1,5 @@
 import { type DeviceStorage, newId } from "../index.js";
+import { pauseMs, sleep } from "../waiting.js";
 
 /** As much of navigator.locks as is needed: a lock goes to one holder among all tabs, and is free again when its tab is gone. */
 export interface Locks {
@@ -77,18 +78,73 @@ export const closedOutbox = () =>
     "this outbox is closed: the user signed out, here or in another tab, or its page goes; make a new one with perchOutbox",
   );
 
-/** A part of a storage as one by itself. After `end` nothing is written any more. */
-export function partOf(storage: DeviceStorage, prefix: string, onSet: (key: string) => void) {
-  let ended = false;
+export interface QueueStorage {
+  readonly storage: DeviceStorage;
+  /** From here on nothing is written any more. */
+  end(): void;
+}
+
+/** What happened to an entry. */
+export interface QueueEvents {
+  onStored(key: string): void;
+  /** What was done with could not be removed; it is tried again. */
+  onError(error: unknown): void;
+}
+
+/**
+ * The part of a storage that is a queue's, as the library needs it, which takes every failure for one of the transaction that it is busy with:
+ *
+ * - An entry is written once. What the library would note in it later is how often it tried, which is of no use to the next page.
+ * - It is read once, and known from then on.
+ * - What it is done with is removed at some time: until then the next page sends it again, and the server knows it by its ids.
+ * - Entries are written side by side; the library hears of each when those before it are there, too, and so schedules them in their order.
+ */
+export function partOf(storage: DeviceStorage, prefix: string, { onStored, onError }: QueueEvents): QueueStorage {
+  const known = new Map<string, string>();
+  const stop = new AbortController();
+  let written: Promise<unknown> = Promise.resolve();
+
+  async function remove(key: string): Promise<void> {
+    for (let attempt = 0; !stop.signal.aborted; attempt++) {
+      try {
+        return await storage.delete(prefix + key);
+      } catch (error) {
+        onError(error);
+        await sleep(pauseMs(attempt, 500, 30_000), stop.signal);
+      }
+    }
+  }
+
   const part: DeviceStorage = {
-    get: (key) => storage.get(prefix + key),
+    async get(key) {
+      const text = known.get(key) ?? (await storage.get(prefix + key));
+      if (text !== null) known.set(key, text);
+      return text;
+    },
     async set(key, value) {
-      if (ended) throw closedOutbox();
-      await storage.set(prefix + key, value);
-      onSet(key);
+      if (known.has(key)) return;
+      if (stop.signal.aborted) throw closedOutbox();
+      const before = written;
+      const set = storage.set(prefix + key, value);
+      written = Promise.allSettled([before, set]);
+      try {
+        await set;
+      } catch (error) {
+        // Whoever wrote it is told that it is not kept: nothing of it may be sent by the next page.
+        void remove(key);
+        throw error;
+      }
+      known.set(key, value);
+      onStored(key);
+      await before;
     },
     async delete(key) {
-      if (!ended) await storage.delete(prefix + key);
+      known.delete(key);
+      if (stop.signal.aborted) return;
+      await storage.delete(prefix + key).catch((error: unknown) => {
+        onError(error);
+        void remove(key);
+      });
     },
     keys: async () =>
       (await storage.keys()).filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length)),
@@ -96,10 +152,22 @@ export function partOf(storage: DeviceStorage, prefix: string, onSet: (key: stri
       for (const key of await part.keys()) await part.delete(key);
     },
   };
+  return { storage: part, end: () => stop.abort() };
+}
+
+/** A storage of which it is known when nothing is being written to it. */
+export function watched(storage: DeviceStorage): DeviceStorage & { writesEnded(): Promise<unknown> } {
+  const writing = new Set<Promise<void>>();
   return {
-    storage: part,
-    end() {
-      ended = true;
+    get: (key) => storage.get(key),
+    async set(key, value) {
+      const set = storage.set(key, value);
+      writing.add(set);
+      await set.finally(() => writing.delete(set));
     },
+    delete: (key) => storage.delete(key),
+    keys: () => storage.keys(),
+    clear: () => storage.clear(),
+    writesEnded: () => Promise.allSettled(writing),
   };
 }
