@@ -95,8 +95,7 @@ interface Push {
   readonly changes: (Change | Call)[];
 }
 
-/** Of what an earlier version kept: when the user did it, and the call. */
-type StoredMetadata = Partial<Metadata> & { readonly at?: string; readonly call?: MutateOptions["call"] };
+const pushOf = (metadata: OfflineTransaction["metadata"]) => exactJson.parse((metadata as Metadata).push) as Push;
 
 /** It waits. Nothing in these words may look to the library like an error that ends it. */
 const waits = (cause: unknown) => new Error("not pushed yet; it is tried again", { cause });
@@ -141,11 +140,11 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       storage,
       collections: Object.fromEntries(Object.entries(collections).map(([key, { collection }]) => [key, collection])),
       detector,
-      async send(transaction, key) {
+      async send(transaction) {
         if (before().some(({ executor }) => executor.getPendingCount() > 0))
           throw waits("what another tab left goes first");
         try {
-          await send(transaction, key, offline.NonRetriableError);
+          await send(transaction, offline.NonRetriableError);
         } catch (error) {
           if (error instanceof offline.NonRetriableError) throw error;
           options.onWaiting?.(error);
@@ -157,9 +156,8 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       onFound(transactions) {
         for (const each of transactions) {
           found.set(each.id, each.createdAt);
-          const { order: place = 0, push: text } = (each.metadata ?? {}) as Partial<Metadata>;
-          order = Math.max(order, place + 1);
-          for (const change of text === undefined ? [] : (exactJson.parse(text) as Push).changes)
+          order = Math.max(order, (each.metadata as Metadata).order + 1);
+          for (const change of pushOf(each.metadata).changes)
             if (change.op !== "call" && change.at) afterTime(change.at);
         }
       },
@@ -172,7 +170,6 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
 
   async function send(
     { id, metadata, ...transaction }: OfflineTransaction,
-    key: string,
     Final: new (message: string) => Error,
   ): Promise<void> {
     // The library may have been made with another copy of TanStack's types.
@@ -181,7 +178,7 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     // The page was gone between the two steps. What the user was told is refused is not to be taken after all.
     if (refused !== undefined) throw new Final(refused.error.message);
     await sleep(notBefore - performance.now(), stop.signal);
-    const made = pushOf(metadata as unknown as StoredMetadata, mutations, key);
+    const made = pushOf(metadata);
     let results: PushResult[];
     try {
       // Nothing is tried again in there: it is the executor's to wait, since it knows when the network is back.
@@ -207,19 +204,7 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     else keepShown(mutations, since, seen);
   }
 
-  /** What was made when the user did it; of what an earlier version of this outbox kept it is made now. */
-  function pushOf({ push: text, at, call }: StoredMetadata, mutations: readonly PendingMutation[], key: string): Push {
-    return text === undefined
-      ? changesOf(mutations, key, call, () => at ?? nextTime())
-      : (exactJson.parse(text) as Push);
-  }
-
-  function changesOf(
-    mutations: readonly PendingMutation[],
-    key: string,
-    call: MutateOptions["call"],
-    time: () => string,
-  ): Push {
+  function changesOf(mutations: readonly PendingMutation[], key: string, call: MutateOptions["call"]): Push {
     if (call !== undefined) {
       const { appId, name, args } = call;
       return { appId, changes: [{ op: "call" as const, name, args: args ?? null, op_id: key }] };
@@ -231,7 +216,7 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       throw new Error("a transaction of an outbox writes to collections that it was given, and to those of one app");
     }
     const changes = mutations.map((mutation, nth) =>
-      changeOf(specOf(mutation) as RowSpec, mutation, `${key}-${nth}`, time()),
+      changeOf(specOf(mutation) as RowSpec, mutation, `${key}-${nth}`, nextTime()),
     );
     return { appId, changes };
   }
@@ -331,7 +316,7 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       const { id, mutations, mutationFn } = transaction;
       try {
         // As they are now: what is pushed after a reload is what would have been pushed before it.
-        metadata.push = exactJson.stringify(changesOf(mutations, key, call, nextTime));
+        metadata.push = exactJson.stringify(changesOf(mutations, key, call));
       } catch (error) {
         transaction.rollback();
         throw error;
@@ -414,7 +399,5 @@ function demandOneCopy(
  * or an address that is wrong (PE403, PE404, PE405) says nothing of what is in it, and is so for all that waits.
  */
 function isFinal(error: unknown): error is PerchError {
-  if (!(error instanceof PerchError) || !/^PE4(09|10|13|22)$/.test(error.code)) return false;
-  // A server from before pushes said whose they are.
-  return !JSON.stringify(error.detail).includes("user_id");
+  return error instanceof PerchError && /^PE4(09|10|13|22)$/.test(error.code);
 }

@@ -20,7 +20,7 @@ export interface QueueOptions {
   readonly collections: Readonly<Record<string, AnyCollection>>;
   readonly detector: ReturnType<typeof onlineDetector>;
   /** Pushes one. Errors: the library's NonRetriableError for what was refused; anything else is tried again. */
-  send(transaction: OfflineTransaction, idempotencyKey: string): Promise<void>;
+  send(transaction: OfflineTransaction): Promise<void>;
   /** What was in storage, in its order, before any of it is sent. */
   onFound(transactions: readonly OfflineTransaction[]): void;
   onStored(transactionId: string): void;
@@ -44,6 +44,7 @@ const idOf = (key: string) => key.slice(keyOf("").length);
 interface Internals {
   persistTransaction(transaction: OfflineTransaction): Promise<void>;
   registerRestorationTransaction(id: string, shown: Transaction): void;
+  readonly outbox: { update(id: string, updated: OfflineTransaction): Promise<void> };
 }
 
 /** Runs a queue, from its lock to its end. Errors: those of a storage that cannot be read; the lock is then given back. */
@@ -68,8 +69,7 @@ export async function runQueue(
   const executor = offline.startOfflineExecutor({
     collections: options.collections as never,
     mutationFns: {
-      [push]: ({ transaction, idempotencyKey }) =>
-        options.send(transaction as unknown as OfflineTransaction, idempotencyKey),
+      [push]: ({ transaction }) => options.send(transaction as unknown as OfflineTransaction),
     },
     storage: {
       ...storage,
@@ -79,6 +79,8 @@ export async function runQueue(
     leaderElection: alone,
     onlineDetector: options.detector.forOne(),
     beforeRetry(stored) {
+      // An entry is written once: how often it was tried is of no use to the next page, and a failure to note it would count as one to push it.
+      (executor as unknown as Internals).outbox.update = async () => undefined;
       try {
         const found = stored.map(asFound).sort((a, b) => orderOf(a) - orderOf(b));
         options.onFound(found);

@@ -94,13 +94,10 @@ export interface QueueEvents {
 /**
  * The part of a storage that is a queue's, as the library needs it, which takes every failure for one of the transaction that it is busy with:
  *
- * - An entry is written once. What the library would note in it later is how often it tried, which is of no use to the next page.
- * - It is read once, and known from then on.
  * - What it is done with is removed at some time: until then the next page sends it again, and the server knows it by its ids.
  * - Entries are written side by side; the library hears of each when those before it are there, too, and so schedules them in their order.
  */
 export function partOf(storage: DeviceStorage, prefix: string, { onStored, onError }: QueueEvents): QueueStorage {
-  const known = new Map<string, string>();
   const stop = new AbortController();
   let written: Promise<unknown> = Promise.resolve();
 
@@ -115,31 +112,28 @@ export function partOf(storage: DeviceStorage, prefix: string, { onStored, onErr
     }
   }
 
+  async function add(key: string, value: string, before: Promise<unknown>): Promise<void> {
+    if (stop.signal.aborted) throw closedOutbox();
+    try {
+      await storage.set(prefix + key, value);
+    } catch (error) {
+      // Whoever wrote it is told that it is not kept: nothing of it may be sent by the next page.
+      void remove(key);
+      throw error;
+    }
+    onStored(key);
+    await before;
+  }
+
   const part: DeviceStorage = {
-    async get(key) {
-      const text = known.get(key) ?? (await storage.get(prefix + key));
-      if (text !== null) known.set(key, text);
-      return text;
-    },
-    async set(key, value) {
-      if (known.has(key)) return;
-      if (stop.signal.aborted) throw closedOutbox();
+    get: (key) => storage.get(prefix + key),
+    set(key, value) {
       const before = written;
-      const set = storage.set(prefix + key, value);
-      written = Promise.allSettled([before, set]);
-      try {
-        await set;
-      } catch (error) {
-        // Whoever wrote it is told that it is not kept: nothing of it may be sent by the next page.
-        void remove(key);
-        throw error;
-      }
-      known.set(key, value);
-      onStored(key);
-      await before;
+      const set = add(key, value, before);
+      written = set.catch(() => undefined);
+      return set;
     },
     async delete(key) {
-      known.delete(key);
       if (stop.signal.aborted) return;
       await storage.delete(prefix + key).catch((error: unknown) => {
         onError(error);
