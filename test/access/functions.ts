@@ -480,6 +480,7 @@ const tables: Record<string, FunctionEntry> = {
   write_columns: piece("perch_worker"),
   add_column_write: piece("perch_worker"),
   project_columns: piece("perch_worker"),
+  is_shown: piece("perch_worker"),
   end_document: piece("perch_worker"),
   row_columns: piece(),
   check_column_documents: piece(),

@@ -95,6 +95,52 @@ describeBothKinds("documents in columns", (open) => {
     await shows(key, editing.text());
   });
 
+  it("leave digits that a document cannot hold in the columns that nobody edits", async () => {
+    await t.db.query(
+      `create table ledgers (id int primary key, team text, body text, total numeric, many bigint, facts jsonb, at timestamptz)`,
+    );
+    const documents = { body: "text", total: "number", many: "integer", facts: "json", at: "datetime" };
+    await syncTable(t.db, "ledgers", `space_column => 'team', documents => '${JSON.stringify(documents)}'`);
+    const exact = `'{"n": [12345678901234567.25, 9007199254740993, 1.50, "12345678901234567.25"], "m": 0.1}'`;
+    await t.db.query(
+      `insert into ledgers values (1, 'team', 'one', 12345678901234567890.125, 9007199254740993, ${exact}, '2026-01-01 00:00+00')`,
+    );
+    const key = { spaceId: "team", appId: "shop", tableName: "ledgers", recordId: "1" };
+    const node = await startWorkerNode(t);
+    const editing = await editor(node, key);
+    await editing.type(" two");
+    const columns = async () =>
+      (await t.db.query<Record<string, string>>("select body, total::text, many::text, facts::text from ledgers"))[0] ??
+      {};
+    await eventually(async () => (await columns()).body === "one two", "the column to have it");
+    expect(await columns()).toEqual({
+      body: "one two",
+      total: "12345678901234567890.125",
+      many: "9007199254740993",
+      facts: '{"m": 0.1, "n": [12345678901234567.25, 9007199254740993, 1.50, "12345678901234567.25"]}',
+    });
+    expect(await t.db.query("select from perch.column_writes where table_name = 'ledgers' and placed is null")).toEqual(
+      [],
+    );
+    // What is edited is what the editor says, and what plain SQL writes what that says.
+    editing.doc.getMap("fields").set("total", 12345678901234568);
+    await editing.send();
+    await eventually(async () => (await columns()).total === "12345678901234568", "the number to be the editor's");
+    await t.db.query("update ledgers set total = 98765432109876543.5, facts = '[0.12345678901234567890]'");
+    await editing.type(" three");
+    await eventually(async () => (await columns()).body === "one two three", "the column to have it");
+    await eventually(() => editing.doc.getMap("fields").get("total") === 98765432109876540, "the editor to have it");
+    expect(await columns()).toMatchObject({ total: "98765432109876543.5", facts: "[0.12345678901234567890]" });
+  });
+
+  it("are refused in columns that do not hold what a document has", async () => {
+    await t.db.query("create table plans (id int primary key, team text, at timestamp, day date, clock time)");
+    const withDatetime = (column: string) =>
+      syncTable(t.db, "plans", `space_column => 'team', documents => '{"${column}": "datetime"}'`);
+    for (const column of ["at", "clock"]) await expect(withDatetime(column)).rejects.toThrow("does not hold");
+    await withDatetime("day");
+  });
+
   it("keep the columns that they began with, so that what another one has is not taken for deleted", async () => {
     await t.db.query("create table pages (id int primary key, team text, title text, body text)");
     const withDocuments = (documents: string) =>

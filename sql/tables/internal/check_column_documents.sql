@@ -41,7 +41,8 @@ begin
        when case g.kind when 'text' then g.category = 'S' when 'string' then g.category = 'S'
                         when 'number' then g.category = 'N' when 'integer' then g.category = 'N'
                         when 'counter' then g.category = 'N' when 'boolean' then g.category = 'B'
-                        when 'datetime' then g.category = 'D' else g.oid = 'jsonb'::regtype end is not true
+                        when 'datetime' then g.oid in ('date'::regtype, 'timestamptz'::regtype)
+                        else g.oid = 'jsonb'::regtype end is not true
          then format('is of type %s, which does not hold what a document of the kind %s has', format_type(g.oid, null),
            left(g.said::text, 100)) end) p (problem)
    where p.problem is not null
@@ -50,7 +51,7 @@ begin
   if found then
     perform perch.fail('PE422', format('documents: %s %s', wrong.name, wrong.problem),
       jsonb_build_object('argument', 'documents', 'column', wrong.name),
-      'Kinds are those of perch.declare_table: text and string take a column of text, number, integer and counter a number, boolean, datetime, and the others jsonb.');
+      'Kinds are those of perch.declare_table: text and string take a column of text, number, integer and counter a number, boolean, datetime a date or a timestamptz, and the others jsonb.');
   end if;
 end
 $$;

@@ -55,10 +55,11 @@ begin
   end if;
 
   if project_columns.seq > shown.shown_seq then
-    -- A column that is empty in another way than the document writes it stays so.
+    -- A column that is empty in another way than the document writes it stays so; and a number that a document cannot
+    -- hold to its last digit stays what it is until somebody edits it.
     select json_object_agg(n.key, n.value)::jsonb into wanted
       from jsonb_each(project_columns.data) n
-     where relation.documents ? n.key and "row" ? n.key and n.value is distinct from "row" -> n.key
+     where relation.documents ? n.key and "row" ? n.key and not perch.is_shown(n.value, "row" -> n.key)
        and not ("row" -> n.key = 'null' and n.value in ('""', '[]', '{}', '0'));
     if wanted is not null then
       select u.user_id into author from perch.document_updates u
@@ -87,7 +88,7 @@ begin
       end if;
       -- What a trigger of the table made of it, or refused, the document gets as an edit.
       select json_object_agg(w.key, written -> w.key)::jsonb into wanted
-        from jsonb_each(wanted) w where w.value is distinct from written -> w.key;
+        from jsonb_each(wanted) w where not perch.is_shown(w.value, written -> w.key);
       if wanted is not null then
         perform perch.add_column_write(key.space_id, key.app_id, key.table_name, key.record_id, wanted,
           perch.document_version(key.space_id, key.app_id, key.table_name, key.record_id, project_columns.seq));
