@@ -110,7 +110,7 @@ const misfits: [Field, unknown, { expected: string; got: string }][] = [
   ["body", 3, { expected: "a string", got: "the number 3" }],
   ["tags", {}, { expected: "a list", got: "an object" }],
   ["cards", "x", { expected: "a list", got: 'the string "x"' }],
-  ["likes", "1", { expected: "a finite number to add", got: 'the string "1"' }],
+  ["likes", "1", { expected: "a finite number to add, up to 2^53", got: 'the string "1"' }],
   ["settings", [], { expected: "an object", got: "a list of 0" }],
   ["outline", "x", { expected: "a list of nodes {id, parent, …}", got: 'the string "x"' }],
 ];

@@ -6,6 +6,8 @@ import type { TreeInput } from "./tree-input.js";
 
 export interface TreeNode extends TreeInput {
   treeId: TreeID;
+  /** The id it was given, which another node may have. */
+  wish: unknown;
 }
 
 interface Shape {
@@ -37,6 +39,7 @@ export function readTree(tree: LoroTree): TreeNode[] {
       id: ids.get(shape.id) ?? shape.id,
       parent: parent === undefined ? null : (ids.get(parent) ?? parent),
       data,
+      wish: shape.meta.id,
     };
   });
 }
@@ -91,9 +94,12 @@ export function reconcileTree(tree: LoroTree, wanted: readonly TreeInput[], opti
     for (const { id } of siblings) queue.push(id);
   }
   const keep = new Set(wanted.map(({ id }) => id));
-  for (const [id, { parent, treeId }] of existing) {
+  for (const [id, { parent, treeId, wish }] of existing) {
     // What hangs below a deleted node goes with it.
     if (!keep.has(id) && (parent === null || keep.has(parent))) tree.delete(treeId);
+    // Its name would go to another that claimed it, which is wanted under the one that it has.
+    if (keep.has(id) && typeof wish === "string" && wish !== id && existing.has(wish) && !keep.has(wish))
+      tree.getNodeByID(treeId)?.data.set("id", id);
   }
 
   function placeSiblings(parent: string | null, siblings: readonly TreeInput[]): void {

@@ -298,8 +298,15 @@ describe("writes outside the declared fields", () => {
       "a counter that is no number any more",
       (doc) => doc.getCounter("likes").increment(Number.NaN),
       "likes",
-      "a finite number to add",
-      "one that is not finite",
+      "a finite number to add, up to 2^53",
+      "NaN",
+    ],
+    [
+      "a counter that twice as much would bring to infinity",
+      (doc) => doc.getCounter("likes").increment(1e308),
+      "likes",
+      "a finite number to add, up to 2^53",
+      "1e+308",
     ],
     [
       "a wrong write that lost already",

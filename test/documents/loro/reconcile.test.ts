@@ -50,6 +50,27 @@ describe("reconciling", () => {
     expect(await read()).toMatchObject({ outline: [moved[1]] });
   });
 
+  test("a tree keeps the names of its nodes where one goes whose id another claimed, too", async () => {
+    const { patch, read, replica } = await fresh();
+    const tree = replica.doc.getTree("outline");
+    for (const label of ["first", "second"]) {
+      const node = tree.createNode();
+      node.data.set("id", "a");
+      node.data.set("label", label);
+    }
+    await replica.push();
+    const outline = (await read()).outline as { id: string; label: string }[];
+    const [owner, other] = outline;
+    expect(new Set(outline.map(({ id }) => id)).size).toBe(2);
+    const kept = outline.filter(({ id }) => id !== "a");
+    expect(kept).toHaveLength(1);
+    await patch({ outline: kept });
+    expect((await read()).outline).toEqual(kept);
+    expect([owner?.label, other?.label].sort()).toEqual(["first", "second"]);
+    await patch({ outline: [...kept, { id: "a", parent: null, label: "third" }] });
+    expect((await read()).outline).toEqual([...kept, { id: "a", parent: null, label: "third" }]);
+  });
+
   test("containers that a client nested inside are changed in place", async () => {
     const { patch, read, replica } = await fresh();
     const card = replica.doc.getMovableList("cards").insertContainer(0, new LoroMap());

@@ -4,6 +4,7 @@ import type { CachedDocument } from "../cache.js";
 import { type DocumentSchema, isScalar, scalarRoot } from "../fields.js";
 import type { Spans } from "../format/spans.js";
 import { toJson } from "../json.js";
+import { expectedDelta, isDelta } from "../kinds/counter.js";
 import { scalarKinds } from "../kinds/index.js";
 import { kindOfType, parseRootId, scalarRootId } from "../layout.js";
 import type { DocumentLimits } from "../limits.js";
@@ -166,8 +167,8 @@ function checkOperation(check: UpdateCheck, { container, content }: LoroOperatio
     if (type !== "delete") checkScalar(held.schema, key, value);
     return;
   }
-  if (type === "counter" && !Number.isFinite(value)) {
-    throw mismatch(held.schema, fieldOf(container), "a finite number to add", "one that is not finite");
+  if (type === "counter" && !isDelta(value)) {
+    throw mismatch(held.schema, fieldOf(container), expectedDelta, String(value));
   }
   if (!check.containers.has(container)) checkContainer(check, container);
   if (content.target !== undefined && type !== "delete") checkNode(check, container, content.target);

@@ -2,14 +2,23 @@ import { withHandle } from "../handles.js";
 import { exactDigits, finiteOrNull } from "../json.js";
 import type { ContainerKind } from "./kind.js";
 
+/**
+ * Whether that much may be added at once: up to 2^53, where numbers still count in ones. What is added is never taken away again, so a sum that came to
+ * infinity would stay there.
+ */
+export const isDelta = (value: unknown): value is number =>
+  typeof value === "number" && Math.abs(value) <= Number.MAX_SAFE_INTEGER + 1;
+
+export const expectedDelta = "a finite number to add, up to 2^53";
+
 /** A patch gives what is to be added. */
 export const counter: ContainerKind = {
   type: "Counter",
   empty: 0,
-  expected: "a finite number to add",
+  expected: expectedDelta,
   accept(value) {
     const delta = exactDigits(value) === undefined ? value : Number(exactDigits(value));
-    return typeof delta === "number" && Number.isFinite(delta) ? delta : undefined;
+    return isDelta(delta) ? delta : undefined;
   },
   read: (doc, name) => withHandle(doc.getCounter(name), (handle) => finiteOrNull(handle.getShallowValue())),
   write(doc, name, delta) {
