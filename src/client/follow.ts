@@ -34,6 +34,8 @@ export type Following<Content = Fields> = AsyncIterableIterator<FollowEvent<Cont
 
 const firstPauseMs = 250;
 const longestPauseMs = 30_000;
+/** What a server, or a page in its place, says of when to come again is heeded up to this. */
+export const longestAskedMs = 300_000;
 
 /** In: how long a stream may be silent before it is taken for dead; servers send something every 15 s. */
 export function follow<Content>(transport: Transport, options: FollowOptions, idleMs: number): Following<Content> {
@@ -47,7 +49,16 @@ export function follow<Content>(transport: Transport, options: FollowOptions, id
     options.signal?.removeEventListener("abort", abort);
   };
   return {
-    next: () => events.next(),
+    async next() {
+      try {
+        const result = await events.next();
+        if (result.done) end();
+        return result;
+      } catch (error) {
+        end();
+        throw error;
+      }
+    },
     // A generator only hears of return() when it is not waiting for something itself.
     return() {
       end();
@@ -85,13 +96,13 @@ async function* run<Content>(
         failures = 0;
       });
       if ("retryMs" in ended) {
-        await sleep(ended.retryMs * (0.5 + Math.random() / 2), signal);
+        await sleep(Math.min(ended.retryMs, longestAskedMs) * (0.5 + Math.random() / 2), signal);
         continue;
       }
       // At once; with a pause where the stream has said something like it a moment ago.
-      refusals = Date.now() - refusedAt < longestPauseMs ? refusals + 1 : 0;
+      refusals = performance.now() - refusedAt < longestPauseMs ? refusals + 1 : 0;
       if (refusals > 0) await sleep(pauseMs(refusals, firstPauseMs, longestPauseMs / 2), signal);
-      refusedAt = Date.now();
+      refusedAt = performance.now();
       if ("refused" in ended) {
         if (refusals > 0) options.onError?.(ended.refused);
         continue;
@@ -102,7 +113,8 @@ async function* run<Content>(
       if (signal.aborted) return;
       if (!(error instanceof PerchError) || !error.isPassing) throw error;
       options.onError?.(error);
-      const pause = Math.max(pauseMs(failures, firstPauseMs, longestPauseMs), (error.retryAfter ?? 0) * 1_000);
+      const asked = Math.min((error.retryAfter ?? 0) * 1_000, longestAskedMs);
+      const pause = Math.max(pauseMs(failures, firstPauseMs, longestPauseMs), asked);
       failures += 1;
       await sleep(pause, signal);
     }

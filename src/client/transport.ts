@@ -61,20 +61,20 @@ export function createTransport(options: TransportOptions): Transport {
     { method, path, text, headers, signal }: Request,
     token: string | undefined,
   ): Promise<Response> {
-    const response = await options
-      .fetch(options.url + path, {
-        method,
-        headers: {
-          ...(token !== undefined && { authorization: `Bearer ${token}` }),
-          ...(text !== undefined && { "content-type": "application/json" }),
-          ...headers,
-        },
-        ...(text !== undefined && { body: text }),
-        ...(signal && { signal }),
-      })
-      .catch((error: unknown) => {
-        throw unreachable(error);
-      });
+    const asked = options.fetch(options.url + path, {
+      method,
+      headers: {
+        ...(token !== undefined && { authorization: `Bearer ${token}` }),
+        ...(text !== undefined && { "content-type": "application/json" }),
+        ...headers,
+      },
+      ...(text !== undefined && { body: text }),
+      ...(signal && { signal }),
+    });
+    // Also where a fetch of the app's own does not heed the signal.
+    const response = await unlessAborted(asked, signal).catch((error: unknown) => {
+      throw unreachable(error);
+    });
     if (response.ok) return response;
     throw errorOf(response.status, await textOf(response), response.headers.get("retry-after"));
   }
@@ -96,7 +96,10 @@ export function createTransport(options: TransportOptions): Transport {
   async function once(request: Request): Promise<unknown> {
     const limit = deadline(timeoutMs, request.signal);
     try {
-      const text = await textOf(await open({ ...request, signal: limit.signal }));
+      const response = await open({ ...request, signal: limit.signal });
+      const text = await unlessAborted(textOf(response), limit.signal).catch((error: unknown) => {
+        throw unreachable(error);
+      });
       let answer: unknown;
       try {
         answer = json.parse(text);
@@ -116,7 +119,7 @@ export function createTransport(options: TransportOptions): Transport {
     async ask({ body, ...given }) {
       const request = body === undefined ? given : { ...given, text: json.stringify(body) };
       const { signal, patienceMs = options.patienceMs } = request;
-      const end = Date.now() + patienceMs;
+      const end = performance.now() + patienceMs;
       for (let tries = 0; ; tries++) {
         signal?.throwIfAborted();
         try {
@@ -125,7 +128,7 @@ export function createTransport(options: TransportOptions): Transport {
           signal?.throwIfAborted();
           if (!(error instanceof PerchError) || !error.isPassing) throw error;
           const wait = Math.max(pauseMs(tries, firstPauseMs, longestPauseMs), (error.retryAfter ?? 0) * 1_000);
-          if (Date.now() + wait > end) throw error;
+          if (performance.now() + wait > end) throw error;
           await sleep(wait, signal);
         }
       }

@@ -13,10 +13,13 @@ export function sleep(ms: number, signal?: AbortSignal): Promise<void> {
       signal?.removeEventListener("abort", done);
       resolve();
     };
-    const timer = setTimeout(done, ms);
+    const timer = setTimeout(done, Math.min(ms, longestMs));
     signal?.addEventListener("abort", done);
   });
 }
+
+/** A timer that is to wait for longer comes at once. */
+const longestMs = 2 ** 31 - 1;
 
 export interface Deadline {
   readonly signal: AbortSignal;
@@ -59,6 +62,11 @@ export function within<T>(ms: number, work: () => Promise<T>): Promise<T> {
       .then(resolve, reject)
       .finally(() => clearTimeout(timer));
   });
+}
+
+/** Resolves when the promise is settled, or so much later. */
+export async function settledWithin(ms: number, promise: Promise<unknown>): Promise<void> {
+  await within(ms, () => promise).catch(() => undefined);
 }
 
 /** What a promise gives, unless the signal comes first. Errors: its reason. */

@@ -4,7 +4,7 @@
  */
 import type { ImportStatus, LoroDoc, VersionVector } from "loro-crdt";
 import { type DeviceStorage, newId } from "../index.js";
-import { pauseMs, sleep } from "../waiting.js";
+import { pauseMs, sleep, unlessAborted, within } from "../waiting.js";
 
 export interface KeepOptions {
   /** Names the document on this device: its room id, say. */
@@ -34,6 +34,10 @@ export interface KeptDocument {
 
 /** So many pieces are made one snapshot. */
 const maxPieces = 50;
+/** How often it is looked whether something came to a document that shows an earlier version. */
+const detachedMs = 1_000;
+/** For so long a storage that does not answer is waited for at the end. */
+const closeMs = 10_000;
 
 interface Piece {
   readonly name: string;
@@ -51,16 +55,17 @@ export async function keepDocument(doc: LoroDoc, options: KeepOptions): Promise<
   const { key, storage, join, onError } = options;
   const prefix = `${key}/`;
   const stop = new AbortController();
+  const told = (error: unknown) => tell(onError, error);
+  const loaded = await load(doc, storage, prefix, told);
   /** What is kept on the device and is in the document: of nothing else may a snapshot take the place. */
-  let pieces: string[] = [];
+  const pieces = loaded.held.map(({ name }) => name);
+  /** Pieces of which one did. */
+  const replaced: string[] = [];
   /** What the pieces hold, and nothing that came to the document meanwhile: from there on it is still to be kept. */
-  let kept = emptyLike(doc).oplogVersion();
-  const loading = load(doc, storage, prefix, (error) => onError?.(error)).then((held) => {
-    pieces = held.map(({ name }) => name);
-    kept = versionIn(held, doc);
-  });
-  let work: Promise<void> = loading;
+  let kept = loaded.version;
+  let work: Promise<void> = Promise.resolve();
   let failures = 0;
+  let isDue = false;
 
   async function put(bytes: Uint8Array, kind = ""): Promise<string> {
     const name = `${prefix}${newId()}${kind}`;
@@ -69,19 +74,29 @@ export async function keepDocument(doc: LoroDoc, options: KeepOptions): Promise<
   }
 
   async function save(): Promise<void> {
-    doc.commit();
+    // An empty commit would take what the app says of its next one.
+    if (doc.getPendingTxnLength() > 0) doc.commit();
     // What the document has, also while it shows an earlier version.
     const version = doc.oplogVersion();
     if (version.compare(kept) === 0) return;
+    // What a shallow document could not take builds on what was before its beginning, which its snapshot would not have.
+    const isReplaceable = !(doc.isShallow() && loaded.isPartial);
     if (follows(doc, kept)) {
       pieces.push(await put(doc.export({ mode: "update", from: kept })));
       kept = version;
-      if (pieces.length < maxPieces) return;
+      if (pieces.length < maxPieces || !isReplaceable) return;
     }
-    const old = pieces;
-    pieces = [await put(doc.export({ mode: "snapshot" }), snapshotMark)];
+    const snapshot = await put(doc.export({ mode: "snapshot" }), snapshotMark);
     kept = version;
-    for (const each of old) await storage.delete(each);
+    if (isReplaceable) replaced.push(...pieces.splice(0));
+    pieces.push(snapshot);
+    for (const each of replaced.splice(0)) {
+      await storage.delete(each).catch((error: unknown) => {
+        // All is kept: it goes with the next ones.
+        replaced.push(each);
+        told(error);
+      });
+    }
   }
 
   /** One save after the other. */
@@ -91,55 +106,77 @@ export async function keepDocument(doc: LoroDoc, options: KeepOptions): Promise<
     return saved;
   }
 
-  /** What fails is reported, and tried again after a pause, or with the next edit. */
-  function saveSoon(): void {
-    saveNow().then(
-      () => {
-        failures = 0;
-      },
-      async (error: unknown) => {
-        onError?.(error);
-        await sleep(pauseMs(failures, 100, 10_000), stop.signal);
-        failures += 1;
-        if (!stop.signal.aborted) saveSoon();
-      },
-    );
+  /** What fails is reported, and tried again after a pause. */
+  async function saveSoon(): Promise<void> {
+    if (isDue) return;
+    isDue = true;
+    if (failures > 0) await sleep(pauseMs(failures - 1, 100, 10_000), stop.signal);
+    isDue = false;
+    if (stop.signal.aborted) return;
+    try {
+      await saveNow();
+      failures = 0;
+    } catch (error) {
+      failures += 1;
+      told(error);
+      void saveSoon();
+    }
   }
 
   async function joining(): Promise<void> {
-    for (let attempt = 0; join !== undefined && !stop.signal.aborted; attempt++) {
+    for (let attempt = 0; join !== undefined; attempt++) {
       try {
-        await join();
+        await unlessAborted(join(), stop.signal);
         return;
       } catch (error) {
-        onError?.(error);
-        await sleep(pauseMs(attempt, 500, 30_000), stop.signal);
+        if (!stop.signal.aborted) {
+          told(error);
+          await sleep(pauseMs(attempt, 500, 30_000), stop.signal);
+        }
+        if (stop.signal.aborted) throw new Error("the document was closed before its room was joined");
       }
     }
   }
 
-  // Before it is loaded: what is typed meanwhile is on no device.
-  const unsubscribe = doc.subscribe(() => void loading.then(saveSoon, () => undefined));
-  try {
-    await loading;
-  } catch (error) {
-    unsubscribe();
-    throw error;
-  }
-  saveSoon();
+  const joined = joining();
+  joined.catch(() => undefined);
+  // Not before it is loaded: Loro would work out what changed by that. What was typed meanwhile is what kept does not have.
+  const unsubscribe = doc.subscribe(() => void saveSoon());
+  // What comes to a document that shows an earlier version is no event.
+  const timer = setInterval(() => doc.isDetached() && void saveSoon(), detachedMs);
+  (timer as { unref?: () => void }).unref?.();
+  void saveSoon();
   return {
-    joined: joining(),
+    joined,
     saved: saveNow,
     close() {
       stop.abort();
+      clearInterval(timer);
       unsubscribe();
-      return saveNow();
+      return within(closeMs, saveNow);
     },
   };
 }
 
+/** What a callback of the app's throws is the app's. */
+function tell(callback: ((error: unknown) => void) | undefined, error: unknown): void {
+  try {
+    callback?.(error);
+  } catch (thrown) {
+    console.error(thrown);
+  }
+}
+
+interface Loaded {
+  /** What the document holds; of others something is missing that they build on. */
+  readonly held: readonly Piece[];
+  readonly isPartial: boolean;
+  /** What these pieces hold. */
+  readonly version: VersionVector;
+}
+
 /**
- * Takes all pieces into the document. Out: those that it holds; of others something is missing that they build on.
+ * Takes all pieces into the document.
  *
  * What is listed may be gone when it is read, and what builds on it is there: another tab made them one snapshot, which stands in the next list. So
  * it is listed until there is nothing new; no name comes twice.
@@ -149,20 +186,26 @@ async function load(
   storage: DeviceStorage,
   prefix: string,
   onError: (error: unknown) => void,
-): Promise<Piece[]> {
+): Promise<Loaded> {
+  let version = doc.oplogVersion();
+  let isAlone = doc.opCount() === 0;
   const seen = new Set<string>();
   const held: Piece[] = [];
   let waiting: Piece[] = [];
   for (;;) {
     const names = (await storage.keys()).filter((each) => isPiece(each, prefix) && !seen.has(each));
-    if (names.length === 0) return held;
+    if (names.length === 0)
+      return { held, isPartial: waiting.length > 0, version: isAlone ? version : versionIn(held, doc) };
     const texts = await Promise.all(names.map((each) => storage.get(each)));
     for (const [nth, name] of names.entries()) {
       const text = texts[nth] ?? null;
       seen.add(name);
       if (text !== null) waiting.push({ name, text });
     }
+    // Something else than pieces came to it.
+    isAlone &&= doc.oplogVersion().compare(version) === 0;
     const taken = takeAll(doc, waiting, onError);
+    version = doc.oplogVersion();
     held.push(...taken.held);
     waiting = taken.waiting;
   }
@@ -176,7 +219,9 @@ function takeAll(doc: LoroDoc, pieces: readonly Piece[], onError: (error: unknow
       // What the document has already is taken as nothing, and what it cannot take yet is pending again.
       (isEmpty(doc.import(bytesOf(piece.text))) ? held : waiting).push(piece);
     } catch (cause) {
-      onError(new Error(`${piece.name} in the storage is damaged, and left out of its document`, { cause }));
+      // Of a shallow document: from before its beginning.
+      if (/shallow/i.test(String(cause))) waiting.push(piece);
+      else onError(new Error(`${piece.name} in the storage is damaged, and left out of its document`, { cause }));
     }
   };
   // Those of shallow documents are taken by one that has nothing that builds on them, and in no batch.
@@ -226,5 +271,16 @@ function follows(doc: LoroDoc, version: VersionVector): boolean {
 
 const isEmpty = ({ pending }: ImportStatus) => pending === null || pending.size === 0;
 
-const textOf = (bytes: Uint8Array) => btoa(Array.from(bytes, (byte) => String.fromCharCode(byte)).join(""));
-const bytesOf = (text: string) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+/** Many letters at a time, but not more than a call takes arguments. */
+function textOf(bytes: Uint8Array): string {
+  let letters = "";
+  for (let at = 0; at < bytes.length; at += 8_192) letters += String.fromCharCode(...bytes.subarray(at, at + 8_192));
+  return btoa(letters);
+}
+
+function bytesOf(text: string): Uint8Array {
+  const letters = atob(text);
+  const bytes = new Uint8Array(letters.length);
+  for (let at = 0; at < letters.length; at++) bytes[at] = letters.charCodeAt(at);
+  return bytes;
+}

@@ -11,9 +11,16 @@ export interface SetAside {
 
 const prefix = "aside/";
 
-/** What was refused, on the device. */
-export function createAside(storage: DeviceStorage) {
-  const read = (text: string | null) => (text === null ? undefined : (exactJson.parse(text) as SetAside));
+/** What was refused, on the device. In: who is told of what cannot be read. */
+export function createAside(storage: DeviceStorage, onError: (error: unknown) => void) {
+  function read(text: string | null): SetAside | undefined {
+    try {
+      return text === null ? undefined : (exactJson.parse(text) as SetAside);
+    } catch (cause) {
+      onError(new Error("something that the server refused was damaged on the device, and is left out", { cause }));
+      return undefined;
+    }
+  }
   return {
     /** Resolves when it is kept. */
     async put(id: string, changes: (Change | Call)[], { code, message, detail, hint }: PerchError): Promise<SetAside> {

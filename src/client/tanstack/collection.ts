@@ -46,12 +46,12 @@ export function perchCollectionOptions<Content extends object = Record<string, u
   const spec = recordSpec<Row>({ appId, table, spaceId });
 
   const write = async ({ transaction }: HandlerParams): Promise<void> => {
-    const since = transaction.createdAt ?? new Date();
+    const place = { createdAt: transaction.createdAt ?? new Date(), sequenceNumber: transaction.sequenceNumber };
     const changes = transaction.mutations.map((mutation) => changeOf(spec, mutation, mutation.mutationId, nextTime()));
     const { results } = await client.push({ appId, changes, atomic: true });
     const rejection = rejectionOf(results);
     if (rejection !== undefined) throw rejection;
-    await echoOf(transaction.mutations as unknown as PendingMutation[], results, since);
+    await echoOf(transaction.mutations as unknown as PendingMutation[], results, place);
   };
 
   const feed: SyncConfig<Row, string>["sync"] = ({ begin, write: put, commit, markReady, markError }) => {

@@ -1,9 +1,15 @@
 import { type Collection, createTransaction, type PendingMutation, type Transaction } from "@tanstack/db";
 import type { PushResult } from "../index.js";
-import { sleep } from "../waiting.js";
+import { settledWithin } from "../waiting.js";
 
 // biome-ignore lint/suspicious/noExplicitAny: collections of rows of all kinds
 export type AnyCollection = Collection<any, any, any, any, any>;
+
+/** Of a transaction among others, by which the library sorts them. */
+export interface Place {
+  readonly createdAt: Date;
+  readonly sequenceNumber?: number | undefined;
+}
 
 /** For so long it is waited for. */
 export const echoMs = 30_000;
@@ -19,12 +25,12 @@ export const txidOf = ({ txid }: PushResult): number | undefined =>
 
 /**
  * Resolves when the collections have seen what was pushed, or will not in time. What then still is to come stays shown until it has.
- * In: `createdAt`: since when it is shown.
+ * In: its place among all that is shown.
  */
 export async function echoOf(
   mutations: readonly PendingMutation[],
   results: readonly PushResult[],
-  createdAt: Date,
+  place: Place,
 ): Promise<void> {
   const late: Promise<unknown>[] = [];
   const inTime = collectionsOf(mutations).flatMap((collection) => {
@@ -39,13 +45,13 @@ export async function echoOf(
       if (result.seq === null) return seen(result, echoMs);
       const shown = seen(result, shownMs);
       late.push(shown);
-      return Promise.race([shown, sleep(echoMs)]);
+      return settledWithin(echoMs, shown);
     });
   });
   await Promise.allSettled(inTime);
   const pending = Symbol("pending");
   const settled = await Promise.all(late.map((each) => Promise.race([each, pending])));
-  if (settled.includes(pending)) keepShown(mutations, createdAt, Promise.allSettled(late));
+  if (settled.includes(pending)) keepShown(mutations, place, Promise.allSettled(late));
 }
 
 const collectionsOf = (mutations: readonly PendingMutation[]): AnyCollection[] => [
@@ -56,10 +62,15 @@ const collectionsOf = (mutations: readonly PendingMutation[]): AnyCollection[] =
  * What was found in storage is shown by a transaction of the library's, which ends with the push. So another one shows it until the
  * echo, in its place below all that was written since.
  */
-export function keepShown(mutations: readonly PendingMutation[], createdAt: Date, until: Promise<unknown>): void {
+export function keepShown(
+  mutations: readonly PendingMutation[],
+  { createdAt, sequenceNumber }: Place,
+  until: Promise<unknown>,
+): void {
   const shown = createTransaction({ autoCommit: false, mutationFn: async () => undefined });
   shown.applyMutations([...mutations]);
   shown.createdAt = createdAt;
+  if (sequenceNumber !== undefined) shown.sequenceNumber = sequenceNumber;
   standsAlone(shown);
   const touched = collectionsOf(mutations);
   for (const { _state } of touched) {

@@ -1,29 +1,29 @@
 import { CollectionImpl, createTransaction, type PendingMutation, type Transaction } from "@tanstack/db";
 import type { OfflineTransaction } from "@tanstack/offline-transactions";
 import { afterTime, nextTime } from "../clock.js";
+import { longestAskedMs } from "../follow.js";
 import {
   type Call,
   type Change,
   type DeviceStorage,
   exactJson,
   memoryStorage,
-  newId,
   type PerchClient,
   PerchError,
   type PushResult,
 } from "../index.js";
-import { sleep } from "../waiting.js";
+import { settledWithin, sleep } from "../waiting.js";
 import { createAside, type SetAside } from "./aside.js";
-import { type AnyCollection, echoOf, keepShown } from "./echoes.js";
+import { type AnyCollection, echoOf, keepShown, standsAlone } from "./echoes.js";
 import { savesEnded } from "./kept.js";
 import { onlineDetector, page } from "./page.js";
-import { type Metadata, push, type RunningQueue, runQueue } from "./queue-runner.js";
+import { type Metadata, type Push, push, pushOf, type RunningQueue, runQueue } from "./queue-runner.js";
 import {
   closedOutbox,
   type HeldQueue,
   holdOne,
   type Locks,
-  ownLocks,
+  locksOf,
   storedQueues,
   tryHold,
   watched,
@@ -80,22 +80,14 @@ export interface Outbox {
   signOut(): Promise<void>;
 }
 
-/** What the server says of when to come again is heeded up to this. */
-const longestPauseMs = 300_000;
+/** Of what outboxes keep in a storage that may have more. */
+const outboxPrefix = "outbox/";
 /** How often it is looked for queues of tabs that are gone. */
 const lookMs = 10_000;
 /** The queue of the outbox that a collection was given to last: an earlier one, perhaps of another user, has no say in it any more. */
 const takenBy = new WeakMap<AnyCollection, HeldQueue>();
 /** For so long the other tabs are waited for, and a storage that does not answer. */
 const patienceMs = 5_000;
-
-/** What is pushed of one transaction. */
-interface Push {
-  readonly appId: string;
-  readonly changes: (Change | Call)[];
-}
-
-const pushOf = (metadata: OfflineTransaction["metadata"]) => exactJson.parse((metadata as Metadata).push) as Push;
 
 /** It waits. Nothing in these words may look to the library like an error that ends it. */
 const waits = (cause: unknown) => new Error("not pushed yet; it is tried again", { cause });
@@ -118,11 +110,14 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
   const name = `perch-outbox/${user}`;
   const isDurable = page.indexedDB !== undefined;
   const given = options.storage ?? (isDurable ? new offline.IndexedDBAdapter(name) : memoryStorage());
-  const storage = watched(given);
-  const aside = createAside(storage);
-  const locks = options.locks ?? page.navigator?.locks ?? ownLocks();
+  const storage = watched(given, `${outboxPrefix}${encodeURIComponent(user)}/`);
+  const locks = options.locks ?? page.navigator?.locks ?? locksOf(given);
   const stop = new AbortController();
-  const storedListeners = new Map<string, () => void>();
+  const onWaiting = (error: unknown) => tell(options.onWaiting, error);
+  const aside = createAside(storage, onWaiting);
+  const discarded = new Set<string>();
+  /** Who waits for what was written to be kept. */
+  const storing = new Map<string, { resolve: () => void; reject: (error: unknown) => void }>();
   /** What was found in storage, as against what was written since this page was opened, and its place among all. */
   const found = new Map<string, Date>();
   const written = new Map<string, Transaction>();
@@ -131,41 +126,53 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
   const queues = new Map<string, RunningQueue>();
   const detector = onlineDetector(stop.signal);
   let order = 0;
+  /** When the last was written, by a clock that does not go back. */
+  let writtenAt = 0;
   /** The server has said that it wants nothing before then, by performance.now(). */
   let notBefore = 0;
+  /** It is known which queues were left. */
+  let hasLooked = false;
+
+  // Who signs out in another tab is heard from the beginning on.
+  const channel = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel(name);
+  // A test's process is not to be kept alive by a channel that waits.
+  (channel as { unref?: () => void } | undefined)?.unref?.();
+  if (channel !== undefined) channel.onmessage = () => void leave();
 
   /** `before`: queues that go first. */
-  async function run(held: HeldQueue, before: () => readonly RunningQueue[]): Promise<RunningQueue> {
+  async function run(held: HeldQueue, before: () => readonly RunningQueue[]): Promise<void> {
+    const isOwn = held.id === own?.id;
     const queue = await runQueue(offline, held, {
       storage,
       collections: Object.fromEntries(Object.entries(collections).map(([key, { collection }]) => [key, collection])),
       detector,
       async send(transaction) {
-        if (before().some(({ executor }) => executor.getPendingCount() > 0))
-          throw waits("what another tab left goes first");
+        if (isOwn && !hasLooked) throw waits("it is not known yet what other tabs left, which goes first");
+        if (before().some((each) => each.pendingCount() > 0)) throw waits("what another tab left goes first");
         try {
           await send(transaction, offline.NonRetriableError);
         } catch (error) {
           if (error instanceof offline.NonRetriableError) throw error;
-          options.onWaiting?.(error);
+          if (!stop.signal.aborted) onWaiting(error);
           throw waits(error);
         }
-        // Those that waited for this need not wait for their next turn.
-        if (held.id !== own.id) setTimeout(detector.notify);
+        // Those that waited for this queue need not wait for their next turn.
+        if (!isOwn) setTimeout(() => queue.pendingCount() === 0 && detector.notify());
       },
-      onFound(transactions) {
-        for (const each of transactions) {
-          found.set(each.id, each.createdAt);
-          order = Math.max(order, (each.metadata as Metadata).order + 1);
-          for (const change of pushOf(each.metadata).changes)
-            if (change.op !== "call" && change.at) afterTime(change.at);
-        }
+      onFound(metadata, id) {
+        found.set(id, new Date(metadata.order));
+        order = Math.max(order, metadata.order + 1);
+        for (const change of pushOf(metadata).changes) if (change.op !== "call" && change.at) afterTime(change.at);
       },
-      onStored: (id) => storedListeners.get(id)?.(),
-      onWaiting: (error) => options.onWaiting?.(error),
+      onStored: (id) => storing.get(id)?.resolve(),
+      onWaiting,
     });
     queues.set(held.id, queue);
-    return queue;
+    if (!stop.signal.aborted) return;
+    // Closed meanwhile.
+    queue.end();
+    queue.release();
+    throw closedOutbox();
   }
 
   async function send(
@@ -177,8 +184,9 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     const refused = found.has(id) ? await aside.get(id) : undefined;
     // The page was gone between the two steps. What the user was told is refused is not to be taken after all.
     if (refused !== undefined) throw new Final(refused.error.message);
+    if (discarded.has(id)) throw new Final("it was refused, and discarded");
     await sleep(notBefore - performance.now(), stop.signal);
-    const made = pushOf(metadata);
+    const made = pushOf(metadata as Metadata);
     let results: PushResult[];
     try {
       // Nothing is tried again in there: it is the executor's to wait, since it knows when the network is back.
@@ -186,7 +194,7 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     } catch (error) {
       if (stop.signal.aborted || !isFinal(error)) {
         const seconds = error instanceof PerchError ? (error.retryAfter ?? 0) : 0;
-        notBefore = performance.now() + Math.min(seconds * 1_000, longestPauseMs);
+        notBefore = Math.max(notBefore, performance.now() + Math.min(seconds * 1_000, longestAskedMs));
         throw error;
       }
       await putAside(id, made.changes, error);
@@ -199,9 +207,10 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     }
     const since = found.get(id);
     found.delete(id);
-    const seen = echoOf(mutations, results, since ?? written.get(id)?.createdAt ?? new Date());
+    const place = since === undefined ? written.get(id) : { createdAt: since };
+    const seen = echoOf(mutations, results, place ?? { createdAt: new Date() });
     if (since === undefined) echoes.set(id, seen);
-    else keepShown(mutations, since, seen);
+    else keepShown(mutations, { createdAt: since }, seen);
   }
 
   function changesOf(mutations: readonly PendingMutation[], key: string, call: MutateOptions["call"]): Push {
@@ -222,8 +231,7 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
   }
 
   async function putAside(id: string, changes: (Change | Call)[], error: PerchError): Promise<void> {
-    const entry = await aside.put(id, changes, error);
-    options.onSetAside?.(entry);
+    tell(options.onSetAside, await aside.put(id, changes, error));
   }
 
   /** Looks for queues whose tabs are gone. */
@@ -237,40 +245,21 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
     }
   }
 
-  const own = await holdOne(storage, locks, name);
-  const others = () => [...queues].filter(([id]) => id !== own.id).map(([, queue]) => queue);
-  let ownQueue: RunningQueue;
-  try {
-    await adoptQuietly();
-    ownQueue = await run(own, others);
-  } catch (error) {
-    stop.abort();
-    for (const queue of queues.values()) {
-      queue.end();
-      queue.release();
-    }
-    throw error;
-  }
-  for (const { collection } of Object.values(collections)) takenBy.set(collection, own);
-  let lookedAt = Date.now();
-  const timer = setInterval(() => {
-    // The library waits until a time, which is far away when the clock was set back.
-    if (Date.now() < lookedAt) detector.notify();
-    lookedAt = Date.now();
-    void adoptQuietly();
-  }, lookMs);
-  const channel = typeof BroadcastChannel === "undefined" ? undefined : new BroadcastChannel(name);
-  // A test's process is not to be kept alive by a channel that waits.
-  (channel as { unref?: () => void } | undefined)?.unref?.();
-  const unlisten = Object.values(collections).map(({ collection }) => collection.utils.sync?.onOpen?.(detector.notify));
-  if (channel !== undefined) channel.onmessage = () => void leave();
-
   /** A storage that fails now is asked again by the next look. */
   async function adoptQuietly(): Promise<void> {
-    await adopt().catch((error: unknown) => options.onWaiting?.(error));
+    try {
+      await adopt();
+      if (!hasLooked) setTimeout(detector.notify);
+      hasLooked = true;
+    } catch (error) {
+      if (!stop.signal.aborted) onWaiting(error);
+    }
   }
 
   let closing: Promise<void> | undefined;
+  let timer: ReturnType<typeof setInterval> | undefined;
+  let unlisten: ((() => void) | undefined)[] = [];
+  let own: HeldQueue | undefined;
 
   /** Ends all work of this tab. `last`: what is to be done before others may think that this tab writes nothing more. */
   async function close(last?: () => Promise<void>): Promise<void> {
@@ -283,7 +272,8 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       stop.abort();
       for (const each of unlisten) each?.();
       for (const queue of queues.values()) queue.end();
-      await Promise.race([storage.writesEnded(), sleep(patienceMs)]);
+      await settledWithin(patienceMs, storage.writesEnded());
+      for (const { reject } of storing.values()) reject(closedOutbox());
     })();
     await closing;
     await last?.();
@@ -294,62 +284,103 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
   async function leave(): Promise<void> {
     channel?.close();
     await close(async () => {
+      for (const each of [...written.values()]) each.rollback({ error: closedOutbox() });
       for (const { collection } of Object.values(collections)) {
         if (takenBy.get(collection) === own) await collection.cleanup();
       }
-      await savesEnded(given);
+      await settledWithin(patienceMs, savesEnded(given));
     });
+  }
+
+  const others = () => [...queues].filter(([id]) => id !== own?.id).map(([, queue]) => queue);
+  try {
+    own = await holdOne(storage, locks, name);
+    await adoptQuietly();
+    await run(own, others);
+  } catch (error) {
+    own?.release();
+    channel?.close();
+    await close();
+    throw error;
+  }
+  const ownQueue = queues.get(own.id) as RunningQueue;
+  for (const { collection } of Object.values(collections)) takenBy.set(collection, own);
+  let lookedAt = Date.now();
+  timer = setInterval(() => {
+    // The library waits until a time, which is far away when the clock was set back.
+    if (Date.now() < lookedAt) detector.notify();
+    lookedAt = Date.now();
+    void adoptQuietly();
+  }, lookMs);
+  unlisten = Object.values(collections).map(({ collection }) => collection.utils.sync?.onOpen?.(detector.notify));
+
+  /** Written, pushed and seen; or refused, or not kept, and taken back. */
+  async function settle(transaction: Transaction, pushed: Promise<void>): Promise<void> {
+    const { id } = transaction;
+    try {
+      await pushed;
+      await echoes.get(id);
+      if (transaction.state !== "pending") return;
+      transaction.setState("completed");
+      transaction.touchCollection();
+      transaction.isPersisted.resolve(transaction);
+    } catch (error) {
+      if (transaction.state === "pending") transaction.rollback({ error: error as Error });
+    } finally {
+      storing.delete(id);
+      echoes.delete(id);
+      written.delete(id);
+    }
   }
 
   return {
     mutate(work, { call } = {}) {
       if (stop.signal.aborted) throw closedOutbox();
-      const key = newId();
-      const metadata: Metadata = { order: order++, push: "" };
-      const offlineTransaction = ownQueue.executor.createOfflineTransaction({
-        mutationFnName: push,
-        autoCommit: false,
-        idempotencyKey: key,
-        metadata: metadata as unknown as Record<string, unknown>,
-      }) as { mutate(work: () => void): unknown; commit(): Promise<unknown> };
-      const transaction = offlineTransaction.mutate(work) as Transaction;
-      const { id, mutations, mutationFn } = transaction;
+      const transaction = createTransaction({ autoCommit: false, mutationFn: async () => undefined }) as Transaction;
+      writtenAt = Math.max(writtenAt, Date.now());
+      transaction.createdAt = new Date(writtenAt);
+      transaction.mutate(work);
+      const { id, mutations } = transaction;
+      if (mutations.length === 0 && call === undefined) {
+        void transaction.commit();
+        return { transaction, stored: Promise.resolve() };
+      }
+      let metadata: Metadata;
       try {
         // As they are now: what is pushed after a reload is what would have been pushed before it.
-        metadata.push = exactJson.stringify(changesOf(mutations, key, call));
+        metadata = { order, push: exactJson.stringify(changesOf(mutations, id, call)) };
       } catch (error) {
         transaction.rollback();
         throw error;
       }
-      // The library is done when the push is: what is shown stays until the echo is there, and nobody waits for it but this.
-      transaction.mutationFn = async (params) => {
-        await mutationFn(params);
-        await echoes.get(id);
-      };
+      order += 1;
+      // Not persisting: as long as one is, its collections show nothing that others write.
+      standsAlone(transaction);
       written.set(id, transaction);
       const stored = new Promise<void>((resolve, reject) => {
-        if (mutations.length === 0) resolve();
-        storedListeners.set(id, resolve);
-        offlineTransaction
-          .commit()
-          .catch(reject)
-          .finally(() => {
-            storedListeners.delete(id);
-            echoes.delete(id);
-            written.delete(id);
-          });
+        storing.set(id, { resolve, reject });
+        const pushed = ownQueue.add({
+          id,
+          mutations: mutations as unknown as OfflineTransaction["mutations"],
+          metadata,
+        });
+        pushed.catch(reject);
+        void settle(transaction, pushed);
       });
       // Whoever does not ask hears of it by the transaction.
       stored.catch(() => undefined);
       return { transaction, stored };
     },
-    pending: () => [...queues.values()].reduce((sum, { executor }) => sum + executor.getPendingCount(), 0),
+    pending: () => [...queues.values()].reduce((sum, queue) => sum + queue.pendingCount(), 0),
     tryNow() {
       void adoptQuietly();
       detector.notify();
     },
     setAside: () => aside.list(),
-    discard: (id) => aside.discard(id),
+    discard(id) {
+      discarded.add(id);
+      return aside.discard(id);
+    },
     close: () => close(),
     async signOut() {
       channel?.postMessage("sign-out");
@@ -359,15 +390,30 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       for (const id of await storedQueues(storage)) {
         await locks.request(`${name}/${id}`, { signal: patience }, async () => undefined).catch(() => undefined);
       }
-      await storage.clear();
-      const left = await storage.keys();
-      if (left.length > 0)
+      const left = await clear(given, user);
+      if (left > 0)
         throw new Error(
-          `${left.length} entries of ${name} could not be taken off this device; close its other tabs and sign out again, or clear the site's data`,
+          `${left} entries of ${name} could not be taken off this device; close its other tabs and sign out again, or clear the site's data`,
         );
-      if (options.storage === undefined && isDurable) page.indexedDB?.deleteDatabase(name);
     },
   };
+}
+
+/** All but what outboxes of other users keep in it. Out: how many entries are left all the same. */
+async function clear(storage: DeviceStorage, user: string): Promise<number> {
+  const own = `${outboxPrefix}${encodeURIComponent(user)}/`;
+  const list = async () => (await storage.keys()).filter((key) => !key.startsWith(outboxPrefix) || key.startsWith(own));
+  for (const key of await list()) await storage.delete(key);
+  return (await list()).length;
+}
+
+/** What a callback of the app's throws is the app's: reported, and nothing that is under way fails of it. */
+function tell<T>(callback: ((value: T) => void) | undefined, value: T): void {
+  try {
+    callback?.(value);
+  } catch (error) {
+    (page.reportError ?? console.error)(error);
+  }
 }
 
 /** Collections of one copy know nothing of another's transactions: what is written would not be kept, and nobody would hear of it. */

@@ -3,9 +3,10 @@ import type { Locks } from "./queues.js";
 
 /** What a browser's page has and Node has not. */
 interface Page {
-  readonly indexedDB?: { deleteDatabase(name: string): unknown };
+  readonly indexedDB?: unknown;
   readonly navigator?: { readonly locks?: Locks };
   readonly document?: EventTarget;
+  reportError?(error: unknown): void;
   addEventListener?(type: string, listener: () => void): void;
   removeEventListener?(type: string, listener: () => void): void;
 }

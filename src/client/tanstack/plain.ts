@@ -3,7 +3,9 @@ import { ExactNumber } from "../index.js";
 export type Row = Record<string, unknown>;
 
 /** A row as values of JSON, wherever in it others are: integers of eight bytes, times, numbers that a double does not hold. */
-export const plainRow = (row: object): Row => mapped(row, plainValue);
+export const plainRow = (row: object): Row => mapped(row, (value) => plainValue(value, false));
+/** The same, with its times as they are. */
+export const plainButTimes = (row: object): Row => mapped(row, (value) => plainValue(value, true));
 /** The row that it was made of. */
 export const rowOfPlain = (row: object): Row => mapped(row, valueOfPlain);
 
@@ -16,14 +18,15 @@ const isMarked = (value: object): value is Marked => mark in value;
 const isObject = (value: unknown): value is object => typeof value === "object" && value !== null;
 const marked = (type: string, text: string): Marked => ({ [mark]: type, text });
 
-function plainValue(value: unknown): unknown {
+function plainValue(value: unknown, keepsTimes: boolean): unknown {
   if (typeof value === "bigint") return marked("bigint", String(value));
-  if (value instanceof Date) return marked("date", value.toISOString());
+  if (value instanceof Date) return keepsTimes ? value : marked("date", value.toISOString());
   if (value instanceof ExactNumber) return marked("number", value.text);
-  if (Array.isArray(value)) return value.map(plainValue);
+  if (Array.isArray(value)) return value.map((each) => plainValue(each, keepsTimes));
   if (!isObject(value)) return value;
-  const plain = plainRow(value);
-  return isMarked(value) ? marked("object", JSON.stringify(plain)) : plain;
+  return isMarked(value)
+    ? marked("object", JSON.stringify(plainRow(value)))
+    : mapped(value, (each) => plainValue(each, keepsTimes));
 }
 
 function valueOfPlain(value: unknown): unknown {

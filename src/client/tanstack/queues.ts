@@ -1,5 +1,5 @@
 import { type DeviceStorage, newId } from "../index.js";
-import { pauseMs, sleep } from "../waiting.js";
+import { pauseMs, settledWithin, sleep } from "../waiting.js";
 
 /** As much of navigator.locks as is needed: a lock goes to one holder among all tabs, and is free again when its tab is gone. */
 export interface Locks {
@@ -29,6 +29,15 @@ export function ownLocks(): Locks {
       return work;
     },
   };
+}
+
+const locksOfStorages = new WeakMap<DeviceStorage, Locks>();
+
+/** Of all outboxes of this process over one storage. */
+export function locksOf(storage: DeviceStorage): Locks {
+  const locks = locksOfStorages.get(storage) ?? ownLocks();
+  locksOfStorages.set(storage, locks);
+  return locks;
 }
 
 /** One tab's queue of what is to be pushed, which nobody else touches as long as it is held. */
@@ -78,6 +87,9 @@ export const closedOutbox = () =>
     "this outbox is closed: the user signed out, here or in another tab, or its page goes; make a new one with perchOutbox",
   );
 
+/** For so long those that were written before it are waited for. */
+const longestWriteMs = 5_000;
+
 export interface QueueStorage {
   readonly storage: DeviceStorage;
   /** From here on nothing is written any more. */
@@ -101,8 +113,9 @@ export function partOf(storage: DeviceStorage, prefix: string, { onStored, onErr
   const stop = new AbortController();
   let written: Promise<unknown> = Promise.resolve();
 
+  /** Until it is gone, or nothing is written any more; once in any case. */
   async function remove(key: string): Promise<void> {
-    for (let attempt = 0; !stop.signal.aborted; attempt++) {
+    for (let attempt = 0; attempt === 0 || !stop.signal.aborted; attempt++) {
       try {
         return await storage.delete(prefix + key);
       } catch (error) {
@@ -122,7 +135,7 @@ export function partOf(storage: DeviceStorage, prefix: string, { onStored, onErr
       throw error;
     }
     onStored(key);
-    await before;
+    await settledWithin(longestWriteMs, before);
   }
 
   const part: DeviceStorage = {
@@ -134,11 +147,7 @@ export function partOf(storage: DeviceStorage, prefix: string, { onStored, onErr
       return set;
     },
     async delete(key) {
-      if (stop.signal.aborted) return;
-      await storage.delete(prefix + key).catch((error: unknown) => {
-        onError(error);
-        void remove(key);
-      });
+      if (!stop.signal.aborted) void remove(key);
     },
     keys: async () =>
       (await storage.keys()).filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length)),
@@ -149,19 +158,23 @@ export function partOf(storage: DeviceStorage, prefix: string, { onStored, onErr
   return { storage: part, end: () => stop.abort() };
 }
 
-/** A storage of which it is known when nothing is being written to it. */
-export function watched(storage: DeviceStorage): DeviceStorage & { writesEnded(): Promise<unknown> } {
+/** The part of a storage whose keys begin so, of which it is known when nothing is being written to it. */
+export function watched(storage: DeviceStorage, prefix: string): DeviceStorage & { writesEnded(): Promise<unknown> } {
   const writing = new Set<Promise<void>>();
-  return {
-    get: (key) => storage.get(key),
-    async set(key, value) {
-      const set = storage.set(key, value);
-      writing.add(set);
-      await set.finally(() => writing.delete(set));
+  const write = async (work: Promise<void>) => {
+    writing.add(work);
+    await work.finally(() => writing.delete(work));
+  };
+  const part = {
+    get: (key: string) => storage.get(prefix + key),
+    set: (key: string, value: string) => write(storage.set(prefix + key, value)),
+    delete: (key: string) => write(storage.delete(prefix + key)),
+    keys: async () =>
+      (await storage.keys()).filter((key) => key.startsWith(prefix)).map((key) => key.slice(prefix.length)),
+    async clear() {
+      for (const key of await part.keys()) await part.delete(key);
     },
-    delete: (key) => storage.delete(key),
-    keys: () => storage.keys(),
-    clear: () => storage.clear(),
     writesEnded: () => Promise.allSettled(writing),
   };
+  return part;
 }

@@ -9,6 +9,7 @@ export interface HandlerParams {
   readonly transaction: {
     readonly mutations: readonly (RowMutation & { readonly mutationId: string })[];
     readonly createdAt?: Date;
+    readonly sequenceNumber?: number;
   };
 }
 
@@ -30,7 +31,7 @@ export interface PerchWrites {
  */
 export function perchWrites<Row extends object>(client: PerchClient, spec: RowSpec<Row>): PerchWrites {
   const write = async ({ transaction }: HandlerParams): Promise<Awaited | undefined> => {
-    const since = transaction.createdAt ?? new Date();
+    const place = { createdAt: transaction.createdAt ?? new Date(), sequenceNumber: transaction.sequenceNumber };
     // TanStack names each mutation once, so a push that is tried again is applied once.
     const changes = transaction.mutations.map((mutation) => changeOf(spec, mutation, mutation.mutationId, nextTime()));
     const { results } = await client.push({ appId: spec.appId, changes, atomic: true });
@@ -39,7 +40,7 @@ export function perchWrites<Row extends object>(client: PerchClient, spec: RowSp
     // What its filter leaves out never comes to the collection, and was written all the same: so it is waited for here, not there, where that is an error.
     const mutations = transaction.mutations as unknown as PendingMutation[];
     if (mutations.every(({ collection }) => "awaitTxId" in (collection?.utils ?? {}))) {
-      await echoOf(mutations, results, since);
+      await echoOf(mutations, results, place);
       return undefined;
     }
     const txid = [...new Set(results.map(txidOf).filter((each) => each !== undefined))];

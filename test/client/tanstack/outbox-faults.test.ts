@@ -297,7 +297,7 @@ it("takes back what is refused after a reload, and nothing that was written to t
   expect(again.tasks.get("a")?.title).toBe("later");
   // Discarded by the app while its place in the queue could not be freed: it is not sent after all.
   const [refused] = await again.outbox.setAside();
-  values.set(`q/${"0".repeat(32)}/tx:${refused?.id}`, "as it was");
+  values.set(`outbox/ada/q/${"0".repeat(32)}/tx:${refused?.id}`, "as it was");
   await again.outbox.discard(refused?.id ?? "");
   expect([...values]).toEqual([]);
 });
@@ -319,7 +319,7 @@ it("shows what was applied until it has come, however long a proxy holds the str
   let isOver = false;
   const transaction = createTransaction({
     mutationFn: async ({ transaction: { mutations } }) => {
-      await echoOf(mutations as never, [result], new Date());
+      await echoOf(mutations as never, [result], { createdAt: new Date() });
       isOver = true;
     },
   });
