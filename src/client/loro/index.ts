@@ -35,7 +35,7 @@ export interface KeptDocument {
 /** So many pieces are made one snapshot. */
 const maxPieces = 50;
 /** How often it is looked whether something came to a document that shows an earlier version. */
-const detachedMs = 1_000;
+const detachedMs = 250;
 /** For so long a storage that does not answer is waited for at the end. */
 const closeMs = 10_000;
 

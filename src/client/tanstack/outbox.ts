@@ -23,7 +23,7 @@ import {
   type HeldQueue,
   holdOne,
   type Locks,
-  locksOf,
+  processLocks,
   storedQueues,
   tryHold,
   watched,
@@ -99,9 +99,10 @@ const waits = (cause: unknown) => new Error("not pushed yet; it is tried again",
  *   it to its end: every queue has one sender at any time, none is forgotten, and what a tab without the lead writes is as durable.
  * - A tab that is opened takes a queue that was left as its own, so what is written after a reload comes behind what was before. Others that
  *   were left go first. So no change of a record overtakes an earlier one.
- * - Ids of changes are made of the transaction's idempotency key: however often it is replayed, after whatever crash, it is applied once.
+ * - Ids of changes are made of the transaction's: however often it is replayed, after whatever crash, it is applied once.
  * - All mutations of a transaction apply or none. What the server refuses is kept aside before it leaves the queue.
- * - What is shown optimistically stays until the echo has been seen, and the next transaction does not wait for that.
+ * - What is shown optimistically stays until the echo has been seen, and the next transaction does not wait for that. Meanwhile collections go on to show
+ *   what others write: a transaction of the library's own would hold that back for as long as it waits.
  */
 export async function perchOutbox(client: PerchClient, options: OutboxOptions): Promise<Outbox> {
   const offline = await import("@tanstack/offline-transactions");
@@ -111,7 +112,7 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
   const isDurable = page.indexedDB !== undefined;
   const given = options.storage ?? (isDurable ? new offline.IndexedDBAdapter(name) : memoryStorage());
   const storage = watched(given, `${outboxPrefix}${encodeURIComponent(user)}/`);
-  const locks = options.locks ?? page.navigator?.locks ?? locksOf(given);
+  const locks = options.locks ?? page.navigator?.locks ?? processLocks;
   const stop = new AbortController();
   const onWaiting = (error: unknown) => tell(options.onWaiting, error);
   const aside = createAside(storage, onWaiting);
@@ -273,6 +274,8 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
       for (const each of unlisten) each?.();
       for (const queue of queues.values()) queue.end();
       await settledWithin(patienceMs, storage.writesEnded());
+      // Behind what these say themselves.
+      await sleep(0);
       for (const { reject } of storing.values()) reject(closedOutbox());
     })();
     await closing;

@@ -11,7 +11,7 @@ export interface Locks {
   ): Promise<unknown>;
 }
 
-/** Where there is one tab only, as in Node: every lock that this process does not hold is free. */
+/** Every lock that nobody holds by these is free. */
 export function ownLocks(): Locks {
   const held = new Map<string, Promise<void>>();
   return {
@@ -31,14 +31,8 @@ export function ownLocks(): Locks {
   };
 }
 
-const locksOfStorages = new WeakMap<DeviceStorage, Locks>();
-
-/** Of all outboxes of this process over one storage. */
-export function locksOf(storage: DeviceStorage): Locks {
-  const locks = locksOfStorages.get(storage) ?? ownLocks();
-  locksOfStorages.set(storage, locks);
-  return locks;
-}
+/** Of all outboxes of this process, where there is one tab only: what is locked has a random name. */
+export const processLocks: Locks = ownLocks();
 
 /** One tab's queue of what is to be pushed, which nobody else touches as long as it is held. */
 export interface HeldQueue {
