@@ -180,6 +180,43 @@ describeSomePostgres("folding a tail", (open) => {
     await expectReadable(t, other.db, text);
   });
 
+  it("keeps nobody from deleting what they edited, also while others wait for the document", async () => {
+    const t = await open();
+    await declare(t);
+    const node = await startNode(t);
+    const client = await typed(node, "abc");
+    await t.db.query("create table public.held (reason text)");
+    await t.db.query("grant select on public.held to public");
+    const resume = await atStep(t, steps[0], wait);
+    await t.db.query("insert into public.held values ('for a test')");
+    const folding = foldDocument(node.db, client.document).then(
+      () => "folded",
+      ({ code }: { code: string }) => code,
+    );
+    await expect.poll(() => t.db.query(asleepSql)).toHaveLength(1);
+    const edit =
+      "select perch.patch_document(app_id => 'notes', table_name => 'pages', record_id => 'folded', patch => '{\"title\": \"second\"}')";
+    let other: Promise<unknown> = Promise.resolve();
+    await t.asUser("ada", async (tx) => {
+      // As a DocumentStore opens it: the row is locked, and not written yet.
+      await tx.query("select from perch.open_in_transaction('notes', 'pages', 'folded', null, true, '{}', '{}')");
+      other = t.asUser("ada", (second) => second.query(edit));
+      other.catch(() => undefined);
+      await expect
+        .poll(() => t.db.query("select from pg_stat_activity where wait_event_type = 'Lock' and query like '%second%'"))
+        .toHaveLength(1);
+      await tx.query("select perch.delete_document('notes', 'pages', 'folded')");
+    });
+    await other;
+    await t.db.query("delete from public.held");
+    // It was of a document that is no more: nothing is left of it.
+    expect(await folding).toBe("55P03");
+    await resume();
+    expect(await t.db.query("select from perch.document_snapshots")).toEqual([]);
+    expect(await t.db.query("select from perch.document_history")).toEqual([]);
+    expect(await t.db.query("select from perch.documents")).toHaveLength(1);
+  });
+
   it("keeps the whole history, so that a client from long ago still merges, offline edits and all", async () => {
     const t = await open();
     await declare(t);

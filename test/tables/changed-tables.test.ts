@@ -195,6 +195,14 @@ describeEachEngine("A synced table that its owner changes", (open) => {
     expect(await problems("parent")).toEqual([expect.stringContaining("child inherits from it")]);
   });
 
+  it("is named by doctor when a column has another name whose documents people edit", async () => {
+    await run("create table essays (id int primary key, team text, body text)");
+    await sync("essays", "parts", `space_column => 'team', documents => '{"body": "text"}'`);
+    expect(await problems("essays")).toEqual([]);
+    await run("alter table essays rename body to content");
+    expect(await problems("essays")).toEqual(["it has no column body any more"]);
+  });
+
   it("refuses of a push what names a column that is gone, and nothing beside it", async () => {
     await run(
       "create table notes (id int primary key, team text, title text)",

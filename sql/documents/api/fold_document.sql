@@ -1,12 +1,13 @@
--- Lock order: the document (its key), then its snapshot, and at the end the row of the document against writers
--- (docs/architecture.md, "The order of locks"). At the end it is only tried, for a second: a writer who has it may be
--- about to delete the document in the same transaction, and then waits for us. If that does not end, everything here is
--- undone, and the next projection folds.
+-- Lock order: the document's snapshot, and at the end the row of the document against writers (docs/architecture.md, "The
+-- order of locks"). At the end it is only tried, for a second: a writer who has it may be about to delete the document
+-- in the same transaction, and then waits for us. If that does not end, everything here is undone, and the next
+-- projection folds.
 --
--- Writers go on meanwhile: until the last statement only a key-share lock is held on the row of the document, which
--- keeps a deletion out and nobody else. Readers are served by one statement each, so they see the old snapshot and tail
--- or the new. The tail behind the previous snapshot stays for one more folding: readers a little behind need no
--- snapshot, and patches based on a recent position can be merged.
+-- Writers go on meanwhile, and so does a deletion: nothing is locked of the row until then, not even its key. A weak
+-- lock there, and a writer who has the row and deletes it, would wait for each other as soon as a third one waits for
+-- the row. That the document is still the same one is seen once it is locked. Readers are served by one statement each,
+-- so they see the old snapshot and tail or the new. The tail behind the previous snapshot stays for one more folding:
+-- readers a little behind need no snapshot, and patches based on a recent position can be merged.
 create or replace function perch.fold_document(
   space_id text, app_id text, table_name text, record_id text, snapshot bytea, seq bigint, version bytea default null,
   revision bigint default null, lock_timeout_ms integer default null
@@ -17,6 +18,8 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   document perch.documents;
+  locked perch.documents;
+  began bigint;
   folded record;
   shown perch.row_documents;
   version_shown jsonb;
@@ -26,8 +29,7 @@ begin
   end if;
   select d.* into document from perch.documents d
    where d.space_id = fold_document.space_id and d.app_id = fold_document.app_id
-     and d.table_name = fold_document.table_name and d.record_id = fold_document.record_id
-     for key share;
+     and d.table_name = fold_document.table_name and d.record_id = fold_document.record_id;
   -- A snapshot of what a database that went back has lost would put itself in the place of what it has now.
   if not found or fold_document.seq <= document.snapshot_seq
      or perch.has_position(document, fold_document.seq, fold_document.revision) is not true then
@@ -46,9 +48,13 @@ begin
   end if;
 
   -- Another worker may have folded while we waited for its snapshot's row.
+  began := document.incarnation_seq;
   select d.* into document from perch.documents d
    where d.space_id = fold_document.space_id and d.app_id = fold_document.app_id
      and d.table_name = fold_document.table_name and d.record_id = fold_document.record_id;
+  if document.incarnation_seq is distinct from began then
+    raise exception 'the document was deleted meanwhile' using errcode = 'lock_not_available';
+  end if;
   select count(*) as updates, coalesce(sum(octet_length(u.payload)), 0) as bytes into folded
     from perch.document_updates u
    where u.space_id = document.space_id and u.app_id = document.app_id
@@ -75,8 +81,12 @@ begin
   select document.space_id, document.app_id, document.table_name, document.record_id,
          h.seq, h.first_seq, h.updates, h.bytes, h.ends, h.user_id, h.client_id, h.actor, h.first_at, h.last_at
     from perch.history_ranges(array(select f::perch.document_updates from forgotten f)) h;
-  perform perch.try_document_row(row(1, document.space_id, document.app_id, document.table_name, document.record_id,
+  locked := perch.try_document_row(row(1, document.space_id, document.app_id, document.table_name, document.record_id,
     null, null, null, null, null, null, null)::perch.tail_append, '1 second');
+  if (locked.incarnation_seq, locked.snapshot_seq) is distinct from (document.incarnation_seq, document.snapshot_seq)
+  then
+    raise exception 'the document was deleted meanwhile' using errcode = 'lock_not_available';
+  end if;
   if version_shown is not null then
     update perch.row_documents r
        set shown_version = version_shown

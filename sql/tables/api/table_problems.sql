@@ -50,7 +50,8 @@ as $$
         from synced s
        cross join lateral (
          select s.space_column union select unnest(s.columns) union select unnest(s.writable_columns)
-           union select jsonb_object_keys(s.column_roles)::name) n (name)
+           union select jsonb_object_keys(s.column_roles)::name
+           union select jsonb_object_keys(s.documents)::name) n (name)
        where s.place is not null and n.name is not null and not exists (
          select from pg_attribute a where a.attrelid = s.place and a.attname = n.name and not a.attisdropped)
       union all
