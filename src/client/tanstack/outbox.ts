@@ -156,9 +156,10 @@ export async function perchOutbox(client: PerchClient, options: OutboxOptions): 
           if (error instanceof offline.NonRetriableError) throw error;
           if (!stop.signal.aborted) onWaiting(error);
           throw waits(error);
+        } finally {
+          // Those that waited for this queue need not wait for their next turn.
+          if (!isOwn) setTimeout(() => (queues.get(held.id)?.pendingCount() ?? 0) === 0 && detector.notify());
         }
-        // Those that waited for this queue need not wait for their next turn.
-        if (!isOwn) setTimeout(() => queue.pendingCount() === 0 && detector.notify());
       },
       onFound(metadata, id) {
         found.set(id, new Date(metadata.order));
