@@ -382,7 +382,7 @@ const documents: Record<string, FunctionEntry> = {
   ),
   is_long: piece("perch_worker"),
   record_size: piece("perch_worker"),
-  fold_document: worker(`perch.fold_document(${key}, '\\x04', 4)`, "yes", "no no no yes yes no"),
+  fold_document: worker(`perch.fold_document(${key}, '\\x04', 4)`, "yes", "no no 42501 yes yes no"),
   document_fields: worker("perch.document_fields('notes', 'pages') is not null", "yes", "yes"),
   enqueue_document: piece("perch_worker"),
   merge_ends: piece("perch_worker"),

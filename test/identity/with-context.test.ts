@@ -193,6 +193,9 @@ describe("withContext on transactions that undo each other", () => {
       return { refused: both.flatMap((one) => (one.status === "rejected" ? [one.reason.code] : [])), runs };
     }
     expect(await cross(false)).toEqual({ refused: ["40P01"], runs: 2 });
-    expect(await cross(true)).toEqual({ refused: [], runs: 3 });
+    // Who was undone may be back before the other one has gone on, and meet it a second time.
+    const { refused, runs } = await cross(true);
+    expect(refused).toEqual([]);
+    expect(runs).toBeGreaterThan(2);
   });
 });

@@ -1,7 +1,7 @@
--- Lock order: the document's snapshot, and at the end the row of the document against writers (docs/architecture.md, "The
--- order of locks"). At the end it is only tried, for a second: a writer who has it may be about to delete the document
--- in the same transaction, and then waits for us. If that does not end, everything here is undone, and the next
--- projection folds.
+-- Lock order: the document's snapshot, and at the end the row of the document against writers (docs/architecture.md,
+-- "The order of locks"). At the end it is only tried, for a second: a writer who has it may be about to delete the
+-- document in the same transaction, and then waits for us. If that does not end, everything here is undone, and the
+-- next projection folds.
 --
 -- Writers go on meanwhile, and so does a deletion: nothing is locked of the row until then, not even its key. A weak
 -- lock there, and a writer who has the row and deletes it, would wait for each other as soon as a third one waits for
