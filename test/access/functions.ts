@@ -618,6 +618,8 @@ const tables: Record<string, FunctionEntry> = {
   make_sync_triggers: piece(),
   mend_order: piece(),
   replace_captured: piece(),
+  by_versions: piece(),
+  place_deleted: piece(),
   captured_net: piece(),
   number_first: piece(),
   move_captured: piece(),

@@ -20,6 +20,9 @@ declare
   op_ids constant jsonb := nullif(current_setting('perch.push_op_ids', true), '')::jsonb
     -> concat(tg_argv[0], ' ', tg_argv[1]);
   taken constant bigint := nextval('perch.capture_ordinal');
+  file constant text := concat(tg_relid, '/', pg_relation_filenode(tg_relid));
+  old_version constant text := file || case when tg_op <> 'INSERT' then old.ctid end;
+  new_version constant text := file || case when tg_op <> 'DELETE' then new.ctid end;
   spaces text[];
 begin
   spaces := array(
@@ -35,11 +38,12 @@ begin
   end if;
   insert into perch.captured_changes
     (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, new_row, user_id, client_id, op_id,
-      captured_at)
+      captured_at, old_version, new_version)
   select taken, row_number() over (), pg_current_xact_id(), e.space_id, tg_argv[0], tg_argv[1], e.record_id, e.op,
     e.old_row, e.new_row,
          left(nullif(current_setting('app.current_user_id', true), ''), 255),
-         left(nullif(current_setting('perch.push_client_id', true), ''), 256), op_ids ->> e.record_id, clock_timestamp()
+         left(nullif(current_setting('perch.push_client_id', true), ''), 256), op_ids ->> e.record_id,
+         clock_timestamp(), case when e.op <> 'insert' then old_version end, case when e.op <> 'delete' then new_version end
     from (
       select spaces[2] as space_id, new_id as record_id, 'update' as op, before as old_row, behind as new_row
        where spaces[1] = spaces[2] and old_id = new_id
@@ -49,9 +53,9 @@ begin
       select spaces[2], new_id, 'insert', null, behind where (spaces[1] = spaces[2] and old_id = new_id) is not true) e
    where octet_length(e.space_id) between 1 and 256 and e.record_id is not null;
   if found then
-    -- Statements of triggers end before the one that set them off.
+    -- For those that are captured by statements.
     if pg_trigger_depth() > 1 or current_setting('perch.nested', true) <> '' then
-      perform perch.place_nested(root, taken, pg_trigger_depth());
+      perform perch.place_nested(null, taken, pg_trigger_depth());
     end if;
     perform perch.notify_captured();
   end if;

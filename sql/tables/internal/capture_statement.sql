@@ -204,6 +204,14 @@ begin
   end if;
 
   if captured > 0 then
+    if tg_op = 'DELETE' and exists (
+      select from (
+        select c.op from perch.captured_changes c
+         where c.txid = pg_current_xact_id() and c.nth = 1 and c.ordinal < taken order by c.ordinal desc limit 20) c
+       where c.op <> 'update')
+    then
+      perform perch.place_deleted(tg_relid, taken);
+    end if;
     -- Statements of triggers end before the one that set them off.
     if pg_trigger_depth() > 1 or current_setting('perch.nested', true) <> '' then
       perform perch.place_nested(tg_relid, taken, pg_trigger_depth());

@@ -20,10 +20,12 @@ begin
     end if;
     execute format(
       $sql$insert into perch.captured_changes
-             (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, user_id, client_id, captured_at)
+             (ordinal, nth, txid, space_id, app_id, table_name, record_id, op, old_row, user_id, client_id, captured_at,
+               old_version)
            select $1, row_number() over (), pg_current_xact_id(), r.space_id, $2, $3, r.record_id, 'delete', r.row, $4,
-             $5, $6
-             from (select to_jsonb(x.*) as row, perch.row_id(%1$s, to_jsonb(x.*), %2$L) as record_id, %3$s as space_id
+             $5, $6, r.version
+             from (select to_jsonb(x.*) as row, perch.row_id(%1$s, to_jsonb(x.*), %2$L) as record_id, %3$s as space_id,
+                 case when %6$L then concat(x.tableoid, '/', pg_relation_filenode(x.tableoid), x.ctid) end as version
                from %4$s x
                     where %5$L::oid[] is null or x.tableoid = any (%5$L::oid[])) r
             where octet_length(r.space_id) between 1 and 256 and r.record_id is not null$sql$,
@@ -34,7 +36,9 @@ begin
                         'case when to_jsonb(x.*) ? %1$L then to_jsonb(x.*) ->> %1$L '
                         'else perch.renamed_space(%2$s, to_jsonb(x.*)) end', tg_argv[3], root::oid) end,
       -- A partition is read by way of the table, on which perch_owner has the right to.
-      root, case when tg_relid <> root then array(select t.relid::oid from pg_partition_tree(tg_relid) t) end)
+      root, case when tg_relid <> root then array(select t.relid::oid from pg_partition_tree(tg_relid) t) end,
+      -- As perch.capture_row notes them.
+      exists (select from pg_trigger t where t.tgrelid = root and t.tgname = 'perch_capture'))
       using nextval('perch.capture_ordinal'), tg_argv[0], tg_argv[1],
         left(nullif(current_setting('app.current_user_id', true), ''), 255),
             left(nullif(current_setting('perch.push_client_id', true), ''), 256), clock_timestamp();

@@ -8,6 +8,9 @@
 -- transaction that is not read committed, row_documents may look older here than it is, so all that is written is
 -- noted; where the row turns out to be no document, it goes. Its columns are not older: if they had been changed, the
 -- statement would have failed (40001).
+--
+-- Of a table that is captured row by row, triggers may have written the row again before this one fires, and have noted
+-- that: what the row no longer shows is not noted behind it.
 create or replace function perch.note_column_writes()
 returns trigger
 language plpgsql volatile security definer
@@ -15,7 +18,10 @@ set search_path = pg_catalog, pg_temp
 as $$
 declare
   sees_latest constant boolean := current_setting('transaction_isolation') in ('read committed', 'read uncommitted');
+  may_be_behind constant boolean := tg_level = 'ROW' and current_setting('perch.nested', true) <> '';
   changed perch.captured_changes;
+  since perch.captured_changes;
+  behind perch.captured_changes[] := '{}';
 begin
   for changed in
     select c.*
@@ -27,7 +33,15 @@ begin
        and (d.record_id is not null or not sees_latest)
      order by c.nth
   loop
-    perform perch.note_column_write(changed, '{}');
+    if may_be_behind and changed.op = 'update' then
+      since := changed;
+      since.old_row := changed.new_row;
+      execute perch.row_under_key((perch.document_relation(changed.app_id, changed.table_name)).relation, '$1')
+        into since.new_row using changed.new_row;
+      continue when since.new_row is null;
+      behind := array[since];
+    end if;
+    perform perch.note_column_write(changed, behind);
   end loop;
   return null;
 end

@@ -15,7 +15,9 @@ begin
     if runs[2 * depth] = 0 then
       runs[2 * depth] := ordinal;
     end if;
-    perform perch.place_outer(relation, ordinal, runs[2 * depth - 1], runs[2 * depth]);
+    if relation is not null then
+      perform perch.place_outer(relation, ordinal, runs[2 * depth - 1], runs[2 * depth]);
+    end if;
   end if;
   for d in 1 .. depth - 1 loop
     if runs[2 * d] is null or runs[2 * d] > 0 then
@@ -28,4 +30,4 @@ end
 $$;
 
 comment on function perch.place_nested(oid, bigint, integer) is
-  'Private. Puts what a statement did into the right order with what its triggers did, and notes it for whoever set it off. depth: pg_trigger_depth() of its capture.';
+  'Private. Puts what a statement did into the right order with what its triggers did, and notes it for whoever set it off. relation: its table; null: what is captured row by row (perch.by_versions has its order). depth: pg_trigger_depth() of its capture.';

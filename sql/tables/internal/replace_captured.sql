@@ -12,7 +12,7 @@ begin
   delete from perch.captured_changes c using unnest(places[:count]) p where c.ordinal = p.ordinal and c.nth = p.nth;
   update perch.captured_changes c
      set space_id = s.space_id, op = s.op, old_row = s.old_row, new_row = s.new_row, user_id = s.user_id,
-         client_id = s.client_id, op_id = s.op_id
+         client_id = s.client_id, op_id = s.op_id, old_version = s.old_version, new_version = s.new_version
     from generate_series(1, cardinality(changes)) n
    cross join lateral unnest(changes[n:n]) s
    cross join lateral unnest(places[count + n:count + n]) p
