@@ -43,7 +43,8 @@ begin
     e.old_row, e.new_row,
          left(nullif(current_setting('app.current_user_id', true), ''), 255),
          left(nullif(current_setting('perch.push_client_id', true), ''), 256), op_ids ->> e.record_id,
-         clock_timestamp(), case when e.op <> 'insert' then old_version end, case when e.op <> 'delete' then new_version end
+         clock_timestamp(), case when e.op <> 'insert' then old_version end,
+         case when e.op <> 'delete' then new_version end
     from (
       select spaces[2] as space_id, new_id as record_id, 'update' as op, before as old_row, behind as new_row
        where spaces[1] = spaces[2] and old_id = new_id
