@@ -1,5 +1,6 @@
 -- $1: the space. The column is compared with the space in its own type, for its index; where the space is no value of
--- that type, no row has it. Then as text, since one value may be written in several ways.
+-- that type, no row has it. Then as text, since one value may be written in several ways, and a collation may take two
+-- for equal.
 create or replace function perch.rows_of_space(synced perch.synced_relations, space text, careful boolean)
 returns text
 language plpgsql stable
@@ -14,7 +15,7 @@ begin
   elsif synced.space_expression is not null then
     return case when careful then format('perch.try_space(%L, %s, to_jsonb(t.*)) = $1', synced.space_expression,
         synced.relation::oid)
-      else format('(%s)::text = $1', synced.space_expression) end;
+      else format('(%1$s)::text = $1 and (%1$s)::text collate "C" = $1', synced.space_expression) end;
   end if;
   select a.attname, format_type(a.atttypid, a.atttypmod) into space_column, space_type
     from pg_attribute a
