@@ -14,6 +14,8 @@ const maxLength = 5_000;
 const maxDepth = 60;
 /** Parts of the tree, counted as often as they stand there: BETWEEN and CASE say some of theirs again, which say some of theirs again. */
 const maxParts = 10_000;
+/** As the database has it; of the values, which are named as often as one likes, and would all be written out. */
+const maxBytes = 1_000_000;
 
 type Parser = typeof import("@libpg-query/parser");
 let parser: Promise<Parser> | undefined;
@@ -57,6 +59,11 @@ export async function readFilter(
   if (unused !== undefined) throw refused(`there is no $${unused} in the filter, and a value for it`, "params");
   refuseDear(node, argument);
   return node;
+}
+
+function tooLong(argument: string): PerchError {
+  const message = `the filter is over ${maxBytes} bytes: a value counts as often as it is named`;
+  return new PerchError("PE413", message, { argument, limit: "filter_bytes", max: maxBytes });
 }
 
 function tooLarge(argument: string): PerchError {
@@ -227,6 +234,7 @@ function createReader(
       return ["case", branches, defresult === undefined ? null : read(defresult)];
     },
     A_Indirection({ arg, indirection }) {
+      if (depth + indirection.length > maxDepth) throw refused("it is nested too deeply", argument);
       return (indirection as Fields[]).reduce<FilterNode>((of, { A_Indices: at }) => {
         if (at === undefined || at.is_slice) throw refused("a filter may not take a slice, or a field", argument);
         return ["at", of, read(at.uidx)];
@@ -287,10 +295,14 @@ function createReader(
     throw refused(`a filter may not have this: ${kind}`, argument);
   }
 
-  const sizes = new WeakMap<object, number>();
-  function sizeOf(part: unknown): number {
-    if (!Array.isArray(part)) return 0;
-    return sizes.get(part) ?? part.reduce((total: number, each) => total + sizeOf(each), 1);
+  /** Parts, and what is in their values at least. */
+  const sizes = new WeakMap<object, readonly [parts: number, length: number]>();
+  function sizeOf(part: unknown): readonly [parts: number, length: number] {
+    if (!Array.isArray(part)) return [0, typeof part === "string" ? part.length : 0];
+    return (
+      sizes.get(part) ??
+      part.map(sizeOf).reduce(([parts, length], [more, longer]) => [parts + more, length + longer], [1, 0])
+    );
   }
 
   let depth = 0;
@@ -303,7 +315,8 @@ function createReader(
     const made = reader(node[kind]);
     depth -= 1;
     const size = sizeOf(made);
-    if (size > maxParts) throw tooLarge(argument);
+    if (size[0] > maxParts) throw tooLarge(argument);
+    if (size[1] > maxBytes) throw tooLong(argument);
     sizes.set(made, size);
     return made;
   }

@@ -619,6 +619,7 @@ const tables: Record<string, FunctionEntry> = {
   mend_order: piece(),
   replace_captured: piece(),
   by_versions: piece(),
+  gives_array: piece(),
   place_deleted: piece(),
   captured_net: piece(),
   number_first: piece(),

@@ -376,6 +376,22 @@ describeBothKinds("filters of shapes", (open) => {
     }
   });
 
+  it("take keys out of jsonb one by one: a list of them is sought for each, and nothing stops that", async () => {
+    expect(await idsOf("meta - 'k' = '{}'")).toEqual([2]);
+    for (const list of [
+      "tags",
+      "array['k']",
+      "'{k}'::text[]",
+      "string_to_array(title, ',')",
+      "coalesce(tags, '{k}')",
+      "nullif(tags, '{}')",
+      "(case when done then tags end)",
+      "(tags || 'k'::text)",
+    ]) {
+      expect(await refusal(idsOf(`meta - ${list} = '{}'`)), list).toBe("PE422");
+    }
+  });
+
   it("are bounded in depth, length and what is dear", async () => {
     const nested = (depth: number): unknown => (depth === 0 ? ["column", "done"] : ["not", nested(depth - 1)]);
     expect(await idsOfTree(nested(40))).toEqual([1, 4]);
@@ -386,6 +402,16 @@ describeBothKinds("filters of shapes", (open) => {
     }
     expect(await refusal(idsOf(Array(30_000).fill("done").join(" or ")))).toBe("PE413");
     expect(await refusal(idsOf(Array(30).fill("n * n > 1").join(" or ")))).toBe("PE422");
+    expect(await refusal(idsOf(Array(30).fill("substring(title, 'a') = 'a'").join(" or ")))).toBe("PE422");
+    expect(await refusal(idsOf(`tags${"[1]".repeat(1_600)} = 'a'`))).toBe("PE422");
+  });
+
+  it("count a value as often as it is named, before it is written out", async () => {
+    const named = (times: number) => idsOf(`title in (${Array(times).fill("$1").join()})`, { 1: "x".repeat(100_000) });
+    expect(await named(9)).toEqual([]);
+    const before = process.memoryUsage().rss;
+    expect(await refusal(named(1_600))).toBe("PE413");
+    expect(process.memoryUsage().rss - before).toBeLessThan(100_000_000);
   });
 
   it("count a part as often as it is compared", async () => {

@@ -43,7 +43,8 @@ declare
   foreign_function text;
   document text;
   asked text[];
-  source text;
+  -- As what the filter sees the row: of many at once, and by itself.
+  sources text[];
   message text;
   code text;
   role_before constant text := current_setting('role');
@@ -96,12 +97,14 @@ begin
        and not p.prosecdef and p.proowner not in (class.relowner, 'perch_owner'::regrole) and not o.rolsuper limit 1;
     drop view pg_temp.perch_probe;
     perform set_config('role', role_before, true);
-    source := case
-      -- Where the row is an argument as a whole, Postgres says so.
-      when strpos(canonical, concat(quote_ident(class.relname), '.*')) > 0 then
-        format('jsonb_populate_record(null::%s, %%s) as %I', relation, class.relname)
-      when asked = '{}' then format('(select) as %I', class.relname)
-      else format('jsonb_to_record(%%s) as %I (%s)', class.relname, perch.typed_columns(relation, asked)) end;
+    sources := array(
+      select case
+          -- Where the row is an argument as a whole, Postgres says so.
+          when strpos(canonical, concat(quote_ident(class.relname), '.*')) > 0 then
+            format('jsonb_populate_record(null::%s, %s) as %I', relation, r.row, class.relname)
+          when asked = '{}' then format('(select) as %I', class.relname)
+          else format('jsonb_to_record(%s) as %I (%s)', r.row, class.relname, perch.typed_columns(relation, asked)) end
+        from unnest('{perch_given.perch_row,perch_row}'::text[]) with ordinality r (row, nth) order by r.nth);
     perform set_config('role', owner, true);
     begin
       -- As an index of the row for any one user it would have to say the same for ever.
@@ -160,7 +163,7 @@ exception when others then
     perch_sees := array_append(perch_sees, perch_one);
   end loop;
 end
-$f$, format(source, 'perch_given.perch_row'), format(source, 'perch_row'), canonical, asked, relation::text));
+$f$, sources[1], sources[2], canonical, asked, relation::text));
     execute format('revoke all on function %s(jsonb[]) from public', made);
     execute format('grant execute on function %s(jsonb[]) to perch_owner', made);
     -- Whether its owner may do what it asks for is known without a row.

@@ -177,7 +177,11 @@ function identifiersOf(text: string, separator: "." | ","): string[] | undefined
     name.lastIndex = at;
     const [, quoted, plain] = name.exec(text) ?? [];
     if (quoted === undefined && plain === undefined) return undefined;
-    names.push(quoted === undefined ? (plain as string).toLowerCase() : quoted.replaceAll('""', '"'));
+    names.push(
+      quoted === undefined
+        ? (plain as string).replace(/[A-Z]/g, (letter) => letter.toLowerCase())
+        : quoted.replaceAll('""', '"'),
+    );
     if (name.lastIndex === text.length) return names;
     if (text[name.lastIndex] !== separator) return undefined;
   }
