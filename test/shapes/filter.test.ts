@@ -406,6 +406,38 @@ describeBothKinds("filters of shapes", (open) => {
     expect(await refusal(idsOf(`tags${"[1]".repeat(1_600)} = 'a'`))).toBe("PE422");
   });
 
+  /** A connection keeps each that it was ever told, until it ends. */
+  it("name no time zones that were made up", async () => {
+    for (const where of [
+      "timezone('<A' || id::text || '>5', at) is null",
+      "timezone(title, at) is null",
+      "at at time zone 'abc5' is null",
+      "date_trunc('day', at, '<A1>5') is null",
+      "at at time zone '+01:02:03' is null",
+      "at > '2020-01-01 abc5'",
+      "at in ('2020-01-01', $1)",
+      "at = any ($1)",
+      "$1::timestamptz is null",
+      "timestamptz($1) is null",
+      "coalesce(day, $1) is null",
+      "at between $1 and $1",
+      "date_part('hour', $1) is null",
+    ]) {
+      const made = "2020-01-01 abc5";
+      const given = where.includes("any") ? `{${made}}` : made;
+      expect(await refusal(idsOf(where, where.includes("$1") ? { 1: given } : undefined)), where).toBe("PE422");
+    }
+    // What is made of a row is found when the row is looked at.
+    for (const where of ["('2020-01-01 a' || id::text)::timestamptz > '2030-01-01'", "date('1-1-1 a' || id) is null"]) {
+      expect(await refusal(idsOf(where)), where).toMatchObject({ code: "22007" });
+    }
+    expect(await idsOf("at > $1 and title <> 'abc5'", { 1: "2026-01-15T00:00:00+05:30" })).toEqual([2, 4]);
+    expect(await idsOf("at > '01-Feb-2026 UTC' at time zone 'Europe/Berlin'")).toEqual([2, 4]);
+    expect(await idsOf("at at time zone 'Etc/GMT+5' > '2026-02-01 05:00'")).toEqual([4]);
+    expect(await idsOf("(day::text || 'T10:00:00Z')::timestamptz = at")).toEqual([1, 2]);
+    expect(await idsOf("day::timestamptz < at")).toEqual([1, 2]);
+  });
+
   it("count a value as often as it is named, before it is written out", async () => {
     const named = (times: number) => idsOf(`title in (${Array(times).fill("$1").join()})`, { 1: "x".repeat(100_000) });
     expect(await named(9)).toEqual([]);

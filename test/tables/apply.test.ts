@@ -264,6 +264,28 @@ describeEachEngine("A push to a synced table", (open) => {
     });
   }
 
+  /** The connection would keep each that it was ever told, until it ends. */
+  it("refuses times of zones that were made up, and takes those beside them", async () => {
+    const { push } = team();
+    await t.db.query("create domain crm.moment as timestamptz");
+    await t.db.query(
+      "create table crm.moments (id int primary key, team text, at crm.moment, during tstzrange, note text)",
+    );
+    await t.db.query(
+      "select perch.sync_table('crm.moments', 'crm', space_column => 'team', writable_columns => '{at,during,note}')",
+    );
+    await t.db.query("grant usage on schema crm to perch_owner");
+    const rows: [id: string, data: Record<string, string>][] = [
+      ["1", { at: "2026-01-01T10:00:00+05:30", note: "abc5" }],
+      ["2", { at: "2026-01-01 10:00 abc5" }],
+      ["3", { during: "[2026-01-01 10:00 abc5,)" }],
+      ["4", { at: "1 Jan 2026 10:00 Europe/Berlin", during: "[2026-01-01,01-Feb-2026)" }],
+    ];
+    const results = await push(rows.map(([id, data]) => row("insert", "moments", id, data)));
+    expect(codes(results)).toEqual(["applied", "PE422", "PE422", "applied"]);
+    expect(results[2]).toMatchObject({ error: { detail: { column: "during" } } });
+  });
+
   it("takes a key of several columns, and what a row says of its own key and space", async () => {
     const { name, push } = team();
     const id = `[1, "${name}"]`;

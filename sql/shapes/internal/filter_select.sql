@@ -15,7 +15,7 @@ declare
   wanted constant text[] := array(select jsonb_array_elements_text(node -> 4));
   condition constant text := perch.filter_in_sight(chosen.synced, format('(%s) is true',
     case when node -> 5 = 'null' then 'true' else perch.filter_sql(node -> 5, chosen.columns, depth,
-      context || '{"positive": true}') end));
+      context - 'checked' || '{"positive": true}') end));
   rows text := perch.rows_at(chosen.synced, chosen.spaces, context);
   names text;
 begin

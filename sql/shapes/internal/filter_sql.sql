@@ -17,7 +17,10 @@
 --   ["select", [nodes], schema, table, [columns], filter or null]: rows of another table (perch.filter_select)
 --
 -- context: of which moment such rows are, {"position", "snapshot"} (without them: now), and "positive": nothing but AND
--- and OR stands around, so that it makes no difference whether the node is false or null.
+-- and OR stands around, so that it makes no difference whether the node is false or null; "checked": it is part of what
+-- perch.check_times has looked at.
+--
+-- A text that is not constant is read as a time only where it names no zone that was made up.
 create or replace function perch.filter_sql(node jsonb, columns jsonb, depth integer, context jsonb)
 returns text
 language plpgsql stable
@@ -45,13 +48,18 @@ declare
     'jsonb', 'bit', 'varbit', 'inet', 'cidr', 'macaddr', 'macaddr8', 'int4range', 'int8range', 'numrange', 'tsrange',
     'tstzrange', 'daterange'];
   word constant text := node ->> 0;
-  below constant jsonb := case when word in ('and', 'or') then context else context - 'positive' end;
+  is_part constant boolean := word <> all ('{column,value,and,or,not,is}');
+  below constant jsonb := case when word in ('and', 'or') then context else context - 'positive' end
+    || case when is_part then '{"checked": true}' else '{}' end::jsonb;
   parts text[];
   type text;
 begin
   if depth > 60 then
     perform perch.fail('PE422', 'the filter is nested too deeply', jsonb_build_object('limit', 'filter_depth', 'max',
       60));
+  end if;
+  if is_part and not coalesce(context, '{}') ? 'checked' then
+    perform perch.check_times(node, columns);
   end if;
   case
     when word = 'column' then
@@ -76,8 +84,16 @@ begin
           jsonb_build_object('type', left(node ->> 2, 100)),
           'Cast to a built-in type of numbers, text, times, uuid, jsonb or bool; docs/shapes.md lists them.');
       end if;
-      return format('(%s)::%s%s', perch.filter_sql(node -> 1, columns, depth + 1, below), type,
-        case when (node -> 3)::boolean then '[]' end);
+      return format(case when node -> 1 ->> 0 <> 'value' and perch.reads_times(to_regtype(type))
+          and perch.reads_times(to_regtype(columns -> (node -> 1 ->> 1) ->> 'spelled')) is not true
+          then '(perch.without_made_up_zone((%s)::text))::%s%s' else '(%s)::%s%s' end,
+        perch.filter_sql(node -> 1, columns, depth + 1, below), type, case when (node -> 3)::boolean then '[]' end);
+
+    -- The same, written as a function.
+    when word = 'call' and node ->> 1 = any ('{date,time,timestamp,timestamptz}')
+      and jsonb_array_length(node -> 2) = 1
+    then
+      return perch.filter_sql(jsonb_build_array('cast', node -> 2 -> 0, node ->> 1), columns, depth, below);
 
     when word = 'call' and node ->> 1 = any (functions) then
       return format('pg_catalog.%I(%s)', node ->> 1,
@@ -86,8 +102,8 @@ begin
     when word = 'op' and node ->> 1 = any (operators) and jsonb_array_length(node -> 2) in (1, 2) then
       if node ->> 1 = '-' and perch.gives_array(node -> 2 -> 1, columns) then
         -- Each key is sought in the whole list, and nothing stops that in the midst of one row.
-        perform perch.fail('PE422', 'a filter may not take a list of keys out of jsonb', jsonb_build_object('part', '-'),
-          'Take out one key at a time: - ''key''; or ask for those that may be there: ?|.');
+        perform perch.fail('PE422', 'a filter may not take a list of keys out of jsonb',
+          jsonb_build_object('part', '-'), 'Take out one key at a time: - ''key''; or ask for those that may be there: ?|.');
       end if;
       parts := perch.filter_list(node -> 2, columns, depth + 1, below);
       return case cardinality(parts) when 1 then format('(%s %s)', node ->> 1, parts[1])

@@ -17,6 +17,8 @@ declare
   writes jsonb[] := '{}';
   answers jsonb[] := '{}';
   run integer[];
+  fault record;
+  refused integer[] := '{}';
   code text;
   message text;
   details text;
@@ -24,7 +26,14 @@ declare
   constraint_name text;
   column_name text;
 begin
+  for fault in select f.* from perch.made_up_times(changes, push_rows.app_id) f loop
+    refused := refused || fault.nth;
+    results[changes[fault.nth].position] := perch.row_rejection(changes[fault.nth], 'PE422',
+      format('column %s is given a time of a zone that nobody knows', fault."column"),
+      jsonb_build_object('table', changes[fault.nth].table_name, 'column', fault."column"));
+  end loop;
   for n in 1 .. cardinality(changes) loop
+    continue when n = any (refused);
     if relation.table_name is distinct from changes[n].table_name then
       select r.* into strict relation from perch.synced_relations r where r.app_id = push_rows.app_id
         and r.table_name = changes[n].table_name;
