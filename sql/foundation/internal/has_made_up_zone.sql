@@ -12,8 +12,8 @@ declare
   zones constant text := '(utc|gmt|etc/gmt|z)[-+]?[0-9]{1,2}\M(?!:)|(est5edt|cst6cdt|mst7mdt|pst8pdt)\M';
 begin
   return value ~ '[[:alpha:]>][-+]?[0-9]' and regexp_replace(value,
-      concat('^T[0-9]{1,2}:|[-/.][0-9]{1,2}T[0-9]|[0-9]{8}T[0-9]|\m', months, '[-/. ]?[0-9]{1,2}[-/. ,]|[0-9]{1,4}[-/. ]',
-        months, '[-/. ][0-9]|\mj[0-9]{6,8}\M|\m', zones), ' ', 'gi')
+      concat('^T[0-9]{1,2}:|[-/.][0-9]{1,2}T[0-9]|[0-9]{8}T[0-9]|\m', months, '[-/. ]?[0-9]{1,2}[-/. ,]',
+        '|[0-9]{1,4}[-/. ]', months, '[-/. ][0-9]|\mj[0-9]{6,8}\M|\m', zones), ' ', 'gi')
     ~ '[[:alpha:]>][-+]?[0-9]';
 end
 $$;

@@ -103,7 +103,8 @@ begin
       if node ->> 1 = '-' and perch.gives_array(node -> 2 -> 1, columns) then
         -- Each key is sought in the whole list, and nothing stops that in the midst of one row.
         perform perch.fail('PE422', 'a filter may not take a list of keys out of jsonb',
-          jsonb_build_object('part', '-'), 'Take out one key at a time: - ''key''; or ask for those that may be there: ?|.');
+          jsonb_build_object('part', '-'),
+          'Take out one key at a time: - ''key''; or ask for those that may be there: ?|.');
       end if;
       parts := perch.filter_list(node -> 2, columns, depth + 1, below);
       return case cardinality(parts) when 1 then format('(%s %s)', node ->> 1, parts[1])

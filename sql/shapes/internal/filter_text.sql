@@ -21,7 +21,8 @@ begin
    where n ->> 1 = any ('{*,/,%,^,~,~*,!~,!~*,power,mod,div,gcd,lcm,sqrt,regexp_like,similar_to_escape,substring}');
   if dear > 16 then
     perform perch.fail('PE422',
-      'the filter has over 16 products, quotients and regular expressions (substring among them)', jsonb_build_object('limit', 'dear_operators', 'max', 16, 'got', dear));
+      'the filter has over 16 products, quotients and regular expressions (substring among them)',
+      jsonb_build_object('limit', 'dear_operators', 'max', 16, 'got', dear));
   end if;
   if (select count(*) > 4 from perch.filter_selects(filter, true, true)) then
     perform perch.fail('PE422', 'the filter has over 4 sub-selects', jsonb_build_object('limit', 'sub_selects', 'max',
