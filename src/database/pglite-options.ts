@@ -3,12 +3,20 @@ import { MemoryFS, PGlite } from "@electric-sql/pglite";
 import { NodeFS } from "@electric-sql/pglite/nodefs";
 import { type EngineFiles, layOut, packFiles } from "./image.js";
 
+interface Opened {
+  readonly nfd: number;
+  readonly path?: string;
+}
+
 /** The parts of Emscripten's file system that are used here. */
 interface FolderStreams {
   FS: {
     filesystems: {
       NODEFS: {
-        stream_ops: { fsync?: (stream: { nfd: number }) => number };
+        stream_ops: {
+          fsync?: (stream: Opened) => number;
+          write(stream: Opened, ...what: unknown[]): number;
+        };
         node_ops: {
           mknod(parent: unknown, name: string, mode: number, dev: number): unknown;
           setattr(node: unknown, attributes: { mode?: number }): unknown;
@@ -24,15 +32,29 @@ interface FolderStreams {
  * on a server. And what it makes is its user's alone.
  */
 class DurableFolder extends NodeFS {
+  readonly #onLost: (error: unknown) => void;
+
+  constructor(folder: string, onLost: (error: unknown) => void) {
+    super(folder);
+    this.#onLost = onLost;
+  }
+
   override async init(...args: Parameters<NodeFS["init"]>): ReturnType<NodeFS["init"]> {
     const made = await super.init(...args);
     made.emscriptenOpts.preRun ??= [];
     made.emscriptenOpts.preRun.push((module: unknown) => {
       const { stream_ops, node_ops } = (module as FolderStreams).FS.filesystems.NODEFS;
-      stream_ops.fsync = (stream) => {
-        fs.fdatasyncSync(stream.nfd);
-        return 0;
+      const telling = <R>(write: () => R, file: Opened): R => {
+        try {
+          return write();
+        } catch (error) {
+          if (file.path?.includes("/pg_wal/")) this.#onLost(error);
+          throw error;
+        }
       };
+      const { write } = stream_ops;
+      stream_ops.write = (stream, ...what) => telling(() => write(stream, ...what), stream);
+      stream_ops.fsync = (stream) => telling(() => fs.fdatasyncSync(stream.nfd), stream) ?? 0;
       // Postgres asks for files that nobody else may read; on the way here they become files for everybody.
       const { mknod: make, setattr: set } = node_ops;
       node_ops.mknod = (parent, name, mode, dev) => make(parent, name, mode & ~0o077, dev);
@@ -81,11 +103,14 @@ export const inMemory = (image: Uint8Array | undefined) => ({
   startParams: [...PGlite.defaultStartParams, ...silentStart, ...buffers("16MB")],
 });
 
-/** Options of PGlite.create for a database in a folder. Of Postgres's ways to sync its log only this one arrives at the file. */
-export function durableFolder(folder: string) {
+/**
+ * Options of PGlite.create for a database in a folder. Of Postgres's ways to sync its log only this one arrives at the file. onLost is told what went wrong
+ * when the log cannot be written.
+ */
+export function durableFolder(folder: string, onLost: (error: unknown) => void) {
   const settings = PGlite.defaultStartParams.filter((param) => param !== "-F");
   return {
-    fs: new DurableFolder(folder),
+    fs: new DurableFolder(folder, onLost),
     startParams: [...settings, ...silentStart, "-c", "wal_sync_method=fsync", ...buffers("32MB")],
   };
 }

@@ -4,6 +4,7 @@ import { PGlite, type Transaction as PGliteTransaction, types } from "@electric-
 import { thrownByDriver } from "./errors.js";
 import { lockFolder } from "./folder-lock.js";
 import { writeOut } from "./image.js";
+import { createLostLog } from "./lost-log.js";
 import { engineModule } from "./pglite-module.js";
 import { durableFolder, imageOf, inMemory } from "./pglite-options.js";
 import { makePrivate } from "./private-folder.js";
@@ -20,7 +21,7 @@ export interface PgliteOptions {
   serves?: boolean | undefined;
   /** What a database in memory, or one that is not there yet, is made of. */
   template?: Template | undefined;
-  /** Told when a handler of a notification threw. */
+  /** Told when a handler of a notification threw, and when the log of the database can no longer be written. */
   onError?: ((error: Error) => void) | undefined;
 }
 
@@ -81,6 +82,7 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
     dataDir = databaseFolder(folder);
   }
 
+  const log = createLostLog(onError);
   let client: PGlite;
   let isNew = true;
   try {
@@ -91,10 +93,11 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
     ]);
     if (image !== undefined && dataDir !== undefined) await writeOut(image, dataDir);
     client = await PGlite.create({
-      ...(dataDir === undefined ? inMemory(image) : durableFolder(dataDir)),
+      ...(dataDir === undefined ? inMemory(image) : durableFolder(dataDir, log.lose)),
       pgliteWasmModule,
       parsers: { [types.INT8]: Number },
     });
+    log.guard(client);
     await client.exec(pinning);
     // What PGlite writes to make a database goes past its file system.
     if (dataDir !== undefined) await makePrivate(dataDir);
@@ -210,8 +213,10 @@ export async function openPglite(options: PgliteOptions = {}): Promise<PgliteDat
     image: () => imageOf(client),
     close() {
       closing ??= (async () => {
-        await Promise.all([...subscriptions].map((subscription) => subscription.close()));
-        await client.close();
+        if (log.error() === undefined) {
+          await Promise.all([...subscriptions].map((subscription) => subscription.close()));
+          await client.close();
+        }
         await unlock();
       })();
       return closing;
