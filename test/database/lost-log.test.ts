@@ -16,17 +16,17 @@ function put(functions: Partial<Pick<typeof fs, "writeSync" | "fdatasyncSync">>)
 afterEach(() => put({ writeSync, fdatasyncSync }));
 
 /** What the file system says where files of the log are written. */
-function failing<F extends (fd: number, ...rest: never[]) => unknown>(original: F, code: string, errno: number): F {
-  const call = (fd: number, ...rest: Parameters<F> extends [number, ...infer Rest] ? Rest : never) => {
-    if (!fs.readlinkSync(`/proc/self/fd/${fd}`).includes("pg_wal")) return original(fd, ...(rest as never[]));
+function failing<Rest extends unknown[], R>(original: (fd: number, ...rest: Rest) => R, code: string, errno: number) {
+  return (fd: number, ...rest: Rest): R => {
+    if (!fs.readlinkSync(`/proc/self/fd/${fd}`).includes("pg_wal")) return original(fd, ...rest);
     throw Object.assign(new Error(`${code}: as the disk says`), { code, errno });
   };
-  return call as unknown as F;
 }
+type Write = (fd: number, ...rest: unknown[]) => number;
 
 it.each([
-  ["is full", "53100", () => put({ writeSync: failing(writeSync as never, "ENOSPC", -28) })],
-  ["fails", "58030", () => put({ fdatasyncSync: failing(fdatasyncSync as never, "EIO", -5) })],
+  ["is full", "53100", () => put({ writeSync: failing(writeSync as Write, "ENOSPC", -28) })],
+  ["fails", "58030", () => put({ fdatasyncSync: failing(fdatasyncSync, "EIO", -5) })],
 ])(
   "an embedded database whose disk %s says so, and keeps nobody waiting; opened again it has all that was acknowledged",
   async (_, code, fail) => {
