@@ -1,4 +1,5 @@
--- All of a push at once; of most types it is seen at a glance that they are none of times.
+-- All of a push at once; of most types it is seen at a glance that they are none of times, and of most times that they
+-- name no zone.
 create or replace function perch.made_up_times(changes perch.change[], app_id text)
 returns table (nth integer, "column" name)
 language sql stable
@@ -15,7 +16,9 @@ as $$
   select c.ordinality::integer, min(t.attname::text)::name
     from unnest(changes) with ordinality c
     join timed t on t.table_name = c.table_name
-   where perch.has_made_up_zone(c.data ->> t.attname) or t.is_key and perch.has_made_up_zone(c.record_id)
+   cross join lateral (
+     values (c.data ->> t.attname), (case when t.is_key then c.record_id end)) v (value)
+   where v.value !~ '^[0-9]+(-[0-9]+)*([T ][0-9:.]+)?(Z| ?[-+][0-9:]+)?$' and perch.has_made_up_zone(v.value)
    group by c.ordinality
 $$;
 
