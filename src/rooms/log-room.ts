@@ -1,11 +1,11 @@
 import type { DocumentKey } from "../documents/key.js";
 import { newRevision } from "../documents/live/queries.js";
 import type { Identity } from "../identity/identity.js";
-import { takeBatch } from "../lib/batches.js";
 import { createMutex } from "../lib/keyed-mutex.js";
 import { createMachine } from "../lib/state-machine.js";
 import { type AckStatus, ackStatus } from "../protocol/protocol.js";
 import type { EntryAppended, LoggedEntry, LogKind, LogPosition, LogState } from "./log-kind.js";
+import { createLogLines, type Part } from "./log-lines.js";
 import { type Action, type Event, firstState, type State, step } from "./log-room-states.js";
 import { framesOf, type RoomReader } from "./room.js";
 
@@ -20,10 +20,11 @@ export interface LogRoomEvents {
 
 const restMs = 1_000;
 const beginning: LogPosition = { seq: 0, revision: 0 };
-/** Of one transaction: each entry may cost a look at as many others. */
-const bounds = { items: 256, bytes: 2 ** 20 };
-
 const refusals: Record<string, AckStatus> = { PE403: ackStatus.permissionDenied, PE413: ackStatus.payloadTooLarge };
+const statusOf = (refusal: string | undefined): AckStatus =>
+  refusal === undefined ? ackStatus.ok : (refusals[refusal] ?? ackStatus.invalidUpdate);
+/** What an entry that waits takes in memory besides its bytes, which are counted where they came in. */
+const bytesOfEntry = 500;
 
 export interface LogRoom<Entry, Version> {
   readonly key: DocumentKey;
@@ -34,14 +35,6 @@ export interface LogRoom<Entry, Version> {
   heard(seq: number): void;
   /** A poll of the database says where the log is. */
   polled(position: LogPosition): void;
-}
-
-interface Submission<Entry> {
-  readonly entries: readonly Entry[];
-  readonly author: Identity;
-  readonly origin: RoomReader;
-  readonly at: number;
-  resolve(status: AckStatus): void;
 }
 
 interface Delivered extends LoggedEntry {
@@ -55,10 +48,10 @@ export function createLogRoom<Entry, Version>(
   on: LogRoomEvents & { over(): void },
 ): LogRoom<Entry, Version> {
   const readers = new Set<RoomReader>();
-  let submissions: Submission<Entry>[] = [];
+  const lines = createLogLines<Entry>((entry) => kind.payloadOf(entry).length);
   let resting: NodeJS.Timeout | undefined;
   const inTurn = createMutex();
-  const waits = () => ({ submitted: submissions.length > 0, readers: readers.size });
+  const waits = () => ({ submitted: lines.waiting, readers: readers.size });
   const room = createMachine(firstState, (state: State, event: Event) => step(state, event, waits()), perform);
   const positionOf = (state: State) => (state.is === "open" ? state.position : beginning);
   const incarnationOf = (state: State) => (state.is === "open" ? state.incarnation : 0);
@@ -77,7 +70,7 @@ export function createLogRoom<Entry, Version>(
         break;
       case "end":
         clearTimeout(resting);
-        for (const { resolve } of submissions.splice(0)) resolve(ackStatus.invalidUpdate);
+        for (const { resolve } of lines.clear()) resolve(ackStatus.invalidUpdate);
         on.over();
     }
   }
@@ -118,29 +111,23 @@ export function createLogRoom<Entry, Version>(
     }
   }
 
+  /** One transaction. Of a submission that is more, what is committed stays. */
   async function append(): Promise<void> {
-    const sizeOf = ({ entries }: Submission<Entry>) => ({
-      items: entries.length,
-      bytes: entries.reduce((sum, entry) => sum + kind.payloadOf(entry).length, 0),
-    });
-    const batch = takeBatch(submissions, bounds, sizeOf);
-    submissions = submissions.slice(batch.length);
-    const all = batch.flatMap(({ entries, author, origin }) => entries.map((entry) => ({ entry, author, origin })));
-    const results: EntryAppended[] = [];
+    const parts = lines.take();
+    const all = parts.flatMap(({ entries, submission: { author, origin } }) =>
+      entries.map((entry) => ({ entry, author, origin })),
+    );
     const before = positionOf(room.state);
-    let after = before;
+    const place = { incarnation: incarnationOf(room.state), after: before, revision: newRevision() };
+    let results: readonly EntryAppended[];
     try {
-      // One submission may be more than a transaction; what of it is committed stays.
-      for (let at = 0; at < all.length; at += bounds.items) {
-        const place = { incarnation: incarnationOf(room.state), after, revision: newRevision() };
-        const some = await kind.append(key, place, all.slice(at, at + bounds.items));
-        const last = some.reduce((seq, result) => seqOf(result) ?? seq, after.seq);
-        if (last > after.seq) after = { seq: last, revision: place.revision };
-        results.push(...some);
-      }
+      results = await kind.append(key, place, all);
     } catch (error) {
       on.onFault(error);
-      for (const { resolve } of batch) resolve(ackStatus.unknown);
+      for (const { submission } of parts) {
+        lines.drop(submission);
+        submission.resolve(ackStatus.unknown);
+      }
       // It may have been committed all the same.
       return room.tell({ is: "in doubt" });
     }
@@ -148,22 +135,28 @@ export function createLogRoom<Entry, Version>(
       const seq = seqOf(results[n]);
       return seq === undefined ? [] : [{ seq, payload: kind.payloadOf(entry), origin }];
     });
-    if (stored.length > 0) on.onCommitted(stored.length, performance.now() - (batch[0]?.at ?? 0));
+    const last = stored.at(-1)?.seq ?? before.seq;
+    if (stored.length > 0) on.onCommitted(stored.length, performance.now() - (parts[0]?.submission.at ?? 0));
     const isEnded = results.some((result) => refusalOf(result) === "PE410");
-    if (stored.length > 0 && !isEnded && after.seq === before.seq + stored.length) deliver(stored, after);
-    else if (stored.length > 0 || isEnded) {
+    if (stored.length > 0 && !isEnded && last === before.seq + stored.length) {
+      deliver(stored, { seq: last, revision: place.revision });
+    } else if (stored.length > 0 || isEnded) {
       // Others' came in between, or the document was deleted. What is stored is stored, whether it can be read now or not.
       await catchUp(new Map(stored.map(({ seq, origin }) => [seq, origin as RoomReader])));
     }
+    answer(parts, results);
+  }
+
+  /** Tells those of whom this was the last part. */
+  function answer(parts: readonly Part<Entry>[], results: readonly EntryAppended[]): void {
     let at = 0;
-    for (const { entries, resolve } of batch) {
-      const refusal = results
-        .slice(at, at + entries.length)
-        .map(refusalOf)
-        .find((code) => code !== undefined);
+    for (const { submission, entries, isLast } of parts) {
+      const refusals = results.slice(at, at + entries.length).map(refusalOf);
+      submission.refusal ??= refusals.find((code) => code !== undefined);
       at += entries.length;
-      if (refusal === "PE403") on.onForbidden();
-      resolve(refusal === undefined ? ackStatus.ok : (refusals[refusal] ?? ackStatus.invalidUpdate));
+      if (!isLast) continue;
+      if (submission.refusal === "PE403") on.onForbidden();
+      submission.resolve(statusOf(submission.refusal));
     }
   }
 
@@ -199,7 +192,14 @@ export function createLogRoom<Entry, Version>(
       if (room.state.is === "over") return ackStatus.invalidUpdate;
       if (entries.length === 0) return ackStatus.ok;
       return new Promise((resolve) => {
-        submissions.push({ entries, author, origin, at: performance.now(), resolve });
+        let held = entries.length * bytesOfEntry;
+        origin.hold(held);
+        const done = (status: AckStatus) => {
+          origin.hold(-held);
+          held = 0;
+          resolve(status);
+        };
+        lines.add({ entries, author, origin, at: performance.now(), taken: 0, refusal: undefined, resolve: done });
         room.tell({ is: "submitted" });
       });
     },

@@ -681,6 +681,8 @@ const encrypted: Record<string, FunctionEntry> = {
   require_encrypted_table: piece("perch_worker"),
   has_encrypted_position: piece("perch_worker"),
   advance_reach: piece("perch_worker"),
+  delete_reached: piece("perch_worker"),
+  ended_records: piece("perch_worker"),
   covered_records: piece("perch_worker"),
   encrypted_refusal: piece("perch_worker"),
   exceeds_reach: piece("perch_worker"),

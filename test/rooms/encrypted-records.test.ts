@@ -88,8 +88,8 @@ describe("the payload of an encrypted update", () => {
     ],
     ["a key id that is no text", "00 0131 01 03 02ffff 0c86bcad09d5e7e3d70503a57e 10 00000000000000000000000000000000"],
     [
-      "a snapshot of 1,025 peers",
-      `01 8108 ${"013105".repeat(1_025)} 026b31 0c86bcad09d5e7e3d70503a57e 10 00000000000000000000000000000000`,
+      "a snapshot of 16,385 peers",
+      `01 818001 ${"013105".repeat(16_385)} 026b31 0c86bcad09d5e7e3d70503a57e 10 00000000000000000000000000000000`,
     ],
     ["another kind", "02 026b31 0c86bcad09d5e7e3d70503a57e 10 00000000000000000000000000000000"],
     [

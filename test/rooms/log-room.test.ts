@@ -125,14 +125,17 @@ function startNode(wall: ReturnType<typeof createWall>) {
       end: (reason) => said.push(`ended: ${reason}`),
       rejoin: (reason) => said.push(`rejoin: ${reason}`),
       refused: none,
-      hold: none,
+      hold: (bytes) => (held += bytes),
     };
+    let held = 0;
     const identity = { userId, expiresAt: Number.POSITIVE_INFINITY };
     const channel = await rooms.open({ key, identity, access: "write", version: bytes(version), reader });
     seen.push(...channel.backfill.map(text));
     await handOver.begin([], channel.position);
     const write = async (line: string) => channel.submit([new Uint8Array(bytes(line)) as Uint8Array<ArrayBuffer>]);
-    return { seen, said, write, leave: channel.close, version: text(channel.version) };
+    const writeAll = async (all: readonly string[]) =>
+      channel.submit(all.map((line) => new Uint8Array(bytes(line)) as Uint8Array<ArrayBuffer>));
+    return { seen, said, write, writeAll, held: () => held, leave: channel.close, version: text(channel.version) };
   }
   return { join, notify, faults, forbidden: () => forbidden, committed: () => committed, close: rooms.close };
 }
@@ -174,6 +177,40 @@ describe("a room of a fourth kind", () => {
     wall.boards.set(documentId(key), { incarnation: 2, lines: [], revisions: [] });
     expect(await ada.write("of a board that is gone")).toBe(ackStatus.invalidUpdate);
     expect(node.committed()).toBe(1);
+    await node.close();
+  });
+
+  it("lets authors take turns: who has a line waits for one transaction of others, however much these sent", async () => {
+    const wall = createWall();
+    const node = startNode(wall);
+    const [ada, bob, cleo] = [await node.join("ada"), await node.join("bob"), await node.join("cleo")];
+    const many = Array.from({ length: 10 }, (_, n) => Array.from({ length: 300 }, (_, m) => `bob ${n * 300 + m}`));
+    const written = many.map(bob.writeAll);
+    expect(await Promise.all([ada.write("ada"), cleo.write("cleo")])).toEqual([0, 0]);
+    const { lines, revisions } = wall.boardOf(key);
+    expect(revisions.length).toBeLessThan(4);
+    expect(await Promise.all(written)).toEqual(many.map(() => 0));
+    const all = wall.boardOf(key).lines;
+    expect(lines.length).toBeLessThan(800);
+    expect(all.filter((line) => line.startsWith("bob"))).toEqual(many.flat());
+    expect([ada.seen, cleo.seen]).toEqual([
+      all.filter((line) => line !== "ada"),
+      all.filter((line) => line !== "cleo"),
+    ]);
+    await node.close();
+  });
+
+  it("has what waits counted for whoever sent it, until it is answered", async () => {
+    const wall = createWall();
+    const node = startNode(wall);
+    const bob = await node.join("bob");
+    const written = bob.writeAll(Array.from({ length: 300 }, (_, n) => String(n)));
+    expect(bob.held()).toBeGreaterThanOrEqual(300 * 300);
+    await written;
+    expect(bob.held()).toBe(0);
+    wall.failing = new Error("the wall is away");
+    expect(await bob.writeAll(Array.from({ length: 300 }, (_, n) => String(n)))).toBe(ackStatus.unknown);
+    expect(bob.held()).toBe(0);
     await node.close();
   });
 

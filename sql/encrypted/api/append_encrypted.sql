@@ -44,7 +44,11 @@ declare
   went_back boolean;
   bytes bigint;
   peers bigint;
-  has_moved boolean := false;
+  ended integer[];
+  reached bigint;
+  moved_peers text[] := '{}';
+  moved_from bigint[] := '{}';
+  moved_to bigint[] := '{}';
 begin
   perform perch.require_encrypted_table(append_encrypted.app_id, append_encrypted.table_name);
   insert into perch.encrypted_documents as d (space_id, app_id, table_name, record_id, created_by)
@@ -57,6 +61,8 @@ begin
      for no key update;
   went_back := document.incarnation_seq <> append_encrypted.incarnation_seq
     or perch.has_encrypted_position(document, append_encrypted.after_seq, append_encrypted.after_revision) is false;
+  ended := perch.ended_records(document.ended, peer_ids, firsts, versions);
+  document.ended := null;
   bytes := document.stored_bytes;
   entry.space_id := document.space_id;
   entry.app_id := document.app_id;
@@ -77,7 +83,7 @@ begin
     entry.mark := marks[nth];
     entry.created_at := clock_timestamp();
 
-    error := case when went_back then 'PE410' else perch.encrypted_refusal(document, entry, writable[nth]) end;
+    error := case when went_back then 'PE410' else perch.encrypted_refusal(entry, nth = any (ended), writable[nth]) end;
     if error is null then
       select x.* into peer from perch.encrypted_reaches x
        where x.space_id = entry.space_id and x.app_id = entry.app_id and x.table_name = entry.table_name
@@ -112,19 +118,19 @@ begin
     bytes := bytes - covered.bytes + octet_length(entry.payload);
     if entry.version is null then
       peers := peers + case when peer.peer_id is null then 1 else 0 end;
-      has_moved := perch.advance_reach(entry, peer, max_looks) > coalesce(peer.reach, 0) or has_moved;
+      reached := perch.advance_reach(entry, peer, max_looks);
+      if reached > coalesce(peer.reach, 0) then
+        moved_peers := moved_peers || encode(entry.peer_id, 'hex');
+        moved_from := moved_from || coalesce(peer.reach, 0);
+        moved_to := moved_to || reached;
+      end if;
     end if;
     seq := entry.seq;
     return next;
   end loop;
 
-  if has_moved then
-    with gone as (
-      delete from perch.encrypted_records x
-       where x.space_id = entry.space_id and x.app_id = entry.app_id and x.table_name = entry.table_name
-         and x.record_id = entry.record_id and x.peer_id is null and not perch.exceeds_reach(x)
-      returning octet_length(x.payload) as size)
-    select bytes - coalesce(sum(g.size), 0) into bytes from gone g;
+  if moved_peers <> '{}' then
+    bytes := bytes - perch.delete_reached(document, moved_peers, moved_from, moved_to);
   end if;
   if entry.seq > document.head_seq then
     update perch.encrypted_documents d set head_seq = entry.seq, stored_bytes = bytes, revision = entry.revision

@@ -4,12 +4,15 @@
 -- An editor without the key can write nothing that takes a word from anybody who has it; so they cannot delete it all,
 -- either. Deletion is the right of those who own the space, and of whoever alone wrote what there is. That is asked
 -- with the row in hand: nobody adds to it.
+--
+-- Of what earlier incarnations had, so many peers are remembered: each writer reads them.
 create or replace function perch.delete_encrypted(space_id text, app_id text, table_name text, record_id text)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 as $$
 declare
+  max_ended constant integer := 65536;
   ended_at bigint;
 begin
   perform from perch.encrypted_documents d
@@ -33,7 +36,9 @@ begin
   end if;
   update perch.encrypted_documents d
      set head_seq = d.head_seq + 1, incarnation_seq = d.head_seq + 1, stored_bytes = 0, revision = 0,
-         ended = perch.merge_ends(d.ended, (
+         ended = perch.merge_ends((
+           select coalesce(jsonb_object_agg(k.key, k.value), '{}')
+             from (select * from jsonb_each(d.ended) limit max_ended) k), (
            select coalesce(jsonb_object_agg(p.peer, p.counter), '{}')
              from (select e.peer, max(e.counter) as counter
                      from (select encode(x.peer_id, 'hex') as peer, x.next as counter

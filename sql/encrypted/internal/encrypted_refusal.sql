@@ -1,5 +1,5 @@
 create or replace function perch.encrypted_refusal(
-  document perch.encrypted_documents, entry perch.encrypted_records, may_write boolean
+  entry perch.encrypted_records, has_ended boolean, may_write boolean
 )
 returns text
 language plpgsql stable
@@ -8,10 +8,7 @@ as $$
 begin
   if not perch.may_write(entry.space_id, entry.user_id, may_write) then
     return 'PE403';
-  elsif entry.version is null and entry.first < (document.ended ->> encode(entry.peer_id, 'hex'))::bigint
-    or entry.version is not null and exists (
-      select from jsonb_each_text(entry.version) v where v.value::bigint > 0 and document.ended ? v.key)
-  then
+  elsif has_ended then
     return 'PE410';
   -- A record decrypts in every document of its key; the header is signed, the document is not.
   elsif exists (
@@ -26,5 +23,5 @@ end
 $$;
 grant execute on function perch.encrypted_refusal to perch_worker;
 
-comment on function perch.encrypted_refusal(perch.encrypted_documents, perch.encrypted_records, boolean) is
-  'Private. Why a record is not taken into a document: PE403: its author may not write here; PE410: it is of an incarnation that has ended; PE422: its ciphertext is one of another document. Null: nothing of that. may_write: as in perch.may_write.';
+comment on function perch.encrypted_refusal(perch.encrypted_records, boolean, boolean) is
+  'Private. Why a record is not taken into a document: PE403: its author may not write here; PE410: it is of an incarnation that has ended; PE422: its ciphertext is one of another document. Null: nothing of that. has_ended: whether it is of such an incarnation (perch.ended_records); may_write: as in perch.may_write.';

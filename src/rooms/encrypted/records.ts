@@ -32,7 +32,8 @@ export type EncryptedRecord = { readonly payload: Uint8Array; readonly mark: Uin
 
 const recordKind = { span: 0x00, snapshot: 0x01 } as const;
 const maxIdBytes = 64;
-const maxPeers = 1_024;
+/** Each session of a client is one: an old document has thousands, and whoever joins sends a snapshot that names them all. */
+const maxPeers = 16_384;
 const ivBytes = 12;
 const tagBytes = 16;
 /** Loro counts operations in 32 bits with a sign. */
@@ -45,13 +46,13 @@ export interface Allowance {
 }
 
 /** Of one batch; official clients send one record for each peer, and one snapshot. */
-export const allowanceOfBatch: Readonly<Allowance> = { records: 4_096, peers: 16 * maxPeers };
+export const allowanceOfBatch: Readonly<Allowance> = { records: 4_096, peers: maxPeers };
 
 /**
  * Takes the payload of a %ELO update apart: a count, then records, of which only the headers can be read. What is in it is counted before it
  * is read: three bytes name a peer, and there may be millions.
- * In: what the batch may still have, from which this is taken. Out: the records, copied; undefined when it is no such payload, or over the
- * bounds that the specification recommends, or has more than the batch may.
+ * In: what the batch may still have, from which this is taken. Out: the records, copied; undefined when it is no such payload, or
+ * has more than the batch may.
  */
 export function encryptedRecords(container: Buffer, allowance: Allowance): EncryptedRecord[] | undefined {
   const reader = readerOf(container);
@@ -79,7 +80,7 @@ function encryptedRecord(bytes: Buffer, allowance: Allowance): EncryptedRecord |
   } else if (kind === recordKind.snapshot) {
     const count = readUint(reader);
     allowance.peers -= count;
-    if (count > maxPeers || allowance.peers < 0) return undefined;
+    if (allowance.peers < 0) return undefined;
     version = new Map();
     for (let n = 0; n < count && !reader.bad; n++) {
       const peer = readId(reader).toString("hex");
