@@ -12,6 +12,7 @@ import {
   writeUint,
 } from "../lib/binary.js";
 import { type AckStatus, ackStatus } from "../protocol/protocol.js";
+import type { RoomSettings } from "./settings.js";
 
 /** One key of an ephemeral store. */
 export interface PresenceEntry {
@@ -63,17 +64,24 @@ const maxKeyBytes = 1_024;
 /** How far a client's clock may be ahead of this one. */
 const clockToleranceMs = 5_000;
 
-/** The entries of a client's batch, or what refuses it. */
-export function entriesIn(updates: readonly Uint8Array[], maxKeys: number): PresenceEntry[] | AckStatus {
+/** The entries of a client's batch, or what refuses it. What no room has place for is not taken apart. */
+export function entriesIn(
+  updates: readonly Uint8Array[],
+  { maxPresenceKeys, maxPresenceBytes }: Pick<RoomSettings, "maxPresenceBytes" | "maxPresenceKeys">,
+): PresenceEntry[] | AckStatus {
   const entries: PresenceEntry[] = [];
+  const latest = Date.now() + clockToleranceMs;
+  let places = maxPresenceKeys;
+  let bytesLeft = maxPresenceBytes;
   for (const update of updates) {
     const bytes = Buffer.from(update.buffer, update.byteOffset, update.length);
-    // What no room has place for need not be taken apart.
-    if (presenceCount(bytes) > maxKeys) return ackStatus.payloadTooLarge;
-    const some = presenceEntries(bytes, Date.now() + clockToleranceMs);
+    places -= presenceCount(bytes);
+    bytesLeft -= bytes.length;
+    if (places < 0 || bytesLeft < 0) return ackStatus.payloadTooLarge;
+    const some = presenceEntries(bytes, latest);
     if (some === undefined) return ackStatus.invalidUpdate;
     if (some.some((entry) => entry.key.length > maxKeyBytes)) return ackStatus.payloadTooLarge;
-    entries.push(...some);
+    for (const entry of some) entries.push(entry);
   }
   return entries;
 }

@@ -46,7 +46,7 @@ export function createPresence(settings: RoomSettings, exchange: PresenceExchang
         position: 0,
         backfill: room.backfill(),
         submit(updates) {
-          const entries = entriesIn(updates, settings.maxPresenceKeys);
+          const entries = entriesIn(updates, settings);
           if (typeof entries === "number") return entries;
           const first = handedOn;
           handedOn = false;

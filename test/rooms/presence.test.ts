@@ -359,6 +359,17 @@ describe("a presence room", () => {
     expect([presence.rooms, one.held, two.held]).toEqual([0, 0, 0]);
   });
 
+  it("takes nothing of a batch apart that no room has place for, in however many updates it comes", async () => {
+    const presence = createPresence(settings);
+    const channel = await enter(presence, reader());
+    expect(channel.submit(Array.from({ length: 3 }, () => entry("ada")))).toBe(0);
+    // What is behind the fourth entry is not even looked at.
+    const four = Array.from({ length: 4 }, () => entry("ada"));
+    expect(channel.submit([...four, own(Buffer.from([1]))])).toBe(5);
+    const list = Buffer.concat([Buffer.from([1, 1, 97, 1, 5, 0xe8, 0x07]), Buffer.alloc(1_000), Buffer.from([2])]);
+    expect(channel.submit([own(list)])).toBe(5);
+  });
+
   it("is bounded, and makes room by what is no longer fresh", async () => {
     const presence = createPresence(settings);
     const channel = await enter(presence, reader());
