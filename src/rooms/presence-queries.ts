@@ -16,6 +16,8 @@ export interface StoredEntry extends PresenceEntry {
   readonly keepMs: number;
   /** Whose key it is; null: nobody's yet. */
   readonly userId: string | null;
+  /** Who brought it; null: not known. Of what is read: whose key it is. */
+  readonly broughtBy: string | null;
   /** For how many milliseconds it is theirs alone, wherever they are. */
   readonly heldMs: number;
 }
@@ -150,7 +152,7 @@ function safeInteger(value: number): number {
 
 function entryOf({ entry_key, entry, set_at, keep_ms, user_id, held_ms }: EntryRow): StoredEntry {
   const key = Buffer.from(entry_key).toString("latin1");
-  return { key, bytes: entry, setAt: set_at, keepMs: keep_ms, userId: user_id, heldMs: held_ms };
+  return { key, bytes: entry, setAt: set_at, keepMs: keep_ms, userId: user_id, broughtBy: user_id, heldMs: held_ms };
 }
 
 function grouped(changes: readonly ChangeRow[]): PresenceChanges["rooms"] {

@@ -84,7 +84,6 @@ function createRoom(address: PresenceAddress, settings: RoomSettings, exchange: 
 
   /** Of these keys, or of all that is fresh. */
   function updatesOf(some?: ReadonlySet<string>): Uint8Array[] {
-    if (some === undefined) keys.prune();
     const entries = keys.entries(some);
     return entries.length === 0 ? [] : [presenceUpdate(entries)];
   }

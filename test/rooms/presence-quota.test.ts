@@ -18,7 +18,15 @@ describeBothKinds("persisted presence", (open) => {
 
   const put = (recordId: string, key: string, userId: string | null, setAt: number, maxUserBytes = 2 ** 20) =>
     t.asWorker((tx) => {
-      const entry = { key, bytes: new Uint8Array(100).fill(setAt), setAt, userId, keepMs: 60_000, heldMs: 0 };
+      const entry = {
+        key,
+        bytes: new Uint8Array(100).fill(setAt),
+        setAt,
+        userId,
+        broughtBy: userId,
+        keepMs: 60_000,
+        heldMs: 0,
+      };
       return putPresence(tx, node, [{ room: roomOf(recordId), entry }], maxUserBytes);
     });
   const keys = async (recordId: string) =>
@@ -42,7 +50,15 @@ describeBothKinds("persisted presence", (open) => {
     });
     const began = performance.now();
     const told = Array.from({ length: 20_000 }, (_, n) => {
-      const entry = { key: "k", bytes: new Uint8Array(8), setAt: n + 1, userId: "ada", keepMs: 60_000, heldMs: 0 };
+      const entry = {
+        key: "k",
+        bytes: new Uint8Array(8),
+        setAt: n + 1,
+        userId: "ada",
+        broughtBy: "ada",
+        keepMs: 60_000,
+        heldMs: 0,
+      };
       return exchange.store(roomOf("many"), [entry]);
     });
     expect(performance.now() - began).toBeLessThan(2_000);

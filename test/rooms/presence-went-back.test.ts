@@ -21,7 +21,15 @@ it("presence of which a database that went back gives the numbers out again reac
   cleanup(() => db.close());
   await migrate(db);
   const put = (key: string) => {
-    const entry = { key, bytes: Buffer.from(key), setAt: Date.now(), userId: null, keepMs: 600_000, heldMs: 0 };
+    const entry = {
+      key,
+      bytes: Buffer.from(key),
+      setAt: Date.now(),
+      userId: null,
+      broughtBy: null,
+      keepMs: 600_000,
+      heldMs: 0,
+    };
     return putPresence(db, "00000000-0000-4000-8000-000000000001", [{ room, entry }], 2 ** 20);
   };
 

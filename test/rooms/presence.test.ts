@@ -273,7 +273,7 @@ describe("a presence room", () => {
     return channel;
   }
   const shown = async (presence: ReturnType<typeof createPresence>) =>
-    statesOf((await enter(presence, reader())).backfill);
+    statesOf((await enter(presence, reader(), "write", "somebody else")).backfill);
 
   it("lets nobody set or delete the key of a user who is there", async () => {
     const presence = createPresence(settings);
@@ -352,11 +352,75 @@ describe("a presence room", () => {
     const [ada, bob] = [await present(presence, "ada", one), await present(presence, "bob", two)];
     for (const name of ["a", "b", "c"]) expect(ada.submit([entry(name)])).toBe(0);
     expect(one.held).toBeGreaterThan(900);
-    expect(bob.submit([entry("d")])).toBe(5);
+    expect(ada.submit([entry("d")])).toBe(5);
     expect(two.held).toBe(0);
     ada.close();
     bob.close();
     expect([presence.rooms, one.held, two.held]).toEqual([0, 0, 0]);
+  });
+
+  it("that is full takes from whoever has most what they set longest ago, up to equal shares", async () => {
+    const presence = createPresence(gatewaySettings({ PERCH_MAX_PRESENCE_KEYS: "4" }, { development: true }));
+    const [one, two] = [reader(), reader()];
+    const [ada, eve] = [await present(presence, "ada", one), await present(presence, "eve", two)];
+    expect(eve.submit(["a", "b", "c", "d"].map((name) => entry(name)))).toBe(0);
+    vi.advanceTimersByTime(10);
+    expect(eve.submit([entry("a", "again")])).toBe(0);
+    const cost = two.held / 4;
+    // What comes with one that does not fit is taken all the same.
+    expect(ada.submit(["e", "f", "g"].map((name) => entry(name)))).toBe(5);
+    expect(eve.submit([entry("h")])).toBe(5);
+    expect(await shown(presence)).toEqual({ a: "again", d: "x", e: "x", f: "x" });
+    expect(two.held).toBeLessThan(2.1 * cost);
+    // Also where bytes are short: who is refused has taken nothing.
+    const small = createPresence(settings);
+    const [carl, dora] = [await present(small, "carl"), await present(small, "dora")];
+    expect(carl.submit([entry("large", "y".repeat(500))])).toBe(0);
+    expect(dora.submit([entry("larger", "y".repeat(600))])).toBe(5);
+    expect(await shown(small)).toEqual({ large: "y".repeat(500) });
+    expect(dora.submit([entry("small")])).toBe(0);
+    expect(await shown(small)).toEqual({ small: "x" });
+  });
+
+  it("goes on showing what is known of what other nodes have, although not everything new fits", async () => {
+    const presence = createPresence(settings);
+    const ada = await present(presence, "ada");
+    expect(ada.submit([entry("mine")])).toBe(0);
+    let time = Date.now();
+    const arrive = (...names: string[]) =>
+      presence.arrived(
+        { key, kind: "ephemeral" },
+        names.map((name) => {
+          const [one] = presenceEntries(Buffer.from(entry(name, `${++time}`))) ?? [];
+          if (one === undefined) throw new Error("no entry");
+          return { ...one, setAt: time, userId: "bob", broughtBy: "bob", keepMs: 30_000, heldMs: 30_000 };
+        }),
+      );
+    arrive("b", "c");
+    arrive("d", "e", "c");
+    expect(await shown(presence)).toEqual({ mine: "x", b: `${time - 4}`, c: `${time}` });
+  });
+
+  it("keeps a key for its user while they are there, however still", async () => {
+    const presence = createPresence(settings);
+    const [ada, eve] = [await present(presence, "ada"), await present(presence, "eve")];
+    const known = entry("cursor", "mine");
+    expect(ada.submit([known])).toBe(0);
+    vi.advanceTimersByTime(40_000);
+    expect(await shown(presence)).toEqual({});
+    expect((await enter(presence, reader(), "write", "bob")).submit([known])).toBe(0);
+    expect(eve.submit([entry("cursor", "eve's")])).toBe(3);
+    const elsewhere = { key: "cursor", bytes: new Uint8Array(), setAt: Date.now(), userId: "eve", broughtBy: "eve" };
+    presence.arrived({ key, kind: "ephemeral" }, [{ ...elsewhere, keepMs: 30_000, heldMs: 30_000 }]);
+    expect(await shown(presence)).toEqual({});
+    // Others who fill the room leave it theirs.
+    expect(eve.submit(["a", "b", "c"].map((name) => entry(name)))).toBe(5);
+    expect(eve.submit([entry("cursor", "eve's")])).toBe(3);
+    expect(ada.submit([entry("cursor", "moved")])).toBe(0);
+    expect(await shown(presence)).toMatchObject({ cursor: "moved" });
+    ada.close();
+    vi.advanceTimersByTime(40_000);
+    expect(eve.submit([entry("cursor", "free by now")])).toBe(0);
   });
 
   it("takes nothing of a batch apart that no room has place for, in however many updates it comes", async () => {
