@@ -118,7 +118,7 @@ export async function readPresenceChanges(
 const putSql = `
   select perch.put_presence(node_id => $1, space_ids => $2, app_ids => $3, table_names => $4, record_ids => $5, kinds => $6,
                             entry_keys => $7, entries => $8, set_ats => $9, keep_ms => $10, user_ids => $11,
-                            max_user_bytes => $12) as change_id`;
+                            max_user_bytes => $12, brought_by_ids => $13) as change_id`;
 
 /** Stores entries in one transaction; of what is persisted each user keeps so many bytes, the newest. Out: its change_id. */
 export async function putPresence(
@@ -140,6 +140,7 @@ export async function putPresence(
     items.map(({ entry }) => entry.keepMs),
     items.map(({ entry }) => entry.userId),
     maxUserBytes,
+    items.map(({ entry }) => entry.broughtBy),
   ]);
   if (row === undefined) throw new Error("perch.put_presence returned no row");
   return row.change_id;

@@ -3,6 +3,7 @@ import { beforeAll, expect, it } from "vitest";
 import { createPresenceExchange } from "../../src/rooms/presence-exchange.js";
 import { type PresenceAddress, putPresence, readPresence } from "../../src/rooms/presence-queries.js";
 import { describeBothKinds, type TestDatabase } from "../support/databases.js";
+import { pause } from "../support/until.js";
 
 const node = "00000000-0000-4000-8000-000000000001";
 const roomOf = (recordId: string): PresenceAddress => ({
@@ -16,14 +17,21 @@ describeBothKinds("persisted presence", (open) => {
     t = await open();
   });
 
-  const put = (recordId: string, key: string, userId: string | null, setAt: number, maxUserBytes = 2 ** 20) =>
+  const put = (
+    recordId: string,
+    key: string,
+    userId: string | null,
+    setAt: number,
+    maxUserBytes = 2 ** 20,
+    broughtBy = userId,
+  ) =>
     t.asWorker((tx) => {
       const entry = {
         key,
         bytes: new Uint8Array(100).fill(setAt),
         setAt,
         userId,
-        broughtBy: userId,
+        broughtBy,
         keepMs: 60_000,
         heldMs: 0,
       };
@@ -37,6 +45,38 @@ describeBothKinds("persisted presence", (open) => {
     await put("a", "nobodys", null, 1, 1_000);
     for (const [n, room] of ["a", "b", "a", "b"].entries()) await put(room, `k${n}`, "ada", 1, 1_000);
     expect([await keys("a"), await keys("b")]).toEqual([["bobs 1", "k2 1", "nobodys 1"], ["k3 1"]]);
+  });
+
+  it("counts for whoever brought it, whosever key it is", async () => {
+    for (const [n, room] of ["d", "e", "d", "e"].entries()) await put(room, `k${n}`, null, 1, 1_000, "carl");
+    await put("d", "own", "carl", 1, 1_000, "carl");
+    expect([await keys("d"), await keys("e")]).toEqual([["own 1"], ["k3 1"]]);
+  });
+
+  it("takes away more of what has expired than it brings", async () => {
+    const items = (round: number) =>
+      Array.from({ length: 1_500 }, (_, n) => ({
+        room: roomOf(`x${round}`),
+        entry: {
+          key: `k${n}`,
+          bytes: Buffer.from("x"),
+          setAt: 1,
+          userId: "ada",
+          broughtBy: "ada",
+          keepMs: 1,
+          heldMs: 0,
+        },
+      }));
+    const rows: number[] = [];
+    for (let round = 0; round < 4; round++) {
+      await putPresence(t.db, node, items(round), 2 ** 20);
+      await pause(5);
+      const [row] = await t.db.query<{ n: number }>(
+        "select count(*)::int as n from perch.presence where record_id like 'x%'",
+      );
+      rows.push(row?.n ?? 0);
+    }
+    expect(Math.max(...rows)).toBeLessThan(2_500);
   });
 
   it("is stored once for all who set a key meanwhile, however many they are", async () => {
