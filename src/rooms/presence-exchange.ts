@@ -2,8 +2,6 @@ import { randomUUID } from "node:crypto";
 import type { Logger } from "pino";
 import { isFinal } from "../database/errors.js";
 import type { Database } from "../database/types.js";
-import { documentId } from "../documents/key.js";
-import { takeBatch } from "../lib/batches.js";
 import { createMachine, type Step } from "../lib/state-machine.js";
 import type { NotificationHub } from "../notifications/hub.js";
 import {
@@ -11,20 +9,21 @@ import {
   leavePresence,
   type PresenceAddress,
   type PresenceCursor,
-  type PresenceItem,
   presenceCursor,
   putPresence,
   readPresence,
   readPresenceChanges,
   type StoredEntry,
 } from "./presence-queries.js";
+import { createWaiting, settle } from "./presence-waiting.js";
+import type { RoomReader } from "./room.js";
 
 /** What presence rooms have to do with the database, and so with other nodes. */
 export interface PresenceExchange {
   /** What is stored of a room; call it after the room takes what arrives, so that nothing is missed. Throws when it cannot be read. */
   load(room: PresenceAddress): Promise<StoredEntry[]>;
-  /** Stores entries that a reader of this node has set. Out: resolves when committed. Rejects when that failed. */
-  store(room: PresenceAddress, entries: readonly StoredEntry[]): Promise<void>;
+  /** Stores entries that a reader of this node has set; what waits is held for `holder`. Out: resolves when committed. Rejects when that failed. */
+  store(room: PresenceAddress, entries: readonly StoredEntry[], holder?: Pick<RoomReader, "hold">): Promise<void>;
   /** Whether other nodes want to know of what is not persisted. */
   hasOthers(): boolean;
   close(): Promise<void>;
@@ -46,12 +45,6 @@ export interface ExchangeOptions {
   /** What is persisted for one user at most, in bytes. */
   readonly maxUserBytes: number;
   readonly on: ExchangeEvents;
-}
-
-interface Waiting extends PresenceItem {
-  /** When it counts no more (as of performance.now()). */
-  readonly until: number;
-  readonly settle: { resolve(): void; reject(error: unknown): void }[];
 }
 
 /** Of one statement. */
@@ -89,14 +82,14 @@ export const polls: Readonly<Record<Polling, Readonly<Record<Poll | "polled" | "
 
 /**
  * Exchanges presence with other nodes through a table, and keeps there what is persisted. What waits for the next call is bounded by
- * what the rooms may hold: of each key only the latest entry waits. A notification has no content, and is only a hint: everything is read
+ * what the rooms may hold: of each key only the latest entry of a user waits, and whoever brings much keeps nobody else waiting. A notification has no content, and is only a hint: everything is read
  * from the table, also without one, every few seconds. With the embedded database there is one node, so nothing is exchanged.
  */
 export function createPresenceExchange(options: ExchangeOptions): PresenceExchange {
   const { db, notifications, log, intervalMs, maxUserBytes, on } = options;
   const nodeId = randomUUID();
   const alone = db.kind === "pglite";
-  let waiting = new Map<string, Waiting>();
+  const waiting = createWaiting();
   let storing: Promise<void> | undefined;
   let storedAt = Number.NEGATIVE_INFINITY;
   let timer: NodeJS.Timeout | undefined;
@@ -168,28 +161,17 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       timer = undefined;
       storing = put().finally(() => {
         storing = undefined;
-        if (waiting.size > 0) schedule(closing ? 0 : nextDelay());
+        if (!waiting.isEmpty()) schedule(closing ? 0 : nextDelay());
       });
     }, delay);
   }
 
   const nextDelay = () => Math.max(0, storedAt + intervalMs - performance.now());
 
-  /** What no room shows any more. However long the database is away, no more waits than the rooms have held. */
-  function forgetExpired(now: number): void {
-    for (const [id, { until, settle }] of waiting) {
-      if (until > now) continue;
-      waiting.delete(id);
-      for (const { resolve } of settle) resolve();
-    }
-  }
-
   async function put(): Promise<void> {
     storedAt = performance.now();
-    forgetExpired(storedAt);
-    const batch = takeBatch(waiting, bounds, ([, { entry }]) => ({ items: 1, bytes: entry.bytes.length }));
-    for (const [id] of batch) waiting.delete(id);
-    const items = batch.map(([, item]) => item);
+    waiting.forgetExpired(storedAt);
+    const items = waiting.take(bounds);
     if (items.length === 0) return;
     const left = items.map(({ room, entry, until }) => ({
       room,
@@ -200,17 +182,17 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       storeFailing = false;
       // Nobody else's call lies between, so there is nothing to read.
       if (cursor !== undefined && change === cursor.seen + 1) cursor = { ...cursor, seen: change };
-      for (const { settle } of items) for (const { resolve } of settle) resolve();
+      settle(items);
     } catch (error) {
-      for (const { settle } of items) for (const { reject } of settle) reject(error);
+      for (const { waiters } of items) for (const { reject } of waiters) reject(error);
       if (closing) return;
       if (!storeFailing || isFinal(error))
         log.warn({ err: error }, "presence could not be stored; other nodes are behind until it is tried again");
       if (isFinal(error)) return;
       storeFailing = true;
       storedAt = performance.now() + retryMs - intervalMs;
-      // Stored later all the same, unless there is something newer: nobody sets again what he has set.
-      waiting = new Map([...batch.map(([id, item]) => [id, { ...item, settle: [] }] as [string, Waiting]), ...waiting]);
+      // Stored later all the same.
+      waiting.putBack(items);
     }
   }
 
@@ -225,21 +207,15 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       }
       return readPresence(db, room);
     },
-    store(room, entries) {
-      const stored = Promise.all(
-        entries.map(
-          (entry) =>
-            new Promise<void>((resolve, reject) => {
-              const id = JSON.stringify([room.kind, documentId(room.key), entry.key]);
-              // Very many may wait for one key while the database is away.
-              const settle = waiting.get(id)?.settle ?? [];
-              settle.push({ resolve, reject });
-              waiting.set(id, { room, entry, settle, until: performance.now() + entry.keepMs });
-            }),
-        ),
-      );
+    store(room, entries, holder) {
+      if (entries.length === 0) return Promise.resolve();
+      const stored = new Promise<void>((resolve, reject) => {
+        const waiter = { left: entries.length, resolve, reject };
+        const now = performance.now();
+        for (const entry of entries) waiting.add({ room, entry, holder, until: now + entry.keepMs }, waiter);
+      });
       schedule(nextDelay());
-      return stored.then(() => undefined);
+      return stored;
     },
     hasOthers: () => others,
     async close() {
@@ -251,7 +227,7 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       await polling;
       clearTimeout(timer);
       timer = undefined;
-      while (waiting.size > 0 || storing !== undefined) {
+      while (!waiting.isEmpty() || storing !== undefined) {
         schedule(0);
         await (storing ?? new Promise((resolve) => setTimeout(resolve, 1)));
       }

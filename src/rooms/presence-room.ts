@@ -135,10 +135,10 @@ function createRoom(address: PresenceAddress, settings: RoomSettings, exchange: 
       changed(newer, from.reader);
       if (!isPersisted) {
         // It is not promised to anybody, and the exchange reports what fails.
-        if (exchange.hasOthers()) exchange.store(address, newer).catch(() => undefined);
+        if (exchange.hasOthers()) exchange.store(address, newer, from.reader).catch(() => undefined);
         return status;
       }
-      return exchange.store(address, newer).then<AckStatus, AckStatus>(
+      return exchange.store(address, newer, from.reader).then<AckStatus, AckStatus>(
         () => status,
         () => ackStatus.unknown,
       );
