@@ -20,7 +20,7 @@ export interface PresenceEntry {
   readonly key: string;
   /** The entry as it stands in an update: key, value and time. */
   readonly bytes: Uint8Array;
-  /** When the client set it, by its own clock, in milliseconds, but not later than told. The newer entry of a key wins. */
+  /** When the client set it, by its own clock, in milliseconds, within the bounds told. The newer entry of a key wins. */
   readonly setAt: number;
 }
 
@@ -37,10 +37,15 @@ const presenceCount = (update: Buffer): number => readUint(readerOf(update));
  * Takes an update of Loro's EphemeralStore apart, without decoding its values: a count, then for each entry the key, an optional
  * value (none: deleted) and the time it was set. Reading it here, rather than with the store, keeps strangers' bytes out of
  * WASM and leaves no timers behind.
- * An entry from later than `latest` is made one of then: by the rule of its stores it would hold its key until that time comes.
+ * An entry from later than `latest` is made one of then: by the rule of its stores it would hold its key until that time comes. One from
+ * before `earliest` is made one of then, too: stores that come to know of it would take it for expired.
  * Out: the entries, copied; undefined when the bytes are no such update.
  */
-export function presenceEntries(update: Buffer, latest = Number.POSITIVE_INFINITY): PresenceEntry[] | undefined {
+export function presenceEntries(
+  update: Buffer,
+  latest = Number.POSITIVE_INFINITY,
+  earliest = Number.NEGATIVE_INFINITY,
+): PresenceEntry[] | undefined {
   const reader = readerOf(update);
   const count = readUint(reader);
   const entries: PresenceEntry[] = [];
@@ -51,26 +56,35 @@ export function presenceEntries(update: Buffer, latest = Number.POSITIVE_INFINIT
     if (hasValue > 1) return undefined;
     if (hasValue === 1) skipValue(reader, 0);
     const untilTime = reader.offset;
-    const setAt = readSigned(reader);
+    const told = readSigned(reader);
     if (reader.bad) return undefined;
-    if (setAt <= latest) entries.push({ key, setAt, bytes: new Uint8Array(update.subarray(start, reader.offset)) });
-    else entries.push({ key, setAt: latest, bytes: concat(update.subarray(start, untilTime), signed(latest)) });
+    const setAt = Math.max(earliest, Math.min(latest, told));
+    const bytes =
+      setAt === told
+        ? new Uint8Array(update.subarray(start, reader.offset))
+        : concat(update.subarray(start, untilTime), signed(setAt));
+    entries.push({ key, setAt, bytes });
   }
   return reader.bad || reader.offset !== update.length ? undefined : entries;
 }
 
 /** A key has to fit an index of the database. */
 const maxKeyBytes = 1_024;
-/** How far a client's clock may be ahead of this one. */
+/** How far a client's clock may be ahead of this one, or behind it. */
 const clockToleranceMs = 5_000;
 
-/** The entries of a client's batch, or what refuses it. What no room has place for is not taken apart. */
+/**
+ * The entries of a client's batch, or what refuses it. What no room has place for is not taken apart. What is handed on may be as old as
+ * it likes; the rest is set now, whatever the client's clock says.
+ */
 export function entriesIn(
   updates: readonly Uint8Array[],
   { maxPresenceKeys, maxPresenceBytes }: Pick<RoomSettings, "maxPresenceBytes" | "maxPresenceKeys">,
+  handedOn: boolean,
 ): PresenceEntry[] | AckStatus {
   const entries: PresenceEntry[] = [];
-  const latest = Date.now() + clockToleranceMs;
+  const now = Date.now();
+  const earliest = handedOn ? Number.NEGATIVE_INFINITY : now - clockToleranceMs;
   let places = maxPresenceKeys;
   let bytesLeft = maxPresenceBytes;
   for (const update of updates) {
@@ -78,7 +92,7 @@ export function entriesIn(
     places -= presenceCount(bytes);
     bytesLeft -= bytes.length;
     if (places < 0 || bytesLeft < 0) return ackStatus.payloadTooLarge;
-    const some = presenceEntries(bytes, latest);
+    const some = presenceEntries(bytes, now + clockToleranceMs, earliest);
     if (some === undefined) return ackStatus.invalidUpdate;
     if (some.some((entry) => entry.key.length > maxKeyBytes)) return ackStatus.payloadTooLarge;
     for (const entry of some) entries.push(entry);

@@ -46,9 +46,9 @@ export function createPresence(settings: RoomSettings, exchange: PresenceExchang
         position: 0,
         backfill: room.backfill(),
         submit(updates) {
-          const entries = entriesIn(updates, settings);
-          if (typeof entries === "number") return entries;
           const first = handedOn;
+          const entries = entriesIn(updates, settings, first);
+          if (typeof entries === "number") return entries;
           handedOn = false;
           return room.take(entries, { ...giver, handedOn: first });
         },

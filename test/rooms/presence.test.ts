@@ -332,6 +332,29 @@ describe("a presence room", () => {
     store.destroy();
   });
 
+  it("takes what is set by a clock that is behind for set now, so that it is shown, and what is handed on for as old as it is", async () => {
+    const presence = createPresence(settings);
+    const bob = await present(presence, "bob");
+    const now = Date.now();
+    const at = (time: number, name: string, value?: string) => {
+      vi.setSystemTime(time);
+      const update = entry(name, value);
+      vi.setSystemTime(now);
+      return update;
+    };
+    expect(bob.submit([at(now - 40_000, "bob")])).toBe(0);
+    expect(bob.submit([at(now - 39_999, "bob", "moved")])).toBe(0);
+    expect((await enter(presence, reader(), "write", "carl")).submit([at(now - 40_000, "dora")])).toBe(0);
+    const { backfill } = await enter(presence, reader());
+    const [update = new Uint8Array()] = backfill;
+    expect(presenceEntries(Buffer.from(update))).toMatchObject([
+      { key: "bob", setAt: now - 5_000 },
+      { key: "dora", setAt: now - 40_000 },
+    ]);
+    // Stores take what is older than their time-out for expired.
+    expect(statesOf(backfill)).toEqual({ bob: "moved" });
+  });
+
   it("lets an entry that has expired stand in nobody's way, whatever their clock says", async () => {
     const presence = createPresence(settings);
     const ada = await present(presence, "ada");
@@ -341,7 +364,8 @@ describe("a presence room", () => {
     vi.setSystemTime(now);
     expect(ada.submit([entry("ada", "by a good clock")])).toBe(0);
     vi.advanceTimersByTime(31_000);
-    expect(ada.submit([late])).toBe(0);
+    // What is set now is set now (see below); this is handed on.
+    expect((await enter(presence, reader(), "write", "ada")).submit([late])).toBe(0);
     const [update = new Uint8Array()] = (await enter(presence, reader())).backfill;
     expect(presenceEntries(Buffer.from(update))).toMatchObject([{ key: "ada", setAt: now - 3_600_000 }]);
   });
