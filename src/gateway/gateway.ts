@@ -123,6 +123,7 @@ export async function startGateway({
     on: {
       arrived: (room, entries) => presence.arrived(room, entries),
       othersCame: () => presence.share(),
+      beat: () => presence.renew(),
     },
   });
   const presence: Presence = createPresence(settings, exchange);

@@ -34,6 +34,8 @@ export interface ExchangeEvents {
   arrived(room: PresenceAddress, entries: readonly StoredEntry[]): void;
   /** Other nodes appeared where there were none: they know nothing of what is here. */
   othersCame(): void;
+  /** Every few seconds, where there may be other nodes. */
+  beat(): void;
 }
 
 export interface ExchangeOptions {
@@ -151,7 +153,10 @@ export function createPresenceExchange(options: ExchangeOptions): PresenceExchan
       });
   if (!alone) {
     order.tell("greeting");
-    heartbeat = setInterval(() => order.tell("greeting"), heartbeatMs);
+    heartbeat = setInterval(() => {
+      order.tell("greeting");
+      on.beat();
+    }, heartbeatMs);
     heartbeat.unref();
   }
 

@@ -11,7 +11,7 @@ interface KeptEntry extends PresenceEntry {
   /** Whose key it is; null: nobody's yet. */
   readonly userId: string | null;
   /** Until when it is theirs alone, wherever they are; besides, it is while they have the room open here. */
-  readonly heldUntil: number;
+  heldUntil: number;
   /** Who brought it, whosever key it is; null: not known. */
   readonly broughtBy: string | null;
   /** For whom it is kept in memory. */
@@ -40,6 +40,8 @@ interface Taken {
 const elsewhere = 0;
 /** For how long other nodes take a key for its user's alone; see `perch.put_presence`. */
 const heldMs = 30_000;
+/** How long before it lapses it is renewed: the next time to do so comes well before. */
+const renewBeforeMs = 15_000;
 const nobodys = { userId: null, heldUntil: 0 };
 
 const storedAs = ({ key, bytes, setAt, userId, broughtBy }: NewEntry, keepMs: number): StoredEntry => ({
@@ -68,12 +70,14 @@ interface Share {
  *
  * Where the room is full, who has less of it than others takes from whoever has most what they set longest ago, up to equal shares;
  * who has most is refused. One that does not fit keeps out no other that comes with it.
- * In: for how long entries are kept; whether a user has the room open here.
+ * In: for how long entries are kept; whether a user has the room open here; whether entries are acknowledged when they are stored. Of
+ * those the database says whose key it is, or what it did not take would be acknowledged; so its hold is renewed while they are here.
  */
 export function createPresenceKeys(
   settings: Pick<RoomSettings, "maxPresenceBytes" | "maxPresenceKeys">,
   keepMs: number,
   isHere: (userId: string) => boolean,
+  isPersisted = false,
 ) {
   const kept = new Map<string, KeptEntry>();
   const shares = new Map<string | null, Share>();
@@ -226,12 +230,32 @@ export function createPresenceKeys(
       const found = stored.map(({ keepMs: keep, heldMs: held, ...entry }) => {
         return { ...entry, keptUntil: now + keep, heldUntil: now + held, holder: undefined };
       });
-      // Its hold may have lapsed there while they were still.
-      return merge(
-        found.filter((entry) => !isOwned(entry)),
-        elsewhere,
-        now,
-      ).newer;
+      for (const entry of found) {
+        const known = kept.get(entry.key);
+        if (known !== undefined && known.userId === entry.userId && known.setAt === entry.setAt)
+          known.heldUntil = Math.max(known.heldUntil, entry.heldUntil);
+      }
+      // The hold of what is not persisted may have lapsed elsewhere while its user was still.
+      const free = isPersisted ? found : found.filter((entry) => !isOwned(entry));
+      return merge(free, elsewhere, now).newer;
+    },
+    /**
+     * What of users who are here is theirs alone elsewhere for not much longer, to be stored again.
+     * In: how many more it may be of each user, who has as many as a room has places.
+     */
+    renew(left: Map<string, number>): StoredEntry[] {
+      const now = performance.now();
+      const lapsing: StoredEntry[] = [];
+      for (const entry of kept.values()) {
+        const { userId, keptUntil } = entry;
+        if (userId === null || !isHere(userId) || keptUntil <= now || entry.heldUntil >= now + renewBeforeMs) continue;
+        const places = left.get(userId) ?? settings.maxPresenceKeys;
+        if (places === 0) continue;
+        left.set(userId, places - 1);
+        entry.heldUntil = now + heldMs;
+        lapsing.push(storedAs(entry, Math.ceil(keptUntil - now)));
+      }
+      return lapsing;
     },
     /** What readers of this node have set, to be stored for nodes that came later. */
     own(): StoredEntry[] {

@@ -17,6 +17,8 @@ export interface Presence {
   arrived(room: PresenceAddress, entries: readonly StoredEntry[]): void;
   /** Stores what the rooms of this node hold, for nodes that came later. */
   share(): void;
+  /** Has keys stay their users' on other nodes, too, while these are here. */
+  renew(): void;
 }
 
 /** The version of an empty document: presence has none of its own. */
@@ -62,6 +64,11 @@ export function createPresence(settings: RoomSettings, exchange: PresenceExchang
     share() {
       for (const room of rooms.all()) room.share();
     },
+    renew() {
+      // Of each user so many at a time, over all rooms: it costs nobody anything to stay.
+      const left = new Map<string, number>();
+      for (const room of rooms.all()) room.renew(left);
+    },
   };
 }
 
@@ -77,7 +84,7 @@ function createRoom(address: PresenceAddress, settings: RoomSettings, exchange: 
   const isHere = (userId: string) => here.has(userId);
   const isPersisted = address.kind === "persisted";
   const keepMs = isPersisted ? settings.persistedPresenceMs : settings.presenceTimeoutMs;
-  const keys = createPresenceKeys(settings, keepMs, isHere);
+  const keys = createPresenceKeys(settings, keepMs, isHere, isPersisted);
   const broadcast = createBroadcast(settings.presenceIntervalMs, readers, updatesOf);
   /** What other nodes and earlier readers have put is read, or being read. */
   let loaded: Promise<void> | undefined;
@@ -152,6 +159,11 @@ function createRoom(address: PresenceAddress, settings: RoomSettings, exchange: 
       const own = isPersisted ? [] : keys.own();
       // As in `take`.
       if (own.length > 0) exchange.store(address, own).catch(() => undefined);
+    },
+    /** In: how many more may be stored again of each user. */
+    renew(left: Map<string, number>): void {
+      const lapsing = isPersisted && exchange.hasOthers() ? keys.renew(left) : [];
+      if (lapsing.length > 0) exchange.store(address, lapsing).catch(() => undefined);
     },
   };
 }

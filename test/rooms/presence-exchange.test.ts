@@ -58,7 +58,7 @@ function exchangeWith() {
     log: pino({ level: "silent" }),
     intervalMs: 1,
     maxUserBytes: 2 ** 20,
-    on: { arrived: () => undefined, othersCame: () => undefined },
+    on: { arrived: () => undefined, othersCame: () => undefined, beat: () => undefined },
   });
   /** Answers the next call. */
   const answer = async (error?: Error) => {

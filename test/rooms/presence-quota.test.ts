@@ -86,7 +86,7 @@ describeBothKinds("persisted presence", (open) => {
       log: pino({ level: "silent" }),
       intervalMs: 10,
       maxUserBytes: 2 ** 20,
-      on: { arrived: () => undefined, othersCame: () => undefined },
+      on: { arrived: () => undefined, othersCame: () => undefined, beat: () => undefined },
     });
     const began = performance.now();
     const told = Array.from({ length: 20_000 }, (_, n) => {
@@ -114,7 +114,13 @@ describeBothKinds("persisted presence", (open) => {
     expect(await keys("c")).toEqual(["k 10"]);
     await put("c", "k", "ada", 30);
     expect(await keys("c")).toEqual(["k 30"]);
-    await t.db.query("update perch.presence set held_until = clock_timestamp() - interval '1 second'");
+    const lapse = "update perch.presence set held_until = clock_timestamp() - interval '1 second'";
+    await t.db.query(lapse);
+    // The same again: its user is still there.
+    await put("c", "k", "ada", 30);
+    await put("c", "k", "eve", 40);
+    expect(await keys("c")).toEqual(["k 30"]);
+    await t.db.query(lapse);
     await put("c", "k", "eve", 40);
     expect(await keys("c")).toEqual(["k 40"]);
     await t.db.query("update perch.presence set expires_at = clock_timestamp() - interval '1 second'");

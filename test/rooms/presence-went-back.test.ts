@@ -50,7 +50,11 @@ it("presence of which a database that went back gives the numbers out again reac
     log: pino({ level: "silent" }),
     intervalMs: 10,
     maxUserBytes: 2 ** 20,
-    on: { arrived: (_, entries) => void arrived.push(...entries.map(({ key }) => key)), othersCame: () => undefined },
+    on: {
+      arrived: (_, entries) => void arrived.push(...entries.map(({ key }) => key)),
+      othersCame: () => undefined,
+      beat: () => undefined,
+    },
   });
   cleanup(() => exchange.close());
   await exchange.load(room);

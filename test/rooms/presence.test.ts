@@ -447,6 +447,40 @@ describe("a presence room", () => {
     expect(eve.submit([entry("cursor", "free by now")])).toBe(0);
   });
 
+  it("stores a persisted key again for its user while they are there, so that it stays theirs on other nodes", async () => {
+    const stored: { key: string; keepMs: number }[] = [];
+    const exchange = { ...nobody, hasOthers: () => true };
+    const two = createRooms(settings, nobody);
+    const one = createRooms(settings, {
+      ...exchange,
+      async store(address, entries) {
+        stored.push(...entries);
+        two.arrived(address, entries);
+      },
+    });
+    const join = async (presence: typeof one, userId: string) => {
+      const identity = { userId, expiresAt: Number.POSITIVE_INFINITY };
+      const entering = { key, access: "write" as const, reader: reader(), version: new Uint8Array([0]), identity };
+      const channel = await presence.open("persisted")(entering);
+      await channel.submit([]);
+      return channel;
+    };
+    const [ada, eve] = [await join(one, "ada"), await join(two, "eve")];
+    expect(await ada.submit([entry("cursor", "mine")])).toBe(0);
+    for (let n = 0; n < 12; n++) {
+      vi.advanceTimersByTime(5_000);
+      one.renew();
+    }
+    expect(stored.map((one) => one.key)).toEqual(Array(4).fill("cursor"));
+    // It counts no longer than it did.
+    expect(stored.at(-1)?.keepMs).toBeLessThan((stored[0]?.keepMs ?? 0) - 40_000);
+    expect(eve.submit([entry("cursor", "eve's")])).toBe(3);
+    ada.close();
+    vi.advanceTimersByTime(31_000);
+    one.renew();
+    expect(await eve.submit([entry("cursor", "free by now")])).toBe(0);
+  });
+
   it("takes nothing of a batch apart that no room has place for, in however many updates it comes", async () => {
     const presence = createPresence(settings);
     const channel = await enter(presence, reader());

@@ -46,7 +46,9 @@ begin
     -- user has just set is theirs.
     where p.expires_at < clock_timestamp()
        or (p.set_at < excluded.set_at
-           or p.set_at = excluded.set_at and p.node_id = excluded.node_id and p.entry <> excluded.entry)
+           or p.set_at = excluded.set_at and p.node_id = excluded.node_id and p.entry <> excluded.entry
+           -- The same again: its user is still there, which others are told of, too.
+           or p.set_at = excluded.set_at and p.user_id = excluded.user_id and p.entry = excluded.entry)
       and (p.held_until is null or p.held_until < clock_timestamp() or p.user_id is not distinct from excluded.user_id);
 
   -- Of what is persisted each user keeps the newest that they have room for. It counts for whoever brought it: what a
@@ -55,7 +57,7 @@ begin
     delete from perch.presence p
      using (select x.space_id, x.app_id, x.table_name, x.record_id, x.entry_key,
                    sum(octet_length(x.entry) + 300) over (partition by x.brought_by
-                     order by x.change_id desc, x.entry_key) as bytes
+                     order by x.set_at desc, x.change_id desc, x.entry_key) as bytes
               from perch.presence x
              where x.kind = 'persisted' and x.brought_by = any (brought_by_ids)) kept
      where kept.bytes > max_user_bytes
@@ -81,4 +83,4 @@ $$;
 grant execute on function perch.put_presence to perch_worker;
 
 comment on function perch.put_presence(uuid, text[], text[], text[], text[], text[], bytea[], bytea[], bigint[], bigint[], text[], bigint, text[]) is
-  'For perch_worker: stores entries of presence rooms (kind ephemeral or persisted), each for keep_ms, unless there is a newer one of the same key, or another user set it within 30 s (user_ids; null: nobody''s key), and tells the other nodes by a notification on perch_presence, which has a number in it and no content. One array element an entry. max_user_bytes: what is persisted at most of what each user has brought (brought_by_ids; null: user_ids), at 300 bytes an entry and its own; the oldest goes.';
+  'For perch_worker: stores entries of presence rooms (kind ephemeral or persisted), each for keep_ms, unless there is a newer one of the same key, or another user set it within 30 s (user_ids; null: nobody''s key; the same entry again makes it theirs for as long again), and tells the other nodes by a notification on perch_presence, which has a number in it and no content. One array element an entry. max_user_bytes: what is persisted at most of what each user has brought (brought_by_ids; null: user_ids), at 300 bytes an entry and its own; the oldest goes.';
