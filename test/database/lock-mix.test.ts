@@ -284,6 +284,7 @@ const elsewhere: Record<string, string> = {
   note_console_action: "console_retry and console_discard",
   append_encrypted: "beside the workers",
   advance_reach: "append_encrypted",
+  delete_reached: "append_encrypted",
   put_presence: "beside the workers",
   enter_presence: "beside the workers",
   leave_presence: "beside the workers",

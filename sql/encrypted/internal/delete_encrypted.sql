@@ -37,7 +37,7 @@ begin
   update perch.encrypted_documents d
      set head_seq = d.head_seq + 1, incarnation_seq = d.head_seq + 1, stored_bytes = 0, revision = 0,
          ended = perch.merge_ends((
-           select coalesce(jsonb_object_agg(k.key, k.value), '{}')
+           select coalesce(json_object_agg(k.key, k.value), '{}')::jsonb
              from (select * from jsonb_each(d.ended) limit max_ended) k), (
            select coalesce(jsonb_object_agg(p.peer, p.counter), '{}')
              from (select e.peer, max(e.counter) as counter
