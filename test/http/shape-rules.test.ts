@@ -47,7 +47,7 @@ describeBothKinds("shapes of tables with rules", (open) => {
     expect((await readShape(node, query, ben, theirs.at(-1))).flatMap(operations)).toEqual([
       `delete "public"."people"/"3" {"id":"3"}`,
       `insert "public"."people"/"1" {"id":"1","team":"north","name":"ada","secret":"false"}`,
-      expect.stringMatching(/^update "public"."people"\/"2" \{"id":"2"/),
+      // That what is hidden has changed, and when, would tell of it.
     ]);
     const body = JSON.stringify({ where: "id > 0", order_by: "id" });
     const subset = await askShape(

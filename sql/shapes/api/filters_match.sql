@@ -14,18 +14,19 @@ as $$
 declare
   synced constant perch.synced_relations := perch.open_relation(filters_match.schema_name, filters_match.table_name);
   columns constant jsonb := perch.shape_columns(synced, '{}');
+  tests text;
   matches boolean[];
 begin
   if cardinality(filters) = 0 then
     return '{}';
   end if;
-  execute format(
-    'select array[%s] from unnest($1) i cross join lateral jsonb_populate_record(null::%s, i) perch_row',
-    (select string_agg(case when perch.never_fails(f.filter, columns)
-              then format('coalesce(bool_or(%s), false)', perch.filter_text(f.filter, columns)) else 'true' end, ', '
-              order by f.nth)
-       from unnest(filters) with ordinality f (filter, nth)),
-    synced.relation)
+  tests := (
+    select string_agg(case when perch.never_fails(f.filter, columns)
+             then format('coalesce(bool_or(%s), false)', perch.filter_text(f.filter, columns)) else 'true' end, ', '
+             order by f.nth)
+      from unnest(filters) with ordinality f (filter, nth));
+  execute format('select array[%s] from unnest($1) i cross join lateral %s', tests,
+    perch.image_row(synced.relation, 'i', tests))
     into matches using images;
   return matches;
 end

@@ -64,45 +64,68 @@ begin
    cross join lateral perch.selected_table(f.found) t;
   messages := '{}';
   txids := '{}';
-  if stretch.moves then
-    select m.messages, m.lsn, array_fill(m.txid::text, array[cardinality(m.messages)])
-      into messages, began, txids
-      from perch.moved_messages(synced, spaces, filter, shape_changes.columns, whole,
-        jsonb_build_object('position', start, 'snapshot', snapshot), after) m;
-    passed := stop;
-    is_end := stop >= head;
-    lsn := case when is_end then stop else began end;
-    op := stop - lsn;
-    return;
-  end if;
-  -- Fetched one by one: a loop over a query is many rows ahead of itself.
-  open entries for execute perch.shape_changes_query(synced, perch.shape_entries(), texts.values, texts.key,
-    matches, matches, texts.keys, whole)
-    using start, stop, synced.app_id, synced.table_name, spaces;
-  loop
-    fetch entries into entry;
-    exit when not found;
-    is_whole := bytes <= max_bytes and image_bytes <= max_bytes * 4::bigint;
-    exit when not is_whole;
-    if entry.txid is distinct from current_txid then
-      began := entry.position;
-      current_txid := entry.txid;
-      if not is_marked then
-        messages[cardinality(messages)] := perch.marked_last(messages[cardinality(messages)]);
-        is_marked := true;
+  begin
+    if stretch.moves then
+      select m.messages, m.lsn, array_fill(m.txid::text, array[cardinality(m.messages)])
+        into messages, began, txids
+        from perch.moved_messages(synced, spaces, filter, shape_changes.columns, whole,
+          jsonb_build_object('position', start, 'snapshot', snapshot), after) m;
+      passed := stop;
+      is_end := stop >= head;
+      lsn := case when is_end then stop else began end;
+      op := stop - lsn;
+      return;
+    end if;
+    -- Fetched one by one: a loop over a query is many rows ahead of itself.
+    open entries for execute perch.shape_changes_query(synced, perch.shape_entries(), texts.values, texts.key,
+      matches, matches, texts.keys, whole)
+      using start, stop, synced.app_id, synced.table_name, spaces;
+    loop
+      fetch entries into entry;
+      exit when not found;
+      is_whole := bytes <= max_bytes and image_bytes <= max_bytes * 4::bigint;
+      exit when not is_whole;
+      if entry.txid is distinct from current_txid then
+        began := entry.position;
+        current_txid := entry.txid;
+        if not is_marked then
+          messages[cardinality(messages)] := perch.marked_last(messages[cardinality(messages)]);
+          is_marked := true;
+        end if;
       end if;
-    end if;
-    passed := entry.position;
-    image_bytes := image_bytes + entry.image_bytes;
-    if entry.operation is not null then
-      messages := messages || perch.operation_message(entry.operation, entry.key, entry.value, entry.old_value,
-        texts.headers, (entry.txid::text::numeric % 4294967296)::text, began, entry.position - began);
-      txids := txids || entry.txid::text;
-      is_marked := false;
-      bytes := bytes + octet_length(messages[cardinality(messages)]);
-    end if;
-  end loop;
-  close entries;
+      passed := entry.position;
+      image_bytes := image_bytes + entry.image_bytes;
+      if entry.operation is not null then
+        messages := messages || perch.operation_message(entry.operation, entry.key, entry.value, entry.old_value,
+          texts.headers, (entry.txid::text::numeric % 4294967296)::text, began, entry.position - began);
+        txids := txids || entry.txid::text;
+        is_marked := false;
+        bytes := bytes + octet_length(messages[cardinality(messages)]);
+      end if;
+    end loop;
+    close entries;
+  exception
+    -- What has moved is looked at as a whole: where that took too long it does each time, and nobody comes past it.
+    when query_canceled then
+      if not stretch.moves then
+        raise;
+      end if;
+      perform perch.fail('PE410', 'to look at what has moved took too long', jsonb_build_object('position', start),
+        'Fetch the shape from its beginning: offset -1, without a handle.');
+    when others then
+      perform perch.require_readable((r.relation).relation, format(
+          'select i.image from perch.sync_changes l
+            cross join lateral perch.entry_images(array[l.space_id::text], array[l.seq]) e
+            cross join lateral (values (e.old_row), (e.new_row)) i (image)
+            where l.position > %L and l.position <= %L and l.app_id = %L and l.table_name = %L
+              and l.space_id = any (%L)', start, stop, (r.relation).app_id, (r.relation).table_name, r.spaces), r.texts)
+        from (select synced as relation, spaces, concat(texts."values", texts.key, matches) as texts
+              union all
+              select t.synced, t.spaces, 'perch_row.*' from perch.filter_selects(shape_changes.filter, true, true) f
+               cross join lateral perch.selected_table(f.found) t) r
+       where not perch.is_servers_code(sqlstate) and sqlstate not like 'PE%';
+      raise;
+  end;
   passed := case when is_whole then greatest(stop, start) else passed end;
   is_end := passed >= head;
   if is_end and not is_marked then

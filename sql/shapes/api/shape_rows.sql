@@ -72,11 +72,12 @@ begin
 
   if shape_rows.since_snapshot is not null then
     perform perch.require_history(synced, spaces, shape_rows.since_position);
+    perform perch.require_few_changed(synced, spaces, shape_rows.since_position, shape_rows.since_snapshot);
     execute format(
       'select coalesce(json_object_agg(c.key, true)::jsonb, ''{}'')
          from (select distinct %s as key
-                 from (%s) i cross join lateral jsonb_populate_record(null::%s, i.any_row) perch_row) c',
-      texts.key, perch.shape_images(synced), synced.relation)
+                 from (%s) i cross join lateral %s) c',
+      texts.key, perch.shape_images(synced), perch.image_row(synced.relation, 'i.any_row', texts.key))
       into changed
       using spaces, shape_rows.since_snapshot, shape_rows.since_position, synced.app_id, synced.table_name;
   end if;
@@ -85,10 +86,10 @@ begin
       'select array[%1$s]
          from (select o.*, sum(octet_length(%2$s)) over (order by %3$s) as bytes
                  from (select i.old_row, %4$s
-                         from (%5$s) i cross join lateral jsonb_populate_record(null::%6$s, i.old_row) perch_row
+                         from (%5$s) i cross join lateral %6$s
                         where i.old_row is not null and %7$s and %8$s
                         order by %9$s offset 0) o
-                cross join lateral jsonb_populate_record(null::%6$s, o.old_row) perch_row) b
+                cross join lateral %10$s) b
         where b.bytes > $6 order by b.bytes limit 1',
       (select string_agg(format('b.key_%s::text', nth), ', ' order by nth)
          from generate_series(1, cardinality(texts.keys)) nth),
@@ -97,8 +98,9 @@ begin
          from generate_series(1, cardinality(texts.keys)) nth),
       (select string_agg(format('perch_row.%I as key_%s', k.name, k.nth), ', ' order by k.nth)
          from unnest(texts.keys) with ordinality k (name, nth)),
-      perch.shape_images(synced), synced.relation, texts.condition,
-      coalesce(perch.compared_key('perch_row', texts.keys, types, '>', given), 'true'), texts.order_by)
+      perch.shape_images(synced), perch.image_row(synced.relation, 'i.old_row', texts.condition), texts.condition,
+      coalesce(perch.compared_key('perch_row', texts.keys, types, '>', given), 'true'), texts.order_by,
+      perch.image_row(synced.relation, 'o.old_row', texts.fields))
       into last_old
       using spaces, shape_rows.since_snapshot, shape_rows.since_position, synced.app_id, synced.table_name,
             shape_rows.max_bytes;
@@ -160,9 +162,10 @@ begin
     execute format(
       'select string_agg(%s, '''')
          from (%s) i
-        cross join lateral jsonb_populate_record(null::%s, i.old_row) perch_row
+        cross join lateral %s
         where i.old_row is not null and %s and %s and %s',
-      texts.fields, perch.shape_images(synced), synced.relation, texts.condition,
+      texts.fields, perch.shape_images(synced),
+      perch.image_row(synced.relation, 'i.old_row', concat(texts.fields, texts.condition)), texts.condition,
       coalesce(perch.compared_key('perch_row', texts.keys, types, '>', shape_rows.after_key), 'true'),
       coalesce(perch.compared_key('perch_row', texts.keys, types, '<=', last_key), 'true'))
       into fields

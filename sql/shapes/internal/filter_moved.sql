@@ -15,6 +15,8 @@ declare
   further record;
   names text[];
   listed text;
+  was text;
+  became text;
   moved text;
 begin
   is_safe := true;
@@ -23,22 +25,24 @@ begin
     names := array(select format('perch_row.%I', n) from jsonb_array_elements_text(part.node -> 4) n);
     listed := array_to_string(names, ', ');
     further := perch.filter_moved(part.node -> 5, chosen.columns, before, after);
+    was := perch.filter_in_sight(chosen.synced, perch.filter_text(part.node -> 5, chosen.columns, before));
+    became := perch.filter_in_sight(chosen.synced, perch.filter_text(part.node -> 5, chosen.columns, after));
     moved := format(
       $f$select v.* from (%1$s) n
            left join lateral (
-             select true as given, row(%2$s)::text as value from jsonb_populate_record(null::%3$s, n.old_row) perch_row
+             select true as given, row(%2$s)::text as value from %3$s
               where case when n.old_row is not null then %4$s end) b on true
            left join lateral (
-             select true as given, row(%2$s)::text as value from jsonb_populate_record(null::%3$s, n.new_row) perch_row
+             select true as given, row(%2$s)::text as value from %6$s
               where case when n.new_row is not null then %5$s end) a on true
           cross join lateral (
-            select %2$s from jsonb_populate_record(null::%3$s, n.old_row) perch_row where b.given
+            select %2$s from %3$s where b.given
             union all
-            select %2$s from jsonb_populate_record(null::%3$s, n.new_row) perch_row where a.given) v
+            select %2$s from %6$s where a.given) v
           where (a.given, a.value) is distinct from (b.given, b.value)$f$,
-      perch.net_changes(chosen.synced, chosen.spaces, before, after), listed, (chosen.synced).relation,
-      perch.filter_in_sight(chosen.synced, perch.filter_text(part.node -> 5, chosen.columns, before)),
-      perch.filter_in_sight(chosen.synced, perch.filter_text(part.node -> 5, chosen.columns, after)));
+      perch.net_changes(chosen.synced, chosen.spaces, before, after), listed,
+      perch.image_row((chosen.synced).relation, 'n.old_row', concat(listed, was)), was, became,
+      perch.image_row((chosen.synced).relation, 'n.new_row', concat(listed, became)));
     if further.condition is not null then
       moved := concat(moved, ' union all select ', listed, ' from (select * from (',
         perch.rows_at(chosen.synced, chosen.spaces, after),

@@ -27,18 +27,22 @@ begin
     using spaces, coalesce((moment ->> 'snapshot')::pg_snapshot, '3:3:'), (moment ->> 'position')::bigint,
           synced.app_id, synced.table_name
   loop
-    changed := changed || image.key;
+    changed := array_append(changed, image.key);
     bytes := bytes + coalesce(pg_column_size('{}'::jsonb || image.old_row), 0);
     if cardinality(changed) > max_changed or bytes > max_bytes then
       perform perch.fail('PE410', format('more of %s has changed since than can be looked at again',
         synced.table_name), jsonb_build_object('position', moment -> 'position'),
         'Fetch the shape from its beginning: offset -1, without a handle.');
     end if;
-    were := were || array_remove(array[image.old_row], null);
+    -- Appended in place; two arrays put together would be copied for each row.
+    if image.old_row is not null then
+      were := array_append(were, image.old_row);
+    end if;
   end loop;
   if changed = '{}' then
     return now_there;
   end if;
+  perform perch.require_readable(synced.relation, format('select unnest(%L::jsonb[])', were), 'perch_row.*');
   return format(
     '%1$s and (%2$s) not in (
        select %3$s from unnest(%4$L::jsonb[]) i (image)

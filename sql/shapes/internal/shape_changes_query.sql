@@ -4,12 +4,14 @@
 -- once without, if it was nothing to any of them.
 -- image_bytes: how long both are when they are unpacked ('{}' || row).
 -- Where what a rule says may change while the row does not, updates have whole rows: the reader may not have it yet.
+-- Else, where columns are hidden from some, an update of nothing that is shown is none: that it was, and when, would
+-- tell of the hidden ones.
 create or replace function perch.shape_changes_query(
   synced perch.synced_relations, entries text, "values" text, key text, matches_before text, matches_after text,
   keys text[], whole boolean
 )
 returns text
-language sql immutable
+language sql stable
 set search_path = pg_catalog, pg_temp
 as $$
   select format(
@@ -32,13 +34,13 @@ as $$
              from (select 1) one
              left join lateral (
                select %3$s as key, row_to_json(perch_value.*) as value, f.matches
-                 from jsonb_populate_record(null::%1$s, c.old_row) perch_row
+                 from %1$s
                 cross join lateral (select case when c.old_row is not null then %4$s end offset 0) f (matches)
                 cross join lateral (select %2$s) perch_value
                 where true = any (f.matches)) b on true
              left join lateral (
                select %3$s as key, row_to_json(perch_value.*) as value, f.matches
-                 from jsonb_populate_record(null::%1$s, c.new_row) perch_row
+                 from %10$s
                 cross join lateral (select case when c.new_row is not null then %5$s end offset 0) f (matches)
                 cross join lateral (select %2$s) perch_value
                 where true = any (f.matches)) a on true
@@ -46,12 +48,16 @@ as $$
                select o.operation, array_agg(n.nth::integer) as filters
                  from unnest(b.matches, a.matches) with ordinality n (was, became, nth)
                 cross join lateral (
-                  select case when n.was and n.became then 'update' when n.became then 'insert'
+                  select case when n.was and n.became then %11$s when n.became then 'insert'
                               when n.was then 'delete' end) o (operation)
                 where o.operation is not null
                 group by o.operation) m) e on true
         order by c.position$f$,
-    synced.relation, "values", key, matches_before, matches_after, keys, whole, synced.reads_more, entries)
+    perch.image_row(synced.relation, 'c.old_row', concat("values", key, matches_before)), "values", key, matches_before,
+    matches_after, keys, whole, synced.reads_more, entries,
+    perch.image_row(synced.relation, 'c.new_row', concat("values", key, matches_after)),
+    case when synced.column_roles = '{}' or synced.reads_more then '''update'''
+      else 'case when b.value::text is distinct from a.value::text then ''update'' end' end)
 $$;
 
 comment on function perch.shape_changes_query(

@@ -14,6 +14,8 @@ declare
   all_columns constant jsonb := perch.shape_columns(synced, spaces);
   missing text;
   listed text[];
+  -- Each column as text. Of a key JSON has no negative zero, so the log has none, and there is none anywhere.
+  columns_as_text jsonb;
 begin
   keys := perch.key_columns(synced.relation);
   select n into missing from unnest(columns) n where not all_columns ? n limit 1;
@@ -28,14 +30,20 @@ begin
       jsonb_build_object('argument', 'columns', 'column', missing),
       'Name it, too.');
   end if;
+  columns_as_text := (
+    select json_object_agg(c.key, case
+             when c.key = any (keys) and c.value ->> 'plain' in ('float4', 'float8')
+               then format('(perch_row.%I + ''0''::%s)::text', c.key, c.value ->> 'plain')
+             else format('perch_row.%I::text', c.key) end)::jsonb
+      from jsonb_each(all_columns) c);
   relation := (select array[n.nspname, c.relname]::text[] from pg_class c join pg_namespace n on n.oid = c.relnamespace
     where c.oid = synced.relation);
-  select string_agg(format('perch_row.%1$I::text as %1$I', c.key), ', ' order by (c.value -> 'number')::integer)
+  select string_agg(format('%s as %I', columns_as_text ->> c.key, c.key), ', ' order by (c.value -> 'number')::integer)
     into "values"
     from jsonb_each(all_columns) c where columns is null or c.key = any (columns);
   select format('%L', format('"%s"."%s"', replace(replace(relation[1], '/', '//'), '.', '..'),
            replace(replace(relation[2], '/', '//'), '.', '..')))
-         || string_agg(format($f$ || '/"' || replace(perch_row.%I::text, '/', '//') || '"'$f$, k.name), ''
+         || string_agg(format($f$ || '/"' || replace(%s, '/', '//') || '"'$f$, columns_as_text ->> k.name), ''
               order by k.nth),
          string_agg(format('perch_row.%I', k.name), ', ' order by k.nth)
     into key, order_by
@@ -47,7 +55,7 @@ begin
   listed := array(
     select c.key from jsonb_each(all_columns) c where columns is null or c.key = any (columns)
      order by (c.value -> 'number')::integer);
-  fields := (select format('array[%s]::text', string_agg(format('perch_row.%I::text', c.name), ', ' order by c.nth))
+  fields := (select format('array[%s]::text', string_agg(columns_as_text ->> c.name, ', ' order by c.nth))
     from unnest(listed) with ordinality c (name, nth));
   frame := perch.message_frame(relation, keys, listed, headers);
 end
