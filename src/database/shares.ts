@@ -17,6 +17,8 @@ export const defaultShares: ShareOptions = { perUser: 2, heavy: 1, waiters: 2 };
 export interface Shares {
   /** For what was typed, which everybody waits for. */
   readonly appends: Database;
+  /** The same for one of those who take turns at it; what has no owner is one of them. */
+  appendsOf(owner: string): Database;
   /** For reading documents that are opened. */
   readonly reads: Database;
   /** For the worker, and what else is done in the background. */
@@ -51,6 +53,7 @@ export function shareConnections(db: Database, options: ShareOptions = defaultSh
   });
   return {
     appends: through(lanes.appends, ""),
+    appendsOf: (owner) => through(lanes.appends, owner),
     reads: through(lanes.reads, ""),
     worker: through(lanes.worker, ""),
     of: (userId) => through(lanes.users, userId),

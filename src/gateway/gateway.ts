@@ -140,7 +140,7 @@ export async function startGateway({
       telemetry.committed(updates, ms / 1000);
     },
   };
-  const encrypted = createLogRooms(encryptedDocuments(shares.appends), { notifications, log, ...onAppends });
+  const encrypted = createLogRooms(encryptedDocuments(shares), { notifications, log, ...onAppends });
   const channels: Record<string, OpenRoom> = {
     [roomType.encrypted]: encrypted.open,
     [roomType.document]: documentRooms({

@@ -1,4 +1,4 @@
-import type { Database } from "../database/types.js";
+import type { Shares } from "../database/shares.js";
 import { ackStatus } from "../protocol/protocol.js";
 import { appendEncrypted, encryptedPositions, readEncrypted, readMissedRecords } from "./encrypted/queries.js";
 import {
@@ -12,8 +12,15 @@ import {
 } from "./encrypted/records.js";
 import type { LogKind } from "./log-kind.js";
 
-/** Documents that are encrypted end to end: records are stored and passed on as they are. */
-export function encryptedDocuments(db: Database): LogKind<EncryptedRecord, PeerVersion> {
+/**
+ * Documents that are encrypted end to end: records are stored and passed on as they are. Spaces take turns at appending, and whoever joins waits
+ * for others who join.
+ */
+export function encryptedDocuments({
+  reads,
+  appends,
+  appendsOf,
+}: Pick<Shares, "reads" | "appends" | "appendsOf">): LogKind<EncryptedRecord, PeerVersion> {
   return {
     versions: { none: new Map(), decode: decodeVersion, encode: encodeVersion },
     entriesOf(updates) {
@@ -29,10 +36,10 @@ export function encryptedDocuments(db: Database): LogKind<EncryptedRecord, PeerV
     },
     payloadOf: ({ payload }) => payload,
     updatesOf: containersOf,
-    read: (key, version) => readEncrypted(db, key, version),
-    readMissed: (key, after) => readMissedRecords(db, key, after),
-    append: (key, place, records) => appendEncrypted(db, key, place, records),
-    positions: (keys) => encryptedPositions(db, keys),
+    read: (key, version) => readEncrypted(reads, key, version),
+    readMissed: (key, after) => readMissedRecords(appends, key, after),
+    append: (key, place, records) => appendEncrypted(appendsOf(key.spaceId), key, place, records),
+    positions: (keys) => encryptedPositions(appends, keys),
     heard: (one) => (one.channel === "perch_documents" ? one : undefined),
   };
 }

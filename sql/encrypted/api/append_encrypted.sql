@@ -10,8 +10,9 @@
 --
 -- The node that appends says up to where it has given the document to its readers. Where the database does not lead on
 -- from there, it went back, and nothing is taken: the node's readers have what is not here, and are told to join again.
--- That is asked under the lock of the row. A position that was replaced since says nothing, and is good enough: no
--- record builds on another one here.
+-- That is asked under the lock of the row. A position that was replaced too long since says nothing, and is good
+-- enough: no record builds on another one here. Positions of those replaced last are kept, so that a member who goes on
+-- replacing records of their own sends no readers of other nodes away.
 --
 -- A snapshot counts for what no reach has. When the owners of its peers have sent all of that as spans, it goes: that
 -- is looked at once, behind all of the records.
@@ -37,6 +38,7 @@ declare
   max_looks constant integer := 256;
   max_snapshots constant integer := 16;
   max_peers constant integer := 16384;
+  max_replaced constant integer := 64;
   document perch.encrypted_documents;
   entry perch.encrypted_records;
   peer perch.encrypted_reaches;
@@ -49,6 +51,8 @@ declare
   moved_peers text[] := '{}';
   moved_from bigint[] := '{}';
   moved_to bigint[] := '{}';
+  positions bigint[];
+  taken record;
 begin
   perform perch.require_encrypted_table(append_encrypted.app_id, append_encrypted.table_name);
   insert into perch.encrypted_documents as d (space_id, app_id, table_name, record_id, created_by)
@@ -64,6 +68,7 @@ begin
   ended := perch.ended_records(document.ended, peer_ids, firsts, versions);
   document.ended := null;
   bytes := document.stored_bytes;
+  positions := document.replaced;
   entry.space_id := document.space_id;
   entry.app_id := document.app_id;
   entry.table_name := document.table_name;
@@ -109,9 +114,15 @@ begin
     end if;
 
     if covered.seqs <> '{}' then
-      delete from perch.encrypted_records x
-       where x.space_id = entry.space_id and x.app_id = entry.app_id and x.table_name = entry.table_name
-         and x.record_id = entry.record_id and x.seq = any (covered.seqs);
+      with gone as (
+        delete from perch.encrypted_records x
+         where x.space_id = entry.space_id and x.app_id = entry.app_id and x.table_name = entry.table_name
+           and x.record_id = entry.record_id and x.seq = any (covered.seqs)
+        returning x.seq, x.revision)
+      select array(
+               select v.value from gone g cross join lateral (values (1, g.seq), (2, g.revision)) v (nth, value)
+                order by g.seq desc, v.nth) || positions
+        into positions;
     end if;
     entry.seq := entry.seq + 1;
     insert into perch.encrypted_records select (entry).*;
@@ -130,10 +141,14 @@ begin
   end loop;
 
   if moved_peers <> '{}' then
-    bytes := bytes - perch.delete_reached(document, moved_peers, moved_from, moved_to);
+    taken := perch.delete_reached(document, moved_peers, moved_from, moved_to);
+    bytes := bytes - taken.bytes;
+    positions := taken.positions || positions;
   end if;
   if entry.seq > document.head_seq then
-    update perch.encrypted_documents d set head_seq = entry.seq, stored_bytes = bytes, revision = entry.revision
+    update perch.encrypted_documents d
+       set head_seq = entry.seq, stored_bytes = bytes, revision = entry.revision,
+           replaced = positions[:2 * max_replaced]
      where d.space_id = document.space_id and d.app_id = document.app_id
        and d.table_name = document.table_name and d.record_id = document.record_id;
     perform pg_notify('perch_documents', perch.document_notification(

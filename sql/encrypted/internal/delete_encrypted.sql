@@ -35,7 +35,7 @@ begin
       'Ask an owner of the space to delete it.');
   end if;
   update perch.encrypted_documents d
-     set head_seq = d.head_seq + 1, incarnation_seq = d.head_seq + 1, stored_bytes = 0, revision = 0,
+     set head_seq = d.head_seq + 1, incarnation_seq = d.head_seq + 1, stored_bytes = 0, revision = 0, replaced = '{}',
          ended = perch.merge_ends((
            select coalesce(json_object_agg(k.key, k.value), '{}')::jsonb
              from (select * from jsonb_each(d.ended) limit max_ended) k), (

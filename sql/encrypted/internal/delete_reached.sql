@@ -2,9 +2,9 @@
 -- came to what it says of that peer, so the others are not looked at; and the reaches of those that are left are read
 -- once, for all of them.
 create or replace function perch.delete_reached(
-  document perch.encrypted_documents, peers text[], reaches_before bigint[], reaches bigint[]
+  document perch.encrypted_documents, peers text[], reaches_before bigint[], reaches bigint[],
+  out bytes bigint, out positions bigint[]
 )
-returns bigint
 language sql volatile
 set search_path = pg_catalog, pg_temp
 as $$
@@ -38,11 +38,12 @@ as $$
      where x.space_id = document.space_id and x.app_id = document.app_id and x.table_name = document.table_name
        and x.record_id = document.record_id
        and x.seq = any (array(select t.seq from touched t except select e.seq from exceeding e))
-    returning octet_length(x.payload) as size
+    returning octet_length(x.payload) as size, x.seq, x.revision
   )
-  select coalesce(sum(g.size), 0)::bigint from gone g
+  select (select coalesce(sum(g.size), 0)::bigint from gone g),
+         array(select unnest(array[g.seq, g.revision]) from gone g)
 $$;
 grant execute on function perch.delete_reached to perch_worker;
 
 comment on function perch.delete_reached(perch.encrypted_documents, text[], bigint[], bigint[]) is
-  'Private. Deletes the snapshots of an encrypted document of which the spans have all by now, after the reaches of these peers (in hex) moved; returns how many bytes they were.';
+  'Private. Deletes the snapshots of an encrypted document of which the spans have all by now, after the reaches of these peers (in hex) moved. Out: how many bytes they were, and the position and the revision of each, in turn.';
