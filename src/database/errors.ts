@@ -133,6 +133,9 @@ export const lacksRight = (error: unknown): boolean => sqlStateOf(error) === "42
 /** Whether a function is called that is not there. */
 export const lacksFunction = (error: unknown): boolean => sqlStateOf(error) === "42883";
 
+/** Whether a table is asked for that is not there. */
+export const lacksTable = (error: unknown): boolean => sqlStateOf(error) === "42P01";
+
 /** Whether the server has no connection left. */
 export const lacksConnections = (error: unknown): boolean => sqlStateOf(error) === "53300";
 

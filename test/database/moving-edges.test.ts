@@ -1,5 +1,6 @@
 /** perch move: who may do what while it is under way, and what is written at its edges. */
 import { expect, it } from "vitest";
+import { moveState } from "../../src/database/moving/ends.js";
 import { abortMove, type MoveOptions, move } from "../../src/database/moving/move.js";
 import type { Database } from "../../src/database/types.js";
 import { postgres, type TestDatabase } from "../support/databases.js";
@@ -217,4 +218,12 @@ it("reads no more at once than fits, however little of it is stored", async () =
   expect(most).toBeLessThan(2_100_000);
   const twos = "select count(*) as count from public.sums where sum = '2e131071'";
   expect(await to.db.query(twos)).toEqual([{ count: 40 }]);
+});
+
+it("is over for who asks just when it ends", async () => {
+  const [from, to] = [await server(), await server()];
+  await move({ ...between(from, to), copyOnly: true });
+  expect(await moveState(to.db)).toMatchObject({ direction: "in" });
+  const ends = interposed(to.db, /from perch_move\.state/, 1, () => to.db.query("drop schema perch_move cascade"));
+  expect(await moveState(ends)).toBeUndefined();
 });

@@ -307,8 +307,13 @@ describe("the lock of a folder", () => {
 
   it("passes on when its process has ended and its parent has not looked", async () => {
     const folder = await mkdtemp(join(root, "zombie-"));
-    const parent = spawn("sh", ["-c", "sleep 0 & echo $!; exec sleep 60"], { stdio: ["ignore", "pipe", "inherit"] });
-    const pid = Number(await new Promise((done) => parent.stdout.setEncoding("utf8").once("data", done)));
+    const parent = spawn("sh", ["-c", "cat <&3 & echo $!; exec sleep 60"], {
+      stdio: ["ignore", "pipe", "inherit", "pipe"],
+    });
+    const pid = Number(await new Promise((done) => parent.stdout?.setEncoding("utf8").once("data", done)));
+    // A shell may look; what it becomes does not.
+    while ((await readFile(`/proc/${parent.pid}/comm`, "utf8")).trim() !== "sleep") await pause(10);
+    (parent.stdio[3] as NodeJS.WritableStream).end();
     let stat: string[] = [];
     do {
       stat = (await readFile(`/proc/${pid}/stat`, "utf8")).split(" ");

@@ -72,6 +72,18 @@ describeSomePostgres("the space of a row, as shapes tell it", (open) => {
     expect((await readShape(node, { table: "ÄRZTE" })).flatMap(operations)).toHaveLength(1);
   });
 
+  it("goes with filters that compare values of types of the table's own, whatever they are called", async () => {
+    await t.db.query("create type level as enum ('l1', 'l2')");
+    await t.db.query("create table levels (id int primary key, team text, level level, since timestamptz)");
+    await syncTable(t.db, "levels", "space_column => 'team'");
+    await t.db.query("insert into levels values (1, 'north', 'l1', '2026-01-01'), (2, 'north', 'l2', '2026-01-01')");
+    const node = await startNode(t);
+    const found = async (where: string) =>
+      (await readShape(node, { table: "levels", where })).flatMap(operations).length;
+    expect(await found("level = 'l1'::level")).toBe(1);
+    expect(await found("level in ('l1', 'l2') and since > '2025-12-31 Europe/Berlin'")).toBe(2);
+  });
+
   it("goes with rules that read columns with a percent sign in their names", async () => {
     await t.db.query('create table prices (id int primary key, team text, "discount %" int)');
     await syncTable(t.db, "prices", `space_column => 'team', row_filter => '"discount %" > 0'`);

@@ -34,7 +34,10 @@ begin
       select from jsonb_path_query(part, 'strict $.** ? (@.type() == "array" && @[0].type() == "string")') n
        where case n ->> 0
                when 'column' then perch.reads_times(to_regtype(columns -> (n ->> 1) ->> 'spelled'))
-               when 'cast' then perch.reads_times(to_regtype(n ->> 2)) is not false
+               when 'cast' then perch.reads_times(coalesce(to_regtype(n ->> 2), (
+                 -- A type of the table's own.
+                 select to_regtype(c.value ->> 'spelled') from jsonb_each(columns) c
+                  where n ->> 2 in (c.value ->> 'name', c.value ->> 'spelled') limit 1)))
                when 'call' then n ->> 1 ~ '^(date|time|overlaps|extract|isfinite|make_date|to_timestamp)' end))
   then
     perform perch.fail('PE422', 'a time in the filter names a time zone that nobody knows',

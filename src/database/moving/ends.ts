@@ -1,3 +1,4 @@
+import { lacksTable } from "../errors.js";
 import { textLiteral } from "../literal.js";
 import type { Database, Queryable, Transaction } from "../types.js";
 import type { MovedTable } from "./tables.js";
@@ -20,8 +21,14 @@ export interface MoveState {
 export async function moveState(on: Queryable): Promise<MoveState | undefined> {
   const [found] = await on.query<{ there: boolean }>("select to_regclass('perch_move.state') is not null as there");
   if (!found?.there) return undefined;
-  const [state] = await on.query<MoveState>("select id::text, direction, other, phase from perch_move.state");
-  return state;
+  try {
+    const [state] = await on.query<MoveState>("select id::text, direction, other, phase from perch_move.state");
+    return state;
+  } catch (error) {
+    // It went in between: the move is over.
+    if (lacksTable(error)) return undefined;
+    throw error;
+  }
 }
 
 /** How a database stands in the way of a process that would serve it; undefined when it does not. */
