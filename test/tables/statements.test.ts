@@ -2,7 +2,7 @@ import fc from "fast-check";
 import { expect, it } from "vitest";
 import type { Transaction } from "../../src/database/types.js";
 import { postgres } from "../support/databases.js";
-import { Follower, held, sequence, syncTable } from "./support.js";
+import { Follower, held, logOf, sequence, syncTable } from "./support.js";
 
 const id = fc.integer({ min: 1, max: 6 });
 const team = fc.constantFrom("red", "blue", null);
@@ -278,3 +278,20 @@ it.each(["space_column => 'team'", "space_expression => 'team || '''''"])(
     expect(Object.keys(held(follower))).toEqual(["tree/1", "tree/2"]);
   },
 );
+
+it("takes time by how many rows a transaction inserts and deletes in a table with cascades, and not by the square of that", async () => {
+  const t = await open();
+  await t.db.query("create table big (id int primary key, up int references big on delete cascade, team text)");
+  await t.db.query("create index on big (up)");
+  await syncTable(t.db, "big", "space_column => 'team'");
+  await t.db.transaction(async (tx) => {
+    await tx.query("set local statement_timeout = '8s'");
+    await tx.query("insert into big select i, null, 'red' from generate_series(1, 20000) i");
+    await tx.query("with gone as (delete from big returning *) insert into big select * from gone");
+    await tx.query("delete from big");
+  });
+  await sequence(t.db);
+  expect(
+    (await logOf(t.db, "red")).filter((line) => line.includes("big/20000")).map((line) => line.split(" ")[0]),
+  ).toEqual(["insert", "delete", "insert", "delete"]);
+});

@@ -204,11 +204,14 @@ begin
   end if;
 
   if captured > 0 then
+    -- Only a cascade has Postgres fire the trigger of deletions again.
     if tg_op = 'DELETE' and exists (
       select from (
-        select c.op from perch.captured_changes c
+        select c.op, c.table_name from perch.captured_changes c
          where c.txid = pg_current_xact_id() and c.nth = 1 and c.ordinal < taken order by c.ordinal desc limit 20) c
-       where c.op <> 'update')
+       where c.op <> 'update' and c.table_name = tg_argv[1]
+         and exists (
+           select from pg_constraint f where f.conrelid = tg_relid and f.contype = 'f' and f.confdeltype = 'c'))
     then
       perform perch.place_deleted(tg_relid, taken);
     end if;

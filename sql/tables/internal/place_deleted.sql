@@ -2,40 +2,44 @@
 -- deletions behind all else that the query did. A row that was deleted and inserted again is captured the
 -- other way round then; where it is the same as before, perch.mend_order cannot tell, but the table has it still. So a
 -- deletion of what is there is put before the last insertion. There are few statements of one query, so only the last
--- are looked at, or each would cost what all before it wrote.
+-- are looked at, or each would cost what all before it wrote; and only where some of what was deleted is there. What
+-- they have in common is found all at once, by their keys (enable_nestloop).
 create or replace function perch.place_deleted(relation oid, ordinal bigint)
 returns void
 language plpgsql volatile
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
+set enable_nestloop = off
 set jit = off
 as $$
 declare
+  still_there integer[];
   deleted record;
 begin
+  execute format(
+    $sql$select array_agg(c.nth) from perch.captured_changes c
+          where c.ordinal = $1 and c.op = 'delete' and exists (%s)$sql$, perch.row_under_key(relation, 'c.old_row'))
+    into still_there using place_deleted.ordinal;
+  if still_there is null then
+    return;
+  end if;
   for deleted in
-    execute format(
-      $sql$with recent as materialized (
-             select s.ordinal, s.app_id, s.table_name from perch.captured_changes s
-              where s.txid = pg_current_xact_id() and s.nth = 1 and s.ordinal < $1 order by s.ordinal desc limit 20
-           ),
-           inserted as materialized (
-             select i.ordinal, i.space_id, i.record_id, i.new_row
-               from recent r
-               join perch.captured_changes i on i.ordinal = r.ordinal
-               join perch.captured_changes d on d.ordinal = $1 and d.nth = 1
-                and d.app_id = r.app_id and d.table_name = r.table_name
-              where i.op = 'insert'
-           )
-           select c.nth, i.ordinal as before
-             from perch.captured_changes c
-            cross join lateral (
-              select max(i.ordinal) as ordinal from inserted i
-               where i.space_id = c.space_id and i.record_id = c.record_id and i.new_row = c.old_row) i
-            where c.ordinal = $1 and c.op = 'delete' and i.ordinal is not null
-              and exists (%s)$sql$,
-      perch.row_under_key(relation, 'c.old_row'))
-      using place_deleted.ordinal
+    with recent as materialized (
+      select s.ordinal from perch.captured_changes s
+       where s.txid = pg_current_xact_id() and s.nth = 1 and s.ordinal < place_deleted.ordinal
+       order by s.ordinal desc limit 20
+    ),
+    gone as materialized (
+      select c.* from perch.captured_changes c
+       where c.ordinal = place_deleted.ordinal and c.nth = any (still_there)
+    )
+    select g.nth, max(i.ordinal) as before
+      from gone g
+      join perch.captured_changes i
+        on i.app_id = g.app_id and i.table_name = g.table_name and i.space_id = g.space_id
+       and i.record_id = g.record_id and i.new_row = g.old_row
+     where i.op = 'insert' and i.ordinal = any (array(select r.ordinal from recent r))
+     group by g.nth
   loop
     update perch.captured_changes c
        set ordinal = deleted.before,
